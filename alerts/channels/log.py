@@ -1,0 +1,44 @@
+"""The log as a channel: one line per message, at a level that fits its severity."""
+
+from typing import Literal
+
+import structlog
+
+from alerts.alert import Notification
+from alerts.channels.channel import ChannelOptions, Sender
+from checks.finding import Severity
+
+_LEVELS = {
+    Severity.INFO: "info",
+    Severity.WARNING: "warning",
+    Severity.HIGH: "error",
+    Severity.CRITICAL: "critical",
+}
+
+
+class Options(ChannelOptions):
+    """The log has nothing to set."""
+
+    type: Literal["log"]
+
+
+class Log:
+    """Cannot fail."""
+
+    def __init__(self, _options: Options, _sender: Sender) -> None:
+        self._logger = structlog.get_logger("alerts")
+
+    def deliver(self, notification: Notification) -> str:
+        """Write the line."""
+        message = notification.message
+        write = getattr(self._logger, _LEVELS[message.severity])
+        write(
+            "alert.told",
+            notification=notification.id,
+            reason=message.reason.value,
+            severity=message.severity.value,
+            title=message.title,
+            summary=message.summary,
+            remedy=message.remedy,
+        )
+        return ""

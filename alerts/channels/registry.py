@@ -1,0 +1,19 @@
+"""Every channel there is, by its type in the configuration."""
+
+from collections.abc import Callable
+from typing import Any
+
+from alerts.channels import email, log, slack, webhook
+from alerts.channels.channel import Channel, ChannelOptions, Sender
+
+CHANNELS: dict[str, tuple[type[ChannelOptions], Callable[[Any, Sender], Channel]]] = {
+    "slack": (slack.Options, slack.Slack),
+    "email": (email.Options, email.Email),
+    "webhook": (webhook.Options, webhook.Webhook),
+    "log": (log.Options, log.Log),
+}
+
+
+def build(options: ChannelOptions, sender: Sender) -> Channel:
+    """Make the channel that these options describe."""
+    return CHANNELS[options.type][1](options, sender)

@@ -1,0 +1,149 @@
+"""Carries what the outbox owes. One worker a channel: a dead one delays no other. At least once, always the same id."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from alerts import book, outbox
+from alerts.alert import Notification
+from alerts.channels.channel import Channel, DeliveryError, Failure
+from alerts.policy import Coverage, Policy, decide
+from alerts.scrub import scrub
+from checks.finding import Finding, Identity, Severity
+from store.store import Store, StoreError, Transaction
+
+HORIZON = timedelta(hours=72)
+IDLE_SECONDS = 0.5
+BROKEN_STORE_SECONDS = 5.0
+_URGENT = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0)
+_PATIENT = (2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
+UNDELIVERED = "channel_undelivered"
+
+_log = structlog.get_logger("courier")
+
+
+def now() -> datetime:
+    """Return the instant on the wall clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Courier:
+    """What is needed to carry messages: the file, the channels, and whom to tell when one of them is dead."""
+
+    store: Store
+    channels: Mapping[str, Channel]
+    policy: Policy
+    instance: str
+    clock: Callable[[], datetime] = now
+
+    def work(self, name: str, stop: threading.Event) -> None:
+        """Deliver for one channel until told to stop. A full disk is waited out, not died of."""
+        while not stop.is_set():
+            try:
+                delivered = self.deliver_one(name)
+            except StoreError as error:
+                _log.error("courier.store_failed", channel=name, error=str(error))
+                stop.wait(BROKEN_STORE_SECONDS)
+                continue
+            if not delivered:
+                stop.wait(IDLE_SECONDS)
+
+    def start(self, stop: threading.Event) -> list[threading.Thread]:
+        """Begin one worker for each channel."""
+        with self.store.transaction() as transaction:
+            outbox.expire_leases(transaction)
+        workers = [
+            threading.Thread(target=self.work, args=(name, stop), name=f"courier {name}", daemon=True)
+            for name in self.channels
+        ]
+        for worker in workers:
+            worker.start()
+        return workers
+
+    def drain(self, seconds: float) -> int:
+        """Deliver what is due now, so long at the most; return how much still is. Needs the service's lock."""
+        stop = threading.Event()
+        workers = self.start(stop)
+        deadline = time.monotonic() + seconds
+        while (due := self._due()) and time.monotonic() < deadline:
+            stop.wait(0.05)
+        stop.set()
+        for worker in workers:
+            worker.join()
+        return due
+
+    def deliver_one(self, name: str) -> bool:
+        """Deliver the channel's most urgent message; say whether there was one."""
+        with self.store.transaction() as transaction:
+            notification = outbox.claim(transaction, name, self.clock())
+        if notification is None:
+            return False
+        try:
+            remote = self.channels[name].deliver(notification)
+        except DeliveryError as error:
+            self._failed(notification, error)
+        except Exception as error:  # noqa: BLE001 - one poisoned message must not end the channel
+            _log.exception("delivery.broke", channel=name, notification=notification.id)
+            self._failed(notification, DeliveryError(Failure.TRANSIENT, type(error).__name__))
+        else:
+            self._delivered(notification, remote)
+        return True
+
+    def _delivered(self, notification: Notification, remote: str) -> None:
+        moment = self.clock()
+        with self.store.transaction() as transaction:
+            outbox.sent(transaction, notification, remote, moment)
+            known = book.known(transaction)
+            over = decide((), [Coverage(UNDELIVERED, object=notification.channel)], known, self.policy, moment)
+            outbox.enqueue(transaction, over, self.instance, None, moment)
+        _log.info("notification.delivered", channel=notification.channel, notification=notification.id)
+
+    def _failed(self, notification: Notification, error: DeliveryError) -> None:
+        reason = scrub(str(error))
+        moment = self.clock()
+        given_up = error.failure is Failure.PERMANENT or moment - notification.created_at > HORIZON
+        with self.store.transaction() as transaction:
+            if given_up:
+                outbox.dead(transaction, notification, reason)
+                self._tell_elsewhere(transaction, notification, reason, moment)
+            else:
+                wait = _wait(notification, error)
+                outbox.retry(transaction, notification, reason, moment + timedelta(seconds=wait))
+        event = "notification.dead" if given_up else "notification.deferred"
+        _log.warning(event, channel=notification.channel, notification=notification.id, reason=reason)
+
+    def _tell_elsewhere(
+        self, transaction: Transaction, notification: Notification, reason: str, moment: datetime
+    ) -> None:
+        """A dead message is itself an alert, on every other channel that takes high ones."""
+        finding = Finding(
+            Identity(UNDELIVERED, self.instance, object=notification.channel),
+            Severity.HIGH,
+            f"channel {notification.channel} did not take a message: {reason}",
+            remedy=f"mend channels.{notification.channel}, then: sereno alerts test {notification.channel}",
+            evidence={"message": notification.message.title},
+        )
+        others = {
+            severity: tuple(channel for channel in channels if channel != notification.channel)
+            for severity, channels in self.policy.routes.items()
+        }
+        changes = decide([finding], (), book.known(transaction), Policy(others, self.policy.repeat), moment)
+        outbox.enqueue(transaction, changes, self.instance, None, moment)
+
+    def _due(self) -> int:
+        with self.store.reading() as transaction:
+            return outbox.due(transaction, self.clock())
+
+
+def _wait(notification: Notification, error: DeliveryError) -> float:
+    """Back off with full jitter; what the other side asked for is waited in full."""
+    if error.retry_after_seconds is not None:
+        return min(3600.0, error.retry_after_seconds) + random.uniform(0, 1)  # noqa: S311 - spreads load, guards nothing
+    ladder = _URGENT if notification.message.severity is Severity.CRITICAL else _PATIENT
+    return random.uniform(0.2, 1.0) * ladder[min(notification.attempts, len(ladder)) - 1]  # noqa: S311

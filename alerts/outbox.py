@@ -1,0 +1,146 @@
+"""What is owed: written in the transaction of its cause, claimed by lease, settled when the channel has taken it."""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from alerts import book
+from alerts.alert import TOLD, Change, Message, Notification
+from alerts.message import compose, from_json, to_json
+from store.instant import from_text, to_text
+from store.store import Row, Transaction
+
+LEASE = timedelta(minutes=2)
+
+_INSERT = """
+    INSERT INTO notification (id, alert, channel, reason, severity, message, created_at, not_before, state)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending')
+"""
+_CLAIM = """
+    UPDATE notification SET state = 'leased', lease_until = :lease, attempts = attempts + 1
+    WHERE id = (
+      SELECT id FROM notification
+      WHERE channel = :channel AND not_before <= :now
+        AND (state = 'pending' OR (state = 'leased' AND lease_until <= :now))
+      ORDER BY CASE severity WHEN 'critical' THEN 0 WHEN 'high' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END,
+               created_at, rowid
+      LIMIT 1)
+    RETURNING *
+"""
+_THREAD = """
+    SELECT remote FROM notification
+    WHERE alert = ? AND channel = ? AND state = 'sent' AND remote <> '' ORDER BY sent_at LIMIT 1
+"""
+_SENT = "UPDATE notification SET state = 'sent', sent_at = ?, remote = ?, lease_until = NULL WHERE id = ?"
+_RETRY = "UPDATE notification SET state = 'pending', not_before = ?, last_error = ?, lease_until = NULL WHERE id = ?"
+_DEAD = "UPDATE notification SET state = 'dead', last_error = ?, lease_until = NULL WHERE id = ?"
+_EXPIRE = "UPDATE notification SET state = 'pending', lease_until = NULL WHERE state = 'leased'"
+_WAITING = "SELECT * FROM notification WHERE state IN ('pending', 'leased') ORDER BY not_before, rowid"
+_DUE = """
+    SELECT count(*) AS due FROM notification
+    WHERE (state = 'leased') OR (state = 'pending' AND not_before <= ?)
+"""
+_ONE = "SELECT * FROM notification WHERE id = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One line of `sereno alerts outbox`."""
+
+    id: str
+    channel: str
+    title: str
+    state: str
+    attempts: int
+    not_before: datetime
+    last_error: str
+
+
+def enqueue(
+    transaction: Transaction, changes: Iterable[Change], instance: str, run: int | None, now: datetime
+) -> list[str]:
+    """Record every change and owe its messages, all in the caller's transaction; return the ids of the messages."""
+    owed = []
+    for change in changes:
+        number = book.record(transaction, change, run, now)
+        if change.reason in TOLD:
+            told = replace(change, alert=replace(change.alert, id=number))
+            message = compose(told, instance, now)
+            owed += [owe(transaction, message, channel, now) for channel in change.channels]
+    return owed
+
+
+def owe(transaction: Transaction, message: Message, channel: str, now: datetime) -> str:
+    """Owe one message to one channel; return its id."""
+    number = uuid.uuid4().hex
+    values = (number, message.alert, channel, message.reason.value, message.severity.value, to_json(message))
+    transaction.execute(_INSERT, (*values, to_text(now), to_text(now)))
+    return number
+
+
+def claim(transaction: Transaction, channel: str, now: datetime) -> Notification | None:
+    """Take the most urgent message that is due for a channel; nobody else gets it while the lease lasts."""
+    row = transaction.row(_CLAIM, {"channel": channel, "now": to_text(now), "lease": to_text(now + LEASE)})
+    if row is None:
+        return None
+    thread = transaction.row(_THREAD, (row["alert"], channel))
+    return replace(_notification(row), thread=thread["remote"] if thread else "")
+
+
+def sent(transaction: Transaction, notification: Notification, remote: str, now: datetime) -> None:
+    """The channel has taken it; `remote` is what the channel calls it."""
+    transaction.execute(_SENT, (to_text(now), remote, notification.id))
+
+
+def retry(transaction: Transaction, notification: Notification, error: str, at: datetime) -> None:
+    """Try again, not before that instant."""
+    transaction.execute(_RETRY, (to_text(at), error, notification.id))
+
+
+def dead(transaction: Transaction, notification: Notification, error: str) -> None:
+    """Give up; the courier tells it elsewhere."""
+    transaction.execute(_DEAD, (error, notification.id))
+
+
+def expire_leases(transaction: Transaction) -> int:
+    """Take back what a former owner of the outbox had claimed. Only for who holds the service's lock."""
+    return transaction.execute(_EXPIRE)
+
+
+def due(transaction: Transaction, now: datetime) -> int:
+    """Count what could be sent now or is being sent."""
+    row = transaction.row(_DUE, (to_text(now),))
+    return row["due"] if row else 0
+
+
+def waiting(transaction: Transaction) -> list[Waiting]:
+    """List what is not yet delivered, and why."""
+    return [
+        Waiting(
+            id=row["id"],
+            channel=row["channel"],
+            title=from_json(row["message"]).title,
+            state=row["state"],
+            attempts=row["attempts"],
+            not_before=from_text(row["not_before"]),
+            last_error=row["last_error"],
+        )
+        for row in transaction.rows(_WAITING)
+    ]
+
+
+def state(transaction: Transaction, number: str) -> tuple[str, str]:
+    """Return a message's state and its last error."""
+    row = transaction.row(_ONE, (number,))
+    return (row["state"], row["last_error"]) if row else ("unknown", "")
+
+
+def _notification(row: Row) -> Notification:
+    return Notification(
+        id=row["id"],
+        channel=row["channel"],
+        message=from_json(row["message"]),
+        created_at=from_text(row["created_at"]),
+        attempts=row["attempts"],
+    )

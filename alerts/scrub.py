@@ -1,0 +1,29 @@
+"""Takes secrets and control characters out of text that came from outside, before it is kept or sent."""
+
+import re
+import unicodedata
+
+LONGEST = 2000
+
+_SECRETS = (
+    re.compile(
+        r"(?i)(\b(?:password|passwd|pwd|passfile|secret|token|api_?key)\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s,;&]+)"
+    ),
+    re.compile(r"(\w+://[^:/?#\s@]*:)([^@\s]+)(?=@)"),
+    re.compile(r"(?i)(\bBearer\s+)([\w.~+/=-]+)"),
+    re.compile(r"()(\bxox[abeoprs]-[\w-]+)"),
+    re.compile(r"()(\bwhsec_[\w+/=-]+)"),
+    re.compile(r"(https://hooks\.slack\.com/services/)(\S+)"),
+)
+_FORMAT_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co"})
+
+
+def scrub(text: str) -> str:
+    """Return the text on one line, without secrets, without control and direction characters, not too long."""
+    for pattern in _SECRETS:
+        text = pattern.sub(r"\1***", text)
+    visible = "".join(
+        " " if character in "\t\r\n\u2028\u2029" or unicodedata.category(character) in _FORMAT_CATEGORIES else character
+        for character in text
+    )
+    return visible if len(visible) <= LONGEST else visible[: LONGEST - 1] + "…"

@@ -1,0 +1,62 @@
+"""Secrets are named in the configuration, read when they are needed, and never shown."""
+
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+SHOWN = "***"
+
+
+class SecretError(Exception):
+    """A secret is not where the configuration says; the sentence names the place, never the value."""
+
+
+class Secret(BaseModel):
+    """Where a secret lies: a file, an environment variable, or a systemd credential (LoadCredential=)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: Path | None = None
+    env: str | None = None
+    credential: str | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if sum(place is not None for place in (self.file, self.env, self.credential)) != 1:
+            message = 'give exactly one of file, env, credential (like { credential = "slack-token" })'
+            raise ValueError(message)
+        return self
+
+    def reveal(self) -> str:
+        """Read it now, without the newline at its end. SecretError: it is not there."""
+        if self.env is not None:
+            value = os.environ.get(self.env)
+            if not value:
+                raise SecretError(f"the environment variable {self.env} is not set")
+            return value
+        path = self._path()
+        try:
+            value = path.read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SecretError(f"{path}: {getattr(error, 'strerror', None) or 'not text'}") from None
+        if not value:
+            raise SecretError(f"{path} is empty")
+        return value
+
+    def _path(self) -> Path:
+        if self.file is not None:
+            return self.file
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        if folder is None:
+            raise SecretError(
+                f"the credential {self.credential!r} needs systemd's LoadCredential= (CREDENTIALS_DIRECTORY is not set)"
+            )
+        return Path(folder) / str(self.credential)
+
+    def __repr__(self) -> str:
+        """Say nothing."""
+        return f"Secret({SHOWN})"
+
+    __str__ = __repr__

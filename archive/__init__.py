@@ -1,0 +1,1 @@
+"""The cellar: where old rows and files go."""

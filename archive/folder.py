@@ -1,0 +1,164 @@
+"""Old files leave a folder, and nothing but old files of that folder.
+
+Every step of the way is a descriptor: the folder is opened part by part with O_NOFOLLOW, a file is looked at and
+unlinked by its folder's descriptor. A path is never resolved a second time, so whoever swaps a file or a folder for
+a link meanwhile gains nothing: what is unlinked is an entry of the folder that was opened.
+"""
+
+import fnmatch
+import os
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from postgres.connection import Session
+from postgres.pace import Halted, Pace
+from postgres.step import Outcome, Status
+
+SHALLOWEST = 2
+
+
+class UnsafeFolderError(OSError):
+    """The folder is not one to delete in; the sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An entry as it was seen: it is deleted only if it is still the same."""
+
+    name: str
+    device: int
+    inode: int
+    bytes: int
+    changed_at: float
+    """The later of mtime and ctime: a file whose times were set back is as young as its inode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What expires in a folder, and how much may go at once."""
+
+    path: str
+    keep_seconds: float
+    keep_newest: int
+    most_files: int
+    most_share: float
+
+    @property
+    def folder(self) -> str:
+        """The folder."""
+        return str(PurePosixPath(self.path).parent)
+
+    @property
+    def pattern(self) -> str:
+        """What names in it have to look like."""
+        return PurePosixPath(self.path).name
+
+
+def check_path(path: str) -> str:
+    """Return a path that a rule may have; ValueError says what is dangerous about another."""
+    pure = PurePosixPath(path)
+    example = '(like "/var/log/coop/*.log*")'
+    if not pure.is_absolute() or ".." in pure.parts or "\x00" in path:
+        raise ValueError(f'"{path}" is not an absolute path without ".." {example}')
+    if len(pure.parent.parts) - 1 < SHALLOWEST:
+        raise ValueError(f'"{path}" is too near the root: the folder has to be {SHALLOWEST} levels deep {example}')
+    if any(set(part) & set("*?[") for part in pure.parent.parts):
+        raise ValueError(f'"{path}": a pattern is for names in one folder, not for folders {example}')
+    return path
+
+
+def expired(rule: Rule, now: float) -> tuple[Sequence[File], str]:
+    """Look (nothing else): return the files that have expired, oldest first, and why the rest of them stays."""
+    with opened(rule.folder) as descriptor:
+        files = sorted(_files(descriptor, rule.pattern), key=lambda file: file.changed_at)
+    old = [file for file in files[: max(0, len(files) - rule.keep_newest)] if file.changed_at < now - rule.keep_seconds]
+    if files and len(old) / len(files) > rule.most_share:
+        share = f"{len(old)} of {len(files)} files have expired, more than {rule.most_share:.0%}"
+        return (), f"{share}: is the clock right? Nothing is deleted (most_share)"
+    note = f"{len(old) - rule.most_files} more next time (most_files)" if len(old) > rule.most_files else ""
+    return old[: rule.most_files], note
+
+
+@contextmanager
+def opened(folder: str) -> Iterator[int]:
+    """Open a folder part by part. UnsafeFolderError: a part is a link, or anybody may write there."""
+    descriptor = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in PurePosixPath(folder).parts[1:]:
+            try:
+                below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+            except NotADirectoryError:
+                raise UnsafeFolderError(f"{folder}: {part!r} is a link or no folder; give the real path") from None
+            os.close(descriptor)
+            descriptor = below
+        if os.fstat(descriptor).st_mode & stat.S_IWOTH:
+            raise UnsafeFolderError(f"{folder}: anybody may write there; nothing is deleted")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _files(descriptor: int, pattern: str) -> Iterator[File]:
+    """Yield regular files of one name and one link; links, folders, pipes and hard-linked files are left alone."""
+    for name in os.listdir(descriptor):
+        if not fnmatch.fnmatchcase(name, pattern):
+            continue
+        file = _look(descriptor, name)
+        if file is not None:
+            yield file
+
+
+def _look(descriptor: int, name: str) -> File | None:
+    try:
+        entry = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(entry.st_mode) or entry.st_nlink != 1:
+        return None
+    return File(name, entry.st_dev, entry.st_ino, entry.st_size, max(entry.st_mtime, entry.st_ctime))
+
+
+@dataclass(frozen=True, slots=True)
+class FolderCleanup:
+    """Delete the planned files of one folder that are still what they were."""
+
+    rule: Rule
+    files: Sequence[File]
+    why: str
+    predicted_seconds: float = 0.0
+    limit_seconds: float = 3600.0
+    name: str = "delete files"
+    lock: str = ""
+
+    @property
+    def object(self) -> str:
+        """The rule's path."""
+        return self.rule.path
+
+    def statement(self) -> str:
+        """Return the names."""
+        return "unlink " + " ".join(file.name for file in self.files)
+
+    def apply(self, _session: Session | None, pace: Pace) -> Outcome:
+        """Unlink one by one, by the folder's descriptor."""
+        if not self.files:
+            return Outcome(Status.SKIPPED, self.why)
+        gone = freed = 0
+        with opened(self.rule.folder) as descriptor:
+            for file in self.files:
+                try:
+                    pace.proceed()
+                except Halted:
+                    return Outcome(Status.UNFINISHED, f"{len(self.files) - gone} files left", gone, freed)
+                if _look(descriptor, file.name) == file and file.changed_at < time.time() - self.rule.keep_seconds:
+                    os.unlink(file.name, dir_fd=descriptor)
+                    gone, freed = gone + 1, freed + file.bytes
+                pace.advance(gone, len(self.files))
+        if gone < len(self.files):
+            reason = f"{len(self.files) - gone} files had changed meanwhile and stay"
+            return Outcome(Status.DONE if gone else Status.INEFFECTIVE, reason, gone, freed)
+        return Outcome(Status.DONE, rows=gone, bytes=freed)

@@ -1,0 +1,1 @@
+"""The eyes: what is wrong. Reads only."""

@@ -1,0 +1,61 @@
+"""Declared constraints as the catalog has them, for the two checks that hold the rows against them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from psycopg import sql
+
+from checks.references import Pair
+from postgres.connection import Session
+from postgres.identifiers import Columns, Relation
+
+_FOREIGN_KEYS = sql.SQL(
+    """
+    SELECT c.conname AS name, c.convalidated AS validated,
+           cn.nspname AS child_schema, cr.relname AS child_name,
+           pn.nspname AS parent_schema, pr.relname AS parent_name,
+           ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY k (number, place)
+                 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.number
+                 ORDER BY k.place) AS child_columns,
+           ARRAY(SELECT a.attname::text FROM unnest(c.confkey) WITH ORDINALITY k (number, place)
+                 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.number
+                 ORDER BY k.place) AS parent_columns,
+           ARRAY(SELECT ARRAY[n.nspname::text, o.oprname::text] FROM unnest(c.conpfeqop) WITH ORDINALITY k (oid, place)
+                 JOIN pg_catalog.pg_operator o ON o.oid = k.oid
+                 JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace ORDER BY k.place) AS operators,
+           pg_catalog.has_table_privilege(c.conrelid, 'SELECT')
+             AND pg_catalog.has_table_privilege(c.confrelid, 'SELECT') AS readable
+    FROM pg_catalog.pg_constraint c
+    JOIN pg_catalog.pg_class cr ON cr.oid = c.conrelid
+    JOIN pg_catalog.pg_namespace cn ON cn.oid = cr.relnamespace
+    JOIN pg_catalog.pg_class pr ON pr.oid = c.confrelid
+    JOIN pg_catalog.pg_namespace pn ON pn.oid = pr.relnamespace
+    WHERE c.contype = 'f' AND c.conparentid = 0 AND cr.relpersistence <> 't'
+    ORDER BY 3, 4, 1
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A declared foreign key; of partitioned tables the one of the root."""
+
+    name: str
+    validated: bool
+    readable: bool
+    pair: Pair
+
+
+def foreign_keys(session: Session) -> Sequence[ForeignKey]:
+    """Read the catalog; takes no lock on any table."""
+    return [_foreign_key(row) for row in session.rows(_FOREIGN_KEYS)]
+
+
+def _foreign_key(row: dict[str, Any]) -> ForeignKey:
+    sides: tuple[Literal["child"], Literal["parent"]] = ("child", "parent")
+    child, parent = (
+        Columns(Relation(row[f"{side}_schema"], row[f"{side}_name"]), tuple(row[f"{side}_columns"])) for side in sides
+    )
+    operators = tuple((schema, name) for schema, name in row["operators"])
+    return ForeignKey(row["name"], row["validated"], row["readable"], Pair(child, parent, operators))

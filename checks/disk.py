@@ -1,0 +1,110 @@
+"""Disk: bytes and inodes of every mount that the server or sereno writes to. What cannot be seen is named."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from checks.check import Header, Option, Options, Row
+from checks.modulecheck import ModuleCheck
+from postgres.connection import Session
+
+GIGABYTE = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A place that somebody writes to; `hidden` says why it cannot be looked at."""
+
+    use: str
+    path: str
+    hidden: str = ""
+
+
+def _ask(_session: Session | None, options: Options) -> Sequence[Row]:
+    """Look at each folder; those of one mount are one row."""
+    folders = options.get("folders", ())
+    mounts: dict[int, list[Folder]] = {}
+    unseen: list[Folder] = []
+    for folder in folders if isinstance(folders, Iterable) else ():
+        try:
+            if folder.hidden:
+                raise PermissionError(folder.hidden)
+            mounts.setdefault(Path(folder.path).stat().st_dev, []).append(folder)
+        except OSError as error:
+            unseen.append(Folder(folder.use, folder.path, folder.hidden or error.strerror or str(error)))
+    rows = [row for uses in mounts.values() for row in _mount(uses, options)]
+    return rows + [_unseen(folder) for folder in unseen]
+
+
+def _mount(uses: Sequence[Folder], options: Options) -> Iterable[Row]:
+    path = uses[0].path
+    state = os.statvfs(path)
+    used_for = ", ".join(dict.fromkeys(folder.use for folder in uses))
+    total, free = state.f_blocks * state.f_frsize, state.f_bavail * state.f_frsize
+    share = 1 - free / total if total else 0.0
+    room = free / GIGABYTE
+    yield {
+        "object": _mount_point(path),
+        "value": share,
+        "severity": _severity(share, room, options),
+        "summary": f"{share:.0%} full, {room:.1f} GB free of {total / GIGABYTE:.1f} GB; used for {used_for}",
+        "free_bytes": free,
+        "total_bytes": total,
+        "kind": "bytes",
+    }
+    if state.f_files:
+        taken = 1 - state.f_favail / state.f_files
+        yield {
+            "object": f"{_mount_point(path)} (inodes)",
+            "value": taken,
+            "severity": _severity(taken, 0.0, options),
+            "summary": f"{taken:.0%} of the inodes used, {state.f_favail} free; used for {used_for}",
+            "kind": "inodes",
+        }
+
+
+def _severity(share: float, room: float, options: Options) -> str:
+    """Relative AND absolute: a share alone would alarm for a terabyte of room."""
+    for name in ("critical", "high", "warning"):
+        if share >= float(str(options[name])) and room < float(str(options[f"{name}_free_gb"])):
+            return name
+    return "none"
+
+
+def _unseen(folder: Folder) -> Row:
+    return {
+        "object": folder.path or folder.use,
+        "value": None,
+        "severity": "info",
+        "summary": f"{folder.use}: cannot be looked at: {folder.hidden}",
+        "kind": "unseen",
+    }
+
+
+def _mount_point(path: str) -> str:
+    place = Path(path).resolve()
+    while not place.is_mount() and place != place.parent:
+        place = place.parent
+    return str(place)
+
+
+CHECK = ModuleCheck(
+    Header(
+        name="disk",
+        title="A disk is filling up",
+        scope="host",
+        options={
+            "warning": Option(0.80, "share used, of bytes or inodes"),
+            "warning_free_gb": Option(50, "and less than this many GB free"),
+            "high": Option(0.90, "share used"),
+            "high_free_gb": Option(20, "and less than this many GB free"),
+            "critical": Option(0.95, "share used"),
+            "critical_free_gb": Option(10, "and less than this many GB free"),
+        },
+        remedy="make room on {object}: old logs, WAL kept by a slot or a failing archiver, a larger disk",
+        source="statvfs(3); pg_tablespace_location, data_directory, log_directory",
+    ),
+    _ask,
+    lambda _options: "statvfs of data directory, WAL, tablespaces, logs and state",
+)

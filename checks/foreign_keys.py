@@ -1,0 +1,45 @@
+"""Foreign keys: the rows held against what the schema promises; the server itself never looks again.
+
+Broken ones come from disabled triggers, `session_replication_role`, a bad restore, or a damaged index.
+"""
+
+from collections.abc import Sequence
+
+from checks.check import Header, Options, Row
+from checks.constraints import foreign_keys
+from checks.modulecheck import ModuleCheck
+from checks.references import unmatched
+from postgres.connection import Session
+
+
+def _ask(session: Session | None, _options: Options) -> Sequence[Row]:
+    assert session is not None  # noqa: S101 - a database check has one
+    rows: list[Row] = []
+    for key in foreign_keys(session):
+        if not (key.validated and key.readable):
+            continue
+        found = session.rows(unmatched(key.pair))[0]
+        if found["rows"]:
+            rows.append(
+                {
+                    "object": str(key.pair.child),
+                    "value": found["rows"],
+                    "severity": "high",
+                    "summary": f"{found['rows']} rows break the foreign key {key.name} to {key.pair.parent}",
+                    "parent": str(key.pair.parent),
+                    "examples": found["examples"],
+                }
+            )
+    return rows
+
+
+CHECK = ModuleCheck(
+    Header(
+        name="foreign_keys",
+        title="Rows break a declared foreign key",
+        remedy="REINDEX the key of {parent} and look again; then put the missing rows back or remove these",
+        source="pg_constraint; an anti-join for each validated foreign key",
+    ),
+    _ask,
+    lambda _options: "an anti-join for each validated foreign key of pg_constraint",
+)

@@ -1,0 +1,82 @@
+"""NOT VALID constraints: promised for new rows only. The old rows are counted, so that one knows what validating needs.
+
+An expression that calls a function of the users' is not evaluated: it would run with this login's rights.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg import sql
+
+from checks.check import Header, Options, Row
+from checks.constraints import foreign_keys
+from checks.modulecheck import ModuleCheck
+from checks.references import unmatched
+from postgres.connection import Session
+from postgres.identifiers import Relation, quoted
+
+_CHECKS = sql.SQL(
+    """
+    SELECT c.conname AS name, n.nspname AS schema, r.relname AS "table",
+           pg_catalog.pg_get_expr(c.conbin, c.conrelid) AS expression,
+           pg_catalog.has_table_privilege(r.oid, 'SELECT') AND NOT EXISTS (
+             SELECT FROM pg_catalog.pg_depend d
+             WHERE d.classid = 'pg_catalog.pg_constraint'::regclass AND d.objid = c.oid
+               AND d.refclassid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass)
+           ) AS countable
+    FROM pg_catalog.pg_constraint c
+    JOIN pg_catalog.pg_class r ON r.oid = c.conrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+    WHERE c.contype = 'c' AND NOT c.convalidated AND c.conparentid = 0 AND r.relpersistence <> 't'
+    ORDER BY 2, 3, 1
+    """
+)
+_BREAKING = sql.SQL("SELECT count(*) AS rows FROM {table} WHERE NOT ({expression})")
+
+
+def _ask(session: Session | None, _options: Options) -> Sequence[Row]:
+    assert session is not None  # noqa: S101 - a database check has one
+    rows = [
+        _row(Relation(row["schema"], row["table"]), row["name"], _count(session, row)) for row in session.rows(_CHECKS)
+    ]
+    for key in foreign_keys(session):
+        if not key.validated:
+            broken = session.rows(unmatched(key.pair))[0]["rows"] if key.readable else None
+            rows.append(_row(key.pair.child.relation, key.name, broken))
+    return rows
+
+
+def _count(session: Session, row: dict[str, Any]) -> int | None:
+    if not row["countable"]:
+        return None
+    question = _BREAKING.format(
+        table=Relation(row["schema"], row["table"]).identifier(),
+        expression=sql.SQL(row["expression"]),
+    )
+    return int(session.rows(question)[0]["rows"])
+
+
+def _row(table: Relation, name: str, broken: int | None) -> Row:
+    told = {None: "its rows could not be counted", 0: "no row breaks it: validate it"}.get(
+        broken, f"{broken} rows break it"
+    )
+    return {
+        "object": f"{table}.{quoted(name)}",
+        "value": broken,
+        "severity": "high" if broken else "warning",
+        "summary": f"constraint {quoted(name)} of {table} is NOT VALID; {told}",
+        "table": str(table),
+        "constraint": quoted(name),
+    }
+
+
+CHECK = ModuleCheck(
+    Header(
+        name="not_valid_constraint",
+        title="A constraint is NOT VALID: it holds for new rows only",
+        remedy="mend the rows, then ALTER TABLE {table} VALIDATE CONSTRAINT {constraint};",
+        source="PostgreSQL manual, ALTER TABLE, NOT VALID",
+    ),
+    _ask,
+    lambda _options: "pg_constraint WHERE NOT convalidated, and a count of the rows that break each",
+)

@@ -1,0 +1,45 @@
+"""Makes a check that asks one question of every configured pair of tables."""
+
+from collections.abc import Callable, Sequence
+
+from psycopg import sql
+
+from checks.check import Header, Options, Row
+from checks.finding import Severity
+from checks.modulecheck import ModuleCheck
+from checks.references import Pair
+from postgres.connection import Session
+
+
+def paircheck(
+    header: Header, question: Callable[[Pair], sql.Composed], severity: Severity, summary: str
+) -> ModuleCheck:
+    """Return the check. `summary` is filled with rows, child and parent."""
+
+    def ask(session: Session | None, options: Options) -> Sequence[Row]:
+        assert session is not None  # noqa: S101 - a database check has one
+        return [row for pair in _pairs(options) if (row := answer(session, pair))]
+
+    def answer(session: Session, pair: Pair) -> Row | None:
+        found = session.rows(question(pair))[0]
+        if not found["rows"]:
+            return None
+        words = {"rows": found["rows"], "child": pair.child, "parent": pair.parent}
+        return {
+            "object": str(pair.child),
+            "value": found["rows"],
+            "severity": severity.value,
+            "summary": summary.format(**words),
+            "parent": str(pair.parent),
+            "examples": found["examples"],
+        }
+
+    def describe(options: Options) -> str:
+        return ";\n".join(question(pair).as_string(None).strip() for pair in _pairs(options)) or "no pair is configured"
+
+    return ModuleCheck(header, ask, describe)
+
+
+def _pairs(options: Options) -> Sequence[Pair]:
+    pairs = options.get("pairs", ())
+    return pairs if isinstance(pairs, Sequence) else ()

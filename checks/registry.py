@@ -1,0 +1,44 @@
+"""Every check there is: the SQL files of this package, the few modules, and the operator's own folder."""
+
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from checks import disk, foreign_keys, not_valid_constraint, orphans, same_tenant
+from checks.modulecheck import ModuleCheck
+from checks.sqlfile import BadCheckError, SqlCheck, read
+
+MODULES: tuple[ModuleCheck, ...] = (
+    orphans.CHECK,
+    same_tenant.CHECK,
+    foreign_keys.CHECK,
+    not_valid_constraint.CHECK,
+    disk.CHECK,
+)
+
+PAIRED = frozenset({"orphans", "same_tenant"})
+"""The checks whose options are a list of pairs."""
+
+Known = dict[str, SqlCheck | ModuleCheck]
+
+
+def load(folder: Path | None = None) -> Known:
+    """Return every check by name. BadCheckError: a file cannot be used, or takes the name of a built-in one."""
+    known: Known = {check.name: check for check in MODULES}
+    known.update((check.name, check) for check in read(_texts(resources.files("checks") / "sql")))
+    if folder is not None and folder.is_dir():
+        try:
+            texts = {str(path): path.read_text("utf-8") for path in sorted(folder.glob("*.sql"))}
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadCheckError(f"{folder}: {error}") from None
+        for check in read(texts):
+            if check.name in known:
+                raise BadCheckError(
+                    f"{folder}/{check.name}.sql: there is a check of that name already; give it another"
+                )
+            known[check.name] = check
+    return known
+
+
+def _texts(folder: Traversable) -> dict[str, str]:
+    return {file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".sql")}

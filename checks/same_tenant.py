@@ -1,0 +1,18 @@
+"""Same tenant: rows of one tenant that are tied to a row of another. The last column of each side is the tenant."""
+
+from checks.check import Header
+from checks.finding import Severity
+from checks.paircheck import paircheck
+from checks.references import crossed
+
+CHECK = paircheck(
+    Header(
+        name="same_tenant",
+        title="Rows are tied across tenants: one tenant may see another's data",
+        remedy="find out which side is right, mend {object}, and look who has read it since",
+        source="the configured pairs [[checks.same_tenant]]",
+    ),
+    crossed,
+    Severity.CRITICAL,
+    "{rows} rows of {child} belong to another tenant than their {parent}",
+)

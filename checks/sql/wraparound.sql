@@ -1,0 +1,19 @@
+-- title  = "Transaction IDs are running out"
+-- scope  = "cluster"
+-- option.warning  = { default = 0.25, help = "share of the 2^31 transaction or multixact ids used" }
+-- option.high     = { default = 0.45, help = "share of the 2^31 transaction or multixact ids used" }
+-- option.critical = { default = 0.70, help = "share of the 2^31 transaction or multixact ids used" }
+-- remedy = "in database {object}: VACUUM (FREEZE) of its oldest tables; end what holds the xmin horizon back"
+-- source = "PostgreSQL manual, 25.1.5 Preventing Transaction ID Wraparound Failures"
+SELECT format('%I', d.datname) AS object,
+       round((u.used / 2147483648.0)::numeric, 4)::float8 AS value,
+       format('%s %% of the %s ids used (age %s)', round((u.used / 21474836.48)::numeric, 1), u.what, u.used) AS summary,
+       u.what AS ids
+FROM pg_catalog.pg_database d
+CROSS JOIN LATERAL (
+  SELECT used, what
+  FROM (VALUES (age(d.datfrozenxid), 'transaction'), (mxid_age(d.datminmxid), 'multixact')) AS v (used, what)
+  ORDER BY used DESC LIMIT 1
+) u
+WHERE u.used / 2147483648.0 >= least(:warning, :high, :critical)
+ORDER BY 2 DESC, 1

@@ -1,0 +1,1 @@
+"""The head: when, and in what order."""

@@ -1,0 +1,112 @@
+"""Commands that do something: now, check, pause, resume."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.options import ConfigOption, DatabaseOption, JsonOption, fail, parts
+from daemon.exit import Exit
+
+if TYPE_CHECKING:
+    from daemon.runner import Ran
+
+DRAIN_SECONDS = 20.0
+
+
+def now(
+    jobs: Annotated[list[str], typer.Argument(help="Jobs, or the names of schedules (daily).")],
+    config: ConfigOption = None,
+    database: DatabaseOption = None,
+    window: Annotated[
+        str | None, typer.Option("--window", help='Stop in time, like "30m".', show_default=False)
+    ] = None,
+    fail_on: Annotated[str, typer.Option("--fail-on", help="Exit 1 from this severity on.")] = "high",
+    as_json: JsonOption = False,
+) -> None:
+    """Run jobs now, with a progress bar; what goes wrong is told as it would be at night."""
+    with parts(config, database) as wired:
+        from rich.console import Console
+
+        from daemon.cli.render import show_night
+        from daemon.cli.session import deliver, names, night, severity, window_of
+
+        limit = severity(fail_on)
+        chosen = names(wired, jobs)
+        console = Console(stderr=True)
+        ran = night(wired, chosen, window_of(window), database, None if as_json else console)
+        waiting = deliver(wired, DRAIN_SECONDS)
+        worst = show_night(wired, ran, as_json=as_json)
+        if waiting and not as_json:
+            console.print(f"{waiting} messages wait for their channel (sereno alerts outbox)")
+        raise typer.Exit(_code(ran, worst is not None and worst >= limit))
+
+
+def check(
+    checks: Annotated[
+        list[str] | None, typer.Argument(help="Checks; all of them where none is named.", show_default=False)
+    ] = None,
+    config: ConfigOption = None,
+    database: DatabaseOption = None,
+    fail_on: Annotated[str, typer.Option("--fail-on", help="Exit 1 from this severity on.")] = "high",
+    as_json: JsonOption = False,
+) -> None:
+    """Look, and nothing else: every session is read-only, nothing is told or remembered."""
+    with parts(config, database) as wired:
+        from daemon.cli.checking import look_now
+        from daemon.cli.render import show_findings
+        from daemon.cli.session import severity
+
+        limit = severity(fail_on)
+        unknown = [name for name in checks or () if name not in wired.checks]
+        if unknown:
+            fail(f"there is no check {unknown[0]!r} ({', '.join(sorted(wired.checks))})", Exit.CANNOT)
+        looked = look_now(wired, checks or sorted(wired.checks), database)
+        show_findings(looked, as_json=as_json)
+        if looked.failed:
+            raise typer.Exit(Exit.CANNOT)
+        worst = max((finding.severity for finding in looked.findings), default=None)
+        raise typer.Exit(Exit.FOUND if worst is not None and worst >= limit else Exit.FINE)
+
+
+def pause(
+    until: Annotated[
+        str | None,
+        typer.Option("--until", help="A time of today or tomorrow (06:30), or 2026-03-01T06:30.", show_default=False),
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why; shown by status.")] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Hold everything back: a running job pauses between two pieces of its work."""
+    with parts(config) as wired:
+        from daemon import history
+        from daemon.cli.session import instant
+
+        end = instant(until, wired.config.daemon.timezone, wired.clock()) if until else None
+        with wired.store.transaction() as transaction:
+            history.pause(transaction, end, reason, wired.clock())
+        typer.echo(
+            f"paused until {end.astimezone().isoformat(timespec='minutes')}" if end else "paused until: sereno resume"
+        )
+
+
+def resume(config: ConfigOption = None) -> None:
+    """Let everything go on."""
+    with parts(config) as wired:
+        from daemon import history
+
+        with wired.store.transaction() as transaction:
+            was = history.resume(transaction)
+        typer.echo("goes on" if was else "was not paused")
+
+
+def _code(ran: "list[Ran]", found: bool) -> Exit:
+    from daemon.verdict import RunState
+
+    states = {one.state for one in ran}
+    if any(one.state is RunState.SKIPPED and one.reason.startswith("busy") for one in ran):
+        return Exit.BUSY
+    if RunState.FAILED in states or found:
+        return Exit.FOUND
+    if states & {RunState.WINDOW_ENDED, RunState.THROTTLED, RunState.INTERRUPTED}:
+        return Exit.WINDOW
+    return Exit.FINE

@@ -1,0 +1,129 @@
+"""`sereno alerts …`."""
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from daemon.cli.options import ConfigOption, JsonOption, answer, fail, parts
+from daemon.exit import Exit
+
+app = typer.Typer(help="What is open, who was told, and whether a channel works.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_alerts(
+    everything: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List open alerts."""
+    with parts(config) as wired:
+        from alerts import book
+        from daemon.screen import table
+
+        with wired.store.reading() as transaction:
+            found = book.latest(transaction, 500) if everything else book.known(transaction).alerts
+        rows = [
+            {
+                "alert": alert.id,
+                "severity": alert.severity.value,
+                "state": alert.state.value,
+                "kind": alert.kind,
+                "database": alert.database,
+                "object": alert.object or alert.task,
+                "summary": alert.summary,
+                "opened": alert.opened_at.isoformat(timespec="seconds"),
+                "seen": alert.occurrences,
+                "acknowledged_by": alert.acknowledged_by,
+                "fingerprint": alert.fingerprint,
+            }
+            for alert in found
+        ]
+        if as_json:
+            answer(rows)
+        else:
+            columns = (
+                "alert",
+                "severity",
+                "state",
+                "kind",
+                "database",
+                "object",
+                "summary",
+                "opened",
+                "seen",
+            )
+            table("Alerts", columns, [tuple(row[column] for column in columns) for row in rows])
+
+
+@app.command()
+def ack(
+    alert: Annotated[int, typer.Argument(help="The alert's number.")],
+    who: Annotated[str, typer.Option("--as", help="Your name.", show_default=False)] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Acknowledge an alert: it is not repeated until it gets worse or comes back."""
+    with parts(config) as wired:
+        from alerts import book
+
+        with wired.store.transaction() as transaction:
+            if not book.acknowledge(transaction, alert, who or getpass.getuser()):
+                fail(f"there is no open alert {alert}", Exit.CANNOT)
+        typer.echo(f"alert {alert} acknowledged")
+
+
+@app.command()
+def outbox(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List what is not yet delivered, and why."""
+    with parts(config) as wired:
+        from dataclasses import asdict
+
+        from alerts import outbox as box
+        from daemon.screen import table
+
+        with wired.store.reading() as transaction:
+            waiting = box.waiting(transaction)
+        if as_json:
+            answer([asdict(one) for one in waiting])
+        else:
+            columns = ("channel", "title", "state", "attempts", "next try", "last error")
+            rows = [
+                (
+                    one.channel,
+                    one.title,
+                    one.state,
+                    one.attempts,
+                    f"{one.not_before:%H:%M:%S} UTC",
+                    one.last_error,
+                )
+                for one in waiting
+            ]
+            table("Outbox", columns, rows)
+
+
+@app.command()
+def test(
+    channels: Annotated[
+        list[str] | None,
+        typer.Argument(help="Channels; all of them where none is named.", show_default=False),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Send a drill through the real outbox and say what each channel answered."""
+    with parts(config) as wired:
+        from daemon.cli.drill import drill
+
+        unknown = [name for name in channels or () if name not in wired.channels]
+        if unknown:
+            fail(
+                f"there is no channel {unknown[0]!r} ({', '.join(wired.channels) or 'none is configured'})",
+                Exit.CANNOT,
+            )
+        if not wired.channels:
+            fail("no channel is configured ([channels.NAME])", Exit.CANNOT)
+        failed = False
+        for name, state, error in drill(wired, channels or list(wired.channels)):
+            failed = failed or state != "sent"
+            typer.echo(f"{name}: {'accepted' if state == 'sent' else state}{f' ({error})' if error else ''}")
+        raise typer.Exit(Exit.FOUND if failed else Exit.FINE)

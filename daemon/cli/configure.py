@@ -1,0 +1,30 @@
+"""`sereno config …`."""
+
+import typer
+
+from daemon.cli.options import ConfigOption, JsonOption, answer, configuration
+
+app = typer.Typer(help="Check the configuration; print the reference.", no_args_is_help=True)
+
+
+@app.command()
+def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Say everything that is wrong with a configuration, at once; exit 78 if something is."""
+    loaded = configuration(config)
+    found = {
+        "databases": list(loaded.databases),
+        "schedules": {name: f"{one.cron}: {', '.join(one.jobs)}" for name, one in loaded.schedules.items()},
+        "channels": {name: options.type for name, options in loaded.channels.items()},
+    }
+    if as_json:
+        answer(found)
+    else:
+        typer.echo("fine: " + ", ".join(f"{len(items)} {name}" for name, items in found.items()))
+
+
+@app.command()
+def reference() -> None:
+    """Print every option with its default and its sentence."""
+    from daemon.config.reference import reference as text
+
+    typer.echo(text(), nl=False)

@@ -1,0 +1,116 @@
+"""Commands that only look: plan, status, history."""
+
+from typing import Annotated
+
+import typer
+
+from daemon.cli.options import ConfigOption, DatabaseOption, JsonOption, answer, fail, parts
+from daemon.exit import Exit
+
+
+def plan(
+    jobs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Jobs or schedules; all jobs where none is named.", show_default=False),
+    ] = None,
+    config: ConfigOption = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what would run now, in which order, why, with which lock and SQL. Changes nothing."""
+    with parts(config, database) as wired:
+        from rich.console import Console
+        from rich.text import Text
+
+        from daemon.cli.planning import planned
+        from daemon.cli.session import names
+        from daemon.jobs.registry import JOBS
+        from daemon.screen import table
+
+        entries, problems = planned(wired, names(wired, jobs or list(JOBS)), database)
+        if as_json:
+            answer({"steps": entries, "problems": problems})
+        else:
+            rows = [(e["job"], e["database"] or "(host)", e["step"], e["object"], e["why"], e["lock"]) for e in entries]
+            table("Plan", ("job", "database", "step", "object", "why", "lock"), rows)
+            console = Console()
+            for entry in entries:
+                if entry["step"] != "check":
+                    console.print(Text(f"{entry['sql']};"), soft_wrap=True)
+            for problem in problems:
+                Console(stderr=True).print(Text(problem, style="bold red"))
+        raise typer.Exit(Exit.CANNOT if problems else Exit.FINE)
+
+
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show what runs, what is next, what is open and what is not yet delivered."""
+    with parts(config) as wired:
+        from daemon.cli.standing import standing
+        from daemon.screen import table
+
+        state = standing(wired)
+        if as_json:
+            answer(state)
+            return
+        typer.echo(
+            f"{state['instance']}: service {'running' if state['service'] else 'not running'}"
+            + (f", paused ({state['paused']})" if state["paused"] else "")
+        )
+        table("Next", ("schedule", "local time", "UTC", "jobs"), [tuple(one.values()) for one in state["next"]])
+        table(
+            "Last runs",
+            ("run", "job", "database", "state", "started", "reason"),
+            [tuple(one.values()) for one in state["runs"]],
+        )
+        table(
+            "Open alerts",
+            ("alert", "severity", "state", "what", "since"),
+            [tuple(one.values()) for one in state["alerts"]],
+        )
+        if state["outbox"]:
+            typer.echo(f"{state['outbox']} messages not yet delivered (sereno alerts outbox)")
+
+
+def history(
+    run: Annotated[int | None, typer.Argument(help="One run, with its steps and findings.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many runs.")] = 20,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what ran and how it ended."""
+    with parts(config) as wired:
+        from daemon import history as book
+        from daemon.cli.render import show_run
+        from daemon.screen import table
+
+        with wired.store.reading() as transaction:
+            if run is None:
+                rows = book.runs(transaction, limit)
+                if as_json:
+                    answer(rows)
+                    return
+                columns = (
+                    "id",
+                    "job",
+                    "database",
+                    "state",
+                    "started_at",
+                    "finished_at",
+                    "steps_left",
+                    "paused_seconds",
+                    "reason",
+                )
+                table(
+                    "History",
+                    columns,
+                    [tuple("" if row[name] is None else row[name] for name in columns) for row in rows],
+                )
+                return
+            found = book.run(transaction, run)
+            if found is None:
+                fail(f"there is no run {run}", Exit.CANNOT)
+            steps, findings = book.steps(transaction, run), book.findings(transaction, run)
+        if as_json:
+            answer({**found, "steps": steps, "findings": findings})
+        else:
+            show_run(found, steps, findings)

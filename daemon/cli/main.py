@@ -1,0 +1,26 @@
+"""The command line, put together; each command's own imports wait until it is called."""
+
+import typer
+
+from daemon.cli import act, alerts, configure, demo, look, prepare, serve
+
+app = typer.Typer(
+    name="sereno",
+    help="The night watchman of your PostgreSQL: maintenance, integrity, alerts.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("demo")(demo.demo)
+app.command("run")(serve.run)
+app.command("install")(prepare.install)
+app.command("trust")(prepare.trust)
+app.command("plan")(look.plan)
+app.command("now")(act.now)
+app.command("check")(act.check)
+app.command("status")(look.status)
+app.command("history")(look.history)
+app.command("pause")(act.pause)
+app.command("resume")(act.resume)
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(configure.app, name="config")

@@ -1,0 +1,79 @@
+"""The options that every command takes, and how a command ends."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from daemon.exit import Exit
+
+if TYPE_CHECKING:
+    from daemon.config.model import Config
+    from daemon.parts import Parts
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="Configuration file; else $SERENO_CONFIG, else /etc/sereno/config.toml.",
+        show_default=False,
+    ),
+]
+DatabaseOption = Annotated[
+    str | None, typer.Option("--database", help="Only this configured database.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+
+
+def configuration(path: Path | None) -> "Config":
+    """Load it, or end with 78 and every mistake."""
+    from daemon.config.load import DEFAULT, ConfigError, load_config
+    from daemon.jobs.registry import JOBS
+
+    chosen = path or Path(os.environ.get("SERENO_CONFIG") or DEFAULT)
+    try:
+        return load_config(chosen, JOBS)
+    except ConfigError as error:
+        fail(str(error), Exit.CONFIG)
+
+
+@contextmanager
+def parts(path: Path | None, database: str | None = None) -> Iterator["Parts"]:
+    """Load and wire everything; what cannot be done ends with 2 and one sentence."""
+    from daemon.app import assemble
+    from daemon.log import set_up
+    from postgres.connection import TargetError
+    from store.store import StoreError
+
+    config = configuration(path)
+    if database is not None and database not in config.databases:
+        fail(
+            f"there is no database {database!r} in the configuration ({', '.join(config.databases)})",
+            Exit.CANNOT,
+        )
+    set_up(quiet=True)
+    try:
+        yield assemble(config)
+    except (StoreError, TargetError) as error:
+        fail(str(error), Exit.CANNOT)
+
+
+def fail(sentence: str, code: Exit) -> NoReturn:
+    """Say why on standard error, and end."""
+    from alerts.scrub import scrub
+
+    for line in sentence.splitlines():
+        typer.echo(f"sereno: {scrub(line)}" if line[:1] != " " else f"  {scrub(line.strip())}", err=True)
+    raise typer.Exit(code)
+
+
+def answer(value: object) -> None:
+    """Print JSON."""
+    json.dump(value, sys.stdout, indent=2, default=str, ensure_ascii=False)
+    sys.stdout.write("\n")

@@ -1,0 +1,84 @@
+"""`sereno install` and `sereno trust`: what a database needs before rows may be deleted in it."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.options import ConfigOption, fail, parts
+from daemon.exit import Exit
+
+if TYPE_CHECKING:
+    from daemon.parts import Parts
+    from postgres.installation import Wishes
+
+
+def install(
+    database: Annotated[str, typer.Argument(help="A database of the configuration.")],
+    admin: Annotated[
+        str | None,
+        typer.Option("--admin", help="Connect as: a DSN that may create roles and a schema.", show_default=False),
+    ] = None,
+    print_only: Annotated[bool, typer.Option("--print", help="Only print the SQL, for a DBA to read first.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Make the sereno schema and the two logins, or print the SQL. May be run again."""
+    with parts(config, database) as wired:
+        from postgres import installation
+        from postgres.connection import administrator
+
+        wishes = _wishes(wired, database)
+        conninfo = admin or wired.config.databases[database].dsn
+        try:
+            with administrator(conninfo, database) as connection:
+                commands = list(installation.statements(connection, wishes))
+                if not print_only:
+                    installation.install(connection, commands)
+        except installation.InstallError as error:
+            fail(f"{database}: {error}", Exit.CANNOT)
+        for command in commands:
+            typer.echo(installation.printable(command) + ";")
+        if not print_only:
+            typer.echo(f"-- done: {len(commands)} statements in {database}", err=True)
+
+
+def trust(
+    database: Annotated[str, typer.Argument(help="A database of the configuration.")],
+    config: ConfigOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Let this instance, and no other, delete rows in a database; take the server that answers for the right one."""
+    with parts(config, database) as wired:
+        from daemon import history
+        from postgres.connection import session
+        from postgres.trust import take_over
+
+        with session(wired.target(database), "maintain", "trust") as opened:
+            facts = opened.facts
+            typer.echo(f"{database}: database {facts.database} of the cluster {facts.system_identifier}", err=True)
+            if not yes:
+                typer.confirm(f"Let {wired.config.daemon.name} delete expired rows there?", abort=True)
+            take_over(opened, wired.store.instance(), wired.config.daemon.name)
+        with wired.store.transaction() as transaction:
+            history.meet(transaction, database, (facts.system_identifier, facts.database_oid), wired.clock())
+        typer.echo(f"{database}: trusted")
+
+
+def _wishes(wired: "Parts", database: str) -> "Wishes":
+    from postgres.installation import Wishes
+
+    target = wired.target(database)
+    if "maintain" not in target.logins or "data" not in target.logins:
+        fail(
+            f"databases.{database} names no two logins; add for example:\n"
+            '  maintain = { user = "sereno_maintain", password = { credential = "maintain" } }\n'
+            '  data = { user = "sereno_data", password = { credential = "data" } }',
+            Exit.CONFIG,
+        )
+    tables = [wish.table for wish in wired.config.jobs.log_cleanup.tables if wish.database in {None, database}]
+    return Wishes(
+        target.logins["maintain"],
+        target.logins["data"],
+        tables,
+        wired.store.instance(),
+        wired.config.daemon.name,
+    )

@@ -1,0 +1,103 @@
+"""Tables for people, JSON for programs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from checks.finding import Finding, Severity
+from daemon import history
+from daemon.cli.checking import Looked
+from daemon.cli.options import answer
+from daemon.parts import Parts
+from daemon.runner import Ran
+from daemon.screen import table
+from store.store import Row
+
+
+def show_night(wired: Parts, ran: Sequence[Ran], *, as_json: bool) -> Severity | None:
+    """Show what was done and found; return the worst severity."""
+    with wired.store.reading() as transaction:
+        runs = [
+            (run, history.steps(transaction, one.number), history.findings(transaction, one.number))
+            for one in ran
+            if (run := history.run(transaction, one.number))
+        ]
+    found = [finding for _, _, findings in runs for finding in findings]
+    if as_json:
+        answer([{**run, "steps": steps, "findings": findings} for run, steps, findings in runs])
+    else:
+        table("Runs", ("run", "job", "database", "state", "reason"), [_run(run) for run, _, _ in runs])
+        done = [(run["job"], *_step(step)) for run, steps, _ in runs for step in steps]
+        table("Done", ("job", "step", "object", "status", "rows", "seconds", "reason"), done)
+        table("Found", ("severity", "check", "object", "what", "what to do"), [_finding(row) for row in found])
+    return max((Severity(row["severity"]) for row in found), default=None)
+
+
+def _run(row: Row) -> tuple[object, ...]:
+    return row["id"], row["job"], row["database"] or "(host)", row["state"], row["reason"]
+
+
+def _step(row: Row) -> tuple[object, ...]:
+    reason = row["reason"]
+    if row["paused_by"]:
+        reason += f" (paused {float(str(row['paused_seconds'])):.1f} s: {row['paused_by']})"
+    return (
+        row["name"],
+        row["object"],
+        row["status"],
+        row["rows"],
+        f"{float(str(row['seconds'])):.2f}",
+        reason.strip(),
+    )
+
+
+def _finding(row: Row) -> tuple[object, ...]:
+    return row["severity"], row["kind"], row["object"], row["summary"], row["remedy"]
+
+
+def show_run(run: Row, steps: Sequence[Row], findings: Sequence[Row]) -> None:
+    """Show one run of the history."""
+    table(f"Run {run['id']}", tuple(run), [tuple("" if value is None else value for value in run.values())])
+    table("Steps", ("step", "object", "status", "rows", "seconds", "reason"), [_step(step) for step in steps])
+    table("Findings", ("severity", "check", "object", "what", "what to do"), [_finding(row) for row in findings])
+
+
+def show_findings(looked: Looked, *, as_json: bool) -> None:
+    """Show what `check` has seen."""
+    if as_json:
+        answer(
+            {
+                "findings": [as_dict(one) for one in looked.findings],
+                "unseen": looked.unseen,
+                "failed": looked.failed,
+            }
+        )
+        return
+    rows = [
+        (one.severity.value, one.kind, one.identity.database, one.identity.object, one.summary, one.remedy)
+        for one in sorted(looked.findings, key=lambda finding: -finding.severity.rank)
+    ]
+    table("Found", ("severity", "check", "database", "object", "what", "what to do"), rows)
+    console = Console(stderr=True)
+    for line in looked.unseen:
+        console.print(Text(f"not seen: {line}", style="dim"))
+    for line in looked.failed:
+        console.print(Text(f"failed: {line}", style="bold red"))
+
+
+def as_dict(finding: Finding) -> dict[str, Any]:
+    """Return a finding for JSON."""
+    identity = finding.identity
+    return {
+        "check": finding.kind,
+        "severity": finding.severity.value,
+        "database": identity.database,
+        "object": identity.object,
+        "summary": finding.summary,
+        "value": finding.value,
+        "remedy": finding.remedy,
+        "fingerprint": identity.fingerprint(),
+        "evidence": dict(finding.evidence),
+    }

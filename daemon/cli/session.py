@@ -1,0 +1,117 @@
+"""What the acting commands share: a night at a terminal, and the delivery of what it owes."""
+
+import signal
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from types import FrameType
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+
+from checks.finding import Severity
+from daemon.cli.options import fail
+from daemon.config.values import duration
+from daemon.exit import Exit
+from daemon.history import Errand
+from daemon.jobs.registry import JOBS
+from daemon.parts import Parts
+from daemon.runner import Ran, Runner
+from daemon.screen import Bars, Silent
+from postgres.window import Window, opens_for
+from store.lock import Locked, exclusive
+
+
+def names(wired: Parts, words: Sequence[str]) -> list[str]:
+    """Turn jobs and schedules into jobs, each once, in the order given."""
+    found: dict[str, None] = {}
+    for word in words:
+        if word in JOBS:
+            found[word] = None
+        elif word in wired.config.schedules:
+            found.update(dict.fromkeys(wired.config.schedules[word].jobs))
+        else:
+            known = [*JOBS, *wired.config.schedules]
+            fail(f"{word!r} is neither a job nor a schedule ({', '.join(known)})", Exit.CANNOT)
+    return list(found)
+
+
+def night(
+    wired: Parts, jobs: Sequence[str], window: Window, database: str | None, console: Console | None
+) -> list[Ran]:
+    """Run the jobs, drawing bars on the console if there is one; Ctrl-C and SIGTERM stop as the service would."""
+    bars = Bars(console) if console is not None else None
+    runner = Runner(wired, bars or Silent())
+
+    def halt(_number: int, _frame: FrameType | None) -> None:
+        runner.cancel_soon()
+
+    before = {number: signal.signal(number, halt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        if bars is None:
+            return _all(runner, jobs, window, database, None)
+        with bars:
+            return _all(runner, jobs, window, database, bars)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _all(runner: Runner, jobs: Sequence[str], window: Window, database: str | None, bars: Bars | None) -> list[Ran]:
+    done: list[Ran] = []
+    for name in jobs:
+        for scope, place in runner.places(JOBS[name], database):
+            if runner.stop.is_set():
+                return done
+            if bars:
+                bars.run(name, place)
+            ran = runner.run(Errand(JOBS[name], scope, place), window)
+            if bars:
+                bars.finished(ran.state.value, ran.reason)
+            done.append(ran)
+    return done
+
+
+def deliver(wired: Parts, seconds: float) -> int:
+    """Send what is due; where a service runs, that is its work. Return how many messages still wait."""
+    try:
+        with exclusive(wired.store.service_lock):
+            return wired.courier().drain(seconds)
+    except Locked:
+        return 0
+
+
+def window_of(text: str | None) -> Window:
+    """Read `--window`; without it the window never closes."""
+    if text is None:
+        return opens_for(None)
+    try:
+        return opens_for(duration(text).total_seconds())
+    except ValueError as error:
+        fail(f"--window: {error}", Exit.CANNOT)
+
+
+def severity(text: str) -> Severity:
+    """Read `--fail-on`."""
+    try:
+        return Severity(text)
+    except ValueError:
+        fail(f"--fail-on: {text!r} is not one of {', '.join(Severity)}", Exit.CANNOT)
+
+
+def instant(text: str, zone: str, now: datetime) -> datetime:
+    """Read `--until` in the zone of the configuration: a time of day is the next one."""
+    local = ZoneInfo(zone)
+    try:
+        if "T" in text or " " in text:
+            read = datetime.fromisoformat(text)
+            found = read if read.tzinfo else read.replace(tzinfo=local)
+        else:
+            clock = datetime.strptime(text, "%H:%M").replace(tzinfo=UTC).time()
+            today = now.astimezone(local)
+            found = datetime.combine(today.date(), clock, local)
+            found = found if found > now else found + timedelta(days=1)
+    except ValueError:
+        fail(f"--until: {text!r} is not a time (like 06:30 or 2026-03-01T06:30)", Exit.CANNOT)
+    if found <= now:
+        fail(f"--until: {text!r} is past", Exit.CANNOT)
+    return found

@@ -1,0 +1,65 @@
+"""`sereno status`: how the house stands, from the store alone."""
+
+from itertools import islice
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from alerts import book, outbox
+from daemon import history
+from daemon.calendar import upcoming
+from daemon.parts import Parts
+from store.lock import Locked, exclusive
+
+LATEST = 10
+
+
+def standing(wired: Parts) -> dict[str, Any]:
+    """Return what runs, what is next, what is open, what waits."""
+    zone = ZoneInfo(wired.config.daemon.timezone)
+    now = wired.clock()
+    with wired.store.reading() as transaction:
+        alerts = book.known(transaction).alerts
+        runs = history.runs(transaction, LATEST)
+        waiting = outbox.waiting(transaction)
+        paused = history.paused(transaction, now)
+    return {
+        "instance": wired.config.daemon.name,
+        "service": _owned(wired),
+        "paused": "" if paused is None else str(paused),
+        "next": [
+            {
+                "schedule": name,
+                "local": f"{due.instant.astimezone(zone):%Y-%m-%d %H:%M %Z}",
+                "utc": f"{due.instant:%Y-%m-%d %H:%M}",
+                "jobs": ", ".join(schedule.jobs),
+            }
+            for name, schedule in wired.config.schedules.items()
+            for due in islice(upcoming(schedule.cron, zone, now), 1)
+        ],
+        "runs": [
+            {
+                key: run[key] if run[key] is not None else ""
+                for key in ("id", "job", "database", "state", "started_at", "reason")
+            }
+            for run in runs
+        ],
+        "alerts": [
+            {
+                "alert": alert.id,
+                "severity": alert.severity.value,
+                "state": alert.state.value,
+                "what": f"{alert.kind} {alert.database} {alert.object or alert.task}: {alert.summary}",
+                "since": f"{alert.opened_at:%Y-%m-%d %H:%M} UTC",
+            }
+            for alert in alerts
+        ],
+        "outbox": len(waiting),
+    }
+
+
+def _owned(wired: Parts) -> bool:
+    try:
+        with exclusive(wired.store.service_lock):
+            return False
+    except Locked:
+        return True

@@ -1,0 +1,1 @@
+"""What the operator wishes: TOML in, frozen models out."""

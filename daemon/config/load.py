@@ -1,0 +1,122 @@
+"""TOML to a Config, or every mistake at once: each with its path and what would be right."""
+
+import difflib
+import tomllib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from alerts.channels.registry import CHANNELS
+from checks.registry import Known, load
+from checks.sqlfile import BadCheckError
+from daemon.config.checkoptions import check_options
+from daemon.config.model import Config
+from daemon.config.problem import Problem, problems_of
+
+DEFAULT = Path("/etc/sereno/config.toml")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; `problems` has a line for each mistake."""
+
+    def __init__(self, path: Path, problems: Sequence[str]) -> None:
+        super().__init__("\n".join([f"{path}:", *(f"  {problem}" for problem in problems)]))
+        self.problems = tuple(problems)
+
+
+def load_config(path: Path, jobs: Collection[str]) -> Config:
+    """Read a configuration that may name these jobs. ConfigError lists all that is wrong; nothing else has been touched."""
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            path, ["there is no such file (--config, $SERENO_CONFIG or /etc/sereno/config.toml)"]
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(path, [str(error)]) from None
+    problems: list[Problem] = []
+    checks = _checks(values, problems)
+    problems += _dangling(values, jobs)
+    parsed = {
+        **values,
+        "channels": _channels(values.get("channels"), problems),
+        "checks": check_options(values.get("checks"), checks, problems),
+    }
+    try:
+        config = Config.model_validate(parsed)
+    except ValidationError as error:
+        problems += problems_of(error, Config, ())
+    else:
+        if not problems:
+            return config
+    raise ConfigError(path, [str(problem) for problem in sorted(problems)])
+
+
+def _checks(values: Mapping[str, Any], problems: list[Problem]) -> Known:
+    """Load the checks: their options are part of the configuration's grammar."""
+    daemon = values.get("daemon")
+    folder = daemon.get("checks", "/etc/sereno/checks.d") if isinstance(daemon, Mapping) else "/etc/sereno/checks.d"
+    try:
+        return load(Path(str(folder)))
+    except BadCheckError as error:
+        problems.append(Problem("daemon.checks", str(error)))
+        return load()
+
+
+def _channels(values: object, problems: list[Problem]) -> dict[str, BaseModel]:
+    """Parse each channel by the model of its own type."""
+    channels: dict[str, BaseModel] = {}
+    if not isinstance(values, Mapping):
+        return channels
+    for name, options in values.items():
+        path = ("channels", name)
+        kind = options.get("type") if isinstance(options, Mapping) else None
+        if kind not in CHANNELS:
+            problems.append(Problem(f"channels.{name}.type", f"{kind!r} is not one of {', '.join(CHANNELS)}"))
+            continue
+        model = CHANNELS[kind][0]
+        try:
+            channels[name] = model.model_validate(options)
+        except ValidationError as error:
+            problems += problems_of(error, model, path)
+    return channels
+
+
+def _dangling(values: Mapping[str, Any], jobs: Collection[str]) -> Iterator[Problem]:
+    """Find names that lead nowhere: jobs, channels, databases, checks."""
+    for schedule, path, job in _listed(values.get("schedules"), "schedules", "jobs"):
+        if job not in jobs:
+            yield Problem(path, f"{job!r} is not a job{_nearest(job, jobs)} (schedule {schedule})")
+    channels = values.get("channels", {})
+    routes = values.get("routes")
+    for severity, names in routes.items() if isinstance(routes, Mapping) else ():
+        for number, name in enumerate(names if isinstance(names, list) else ()):
+            if name not in channels:
+                yield Problem(f"routes.{severity}[{number}]", f"there is no channel {name!r}{_nearest(name, channels)}")
+    yield from _dangling_tables(values)
+
+
+def _dangling_tables(values: Mapping[str, Any]) -> Iterator[Problem]:
+    databases = values.get("databases", {})
+    jobs = values.get("jobs")
+    cleanup = jobs.get("log_cleanup") if isinstance(jobs, Mapping) else None
+    tables = cleanup.get("tables") if isinstance(cleanup, Mapping) else None
+    for number, table in enumerate(tables if isinstance(tables, list) else ()):
+        name = table.get("database") if isinstance(table, Mapping) else None
+        if name is not None and name not in databases:
+            path = f"jobs.log_cleanup.tables[{number}].database"
+            yield Problem(path, f"there is no database {name!r}{_nearest(name, databases)}")
+
+
+def _listed(values: object, section: str, key: str) -> Iterator[tuple[str, str, str]]:
+    for name, table in values.items() if isinstance(values, Mapping) else ():
+        items = table.get(key) if isinstance(table, Mapping) else None
+        for number, item in enumerate(items if isinstance(items, list) else ()):
+            yield name, f"{section}.{name}.{key}[{number}]", str(item)
+
+
+def _nearest(name: object, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(str(name), known, 1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known) or 'none'}"

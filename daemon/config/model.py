@@ -1,0 +1,175 @@
+"""The configuration as frozen models. Each field carries its one sentence; the reference is made from them."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from alerts.channels.channel import ChannelOptions
+from alerts.secret import Secret
+from checks.references import Pair
+from daemon.config.values import Column, CronText, Duration, Size, Table, TimeZone
+
+
+class Model(BaseModel):
+    """Frozen, and knows no key that is not its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+def _conninfo(text: str) -> str:
+    try:
+        conninfo_to_dict(text)
+    except ProgrammingError:
+        # libpq's own sentence may quote the password
+        raise ValueError('is not a connection string (like "host=/run/postgresql dbname=coop")') from None
+    return text
+
+
+class Daemon(Model):
+    """Who this sereno is and where it keeps what it knows."""
+
+    name: str = Field(
+        "sereno",
+        min_length=1,
+        max_length=63,
+        description="Part of every alert's identity: no two instances close each other's tickets.",
+    )
+    timezone: TimeZone = Field("UTC", description="The zone of the schedules, and of columns without one.")
+    state: Path = Field(Path("/var/lib/sereno/state.db"), description="History, alerts and outbox.")
+    checks: Path = Field(Path("/etc/sereno/checks.d"), description="Your own checks: one SQL file each.")
+
+
+class Login(Model):
+    """A role of the server."""
+
+    user: str = Field(min_length=1, description="The role, as the catalog spells it.")
+    password: Secret | None = Field(None, description="Where its password lies: { file }, { env } or { credential }.")
+
+
+class Database(Model):
+    """One database and the two logins that work in it."""
+
+    dsn: Annotated[str, AfterValidator(_conninfo)] = Field(
+        description="conninfo or URI of the server itself, not of a pooler; passwords belong into the logins.",
+        repr=False,
+    )
+    maintain: Login | None = Field(None, description="Looks, and runs ANALYZE and VACUUM.")
+    data: Login | None = Field(None, description="Deletes rows of the listed tables, and may do nothing else.")
+    allow_privileged_dml: bool = Field(
+        default=False, description="Delete rows even with a login whose rights a trigger could abuse."
+    )
+
+
+class Schedule(Model):
+    """A list of jobs, its time, and how long it may take."""
+
+    cron: CronText = Field(description="Five fields, in the zone of [daemon].")
+    window: Duration = Field(timedelta(hours=2), description="From the due time; the rest goes on the next time.")
+    jobs: tuple[str, ...] = Field(min_length=1, description="In this order.")
+
+
+class GovernorLimits(Model):
+    """When to hold back. Any single signal pauses; `sereno pause` and waiting sessions always do."""
+
+    flag_file: Path | None = Field(None, description="Pause while this file is there.")
+    replica_lag: Duration = Field(timedelta(seconds=10), description="Pause while a standby replays later than this.")
+    replica_lag_size: Size = Field(64 * 1024**2, description='Or is this far behind (like "64 MB").')
+    patience: Duration = Field(timedelta(hours=1), description="After this long the step is given up: throttled.")
+    batch: Duration = Field(timedelta(milliseconds=200), description="How long one batch of rows should take.")
+    batch_rows: int = Field(10_000, ge=1, le=1_000_000, description="The most rows of one batch.")
+
+
+class ExpiringTable(Model):
+    """Rows of a table that expire by age."""
+
+    table: Table = Field(description="As in SQL, with its schema.")
+    column: Column = Field(description="Its age: date, timestamp or timestamptz.")
+    keep: Duration = Field(description="Older rows are deleted.")
+    database: str | None = Field(None, description="Which database it is in; every one where it is not said.")
+
+
+class ExpiringFiles(Model):
+    """Files of one folder that expire by age."""
+
+    path: str = Field(description="A folder and a pattern for names in it; folders below are left alone.")
+    keep: Duration = Field(description="Older files (by the later of mtime and ctime) are deleted.")
+    keep_newest: int = Field(2, ge=1, description="This many stay, however old.")
+    most_files: int = Field(1000, ge=1, description="The most that one run deletes; the rest next time.")
+    most_share: float = Field(
+        0.9, gt=0, le=1, description="More than this share of the files is never deleted at once."
+    )
+
+
+class LogCleanup(Model):
+    """Expired rows of log tables and expired log files."""
+
+    tables: tuple[ExpiringTable, ...] = ()
+    files: tuple[ExpiringFiles, ...] = ()
+
+
+class Analyze(Model):
+    """ANALYZE where statistics are stale or missing, partitioned parents too."""
+
+    exclude: tuple[Table, ...] = Field((), description="Tables to leave alone.")
+
+
+class DiskCheck(Model):
+    """Every mount that the server or sereno writes to."""
+
+    folders: tuple[Path, ...] = Field((), description="More folders to look at.")
+
+
+class IntegrityCheck(Model):
+    """Runs the checks."""
+
+    exclude: tuple[str, ...] = Field((), description="Checks to leave out.")
+
+
+class Jobs(Model):
+    """What each job works on."""
+
+    log_cleanup: LogCleanup = LogCleanup()
+    analyze: Analyze = Analyze()
+    disk_check: DiskCheck = DiskCheck()
+    integrity_check: IntegrityCheck = IntegrityCheck()
+
+
+class Routes(Model):
+    """Which channels hear of which severity."""
+
+    info: tuple[str, ...] = ()
+    warning: tuple[str, ...] = ()
+    high: tuple[str, ...] = ()
+    critical: tuple[str, ...] = ()
+
+
+class Repeat(Model):
+    """After how long an open alert is told again; acknowledged ones are not."""
+
+    high: Duration = timedelta(hours=24)
+    critical: Duration = timedelta(hours=1)
+
+
+class CheckOptions(Model):
+    """The options of one check, and the pairs where it is one of pairs."""
+
+    values: dict[str, Any] = {}
+    pairs: tuple[Pair, ...] = ()
+
+
+class Config(Model):
+    """A whole configuration."""
+
+    daemon: Daemon = Daemon()
+    databases: dict[str, Database] = Field(min_length=1)
+    schedules: dict[str, Schedule] = {}
+    governor: GovernorLimits = GovernorLimits()
+    jobs: Jobs = Jobs()
+    checks: dict[str, CheckOptions] = {}
+    channels: dict[str, ChannelOptions] = {}
+    routes: Routes = Routes()
+    repeat: Repeat = Repeat()

@@ -1,0 +1,84 @@
+"""One mistake in a configuration, and pydantic's errors as such mistakes."""
+
+import difflib
+import inspect
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+_SENTENCES = {
+    "missing": "is required",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "path_type": "must be a path",
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """Where, and what is wrong."""
+
+    path: str
+    sentence: str
+
+    def __str__(self) -> str:
+        """Write `jobs.log_cleanup.tables[1].keep: "5x" is not a duration`."""
+        return f"{self.path}: {self.sentence}"
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], prefix: Sequence[str | int]) -> Iterator[Problem]:
+    """Translate pydantic's errors. A value is quoted only where our own sentence does it: it may be a secret."""
+    for detail in error.errors(include_url=False, include_input=False):
+        path = spelt((*prefix, *detail["loc"]))
+        if detail["type"] == "extra_forbidden":
+            yield Problem(path, _unknown(model, detail["loc"]))
+        elif detail["type"] == "value_error":
+            yield Problem(path, detail["msg"].removeprefix("Value error, "))
+        else:
+            yield Problem(path, _SENTENCES.get(detail["type"], detail["msg"]))
+
+
+def spelt(location: Sequence[str | int]) -> str:
+    """Write a location as one would in TOML: `schedules.daily.jobs[0]`."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
+
+
+def _unknown(model: type[BaseModel], location: Sequence[str | int]) -> str:
+    known = sorted(_fields(model, location[:-1]))
+    close = difflib.get_close_matches(str(location[-1]), known, 1)
+    return f"is not known; did you mean {close[0]!r}?" if close else f"is not known; there are: {', '.join(known)}"
+
+
+def _fields(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """Walk down to the model that holds the unknown key."""
+    for part in location:
+        if isinstance(part, str) and part in model.model_fields:
+            found = _model_in(model.model_fields[part].annotation)
+            if found is None:
+                return []
+            model = found
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - any type expression
+    if inspect.isclass(annotation) and not typing.get_args(annotation):
+        return annotation if issubclass(annotation, BaseModel) else None
+    for argument in typing.get_args(annotation):
+        found = _model_in(argument)
+        if found is not None:
+            return found
+    return None

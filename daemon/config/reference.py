@@ -1,0 +1,141 @@
+"""Writes the reference configuration from the models: every option, its default, its sentence."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from alerts.channels.registry import CHANNELS
+from checks.registry import PAIRED, load
+from daemon.config import model
+from daemon.config.values import in_words
+from postgres.identifiers import Columns, Relation
+
+_EXAMPLES: dict[str, dict[str, str]] = {
+    "databases.main": {
+        "dsn": '"host=/run/postgresql dbname=coop"',
+        "maintain": '{ user = "sereno_maintain", password = { credential = "maintain" } }',
+        "data": '{ user = "sereno_data", password = { credential = "data" } }',
+    },
+    "schedules.daily": {
+        "cron": '"0 2 * * *"',
+        "jobs": '["log_cleanup", "analyze", "disk_check", "integrity_check"]',
+    },
+    "[jobs.log_cleanup.tables]": {
+        "table": "'public.\"AuditLog\"'",
+        "column": '"fecha"',
+        "keep": '"400 days"',
+    },
+    "[jobs.log_cleanup.files]": {"path": '"/var/log/coop/*.log*"', "keep": '"30 days"'},
+    "channels.slack": {
+        "type": '"slack"',
+        "token": '{ credential = "slack-token" }',
+        "channel": '"#operaciones"',
+    },
+    "channels.email": {"type": '"email"', "host": '"smtp.example.org"', "to": '["guardia@example.org"]'},
+    "channels.webhook": {
+        "type": '"webhook"',
+        "url": '"https://tickets.example.org/api/incidents"',
+        "secret": '{ credential = "ticket-secret" }',
+    },
+    "channels.log": {"type": '"log"'},
+    "routes": {
+        "info": '["slack"]',
+        "warning": '["slack"]',
+        "high": '["slack", "email", "webhook"]',
+        "critical": '["slack", "email", "webhook"]',
+    },
+}
+_PAIR_EXAMPLES = {
+    "orphans": ('\'public."Pago"("factura_id")\'', '\'public."Factura"("id")\''),
+    "same_tenant": (
+        '\'public."Usuario"("persona_id", "cooperativa_id")\'',
+        '\'public."Persona"("id", "cooperativa_id")\'',
+    ),
+}
+
+
+def reference() -> str:
+    """Return the whole file. What stands in it without a `#` before it is an example or has no default."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "# sereno: every option with its default. Made by `sereno config reference`."
+    yield '# Durations: "500ms", "90s", "15m", "2h", "30 days". Identifiers are written as in SQL, quotes and all.'
+    yield "# Secrets: { file = … }, { env = … } or { credential = … } (systemd LoadCredential=)."
+    yield from _section("daemon", model.Daemon)
+    yield from _section("databases.main", model.Database)
+    yield from _section("schedules.daily", model.Schedule)
+    yield from _section("governor", model.GovernorLimits)
+    for name, field in model.Jobs.model_fields.items():
+        yield from _job(name, field)
+    yield from _checks()
+    for kind, (options, _) in CHANNELS.items():
+        yield from _section(f"channels.{kind}", options)
+    yield from _section("routes", model.Routes)
+    yield from _section("repeat", model.Repeat)
+
+
+def _job(name: str, field: FieldInfo) -> Iterator[str]:
+    job = field.annotation
+    assert isinstance(job, type)  # noqa: S101 - every job's options are a model
+    yield from _section(f"jobs.{name}", job, skip={"tables", "files"})
+    if name == "log_cleanup":
+        yield from _section("[jobs.log_cleanup.tables]", model.ExpiringTable)
+        yield from _section("[jobs.log_cleanup.files]", model.ExpiringFiles)
+
+
+def _section(path: str, kind: type[BaseModel], skip: frozenset[str] | set[str] = frozenset()) -> Iterator[str]:
+    yield ""
+    yield f"# {' '.join((kind.__doc__ or '').split())}"
+    yield f"[{path}]"
+    examples = _EXAMPLES.get(path, {})
+    for name, field in kind.model_fields.items():
+        if name in skip:
+            continue
+        if field.description:
+            yield f"# {field.description}"
+        default = field.get_default(call_default_factory=False)
+        if name in examples:
+            yield f"{name} = {examples[name]}"
+        elif default is None or default is PydanticUndefined:
+            yield f"# {name} ="
+        else:
+            yield f"# {name} = {_toml(default)}"
+
+
+def _checks() -> Iterator[str]:
+    for name, check in sorted(load().items()):
+        yield ""
+        yield f"# {check.title}."
+        if name in PAIRED:
+            child, parent = _PAIR_EXAMPLES[name]
+            yield f"[[checks.{name}]]"
+            yield f"child = {child}"
+            yield f"parent = {parent}"
+            continue
+        yield f"[checks.{name}]"
+        for option, declared in check.options.items():
+            if declared.help:
+                yield f"# {declared.help}"
+            yield f"# {option} = {_toml(declared.default)}"
+
+
+def _toml(value: Any) -> str:  # noqa: ANN401 - whatever a default may be
+    if isinstance(value, timedelta):
+        return json.dumps(in_words(value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | Path | Relation | Columns):
+        return json.dumps(str(value), ensure_ascii=False)
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
+    return str(value)

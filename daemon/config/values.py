@@ -1,0 +1,93 @@
+"""The kinds of value in a configuration, each read from text with an error that shows how it is written."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import BeforeValidator, PlainSerializer
+
+from daemon.calendar import Cron, parse_cron
+from postgres.identifiers import Columns, Relation, parse_columns, parse_name, parse_relation
+
+_UNITS = {
+    "ms": 0.001,
+    "s": 1,
+    "m": 60,
+    "min": 60,
+    "h": 3600,
+    "d": 86400,
+    "day": 86400,
+    "week": 604800,
+    "w": 604800,
+}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|days?|d|weeks?|w)")
+_SIZES = {"": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3, "tb": 1024**4}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(|kb|mb|gb|tb)", re.IGNORECASE)
+
+
+def duration(text: object) -> timedelta:
+    """Read `30 days`, `2h`, `500ms`; more than nothing, less than a thousand years."""
+    if isinstance(text, timedelta):
+        return text
+    match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
+    seconds = float(match[1]) * _UNITS[match[2] if match[2] in _UNITS else match[2].rstrip("s")] if match else 0.0
+    if not 0 < seconds < 1000 * 365 * 86400:
+        raise ValueError(f'{_shown(text)} is not a duration (like "30 days", "2h", "90s")')
+    return timedelta(seconds=seconds)
+
+
+def size(text: object) -> int:
+    """Read `64 MB`; a whole number is bytes."""
+    match = _SIZE.fullmatch(str(text).strip()) if isinstance(text, str | int) else None
+    if match is None:
+        raise ValueError(f'{_shown(text)} is not a size (like "64 MB")')
+    return int(float(match[1]) * _SIZES[match[2].lower()])
+
+
+def in_words(span: timedelta) -> str:
+    """Write a duration in its largest whole unit, as `duration` reads it."""
+    seconds = span.total_seconds()
+    for unit, length in (("days", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length and seconds % length == 0:
+            count = int(seconds // length)
+            return f"{count} {unit}" if unit == "days" else f"{count}{unit}"
+    return f"{seconds:g}s"
+
+
+def timezone(text: object) -> str:
+    """Read an IANA name."""
+    if not isinstance(text, str) or text not in available_timezones():
+        raise ValueError(f'{_shown(text)} is not a time zone (like "America/La_Paz")')
+    return ZoneInfo(text).key
+
+
+def _shown(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def _text(read: Callable[[str], Any], kind: type, what: str) -> Callable[[object], Any]:
+    def parse(value: object) -> Any:  # noqa: ANN401 - whatever `read` makes
+        if isinstance(value, kind):
+            return value
+        if not isinstance(value, str):
+            raise ValueError(f"{value!r} is not {what}")  # noqa: TRY004 - pydantic gathers ValueErrors
+        return read(value)
+
+    return parse
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a column")  # noqa: TRY004 - pydantic gathers ValueErrors
+    return parse_name(value)
+
+
+Duration = Annotated[timedelta, BeforeValidator(duration), PlainSerializer(in_words)]
+Size = Annotated[int, BeforeValidator(size)]
+TimeZone = Annotated[str, BeforeValidator(timezone)]
+CronText = Annotated[Cron, BeforeValidator(_text(parse_cron, Cron, "a cron line")), PlainSerializer(str)]
+Table = Annotated[Relation, BeforeValidator(_text(parse_relation, Relation, "a table")), PlainSerializer(str)]
+TableColumns = Annotated[Columns, BeforeValidator(_text(parse_columns, Columns, "columns")), PlainSerializer(str)]
+Column = Annotated[str, BeforeValidator(_name)]

@@ -1,0 +1,1 @@
+"""A sample cooperative with planted faults, and one night in it."""

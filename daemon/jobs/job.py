@@ -1,0 +1,91 @@
+"""What every job is: what it looks at, a pure plan, and what its outcomes mean."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from alerts.policy import Coverage
+from checks.check import Place
+from checks.finding import Finding, Identity, Severity
+from checks.registry import Known
+from daemon.config.model import Config
+from postgres.connection import Login, Session
+from postgres.step import Outcome, Status, Step
+
+
+class Scope(StrEnum):
+    """What one run of a job is about."""
+
+    DATABASE = "database"
+    HOST = "host"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the store knows of an object from the last time that this job did it."""
+
+    seconds: float
+    bytes: int
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """Everything that `observe` may look at. It only reads."""
+
+    config: Config
+    checks: Known
+    scope: Scope
+    database: str
+    session: Session | None
+    leads_cluster: bool
+    """Whether this database speaks for its cluster, so that three databases are not told thrice."""
+    memory: Mapping[str, Memory]
+    open: Callable[[str], AbstractContextManager[Session]]
+    """Open a session of another configured database; a host job asks them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is wrong, and how far the look reached: open alerts inside it that were not found again are over."""
+
+    findings: tuple[Finding, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
+
+
+Judge = Callable[[Step, Outcome, Place], Verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One module of this folder."""
+
+    name: str
+    summary: str
+    scopes: tuple[Scope, ...]
+    observe: Callable[[Looking], Any]
+    plan: Callable[[Any], Sequence[Step]]
+    judge: Judge
+    login: Login = "maintain"
+    read_only: bool = False
+    deletes: bool = False
+
+
+INEFFECTIVE = "ineffective"
+
+
+def effect(job: str) -> Judge:
+    """Return the judge of a job that acts: what was in vain is a finding, what worked is the end of it."""
+
+    def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
+        if outcome.status is Status.INEFFECTIVE:
+            identity = Identity(INEFFECTIVE, place.instance, place.cluster, place.database, step.object, job)
+            summary = f"{step.name} of {step.object} did nothing: {outcome.reason}"
+            return Verdict((Finding(identity, Severity.WARNING, summary),))
+        if outcome.status is Status.DONE:
+            return Verdict(coverage=(Coverage(INEFFECTIVE, place.database, step.object, job),))
+        return Verdict()
+
+    return judge

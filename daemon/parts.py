@@ -1,0 +1,31 @@
+"""What every stage of the head is handed: built once, from the configuration, in `daemon.app`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from alerts.channels.channel import Channel
+from alerts.courier import Courier
+from alerts.policy import Policy
+from checks.registry import Known
+from daemon.config.model import Config
+from postgres.connection import Target
+from store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The store, the rules and the ways out."""
+
+    config: Config
+    store: Store
+    checks: Known
+    policy: Policy
+    channels: Mapping[str, Channel]
+    target: Callable[[str], Target]
+    """A database's ways in, its passwords read at this moment."""
+    clock: Callable[[], datetime]
+
+    def courier(self) -> Courier:
+        """Return who carries the messages."""
+        return Courier(self.store, self.channels, self.policy, self.config.daemon.name, self.clock)

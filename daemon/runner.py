@@ -1,0 +1,239 @@
+"""One run, told as a straight line: open, fence, observe, plan, act, judge, decide, remember."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import psycopg
+import structlog
+
+from checks.check import Place
+from daemon import history
+from daemon.history import Errand, Trigger
+from daemon.jobs.job import Job, Looking, Scope
+from daemon.jobs.registry import JOBS
+from daemon.parts import Parts
+from daemon.record import Recorder
+from daemon.verdict import RunState, final
+from postgres import governor, guard, locks
+from postgres.connection import Session, TargetError, UnreachableError, session
+from postgres.executor import Executor, first_line
+from postgres.pace import Progress, Terms
+from postgres.step import Outcome, Step
+from postgres.window import Window
+from store.lock import Locked, exclusive
+
+FENCE_SECONDS = 15.0
+"""A dead predecessor's session and its workers are gone by then: the keepalives of the recipe take 11 s."""
+
+_log = structlog.get_logger("runner")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a run ended, for whoever asked for it."""
+
+    number: int
+    job: str
+    database: str
+    state: RunState
+    reason: str
+
+
+class Runner:
+    """Runs jobs. One at a time in one thread; `cancel` may come from any other."""
+
+    def __init__(self, parts: Parts, progress: Progress) -> None:
+        self._parts = parts
+        self._progress = progress
+        self.stop = threading.Event()
+        self._sessions: list[Session] = []
+        self._guard = threading.Lock()
+
+    def cancel(self) -> None:
+        """End the run: what is in flight is cancelled on the server, what is done stays done."""
+        self.stop.set()
+        with self._guard:
+            sessions = list(self._sessions)
+        for opened in sessions:
+            try:
+                opened.cancel()
+            except psycopg.Error as error:
+                _log.warning("cancel.failed", database=opened.target.name, error=first_line(error))
+
+    def cancel_soon(self) -> None:
+        """Cancel from a thread of its own: a signal handler must not wait for a server."""
+        self.stop.set()
+        threading.Thread(target=self.cancel, name="cancel", daemon=True).start()
+
+    def run_list(self, jobs: Sequence[str], trigger: Trigger, window: Window, only: str | None = None) -> Iterator[Ran]:
+        """Run jobs in order, each in all of its scopes; a due run that is accounted for is left out."""
+        for name in jobs:
+            for scope, database in self.places(JOBS[name], only):
+                errand = Errand(JOBS[name], scope, database, trigger)
+                if self._accounted(errand):
+                    continue
+                if self.stop.is_set():
+                    return
+                yield self.run(errand, window)
+
+    def run(self, errand: Errand, window: Window) -> Ran:
+        """Run one job in one place and record how it ended, whatever happens."""
+        recorder = Recorder(self._parts, errand)
+        log = _log.bind(task=errand.job.name, database=errand.database, run=recorder.number)
+        log.info("run.started", schedule=errand.trigger.schedule, nominal=errand.trigger.minute())
+        try:
+            outcomes = list(self._work(errand, window, recorder))
+            state, reason, left = final(outcomes)
+        except (locks.Busy, Locked) as busy:
+            state, reason, left = RunState.SKIPPED, f"busy: {busy}", 0
+        except UnreachableError as error:
+            recorder.unreachable(str(error))
+            state, reason, left = RunState.FAILED, str(error), 0
+        except (TargetError, psycopg.Error) as error:
+            state, reason, left = self._ended_by(error)
+        except Exception as error:
+            log.exception("run.broke")
+            state, reason, left = RunState.FAILED, f"{type(error).__name__}: {first_line(error)}", 0
+        recorder.finish(state, reason, left)
+        log.info("run.finished", state=state.value, reason=reason, steps_left=left)
+        return Ran(recorder.number, errand.job.name, errand.database, state, reason)
+
+    def owed(self, jobs: Sequence[str], trigger: Trigger) -> Iterator[Errand]:
+        """Yield what a due time still owes: what has not ended, or was interrupted."""
+        for name in jobs:
+            for scope, database in self.places(JOBS[name], None):
+                errand = Errand(JOBS[name], scope, database, trigger)
+                if not self._accounted(errand):
+                    yield errand
+
+    def plan(self, errand: Errand) -> Sequence[Step]:
+        """Return what would be run now; every session is read-only and takes no lock of ours."""
+        job = errand.job
+        if errand.scope is Scope.HOST:
+            return job.plan(job.observe(self._looking(errand, None)))
+        with self._open(errand.database, job, read_only=True) as opened:
+            self.recognise(opened)
+            return job.plan(job.observe(self._looking(errand, opened)))
+
+    def recognise(self, opened: Session) -> None:
+        """Refuse a server that is not the one that this name meant before (TargetError); meet it the first time."""
+        facts = opened.facts
+        identity = (facts.system_identifier, facts.database_oid)
+        with self._parts.store.reading() as transaction:
+            known = history.acquainted(transaction, opened.target.name)
+        if known is None:
+            with self._parts.store.transaction() as transaction:
+                history.meet(transaction, opened.target.name, identity, self._parts.clock())
+        elif known != identity:
+            raise TargetError(
+                f"{opened.target.name}: another cluster or database than before answers (system identifier "
+                f"{identity[0]}, was {known[0]}). If that is meant: sereno trust {opened.target.name}"
+            )
+
+    def _work(self, errand: Errand, window: Window, recorder: Recorder) -> Iterator[tuple[Step, Outcome]]:
+        job, database = errand.job, errand.database
+        with ExitStack() as stack:
+            steward = worker = None
+            if errand.scope is Scope.HOST:
+                stack.enter_context(exclusive(self._parts.store.job_lock(job.name)))
+            else:
+                steward = stack.enter_context(self._open(database, job, login="maintain"))
+                self.recognise(steward)
+                recorder.reached()
+                stack.enter_context(locks.coordinator(steward, FENCE_SECONDS))
+                worker = stack.enter_context(self._open(database, job))
+                locks.enlist(worker)
+                self._may(job, worker)
+            steps = job.plan(job.observe(self._looking(errand, worker)))
+            place = Place(self._parts.config.daemon.name, steward.facts.system_identifier if steward else "", database)
+            for step, outcome in Executor(self._terms(window, steward), worker).run(steps):
+                recorder.step(step, outcome, place)
+                yield step, outcome
+
+    def _may(self, job: Job, worker: Session) -> None:
+        if job.deletes:
+            refused = guard.refusal(worker, self._parts.store.instance())
+            if refused:
+                raise TargetError(f"{job.name} refused: {refused}")
+
+    def _terms(self, window: Window, steward: Session | None) -> Terms:
+        limits = self._parts.config.governor
+        return Terms(
+            window=window,
+            stop=self.stop,
+            sample=lambda: self._sample(steward),
+            limits=governor.Limits(limits.replica_lag.total_seconds(), limits.replica_lag_size),
+            progress=self._progress,
+            batch_seconds=limits.batch.total_seconds(),
+            batch_rows=limits.batch_rows,
+            patience_seconds=limits.patience.total_seconds(),
+        )
+
+    def _sample(self, steward: Session | None) -> governor.Sample:
+        with self._parts.store.reading() as transaction:
+            paused = history.paused(transaction, self._parts.clock())
+        return governor.Sample(
+            flag_file=governor.present(self._parts.config.governor.flag_file),
+            paused_until=paused,
+            replicas=governor.replicas(steward) if steward is not None else (),
+        )
+
+    def _looking(self, errand: Errand, opened: Session | None) -> Looking:
+        job = errand.job
+        with self._parts.store.reading() as transaction:
+            memory = history.memory(transaction, job.name, errand.database)
+        return Looking(
+            config=self._parts.config,
+            checks=self._parts.checks,
+            scope=errand.scope,
+            database=errand.database,
+            session=opened,
+            leads_cluster=opened is None or self._leads(opened),
+            memory=memory,
+            open=lambda name: self._open(name, job, login="maintain", read_only=True),
+        )
+
+    def _leads(self, opened: Session) -> bool:
+        """Say whether no database before this one in the configuration is of the same cluster."""
+        with self._parts.store.reading() as transaction:
+            for name in self._parts.config.databases:
+                known = history.acquainted(transaction, name)
+                if name == opened.target.name:
+                    return True
+                if known is not None and known[0] == opened.facts.system_identifier:
+                    return False
+        return True
+
+    @contextmanager
+    def _open(self, database: str, job: Job, *, login: str | None = None, read_only: bool = False) -> Iterator[Session]:
+        target = self._parts.target(database)
+        who = job.login if login is None else "maintain"
+        with session(target, who, job.name, read_only=read_only or job.read_only) as opened:
+            with self._guard:
+                self._sessions.append(opened)
+            try:
+                yield opened
+            finally:
+                with self._guard:
+                    self._sessions.remove(opened)
+
+    def places(self, job: Job, only: str | None) -> Iterator[tuple[Scope, str]]:
+        """Yield where a job is to be run; `only` narrows the databases."""
+        for scope in job.scopes:
+            if scope is Scope.HOST:
+                yield scope, ""
+            else:
+                yield from ((scope, name) for name in self._parts.config.databases if only in {None, name})
+
+    def _accounted(self, errand: Errand) -> bool:
+        if errand.trigger.schedule is None:
+            return False
+        with self._parts.store.reading() as transaction:
+            return history.accounted(transaction, errand)
+
+    def _ended_by(self, error: Exception) -> tuple[RunState, str, int]:
+        if self.stop.is_set() and isinstance(error, psycopg.errors.QueryCanceled):
+            return RunState.INTERRUPTED, "interrupted", 0
+        return RunState.FAILED, first_line(error), 0

@@ -1,0 +1,114 @@
+"""What a person at a terminal sees: bars while the work goes on, tables when it is done."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+STYLES = {
+    "critical": "bold white on red", "high": "bold red", "warning": "yellow", "info": "cyan", "finished": "green",
+    "done": "green", "failed": "bold red", "interrupted": "yellow", "window_ended": "yellow", "throttled": "yellow",
+    "skipped": "dim", "ineffective": "yellow", "unfinished": "yellow", "firing": "red", "acknowledged": "yellow",
+    "resolved": "green", "running": "cyan", "dead": "bold red", "pending": "yellow", "leased": "cyan",
+}  # fmt: skip
+
+UNBROKEN = frozenset({"job", "check", "status", "state", "severity", "channel", "rows", "seconds", "noticed", "step"})
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; words of state and severity are coloured, names are never taken for markup."""
+    drawn = Table(title=title, title_justify="left", title_style="bold", header_style="dim", expand=False)
+    for column in columns:
+        drawn.add_column(column, overflow="fold", no_wrap=column in UNBROKEN)
+    for row in rows:
+        drawn.add_row(*(Text(str(cell), style=STYLES.get(str(cell), "")) for cell in row))
+    Console().print(drawn)
+
+
+class Silent:
+    """The service: the history tells."""
+
+    def begin(self, title: str, number: int, of: int) -> None:
+        """Nothing."""
+
+    def advance(self, rows: int, total: int) -> None:
+        """Nothing."""
+
+    def hold(self, reason: str) -> None:
+        """Nothing."""
+
+    def end(self, status: str, reason: str) -> None:
+        """Nothing."""
+
+
+class Bars:
+    """One bar for the run's steps, and how far the step in progress is."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[job]}", style="bold"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[doing]}", style="dim", markup=False),
+            console=console,
+            transient=False,
+        )
+        self._task: TaskID | None = None
+        self._title = ""
+
+    def __enter__(self) -> "Bars":
+        """Begin to draw."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the last state on the screen."""
+        self._progress.stop()
+
+    def run(self, job: str, database: str) -> None:
+        """A run begins."""
+        name = f"{job:<16} {database}"
+        self._task = self._progress.add_task(name, total=None, job=name, doing="looking")
+
+    def finished(self, state: str, reason: str) -> None:
+        """The run has ended."""
+        if self._task is not None:
+            done = self._progress.tasks[-1].completed
+            self._progress.update(self._task, total=done or 1, completed=done or 1, doing=f"{state}  {reason}"[:100])
+
+    def begin(self, title: str, number: int, of: int) -> None:
+        """A step begins."""
+        self._title = title
+        self._update(total=of, completed=number - 1, doing=title)
+
+    def advance(self, rows: int, total: int) -> None:
+        """The step has done so many rows."""
+        about = f" of about {total}" if total else ""
+        self._update(doing=f"{self._title}  {rows}{about}")
+
+    def hold(self, reason: str) -> None:
+        """The governor pauses or lets go."""
+        if reason:
+            self._update(doing=f"{self._title}  paused: {reason}")
+
+    def end(self, status: str, reason: str) -> None:
+        """The step has ended."""
+        if self._task is not None:
+            self._progress.advance(self._task)
+        self._update(doing=f"{self._title}  {status} {reason}")
+
+    def _update(self, **fields: object) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, **fields)  # type: ignore[arg-type]

@@ -1,0 +1,132 @@
+"""The life of the process: own the state, take up what was left, fire at the due times, stop when told."""
+
+import signal
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from alerts import book, outbox
+from alerts.policy import repeats
+from checks.finding import Finding, Identity, Severity
+from daemon import history
+from daemon.calendar import Due, latest, upcoming
+from daemon.history import Trigger
+from daemon.parts import Parts
+from daemon.runner import Runner
+from daemon.schedule import Schedule
+from daemon.screen import Silent
+from daemon.tell import tell
+from postgres.window import opens_for
+from store.lock import exclusive
+
+TICK_SECONDS = 20.0
+FLUSH_SECONDS = 5.0
+
+_log = structlog.get_logger("service")
+
+
+class Service:
+    """`sereno run`."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._zone = ZoneInfo(parts.config.daemon.timezone)
+        self._runner = Runner(parts, Silent())
+        self._schedule = Schedule()
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Locked: another service owns the state file."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        with exclusive(self._parts.store.service_lock):
+            self._take_up()
+            silence = threading.Event()
+            couriers = self._parts.courier().start(silence)
+            for name in self._parts.config.schedules:
+                self._catch_up(name)
+            self._schedule.start()
+            _log.info("service.started", schedules=list(self._parts.config.schedules))
+            while not self._stop.wait(TICK_SECONDS):
+                self._tick()
+            self._end(silence, couriers)
+
+    def _end(self, silence: threading.Event, couriers: Sequence[threading.Thread]) -> None:
+        """Cancel what is in flight, let it be written down, send what is due, go."""
+        _log.info("service.stopping")
+        self._runner.cancel_soon()
+        self._schedule.stop()
+        silence.set()
+        for courier in couriers:
+            courier.join(FLUSH_SECONDS)
+        _log.info("service.stopped")
+
+    def _take_up(self) -> None:
+        """Nobody else owns the file, so what is recorded as running has died with its process."""
+        now = self._parts.clock()
+        with self._parts.store.transaction() as transaction:
+            for run, process in history.orphaned(transaction):
+                history.interrupt(transaction, run, f"process {process} ended without a word", now)
+            outbox.expire_leases(transaction)
+
+    def _catch_up(self, name: str) -> None:
+        """Plan the next due time; take up the last one if its window is still open, else say that it was missed."""
+        schedule = self._parts.config.schedules[name]
+        now = self._parts.clock()
+        last = latest(schedule.cron, self._zone, now)
+        if last is not None and self._owed(name, last):
+            if now < last.instant + schedule.window:
+                self._schedule.at(now + timedelta(seconds=0.1), f"{name} (catching up)", lambda: self._fire(name, last))
+            else:
+                self._missed(name, last)
+        self._plan_next(name)
+
+    def _owed(self, name: str, due: Due) -> bool:
+        """Say whether a due time still owes a run; one from before the schedule was known owes nothing."""
+        with self._parts.store.transaction() as transaction:
+            since = history.known_since(transaction, name, self._parts.clock())
+        if due.instant < since:
+            return False
+        trigger = Trigger(name, due.nominal)
+        return any(True for _ in self._runner.owed(self._parts.config.schedules[name].jobs, trigger))
+
+    def _missed(self, name: str, due: Due) -> None:
+        _log.error("schedule.missed", schedule=name, nominal=str(due.nominal))
+        identity = Identity("task_missed", self._parts.config.daemon.name, task=name)
+        summary = (
+            f"schedule {name} of {due.nominal:%Y-%m-%d %H:%M} did not run: sereno was not there, its window is over"
+        )
+        finding = Finding(identity, Severity.HIGH, summary, remedy=f"sereno now {name}")
+        tell(self._parts, [finding])
+
+    def _plan_next(self, name: str) -> None:
+        schedule = self._parts.config.schedules[name]
+        due = next(upcoming(schedule.cron, self._zone, self._parts.clock()), None)
+        if due is not None:
+            self._schedule.at(due.instant, name, lambda: self._due(name, due))
+            _log.info("schedule.next", schedule=name, at=due.instant.isoformat(), nominal=str(due.nominal))
+
+    def _due(self, name: str, due: Due) -> None:
+        if self._stop.is_set():
+            return
+        self._plan_next(name)
+        self._fire(name, due)
+
+    def _fire(self, name: str, due: Due) -> None:
+        """Run the list; its window is measured from the due time."""
+        schedule = self._parts.config.schedules[name]
+        left = (due.instant + schedule.window - self._parts.clock()).total_seconds()
+        window = opens_for(max(0.0, left))
+        for _ in self._runner.run_list(schedule.jobs, Trigger(name, due.nominal), window):
+            if self._stop.is_set():
+                return
+
+    def _tick(self) -> None:
+        """Tell again what is open and not acknowledged."""
+        now = self._parts.clock()
+        with self._parts.store.transaction() as transaction:
+            again = repeats(book.known(transaction), self._parts.policy, now)
+            outbox.enqueue(transaction, again, self._parts.config.daemon.name, None, now)

@@ -1,0 +1,1 @@
+"""The hands: the only door to a server."""

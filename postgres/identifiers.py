@@ -1,0 +1,101 @@
+"""Names as SQL writes them: `public."AuditLog"`, `public."Pago"("factura_id", "tenant")`.
+
+The rules are the server's (PostgreSQL manual, 4.1.1): unquoted folds to lower case, `""` inside quotes is
+one quote, 63 bytes at the most. Nothing is ever put into a statement but through `psycopg.sql.Identifier`.
+"""
+
+import re
+from dataclasses import dataclass
+
+from psycopg import sql
+
+_PART = re.compile(r'"((?:[^"\x00]|"")+)"|([^\W\d][\w$]*)')
+LONGEST = 63
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Relation:
+    """A table, index or view by schema and name, as the catalog spells them."""
+
+    schema: str
+    name: str
+
+    def identifier(self) -> sql.Identifier:
+        """Return the name as a composable part of a statement."""
+        return sql.Identifier(self.schema, self.name)
+
+    def __str__(self) -> str:
+        """Write it so that it can be pasted into psql and read back by `parse_relation`."""
+        return f"{quoted(self.schema)}.{quoted(self.name)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A relation and some of its columns, in order."""
+
+    relation: Relation
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Write `schema.table(a, b)`."""
+        return f"{self.relation}({', '.join(quoted(name) for name in self.names)})"
+
+
+def quoted(name: str) -> str:
+    """Quote a name for people to read, only where SQL would need it."""
+    if re.fullmatch(r"[a-z_][a-z0-9_$]*", name):
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def parse_name(text: str) -> str:
+    """Read one name, quoted or not; ValueError says what is wrong."""
+    name, rest = _take(text.strip())
+    if rest:
+        raise ValueError(f"{text!r} is not one name: {rest!r} is left over")
+    return name
+
+
+def parse_relation(text: str) -> Relation:
+    """Read `schema.table`; ValueError says what is wrong and how it is written."""
+    relation, rest = _relation(text.strip())
+    if rest:
+        raise ValueError(f"{text!r} is not a table (like 'public.\"AuditLog\"'): {rest!r} is left over")
+    return relation
+
+
+def parse_columns(text: str) -> Columns:
+    """Read `schema.table(column, …)`; ValueError says what is wrong and how it is written."""
+    relation, rest = _relation(text.strip())
+    example = '(like \'public."Pago"("factura_id")\')'
+    if not (rest.startswith("(") and rest.endswith(")")):
+        raise ValueError(f"{text!r} names no columns {example}")
+    names: list[str] = []
+    rest = rest[1:-1].strip()
+    while True:
+        name, rest = _take(rest)
+        names.append(name)
+        rest = rest.strip()
+        if not rest:
+            return Columns(relation, tuple(names))
+        if not rest.startswith(","):
+            raise ValueError(f"{text!r}: a comma is missing before {rest!r} {example}")
+        rest = rest[1:].strip()
+
+
+def _relation(text: str) -> tuple[Relation, str]:
+    schema, rest = _take(text)
+    if not rest.startswith("."):
+        raise ValueError(f"{text!r} needs its schema (like 'public.\"AuditLog\"')")
+    name, rest = _take(rest[1:])
+    return Relation(schema, name), rest.strip()
+
+
+def _take(text: str) -> tuple[str, str]:
+    match = _PART.match(text)
+    if match is None:
+        raise ValueError(f'{text!r} does not begin with a name (quote it as in SQL: "we""ird")')
+    name = match[1].replace('""', '"') if match[1] is not None else match[2].lower()
+    if len(name.encode()) > LONGEST:
+        raise ValueError(f"{name!r} is longer than PostgreSQL's {LONGEST} bytes")
+    return name, text[match.end() :]

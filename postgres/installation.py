@@ -1,0 +1,148 @@
+"""What `sereno install` does to a database: the sereno schema, and two logins that can do their work and no more.
+
+`maintain` looks and maintains: it is a member of pg_monitor and pg_read_all_data, and of pg_maintain (from 17) or of
+the owners of the tables. `data` may SELECT and DELETE on the listed tables, and is a member of nobody.
+Every statement may be run again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from postgres.connection import Credentials
+from postgres.identifiers import Relation
+
+_ROLES = sql.SQL(
+    "SELECT rolname::text AS name, rolsuper AS superuser FROM pg_catalog.pg_roles WHERE rolname = ANY (%s)"
+)
+_OWNERS = sql.SQL(
+    """
+    SELECT DISTINCT o.rolname::text AS name
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'm') AND NOT o.rolsuper AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+      AND o.rolname <> ALL (%s)
+    ORDER BY 1
+    """
+)
+_PRESENT = sql.SQL(
+    """
+    SELECT n.nspname::text AS schema, c.relname::text AS name
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p')
+    """
+)
+_MAINTAIN_ROLE_SINCE, _INHERIT_OPTION_SINCE = 170000, 160000
+
+
+class InstallError(Exception):
+    """The database cannot be prepared; the sentence says why. Nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """Who works in the database and on which tables."""
+
+    maintain: Credentials
+    data: Credentials
+    tables: Sequence[Relation]
+    instance_id: str
+    instance_name: str
+
+
+Administrator = psycopg.Connection[dict[str, Any]]
+
+
+def statements(administrator: Administrator, wishes: Wishes) -> Iterator[sql.Composed]:
+    """Yield what is to be run, in order; only looks at the catalog. InstallError: a listed table is missing."""
+    roles = {wishes.maintain.user, wishes.data.user}
+    existing = {row["name"]: row["superuser"] for row in administrator.execute(_ROLES, (list(roles),))}
+    for role, superuser in existing.items():
+        if superuser:
+            raise InstallError(f"{role} is a superuser; give sereno logins of its own (maintain.user, data.user)")
+    if len(roles) == 1:
+        raise InstallError("maintain and data need two different logins: one looks and maintains, one deletes")
+    for table in wishes.tables:
+        if table not in _present(administrator):
+            raise InstallError(f"jobs.log_cleanup.tables: there is no table {table} in this database")
+    for role in sorted(roles - existing.keys()):
+        yield sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role))
+    yield from _passwords(administrator, wishes)
+    yield from _schema(wishes)
+    yield from _maintain(administrator, wishes)
+    yield from _data(wishes)
+
+
+def install(administrator: Administrator, commands: Sequence[sql.Composed]) -> None:
+    """Run them as one transaction. InstallError: the server refused one; nothing was changed."""
+    try:
+        with administrator.transaction():
+            for command in commands:
+                administrator.execute(command)
+    except psycopg.Error as error:
+        raise InstallError(f"{error.diag.message_primary or error}; nothing was changed") from None
+
+
+def printable(command: sql.Composed) -> str:
+    """Return a command as text, a password's verifier left out."""
+    text = command.as_string(None)
+    return text if " PASSWORD " not in text else text.partition(" PASSWORD ")[0] + " PASSWORD '***'"
+
+
+def _present(administrator: Administrator) -> set[Relation]:
+    return {Relation(row["schema"], row["name"]) for row in administrator.execute(_PRESENT)}
+
+
+def _passwords(administrator: Administrator, wishes: Wishes) -> Iterator[sql.Composed]:
+    """Set passwords as SCRAM verifiers, made here: the password itself never reaches the server or its log."""
+    for login in (wishes.maintain, wishes.data):
+        if login.password is not None:
+            verifier = administrator.pgconn.encrypt_password(
+                login.password.encode(), login.user.encode(), b"scram-sha-256"
+            )
+            yield sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+                sql.Identifier(login.user), sql.Literal(verifier.decode())
+            )
+
+
+def _schema(wishes: Wishes) -> Iterator[sql.Composed]:
+    both = sql.SQL(", ").join([sql.Identifier(wishes.maintain.user), sql.Identifier(wishes.data.user)])
+    yield sql.Composed([sql.SQL("CREATE SCHEMA IF NOT EXISTS sereno")])
+    yield sql.Composed([sql.SQL("REVOKE ALL ON SCHEMA sereno FROM PUBLIC")])
+    yield sql.Composed(
+        [
+            sql.SQL(
+                "CREATE TABLE IF NOT EXISTS sereno.owner (only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row), "
+                "instance_id text NOT NULL, instance_name text NOT NULL, trusted_at timestamptz NOT NULL DEFAULT now())"
+            )
+        ]
+    )
+    yield sql.SQL("GRANT USAGE ON SCHEMA sereno TO {}").format(both)
+    yield sql.SQL("GRANT SELECT ON sereno.owner TO {}").format(both)
+    yield sql.SQL("GRANT INSERT, UPDATE ON sereno.owner TO {}").format(sql.Identifier(wishes.maintain.user))
+    yield sql.SQL(
+        "INSERT INTO sereno.owner (instance_id, instance_name) VALUES ({}, {}) ON CONFLICT DO NOTHING"
+    ).format(sql.Literal(wishes.instance_id), sql.Literal(wishes.instance_name))
+
+
+def _maintain(administrator: Administrator, wishes: Wishes) -> Iterator[sql.Composed]:
+    role = sql.Identifier(wishes.maintain.user)
+    yield sql.SQL("GRANT pg_monitor, pg_read_all_data TO {}").format(role)
+    version = administrator.info.server_version
+    if version >= _MAINTAIN_ROLE_SINCE:
+        yield sql.SQL("GRANT pg_maintain TO {}").format(role)
+        return
+    options = sql.SQL(" WITH INHERIT TRUE, SET FALSE" if version >= _INHERIT_OPTION_SINCE else "")
+    for row in administrator.execute(_OWNERS, ([wishes.maintain.user, wishes.data.user],)):
+        yield sql.SQL("GRANT {} TO {}{}").format(sql.Identifier(row["name"]), role, options)
+
+
+def _data(wishes: Wishes) -> Iterator[sql.Composed]:
+    role = sql.Identifier(wishes.data.user)
+    for schema in sorted({table.schema for table in wishes.tables}):
+        yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), role)
+    for table in wishes.tables:
+        yield sql.SQL("GRANT SELECT, DELETE ON {} TO {}").format(table.identifier(), role)

@@ -1,0 +1,142 @@
+"""What a step asks between two pieces of its work: may I go on, how fast, and for how long?"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+from psycopg import errors
+
+from postgres import governor
+from postgres.window import Window
+
+T = TypeVar("T")
+
+RETRYABLE = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
+ATTEMPTS = 6
+FIRST_WAIT_SECONDS = 0.25
+SAMPLE_SECONDS = 0.5
+
+
+class Halted(Exception):  # noqa: N818 - not a mistake: the step is to end here
+    """The step ends now, with what it has done so far; the pace knows why."""
+
+
+class Stop(StrEnum):
+    """Why a step was not begun or not finished though nothing failed."""
+
+    WINDOW = "window_ended"
+    THROTTLED = "throttled"
+    INTERRUPTED = "interrupted"
+
+
+class Progress(Protocol):
+    """Whoever wants to see the work go on."""
+
+    def begin(self, title: str, number: int, of: int) -> None:
+        """Step `number` of so many begins."""
+
+    def advance(self, rows: int, total: int) -> None:
+        """The step has done so many rows, of an estimated total (0: unknown)."""
+
+    def hold(self, reason: str) -> None:
+        """The governor pauses, or (empty) lets go."""
+
+    def end(self, status: str, reason: str) -> None:
+        """The step has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What binds every step of a run."""
+
+    window: Window
+    stop: threading.Event
+    sample: Callable[[], governor.Sample]
+    limits: governor.Limits
+    progress: Progress
+    batch_seconds: float = 0.2
+    batch_rows: int = 10_000
+    patience_seconds: float = 3600.0
+    """How long the governor may hold one step before the run is given up as throttled."""
+
+
+class Pace:
+    """The terms as one step of at most `limit_seconds` meets them."""
+
+    def __init__(self, terms: Terms, limit_seconds: float) -> None:
+        self._terms = terms
+        self._ends = time.monotonic() + limit_seconds
+        self._waiters = 0
+        self._sampled = -SAMPLE_SECONDS
+        self.batch_seconds = terms.batch_seconds
+        self.batch_rows = terms.batch_rows
+        self.rows = 0
+        self.paused: dict[str, float] = {}
+        self.stopped: Stop | None = None
+
+    def remaining_seconds(self) -> float:
+        """Return the seconds that a statement begun now may take: more than zero, or Halted."""
+        left = min(self._ends - time.monotonic(), self._terms.window.left())
+        if left <= 0:
+            self._halt(Stop.WINDOW)
+        return left
+
+    def proceed(self) -> None:
+        """Wait while the governor pauses. Halted: a stop, the end of the window, the end of our patience."""
+        began = time.monotonic()
+        while True:
+            if self._terms.stop.is_set():
+                self._halt(Stop.INTERRUPTED)
+            self.remaining_seconds()
+            reason = self._hold()
+            if reason is None:
+                self._terms.progress.hold("")
+                return
+            if time.monotonic() - began > self._terms.patience_seconds:
+                self._halt(Stop.THROTTLED)
+            self._pause(reason)
+
+    def attempt(self, piece: Callable[[], T]) -> T:
+        """Do a piece that leaves nothing behind when it fails; again, with back-off, when a lock was not to be had."""
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return piece()
+            except RETRYABLE:
+                self._terms.stop.wait(FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * random.uniform(0.8, 1.2))  # noqa: S311
+                self.proceed()
+        return piece()
+
+    def waiters(self, count: int) -> None:
+        """Tell how many sessions waited for a lock of ours at the end of the last piece."""
+        self._waiters = count
+
+    def advance(self, rows: int, total: int) -> None:
+        """Tell how far the step is, of an estimated total (0: unknown)."""
+        self.rows = rows
+        self._terms.progress.advance(rows, total)
+
+    def _hold(self) -> str | None:
+        """Ask the governor; what was seen half a second ago still holds, but a waiter is always heard."""
+        if self._waiters == 0 and time.monotonic() - self._sampled < SAMPLE_SECONDS:
+            return None
+        sample = replace(self._terms.sample(), lock_waiters=self._waiters)
+        self._waiters = 0
+        self._sampled = time.monotonic()
+        return governor.hold(sample, self._terms.limits)
+
+    def _pause(self, reason: str) -> None:
+        began = time.monotonic()
+        self._terms.progress.hold(reason)
+        self._terms.stop.wait(min(1.0, self.remaining_seconds()))
+        self._sampled = -SAMPLE_SECONDS
+        waited = time.monotonic() - began
+        self.paused[reason] = self.paused.get(reason, 0.0) + waited
+        self._ends += waited
+
+    def _halt(self, stop: Stop) -> None:
+        self.stopped = stop
+        raise Halted

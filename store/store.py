@@ -1,0 +1,181 @@
+"""The state file: opened carefully, changed only in short transactions.
+
+SQLite with a rollback journal and `synchronous=EXTRA`: what is committed survives a power cut, and the
+write-ahead-log bug of SQLite 3.7 to 3.51 (two writers, one checkpoint) cannot be met. A connection lives
+as long as one transaction, so threads and processes share nothing but the file.
+"""
+
+import shutil
+import sqlite3
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+Value = str | int | float | bytes | None
+Row = dict[str, Any]
+Parameters = Sequence[Value] | Mapping[str, Value]
+
+BUSY_SECONDS = 15.0
+
+
+class StoreError(Exception):
+    """The state file cannot be used as it is; it has not been touched."""
+
+
+class Transaction:
+    """The statements of one transaction; all of them are kept, or none."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, statement: str, parameters: Parameters = ()) -> int:
+        """Run a statement; return how many rows it changed."""
+        return self._connection.execute(statement, parameters).rowcount
+
+    def insert(self, statement: str, parameters: Parameters = ()) -> int:
+        """Run an INSERT; return the new rowid."""
+        return self._connection.execute(statement, parameters).lastrowid or 0
+
+    def rows(self, statement: str, parameters: Parameters = ()) -> list[Row]:
+        """Run a statement that answers with rows."""
+        cursor = self._connection.execute(statement, parameters)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, values, strict=True)) for values in cursor]
+
+    def row(self, statement: str, parameters: Parameters = ()) -> Row | None:
+        """Run a statement that answers with one row or none."""
+        found = self.rows(statement, parameters)
+        return found[0] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The state file at `path`, of this program's version."""
+
+    path: Path
+
+    @property
+    def service_lock(self) -> Path:
+        """The file whose lock makes one process the owner of the outbox."""
+        return self.path.with_name(self.path.name + ".lock")
+
+    def job_lock(self, job: str) -> Path:
+        """The file whose lock keeps a host job from running beside itself."""
+        return self.path.with_name(f"{self.path.name}.{job}.lock")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Write. Takes SQLite's reserved lock at once; commits at the end, rolls back on any exception.
+
+        StoreError: the disk is full, the folder is read-only, the file was damaged meanwhile.
+        """
+        connection = _connect(self.path)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield Transaction(connection)
+            connection.execute("COMMIT")
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        finally:
+            connection.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        """Read one consistent state of the file."""
+        connection = _connect(self.path)
+        try:
+            connection.execute("BEGIN")
+            yield Transaction(connection)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        finally:
+            connection.close()
+
+    def instance(self) -> str:
+        """Return who we are: made with the file, so a copy of the configuration is somebody else."""
+        with self.reading() as transaction:
+            row = transaction.row("SELECT value FROM instance WHERE name = 'id'")
+        return row["value"] if row else ""
+
+
+def open_store(path: Path) -> Store:
+    """Open the state file, or make it (0600); bring an older one up to date, a copy set aside first.
+
+    StoreError, with the file as it was: damaged, of a newer version, not ours, not readable.
+    """
+    try:
+        made = not path.exists()
+        if made:
+            path.touch(mode=0o600)
+        connection = _connect(path)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"{path}: cannot be opened: {error}") from error
+    try:
+        _bring_up_to_date(connection, path)
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"{path}: {error}; nothing was changed. Put back a copy, or move it away to begin with an empty history"
+        ) from error
+    finally:
+        connection.close()
+    return Store(path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path.absolute().as_uri() + "?mode=rw", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+    )
+    connection.execute("PRAGMA journal_mode = TRUNCATE")
+    connection.execute("PRAGMA synchronous = EXTRA")
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def _migrations() -> list[str]:
+    folder = resources.files("store") / "migrations"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    return [file.read_text("utf-8") for file in files]
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    scripts = _migrations()
+    version = _version(connection)
+    if version > len(scripts):
+        raise StoreError(
+            f"{path}: written by a newer sereno (schema {version}, this one knows {len(scripts)}); nothing was changed"
+        )
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise StoreError(f"{path}: damaged ({verdict}); nothing was changed. Put back a copy")
+    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise StoreError(f"{path}: an SQLite file, but not sereno's; nothing was changed")
+    if version == len(scripts):
+        return
+    if version:
+        shutil.copy2(path, path.with_name(f"{path.name}.schema{version}"))
+    connection.execute("BEGIN EXCLUSIVE")
+    for number in range(_version(connection), len(scripts)):
+        for statement in _statements(scripts[number]):
+            connection.execute(statement)
+    connection.execute("INSERT OR IGNORE INTO instance (name, value) VALUES ('id', ?)", (uuid.uuid4().hex,))
+    connection.execute("COMMIT")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Cut a script where SQLite itself says that a statement is complete (executescript would commit first)."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
