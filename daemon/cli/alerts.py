@@ -8,7 +8,7 @@ import typer
 from daemon.cli.options import ConfigOption, JsonOption, answer, fail, parts
 from daemon.exit import Exit
 
-app = typer.Typer(help="What is open, who was told, and whether a channel works.", no_args_is_help=True)
+app = typer.Typer(help="What is open, who was told, and whether a channel works.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")

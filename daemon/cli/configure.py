@@ -4,7 +4,7 @@ import typer
 
 from daemon.cli.options import ConfigOption, JsonOption, answer, configuration
 
-app = typer.Typer(help="Check the configuration; print the reference.", no_args_is_help=True)
+app = typer.Typer(help="Check the configuration; print the reference.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command()

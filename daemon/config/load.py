@@ -32,10 +32,15 @@ def load_config(path: Path, jobs: Collection[str]) -> Config:
         values = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(
-            path, ["there is no such file (--config, $SERENO_CONFIG or /etc/sereno/config.toml)"]
+            path, ["there is no such file (--config, $SERENO_CONFIG)"]
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(path, [str(error)]) from None
+    return parse(path, values, jobs)
+
+
+def parse(path: Path, values: Mapping[str, Any], jobs: Collection[str]) -> Config:
+    """Make a Config of what TOML says; `path` is for the error only."""
     problems: list[Problem] = []
     checks = _checks(values, problems)
     problems += _dangling(values, jobs)
@@ -69,6 +74,8 @@ def _channels(values: object, problems: list[Problem]) -> dict[str, BaseModel]:
     """Parse each channel by the model of its own type."""
     channels: dict[str, BaseModel] = {}
     if not isinstance(values, Mapping):
+        if values is not None:
+            problems.append(Problem("channels", "must be a table"))
         return channels
     for name, options in values.items():
         path = ("channels", name)
@@ -89,8 +96,8 @@ def _dangling(values: Mapping[str, Any], jobs: Collection[str]) -> Iterator[Prob
     for schedule, path, job in _listed(values.get("schedules"), "schedules", "jobs"):
         if job not in jobs:
             yield Problem(path, f"{job!r} is not a job{_nearest(job, jobs)} (schedule {schedule})")
-    channels = values.get("channels", {})
-    routes = values.get("routes")
+    given, routes = values.get("channels"), values.get("routes")
+    channels = given if isinstance(given, Mapping) else {}
     for severity, names in routes.items() if isinstance(routes, Mapping) else ():
         for number, name in enumerate(names if isinstance(names, list) else ()):
             if name not in channels:
@@ -99,7 +106,8 @@ def _dangling(values: Mapping[str, Any], jobs: Collection[str]) -> Iterator[Prob
 
 
 def _dangling_tables(values: Mapping[str, Any]) -> Iterator[Problem]:
-    databases = values.get("databases", {})
+    given = values.get("databases")
+    databases = given if isinstance(given, Mapping) else {}
     jobs = values.get("jobs")
     cleanup = jobs.get("log_cleanup") if isinstance(jobs, Mapping) else None
     tables = cleanup.get("tables") if isinstance(cleanup, Mapping) else None

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from alerts.channels.channel import ChannelOptions
 from alerts.secret import Secret
+from archive.folder import check_path
 from checks.references import Pair
 from daemon.config.values import Column, CronText, Duration, Size, Table, TimeZone
 
@@ -95,7 +96,7 @@ class ExpiringTable(Model):
 class ExpiringFiles(Model):
     """Files of one folder that expire by age."""
 
-    path: str = Field(description="A folder and a pattern for names in it; folders below are left alone.")
+    path: Annotated[str, AfterValidator(check_path)] = Field(description="A folder and a pattern for names in it; folders below are left alone.")
     keep: Duration = Field(description="Older files (by the later of mtime and ctime) are deleted.")
     keep_newest: int = Field(2, ge=1, description="This many stay, however old.")
     most_files: int = Field(1000, ge=1, description="The most that one run deletes; the rest next time.")

@@ -39,7 +39,11 @@ class Problem:
 
 def problems_of(error: ValidationError, model: type[BaseModel], prefix: Sequence[str | int]) -> Iterator[Problem]:
     """Translate pydantic's errors. A value is quoted only where our own sentence does it: it may be a secret."""
-    for detail in error.errors(include_url=False, include_input=False):
+    details = error.errors(include_url=False, include_input=False)
+    inside = {detail["loc"][:-1] for detail in details}
+    for detail in details:
+        if detail["type"] == "too_short" and detail["loc"] in inside:
+            continue  # the items are there, but wrong: that is said of each
         path = spelt((*prefix, *detail["loc"]))
         if detail["type"] == "extra_forbidden":
             yield Problem(path, _unknown(model, detail["loc"]))

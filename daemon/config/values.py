@@ -53,7 +53,7 @@ def in_words(span: timedelta) -> str:
         if seconds >= length and seconds % length == 0:
             count = int(seconds // length)
             return f"{count} {unit}" if unit == "days" else f"{count}{unit}"
-    return f"{seconds:g}s"
+    return f"{int(seconds) if seconds.is_integer() else seconds}s"
 
 
 def timezone(text: object) -> str:

@@ -1,0 +1,326 @@
+"""Real servers for every test, a database of its own for each, and a house (configuration, store, runner) in it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from daemon.demo.cluster import Cluster, embedded_binaries
+
+ROOT = Path(__file__).parents[1]
+OLDEST = 14
+
+
+def _installations():
+    """The embedded server, and every other one from 14 on that is found on this machine."""
+    found = {"embedded": embedded_binaries()}
+    folders = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr/pgsql").glob("*/bin")]
+    extra = os.environ.get("SERENO_TEST_BINARIES", "")
+    folders += [Path(folder) for folder in extra.split(os.pathsep) if folder]
+    for folder in sorted(folders):
+        if not (folder / "initdb").exists():
+            continue
+        version = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+        major = int(version.split()[2].split(".")[0].split("beta")[0])
+        if major >= OLDEST:
+            found.setdefault(f"pg{major}", folder)
+    return found
+
+
+INSTALLATIONS = _installations()
+
+
+def pytest_generate_tests(metafunc):
+    """A test that takes `any_server` runs on each of them; one that takes `server` on the embedded one."""
+    if "any_server" in metafunc.fixturenames:
+        metafunc.parametrize("any_server", list(INSTALLATIONS), indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def scratch():
+    folder = Path(tempfile.mkdtemp(prefix="sereno-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def clusters(scratch):
+    """Servers by name, started when they are first asked for."""
+    running = {}
+
+    def get(name, **settings):
+        key = (name, tuple(sorted(settings.items())))
+        if key not in running:
+            folder = scratch / f"{name}-{len(running)}"
+            folder.mkdir(mode=0o755)
+            wanted = {"autovacuum": "off", "log_statement": "all", "log_line_prefix": "%m [%p] %a|%u|%d ", **settings}
+            running[key] = Cluster(folder, INSTALLATIONS[name], wanted).create().start()
+        return running[key]
+
+    yield get
+    for cluster in running.values():
+        cluster.stop("immediate")
+
+
+@pytest.fixture(scope="session")
+def server(clusters):
+    return clusters("embedded")
+
+
+@pytest.fixture(scope="session")
+def any_server(request, clusters):
+    return clusters(request.param)
+
+
+class Database:
+    """A database of one test, with a connection of the superuser's."""
+
+    def __init__(self, cluster, name):
+        self.cluster = cluster
+        self.name = name
+        self.dsn = cluster.dsn(name)
+        self.admin = psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row)
+
+    def run(self, statement, *parameters):
+        return self.admin.execute(statement, parameters or None)
+
+    def rows(self, statement, *parameters):
+        return self.run(statement, *parameters).fetchall()
+
+    def value(self, statement, *parameters):
+        row = self.run(statement, *parameters).fetchone()
+        return next(iter(row.values()))
+
+    @contextmanager
+    def connect(self, user="postgres", *, autocommit=False, **options):
+        dsn = self.cluster.dsn(self.name, user)
+        with psycopg.connect(dsn, autocommit=autocommit, row_factory=dict_row, **options) as connection:
+            yield connection
+
+
+@contextmanager
+def _database(cluster, name=None):
+    name = name or f"t_{uuid.uuid4().hex[:12]}"
+    identifier = sql.Identifier(name)
+    with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(identifier))
+    database = Database(cluster, name)
+    try:
+        yield database
+    finally:
+        database.admin.close()
+        with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
+
+
+@pytest.fixture
+def database(server):
+    with _database(server) as made:
+        yield made
+
+
+@pytest.fixture
+def any_database(any_server):
+    with _database(any_server) as made:
+        yield made
+
+
+@pytest.fixture
+def make_database():
+    return _database
+
+
+CONFIG = """
+[daemon]
+name = "test"
+timezone = "America/La_Paz"
+state = "{state}"
+checks = "{checks}"
+
+[databases.main]
+dsn = "{dsn}"
+{logins}
+[schedules.daily]
+cron = "0 2 * * *"
+jobs = ["log_cleanup", "analyze", "disk_check", "integrity_check"]
+"""
+LOGINS = 'maintain = {{ user = "{maintain}" }}\ndata = {{ user = "{data}" }}\n'
+
+
+class House:
+    """A configuration on disk, and what is built from it."""
+
+    def __init__(self, folder, database):
+        self.folder = folder
+        self.database = database
+        self.path = folder / "config.toml"
+        suffix = uuid.uuid4().hex[:8]
+        self.maintain, self.data = f"maintain_{suffix}", f"data_{suffix}"
+        self.with_logins = True
+        self.extra = ""
+        self.channels = {}
+
+    def write(self):
+        logins = LOGINS.format(maintain=self.maintain, data=self.data) if self.with_logins else ""
+        dsn = f"host={self.database.cluster.socket} port={self.database.cluster.port} dbname='{self.database.name}'"
+        if not self.with_logins:
+            dsn += " user=postgres"
+        text = CONFIG.format(state=self.folder / "state.db", checks=self.folder / "checks.d", dsn=dsn, logins=logins)
+        self.path.write_text(text + self.extra)
+        return self.path
+
+    def parts(self):
+        from daemon.app import assemble
+        from daemon.config.load import load_config
+        from daemon.jobs.registry import JOBS
+
+        return assemble(load_config(self.write(), JOBS))
+
+    def install(self):
+        return self.sereno("install", "main", "--admin", self.database.dsn)
+
+    def sereno(self, *arguments, check=True, timeout=60, **options):
+        """Run the command line in a process of its own."""
+        self.write()
+        done = subprocess.run(
+            [sys.executable, "-m", "daemon", *arguments, "--config", str(self.path)],
+            capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT, **options,
+        )  # fmt: skip
+        if check and done.returncode not in {0, 1}:
+            raise AssertionError(f"sereno {' '.join(arguments)} → {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def start(self, *arguments):
+        self.write()
+        return subprocess.Popen(
+            [sys.executable, "-m", "daemon", *arguments, "--config", str(self.path)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+        )  # fmt: skip
+
+    def run(self, job, scope=None, window=None, progress=None, parts=None):
+        """Run one job in this process; return the run as the history has it, with its steps and findings."""
+        from daemon import history
+        from daemon.history import Errand
+        from daemon.jobs.job import Scope
+        from daemon.jobs.registry import JOBS
+        from daemon.runner import Runner
+        from daemon.screen import Silent
+        from postgres.window import opens_for
+
+        parts = parts or self.parts()
+        scope = scope or JOBS[job].scopes[0]
+        place = "main" if scope is Scope.DATABASE else ""
+        runner = Runner(parts, progress or Silent())
+        ran = runner.run(Errand(JOBS[job], scope, place), window or opens_for(None))
+        with parts.store.reading() as transaction:
+            row = history.run(transaction, ran.number)
+            return {
+                **row,
+                "steps": history.steps(transaction, ran.number),
+                "findings": history.findings(transaction, ran.number),
+            }
+
+    def finding(self, job, kind):
+        """Run a job and return its only finding of a kind."""
+        found = [row for row in self.run(job)["findings"] if row["kind"] == kind]
+        assert len(found) == 1, found
+        return found[0]
+
+
+@pytest.fixture
+def house(tmp_path, database):
+    return House(tmp_path, database)
+
+
+@pytest.fixture
+def any_house(tmp_path, any_database):
+    return House(tmp_path, any_database)
+
+
+@pytest.fixture
+def make_house():
+    return House
+
+
+class Endpoint:
+    """A real HTTP server that keeps each request and answers what the test tells it to."""
+
+    def __init__(self, answer=None):
+        self.requests = []
+        self.answer = answer or (lambda number, request: (200, {}, b'{"ok": true, "ts": "1.%d", "key": "T-%d"}' % (number, number)))
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+                request = {"path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()}, "body": body}
+                endpoint.requests.append(request)
+                answer = endpoint.answer(len(endpoint.requests), request)
+                if answer is None:
+                    self.close_connection = True
+                    return
+                status, headers, content = answer
+                self.send_response(status)
+                for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def endpoint():
+    made = []
+
+    def make(answer=None):
+        made.append(Endpoint(answer))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def wait():
+    """Wait until something holds, for a bounded time; never sleep for luck."""
+
+    def until(condition, seconds=15.0, what="it"):
+        deadline = time.monotonic() + seconds
+        while True:
+            value = condition()
+            if value:
+                return value
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what} did not come about in {seconds} s")
+            time.sleep(0.02)
+
+    return until

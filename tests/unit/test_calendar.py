@@ -1,0 +1,90 @@
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daemon.calendar import latest, parse_cron, upcoming
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def due(line, zone, after, count):
+    return list(islice(upcoming(parse_cron(line), ZoneInfo(zone), after), count))
+
+
+@pytest.mark.parametrize(
+    ("line", "zone", "after", "expected"),
+    [
+        # the gap of Berlin: 02:30 does not exist on 29 March
+        ("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00", ["2026-03-29T01:00", "2026-03-30T00:30"]),
+        # the fold of Berlin: 02:30 comes twice on 25 October, the first counts
+        ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00", ["2026-10-25T00:30", "2026-10-26T01:30"]),
+        # midnight jumps in Cairo and Beirut
+        ("0 0 * * *", "Africa/Cairo", "2026-04-23T12:00", ["2026-04-23T22:00", "2026-04-24T21:00"]),
+        # half an hour in Lord Howe
+        ("15 2 * * *", "Australia/Lord_Howe", "2026-10-03T00:00", ["2026-10-03T15:30", "2026-10-04T15:15"]),
+        # a date that Samoa skipped
+        ("0 2 * * *", "Pacific/Apia", "2011-12-29T13:00", ["2011-12-30T10:00", "2011-12-30T12:00"]),
+        # the month that New York's midnight job must not lose
+        ("0 0 1 * *", "America/New_York", "2026-03-02T00:00", ["2026-04-01T04:00", "2026-05-01T04:00"]),
+        ("0 3 * * sun", "America/La_Paz", "2026-11-22T12:00", ["2026-11-29T07:00", "2026-12-06T07:00"]),
+        ("0 2 29 2 *", "UTC", "2026-01-01T00:00", ["2028-02-29T02:00", "2032-02-29T02:00"]),
+        ("*/20 9-10 * jan,feb mon-fri", "UTC", "2026-01-02T10:30", ["2026-01-02T10:40", "2026-01-05T09:00"]),
+        ("0 12 13 * fri", "UTC", "2026-02-01T00:00", ["2026-02-06T12:00", "2026-02-13T12:00"]),
+    ],
+)
+def test_due_times(line, zone, after, expected):
+    start = datetime.fromisoformat(after).replace(tzinfo=UTC)
+    assert [f"{one.instant:%Y-%m-%dT%H:%M}" for one in due(line, zone, start, 2)] == expected
+
+
+@pytest.mark.parametrize("line", ["", "* * * *", "60 * * * *", "* 24 * * *", "0 2 * * son", "0 2 0 * *", "5-1 * * * *", "*/0 * * * *", "a b c d e"])  # fmt: skip
+def test_what_is_no_cron_line_is_refused(line):
+    with pytest.raises(ValueError, match="not a cron line"):
+        parse_cron(line)
+
+
+ZONES = [
+    "Europe/Berlin", "America/New_York", "Africa/Cairo", "Asia/Beirut", "Australia/Lord_Howe", "Africa/Casablanca",
+    "Europe/Dublin", "America/Nuuk", "America/La_Paz", "Asia/Kathmandu", "America/Santiago", "Pacific/Chatham",
+]  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(ZONES),
+    st.sampled_from([(0, 0), (0, 30), (1, 30), (2, 0), (2, 30), (3, 0), (23, 59)]),
+    st.dates(date(2024, 1, 1), date(2035, 1, 1)),
+)
+def test_once_a_local_day_never_early_and_in_order(zone, clock, start):
+    hour, minute = clock
+    after = datetime.combine(start, datetime.min.time(), UTC)
+    fired = due(f"{minute} {hour} * * *", zone, after, 400)
+    nominals = [one.nominal.date() for one in fired]
+    assert nominals == [nominals[0] + timedelta(days=n) for n in range(400)]
+    assert all(a.instant < b.instant for a, b in zip(fired, fired[1:], strict=False))
+    for one in fired:
+        wall = one.instant.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+        assert wall >= one.nominal
+        if wall != one.nominal:  # in a gap: a second before, the clock had not come so far
+            before = (one.instant - timedelta(seconds=1)).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+            assert before < one.nominal
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.datetimes(datetime(2025, 1, 1), datetime(2027, 1, 1)), st.sampled_from(["30 2 * * *", "0 3 * * sun", "*/15 * * * *"]))
+def test_the_latest_is_the_one_before_the_next(moment, line):
+    now = moment.replace(tzinfo=UTC)
+    cron = parse_cron(line)
+    last, following = latest(cron, BERLIN, now), next(upcoming(cron, BERLIN, now))
+    assert last.instant <= now < following.instant
+    assert next(upcoming(cron, BERLIN, last.instant)) == following
+
+
+def test_several_minutes_inside_one_gap_are_one():
+    instants = [one.instant for one in due("*/15 2 * * *", "Europe/Berlin", datetime(2026, 3, 28, 12, tzinfo=UTC), 3)]
+    assert instants[0] == datetime(2026, 3, 29, 1, tzinfo=UTC)
+    assert instants[1] == datetime(2026, 3, 30, 0, tzinfo=UTC)

@@ -1,0 +1,126 @@
+"""The lexer, the loader and the judge: all pure."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from checks.check import Header, Option, Place
+from checks.finding import Finding, Identity, Severity
+from checks.judge import judge
+from checks.lexer import tokens
+from checks.registry import load
+from checks.sqlfile import BadCheckError, read
+
+GOOD = '-- title = "Trouble"\n-- option.warning = { default = 0.5 }\nSELECT 1 AS object, 2 AS summary WHERE 1 >= :warning\n'
+
+
+def variables(query):
+    return [(token.kind, token.text) for token in tokens(query) if token.kind != "text"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("x >= :warning", [("value", "warning")]),
+        ("interval :'age'", [("literal", "age")]),
+        ('FROM :"table"', [("identifier", "table")]),
+        ("a::text, b :: int, '12:30', ':no', \":no\"", []),
+        ("-- :no\n:yes", [("value", "yes")]),
+        ("/* :no /* nested :no */ :no */ :yes", [("value", "yes")]),
+        ("$$ :no $$ $t$ :no $$ $t$ :yes", [("value", "yes")]),
+        ("E'it\\'s :no' :yes", [("value", "yes")]),
+        ("'it''s :no' || :yes", [("value", "yes")]),
+        ("a[1:2] := 5", []),
+        ("f(a => :yes)", [("value", "yes")]),
+        ("'unterminated :no", [("value", "no")]),
+    ],
+)
+def test_variables_are_found_where_psql_finds_them(query, expected):
+    assert variables(query) == expected
+
+
+@given(st.text(st.sampled_from(list("ab:'\"$-/*\\ \n1E")), max_size=40))
+def test_nothing_of_a_query_is_lost(query):
+    written = {"text": "{}", "value": ":{}", "literal": ":'{}'", "identifier": ':"{}"'}
+    assert "".join(written[token.kind].format(token.text) for token in tokens(query)) == query
+
+
+def test_a_file_is_a_check():
+    (check,) = read({"trouble.sql": GOOD})
+    assert (check.name, check.title, check.scope) == ("trouble", "Trouble", "database")
+    assert check.options["warning"] == Option(0.5)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("trouble.sql", "SELECT 1", "title"),
+        ("trouble.sql", '-- title = "x"\n-- scoep = "cluster"\nSELECT 1', "scoep"),
+        ("trouble.sql", '-- title = "x"\n-- scope = "galaxy"\nSELECT 1', "galaxy"),
+        ("trouble.sql", "-- title = x\nSELECT 1", "TOML"),
+        ("trouble.sql", '-- title = "x"\nSELECT :limit', ":limit"),
+        ("trouble.sql", '-- title = "x"\n', "no query"),
+        ("trouble.sql", '-- title = "x"\n-- option.a = 5\nSELECT 1', "default"),
+        ("Trouble!.sql", GOOD, "named like"),
+        ("trouble.pg17.sql", GOOD, "missing beside"),
+    ],
+)
+def test_a_bad_file_says_what_is_wrong(file, text, message):
+    with pytest.raises(BadCheckError, match=message):
+        read({file: text})
+
+
+def test_the_operators_folder_is_read_and_may_not_hide_a_built_in_check(tmp_path):
+    (tmp_path / "trouble.sql").write_text(GOOD)
+    assert "trouble" in load(tmp_path)
+    (tmp_path / "orphans.sql").write_text(GOOD)
+    with pytest.raises(BadCheckError, match="already"):
+        load(tmp_path)
+
+
+RISING = Header("c", "t", options={"warning": Option(1), "critical": Option(3)})
+LADDER = {"warning": 1, "high": 2, "critical": 3}
+
+
+@pytest.mark.parametrize(
+    ("row", "order", "expected"),
+    [
+        ({"value": 0.5}, "rising", None),
+        ({"value": 1}, "rising", Severity.WARNING),
+        ({"value": 2.5}, "rising", Severity.HIGH),
+        ({"value": 3}, "rising", Severity.CRITICAL),
+        ({"value": None}, "rising", Severity.INFO),
+        ({"value": 9, "severity": "info"}, "rising", Severity.INFO),
+        ({"value": 9, "severity": "none"}, "rising", None),
+        ({"value": 0.5}, "falling", Severity.CRITICAL),
+    ],
+)
+def test_the_judge(row, order, expected):
+    header = Header("c", "t", remedy="mend {object}, keep {braces}", order=order)
+    found = judge(header, [{"object": "a{b}", "summary": "s", **row}], LADDER, Place("i", "c", "d"))
+    assert [finding.severity for finding in found] == ([] if expected is None else [expected])
+    if found:
+        assert found[0].remedy == "mend a{b}, keep {braces}"
+
+
+identities = st.builds(Identity, *[st.text(max_size=6)] * 6)
+
+
+@given(identities, identities)
+def test_a_fingerprint_is_the_identity_and_nothing_else(one, other):
+    import unicodedata
+
+    def normal(identity):
+        return [unicodedata.normalize("NFC", getattr(identity, name)) for name in identity.__slots__]
+
+    assert (one.fingerprint() == other.fingerprint()) == (normal(one) == normal(other))
+
+
+def test_severity_and_words_are_no_part_of_it():
+    identity = Identity("k", object="o")
+    assert Finding(identity, Severity.INFO, "a").identity.fingerprint() == identity.fingerprint()
+
+
+def test_severities_are_ordered_by_rank():
+    assert Severity.INFO < Severity.WARNING < Severity.HIGH < Severity.CRITICAL
+    assert max(Severity.WARNING, Severity.CRITICAL, Severity.HIGH) is Severity.CRITICAL

@@ -1,0 +1,195 @@
+"""All mistakes at once, each with its path and its cure; secrets nowhere."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerts.secret import Secret, SecretError
+from archive.folder import check_path
+from daemon.config.load import ConfigError, load_config, parse
+from daemon.config.values import duration, in_words, size
+from daemon.jobs.registry import JOBS
+
+ROOT = Path(__file__).parents[2]
+LEAST = '[databases.main]\ndsn = "dbname=coop"\n'
+
+
+def problems(tmp_path, text):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, JOBS)
+    return caught.value.problems
+
+
+def test_the_least_configuration(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(LEAST)
+    assert load_config(path, JOBS).databases["main"].dsn == "dbname=coop"
+
+
+def test_every_mistake_at_once_with_its_path(tmp_path):
+    found = problems(
+        tmp_path,
+        LEAST
+        + """
+        frobnicate = 1
+        [daemon]
+        timezone = "America/La_Pas"
+        [schedules.daily]
+        cron = "0 25 * * *"
+        windwo = "2h"
+        jobs = ["analyze", "archiv", "vacuum"]
+        [[jobs.log_cleanup.tables]]
+        table = 'public."AuditLog"'
+        column = "fecha"
+        keep = "400 days"
+        [[jobs.log_cleanup.tables]]
+        table = "AuditLog"
+        column = "fecha"
+        keep = "5x"
+        [[jobs.log_cleanup.files]]
+        path = "/*.log"
+        keep = "30 days"
+        [checks.wraparound]
+        warning = "many"
+        [checks.wraparund]
+        [[checks.orphans]]
+        child = "public.a(b)"
+        parent = "public.b(c, d)"
+        [channels.slack]
+        type = "slak"
+        [channels.mail]
+        type = "email"
+        host = "x"
+        to = ["not an address"]
+        [routes]
+        high = ["slack", "mial"]
+        """,
+    )
+    text = "\n".join(found)
+    for path, said in {
+        "databases.main.frobnicate": "is not known",
+        "daemon.timezone": '"America/La_Pas" is not a time zone',
+        "schedules.daily.cron": "not a cron line",
+        "schedules.daily.windwo": "did you mean 'window'?",
+        "schedules.daily.jobs[1]": "'archiv' is not a job",
+        "schedules.daily.jobs[2]": "'vacuum' is not a job",
+        "jobs.log_cleanup.tables[1].keep": '"5x" is not a duration (like "30 days"',
+        "jobs.log_cleanup.tables[1].table": "needs its schema",
+        "jobs.log_cleanup.files[0].path": "too near the root",
+        "checks.wraparound.warning": "must be a number",
+        "checks.wraparund": "did you mean 'wraparound'?",
+        "checks.orphans[0]": "same number of columns",
+        "channels.slack.type": "'slak' is not one of slack, email, webhook, log",
+        "channels.mail.to[0]": "is not an address",
+        "routes.high[1]": "there is no channel 'mial'",
+    }.items():
+        line = next((one for one in found if one.startswith(f"{path}: ")), None)
+        assert line is not None, (path, text)
+        assert said in line, line
+
+
+@pytest.mark.parametrize("text", ["= 5", "[databases]", "databases = 5", "", 'checks = 5\n' + LEAST, 'schedules = "x"\n' + LEAST, 'channels = [1]\n' + LEAST, 'jobs = 1\nroutes = 2\n' + LEAST])  # fmt: skip
+def test_whatever_is_in_the_file_the_answer_is_a_sentence(tmp_path, text):
+    assert problems(tmp_path, text)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from(["daemon", "databases", "schedules", "governor", "jobs", "checks", "channels", "routes"]), json_values)
+def test_no_shape_of_a_section_brings_a_traceback(section, value):
+    try:
+        parse(Path("any.toml"), {"databases": {"m": {"dsn": ""}}, section: value}, JOBS)
+    except ConfigError as error:
+        assert error.problems
+
+
+@given(st.integers(1, 10**9))
+def test_durations_survive(seconds):
+    span = timedelta(seconds=seconds)
+    assert duration(in_words(span)) == span
+
+
+def test_sizes():
+    assert [size(text) for text in ("64 MB", "1gb", 512)] == [64 * 1024**2, 1024**3, 512]
+
+
+@pytest.mark.parametrize("path", ["relative/*.log", "/var/../etc/x/*", "/*.log", "/var/*.log", "/var/*/x.log"])
+def test_dangerous_folders_are_refused(path):
+    with pytest.raises(ValueError):
+        check_path(path)
+
+
+CANARY = "c4nary-s3cret"
+
+
+def test_secrets_are_read_from_their_place_and_shown_nowhere(tmp_path, monkeypatch):
+    (tmp_path / "token").write_text(CANARY + "\n")
+    monkeypatch.setenv("SERENO_TEST_SECRET", CANARY)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    for secret in (Secret(file=tmp_path / "token"), Secret(env="SERENO_TEST_SECRET"), Secret(credential="token")):
+        assert secret.reveal() == CANARY
+        assert CANARY not in f"{secret!r} {secret}"
+    with pytest.raises(SecretError, match="missing"):
+        Secret(file=tmp_path / "missing").reveal()
+
+
+@pytest.mark.parametrize("broken", ["", "[routes]\nhigh = ['nobody']\n"])
+def test_no_secret_reaches_the_screen(tmp_path, broken):
+    token = tmp_path / "token"
+    token.write_text(CANARY)
+    path = tmp_path / "config.toml"
+    path.write_text(
+        f"""
+        [daemon]
+        state = "{tmp_path}/state.db"
+        [databases.main]
+        dsn = "postgresql://user:{CANARY}@127.0.0.1:1/x?connect_timeout=1"
+        [channels.slack]
+        type = "slack"
+        token = {{ file = "{token}" }}
+        channel = "#x"
+        {broken}
+        """
+    )
+    for command in (["config", "check"], ["config", "check", "--json"], ["now", "analyze"], ["plan", "analyze"], ["check"], ["status"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "daemon", *command, "--config", str(path)],
+            capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "COLUMNS": "200"},
+        )  # fmt: skip
+        assert CANARY not in done.stdout + done.stderr, command
+        assert "Traceback" not in done.stderr, done.stderr
+        if broken:
+            assert done.returncode == 78
+    assert CANARY.encode() not in (tmp_path / "state.db").read_bytes() if not broken else True
+
+
+def test_config_check_ends_with_78_and_every_line(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(LEAST + "a = 1\nb = 2\n")
+    command = [sys.executable, "-m", "daemon", "config", "check", "--config", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 78
+    assert "databases.main.a: is not known" in done.stderr
+    assert "databases.main.b: is not known" in done.stderr
+
+
+def test_config_check_as_json(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(LEAST)
+    command = [sys.executable, "-m", "daemon", "config", "check", "--json", "--config", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert json.loads(done.stdout)["databases"] == ["main"]

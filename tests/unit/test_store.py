@@ -1,0 +1,123 @@
+"""The state file: nothing half, nothing readable by others, and never touched when it is not ours to use."""
+
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from store.lock import Locked, exclusive
+from store.store import StoreError, open_store
+
+ROOT = Path(__file__).parents[2]
+PAUSE = "INSERT INTO pause (only, since, reason) VALUES (1, 'x', 'y')"
+
+
+def test_it_is_made_private_and_says_who_we_are(tmp_path):
+    store = open_store(tmp_path / "state.db")
+    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
+    assert len(store.instance()) == 32
+    assert open_store(store.path).instance() == store.instance()
+
+
+def test_a_transaction_is_all_or_nothing(tmp_path):
+    store = open_store(tmp_path / "state.db")
+    with pytest.raises(ZeroDivisionError), store.transaction() as transaction:
+        transaction.execute(PAUSE)
+        raise ZeroDivisionError
+    with store.reading() as transaction:
+        assert transaction.rows("SELECT * FROM pause") == []
+
+
+def test_an_event_is_never_changed(tmp_path):
+    store = open_store(tmp_path / "state.db")
+    with store.transaction() as transaction:
+        transaction.execute(
+            "INSERT INTO alert (id, fingerprint, kind, cluster, database, object, task, state, severity, summary,"
+            " opened_at, last_seen_at) VALUES (1, 'f', 'k', '', '', '', '', 'firing', 'high', 's', 'x', 'x')"
+        )
+        transaction.execute(
+            "INSERT INTO event (alert, reason, severity, summary, occurred_at) VALUES (1, 'opened', 'high', 's', 'x')"
+        )
+    with pytest.raises(sqlite3.IntegrityError, match="never changed"), store.transaction() as transaction:
+        transaction.execute("UPDATE event SET summary = 'other'")
+
+
+def unusable(tmp_path, content):
+    path = tmp_path / "state.db"
+    path.write_bytes(content)
+    with pytest.raises(StoreError) as caught:
+        open_store(path)
+    assert path.read_bytes() == content
+    return str(caught.value)
+
+
+def test_what_is_not_a_database_is_left_as_it_is(tmp_path):
+    assert "not a database" in unusable(tmp_path, b"no database at all, whatever its name" * 100)
+
+
+def test_a_newer_file_is_left_as_it_is(tmp_path):
+    path = tmp_path / "newer.db"
+    open_store(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    assert "newer sereno" in unusable(tmp_path, path.read_bytes())
+
+
+def test_somebody_elses_file_is_left_as_it_is(tmp_path):
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE t (a)")
+    connection.close()
+    assert "not sereno's" in unusable(tmp_path, path.read_bytes())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_damaged_file_is_a_sentence_or_still_sound(tmp_path_factory, data):
+    """Flip bytes anywhere: either it is refused and untouched, or what was flipped held nothing."""
+    folder = tmp_path_factory.mktemp("flip")
+    path = folder / "state.db"
+    open_store(path)
+    content = bytearray(path.read_bytes())
+    for _ in range(20):
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    try:
+        store = open_store(path)
+        with store.reading() as transaction:
+            transaction.rows("SELECT * FROM run")
+    except StoreError as error:
+        assert str(path) in str(error)  # noqa: PT017 - both ways are fine, a traceback is not
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_closed_folder_is_a_sentence(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        open_store(tmp_path / "state.db")
+
+
+def test_a_missing_folder_is_a_sentence(tmp_path):
+    with pytest.raises(StoreError, match="cannot be opened"):
+        open_store(tmp_path / "no" / "state.db")
+
+
+def test_one_owner_at_a_time_and_none_after_a_kill(tmp_path):
+    path = tmp_path / "lock"
+    program = "import sys, time; from pathlib import Path; from store.lock import exclusive\nwith exclusive(Path(sys.argv[1])): print('mine', flush=True); time.sleep(60)"
+    other = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    with other:
+        assert other.stdout.readline() == "mine\n"
+        with pytest.raises(Locked, match=f"process {other.pid}"), exclusive(path):
+            pass
+        other.send_signal(signal.SIGKILL)
+    with exclusive(path):
+        pass
