@@ -165,7 +165,6 @@ def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Sessio
         connection = psycopg.connect(target.conninfo, **overrides, options=flags, row_factory=dict_row, autocommit=True)
     except psycopg.OperationalError as error:
         raise _refusal(target, overrides, error) from None
-    connection.prepare_threshold = None
     try:
         return Session(connection, target, _acquaint(connection, target.name, nonce))
     except psycopg.Error as error:

@@ -1,0 +1,48 @@
+import os
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from daemon.demo.cluster import Cluster
+
+
+@pytest.fixture
+def sick(scratch, server):
+    """A server with checksums, one page of a table damaged on disk, and the damage met."""
+    folder = scratch / "sick"
+    folder.mkdir(mode=0o755)
+    cluster = Cluster(folder, Path(server.program("")), {"autovacuum": "off"})
+    cluster.create()
+    cluster._call("pg_checksums", "-D", str(cluster.data), "--enable", check=False)
+    cluster.start()
+    with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+        connection.execute("CREATE TABLE public.t AS SELECT n FROM generate_series(1, 1000) n")
+        connection.execute("CHECKPOINT")
+        path = cluster.data / connection.execute("SELECT pg_relation_filepath('public.t')").fetchone()[0]
+    cluster.stop()
+    with path.open("r+b") as file:
+        file.seek(100)
+        byte = file.read(1)
+        file.seek(100)
+        file.write(bytes([byte[0] ^ 0xFF]))
+        os.fsync(file.fileno())
+    cluster.start()
+    with psycopg.connect(cluster.dsn(), autocommit=True) as connection, pytest.raises(psycopg.errors.DataCorrupted):
+        connection.execute("SELECT count(*) FROM public.t")
+    yield cluster
+    cluster.stop("immediate")
+
+
+def test_a_page_with_a_wrong_checksum_is_critical(sick, make_database, make_house, tmp_path, wait):
+    with make_database(sick) as database:
+        house = make_house(tmp_path, database)
+        house.with_logins = False
+        kind = "checksum_failures"
+        seen = wait(lambda: [r for r in house.run("integrity_check")["findings"] if r["kind"] == kind], what="the statistics")
+    assert [(row["object"], row["severity"]) for row in seen] == [("postgres", "critical")]
+
+
+def test_a_sound_server_is_fine(any_house):
+    any_house.with_logins = False
+    assert any_house.run("integrity_check")["findings"] == []

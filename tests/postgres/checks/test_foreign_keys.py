@@ -1,0 +1,21 @@
+def test_rows_that_slipped_in_past_the_triggers_are_found(any_house):
+    any_house.with_logins = False
+    run = any_house.database.run
+    run('CREATE TABLE public."P" (a int, b text, PRIMARY KEY (a, b))')
+    run('CREATE TABLE public."C" (x int, y text, FOREIGN KEY (x, y) REFERENCES public."P") PARTITION BY LIST (x)')
+    run('CREATE TABLE public."C1" PARTITION OF public."C" DEFAULT')
+    run("INSERT INTO public.\"P\" VALUES (1, 'a'); INSERT INTO public.\"C\" VALUES (1, 'a'), (1, NULL)")
+    assert any_house.run("integrity_check")["findings"] == []
+    run("SET session_replication_role = replica; INSERT INTO public.\"C\" VALUES (2, 'b'); RESET session_replication_role")
+    finding = any_house.finding("integrity_check", "foreign_keys")
+    assert (finding["object"], finding["severity"], finding["value"]) == ('public."C"(x, y)', "high", 1)
+
+
+def test_an_equality_of_another_schema_is_asked_by_its_name(any_house):
+    """The key's own operator decides, not one found on a search path: here text compared without case."""
+    any_house.with_logins = False
+    run = any_house.database.run
+    run("CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext")
+    run("CREATE TABLE public.p (a ext.citext PRIMARY KEY); CREATE TABLE public.c (a ext.citext REFERENCES public.p)")
+    run("INSERT INTO public.p VALUES ('Uno'); INSERT INTO public.c VALUES ('uno')")
+    assert any_house.run("integrity_check")["findings"] == []

@@ -1,0 +1,20 @@
+PAIR = """
+[[checks.orphans]]
+child = 'public."Pago"("factura_id", "tipo")'
+parent = 'public."Factura"("id", "tipo")'
+"""
+
+
+def test_children_without_a_parent_are_counted_and_null_refers_to_nobody(any_house):
+    any_house.with_logins, any_house.extra = False, PAIR
+    run = any_house.database.run
+    run('CREATE TABLE public."Factura" (id int, tipo text)')
+    run('CREATE TABLE public."Pago" (factura_id int, tipo text)')
+    run("INSERT INTO public.\"Factura\" VALUES (1, 'a'), (2, 'b')")
+    run("INSERT INTO public.\"Pago\" VALUES (1, 'a'), (2, 'b'), (NULL, 'a'), (7, NULL)")
+    assert any_house.run("integrity_check")["findings"] == []
+    run("INSERT INTO public.\"Pago\" VALUES (1, 'b'), (9, 'a'), (9, 'a')")
+    finding = any_house.finding("integrity_check", "orphans")
+    assert (finding["severity"], finding["value"]) == ("high", 3)
+    assert finding["summary"].startswith("3 rows of public.\"Pago\"(factura_id, tipo) point to no row")
+    assert "1, b" in finding["evidence"]

@@ -1,0 +1,121 @@
+"""ANALYZE where it is needed, by each table's own threshold; the parents too; nothing twice."""
+
+import pytest
+
+from daemon.jobs.analyze import Observation, Table, plan
+from daemon.jobs.job import Memory
+from postgres.identifiers import Relation
+
+
+def objects(run):
+    return [step["object"] for step in run["steps"]]
+
+
+def test_stale_never_analyzed_and_fresh(any_house):
+    any_house.with_logins = False
+    run = any_house.database.run
+    for name in ("fresh", "stale", "never", "empty", "own"):
+        run(f"CREATE TABLE public.{name} (a int)")
+    run("ALTER TABLE public.own SET (autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 10)")
+    for name in ("fresh", "stale", "never", "own"):
+        run(f"INSERT INTO public.{name} SELECT generate_series(1, 1000)")
+    for name in ("fresh", "stale", "own"):
+        run(f"ANALYZE public.{name}")
+    run("INSERT INTO public.stale SELECT generate_series(1, 400)")
+    run("INSERT INTO public.own SELECT generate_series(1, 11)")
+    run("INSERT INTO public.fresh SELECT generate_series(1, 11)")
+    run("SELECT pg_stat_force_next_flush()" if any_house.database.admin.info.server_version >= 150000 else "SELECT pg_sleep(1)")
+    done = any_house.run("analyze")
+    assert (done["state"], objects(done)) == ("finished", ["public.never", "public.stale", "public.own"])
+    assert {step["status"] for step in done["steps"]} == {"done"}
+    assert objects(any_house.run("analyze")) == []
+
+
+def test_a_partitioned_parent_is_analyzed_and_again_when_its_leaves_have_changed(any_house):
+    any_house.with_logins = False
+    run = any_house.database.run
+    run("CREATE TABLE public.p (a int) PARTITION BY RANGE (a)")
+    run("CREATE TABLE public.p1 PARTITION OF public.p FOR VALUES FROM (0) TO (10000)")
+    run("INSERT INTO public.p SELECT generate_series(1, 1000)")
+    run("ANALYZE public.p1")
+    assert objects(any_house.run("analyze")) == ["public.p"]
+    inherited = "SELECT count(*) FROM pg_stats WHERE tablename = 'p' AND inherited"
+    assert any_house.database.value(inherited) == 1
+    assert objects(any_house.run("analyze")) == []
+    run("INSERT INTO public.p SELECT generate_series(1, 900)")
+    run("ANALYZE public.p1")
+    assert objects(any_house.run("analyze")) == ["public.p"]
+    assert objects(any_house.run("analyze")) == []
+
+
+def test_an_empty_partitioned_parent_is_left_alone(any_house):
+    any_house.with_logins = False
+    any_house.database.run("CREATE TABLE public.p (a int) PARTITION BY RANGE (a)")
+    assert objects(any_house.run("analyze")) == []
+
+
+def test_a_table_without_the_right_is_skipped_and_never_called_done(any_house):
+    """As a role that may only look: the server itself would only warn, and a tool that trusts it reports green."""
+    role = f"nobody_{any_house.maintain}"
+    run = any_house.database.run
+    run(f"CREATE ROLE {role} LOGIN")
+    run(f"GRANT pg_read_all_data TO {role}")
+    run("CREATE TABLE public.t (a int); INSERT INTO public.t VALUES (1)")
+    any_house.with_logins = True
+    any_house.maintain = role
+    done = any_house.run("analyze")
+    assert [(step["status"], step["reason"][:12]) for step in done["steps"]] == [("skipped", "no privilege")]
+    assert done["findings"] == []
+
+
+def test_analyze_that_only_warned_is_ineffective(house):
+    """The catalog said yes and the server no: the postcondition, not the absence of an error, decides."""
+    from postgres.connection import Credentials, Target, session
+    from postgres.governor import Limits, Sample
+    from postgres.pace import Pace, Terms
+    from postgres.statement import Statement
+    from postgres.step import Status
+    from postgres.verify import Analyzed
+    from postgres.window import opens_for
+    from psycopg import sql
+    from daemon.screen import Silent
+    import threading
+
+    role = f"nobody_{house.maintain}"
+    house.database.run(f"CREATE ROLE {role} LOGIN")
+    house.database.run("CREATE TABLE public.t (a int); INSERT INTO public.t VALUES (1)")
+    oid = house.database.value("SELECT 'public.t'::regclass::oid::int8")
+    step = Statement("analyze", "public.t", "", "", sql.SQL("ANALYZE public.t").format(), Analyzed(oid))
+    pace = Pace(Terms(opens_for(None), threading.Event(), Sample, Limits(), Silent()), 60)
+    target = Target("main", house.database.dsn, {"maintain": Credentials(role)})
+    with session(target, "maintain", "x") as opened:
+        outcome = step.apply(opened, pace)
+    assert outcome.status is Status.INEFFECTIVE
+
+
+def table(name, **changes):
+    values = {
+        "oid": hash(name), "relation": Relation("public", name), "partitioned": False, "root": None, "tuples": 100.0,
+        "modified": 0, "threshold": 60.0, "changes": 0, "bytes": 8192, "allowed": True,
+    }  # fmt: skip
+    return Table(**(values | changes))
+
+
+@pytest.mark.parametrize("version", [150000, 180000])
+def test_the_plan_is_by_need_and_names_the_numbers(version):
+    parent = table("parent", partitioned=True, changes=500, oid=7)
+    leaf = table("leaf", root=7, modified=90)
+    tables = [table("little", modified=61), table("much", modified=600), table("fresh"), table("never", tuples=-1.0), parent, leaf]
+    memory = {"public.parent": Memory(1.0, 0, {"changes": 100})}
+    steps = plan(Observation(tables, memory, version))
+    expected = ["public.never", "public.much", "public.parent", "public.leaf", "public.little"]
+    if version < 180000:  # there ANALYZE of the parent does its leaves as well
+        expected.remove("public.leaf")
+    assert [step.object for step in steps] == expected
+    assert steps[1].why == "600 rows changed, threshold 60"
+    assert ("ONLY" in steps[2].statement()) is (version >= 180000)
+
+
+def test_counters_that_were_reset_are_no_negative_change():
+    parent = table("parent", partitioned=True, changes=80)
+    assert [step.object for step in plan(Observation([parent], {"public.parent": Memory(1, 0, {"changes": 900})}, 180000))] == ["public.parent"]

@@ -1,0 +1,116 @@
+"""What `sereno install` makes: two logins that can do their work and no more; readable first; twice is once."""
+
+import psycopg
+import pytest
+from psycopg import errors, sql
+
+TABLES = """
+[[jobs.log_cleanup.tables]]
+table = 'app."Log"'
+column = "at"
+keep = "1 day"
+"""
+
+
+@pytest.fixture
+def app(any_house):
+    owner = f"owner_{any_house.maintain}"
+    run = any_house.database.run
+    run(f"CREATE ROLE {owner}")
+    run("CREATE SCHEMA app")
+    for name in ("Log", "Other"):
+        run(f'CREATE TABLE app."{name}" (id int, at timestamptz)')
+        run(f'ALTER TABLE app."{name}" OWNER TO {owner}')
+        run(f"INSERT INTO app.\"{name}\" VALUES (1, now() - interval '9 days')")
+    any_house.extra = TABLES
+    return any_house
+
+
+def may(house, role, statement):
+    with house.database.connect(role) as connection:
+        try:
+            connection.execute(statement)
+        except (errors.InsufficientPrivilege, errors.UndefinedTable):
+            return False
+    return True
+
+
+def test_each_login_can_do_its_work_and_no_more(app):
+    assert app.install().returncode == 0
+    assert app.install().returncode == 0
+    assert may(app, app.data, 'DELETE FROM app."Log"')
+    assert may(app, app.maintain, 'SELECT FROM app."Other"')
+    for statement in ('DELETE FROM app."Other"', 'SELECT FROM app."Other"', 'UPDATE app."Log" SET id = 2', 'INSERT INTO app."Log" VALUES (1)', "UPDATE sereno.owner SET instance_id = 'x'", "CREATE TABLE sereno.x (a int)"):  # fmt: skip
+        assert not may(app, app.data, statement), statement
+    assert app.run("log_cleanup")["steps"][0]["rows"] == 1
+    done = app.run("analyze")
+    assert {(step["object"], step["status"]) for step in done["steps"]} == {('app."Log"', "done"), ('app."Other"', "done")}
+
+
+def test_print_changes_nothing_and_can_be_run_by_hand(app):
+    printed = app.sereno("install", "main", "--admin", app.database.dsn, "--print").stdout
+    roles = app.database.rows("SELECT 1 FROM pg_roles WHERE rolname = %s", app.maintain)
+    assert roles == []
+    assert app.database.value("SELECT to_regnamespace('sereno') IS NULL")
+    with app.database.connect() as connection:
+        connection.execute(printed)
+    assert app.run("log_cleanup")["state"] == "finished"
+
+
+def test_a_password_reaches_the_server_only_as_a_verifier(app):
+    (app.folder / "secret").write_text("hunter2-canary")
+    path = app.write()
+    text = path.read_text().replace(f'"{app.maintain}" }}', f'"{app.maintain}", password = {{ file = "{app.folder}/secret" }} }}')
+    path.write_text(text)
+    app.write = lambda: path
+    done = app.install()
+    assert "hunter2" not in done.stdout + done.stderr
+    assert f"ALTER ROLE \"{app.maintain}\" PASSWORD '***';" in done.stdout
+    verifier = app.database.value("SELECT rolpassword FROM pg_authid WHERE rolname = %s", app.maintain)
+    assert verifier.startswith("SCRAM-SHA-256$")
+    assert "hunter2-canary" not in app.database.cluster.log.read_text()
+
+
+def test_a_listed_table_that_is_missing_is_named_and_nothing_is_made(app):
+    app.extra = TABLES.replace("Log", "Logg")
+    done = app.sereno("install", "main", "--admin", app.database.dsn, check=False)
+    assert done.returncode == 2
+    assert 'no table app."Logg"' in done.stderr
+    assert app.database.value("SELECT to_regnamespace('sereno') IS NULL")
+
+
+def test_a_superuser_as_login_is_refused(app):
+    app.data = "postgres"
+    done = app.sereno("install", "main", "--admin", app.database.dsn, check=False)
+    assert done.returncode == 2
+    assert "superuser" in done.stderr
+
+
+def test_without_two_logins_the_answer_says_what_to_write(app):
+    app.with_logins = False
+    done = app.sereno("install", "main", check=False)
+    assert done.returncode == 78
+    assert "maintain = {" in done.stderr
+
+
+def test_hostile_names_of_roles_and_tables(server, make_database, make_house, tmp_path):
+    name = 'we"ird; drop table x --'
+    table = sql.Identifier("Ünïcode", name)
+    with make_database(server, f"a b {tmp_path.name}") as database:
+        house = make_house(tmp_path, database)
+        house.maintain = house.maintain + " Mañana"
+        database.run('CREATE SCHEMA "Ünïcode"; CREATE TABLE public.x (a int)')
+        database.admin.execute(sql.SQL("CREATE TABLE {} (id int, {} timestamptz)").format(table, sql.Identifier("a\"t'")))
+        database.admin.execute(sql.SQL("INSERT INTO {} VALUES (1, now() - interval '9 days')").format(table))
+        house.extra = """
+            [[jobs.log_cleanup.tables]]
+            table = '"Ünïcode"."we""ird; drop table x --"'
+            column = '''"a""t'"'''
+            keep = "1 day"
+            """
+        assert house.install().returncode == 0
+        assert house.run("log_cleanup")["steps"][0]["rows"] == 1
+        analyzed = house.run("analyze")
+        assert {step["object"] for step in analyzed["steps"]} == {'"Ünïcode"."we""ird; drop table x --"'}
+        assert database.value("SELECT to_regclass('public.x') IS NOT NULL")
+        assert isinstance(database.admin, psycopg.Connection)
