@@ -20,9 +20,13 @@ _INSERT = """
 _CLAIM = """
     UPDATE notification SET state = 'leased', lease_until = :lease, attempts = attempts + 1
     WHERE id = (
-      SELECT id FROM notification
+      SELECT id FROM notification n
       WHERE channel = :channel AND not_before <= :now
         AND (state = 'pending' OR (state = 'leased' AND lease_until <= :now))
+        -- no message overtakes an earlier one of its alert: a ticket would be closed before it is opened
+        AND NOT EXISTS (SELECT 1 FROM notification e
+                        WHERE e.alert = n.alert AND e.channel = n.channel AND e.rowid < n.rowid
+                          AND e.state IN ('pending', 'leased'))
       ORDER BY CASE severity WHEN 'critical' THEN 0 WHEN 'high' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END,
                created_at, rowid
       LIMIT 1)

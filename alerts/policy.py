@@ -87,23 +87,7 @@ def repeats(known: Known, policy: Policy, now: datetime) -> Iterator[Change]:
 
 def _found(fingerprint: str, finding: Finding, alert: Alert | None, policy: Policy, now: datetime) -> Change:
     if alert is None:
-        identity = finding.identity
-        new = Alert(
-            fingerprint=fingerprint,
-            kind=finding.kind,
-            cluster=identity.cluster,
-            database=identity.database,
-            object=identity.object,
-            task=identity.task,
-            state=State.FIRING,
-            severity=finding.severity,
-            summary=finding.summary,
-            remedy=finding.remedy,
-            evidence=finding.evidence,
-            opened_at=now,
-            last_seen_at=now,
-            next_repeat_at=policy.next_repeat(finding.severity, now),
-        )
+        new = _opened(fingerprint, finding, policy, now)
         return Change(new, Reason.OPENED, policy.channels(finding.severity))
     again = replace(
         alert,
@@ -127,8 +111,29 @@ def _found(fingerprint: str, finding: Finding, alert: Alert | None, policy: Poli
         again = replace(again, next_repeat_at=policy.next_repeat(again.severity, now))
         return Change(again, Reason.REPEATED, policy.channels(again.severity))
     if finding.severity < alert.severity:
+        again = replace(again, next_repeat_at=policy.next_repeat(finding.severity, now))
         return Change(again, Reason.LOWERED)
     return Change(again, Reason.SEEN)
+
+
+def _opened(fingerprint: str, finding: Finding, policy: Policy, now: datetime) -> Alert:
+    identity = finding.identity
+    return Alert(
+        fingerprint=fingerprint,
+        kind=finding.kind,
+        cluster=identity.cluster,
+        database=identity.database,
+        object=identity.object,
+        task=identity.task,
+        state=State.FIRING,
+        severity=finding.severity,
+        summary=finding.summary,
+        remedy=finding.remedy,
+        evidence=finding.evidence,
+        opened_at=now,
+        last_seen_at=now,
+        next_repeat_at=policy.next_repeat(finding.severity, now),
+    )
 
 
 def _resolved(alert: Alert, known: Known, now: datetime) -> Change:

@@ -7,10 +7,11 @@ LONGEST = 2000
 
 _SECRETS = (
     re.compile(
-        r"(?i)(\b(?:password|passwd|pwd|passfile|secret|token|api_?key)\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s,;&]+)"
+        r"(?i)([\w-]*(?:password|passwd|pwd|passfile|secret|token|api_?key)[\w-]*[\"']?\s*[=:]\s*)"
+        r"('[^']*'|\"[^\"]*\"|[^\s,;&]+)"
     ),
-    re.compile(r"(\w+://[^:/?#\s@]*:)([^@\s]+)(?=@)"),
-    re.compile(r"(?i)(\bBearer\s+)([\w.~+/=-]+)"),
+    re.compile(r"(\w+://[^:/?#\s@]*:)(\S+)(?=@)"),
+    re.compile(r"(?i)(\b(?:Bearer|Basic)\s+)([\w.~+/=-]{6,})"),
     re.compile(r"()(\bxox[abeoprs]-[\w-]+)"),
     re.compile(r"()(\bwhsec_[\w+/=-]+)"),
     re.compile(r"(https://hooks\.slack\.com/services/)(\S+)"),

@@ -30,7 +30,15 @@ class Secret(BaseModel):
         return self
 
     def reveal(self) -> str:
-        """Read it now, without the newline at its end. SecretError: it is not there."""
+        """Read it now, without the newline at its end. SecretError: it is not there, or not one line of text."""
+        value = self._read()
+        if any(ord(character) < ord(" ") for character in value):
+            raise SecretError(
+                f"{self.file or self.env or self.credential}: a secret is one line, without control characters"
+            )
+        return value
+
+    def _read(self) -> str:
         if self.env is not None:
             value = os.environ.get(self.env)
             if not value:

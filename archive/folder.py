@@ -85,16 +85,25 @@ def expired(rule: Rule, now: float) -> tuple[Sequence[File], str]:
 
 @contextmanager
 def opened(folder: str) -> Iterator[int]:
-    """Open a folder part by part. UnsafeFolderError: a part is a link, or anybody may write there."""
+    """Open a folder part by part. UnsafeFolderError: a part is a link, or anybody may write there.
+
+    A part on the way that anybody may write to must be sticky, like /tmp: else anybody may put another in its place.
+    """
+    pure = PurePosixPath(folder)
+    if not pure.is_absolute() or ".." in pure.parts:
+        raise UnsafeFolderError(f"{folder}: not an absolute path")
     descriptor = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for part in PurePosixPath(folder).parts[1:]:
+        for part in pure.parts[1:]:
             try:
                 below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
             except NotADirectoryError:
                 raise UnsafeFolderError(f"{folder}: {part!r} is a link or no folder; give the real path") from None
             os.close(descriptor)
             descriptor = below
+            mode = os.fstat(descriptor).st_mode
+            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+                raise UnsafeFolderError(f"{folder}: anybody may write to {part!r}; nothing is deleted")
         if os.fstat(descriptor).st_mode & stat.S_IWOTH:
             raise UnsafeFolderError(f"{folder}: anybody may write there; nothing is deleted")
         yield descriptor
@@ -154,11 +163,20 @@ class FolderCleanup:
                     pace.proceed()
                 except Halted:
                     return Outcome(Status.UNFINISHED, f"{len(self.files) - gone} files left", gone, freed)
-                if _look(descriptor, file.name) == file and file.changed_at < time.time() - self.rule.keep_seconds:
-                    os.unlink(file.name, dir_fd=descriptor)
+                if self._unlink(descriptor, file):
                     gone, freed = gone + 1, freed + file.bytes
                 pace.advance(gone, len(self.files))
         if gone < len(self.files):
-            reason = f"{len(self.files) - gone} files had changed meanwhile and stay"
+            reason = f"{len(self.files) - gone} files had changed meanwhile, or may not be deleted, and stay"
             return Outcome(Status.DONE if gone else Status.INEFFECTIVE, reason, gone, freed)
         return Outcome(Status.DONE, rows=gone, bytes=freed)
+
+    def _unlink(self, descriptor: int, file: File) -> bool:
+        """Delete one file if it is still the same; one that may not be deleted keeps no other from leaving."""
+        try:
+            if _look(descriptor, file.name) != file or file.changed_at >= time.time() - self.rule.keep_seconds:
+                return False
+            os.unlink(file.name, dir_fd=descriptor)
+        except OSError:
+            return False
+        return True

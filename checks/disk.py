@@ -49,6 +49,7 @@ def _mount(uses: Sequence[Folder], options: Options) -> Iterable[Row]:
         "value": share,
         "severity": _severity(share, room, options),
         "summary": f"{share:.0%} full, {room:.1f} GB free of {total / GIGABYTE:.1f} GB; used for {used_for}",
+        "paths": [folder.path for folder in uses],
         "free_bytes": free,
         "total_bytes": total,
         "kind": "bytes",

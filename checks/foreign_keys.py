@@ -6,23 +6,27 @@ Broken ones come from disabled triggers, `session_replication_role`, a bad resto
 from collections.abc import Sequence
 
 from checks.check import Header, Options, Row
-from checks.constraints import foreign_keys
+from checks.constraints import ForeignKey, foreign_keys
 from checks.modulecheck import ModuleCheck
 from checks.references import unmatched
 from postgres.connection import Session
+from postgres.identifiers import quoted
 
 
 def _ask(session: Session | None, _options: Options) -> Sequence[Row]:
     assert session is not None  # noqa: S101 - a database check has one
     rows: list[Row] = []
     for key in foreign_keys(session):
-        if not (key.validated and key.readable):
+        if not key.validated:
+            continue
+        if not key.readable:
+            rows.append({"object": _name(key), "value": None, "summary": f"{_name(key)}: not looked at: no privilege"})
             continue
         found = session.rows(unmatched(key.pair))[0]
         if found["rows"]:
             rows.append(
                 {
-                    "object": str(key.pair.child),
+                    "object": _name(key),
                     "value": found["rows"],
                     "severity": "high",
                     "summary": f"{found['rows']} rows break the foreign key {key.name} to {key.pair.parent}",
@@ -31,6 +35,11 @@ def _ask(session: Session | None, _options: Options) -> Sequence[Row]:
                 }
             )
     return rows
+
+
+def _name(key: ForeignKey) -> str:
+    """Return the constraint's name as not_valid_constraint writes it: the columns may have several keys."""
+    return f"{key.pair.child.relation}.{quoted(key.name)}"
 
 
 CHECK = ModuleCheck(

@@ -43,6 +43,11 @@ def judge(header: Header, rows: Sequence[Row], options: Options, place: Place) -
     return tuple(found)
 
 
+def blind(rows: Sequence[Row]) -> bool:
+    """Say whether a look left something unseen: a row that knows no value. What it did not find may still be there."""
+    return any(row.get("value") is None and row.get("severity") in {None, Severity.INFO.value} for row in rows)
+
+
 def _severity(header: Header, row: Row, options: Options) -> Severity | None:
     own = row.get("severity")
     if own == "none":

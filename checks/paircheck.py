@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
-from psycopg import sql
+from psycopg import errors, sql
 
 from checks.check import Header, Options, Row
 from checks.finding import Severity
 from checks.modulecheck import ModuleCheck
 from checks.references import Pair
 from postgres.connection import Session
+
+_DRIFT = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction, errors.InsufficientPrivilege)
 
 
 def paircheck(
@@ -21,12 +23,17 @@ def paircheck(
         return [row for pair in _pairs(options) if (row := answer(session, pair))]
 
     def answer(session: Session, pair: Pair) -> Row | None:
-        found = session.rows(question(pair))[0]
+        try:
+            with session.transaction():
+                found = session.rows(question(pair))[0]
+        except _DRIFT as error:
+            told = f"{pair.child} -> {pair.parent}"
+            return {"object": told, "value": None, "summary": f"cannot be looked at: {error.diag.message_primary}"}
         if not found["rows"]:
             return None
         words = {"rows": found["rows"], "child": pair.child, "parent": pair.parent}
         return {
-            "object": str(pair.child),
+            "object": f"{pair.child} -> {pair.parent}",
             "value": found["rows"],
             "severity": severity.value,
             "summary": summary.format(**words),

@@ -3,20 +3,31 @@
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 from psycopg import errors, sql
 
 from checks.check import Header, NotSeen, Option, Options, Place, Row, Scope
-from checks.finding import Finding
+from checks.finding import Finding, Severity
 from checks.judge import judge
 from checks.lexer import tokens
 from postgres.connection import Session
 
 _FILE = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(\.pg(?P<version>\d+))?\.sql")
 _REQUIRED = frozenset({"object", "summary"})
+
+_SEVERITIES = frozenset({None, "none", *(severity.value for severity in Severity)})
+_SHAPES: dict[str, tuple[type, str]] = {
+    "title": (str, "text"),
+    "scope": (str, "text"),
+    "needs": (list, "a list"),
+    "remedy": (str, "text"),
+    "source": (str, "text"),
+    "order": (str, "text"),
+    "option": (dict, "a table"),
+}
 
 _HAS = sql.SQL(
     "SELECT pg_has_role(current_user, %s, 'USAGE') OR (SELECT rolsuper FROM pg_catalog.pg_roles "
@@ -71,6 +82,9 @@ class SqlCheck:
         if rows and not rows[0].keys() >= _REQUIRED:
             missing = ", ".join(sorted(_REQUIRED - rows[0].keys()))
             raise BadCheckError(f"check {self.name}: its query returns no column {missing}")
+        for row in rows:
+            if row.get("severity") not in _SEVERITIES:
+                raise BadCheckError(f"check {self.name}: {row['severity']!r} is no severity ({', '.join(Severity)})")
         return rows
 
     def judge(self, rows: Sequence[Row], options: Options, place: Place) -> tuple[Finding, ...]:
@@ -129,14 +143,7 @@ def _parse(file: str, name: str, text: str) -> tuple[Header, str]:
 
 
 def _header(file: str, name: str, values: dict[str, Any]) -> Header:
-    known = {field.name for field in fields(Header)} - {"name", "options"} | {"option"}
-    unknown = values.keys() - known
-    if unknown:
-        raise BadCheckError(f"{file}: the header knows no {min(unknown)!r} ({', '.join(sorted(known))})")
-    if "title" not in values:
-        raise BadCheckError(f"{file}: the header has no title")
-    if values.get("scope", "database") not in {"cluster", "database"}:
-        raise BadCheckError(f"{file}: scope is cluster or database, not {values['scope']!r}")
+    _shaped(file, values)
     options = {}
     for option, value in values.pop("option", {}).items():
         if not isinstance(value, dict) or "default" not in value:
@@ -144,3 +151,18 @@ def _header(file: str, name: str, values: dict[str, Any]) -> Header:
         options[option] = Option(value["default"], value.get("help", ""))
     values["needs"] = tuple(values.get("needs", ()))
     return Header(name=name, options=options, **values)
+
+
+def _shaped(file: str, values: dict[str, Any]) -> None:
+    """Raise BadCheckError unless the header has what it must, and nothing else."""
+    for key, value in values.items():
+        if key not in _SHAPES:
+            raise BadCheckError(f"{file}: the header knows no {key!r} ({', '.join(sorted(_SHAPES))})")
+        kind, words = _SHAPES[key]
+        if not isinstance(value, kind):
+            raise BadCheckError(f"{file}: {key} must be {words}")
+    if "title" not in values:
+        raise BadCheckError(f"{file}: the header has no title")
+    for key, allowed in (("scope", ("database", "cluster")), ("order", ("rising", "falling"))):
+        if values.get(key, allowed[0]) not in allowed:
+            raise BadCheckError(f"{file}: {key} is {' or '.join(allowed)}, not {values[key]!r}")

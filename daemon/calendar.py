@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _EXAMPLE = '(like "0 2 * * *": minute, hour, day of month, month, day of week)'
 _ITEM = re.compile(r"(?P<first>\*|\w+)(?:-(?P<last>\w+))?(?:/(?P<step>\d+))?")
 _HORIZON_DAYS = 366 * 9
@@ -68,6 +69,8 @@ def parse_cron(text: str) -> Cron:
         weekdays = frozenset(number % 7 for number in _field(fields[4], 0, 7, _DAYS))
     except ValueError as error:
         raise ValueError(f'"{text}" is not a cron line: {error} {_EXAMPLE}') from None
+    if not any(min(days) <= _LONGEST[month - 1] for month in months) and weekdays >= frozenset(range(7)):
+        raise ValueError(f'"{text}" is not a cron line: no month in it has that day {_EXAMPLE}')
     either = not fields[2].startswith("*") and not fields[4].startswith("*")
     return Cron(text, minutes, hours, days, months, weekdays, either)
 

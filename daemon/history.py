@@ -156,9 +156,9 @@ def accounted(transaction: Transaction, errand: Errand) -> bool:
     return transaction.row(_DONE, due) is not None
 
 
-def known_since(transaction: Transaction, schedule: str, now: datetime) -> datetime:
-    """Return since when this file knows a schedule (from now on, if it is new): nothing older is owed."""
-    name = f"schedule {schedule}"
+def known_since(transaction: Transaction, errand: Errand, cron: str, now: datetime) -> datetime:
+    """Return since when this file knows that an errand is planned so (from now on, if it is new)."""
+    name = f"planned {errand.trigger.schedule} {cron} {errand.job.name} {errand.database}"
     transaction.execute(_KNOWN_SINCE, (name, to_text(now)))
     row = transaction.row(_SINCE, (name,))
     return from_text(row["value"]) if row else now

@@ -36,14 +36,14 @@ def set_up(stream: TextIO = sys.stderr, *, quiet: bool = False) -> None:
 
 def redact(_logger: object, _method: str, event: Any) -> Any:  # noqa: ANN401 - structlog's own shape
     """Scrub every text of an event, however deep."""
-    return {key: "***" if key.lower() in _HIDDEN else _scrubbed(value) for key, value in event.items()}
+    return _scrubbed(event)
 
 
 def _scrubbed(value: object) -> object:
     if isinstance(value, str):
         return scrub(value)
     if isinstance(value, dict):
-        return {key: _scrubbed(item) for key, item in value.items()}
+        return {key: "***" if str(key).lower() in _HIDDEN else _scrubbed(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_scrubbed(item) for item in value]
     return value

@@ -1,20 +1,19 @@
 """Writes a run down as it goes: each step with its findings, alerts and messages in one transaction."""
 
-from collections.abc import Iterable
-
 from alerts import book, outbox
 from alerts.policy import Coverage, decide
 from checks.check import Place
 from checks.finding import Finding, Identity, Severity
 from daemon import history
 from daemon.history import Errand
-from daemon.jobs.job import Verdict
+from daemon.jobs.job import INEFFECTIVE, Verdict
 from daemon.parts import Parts
 from daemon.verdict import RunState
-from postgres.step import Outcome, Step
+from postgres.step import Outcome, Status, Step
 from store.store import Transaction
 
 TASK_FAILED = "task_failed"
+TASK_SKIPPED = "task_skipped"
 UNREACHABLE = "database_unreachable"
 
 
@@ -25,6 +24,9 @@ class Recorder:
         self._parts = parts
         self._job = errand.job
         self._database = errand.database
+        self._skipped: list[str] = []
+        self._in_vain = False
+        self._reached = False
         self._unreachable = False
         with parts.store.transaction() as transaction:
             self.number = history.begin(transaction, errand, parts.clock())
@@ -32,6 +34,9 @@ class Recorder:
     def step(self, step: Step, outcome: Outcome, place: Place) -> None:
         """Keep a step, what its judge says, and what is owed for it."""
         verdict = self._job.judge(step, outcome, place)
+        self._in_vain = self._in_vain or outcome.status is Status.INEFFECTIVE
+        if outcome.status is Status.SKIPPED:
+            self._skipped.append(f"{step.name} {step.object}: {outcome.reason}")
         now = self._parts.clock()
         with self._parts.store.transaction() as transaction:
             history.step(transaction, self.number, step, outcome, now)
@@ -40,35 +45,51 @@ class Recorder:
 
     def reached(self) -> None:
         """The server has answered: an alert that it does not is over."""
+        self._reached = True
         with self._parts.store.transaction() as transaction:
             self._tell(transaction, Verdict(coverage=(Coverage(UNREACHABLE, self._database),)))
 
     def unreachable(self, reason: str) -> None:
-        """The server does not answer: that is the alert, and the failed run is no other."""
+        """The server does not answer: that is the alert, and the failed run is no other (a bad second login is)."""
+        if self._reached:
+            return
         self._unreachable = True
         identity = Identity(UNREACHABLE, self._parts.config.daemon.name, database=self._database)
-        finding = Finding(
-            identity,
-            Severity.CRITICAL,
-            reason,
-            remedy=f"is the server up? psql, with databases.{self._database}.dsn",
-        )
+        remedy = f"is the server up? psql, with databases.{self._database}.dsn"
         with self._parts.store.transaction() as transaction:
-            self._tell(transaction, Verdict((finding,)))
+            self._tell(transaction, Verdict((Finding(identity, Severity.CRITICAL, reason, remedy=remedy),)))
 
     def finish(self, state: RunState, reason: str, left: int) -> None:
-        """Keep the end; a failed run is a finding of its own, until the next one succeeds."""
-        place = (self._parts.config.daemon.name, "", self._database, "", self._job.name)
-        findings: Iterable[Finding] = ()
-        coverage: tuple[Coverage, ...] = ()
-        if state is RunState.FAILED and not self._unreachable:
-            remedy = f"sereno history {self.number}"
-            findings = (Finding(Identity(TASK_FAILED, *place), Severity.HIGH, reason, remedy=remedy),)
-        elif state in {RunState.FINISHED, RunState.WINDOW_ENDED, RunState.THROTTLED}:
-            coverage = (Coverage(TASK_FAILED, self._database, task=self._job.name),)
+        """Keep the end. A failed run is a finding of its own until one finishes; so are steps that were skipped."""
+        verdict = self._ended(state, reason)
         with self._parts.store.transaction() as transaction:
             history.finish(transaction, self.number, (state.value, reason, left), self._parts.clock())
-            self._tell(transaction, Verdict(tuple(findings), coverage))
+            self._tell(transaction, verdict)
+
+    def _ended(self, state: RunState, reason: str) -> Verdict:
+        job, database = self._job.name, self._database
+        findings: list[Finding] = []
+        coverage: list[Coverage] = []
+        if state is RunState.FAILED and not self._unreachable:
+            findings.append(self._finding(TASK_FAILED, Severity.HIGH, reason))
+        if state is RunState.SKIPPED:
+            findings.append(self._finding(TASK_SKIPPED, Severity.WARNING, reason))
+        if self._skipped:
+            unseen = all("no privilege" in one for one in self._skipped)
+            more = f" (and {len(self._skipped) - 1} more)" if len(self._skipped) > 1 else ""
+            severity = Severity.INFO if unseen else Severity.WARNING
+            findings.append(self._finding(TASK_SKIPPED, severity, self._skipped[0] + more))
+        elif state is RunState.FINISHED:
+            coverage.append(Coverage(TASK_SKIPPED, database, task=job))
+        if state is RunState.FINISHED:
+            coverage.append(Coverage(TASK_FAILED, database, task=job))
+            if not self._in_vain:
+                coverage.append(Coverage(INEFFECTIVE, database, task=job))
+        return Verdict(tuple(findings), tuple(coverage))
+
+    def _finding(self, kind: str, severity: Severity, summary: str) -> Finding:
+        identity = Identity(kind, self._parts.config.daemon.name, "", self._database, "", self._job.name)
+        return Finding(identity, severity, summary, remedy=f"sereno history {self.number}")
 
     def _tell(self, transaction: Transaction, verdict: Verdict) -> None:
         now = self._parts.clock()

@@ -1,7 +1,9 @@
 """One run, told as a straight line: open, fence, observe, plan, act, judge, decide, remember."""
 
+import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -11,7 +13,7 @@ import structlog
 from checks.check import Place
 from daemon import history
 from daemon.history import Errand, Trigger
-from daemon.jobs.job import Job, Looking, Scope
+from daemon.jobs.job import Job, Looking, Scope, Verdict
 from daemon.jobs.registry import JOBS
 from daemon.parts import Parts
 from daemon.record import Recorder
@@ -21,9 +23,10 @@ from postgres.connection import Session, TargetError, UnreachableError, session
 from postgres.executor import Executor, first_line
 from postgres.pace import Progress, Terms
 from postgres.step import Outcome, Step
-from postgres.window import Window
+from postgres.window import Window, opens_for
 from store.lock import Locked, exclusive
 
+CANCEL_SECONDS = 8.0
 FENCE_SECONDS = 15.0
 """A dead predecessor's session and its workers are gone by then: the keepalives of the recipe take 11 s."""
 
@@ -54,13 +57,19 @@ class Runner:
     def cancel(self) -> None:
         """End the run: what is in flight is cancelled on the server, what is done stays done."""
         self.stop.set()
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while sessions := self._opened():
+            if time.monotonic() > deadline:
+                _log.warning("cancel.failed", databases=[opened.target.name for opened in sessions])
+                return
+            for opened in sessions:  # again and again: one that falls between two statements hits neither
+                with contextlib.suppress(psycopg.Error):
+                    opened.cancel()
+            time.sleep(0.2)
+
+    def _opened(self) -> list[Session]:
         with self._guard:
-            sessions = list(self._sessions)
-        for opened in sessions:
-            try:
-                opened.cancel()
-            except psycopg.Error as error:
-                _log.warning("cancel.failed", database=opened.target.name, error=first_line(error))
+            return list(self._sessions)
 
     def cancel_soon(self) -> None:
         """Cancel from a thread of its own: a signal handler must not wait for a server."""
@@ -86,6 +95,8 @@ class Runner:
         try:
             outcomes = list(self._work(errand, window, recorder))
             state, reason, left = final(outcomes)
+        except locks.GivenUp:
+            state, reason, left = RunState.INTERRUPTED, "interrupted", 0
         except (locks.Busy, Locked) as busy:
             state, reason, left = RunState.SKIPPED, f"busy: {busy}", 0
         except UnreachableError as error:
@@ -114,15 +125,31 @@ class Runner:
         if errand.scope is Scope.HOST:
             return job.plan(job.observe(self._looking(errand, None)))
         with self._open(errand.database, job, read_only=True) as opened:
-            self.recognise(opened)
+            self.recognise(opened, remember=False)
             return job.plan(job.observe(self._looking(errand, opened)))
 
-    def recognise(self, opened: Session) -> None:
+    def look(self, errand: Errand, names: Collection[str]) -> Iterator[tuple[Step, Outcome, Verdict]]:
+        """Ask the named checks of a job that only looks; nothing is written, told or locked."""
+        with ExitStack() as stack:
+            opened, cluster = None, ""
+            if errand.scope is not Scope.HOST:
+                opened = stack.enter_context(self._open(errand.database, errand.job, read_only=True))
+                self.recognise(opened, remember=False)
+                cluster = opened.facts.system_identifier
+            planned = errand.job.plan(errand.job.observe(self._looking(errand, opened)))
+            steps = [step for step in planned if step.object in names]
+            place = Place(self._parts.config.daemon.name, cluster, errand.database)
+            for step, outcome in Executor(self._terms(opens_for(None), None), opened).run(steps):
+                yield step, outcome, errand.job.judge(step, outcome, place)
+
+    def recognise(self, opened: Session, *, remember: bool = True) -> None:
         """Refuse a server that is not the one that this name meant before (TargetError); meet it the first time."""
         facts = opened.facts
         identity = (facts.system_identifier, facts.database_oid)
         with self._parts.store.reading() as transaction:
             known = history.acquainted(transaction, opened.target.name)
+        if known is None and not remember:
+            return
         if known is None:
             with self._parts.store.transaction() as transaction:
                 history.meet(transaction, opened.target.name, identity, self._parts.clock())
@@ -142,9 +169,11 @@ class Runner:
                 steward = stack.enter_context(self._open(database, job, login="maintain"))
                 self.recognise(steward)
                 recorder.reached()
-                stack.enter_context(locks.coordinator(steward, FENCE_SECONDS))
+                stack.enter_context(locks.coordinator(steward, FENCE_SECONDS, self.stop.is_set))
                 worker = stack.enter_context(self._open(database, job))
+                self.recognise(worker)
                 locks.enlist(worker)
+                locks.still_held(steward)  # else somebody else has taken over before we enlisted
                 self._may(job, worker)
             steps = job.plan(job.observe(self._looking(errand, worker)))
             place = Place(self._parts.config.daemon.name, steward.facts.system_identifier if steward else "", database)

@@ -19,8 +19,10 @@ class Schedule:
         )
 
     def at(self, instant: datetime, name: str, call: Callable[[], None]) -> None:
-        """Call once at an instant; the same name again replaces what was planned under it."""
-        self._scheduler.add_job(call, DateTrigger(instant), id=name, name=name, replace_existing=True)
+        """Call once at an instant. Each instant is a job of its own: one that is late drops no other."""
+        self._scheduler.add_job(
+            call, DateTrigger(instant), id=f"{name} {instant.isoformat()}", name=name, replace_existing=True
+        )
 
     def start(self) -> None:
         """Begin to call."""

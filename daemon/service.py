@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from alerts import book, outbox
-from alerts.policy import repeats
+from alerts.policy import Coverage, repeats
 from checks.finding import Finding, Identity, Severity
 from daemon import history
 from daemon.calendar import Due, latest, upcoming
@@ -21,9 +21,11 @@ from daemon.screen import Silent
 from daemon.tell import tell
 from postgres.window import opens_for
 from store.lock import exclusive
+from store.store import StoreError
 
 TICK_SECONDS = 20.0
 FLUSH_SECONDS = 5.0
+MISSED = "task_missed"
 
 _log = structlog.get_logger("service")
 
@@ -46,16 +48,18 @@ class Service:
             self._take_up()
             silence = threading.Event()
             couriers = self._parts.courier().start(silence)
-            for name in self._parts.config.schedules:
-                self._catch_up(name)
-            self._schedule.start()
-            _log.info("service.started", schedules=list(self._parts.config.schedules))
-            while not self._stop.wait(TICK_SECONDS):
-                self._tick()
-            self._end(silence, couriers)
+            try:
+                self._schedule.start()
+                for name in self._parts.config.schedules:
+                    self._catch_up(name)
+                _log.info("service.started", schedules=list(self._parts.config.schedules))
+                while not self._stop.wait(TICK_SECONDS):
+                    self._tick()
+            finally:
+                self._end(silence, couriers)
 
     def _end(self, silence: threading.Event, couriers: Sequence[threading.Thread]) -> None:
-        """Cancel what is in flight, let it be written down, send what is due, go."""
+        """Cancel what is in flight, let it be written down, go."""
         _log.info("service.stopping")
         self._runner.cancel_soon()
         self._schedule.stop()
@@ -85,20 +89,18 @@ class Service:
         self._plan_next(name)
 
     def _owed(self, name: str, due: Due) -> bool:
-        """Say whether a due time still owes a run; one from before the schedule was known owes nothing."""
+        """Say whether a due time still owes a run; what was planned only after it owes nothing."""
+        schedule = self._parts.config.schedules[name]
+        errands = list(self._runner.owed(schedule.jobs, Trigger(name, due.nominal)))
         with self._parts.store.transaction() as transaction:
-            since = history.known_since(transaction, name, self._parts.clock())
-        if due.instant < since:
-            return False
-        trigger = Trigger(name, due.nominal)
-        return any(True for _ in self._runner.owed(self._parts.config.schedules[name].jobs, trigger))
+            now = self._parts.clock()
+            since = [history.known_since(transaction, errand, str(schedule.cron), now) for errand in errands]
+        return any(due.instant >= known for known in since)
 
     def _missed(self, name: str, due: Due) -> None:
         _log.error("schedule.missed", schedule=name, nominal=str(due.nominal))
-        identity = Identity("task_missed", self._parts.config.daemon.name, task=name)
-        summary = (
-            f"schedule {name} of {due.nominal:%Y-%m-%d %H:%M} did not run: sereno was not there, its window is over"
-        )
+        identity = Identity(MISSED, self._parts.config.daemon.name, task=name)
+        summary = f"schedule {name} of {due.nominal:%Y-%m-%d %H:%M} did not run, and its window is over"
         finding = Finding(identity, Severity.HIGH, summary, remedy=f"sereno now {name}")
         tell(self._parts, [finding])
 
@@ -116,17 +118,26 @@ class Service:
         self._fire(name, due)
 
     def _fire(self, name: str, due: Due) -> None:
-        """Run the list; its window is measured from the due time."""
+        """Run the list, its window measured from the due time. A failing state file ends it, not the service."""
         schedule = self._parts.config.schedules[name]
         left = (due.instant + schedule.window - self._parts.clock()).total_seconds()
-        window = opens_for(max(0.0, left))
-        for _ in self._runner.run_list(schedule.jobs, Trigger(name, due.nominal), window):
-            if self._stop.is_set():
+        try:
+            if left <= 0:
+                self._missed(name, due)
                 return
+            for _ in self._runner.run_list(schedule.jobs, Trigger(name, due.nominal), opens_for(left)):
+                if self._stop.is_set():
+                    return
+            tell(self._parts, [], [Coverage(MISSED, task=name)])
+        except StoreError as error:
+            _log.critical("schedule.broke", schedule=name, error=str(error))
 
     def _tick(self) -> None:
         """Tell again what is open and not acknowledged."""
         now = self._parts.clock()
-        with self._parts.store.transaction() as transaction:
-            again = repeats(book.known(transaction), self._parts.policy, now)
-            outbox.enqueue(transaction, again, self._parts.config.daemon.name, None, now)
+        try:
+            with self._parts.store.transaction() as transaction:
+                again = repeats(book.known(transaction), self._parts.policy, now)
+                outbox.enqueue(transaction, again, self._parts.config.daemon.name, None, now)
+        except StoreError as error:
+            _log.critical("service.tick_failed", error=str(error))

@@ -24,31 +24,31 @@ _BY_COLUMN = sql.SQL(
     """
     WITH batch AS MATERIALIZED (
       SELECT t.tableoid, t.ctid, t.{column} AS age FROM {table} t
-      WHERE t.{column} < %(cutoff)s {after}
-      ORDER BY t.{column} LIMIT %(rows)s
+      WHERE t.{column} < {cutoff} {after}
+      ORDER BY t.{column} LIMIT {rows}
     ), gone AS (
       DELETE FROM {table} t USING batch b
-      WHERE t.ctid = b.ctid AND t.tableoid = b.tableoid AND t.{column} < %(cutoff)s RETURNING 1
+      WHERE t.ctid = b.ctid AND t.tableoid = b.tableoid AND t.{column} < {cutoff} RETURNING 1
     )
     SELECT (SELECT count(*) FROM batch) AS chosen, (SELECT count(*) FROM gone) AS deleted,
            (SELECT max(age)::text FROM batch) AS last
     """
 )
-_AFTER = sql.SQL("AND t.{column} >= %(last)s")
+_AFTER = sql.SQL("AND t.{column} >= {last}")
 _BY_BLOCK = sql.SQL(
     """
     WITH batch AS MATERIALIZED (
-      SELECT t.ctid FROM ONLY {table} t
-      WHERE t.ctid > %(last)s::tid AND t.ctid < %(end)s::tid AND t.{column} < %(cutoff)s
-      ORDER BY t.ctid LIMIT %(rows)s
+      SELECT t.ctid FROM {table} t
+      WHERE t.ctid > {last}::tid AND t.ctid < {end}::tid AND t.{column} < {cutoff}
+      ORDER BY t.ctid LIMIT {rows}
     ), gone AS (
-      DELETE FROM ONLY {table} t USING batch b WHERE t.ctid = b.ctid AND t.{column} < %(cutoff)s RETURNING 1
+      DELETE FROM {table} t USING batch b WHERE t.ctid = b.ctid AND t.{column} < {cutoff} RETURNING 1
     )
     SELECT (SELECT count(*) FROM batch) AS chosen, (SELECT count(*) FROM gone) AS deleted,
            (SELECT max(ctid)::text FROM batch) AS last
     """
 )
-_LEFT = sql.SQL("SELECT EXISTS (SELECT 1 FROM {table} t WHERE t.{column} < %(cutoff)s) AS some")
+_LEFT = sql.SQL("SELECT EXISTS (SELECT 1 FROM {table} t WHERE t.{column} < {cutoff}) AS some")
 _WAITERS = sql.SQL(
     """
     SELECT count(DISTINCT pid) AS waiters FROM pg_catalog.pg_locks
@@ -65,6 +65,7 @@ class Deletion:
     column: str
     cutoff: str
     why: str
+    partitioned: bool = False
     blocks: int | None = None
     """Walk this many heap blocks; None walks an index on the column."""
     estimated_rows: int = 0
@@ -92,19 +93,20 @@ class Deletion:
         walk = _Walk(self, session, pace)
         while walk.next_batch():
             pass
-        left = bool(session.rows(self._composed(_LEFT), {"cutoff": self.cutoff})[0]["some"])
-        if walk.kept or (left and walk.deleted == 0):
+        session.allow(pace.remaining_seconds())
+        if walk.kept or session.rows(self.composed(_LEFT))[0]["some"]:
             return Outcome(Status.INEFFECTIVE, "a trigger or a concurrent change kept expired rows", rows=walk.deleted)
         return Outcome(Status.DONE, rows=walk.deleted)
 
-    def _composed(self, template: sql.SQL) -> sql.Composed:
-        return template.format(table=self.table.identifier(), column=sql.Identifier(self.column), after=sql.SQL(""))
+    def composed(self, template: sql.SQL, **parts: sql.Composable) -> sql.Composed:
+        """Fill names and values in. Values as literals: beside parameters psycopg would read a `%` in a name.
 
-    def batch(self, last: str | None) -> sql.Composed:
-        """Return the statement of one batch."""
-        after = _AFTER.format(column=sql.Identifier(self.column)) if last is not None else sql.SQL("")
-        template = _BY_COLUMN if self.blocks is None else _BY_BLOCK
-        return template.format(table=self.table.identifier(), column=sql.Identifier(self.column), after=after)
+        ONLY, unless the table is partitioned: tables that merely inherit from a listed one are not listed.
+        """
+        table = sql.SQL("" if self.partitioned else "ONLY ") + self.table.identifier()
+        return template.format(
+            table=table, column=sql.Identifier(self.column), cutoff=sql.Literal(self.cutoff), **parts
+        )
 
 
 class _Walk:
@@ -122,8 +124,7 @@ class _Walk:
         """Delete one batch; say whether there may be more."""
         self._pace.proceed()
         began = time.monotonic()
-        parameters = self._parameters()
-        found, waiters = self._pace.attempt(lambda: self._one(parameters))
+        found, waiters = self._pace.attempt(self._one)
         seconds = time.monotonic() - began
         self.deleted += found["deleted"]
         self._pace.waiters(waiters)
@@ -132,18 +133,23 @@ class _Walk:
         self._tune(seconds)
         return more
 
-    def _one(self, parameters: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    def _one(self) -> tuple[dict[str, Any], int]:
         with self._session.transaction():
             self._session.allow(self._pace.remaining_seconds())
-            found = self._session.rows(self._step.batch(self._last), parameters)[0]
+            found = self._session.rows(self._batch())[0]
             return found, int(self._session.rows(_WAITERS)[0]["waiters"])
 
-    def _parameters(self) -> dict[str, Any]:
-        parameters: dict[str, Any] = {"cutoff": self._step.cutoff, "rows": self._rows, "last": self._last}
+    def _batch(self) -> sql.Composed:
+        """Return the statement of the next batch."""
+        rows = sql.Literal(self._rows)
         if self._step.blocks is not None:
-            parameters["last"] = self._last or f"({self._block},0)"
-            parameters["end"] = f"({self._block + self._span()},0)"
-        return parameters
+            last = sql.Literal(self._last or f"({self._block},0)")
+            end = sql.Literal(f"({self._block + self._span()},0)")
+            return self._step.composed(_BY_BLOCK, rows=rows, last=last, end=end)
+        after: sql.Composable = sql.SQL("")
+        if self._last is not None:
+            after = _AFTER.format(column=sql.Identifier(self._step.column), last=sql.Literal(self._last))
+        return self._step.composed(_BY_COLUMN, rows=rows, after=after)
 
     def _span(self) -> int:
         """Return how many blocks hold about one batch, were all their rows expired (100 rows a block)."""

@@ -46,6 +46,8 @@ _SERVER: Mapping[str, str | int] = {
     "tcp_keepalives_interval": 2,
     "tcp_keepalives_count": 3,
     "row_security": "off",
+    "DateStyle": "ISO,YMD",  # ages travel as text; elsewhere "CST" is another time in another country
+    "IntervalStyle": "postgres",
     "plan_cache_mode": "force_custom_plan",
 }
 
@@ -152,6 +154,8 @@ def administrator(conninfo: str, name: str) -> psycopg.Connection[dict[str, Any]
         return psycopg.connect(conninfo, application_name="sereno/install", row_factory=dict_row, autocommit=True)
     except psycopg.OperationalError as error:
         raise UnreachableError(f"{name}: {_plain(error)}") from None
+    except psycopg.ProgrammingError:
+        raise UnreachableError(f'{name}: the DSN cannot be read (like "host=/run/postgresql dbname=coop")') from None
 
 
 def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Session:

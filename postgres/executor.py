@@ -32,7 +32,7 @@ _HOLDERS = sql.SQL(
 
 
 class Executor:
-    """Runs steps one by one, each under the terms of its run; `cancel` may come from any thread."""
+    """Runs steps one by one, each under the terms of its run."""
 
     def __init__(self, terms: Terms, session: Session | None) -> None:
         self._terms = terms
@@ -45,12 +45,6 @@ class Executor:
             outcome = self._one(step)
             self._terms.progress.end(outcome.status, outcome.reason)
             yield step, outcome
-
-    def cancel(self) -> None:
-        """Stop; the statement in flight is cancelled on the server."""
-        self._terms.stop.set()
-        if self._session is not None and not self._session.broken:
-            self._session.cancel()
 
     def _one(self, step: Step) -> Outcome:
         pace = Pace(self._terms, step.limit_seconds)

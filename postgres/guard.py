@@ -11,19 +11,22 @@ from postgres.connection import Session
 _OWNER = sql.SQL("SELECT instance_id, instance_name FROM sereno.owner")
 _RIGHTS = sql.SQL(
     """
-    SELECT r.rolsuper AS superuser, r.rolcreaterole AS createrole, r.rolreplication AS replication,
-           r.rolbypassrls AS bypassrls,
-           ARRAY(SELECT p.rolname::text FROM pg_catalog.pg_roles p
-                 WHERE p.rolname IN ('pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files',
-                                     'pg_write_all_data', 'pg_signal_backend', 'pg_maintain', 'rds_superuser',
-                                     'cloudsqlsuperuser', 'azure_pg_admin', 'alloydbsuperuser')
-                   AND pg_catalog.pg_has_role(r.oid, p.oid, 'MEMBER') ORDER BY 1) AS powers,
-           ARRAY(SELECT DISTINCT o.rolname::text FROM pg_catalog.pg_roles o
-                 WHERE pg_catalog.pg_has_role(r.oid, o.oid, 'MEMBER')
-                   AND (EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relowner = o.oid AND c.relkind <> 't')
-                        OR EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datdba = o.oid))
-                 ORDER BY 1) AS owners
-    FROM pg_catalog.pg_roles r WHERE r.rolname = current_user
+    WITH mine AS (
+      SELECT o.*
+      FROM pg_catalog.pg_roles o
+      WHERE pg_catalog.pg_has_role(session_user, o.oid, 'MEMBER')
+         OR pg_catalog.pg_has_role(current_user, o.oid, 'MEMBER')
+    )
+    SELECT bool_or(rolsuper) AS superuser, bool_or(rolcreaterole) AS createrole,
+           bool_or(rolreplication) AS replication, bool_or(rolbypassrls) AS bypassrls,
+           array_agg(rolname::text ORDER BY rolname)
+             FILTER (WHERE rolname IN ('pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files',
+                                       'pg_write_all_data', 'pg_signal_backend', 'pg_maintain', 'rds_superuser',
+                                       'cloudsqlsuperuser', 'azure_pg_admin', 'alloydbsuperuser')) AS powers,
+           array_agg(rolname::text ORDER BY rolname)
+             FILTER (WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relowner = mine.oid AND c.relkind <> 't')
+                        OR EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datdba = mine.oid)) AS owners
+    FROM mine
     """
 )
 
@@ -56,9 +59,9 @@ def _powerful(session: Session) -> str:
         return ""
     rights = session.rows(_RIGHTS)[0]
     found = [right.upper() for right in ("superuser", "createrole", "replication", "bypassrls") if rights[right]]
-    found += [f"membership in {power}" for power in rights["powers"]]
-    if not rights["superuser"]:
-        found += [f"the rights of the owner {owner}" for owner in rights["owners"]]
+    if not rights["superuser"]:  # who is a member of everything
+        found += [f"membership in {power}" for power in rights["powers"] or ()]
+        found += [f"the rights of the owner {owner}" for owner in rights["owners"] or ()]
     if not found:
         return ""
     return (

@@ -5,7 +5,7 @@ the owners of the tables. `data` may SELECT and DELETE on the listed tables, and
 Every statement may be run again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,16 @@ _PRESENT = sql.SQL(
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p')
     """
 )
+_PLANTED = sql.SQL(
+    """
+    SELECT n.nspowner = current_user::regrole OR o.rolsuper AS ours,
+           NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles t ON t.oid = c.relowner
+                       WHERE c.relnamespace = n.oid
+                         AND (c.relowner <> current_user::regrole AND NOT t.rolsuper
+                              OR c.relkind NOT IN ('r', 'i') OR c.relhastriggers OR c.relhasrules)) AS plain
+    FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles o ON o.oid = n.nspowner WHERE n.nspname = 'sereno'
+    """
+)
 _MAINTAIN_ROLE_SINCE, _INHERIT_OPTION_SINCE = 170000, 160000
 
 
@@ -60,20 +70,28 @@ def statements(administrator: Administrator, wishes: Wishes) -> Iterator[sql.Com
     """Yield what is to be run, in order; only looks at the catalog. InstallError: a listed table is missing."""
     roles = {wishes.maintain.user, wishes.data.user}
     existing = {row["name"]: row["superuser"] for row in administrator.execute(_ROLES, (list(roles),))}
-    for role, superuser in existing.items():
-        if superuser:
-            raise InstallError(f"{role} is a superuser; give sereno logins of its own (maintain.user, data.user)")
-    if len(roles) == 1:
-        raise InstallError("maintain and data need two different logins: one looks and maintains, one deletes")
-    for table in wishes.tables:
-        if table not in _present(administrator):
-            raise InstallError(f"jobs.log_cleanup.tables: there is no table {table} in this database")
+    _refuse(administrator, wishes, existing)
     for role in sorted(roles - existing.keys()):
         yield sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role))
     yield from _passwords(administrator, wishes)
     yield from _schema(wishes)
     yield from _maintain(administrator, wishes)
     yield from _data(wishes)
+
+
+def _refuse(administrator: Administrator, wishes: Wishes, existing: Mapping[str, bool]) -> None:
+    """Raise InstallError for what would make the two logins pointless, or ours the rights of somebody's trap."""
+    for schema in administrator.execute(_PLANTED):
+        if not (schema["ours"] and schema["plain"]):
+            raise InstallError("the schema sereno is there already, and not as sereno made it; look at it and drop it")
+    for role, superuser in existing.items():
+        if superuser:
+            raise InstallError(f"{role} is a superuser; give sereno logins of its own (maintain.user, data.user)")
+    if wishes.maintain.user == wishes.data.user:
+        raise InstallError("maintain and data need two different logins: one looks and maintains, one deletes")
+    missing = [table for table in wishes.tables if table not in _present(administrator)]
+    if missing:
+        raise InstallError(f"jobs.log_cleanup.tables: there is no table {missing[0]} in this database")
 
 
 def install(administrator: Administrator, commands: Sequence[sql.Composed]) -> None:

@@ -6,7 +6,7 @@ session locks, polled: the blocking form waits inside a transaction and deadlock
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -36,17 +36,23 @@ _HOLDERS = sql.SQL(
 )
 
 
+class GivenUp(Exception):  # noqa: N818 - we were told to stop
+    """The lock was not waited for to the end: a stop came first."""
+
+
 class Busy(Exception):  # noqa: N818 - a state of affairs, not a mistake
     """Another sereno works on this database."""
 
 
 @contextmanager
-def coordinator(session: Session, patience_seconds: float) -> Iterator[None]:
-    """Hold L for the body. Busy names who has it, after polling that long."""
+def coordinator(
+    session: Session, patience_seconds: float, stopped: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """Hold L for the body. Busy names who has it, after polling that long; GivenUp: `stopped` said so meanwhile."""
     deadline = time.monotonic() + patience_seconds
-    _poll(session, _COORDINATOR, "exclusive", deadline)
+    _poll(session, _COORDINATOR, "exclusive", deadline, stopped)
     try:
-        _poll(session, _WORKER, "exclusive", deadline)
+        _poll(session, _WORKER, "exclusive", deadline, stopped)
         _release(session, _WORKER)
         yield
     finally:
@@ -59,8 +65,15 @@ def enlist(session: Session) -> None:
     _poll(session, _WORKER, "shared", time.monotonic() + 5)
 
 
-def _poll(session: Session, key: int, mode: Mode, deadline: float) -> None:
+def still_held(session: Session) -> None:
+    """Raise psycopg.OperationalError unless the session, and so its lock, is still there."""
+    session.rows(sql.SQL("SELECT 1"))
+
+
+def _poll(session: Session, key: int, mode: Mode, deadline: float, stopped: Callable[[], bool] = lambda: False) -> None:
     while not session.rows(_TRY[mode], (_CLASS, key))[0]["had"]:
+        if stopped():
+            raise GivenUp
         if time.monotonic() >= deadline:
             holders = session.rows(_HOLDERS, (_CLASS, key))
             holder = f"pid {holders[0]['pid']} ({holders[0]['application']})" if holders else "a session now gone"

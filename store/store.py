@@ -9,11 +9,13 @@ import shutil
 import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+from store.lock import belong
 
 Value = str | int | float | bytes | None
 Row = dict[str, Any]
@@ -73,29 +75,17 @@ class Store:
 
         StoreError: the disk is full, the folder is read-only, the file was damaged meanwhile.
         """
-        connection = _connect(self.path)
-        try:
+        with _connected(self.path) as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield Transaction(connection)
             connection.execute("COMMIT")
-        except sqlite3.IntegrityError:
-            raise
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
-        finally:
-            connection.close()
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """Read one consistent state of the file."""
-        connection = _connect(self.path)
-        try:
+        with _connected(self.path) as connection:
             connection.execute("BEGIN")
             yield Transaction(connection)
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
-        finally:
-            connection.close()
 
     def instance(self) -> str:
         """Return who we are: made with the file, so a copy of the configuration is somebody else."""
@@ -110,21 +100,43 @@ def open_store(path: Path) -> Store:
     StoreError, with the file as it was: damaged, of a newer version, not ours, not readable.
     """
     try:
-        made = not path.exists()
-        if made:
+        if not path.exists():
             path.touch(mode=0o600)
-        connection = _connect(path)
-    except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"{path}: cannot be opened: {error}") from error
-    try:
-        _bring_up_to_date(connection, path)
-    except sqlite3.Error as error:
-        raise StoreError(
-            f"{path}: {error}; nothing was changed. Put back a copy, or move it away to begin with an empty history"
-        ) from error
-    finally:
-        connection.close()
+            belong(path)
+        _examine(path)
+        with closing(_connect(path)) as connection:
+            _bring_up_to_date(connection, path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be opened: {error.strerror or error}") from error
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # a damaged page comes out as text that is none
+        cure = "Put back a copy, or move it away to begin with an empty history"
+        raise StoreError(f"{path}: {error}; nothing was changed. {cure}") from error
     return Store(path)
+
+
+def _examine(path: Path) -> None:
+    """Look at a file without the right to write it: even a change of the journal's mode would be one."""
+    with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True, timeout=BUSY_SECONDS)) as connection:
+        version, known = _version(connection), len(_migrations())
+        if version > known:
+            newer = f"written by a newer sereno (schema {version}, this one knows {known})"
+            raise StoreError(f"{path}: {newer}; nothing was changed")
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise StoreError(f"{path}: damaged ({verdict}); nothing was changed. Put back a copy")
+        if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise StoreError(f"{path}: an SQLite file, but not sereno's; nothing was changed")
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        with closing(_connect(path)) as connection:
+            yield connection
+    except sqlite3.IntegrityError:
+        raise
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: {error}") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -150,15 +162,6 @@ def _version(connection: sqlite3.Connection) -> int:
 def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
     scripts = _migrations()
     version = _version(connection)
-    if version > len(scripts):
-        raise StoreError(
-            f"{path}: written by a newer sereno (schema {version}, this one knows {len(scripts)}); nothing was changed"
-        )
-    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise StoreError(f"{path}: damaged ({verdict}); nothing was changed. Put back a copy")
-    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise StoreError(f"{path}: an SQLite file, but not sereno's; nothing was changed")
     if version == len(scripts):
         return
     if version:

@@ -260,7 +260,9 @@ class Endpoint:
 
     def __init__(self, answer=None):
         self.requests = []
-        self.answer = answer or (lambda number, request: (200, {}, b'{"ok": true, "ts": "1.%d", "key": "T-%d"}' % (number, number)))
+        self.answer = answer or (
+            lambda number, request: (200, {}, b'{"ok": true, "ts": "1.%d", "key": "T-%d"}' % (number, number))
+        )
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -274,7 +276,11 @@ class Endpoint:
                     return
                 status, headers, content = answer
                 self.send_response(status)
-                for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **headers}.items():
+                for name, value in {
+                    "Content-Type": "application/json",
+                    "Content-Length": str(len(content)),
+                    **headers,
+                }.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(content)

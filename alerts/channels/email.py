@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+import structlog
+from pydantic import AfterValidator, Field, model_validator
 
 from alerts.alert import Message, Notification, Reason
 from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender
@@ -25,6 +26,7 @@ _COLOURS = {
     Severity.HIGH: "#c05621",
     Severity.CRITICAL: "#b00020",
 }
+_log = structlog.get_logger("email")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ADDRESS = re.compile(r"[^\s@<>\"(),:;\\\[\]]+@[^\s@<>\"(),:;\\\[\]]+")
 
@@ -52,6 +54,13 @@ class Options(ChannelOptions):
     user: str | None = None
     password: Secret | None = None
 
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.user is None) != (self.password is None):
+            message = "user and password go together"
+            raise ValueError(message)
+        return self
+
 
 class Email:
     """One SMTP session a message."""
@@ -77,8 +86,8 @@ class Email:
             raise DeliveryError(failure, f"{error.smtp_code} {_text(error.smtp_error)}") from None
         except (smtplib.SMTPException, OSError) as error:
             raise DeliveryError(Failure.TRANSIENT, str(error) or type(error).__name__) from None
-        if refused:
-            raise _refused(refused)
+        if refused:  # the others have it: to send again would be to send to them again
+            _log.warning("email.refused", recipients={address: code for address, (code, _) in refused.items()})
         return str(mail["Message-ID"])
 
     @contextmanager

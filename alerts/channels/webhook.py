@@ -28,7 +28,11 @@ _TRANSIENT = frozenset({408, 425})
 
 def _url(text: str) -> str:
     """Accept https, and http only to this machine: the signature proves who spoke, it hides nothing."""
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f'"{text}" is not a URL (like "https://tickets.example.org/api/incidents")') from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f'"{text}" is not a URL (like "https://tickets.example.org/api/incidents")')
     if parts.username or parts.password:
@@ -60,7 +64,7 @@ class Webhook:
 
     def __init__(self, options: Options, sender: Sender) -> None:
         self._options = options
-        self._agent = f"sereno ({sender.instance})"
+        self._agent = f"sereno ({sender.instance})".encode("ascii", "replace").decode()
 
     def deliver(self, notification: Notification) -> str:
         """Post it; return the ticket's key if the answer has one."""

@@ -38,4 +38,7 @@ SELECT format('%I.%I', nspname, relname) AS object,
        "column"
 FROM used
 WHERE share >= least(:warning, :high, :critical)
+UNION ALL
+SELECT format('%I.%I', nspname, relname), NULL, 'not looked at: no privilege', NULL
+FROM sequence WHERE NOT pg_catalog.has_sequence_privilege(oid, 'SELECT,USAGE')
 ORDER BY 2 DESC, 1

@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import ConfigOption, JsonOption, answer, fail, parts
+from daemon.cli.options import LARGEST, ConfigOption, JsonOption, answer, fail, parts
 from daemon.exit import Exit
 
-app = typer.Typer(help="What is open, who was told, and whether a channel works.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="What is open, who was told, and whether a channel works.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @app.command("list")
@@ -20,46 +22,22 @@ def list_alerts(
     """List open alerts."""
     with parts(config) as wired:
         from alerts import book
+        from daemon.cli.render import as_row
         from daemon.screen import table
 
         with wired.store.reading() as transaction:
             found = book.latest(transaction, 500) if everything else book.known(transaction).alerts
-        rows = [
-            {
-                "alert": alert.id,
-                "severity": alert.severity.value,
-                "state": alert.state.value,
-                "kind": alert.kind,
-                "database": alert.database,
-                "object": alert.object or alert.task,
-                "summary": alert.summary,
-                "opened": alert.opened_at.isoformat(timespec="seconds"),
-                "seen": alert.occurrences,
-                "acknowledged_by": alert.acknowledged_by,
-                "fingerprint": alert.fingerprint,
-            }
-            for alert in found
-        ]
+        rows = [as_row(alert) for alert in found]
         if as_json:
             answer(rows)
         else:
-            columns = (
-                "alert",
-                "severity",
-                "state",
-                "kind",
-                "database",
-                "object",
-                "summary",
-                "opened",
-                "seen",
-            )
+            columns = ("alert", "severity", "state", "kind", "database", "object", "summary", "opened", "seen")
             table("Alerts", columns, [tuple(row[column] for column in columns) for row in rows])
 
 
 @app.command()
 def ack(
-    alert: Annotated[int, typer.Argument(help="The alert's number.")],
+    alert: Annotated[int, typer.Argument(min=1, max=LARGEST, help="The alert's number.")],
     who: Annotated[str, typer.Option("--as", help="Your name.", show_default=False)] = "",
     config: ConfigOption = None,
 ) -> None:
@@ -71,6 +49,26 @@ def ack(
             if not book.acknowledge(transaction, alert, who or getpass.getuser()):
                 fail(f"there is no open alert {alert}", Exit.CANNOT)
         typer.echo(f"alert {alert} acknowledged")
+
+
+@app.command()
+def resolve(
+    alert: Annotated[int, typer.Argument(min=1, max=LARGEST, help="The alert's number.")], config: ConfigOption = None
+) -> None:
+    """Declare an alert over that no look can end any more (its database is gone); whoever was told hears it."""
+    with parts(config) as wired:
+        from alerts import book
+        from alerts.policy import Coverage
+        from daemon.cli.session import deliver
+        from daemon.tell import tell
+
+        with wired.store.reading() as transaction:
+            found = book.one(transaction, alert)
+        if found is None or found.resolved_at is not None:
+            fail(f"there is no open alert {alert}", Exit.CANNOT)
+        tell(wired, [], [Coverage(found.kind, found.database, found.object, found.task, found.cluster)])
+        deliver(wired, 10)
+        typer.echo(f"alert {alert} resolved")
 
 
 @app.command()

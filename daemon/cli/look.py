@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import ConfigOption, DatabaseOption, JsonOption, answer, fail, parts
+from daemon.cli.options import LARGEST, ConfigOption, DatabaseOption, JsonOption, answer, fail, parts
 from daemon.exit import Exit
 
 
@@ -72,7 +72,9 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 def history(
-    run: Annotated[int | None, typer.Argument(help="One run, with its steps and findings.", show_default=False)] = None,
+    run: Annotated[
+        int | None, typer.Argument(min=1, max=LARGEST, help="One run, with its steps and findings.", show_default=False)
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many runs.")] = 20,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -80,31 +82,11 @@ def history(
     """Show what ran and how it ended."""
     with parts(config) as wired:
         from daemon import history as book
-        from daemon.cli.render import show_run
-        from daemon.screen import table
+        from daemon.cli.render import show_run, show_runs
 
         with wired.store.reading() as transaction:
             if run is None:
-                rows = book.runs(transaction, limit)
-                if as_json:
-                    answer(rows)
-                    return
-                columns = (
-                    "id",
-                    "job",
-                    "database",
-                    "state",
-                    "started_at",
-                    "finished_at",
-                    "steps_left",
-                    "paused_seconds",
-                    "reason",
-                )
-                table(
-                    "History",
-                    columns,
-                    [tuple("" if row[name] is None else row[name] for name in columns) for row in rows],
-                )
+                show_runs(book.runs(transaction, limit), as_json=as_json)
                 return
             found = book.run(transaction, run)
             if found is None:

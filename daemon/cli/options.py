@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from daemon.parts import Parts
 
 
+LARGEST = 2**62
+"""Numbers of runs and alerts end somewhere."""
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -46,6 +49,8 @@ def configuration(path: Path | None) -> "Config":
 @contextmanager
 def parts(path: Path | None, database: str | None = None) -> Iterator["Parts"]:
     """Load and wire everything; what cannot be done ends with 2 and one sentence."""
+    import psycopg
+
     from daemon.app import assemble
     from daemon.log import set_up
     from postgres.connection import TargetError
@@ -60,7 +65,7 @@ def parts(path: Path | None, database: str | None = None) -> Iterator["Parts"]:
     set_up(quiet=True)
     try:
         yield assemble(config)
-    except (StoreError, TargetError) as error:
+    except (StoreError, TargetError, psycopg.Error, OSError) as error:
         fail(str(error), Exit.CANNOT)
 
 

@@ -48,7 +48,9 @@ def trust(
 ) -> None:
     """Let this instance, and no other, delete rows in a database; take the server that answers for the right one."""
     with parts(config, database) as wired:
+        from alerts.policy import Coverage
         from daemon import history
+        from daemon.tell import tell
         from postgres.connection import session
         from postgres.trust import take_over
 
@@ -59,7 +61,11 @@ def trust(
                 typer.confirm(f"Let {wired.config.daemon.name} delete expired rows there?", abort=True)
             take_over(opened, wired.store.instance(), wired.config.daemon.name)
         with wired.store.transaction() as transaction:
+            before = history.acquainted(transaction, database)
             history.meet(transaction, database, (facts.system_identifier, facts.database_oid), wired.clock())
+        if before is not None and before[0] != facts.system_identifier:
+            clusterwide = [name for name, check in wired.checks.items() if check.scope == "cluster"]
+            tell(wired, [], [Coverage(name, "", cluster=before[0]) for name in clusterwide])
         typer.echo(f"{database}: trusted")
 
 

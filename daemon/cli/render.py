@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from alerts.alert import Alert
 from checks.finding import Finding, Severity
 from daemon import history
 from daemon.cli.checking import Looked
@@ -57,6 +58,21 @@ def _finding(row: Row) -> tuple[object, ...]:
     return row["severity"], row["kind"], row["object"], row["summary"], row["remedy"]
 
 
+_RUN_COLUMNS = ("id", "job", "database", "state", "started_at", "finished_at", "steps_left", "paused_seconds", "reason")
+
+
+def show_runs(runs: Sequence[Row], *, as_json: bool) -> None:
+    """Show the newest runs."""
+    if as_json:
+        answer(runs)
+        return
+    table(
+        "History",
+        _RUN_COLUMNS,
+        [tuple("" if run[name] is None else run[name] for name in _RUN_COLUMNS) for run in runs],
+    )
+
+
 def show_run(run: Row, steps: Sequence[Row], findings: Sequence[Row]) -> None:
     """Show one run of the history."""
     table(f"Run {run['id']}", tuple(run), [tuple("" if value is None else value for value in run.values())])
@@ -100,4 +116,21 @@ def as_dict(finding: Finding) -> dict[str, Any]:
         "remedy": finding.remedy,
         "fingerprint": identity.fingerprint(),
         "evidence": dict(finding.evidence),
+    }
+
+
+def as_row(alert: Alert) -> dict[str, Any]:
+    """Return an alert for a table or JSON."""
+    return {
+        "alert": alert.id,
+        "severity": alert.severity.value,
+        "state": alert.state.value,
+        "kind": alert.kind,
+        "database": alert.database,
+        "object": alert.object or alert.task,
+        "summary": alert.summary,
+        "opened": alert.opened_at.isoformat(timespec="seconds"),
+        "seen": alert.occurrences,
+        "acknowledged_by": alert.acknowledged_by,
+        "fingerprint": alert.fingerprint,
     }

@@ -1,16 +1,20 @@
 """`sereno status`: how the house stands, from the store alone."""
 
+from collections.abc import Iterator
+from datetime import datetime
 from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from alerts import book, outbox
+from alerts.alert import Alert
 from daemon import history
 from daemon.calendar import upcoming
 from daemon.parts import Parts
 from store.lock import Locked, exclusive
 
 LATEST = 10
+_RUN = ("id", "job", "database", "state", "started_at", "reason")
 
 
 def standing(wired: Parts) -> dict[str, Any]:
@@ -26,34 +30,31 @@ def standing(wired: Parts) -> dict[str, Any]:
         "instance": wired.config.daemon.name,
         "service": _owned(wired),
         "paused": "" if paused is None else str(paused),
-        "next": [
-            {
+        "next": list(_next(wired, zone, now)),
+        "runs": [{key: "" if run[key] is None else run[key] for key in _RUN} for run in runs],
+        "alerts": [_alert(alert) for alert in alerts],
+        "outbox": len(waiting),
+    }
+
+
+def _next(wired: Parts, zone: ZoneInfo, now: datetime) -> Iterator[dict[str, str]]:
+    for name, schedule in wired.config.schedules.items():
+        for due in islice(upcoming(schedule.cron, zone, now), 1):
+            yield {
                 "schedule": name,
                 "local": f"{due.instant.astimezone(zone):%Y-%m-%d %H:%M %Z}",
                 "utc": f"{due.instant:%Y-%m-%d %H:%M}",
                 "jobs": ", ".join(schedule.jobs),
             }
-            for name, schedule in wired.config.schedules.items()
-            for due in islice(upcoming(schedule.cron, zone, now), 1)
-        ],
-        "runs": [
-            {
-                key: run[key] if run[key] is not None else ""
-                for key in ("id", "job", "database", "state", "started_at", "reason")
-            }
-            for run in runs
-        ],
-        "alerts": [
-            {
-                "alert": alert.id,
-                "severity": alert.severity.value,
-                "state": alert.state.value,
-                "what": f"{alert.kind} {alert.database} {alert.object or alert.task}: {alert.summary}",
-                "since": f"{alert.opened_at:%Y-%m-%d %H:%M} UTC",
-            }
-            for alert in alerts
-        ],
-        "outbox": len(waiting),
+
+
+def _alert(alert: Alert) -> dict[str, Any]:
+    return {
+        "alert": alert.id,
+        "severity": alert.severity.value,
+        "state": alert.state.value,
+        "what": f"{alert.kind} {alert.database} {alert.object or alert.task}: {alert.summary}",
+        "since": f"{alert.opened_at:%Y-%m-%d %H:%M} UTC",
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from checks.references import Pair
 from checks.registry import PAIRED, Known
-from daemon.config.model import CheckOptions
+from daemon.config.model import CheckOptions, CheckPair
 from daemon.config.problem import Problem
 from postgres.identifiers import Columns, parse_columns
 
@@ -57,7 +57,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _pairs(path: str, given: object, problems: list[Problem]) -> Iterator[Pair]:
+def _pairs(path: str, given: object, problems: list[Problem]) -> Iterator[CheckPair]:
     if given is None:
         return
     if not isinstance(given, list):
@@ -65,8 +65,8 @@ def _pairs(path: str, given: object, problems: list[Problem]) -> Iterator[Pair]:
         return
     for number, item in enumerate(given):
         place = f"{path}[{number}]"
-        if not isinstance(item, Mapping) or item.keys() != {"child", "parent"}:
-            problems.append(Problem(place, "needs exactly the keys child and parent"))
+        if not isinstance(item, Mapping) or item.keys() - {"database"} != {"child", "parent"}:
+            problems.append(Problem(place, "needs the keys child and parent (and may have database)"))
             continue
         child = _columns(f"{place}.child", item["child"], problems)
         parent = _columns(f"{place}.parent", item["parent"], problems)
@@ -76,7 +76,8 @@ def _pairs(path: str, given: object, problems: list[Problem]) -> Iterator[Pair]:
         if len(child.names) != len(parent.names) or len(child.names) < least:
             problems.append(Problem(place, f"child and parent need the same number of columns, {least} or more"))
             continue
-        yield Pair(child, parent)
+        database = item.get("database")
+        yield CheckPair(pair=Pair(child, parent), database=None if database is None else str(database))
 
 
 def _columns(path: str, text: object, problems: list[Problem]) -> Columns | None:

@@ -27,13 +27,11 @@ class ConfigError(Exception):
 
 
 def load_config(path: Path, jobs: Collection[str]) -> Config:
-    """Read a configuration that may name these jobs. ConfigError lists all that is wrong; nothing else has been touched."""
+    """Read a configuration that may name these jobs. ConfigError lists all that is wrong."""
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(
-            path, ["there is no such file (--config, $SERENO_CONFIG)"]
-        ) from None
+        raise ConfigError(path, ["there is no such file (--config, $SERENO_CONFIG)"]) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(path, [str(error)]) from None
     return parse(path, values, jobs)
@@ -44,6 +42,7 @@ def parse(path: Path, values: Mapping[str, Any], jobs: Collection[str]) -> Confi
     problems: list[Problem] = []
     checks = _checks(values, problems)
     problems += _dangling(values, jobs)
+    problems += _unknown_checks(values, checks)
     parsed = {
         **values,
         "channels": _channels(values.get("channels"), problems),
@@ -80,7 +79,7 @@ def _channels(values: object, problems: list[Problem]) -> dict[str, BaseModel]:
     for name, options in values.items():
         path = ("channels", name)
         kind = options.get("type") if isinstance(options, Mapping) else None
-        if kind not in CHANNELS:
+        if not isinstance(kind, str) or kind not in CHANNELS:
             problems.append(Problem(f"channels.{name}.type", f"{kind!r} is not one of {', '.join(CHANNELS)}"))
             continue
         model = CHANNELS[kind][0]
@@ -100,9 +99,19 @@ def _dangling(values: Mapping[str, Any], jobs: Collection[str]) -> Iterator[Prob
     channels = given if isinstance(given, Mapping) else {}
     for severity, names in routes.items() if isinstance(routes, Mapping) else ():
         for number, name in enumerate(names if isinstance(names, list) else ()):
-            if name not in channels:
+            if not isinstance(name, str) or name not in channels:
                 yield Problem(f"routes.{severity}[{number}]", f"there is no channel {name!r}{_nearest(name, channels)}")
     yield from _dangling_tables(values)
+
+
+def _unknown_checks(values: Mapping[str, Any], checks: Known) -> Iterator[Problem]:
+    jobs = values.get("jobs")
+    wishes = jobs.get("integrity_check") if isinstance(jobs, Mapping) else None
+    names = wishes.get("exclude") if isinstance(wishes, Mapping) else None
+    for number, name in enumerate(names if isinstance(names, list) else ()):
+        if not isinstance(name, str) or name not in checks:
+            path = f"jobs.integrity_check.exclude[{number}]"
+            yield Problem(path, f"there is no check {name!r}{_nearest(name, checks)}")
 
 
 def _dangling_tables(values: Mapping[str, Any]) -> Iterator[Problem]:
@@ -113,7 +122,7 @@ def _dangling_tables(values: Mapping[str, Any]) -> Iterator[Problem]:
     tables = cleanup.get("tables") if isinstance(cleanup, Mapping) else None
     for number, table in enumerate(tables if isinstance(tables, list) else ()):
         name = table.get("database") if isinstance(table, Mapping) else None
-        if name is not None and name not in databases:
+        if name is not None and (not isinstance(name, str) or name not in databases):
             path = f"jobs.log_cleanup.tables[{number}].database"
             yield Problem(path, f"there is no database {name!r}{_nearest(name, databases)}")
 

@@ -12,7 +12,7 @@ from alerts.channels.channel import ChannelOptions
 from alerts.secret import Secret
 from archive.folder import check_path
 from checks.references import Pair
-from daemon.config.values import Column, CronText, Duration, Size, Table, TimeZone
+from daemon.config.values import Column, CronText, Duration, Retention, Size, Table, TimeZone
 
 
 class Model(BaseModel):
@@ -89,15 +89,17 @@ class ExpiringTable(Model):
 
     table: Table = Field(description="As in SQL, with its schema.")
     column: Column = Field(description="Its age: date, timestamp or timestamptz.")
-    keep: Duration = Field(description="Older rows are deleted.")
+    keep: Retention = Field(description="Older rows are deleted.")
     database: str | None = Field(None, description="Which database it is in; every one where it is not said.")
 
 
 class ExpiringFiles(Model):
     """Files of one folder that expire by age."""
 
-    path: Annotated[str, AfterValidator(check_path)] = Field(description="A folder and a pattern for names in it; folders below are left alone.")
-    keep: Duration = Field(description="Older files (by the later of mtime and ctime) are deleted.")
+    path: Annotated[str, AfterValidator(check_path)] = Field(
+        description="A folder and a pattern for names in it; folders below are left alone."
+    )
+    keep: Retention = Field(description="Older files (by the later of mtime and ctime) are deleted.")
     keep_newest: int = Field(2, ge=1, description="This many stay, however old.")
     most_files: int = Field(1000, ge=1, description="The most that one run deletes; the rest next time.")
     most_share: float = Field(
@@ -155,18 +157,28 @@ class Repeat(Model):
     critical: Duration = timedelta(hours=1)
 
 
+class CheckPair(Model):
+    """A pair of tables and the database that they are in; every one where it is not said."""
+
+    pair: Pair
+    database: str | None = None
+
+
 class CheckOptions(Model):
     """The options of one check, and the pairs where it is one of pairs."""
 
     values: dict[str, Any] = {}
-    pairs: tuple[Pair, ...] = ()
+    pairs: tuple[CheckPair, ...] = ()
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class Config(Model):
     """A whole configuration."""
 
     daemon: Daemon = Daemon()
-    databases: dict[str, Database] = Field(min_length=1)
+    databases: dict[Name, Database] = Field(min_length=1)
     schedules: dict[str, Schedule] = {}
     governor: GovernorLimits = GovernorLimits()
     jobs: Jobs = Jobs()

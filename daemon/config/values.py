@@ -38,6 +38,16 @@ def duration(text: object) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def retention(text: object) -> timedelta:
+    """Read how long rows or files are kept, in days or weeks: `6m` would be six minutes, and is meant as months."""
+    if isinstance(text, timedelta):
+        return text
+    span = duration(text)
+    if span < timedelta(days=1) or not re.search(r"d|w", str(text)):
+        raise ValueError(f'{_shown(text)} is no time to keep something: give days or weeks (like "400 days")')
+    return span
+
+
 def size(text: object) -> int:
     """Read `64 MB`; a whole number is bytes."""
     match = _SIZE.fullmatch(str(text).strip()) if isinstance(text, str | int) else None
@@ -85,6 +95,7 @@ def _name(value: object) -> str:
 
 
 Duration = Annotated[timedelta, BeforeValidator(duration), PlainSerializer(in_words)]
+Retention = Annotated[timedelta, BeforeValidator(retention), PlainSerializer(in_words)]
 Size = Annotated[int, BeforeValidator(size)]
 TimeZone = Annotated[str, BeforeValidator(timezone)]
 CronText = Annotated[Cron, BeforeValidator(_text(parse_cron, Cron, "a cron line")), PlainSerializer(str)]

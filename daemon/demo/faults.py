@@ -81,13 +81,13 @@ FAULTS: dict[str, Fault] = {
         "7 payments for invoices that do not exist",
         _orphaned_payments,
         "orphans",
-        'public."Pago"(factura_id)',
+        'public."Pago"(factura_id) -> public."Factura"(id)',
     ),
     "foreign_tenant_user": Fault(
         "a user whose persona belongs to another cooperative",
         _foreign_tenant_user,
         "same_tenant",
-        'public."Usuario"(persona_id, cooperativa_id)',
+        'public."Usuario"(persona_id, cooperativa_id) -> public."Persona"(id, cooperativa_id)',
     ),
     "invalid_index": Fault(
         "an index that failed to build and stayed",

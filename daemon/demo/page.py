@@ -1,7 +1,7 @@
 """The night on one page: what was planted, what was done, what was found, and what arrived."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,45 +36,37 @@ a { color: inherit; }
 
 def page(night: Mapping[str, Any]) -> str:
     """Return the page. `night` has faults, runs (with steps and findings), messages, seconds, version, folder."""
-    runs: Sequence[Mapping[str, Any]] = night["runs"]
-    messages: Sequence[Received] = night["messages"]
-    steps = [(run["job"], step) for run in runs for step in run["steps"]]
-    findings = [finding for run in runs for finding in run["findings"]]
-    cards = (
-        (len(runs), "runs"),
-        (sum(step["status"] == "done" for _, step in steps), "steps done"),
-        (sum(step["rows"] for _, step in steps if step["name"] == "delete"), "expired rows deleted"),
-        (len(findings), "findings"),
-        (len(messages), "messages received"),
-    )
-    parts = [
-        _lead(night),
-        "<div class=cards>"
-        + "".join(f"<div class=card><b>{n:,}</b><span>{_text(t)}</span></div>" for n, t in cards)
-        + "</div>",
-        _table("Planted faults", ("fault", "noticed", "how", "told to"), [_fault(row) for row in night["faults"]]),
-        _table("Runs", ("run", "job", "place", "state", "reason"), [_run(run) for run in runs]),
-        _table(
-            "Done",
-            ("job", "step", "object", "status", "rows", "seconds"),
-            [_step(job, step) for job, step in steps],
-        ),
-        _table(
-            "Found",
-            ("severity", "check", "object", "what", "what to do"),
-            [_finding(row) for row in findings],
-        ),
-        _table(
-            "What each channel received",
-            ("channel", "severity", "message", "id", "raw"),
-            [_message(row, night["folder"]) for row in messages],
-        ),
-    ]
+    body = _lead(night) + _cards(night) + "".join(_tables(night))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>sereno: one night</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style></head><body><main>{''.join(parts)}</main></body></html>"
+        f"<style>{_STYLE}</style></head><body><main>{body}</main></body></html>"
     )
+
+
+def _cards(night: Mapping[str, Any]) -> str:
+    steps = [step for run in night["runs"] for step in run["steps"]]
+    cards = (
+        (len(night["runs"]), "runs"),
+        (sum(step["status"] == "done" for step in steps), "steps done"),
+        (sum(step["rows"] for step in steps if step["name"] == "delete"), "expired rows deleted"),
+        (sum(len(run["findings"]) for run in night["runs"]), "findings"),
+        (len(night["messages"]), "messages received"),
+    )
+    drawn = "".join(f"<div class=card><b>{number:,}</b><span>{_text(what)}</span></div>" for number, what in cards)
+    return f"<div class=cards>{drawn}</div>"
+
+
+def _tables(night: Mapping[str, Any]) -> Iterator[str]:
+    runs: Sequence[Mapping[str, Any]] = night["runs"]
+    yield _table("Planted faults", ("fault", "noticed", "how", "told to"), [_fault(row) for row in night["faults"]])
+    yield _table("Runs", ("run", "job", "place", "state", "reason"), [_run(run) for run in runs])
+    done = [_step(run["job"], step) for run in runs for step in run["steps"]]
+    yield _table("Done", ("job", "step", "object", "status", "rows", "seconds"), done)
+    found = [_finding(finding) for run in runs for finding in run["findings"]]
+    yield _table("Found", ("severity", "check", "object", "what", "what to do"), found)
+    messages = [_message(row, night["folder"]) for row in night["messages"]]
+    yield _table("What each channel received", ("channel", "severity", "message", "id", "raw"), messages)
 
 
 def _lead(night: Mapping[str, Any]) -> str:

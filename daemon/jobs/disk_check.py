@@ -93,11 +93,18 @@ def plan(seen: Observation) -> Sequence[Step]:
 
 
 def judge(_step: Step, outcome: Outcome, place: Place) -> Verdict:
-    """The check's own judge; a mount that is no longer full is the end of its alert."""
+    """The check's own judge; only of what was seen can it be said that it is over."""
     if outcome.status is not Status.DONE:
         return Verdict()
     findings = CHECK.judge(outcome.found, {}, Place(place.instance))
-    return Verdict(findings, (Coverage(CHECK.name),))
+    seen = [row for row in outcome.found if row["kind"] != "unseen"]
+    objects = {str(row["object"]) for row in seen} | {path for row in seen for path in as_list(row.get("paths"))}
+    return Verdict(findings, tuple(Coverage(CHECK.name, object=name) for name in sorted(objects)))
+
+
+def as_list(value: object) -> list[str]:
+    """Return a row's list of paths."""
+    return [str(item) for item in value] if isinstance(value, list) else []
 
 
 JOB = Job(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from alerts.policy import Coverage
 from checks.check import Options, Place
+from checks.judge import blind
 from checks.modulecheck import ModuleCheck
 from checks.question import Question
 from checks.sqlfile import SqlCheck
@@ -39,14 +40,15 @@ def observe(looking: Looking) -> Observation:
     wanted = []
     for name, check in sorted(looking.checks.items()):
         if check.scope in scopes and name not in excluded:
-            options = as_options(looking.config.checks[name])
+            options = as_options(looking.config.checks[name], looking.database)
             wanted.append(Wanted(check, options, check.question(session, options)))
     return Observation(wanted, looking.memory)
 
 
-def as_options(configured: CheckOptions) -> Options:
-    """Return what a check is asked with."""
-    return {**configured.values, "pairs": configured.pairs} if configured.pairs else configured.values
+def as_options(configured: CheckOptions, database: str) -> Options:
+    """Return what a check is asked with in a database."""
+    pairs = tuple(one.pair for one in configured.pairs if one.database in {None, database})
+    return {**configured.values, "pairs": pairs} if configured.pairs else configured.values
 
 
 def plan(seen: Observation) -> Sequence[Step]:
@@ -65,8 +67,11 @@ def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
     if outcome.status is not Status.DONE or not isinstance(step, Question):
         return Verdict()
     findings = step.check.judge(outcome.found, step.options, place)
+    if blind(outcome.found):
+        return Verdict(findings)
     database = "" if step.check.scope == "cluster" else place.database
-    return Verdict(findings, (Coverage(step.check.name, database, cluster=place.cluster),))
+    cluster = place.cluster if step.check.scope == "cluster" else None
+    return Verdict(findings, (Coverage(step.check.name, database, cluster=cluster),))
 
 
 JOB = Job(

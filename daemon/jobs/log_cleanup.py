@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from archive.folder import File, FolderCleanup, Rule, expired
@@ -13,6 +14,7 @@ from daemon.config.values import in_words
 from daemon.jobs.job import Job, Looking, Scope, effect
 from postgres.batches import Deletion
 from postgres.connection import Session
+from postgres.executor import first_line
 from postgres.identifiers import Relation
 from postgres.refusal import Refusal
 from postgres.step import Step
@@ -26,8 +28,10 @@ _TABLE = sql.SQL(
            EXISTS (SELECT FROM pg_catalog.pg_index x
                    WHERE x.indrelid = c.oid AND x.indkey[0] = a.attnum AND x.indisvalid
                      AND x.indpred IS NULL) AS indexed,
-           ARRAY(SELECT k.conrelid::regclass::text FROM pg_catalog.pg_constraint k
-                 WHERE k.contype = 'f' AND k.confrelid = c.oid AND k.confdeltype IN ('c', 'n', 'd')) AS cascades
+           ARRAY(SELECT DISTINCT k.conrelid::regclass::text FROM pg_catalog.pg_constraint k
+                 WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd') AND k.conparentid = 0
+                   AND k.confrelid IN (SELECT c.oid UNION SELECT relid FROM pg_catalog.pg_partition_tree(c.oid))
+                 ORDER BY 1) AS cascades
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = %(column)s AND NOT a.attisdropped
@@ -35,8 +39,8 @@ _TABLE = sql.SQL(
     WHERE n.nspname = %(schema)s AND c.relname = %(name)s AND c.relkind IN ('r', 'p')
     """
 )
-_ANY = sql.SQL("SELECT EXISTS (SELECT FROM {table} WHERE {column} < {cutoff}) AS some")
-_ESTIMATE = sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {table} WHERE {column} < {cutoff}")
+_ANY = sql.SQL("SELECT EXISTS (SELECT FROM {only}{table} WHERE {column} < {cutoff}) AS some")
+_ESTIMATE = sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {only}{table} WHERE {column} < {cutoff}")
 _TYPES = frozenset({"date", "timestamp", "timestamptz"})
 
 
@@ -50,6 +54,7 @@ class SeenTable:
     cutoff: str = ""
     wrong: str = ""
     some: bool = False
+    partitioned: bool = False
     blocks: int | None = None
     estimate: int = 0
 
@@ -72,7 +77,17 @@ def observe(looking: Looking) -> Observation:
     if looking.session is None:
         return (), [_folder(files) for files in wishes.files]
     listed = [wish for wish in wishes.tables if wish.database in {None, looking.database}]
-    return [_table(looking.session, wish) for wish in listed], ()
+    return [_looked_at(looking.session, wish) for wish in listed], ()
+
+
+def _looked_at(session: Session, wish: ExpiringTable) -> SeenTable:
+    """Look at one table; what is wrong with it keeps no other from being cleaned."""
+    try:
+        return _table(session, wish)
+    except psycopg.errors.QueryCanceled:
+        raise
+    except psycopg.Error as error:
+        return SeenTable(wish.table, wish.column, in_words(wish.keep), wrong=first_line(error))
 
 
 def _table(session: Session, wish: ExpiringTable) -> SeenTable:
@@ -84,6 +99,7 @@ def _table(session: Session, wish: ExpiringTable) -> SeenTable:
         return SeenTable(seen.table, seen.column, seen.keep, wrong=wrong)
     row = found[0]
     parts = {
+        "only": sql.SQL("" if row["kind"] == "p" else "ONLY "),
         "table": wish.table.identifier(),
         "column": sql.Identifier(wish.column),
         "cutoff": sql.Literal(row["cutoff"]),
@@ -97,6 +113,7 @@ def _table(session: Session, wish: ExpiringTable) -> SeenTable:
         seen.keep,
         cutoff=row["cutoff"],
         some=some,
+        partitioned=row["kind"] == "p",
         blocks=None if by_index else int(row["blocks"]),
         estimate=int(plan[0]["Plan"]["Plan Rows"]),
     )
@@ -150,6 +167,7 @@ def _deletion(table: SeenTable) -> Step:
         column=table.column,
         cutoff=table.cutoff,
         why=f"about {table.estimate} rows are older than {table.keep}; {walk}",
+        partitioned=table.partitioned,
         blocks=table.blocks,
         estimated_rows=table.estimate,
     )

@@ -31,7 +31,8 @@ def put_together(source):
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Call(
-                func=ast.Attribute(attr="execute" | "rows" | "row" | "insert" | "executemany" | "SQL") | ast.Name(id="SQL"),
+                func=ast.Attribute(attr="execute" | "rows" | "row" | "insert" | "executemany" | "SQL")
+                | ast.Name(id="SQL"),
                 args=[first, *_],
             ):
                 glued = isinstance(first, ast.JoinedStr | ast.BinOp)
@@ -51,7 +52,12 @@ def test_no_statement_is_built_from_strings(path):
 
 
 def test_the_rule_sees_what_it_is_for():
-    bad = ['c.execute(f"VACUUM {t}")', 'c.execute("VACUUM " + t)', 'c.execute("VACUUM %s" % t)', 'sql.SQL("a {}".format(t))']
+    bad = [
+        'c.execute(f"VACUUM {t}")',
+        'c.execute("VACUUM " + t)',
+        'c.execute("VACUUM %s" % t)',
+        'sql.SQL("a {}".format(t))',
+    ]
     assert all(list(put_together(line)) for line in bad)
     assert list(put_together('c.execute("VACUUM")')) == []
 

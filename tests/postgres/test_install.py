@@ -30,6 +30,7 @@ def may(house, role, statement):
     with house.database.connect(role) as connection:
         try:
             connection.execute(statement)
+            connection.rollback()
         except (errors.InsufficientPrivilege, errors.UndefinedTable):
             return False
     return True
@@ -44,7 +45,10 @@ def test_each_login_can_do_its_work_and_no_more(app):
         assert not may(app, app.data, statement), statement
     assert app.run("log_cleanup")["steps"][0]["rows"] == 1
     done = app.run("analyze")
-    assert {(step["object"], step["status"]) for step in done["steps"]} == {('app."Log"', "done"), ('app."Other"', "done")}
+    assert {(step["object"], step["status"]) for step in done["steps"]} == {
+        ('app."Log"', "done"),
+        ('app."Other"', "done"),
+    }
 
 
 def test_print_changes_nothing_and_can_be_run_by_hand(app):
@@ -60,7 +64,9 @@ def test_print_changes_nothing_and_can_be_run_by_hand(app):
 def test_a_password_reaches_the_server_only_as_a_verifier(app):
     (app.folder / "secret").write_text("hunter2-canary")
     path = app.write()
-    text = path.read_text().replace(f'"{app.maintain}" }}', f'"{app.maintain}", password = {{ file = "{app.folder}/secret" }} }}')
+    text = path.read_text().replace(
+        f'"{app.maintain}" }}', f'"{app.maintain}", password = {{ file = "{app.folder}/secret" }} }}'
+    )
     path.write_text(text)
     app.write = lambda: path
     done = app.install()
@@ -100,7 +106,9 @@ def test_hostile_names_of_roles_and_tables(server, make_database, make_house, tm
         house = make_house(tmp_path, database)
         house.maintain = house.maintain + " Mañana"
         database.run('CREATE SCHEMA "Ünïcode"; CREATE TABLE public.x (a int)')
-        database.admin.execute(sql.SQL("CREATE TABLE {} (id int, {} timestamptz)").format(table, sql.Identifier("a\"t'")))
+        database.admin.execute(
+            sql.SQL("CREATE TABLE {} (id int, {} timestamptz)").format(table, sql.Identifier("a\"t'"))
+        )
         database.admin.execute(sql.SQL("INSERT INTO {} VALUES (1, now() - interval '9 days')").format(table))
         house.extra = """
             [[jobs.log_cleanup.tables]]

@@ -41,7 +41,7 @@ def test_due_times(line, zone, after, expected):
     assert [f"{one.instant:%Y-%m-%dT%H:%M}" for one in due(line, zone, start, 2)] == expected
 
 
-@pytest.mark.parametrize("line", ["", "* * * *", "60 * * * *", "* 24 * * *", "0 2 * * son", "0 2 0 * *", "5-1 * * * *", "*/0 * * * *", "a b c d e"])  # fmt: skip
+@pytest.mark.parametrize("line", ["", "* * * *", "60 * * * *", "* 24 * * *", "0 2 * * son", "0 2 0 * *", "5-1 * * * *", "*/0 * * * *", "a b c d e", "0 0 30 2 *"])  # fmt: skip
 def test_what_is_no_cron_line_is_refused(line):
     with pytest.raises(ValueError, match="not a cron line"):
         parse_cron(line)
@@ -75,7 +75,10 @@ def test_once_a_local_day_never_early_and_in_order(zone, clock, start):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.datetimes(datetime(2025, 1, 1), datetime(2027, 1, 1)), st.sampled_from(["30 2 * * *", "0 3 * * sun", "*/15 * * * *"]))
+@given(
+    st.datetimes(datetime(2025, 1, 1), datetime(2027, 1, 1)),
+    st.sampled_from(["30 2 * * *", "0 3 * * sun", "*/15 * * * *"]),
+)
 def test_the_latest_is_the_one_before_the_next(moment, line):
     now = moment.replace(tzinfo=UTC)
     cron = parse_cron(line)

@@ -55,6 +55,10 @@ def test_every_mistake_at_once_with_its_path(tmp_path):
         table = "AuditLog"
         column = "fecha"
         keep = "5x"
+        [[jobs.log_cleanup.tables]]
+        table = "public.x"
+        column = "fecha"
+        keep = "6m"
         [[jobs.log_cleanup.files]]
         path = "/*.log"
         keep = "30 days"
@@ -83,6 +87,7 @@ def test_every_mistake_at_once_with_its_path(tmp_path):
         "schedules.daily.jobs[1]": "'archiv' is not a job",
         "schedules.daily.jobs[2]": "'vacuum' is not a job",
         "jobs.log_cleanup.tables[1].keep": '"5x" is not a duration (like "30 days"',
+        "jobs.log_cleanup.tables[2].keep": "give days or weeks",
         "jobs.log_cleanup.tables[1].table": "needs its schema",
         "jobs.log_cleanup.files[0].path": "too near the root",
         "checks.wraparound.warning": "must be a number",
@@ -109,7 +114,10 @@ json_values = st.recursive(
 )
 
 
-@given(st.sampled_from(["daemon", "databases", "schedules", "governor", "jobs", "checks", "channels", "routes"]), json_values)
+@given(
+    st.sampled_from(["daemon", "databases", "schedules", "governor", "jobs", "checks", "channels", "routes"]),
+    json_values,
+)
 def test_no_shape_of_a_section_brings_a_traceback(section, value):
     try:
         parse(Path("any.toml"), {"databases": {"m": {"dsn": ""}}, section: value}, JOBS)
@@ -165,7 +173,14 @@ def test_no_secret_reaches_the_screen(tmp_path, broken):
         {broken}
         """
     )
-    for command in (["config", "check"], ["config", "check", "--json"], ["now", "analyze"], ["plan", "analyze"], ["check"], ["status"]):
+    for command in (
+        ["config", "check"],
+        ["config", "check", "--json"],
+        ["now", "analyze"],
+        ["plan", "analyze"],
+        ["check"],
+        ["status"],
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "daemon", *command, "--config", str(path)],
             capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "COLUMNS": "200"},

@@ -34,7 +34,17 @@ def test_written_as_in_sql(text, schema, name):
 
 @pytest.mark.parametrize(
     "text",
-    ["AuditLog", "", "public.", ".x", 'public."x', "public.x y", "public.x; DROP TABLE y", 'p."' + "ä" * 32 + '"', "p.1x"],
+    [
+        "AuditLog",
+        "",
+        "public.",
+        ".x",
+        'public."x',
+        "public.x y",
+        "public.x; DROP TABLE y",
+        'p."' + "ä" * 32 + '"',
+        "p.1x",
+    ],
 )
 def test_what_is_no_table_is_refused(text):
     with pytest.raises(ValueError):

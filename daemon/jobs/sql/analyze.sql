@@ -30,7 +30,8 @@ FROM relation r
 CROSS JOIN setting g
 LEFT JOIN pg_catalog.pg_stat_all_tables s ON s.relid = r.oid
 LEFT JOIN LATERAL (
-  SELECT sum(l.n_tup_ins + l.n_tup_upd + l.n_tup_del) AS changes, sum(pg_catalog.pg_relation_size(t.relid)) AS bytes
+  SELECT coalesce(sum(l.n_tup_ins + l.n_tup_upd + l.n_tup_del), 0) AS changes,
+         coalesce(sum(pg_catalog.pg_relation_size(t.relid)), 0) AS bytes
   FROM pg_catalog.pg_partition_tree(r.oid) t
   LEFT JOIN pg_catalog.pg_stat_all_tables l ON l.relid = t.relid
   WHERE t.isleaf

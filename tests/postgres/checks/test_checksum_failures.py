@@ -39,7 +39,9 @@ def test_a_page_with_a_wrong_checksum_is_critical(sick, make_database, make_hous
         house = make_house(tmp_path, database)
         house.with_logins = False
         kind = "checksum_failures"
-        seen = wait(lambda: [r for r in house.run("integrity_check")["findings"] if r["kind"] == kind], what="the statistics")
+        seen = wait(
+            lambda: [r for r in house.run("integrity_check")["findings"] if r["kind"] == kind], what="the statistics"
+        )
     assert [(row["object"], row["severity"]) for row in seen] == [("postgres", "critical")]
 
 

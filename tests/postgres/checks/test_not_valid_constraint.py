@@ -3,7 +3,11 @@ import pytest
 
 @pytest.mark.parametrize(
     ("constraint", "broken", "severity"),
-    [("CHECK (a > 0)", True, "high"), ("CHECK (a > 0)", False, "warning"), ("FOREIGN KEY (a) REFERENCES public.p", True, "high")],
+    [
+        ("CHECK (a > 0)", True, "high"),
+        ("CHECK (a > 0)", False, "warning"),
+        ("FOREIGN KEY (a) REFERENCES public.p", True, "high"),
+    ],
 )
 def test_a_promise_for_new_rows_only_is_found_and_the_old_rows_are_counted(any_house, constraint, broken, severity):
     any_house.with_logins = False
@@ -12,7 +16,7 @@ def test_a_promise_for_new_rows_only_is_found_and_the_old_rows_are_counted(any_h
     run("INSERT INTO public.t VALUES (NULL)")
     if broken:
         run("INSERT INTO public.t VALUES (-1), (-2)")
-    run(f"ALTER TABLE public.t ADD CONSTRAINT \"Promise\" {constraint} NOT VALID")
+    run(f'ALTER TABLE public.t ADD CONSTRAINT "Promise" {constraint} NOT VALID')
     finding = any_house.finding("integrity_check", "not_valid_constraint")
     assert (finding["object"], finding["severity"]) == ('public.t."Promise"', severity)
     assert ("2 rows break it" in finding["summary"]) is broken
