@@ -47,9 +47,10 @@ class Ran:
 class Runner:
     """Runs jobs. One at a time in one thread; `cancel` may come from any other."""
 
-    def __init__(self, parts: Parts, progress: Progress) -> None:
+    def __init__(self, parts: Parts, progress: Progress, patience_seconds: float = FENCE_SECONDS) -> None:
         self._parts = parts
         self._progress = progress
+        self._patience = patience_seconds
         self.stop = threading.Event()
         self._sessions: list[Session] = []
         self._guard = threading.Lock()
@@ -169,7 +170,7 @@ class Runner:
                 steward = stack.enter_context(self._open(database, job, login="maintain"))
                 self.recognise(steward)
                 recorder.reached()
-                stack.enter_context(locks.coordinator(steward, FENCE_SECONDS, self.stop.is_set))
+                stack.enter_context(locks.coordinator(steward, self._patience, self.stop.is_set))
                 worker = stack.enter_context(self._open(database, job))
                 self.recognise(worker)
                 locks.enlist(worker)

@@ -261,7 +261,7 @@ class Endpoint:
     def __init__(self, answer=None):
         self.requests = []
         self.answer = answer or (
-            lambda number, request: (200, {}, b'{"ok": true, "ts": "1.%d", "key": "T-%d"}' % (number, number))
+            lambda number, _request: (200, {}, b'{"ok": true, "ts": "1.%d", "key": "T-%d"}' % (number, number))
         )
         endpoint = self
 

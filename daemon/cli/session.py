@@ -20,6 +20,9 @@ from daemon.screen import Bars, Silent
 from postgres.window import Window, opens_for
 from store.lock import Locked, exclusive
 
+PATIENCE_SECONDS = 3.0
+"""A person is told soon that another sereno is at work."""
+
 
 def names(wired: Parts, words: Sequence[str]) -> list[str]:
     """Turn jobs and schedules into jobs, each once, in the order given."""
@@ -40,7 +43,7 @@ def night(
 ) -> list[Ran]:
     """Run the jobs, drawing bars on the console if there is one; Ctrl-C and SIGTERM stop as the service would."""
     bars = Bars(console) if console is not None else None
-    runner = Runner(wired, bars or Silent())
+    runner = Runner(wired, bars or Silent(), PATIENCE_SECONDS)
 
     def halt(_number: int, _frame: FrameType | None) -> None:
         runner.cancel_soon()

@@ -21,7 +21,7 @@ keep = "30 days"
 
 @pytest.fixture
 def log(house):
-    house.database.run("CREATE ROLE app_%s LOGIN" % house.maintain)
+    house.database.run(f"CREATE ROLE app_{house.maintain} LOGIN")
     house.database.run("CREATE TABLE public.log (id bigint PRIMARY KEY, at timestamptz, note text)")
     house.extra = TABLE
     house.install()

@@ -1,5 +1,5 @@
 from datetime import UTC, date, datetime, timedelta
-from itertools import islice
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -65,7 +65,7 @@ def test_once_a_local_day_never_early_and_in_order(zone, clock, start):
     fired = due(f"{minute} {hour} * * *", zone, after, 400)
     nominals = [one.nominal.date() for one in fired]
     assert nominals == [nominals[0] + timedelta(days=n) for n in range(400)]
-    assert all(a.instant < b.instant for a, b in zip(fired, fired[1:], strict=False))
+    assert all(a.instant < b.instant for a, b in pairwise(fired))
     for one in fired:
         wall = one.instant.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
         assert wall >= one.nominal
@@ -76,11 +76,11 @@ def test_once_a_local_day_never_early_and_in_order(zone, clock, start):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.datetimes(datetime(2025, 1, 1), datetime(2027, 1, 1)),
+    st.integers(1735689600, 1798761600).map(lambda second: datetime.fromtimestamp(second, UTC)),
     st.sampled_from(["30 2 * * *", "0 3 * * sun", "*/15 * * * *"]),
 )
 def test_the_latest_is_the_one_before_the_next(moment, line):
-    now = moment.replace(tzinfo=UTC)
+    now = moment
     cron = parse_cron(line)
     last, following = latest(cron, BERLIN, now), next(upcoming(cron, BERLIN, now))
     assert last.instant <= now < following.instant

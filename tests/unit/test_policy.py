@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,8 +113,5 @@ def test_an_unchanged_state_is_told_once_a_day_at_most(severities):
     book = Book()
     for minute, severity in enumerate(severities):
         book.look([found(severity=severity)], START + timedelta(minutes=minute))
-    worst = 0
-    for severity in severities:
-        worst = max(worst, severity.rank)
     raised = sum(reason in {Reason.OPENED, Reason.RAISED} for _, channel, reason in book.log if channel == "slack")
-    assert raised <= 1 + len([1 for a, b in zip(severities, severities[1:], strict=False) if b.rank > a.rank])
+    assert raised <= 1 + len([1 for a, b in pairwise(severities) if b.rank > a.rank])

@@ -10,7 +10,9 @@ def old_cluster(scratch, server, request):
     """A server whose next transaction id is set 600 million ahead, as pg_resetwal can."""
     folder = scratch / "old"
     folder.mkdir(mode=0o755)
-    cluster = Cluster(folder, Path(server.program("")), {"autovacuum": "off"})
+    cluster = Cluster(
+        folder, Path(server.program("")), {"autovacuum": "off", "autovacuum_freeze_max_age": "2000000000"}
+    )
     cluster.create()
     cluster._call("pg_resetwal", "-D", str(cluster.data), "-x", str(600 * 1024 * 1024))
     clog = cluster.data / "pg_xact" / f"{600 * 1024 * 1024 // (32 * 32768):04X}"

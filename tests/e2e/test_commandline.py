@@ -1,0 +1,133 @@
+"""What a person types, right and wrong: an answer, an exit code, and never a traceback."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["now", "vacuumm"], 2, "neither a job nor a schedule"),
+        (["now", "analyze", "--window", "5x"], 2, '--window: "5x" is not a duration'),
+        (["now", "analyze", "--database", "mian"], 2, "no database 'mian'"),
+        (["now", "analyze", "--fail-on", "terrible"], 2, "not one of info, warning, high, critical"),
+        (["check", "orphan"], 2, "no check 'orphan'"),
+        (["history", "4711"], 2, "no run 4711"),
+        (["history", "99999999999999999999"], 2, ""),
+        (["alerts", "ack", "4711"], 2, "no open alert 4711"),
+        (["alerts", "resolve", "4711"], 2, "no open alert 4711"),
+        (["alerts", "test"], 2, "no channel is configured"),
+        (["pause", "--until", "25:99"], 2, "not a time"),
+        (["pause", "--until", "2001-01-01T00:00"], 2, "is past"),
+        (["install", "main"], 78, "names no two logins"),
+        (["trust", "nobody"], 2, "no database 'nobody'"),
+        (["frobnicate"], 2, "No such command"),
+    ],
+)
+def test_wrong_words_get_a_sentence(house, words, code, said):
+    house.with_logins = False
+    if words[0] == "frobnicate":
+        done = subprocess.run(
+            [sys.executable, "-m", "daemon", *words], capture_output=True, text=True, check=False, cwd=ROOT
+        )
+    else:
+        done = house.sereno(*words, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    assert said in done.stderr.replace("\n", " ")
+
+
+def test_check_looks_and_remembers_nothing(house):
+    house.with_logins = False
+    house.database.run("CREATE SEQUENCE public.s MAXVALUE 100; SELECT setval('public.s', 92)")
+    done = house.sereno("check", "--json", check=False)
+    found = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert [(one["check"], one["object"], one["severity"]) for one in found["findings"]] == [
+        ("sequence_exhaustion", "public.s", "high")
+    ]
+    assert house.sereno("check", "--fail-on", "critical").returncode == 0
+    assert house.sereno("check", "invalid_index").returncode == 0
+    assert json.loads(house.sereno("history", "--json").stdout) == []
+    assert "sequence_exhaustion" in house.sereno("check").stdout
+
+
+def test_a_check_of_the_operators_own(house):
+    house.with_logins = False
+    (house.folder / "checks.d").mkdir()
+    (house.folder / "checks.d" / "big.sql").write_text(
+        '-- title = "big"\n-- option.warning = { default = 5 }\n-- remedy = "shrink {object}"\n'
+        "SELECT 'a' AS object, 7 AS value, 'too big' AS summary WHERE 7 >= :warning"
+    )
+    assert house.finding("integrity_check", "big")["remedy"] == "shrink a"
+    house.extra = "[checks.big]\nwarning = 8\n"
+    assert house.run("integrity_check")["findings"] == []
+    (house.folder / "checks.d" / "big.sql").write_text('-- title = "big"\nSELECT 1; DROP TABLE x')
+    house.extra = ""
+    run = house.run("integrity_check")
+    assert (run["state"], "multiple commands" in run["reason"]) == ("failed", True)
+
+
+def test_a_database_that_is_down_is_one_critical_alert_and_over_when_it_is_back(house, endpoint):
+    ticket = endpoint()
+    house.with_logins = False
+    house.extra = f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n[routes]\nhigh = ["ticket"]\ncritical = ["ticket"]\n'
+    path = house.write()
+    good = path.read_text()
+    house.write = lambda: path
+    path.write_text(re.sub(r"port=\d+", "port=1", good))
+    assert house.sereno("now", "analyze", "integrity_check").returncode == 1
+    path.write_text(good)
+    assert house.sereno("now", "analyze").returncode == 0
+    told = [json.loads(request["body"])["data"] for request in ticket.requests]
+    assert [(one["kind"], one["state"]) for one in told] == [
+        ("database_unreachable", "firing"),
+        ("database_unreachable", "resolved"),
+    ]
+
+
+def test_pause_and_resume_are_shown(house):
+    house.with_logins = False
+    house.sereno("pause", "--until", "23:59", "--reason", "release")
+    assert "paused" in house.sereno("status").stdout
+    assert house.sereno("resume").stdout == "goes on\n"
+    assert house.sereno("resume").stdout == "was not paused\n"
+
+
+def test_a_drill_says_what_each_channel_answered(house, endpoint):
+    house.with_logins = False
+    good, bad = endpoint(), endpoint(lambda *_: (404, {}, b""))
+    house.extra = "".join(
+        f'[channels.{name}]\ntype = "webhook"\nurl = "{place.url}/"\n' for name, place in (("good", good), ("bad", bad))
+    )
+    done = house.sereno("alerts", "test", check=False)
+    assert (done.returncode, done.stdout) == (1, "good: accepted\nbad: dead (HTTP 404)\n")
+    assert json.loads(good.requests[0]["body"])["data"]["reason"] == "drill"
+    assert house.sereno("alerts", "test", "good").returncode == 0
+
+
+def test_an_acknowledged_alert_is_listed_as_such(house):
+    house.with_logins = False
+    house.database.run("CREATE SEQUENCE public.s MAXVALUE 100; SELECT setval('public.s', 92)")
+    house.run("integrity_check")
+    (alert,) = json.loads(house.sereno("alerts", "list", "--json").stdout)
+    house.sereno("alerts", "ack", str(alert["alert"]), "--as", "ana")
+    (alert,) = json.loads(house.sereno("alerts", "list", "--json").stdout)
+    assert (alert["state"], alert["acknowledged_by"]) == ("acknowledged", "ana")
+    house.sereno("alerts", "resolve", str(alert["alert"]))
+    assert json.loads(house.sereno("alerts", "list", "--json").stdout) == []
+
+
+def test_two_at_once_the_second_is_busy(house, wait):
+    house.with_logins = False
+    with house.database.connect(autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s, 1)", [int.from_bytes(b"sern")])
+        done = house.sereno("now", "analyze", check=False)
+    assert done.returncode == 75
+    assert "another sereno is at work" in done.stdout.replace("\n", " ") or "busy" in done.stdout

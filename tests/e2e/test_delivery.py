@@ -1,0 +1,354 @@
+"""Each channel against a real server: what arrives, and what is made of every kind of refusal."""
+
+import datetime as clock
+import json
+import ssl
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from urllib.parse import parse_qs
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from alerts import outbox
+from alerts.alert import Message, Notification, Reason
+from alerts.channels import email, slack, webhook
+from alerts.channels.channel import DeliveryError, Failure, Sender
+from alerts.courier import UNDELIVERED, Courier
+from alerts.policy import Policy
+from alerts.secret import Secret
+from checks.finding import Severity
+from daemon.demo.cluster import free_port
+from store.store import open_store
+
+
+def notification(severity=Severity.HIGH, reason=Reason.OPENED, thread="", number="n0123"):
+    message = Message(
+        instance="coop", severity=severity, reason=reason, kind="orphans", type="MAINTENANCE_FAILURE", title="orphans: x",
+        summary="7 rows", database="main", object="x", remedy="mend", occurred_at=datetime.now(UTC),
+    )  # fmt: skip
+    return Notification(number, "c", message, datetime.now(UTC), attempts=1, thread=thread)
+
+
+def certificate(folder):
+    """A certificate of our own for localhost."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = clock.datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(7).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    path = folder / "cert.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return path, context
+
+
+class Postbox:
+    def __init__(self):
+        self.mails, self.refuse = [], {}
+
+    async def handle_RCPT(self, _server, _session, envelope, address, _options):
+        if address in self.refuse:
+            return self.refuse[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, _server, session, envelope):
+        self.mails.append(
+            (message_from_bytes(envelope.content, policy=policy.default), list(envelope.rcpt_tos), session.ssl)
+        )
+        return "250 OK"
+
+
+def login(_server, _session, _envelope, _mechanism, data):
+    return AuthResult(success=(data.login, data.password) == (b"sereno", b"hunter2"), handled=False)
+
+
+@contextmanager
+def smtp(postbox, **options):
+    controller = Controller(postbox, hostname="localhost", port=free_port(), **options)
+    controller.start()
+    try:
+        yield controller.port
+    finally:
+        controller.stop()
+
+
+@pytest.fixture
+def password(tmp_path):
+    (tmp_path / "password").write_text("hunter2\n")
+    return Secret(file=tmp_path / "password")
+
+
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS:UserWarning")  # aiosmtpd sees no TLS of ours
+@pytest.mark.parametrize("tls", ["starttls", "tls"])
+def test_mail_by_tls_with_a_password(tmp_path, password, tls):
+    path, context = certificate(tmp_path)
+    how = {"tls_context": context, "require_starttls": True} if tls == "starttls" else {"ssl_context": context}
+    postbox = Postbox()
+    extra = {"auth_require_tls": tls == "starttls"}
+    with smtp(postbox, authenticator=login, auth_required=True, **extra, **how) as port:
+        options = {
+            "type": "email",
+            "host": "localhost",
+            "port": port,
+            "to": ["a@example.org", "b@example.org"],
+            "tls": tls,
+            "user": "sereno",
+        }
+        channel = email.Email(email.Options(**options, password=password, ca_file=str(path)), Sender("coop"))
+        first = channel.deliver(notification())
+        channel.deliver(notification(reason=Reason.RESOLVED, thread=first, number="n2"))
+        with pytest.raises(DeliveryError, match="certificate"):
+            email.Email(email.Options(**options, password=password), Sender("coop")).deliver(notification())
+        wrong = Secret(file=tmp_path / "wrong")
+        wrong.file.write_text("wrong")
+        with pytest.raises(DeliveryError) as refused:
+            email.Email(email.Options(**options, password=wrong, ca_file=str(path)), Sender("coop")).deliver(
+                notification()
+            )
+    assert refused.value.failure is Failure.PERMANENT
+    (opened, to, _), (resolved, _, _) = postbox.mails
+    assert (opened["Message-ID"], to) == (first, ["a@example.org", "b@example.org"])
+    assert resolved["In-Reply-To"] == first
+    assert "7 rows" in opened.get_body(("plain",)).get_content()
+
+
+def test_starttls_is_required_not_tried(password):
+    postbox = Postbox()
+    with smtp(postbox) as port:
+        channel = email.Email(
+            email.Options(type="email", host="localhost", port=port, to=["a@example.org"]), Sender("coop")
+        )
+        with pytest.raises(DeliveryError, match="STARTTLS"):
+            channel.deliver(notification())
+    assert postbox.mails == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure"), [("550 no such user", Failure.PERMANENT), ("451 later", Failure.TRANSIENT)]
+)
+def test_a_refused_recipient(answer, failure):
+    postbox = Postbox()
+    postbox.refuse["a@example.org"] = answer
+    with smtp(postbox) as port:
+
+        def to(*addresses):
+            return email.Email(
+                email.Options(type="email", host="localhost", port=port, to=addresses, tls="none"), Sender("coop")
+            )
+
+        with pytest.raises(DeliveryError) as caught:
+            to("a@example.org").deliver(notification())
+        assert to("a@example.org", "b@example.org").deliver(notification())
+    assert caught.value.failure is failure
+    assert [recipients for _, recipients, _ in postbox.mails] == [["b@example.org"]]
+
+
+def test_nobody_listens():
+    channel = email.Email(
+        email.Options(type="email", host="127.0.0.1", port=free_port(), to=["a@example.org"], tls="none"), Sender("c")
+    )
+    with pytest.raises(DeliveryError) as caught:
+        channel.deliver(notification())
+    assert caught.value.failure is Failure.TRANSIENT
+
+
+def answering(status, body=b"{}", **headers):
+    return lambda _number, _request: (status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure", "after"),
+    [
+        (answering(429, Retry_After="7"), Failure.THROTTLED, 7.0), (answering(503), Failure.THROTTLED, None),
+        (answering(500), Failure.TRANSIENT, None), (answering(408), Failure.TRANSIENT, None),
+        (answering(404), Failure.PERMANENT, None), (answering(302, Location="http://127.0.0.1:1/"), Failure.PERMANENT, None),
+        (lambda *_: None, Failure.AMBIGUOUS, None),
+    ],
+)  # fmt: skip
+def test_what_a_ticket_system_may_answer(endpoint, answer, failure, after):
+    channel = webhook.Webhook(webhook.Options(type="webhook", url=endpoint(answer).url), Sender("coop ñ 漢"))
+    with pytest.raises(DeliveryError) as caught:
+        channel.deliver(notification())
+    assert (caught.value.failure, caught.value.retry_after_seconds) == (failure, after)
+
+
+def test_a_ticket_is_signed_and_its_key_is_kept(endpoint, tmp_path):
+    (tmp_path / "secret").write_text("whsec_c2VyZW5v")
+    place = endpoint()
+    options = webhook.Options(type="webhook", url=place.url + "/api?x=1", secret=Secret(file=tmp_path / "secret"))
+    assert webhook.Webhook(options, Sender("coop")).deliver(notification()) == "T-1"
+    (request,) = place.requests
+    headers = request["headers"]
+    signed = webhook.sign("whsec_c2VyZW5v", "n0123", int(headers["webhook-timestamp"]), request["body"])
+    assert (headers["webhook-id"], headers["idempotency-key"], headers["webhook-signature"]) == (
+        "n0123",
+        "n0123",
+        signed,
+    )
+    assert request["path"] == "/api?x=1"
+
+
+def chat(place, tmp_path):
+    (tmp_path / "token").write_text("xoxb-canary")
+    return slack.Slack(
+        slack.Options(type="slack", token=Secret(file=tmp_path / "token"), channel="#c", api_url=place.url + "/api/"),
+        Sender("c"),
+    )
+
+
+def test_slack(endpoint, tmp_path):
+    place = endpoint()
+    assert chat(place, tmp_path).deliver(notification()) == "1.1"
+    (request,) = place.requests
+    assert (request["path"], request["headers"]["authorization"]) == ("/api/chat.postMessage", "Bearer xoxb-canary")
+    sent = (
+        json.loads(request["body"])
+        if request["body"][:1] == b"{"
+        else {k: v[0] for k, v in parse_qs(request["body"].decode()).items()}
+    )
+    assert sent["channel"] == "#c"
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure", "after"),
+    [
+        (answering(429, b'{"ok": false, "error": "ratelimited"}', Retry_After="30"), Failure.THROTTLED, 30.0),
+        (answering(200, b'{"ok": false, "error": "message_limit_exceeded"}'), Failure.THROTTLED, None),
+        (answering(200, b'{"ok": false, "error": "invalid_auth"}'), Failure.PERMANENT, None),
+        (answering(200, b'{"ok": false, "error": "internal_error"}'), Failure.TRANSIENT, None),
+        (answering(503, b"upstream"), Failure.TRANSIENT, None),
+        (lambda *_: None, Failure.AMBIGUOUS, None),
+    ],
+)
+def test_what_slack_may_answer(endpoint, tmp_path, answer, failure, after):
+    place = endpoint(answer)
+    with pytest.raises(DeliveryError) as caught:
+        chat(place, tmp_path).deliver(notification())
+    assert (caught.value.failure, caught.value.retry_after_seconds) == (failure, after)
+    assert len(place.requests) == 1
+    assert "canary" not in str(caught.value)
+
+
+class Clock:
+    def __init__(self):
+        self.now = datetime(2026, 3, 1, 2, tzinfo=UTC)
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def courier(tmp_path, endpoint):
+    """A courier with a dead channel and a good one, and a clock that the test moves."""
+    store = open_store(tmp_path / "state.db")
+    good, bad = endpoint(), endpoint(answering(500))
+    channels = {
+        name: webhook.Webhook(webhook.Options(type="webhook", url=place.url), Sender("c"))
+        for name, place in (("good", good), ("bad", bad))
+    }
+    routes = dict.fromkeys(Severity, ("good", "bad"))
+    return Courier(store, channels, Policy(routes), "coop", Clock()), good, bad
+
+
+def owe(courier, channel, severity=Severity.HIGH):
+    with courier.store.transaction() as transaction:
+        return outbox.owe(transaction, notification(severity).message, channel, courier.clock())
+
+
+def test_a_dead_channel_delays_no_other_and_its_death_is_told_elsewhere(courier):
+    carrier, good, bad = courier
+    number = owe(carrier, "bad")
+    owe(carrier, "good")
+    assert carrier.deliver_one("bad")
+    assert carrier.deliver_one("good")
+    assert len(good.requests) == 1
+    end = carrier.clock.now + timedelta(hours=73)
+    tries = 1
+    while carrier.clock.now < end:
+        carrier.clock.now += timedelta(minutes=5)
+        tries += carrier.deliver_one("bad")
+    assert {request["headers"]["webhook-id"] for request in bad.requests} == {number}
+    assert len(bad.requests) == tries > 72
+    assert carrier.deliver_one("good")
+    told = json.loads(good.requests[-1]["body"])["data"]
+    assert (told["kind"], told["object"]) == (UNDELIVERED, "bad")
+    with carrier.store.reading() as transaction:
+        assert outbox.state(transaction, number)[0] == "dead"
+    bad.answer = answering(200, b"{}")
+    owe(carrier, "bad")
+    assert carrier.deliver_one("bad")
+    assert carrier.deliver_one("good")
+    assert json.loads(good.requests[-1]["body"])["data"]["state"] == "resolved"
+
+
+def test_a_permanent_refusal_is_not_tried_again(courier):
+    carrier, good, bad = courier
+    bad.answer = answering(410)
+    owe(carrier, "bad")
+    for _ in range(3):
+        carrier.deliver_one("bad")
+        carrier.clock.now += timedelta(hours=1)
+    assert len(bad.requests) == 1
+    carrier.deliver_one("good")
+    assert json.loads(good.requests[0]["body"])["data"]["kind"] == UNDELIVERED
+
+
+def test_retry_after_is_waited_in_full(courier):
+    carrier, _, bad = courier
+    bad.answer = answering(429, Retry_After="600")
+    owe(carrier, "bad")
+    carrier.deliver_one("bad")
+    carrier.clock.now += timedelta(seconds=599)
+    assert not carrier.deliver_one("bad")
+    carrier.clock.now += timedelta(seconds=3)
+    assert carrier.deliver_one("bad")
+
+
+def test_the_most_urgent_first(courier):
+    carrier, good, _ = courier
+    for severity in (Severity.INFO, Severity.HIGH, Severity.CRITICAL):
+        owe(carrier, "good", severity)
+    while carrier.deliver_one("good"):
+        pass
+    assert [json.loads(request["body"])["data"]["severity"] for request in good.requests] == [
+        "CRITICAL",
+        "HIGH",
+        "INFO",
+    ]
+
+
+def test_a_full_disk_is_waited_out(courier, wait):
+    """The state file goes away under the courier and comes back: the worker lives, the message arrives."""
+    carrier, good, _ = courier
+    stop = threading.Event()
+    worker = threading.Thread(target=carrier.work, args=("good", stop))
+    aside = carrier.store.path.with_suffix(".aside")
+    owe(carrier, "good")
+    carrier.store.path.rename(aside)
+    worker.start()
+    try:
+        stop.wait(0.3)
+        assert worker.is_alive()
+        aside.rename(carrier.store.path)
+        wait(lambda: good.requests, 10, "the message")
+    finally:
+        stop.set()
+        worker.join()

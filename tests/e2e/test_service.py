@@ -1,0 +1,129 @@
+"""`sereno run`: fires at its time, stops within seconds, and takes up what it left."""
+
+import json
+import signal
+from datetime import UTC, datetime, timedelta
+
+
+def schedule(house, due):
+    """The next minute, in the zone of the configuration (La Paz is always four hours behind)."""
+    local = due - timedelta(hours=4)
+    path = house.write()
+    path.write_text(
+        path.read_text()
+        .replace('cron = "0 2 * * *"', f'cron = "{local.minute} {local.hour} * * *"')
+        .replace(
+            'jobs = ["log_cleanup", "analyze", "disk_check", "integrity_check"]',
+            'jobs = ["analyze", "integrity_check"]',
+        )
+    )
+    house.write = lambda: path
+
+
+def runs(house, job="analyze"):
+    return [run for run in json.loads(house.sereno("history", "--json").stdout) if run["job"] == job]
+
+
+def test_it_fires_stops_in_the_middle_and_goes_on(house, wait):
+    database = house.database
+    with database.connect(autocommit=True) as other:
+        other.execute("SET session_replication_role = replica")
+        other.execute(
+            "CREATE FUNCTION public.slow(a int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN a; END $$"
+        )
+        other.execute("CREATE TABLE public.t (a int)")
+        other.execute("CREATE INDEX ON public.t (public.slow(a))")
+        other.execute("ALTER TABLE public.t SET (autovacuum_enabled = off)")
+        other.execute("CREATE OR REPLACE FUNCTION public.slow(a int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a'")
+        other.execute("INSERT INTO public.t SELECT generate_series(1, 3000)")
+        other.execute(
+            "CREATE OR REPLACE FUNCTION public.slow(a int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN a; END $$"
+        )
+    house.with_logins = False
+    due = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+    if (due - datetime.now(UTC)).total_seconds() < 4:
+        due += timedelta(minutes=1)
+    schedule(house, due)
+    service = house.start("run")
+    analyzing = "SELECT p.pid, a.application_name FROM pg_stat_progress_analyze p JOIN pg_stat_activity a USING (pid) WHERE p.datname = current_database()"
+    (row,) = wait(lambda: database.rows(analyzing), 75, "ANALYZE at the due minute")
+    assert row["application_name"] == "sereno/analyze"
+    fired = datetime.now(UTC)
+    assert due <= fired < due + timedelta(seconds=10)
+
+    service.send_signal(signal.SIGTERM)
+    wait(
+        lambda: not database.rows("SELECT 1 FROM pg_stat_activity WHERE pid = %s", row["pid"]),
+        2,
+        "the end of the backend",
+    )
+    assert service.wait(10) == 0
+    output = service.stdout.read()
+    service.stdout.close()
+    assert "Traceback" not in output, output
+    (run,) = runs(house)
+    assert (run["state"], run["nominal"]) == ("interrupted", (due - timedelta(hours=4)).strftime("%Y-%m-%dT%H:%M"))
+    assert runs(house, "integrity_check") == []
+    assert database.rows("SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'sereno/%%'") == []
+
+    database.run("CREATE OR REPLACE FUNCTION public.slow(a int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a'")
+    service = house.start("run")
+    finished = wait(
+        lambda: [r for r in runs(house, "integrity_check") if r["state"] == "finished"], 20, "the rest of the list"
+    )
+    service.send_signal(signal.SIGTERM)
+    assert service.wait(10) == 0
+    service.stdout.close()
+    assert finished[0]["nominal"] == run["nominal"]
+    assert [(r["state"], r["nominal"]) for r in runs(house)] == [
+        ("finished", run["nominal"]),
+        ("interrupted", run["nominal"]),
+    ]
+    assert (
+        json.loads(house.sereno("history", str(runs(house)[0]["id"]), "--json").stdout)["steps"][0]["status"] == "done"
+    )
+
+
+def test_a_second_service_is_turned_away_and_a_killed_ones_run_is_interrupted(house, wait):
+    house.with_logins = False
+    service = house.start("run")
+    wait(lambda: json.loads(house.sereno("status", "--json").stdout)["service"], what="the service")
+    second = house.sereno("run", check=False)
+    assert (second.returncode, "another sereno owns" in second.stderr) == (75, True)
+    service.kill()
+    service.wait()
+    service.stdout.close()
+    parts = house.parts()
+    with parts.store.transaction() as transaction:
+        transaction.execute(
+            "INSERT INTO run (job, scope, database, started_at, state, process) VALUES ('analyze', 'database', 'main', '2026-01-01T00:00:00.000000Z', 'running', 4242)"
+        )
+    service = house.start("run")
+    run = wait(lambda: [r for r in runs(house) if r["state"] == "interrupted"], what="the take-up")[0]
+    assert "4242" in run["reason"]
+    service.send_signal(signal.SIGTERM)
+    assert service.wait(10) == 0
+    service.stdout.close()
+
+
+def test_a_new_schedule_owes_nothing_and_a_missed_one_is_told(house, wait, endpoint):
+    ticket = endpoint()
+    house.with_logins = False
+    house.extra = f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n[routes]\nhigh = ["ticket"]\n'
+    now = datetime.now(UTC)
+    schedule(house, now - timedelta(hours=3))
+    service = house.start("run")
+    wait(lambda: json.loads(house.sereno("status", "--json").stdout)["service"], what="the service")
+    service.send_signal(signal.SIGTERM)
+    service.wait(10)
+    service.stdout.close()
+    assert (runs(house), ticket.requests) == ([], [])
+    with house.parts().store.transaction() as transaction:
+        transaction.execute("UPDATE instance SET value = '2026-01-01T00:00:00.000000Z' WHERE name LIKE 'planned %'")
+    service = house.start("run")
+    (request,) = wait(lambda: ticket.requests, what="the alert")
+    service.send_signal(signal.SIGTERM)
+    assert service.wait(10) == 0
+    service.stdout.close()
+    data = json.loads(request["body"])["data"]
+    assert (data["kind"], data["severity"], runs(house)) == ("task_missed", "HIGH", [])
