@@ -29,7 +29,7 @@ def _ask(session: Session | None, _options: Options) -> Sequence[Row]:
                     "object": _name(key),
                     "value": found["rows"],
                     "severity": "high",
-                    "summary": f"{found['rows']} rows break the foreign key {key.name} to {key.pair.parent}",
+                    "summary": f"foreign key to {key.pair.parent} broken: rows without their parent: {found['rows']}",
                     "parent": str(key.pair.parent),
                     "examples": found["examples"],
                 }

@@ -58,7 +58,7 @@ def _count(session: Session, row: dict[str, Any]) -> int | None:
 
 def _row(table: Relation, name: str, broken: int | None) -> Row:
     told = {None: "its rows could not be counted", 0: "no row breaks it: validate it"}.get(
-        broken, f"{broken} rows break it"
+        broken, f"broken by {broken} row{'s' if broken != 1 else ''}"
     )
     return {
         "object": f"{table}.{quoted(name)}",

@@ -14,5 +14,5 @@ CHECK = paircheck(
     ),
     unmatched,
     Severity.HIGH,
-    "{rows} rows of {child} point to no row of {parent}",
+    "{rows} of {child} without their row in {parent}",
 )

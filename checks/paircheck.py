@@ -16,7 +16,7 @@ _DRIFT = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunctio
 def paircheck(
     header: Header, question: Callable[[Pair], sql.Composed], severity: Severity, summary: str
 ) -> ModuleCheck:
-    """Return the check. `summary` is filled with rows, child and parent."""
+    """Return the check. `summary` is filled with rows ("7 rows"), child and parent."""
 
     def ask(session: Session | None, options: Options) -> Sequence[Row]:
         assert session is not None  # noqa: S101 - a database check has one
@@ -31,12 +31,14 @@ def paircheck(
             return {"object": told, "value": None, "summary": f"cannot be looked at: {error.diag.message_primary}"}
         if not found["rows"]:
             return None
-        words = {"rows": found["rows"], "child": pair.child, "parent": pair.parent}
+        count = found["rows"]
+        words = {"rows": f"{count} row{'s' if count > 1 else ''}", "child": pair.child, "parent": pair.parent}
         return {
             "object": f"{pair.child} -> {pair.parent}",
-            "value": found["rows"],
+            "value": count,
             "severity": severity.value,
             "summary": summary.format(**words),
+            "child": str(pair.child),
             "parent": str(pair.parent),
             "examples": found["examples"],
         }

@@ -9,10 +9,10 @@ CHECK = paircheck(
     Header(
         name="same_tenant",
         title="Rows are tied across tenants: one tenant may see another's data",
-        remedy="find out which side is right, mend {object}, and look who has read it since",
+        remedy="find out which side is right, mend {child}, and look who has read it since",
         source="the configured pairs [[checks.same_tenant]]",
     ),
     crossed,
     Severity.CRITICAL,
-    "{rows} rows of {child} belong to another tenant than their {parent}",
+    "{rows} of {child} tied to another tenant's row in {parent}",
 )

@@ -19,7 +19,7 @@ def test_a_promise_for_new_rows_only_is_found_and_the_old_rows_are_counted(any_h
     run(f'ALTER TABLE public.t ADD CONSTRAINT "Promise" {constraint} NOT VALID')
     finding = any_house.finding("integrity_check", "not_valid_constraint")
     assert (finding["object"], finding["severity"]) == ('public.t."Promise"', severity)
-    assert ("2 rows break it" in finding["summary"]) is broken
+    assert ("broken by 2 rows" in finding["summary"]) is broken
     assert finding["remedy"].endswith('ALTER TABLE public.t VALIDATE CONSTRAINT "Promise";')
 
 
