@@ -35,7 +35,7 @@ def notification(text=HOSTILE, thread="", **changes):
     return Notification("0123456789abcdef", "c", message(text, **changes), datetime.now(UTC), thread=thread)
 
 
-texts = st.text(max_size=200)
+texts = st.just(HOSTILE) | st.text(st.sampled_from("<>&!@|#\r\n:= x") | st.characters(), max_size=200)
 
 
 @given(texts)
