@@ -27,6 +27,8 @@ class Table:
     root: int | None
     tuples: float
     modified: int
+    recent: bool
+    """Somebody analyzed it within a day: a parent that we have not analyzed ourselves is left to them until then."""
     threshold: float
     changes: int
     """All changes ever counted in a parent's leaves; the plan compares with what it was the last time."""
@@ -75,6 +77,8 @@ def _need(table: Table, memory: Mapping[str, Memory]) -> tuple[float, str] | Non
         changed = float(table.modified)
     else:
         before = memory.get(str(table.relation))
+        if before is None and table.recent:
+            return None
         known = int(before.evidence.get("changes", 0)) if before else 0
         changed = float(table.changes - known if table.changes >= known else table.changes)
     if changed <= table.threshold:

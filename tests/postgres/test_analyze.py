@@ -63,6 +63,17 @@ def test_a_partitioned_parent_is_analyzed_and_again_when_its_leaves_have_changed
     assert objects(any_house.run("analyze")) == []
 
 
+def test_a_parent_that_somebody_else_has_just_analyzed_is_left_to_them(any_house):
+    any_house.with_logins = False
+    run = any_house.database.run
+    run("CREATE TABLE public.p (a int) PARTITION BY RANGE (a)")
+    run("CREATE TABLE public.p1 PARTITION OF public.p DEFAULT")
+    run("INSERT INTO public.p SELECT generate_series(1, 1000)")
+    flush(any_house.database)
+    run("ANALYZE public.p")
+    assert objects(any_house.run("analyze")) == []
+
+
 def test_an_empty_partitioned_parent_is_left_alone(any_house):
     any_house.with_logins = False
     any_house.database.run("CREATE TABLE public.p (a int) PARTITION BY RANGE (a)")
@@ -113,7 +124,7 @@ def test_analyze_that_only_warned_is_ineffective(house):
 def table(name, **changes):
     values = {
         "oid": hash(name), "relation": Relation("public", name), "partitioned": False, "root": None, "tuples": 100.0,
-        "modified": 0, "threshold": 60.0, "changes": 0, "bytes": 8192, "allowed": True,
+        "modified": 0, "recent": False, "threshold": 60.0, "changes": 0, "bytes": 8192, "allowed": True,
     }  # fmt: skip
     return Table(**(values | changes))
 

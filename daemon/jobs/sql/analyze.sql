@@ -21,6 +21,7 @@ SELECT r.oid::bigint AS oid, r.nspname AS schema, r.relname AS name, r.relkind =
        CASE WHEN r.relispartition THEN pg_catalog.pg_partition_root(r.oid)::oid::bigint END AS root,
        r.reltuples::float8 AS tuples,
        coalesce(s.n_mod_since_analyze, 0) AS modified,
+       coalesce(s.last_analyze > now() - interval '1 day', false) AS recent,
        coalesce(r.own_base, g.base) + coalesce(r.own_scale, g.scale) * greatest(r.reltuples, 0) AS threshold,
        CASE WHEN r.relkind = 'p' THEN leaves.changes ELSE 0 END::bigint AS changes,
        CASE WHEN r.relkind = 'p' THEN leaves.bytes ELSE pg_catalog.pg_relation_size(r.oid) END::bigint AS bytes,
