@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from checks.finding import Finding
 from postgres.connection import Session
 
 Scope = Literal["cluster", "database", "host"]
@@ -33,35 +32,6 @@ class NotSeen(Exception):  # noqa: N818 - nothing is wrong, we may not look
     """The check cannot look here; the sentence says what is missing."""
 
 
-class Check(Protocol):
-    """One file in `checks/` or in the operator's folder."""
-
-    @property
-    def name(self) -> str:
-        """The name everywhere: file, option, alert, metric."""
-
-    @property
-    def title(self) -> str:
-        """What is wrong when it finds something."""
-
-    @property
-    def scope(self) -> Scope:
-        """Whether it is asked once per cluster, per database or per host."""
-
-    @property
-    def options(self) -> Mapping[str, Option]:
-        """Its knobs."""
-
-    def question(self, session: Session, options: Options) -> str:
-        """Return what would be asked, for people to read."""
-
-    def look(self, session: Session, options: Options) -> Sequence[Row]:
-        """Ask, in a read-only transaction of the caller. NotSeen where we may not."""
-
-    def judge(self, rows: Sequence[Row], options: Options, place: Place) -> tuple[Finding, ...]:
-        """Tell what the rows mean. Pure."""
-
-
 @dataclass(frozen=True, slots=True)
 class Header:
     """What the head of a check's file says."""
@@ -74,3 +44,17 @@ class Header:
     remedy: str = ""
     source: str = ""
     order: Literal["rising", "falling"] = "rising"
+
+
+class Check(Protocol):
+    """One file in `checks/` or in the operator's folder: a header, and a question. The judge is one for all."""
+
+    @property
+    def header(self) -> Header:
+        """What the head of the file says."""
+
+    def question(self, session: Session | None, options: Options) -> str:
+        """Return what would be asked, for people to read."""
+
+    def look(self, session: Session | None, options: Options) -> Sequence[Row]:
+        """Ask, in a read-only transaction of the caller. NotSeen where we may not."""

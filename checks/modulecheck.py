@@ -1,11 +1,9 @@
 """A check that one SQL file cannot say: it asks by a function; the header and the judge are those of every check."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from checks.check import Header, Option, Options, Place, Row, Scope
-from checks.finding import Finding
-from checks.judge import judge
+from checks.check import Header, Options, Row
 from postgres.connection import Session
 
 
@@ -17,26 +15,6 @@ class ModuleCheck:
     ask: Callable[[Session | None, Options], Sequence[Row]]
     describe: Callable[[Options], str]
 
-    @property
-    def name(self) -> str:
-        """The module's name."""
-        return self.header.name
-
-    @property
-    def title(self) -> str:
-        """The header's."""
-        return self.header.title
-
-    @property
-    def scope(self) -> Scope:
-        """The header's."""
-        return self.header.scope
-
-    @property
-    def options(self) -> Mapping[str, Option]:
-        """The header's."""
-        return self.header.options
-
     def question(self, _session: Session | None, options: Options) -> str:
         """Return what would be asked."""
         return self.describe(options)
@@ -44,7 +22,3 @@ class ModuleCheck:
     def look(self, session: Session | None, options: Options) -> Sequence[Row]:
         """Ask."""
         return self.ask(session, options)
-
-    def judge(self, rows: Sequence[Row], options: Options, place: Place) -> tuple[Finding, ...]:
-        """The generic judge."""
-        return judge(self.header, rows, options, place)

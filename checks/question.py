@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from checks.check import NotSeen, Options, Row
-from checks.modulecheck import ModuleCheck
-from checks.sqlfile import BadCheckError, SqlCheck
+from checks.check import Check, NotSeen, Options, Row
+from checks.sqlfile import BadCheckError
 from postgres.connection import Session
 from postgres.pace import Pace
 from postgres.step import Outcome, Status
@@ -16,7 +15,7 @@ LIMIT_SECONDS = 1800.0
 class Question:
     """One check, asked of one database (or of the host)."""
 
-    check: SqlCheck | ModuleCheck
+    check: Check
     options: Options
     why: str
     predicted_seconds: float = 0.0
@@ -28,7 +27,7 @@ class Question:
     @property
     def object(self) -> str:
         """The check's name."""
-        return self.check.name
+        return self.check.header.name
 
     def statement(self) -> str:
         """Return what is asked."""
@@ -46,7 +45,7 @@ class Question:
 
     def _rows(self, session: Session | None, pace: Pace) -> tuple[Row, ...]:
         if session is None:
-            return tuple(self.check.ask(None, self.options)) if isinstance(self.check, ModuleCheck) else ()
+            return tuple(self.check.look(None, self.options))
         with session.transaction():
             session.allow(pace.remaining_seconds())
             return tuple(self.check.look(session, self.options))

@@ -5,10 +5,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from checks import disk, foreign_keys, not_valid_constraint, orphans, same_tenant
-from checks.modulecheck import ModuleCheck
-from checks.sqlfile import BadCheckError, SqlCheck, read
+from checks.check import Check
+from checks.sqlfile import BadCheckError, read
 
-MODULES: tuple[ModuleCheck, ...] = (
+MODULES: tuple[Check, ...] = (
     orphans.CHECK,
     same_tenant.CHECK,
     foreign_keys.CHECK,
@@ -19,24 +19,24 @@ MODULES: tuple[ModuleCheck, ...] = (
 PAIRED = frozenset({"orphans", "same_tenant"})
 """The checks whose options are a list of pairs."""
 
-Known = dict[str, SqlCheck | ModuleCheck]
+Known = dict[str, Check]
 
 
 def load(folder: Path | None = None) -> Known:
     """Return every check by name. BadCheckError: a file cannot be used, or takes the name of a built-in one."""
-    known: Known = {check.name: check for check in MODULES}
-    known.update((check.name, check) for check in read(_texts(resources.files("checks") / "sql")))
+    known: Known = {check.header.name: check for check in MODULES}
+    known.update((check.header.name, check) for check in read(_texts(resources.files("checks") / "sql")))
     if folder is not None and folder.is_dir():
         try:
             texts = {str(path): path.read_text("utf-8") for path in sorted(folder.glob("*.sql"))}
         except (OSError, UnicodeDecodeError) as error:
             raise BadCheckError(f"{folder}: {error}") from None
         for check in read(texts):
-            if check.name in known:
+            if check.header.name in known:
                 raise BadCheckError(
-                    f"{folder}/{check.name}.sql: there is a check of that name already; give it another"
+                    f"{folder}/{check.header.name}.sql: there is a check of that name already; give it another"
                 )
-            known[check.name] = check
+            known[check.header.name] = check
     return known
 
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from psycopg import errors, sql
 
-from checks.check import Header, NotSeen, Option, Options, Place, Row, Scope
-from checks.finding import Finding, Severity
-from checks.judge import judge
+from checks.check import Header, NotSeen, Option, Options, Row
+from checks.finding import Severity
 from checks.lexer import tokens
 from postgres.connection import Session
 
@@ -46,32 +45,14 @@ class SqlCheck:
     header: Header
     queries: Mapping[int, str]
 
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self.header.name
-
-    @property
-    def title(self) -> str:
-        """The header's."""
-        return self.header.title
-
-    @property
-    def scope(self) -> Scope:
-        """The header's."""
-        return self.header.scope
-
-    @property
-    def options(self) -> Mapping[str, Option]:
-        """The header's."""
-        return self.header.options
-
-    def question(self, session: Session, options: Options) -> str:
+    def question(self, session: Session | None, options: Options) -> str:
         """Return the query with the options written in."""
+        assert session is not None  # noqa: S101 - a query has a server
         return self._composed(session, options).as_string(None)
 
-    def look(self, session: Session, options: Options) -> Sequence[Row]:
+    def look(self, session: Session | None, options: Options) -> Sequence[Row]:
         """Ask. NotSeen: a role of `needs` is missing, or the server says that a right is."""
+        assert session is not None  # noqa: S101 - a query has a server
         for role in self.header.needs:
             if not session.rows(_HAS, (role,))[0]["has"]:
                 raise NotSeen(f"no privilege: {session.facts.user} is not a member of {role}")
@@ -81,15 +62,13 @@ class SqlCheck:
             raise NotSeen(f"no privilege: {error.diag.message_primary}") from None
         if rows and not rows[0].keys() >= _REQUIRED:
             missing = ", ".join(sorted(_REQUIRED - rows[0].keys()))
-            raise BadCheckError(f"check {self.name}: its query returns no column {missing}")
+            raise BadCheckError(f"check {self.header.name}: its query returns no column {missing}")
         for row in rows:
             if row.get("severity") not in _SEVERITIES:
-                raise BadCheckError(f"check {self.name}: {row['severity']!r} is no severity ({', '.join(Severity)})")
+                raise BadCheckError(
+                    f"check {self.header.name}: {row['severity']!r} is no severity ({', '.join(Severity)})"
+                )
         return rows
-
-    def judge(self, rows: Sequence[Row], options: Options, place: Place) -> tuple[Finding, ...]:
-        """The generic judge."""
-        return judge(self.header, rows, options, place)
 
     def _composed(self, session: Session, options: Options) -> sql.Composed:
         major = session.facts.version // 10000

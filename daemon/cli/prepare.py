@@ -64,7 +64,7 @@ def trust(
             before = history.acquainted(transaction, database)
             history.meet(transaction, database, (facts.system_identifier, facts.database_oid), wired.clock())
         if before is not None and before[0] != facts.system_identifier:
-            clusterwide = [name for name, check in wired.checks.items() if check.scope == "cluster"]
+            clusterwide = [name for name, check in wired.checks.items() if check.header.scope == "cluster"]
             tell(wired, [], [Coverage(name, "", cluster=before[0]) for name in clusterwide])
         typer.echo(f"{database}: trusted")
 

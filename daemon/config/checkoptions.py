@@ -26,7 +26,7 @@ def check_options(values: object, checks: Known, problems: list[Problem]) -> dic
         if name in PAIRED:
             options[name] = CheckOptions(pairs=tuple(_pairs(path, given, problems)))
             continue
-        defaults = {option: declared.default for option, declared in check.options.items()}
+        defaults = {option: declared.default for option, declared in check.header.options.items()}
         options[name] = CheckOptions(values=defaults | dict(_values(path, given, defaults, problems)))
     return options
 

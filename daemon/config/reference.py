@@ -113,7 +113,7 @@ def _section(path: str, kind: type[BaseModel], skip: frozenset[str] | set[str] =
 def _checks() -> Iterator[str]:
     for name, check in sorted(load().items()):
         yield ""
-        yield f"# {check.title}."
+        yield f"# {check.header.title}."
         if name in PAIRED:
             child, parent = _PAIR_EXAMPLES[name]
             yield f"[[checks.{name}]]"
@@ -121,7 +121,7 @@ def _checks() -> Iterator[str]:
             yield f"parent = {parent}"
             continue
         yield f"[checks.{name}]"
-        for option, declared in check.options.items():
+        for option, declared in check.header.options.items():
             if declared.help:
                 yield f"# {declared.help}"
             yield f"# {option} = {_toml(declared.default)}"

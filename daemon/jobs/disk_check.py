@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from alerts.policy import Coverage
+from checks import judge as judges
 from checks.check import Options, Place
 from checks.disk import CHECK, Folder
 from checks.question import Question
@@ -96,10 +97,10 @@ def judge(_step: Step, outcome: Outcome, place: Place) -> Verdict:
     """The check's own judge; only of what was seen can it be said that it is over."""
     if outcome.status is not Status.DONE:
         return Verdict()
-    findings = CHECK.judge(outcome.found, {}, Place(place.instance))
+    findings = judges.judge(CHECK.header, outcome.found, {}, Place(place.instance))
     seen = [row for row in outcome.found if row["kind"] != "unseen"]
     objects = {str(row["object"]) for row in seen} | {path for row in seen for path in as_list(row.get("paths"))}
-    return Verdict(findings, tuple(Coverage(CHECK.name, object=name) for name in sorted(objects)))
+    return Verdict(findings, tuple(Coverage(CHECK.header.name, object=name) for name in sorted(objects)))
 
 
 def as_list(value: object) -> list[str]:

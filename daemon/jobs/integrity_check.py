@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from alerts.policy import Coverage
-from checks.check import Options, Place
-from checks.judge import blind
-from checks.modulecheck import ModuleCheck
+from checks import judge as judges
+from checks.check import Check, Options, Place
 from checks.question import Question
-from checks.sqlfile import SqlCheck
 from daemon.config.model import CheckOptions
 from daemon.jobs.job import Job, Looking, Memory, Scope, Verdict
 from postgres.step import Outcome, Status, Step
@@ -18,7 +16,7 @@ from postgres.step import Outcome, Status, Step
 class Wanted:
     """A check with its options, and what it would ask."""
 
-    check: SqlCheck | ModuleCheck
+    check: Check
     options: Options
     text: str
 
@@ -39,7 +37,7 @@ def observe(looking: Looking) -> Observation:
     scopes = {"database", "cluster"} if looking.leads_cluster else {"database"}
     wanted = []
     for name, check in sorted(looking.checks.items()):
-        if check.scope in scopes and name not in excluded:
+        if check.header.scope in scopes and name not in excluded:
             options = as_options(looking.config.checks[name], looking.database)
             wanted.append(Wanted(check, options, check.question(session, options)))
     return Observation(wanted, looking.memory)
@@ -53,25 +51,27 @@ def as_options(configured: CheckOptions, database: str) -> Options:
 
 def plan(seen: Observation) -> Sequence[Step]:
     """The quickest first, so that a short window sees most."""
-    steps = [_question(wanted, seen.memory.get(wanted.check.name)) for wanted in seen.wanted]
+    steps = [_question(wanted, seen.memory.get(wanted.check.header.name)) for wanted in seen.wanted]
     return sorted(steps, key=lambda step: step.predicted_seconds)
 
 
 def _question(wanted: Wanted, memory: Memory | None) -> Question:
     seconds = memory.seconds if memory else 0.0
-    return Question(wanted.check, wanted.options, wanted.check.title, predicted_seconds=seconds, text=wanted.text)
+    return Question(
+        wanted.check, wanted.options, wanted.check.header.title, predicted_seconds=seconds, text=wanted.text
+    )
 
 
 def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
     """Each check's own judge; what it no longer finds is over, but only where it has really looked."""
     if outcome.status is not Status.DONE or not isinstance(step, Question):
         return Verdict()
-    findings = step.check.judge(outcome.found, step.options, place)
-    if blind(outcome.found):
+    findings = judges.judge(step.check.header, outcome.found, step.options, place)
+    if judges.blind(outcome.found):
         return Verdict(findings)
-    database = "" if step.check.scope == "cluster" else place.database
-    cluster = place.cluster if step.check.scope == "cluster" else None
-    return Verdict(findings, (Coverage(step.check.name, database, cluster=cluster),))
+    database = "" if step.check.header.scope == "cluster" else place.database
+    cluster = place.cluster if step.check.header.scope == "cluster" else None
+    return Verdict(findings, (Coverage(step.check.header.name, database, cluster=cluster),))
 
 
 JOB = Job(

@@ -47,8 +47,8 @@ def test_nothing_of_a_query_is_lost(query):
 
 def test_a_file_is_a_check():
     (check,) = read({"trouble.sql": GOOD})
-    assert (check.name, check.title, check.scope) == ("trouble", "Trouble", "database")
-    assert check.options["warning"] == Option(0.5)
+    assert (check.header.name, check.header.title, check.header.scope) == ("trouble", "Trouble", "database")
+    assert check.header.options["warning"] == Option(0.5)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ import pytest
 
 from checks.check import Place
 from checks.disk import CHECK, Folder
+from checks.judge import judge
 
-DEFAULTS = {name: option.default for name, option in CHECK.options.items()}
+DEFAULTS = {name: option.default for name, option in CHECK.header.options.items()}
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def small(tmp_path):
 
 def look(folder, **options):
     wanted = {**DEFAULTS, **options, "folders": (Folder("data directory", str(folder)),)}
-    return CHECK.judge(CHECK.look(None, wanted), wanted, Place("test"))
+    return judge(CHECK.header, CHECK.look(None, wanted), wanted, Place("test"))
 
 
 def test_a_disk_fills_up(small):
