@@ -11,7 +11,7 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 $(READY): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit("sereno needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
 	test -x $(RUN)python || $(PYTHON) -m venv --without-pip $(VENV)
-	test -x $(RUN)uv || $(PYTHON) -m pip --python $(RUN)python install --quiet uv || $(PYTHON) .ci/bootstrap.py $(VENV)
+	test -x $(RUN)uv || $(PYTHON) -m pip --python $(RUN)python install --quiet uv 2>/dev/null || $(PYTHON) .ci/bootstrap.py $(VENV)
 	$(RUN)uv sync --quiet --frozen --all-extras
 	@touch $(READY)
 
