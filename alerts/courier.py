@@ -67,11 +67,15 @@ class Courier:
         return workers
 
     def drain(self, seconds: float) -> int:
-        """Deliver what is due now, so long at the most; return how much still is. Needs the service's lock."""
+        """Try once to deliver all that is due, so long at the most; return how much was not tried.
+
+        Needs the service's lock.
+        """
+        since = self.clock()
         stop = threading.Event()
         workers = self.start(stop)
         deadline = time.monotonic() + seconds
-        while (due := self._due()) and time.monotonic() < deadline:
+        while (due := self._due(since)) and time.monotonic() < deadline:
             stop.wait(0.05)
         stop.set()
         for worker in workers:
@@ -136,9 +140,9 @@ class Courier:
         changes = decide([finding], (), book.known(transaction), Policy(others, self.policy.repeat), moment)
         outbox.enqueue(transaction, changes, self.instance, None, moment)
 
-    def _due(self) -> int:
+    def _due(self, since: datetime) -> int:
         with self.store.reading() as transaction:
-            return outbox.due(transaction, self.clock())
+            return outbox.due(transaction, since)
 
 
 def _wait(notification: Notification, error: DeliveryError) -> float:

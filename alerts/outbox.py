@@ -42,8 +42,12 @@ _DEAD = "UPDATE notification SET state = 'dead', last_error = ?, lease_until = N
 _EXPIRE = "UPDATE notification SET state = 'pending', lease_until = NULL WHERE state = 'leased'"
 _WAITING = "SELECT * FROM notification WHERE state IN ('pending', 'leased') ORDER BY not_before, rowid"
 _DUE = """
-    SELECT count(*) AS due FROM notification
-    WHERE (state = 'leased') OR (state = 'pending' AND not_before <= ?)
+    SELECT count(*) AS due FROM notification n
+    WHERE state = 'leased'
+       OR (state = 'pending' AND (not_before <= :since OR attempts = 0)
+           AND NOT EXISTS (SELECT 1 FROM notification e
+                           WHERE e.alert = n.alert AND e.channel = n.channel AND e.rowid < n.rowid
+                             AND e.state = 'pending' AND e.attempts > 0 AND e.not_before > :since))
 """
 _ONE = "SELECT * FROM notification WHERE id = ?"
 
@@ -112,9 +116,9 @@ def expire_leases(transaction: Transaction) -> int:
     return transaction.execute(_EXPIRE)
 
 
-def due(transaction: Transaction, now: datetime) -> int:
-    """Count what could be sent now or is being sent."""
-    row = transaction.row(_DUE, (to_text(now),))
+def due(transaction: Transaction, since: datetime) -> int:
+    """Count what is being sent, and what could be but has not been tried since an instant."""
+    row = transaction.row(_DUE, {"since": to_text(since)})
     return row["due"] if row else 0
 
 

@@ -85,22 +85,34 @@ class SqlCheck:
 
 
 def read(texts: Mapping[str, str]) -> list[SqlCheck]:
-    """Make checks of files (name → text). BadCheckError names the first file that cannot be used."""
+    """Make checks of files (name → text). BadCheckError has a line for every file that cannot be used."""
     queries: dict[str, dict[int, str]] = {}
     headers: dict[str, Header] = {}
+    problems: list[str] = []
     for file, text in sorted(texts.items()):
-        match = _FILE.fullmatch(PurePath(file).name)
-        if match is None:
-            raise BadCheckError(f"{file}: a check's file is named like invalid_index.sql or invalid_index.pg17.sql")
-        name = match["name"]
-        header, query = _parse(file, name, text)
-        queries.setdefault(name, {})[int(match["version"] or 0)] = query
-        if match["version"] is None or name not in headers:
+        try:
+            name, version, header, query = _file(file, text)
+        except BadCheckError as error:
+            problems.append(str(error))
+            continue
+        queries.setdefault(name, {})[version] = query
+        if version == 0 or name not in headers:
             headers[name] = header
-    for name, versions in queries.items():
-        if 0 not in versions:
-            raise BadCheckError(f"{name}: {name}.sql is missing beside its version for newer servers")
+    problems += [
+        f"{name}: {name}.sql is missing beside its version for newer servers"
+        for name, versions in queries.items()
+        if 0 not in versions and not problems
+    ]
+    if problems:
+        raise BadCheckError("\n".join(problems))
     return [SqlCheck(headers[name], versions) for name, versions in queries.items()]
+
+
+def _file(file: str, text: str) -> tuple[str, int, Header, str]:
+    match = _FILE.fullmatch(PurePath(file).name)
+    if match is None:
+        raise BadCheckError(f"{file}: a check's file is named like invalid_index.sql or invalid_index.pg17.sql")
+    return match["name"], int(match["version"] or 0), *_parse(file, match["name"], text)
 
 
 def _parse(file: str, name: str, text: str) -> tuple[Header, str]:

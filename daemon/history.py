@@ -65,6 +65,14 @@ _RESUME = "DELETE FROM pause"
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """What `sereno pause` said: until when (None: until `resume`), and why."""
+
+    until: datetime | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trigger:
     """Why a run takes place: a schedule and its nominal local minute, or a person (both None)."""
 
@@ -200,12 +208,12 @@ def pause(transaction: Transaction, until: datetime | None, reason: str, now: da
     transaction.execute(_PAUSE, (to_text(now), to_text(until) if until else None, reason))
 
 
-def paused(transaction: Transaction, now: datetime) -> datetime | str | None:
-    """Return until when, or (without an end) why everything is held back; None when it is not."""
+def paused(transaction: Transaction, now: datetime) -> Paused | None:
+    """Return until when and why everything is held back; None when it is not."""
     row = transaction.row(_PAUSED, (to_text(now),))
     if row is None:
         return None
-    return from_text(row["until"]) if row["until"] else (row["reason"] or "paused")
+    return Paused(from_text(row["until"]) if row["until"] else None, row["reason"])
 
 
 def resume(transaction: Transaction) -> bool:

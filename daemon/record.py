@@ -55,7 +55,7 @@ class Recorder:
             return
         self._unreachable = True
         identity = Identity(UNREACHABLE, self._parts.config.daemon.name, database=self._database)
-        remedy = f"is the server up? psql, with databases.{self._database}.dsn"
+        remedy = f"is the server up, and the login right? Try psql with databases.{self._database}.dsn"
         with self._parts.store.transaction() as transaction:
             self._tell(transaction, Verdict((Finding(identity, Severity.CRITICAL, reason, remedy=remedy),)))
 

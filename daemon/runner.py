@@ -206,7 +206,7 @@ class Runner:
             paused = history.paused(transaction, self._parts.clock())
         return governor.Sample(
             flag_file=governor.present(self._parts.config.governor.flag_file),
-            paused_until=paused,
+            paused=paused is not None,
             replicas=governor.replicas(steward) if steward is not None else (),
         )
 
@@ -252,6 +252,8 @@ class Runner:
     def places(self, job: Job, only: str | None) -> Iterator[tuple[Scope, str]]:
         """Yield where a job is to be run; `only` narrows the databases."""
         for scope in job.scopes:
+            if not job.wanted(self._parts.config, scope):
+                continue
             if scope is Scope.HOST:
                 yield scope, ""
             else:

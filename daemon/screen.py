@@ -27,12 +27,34 @@ UNBROKEN = frozenset({"job", "check", "status", "state", "severity", "channel", 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; words of state and severity are coloured, names are never taken for markup."""
+    found = list(rows)
+    if not found:
+        Console().print(Text(f"{title}: nothing", style="bold"))
+        return
     drawn = Table(title=title, title_justify="left", title_style="bold", header_style="dim", expand=False)
     for column in columns:
         drawn.add_column(column, overflow="fold", no_wrap=column in UNBROKEN)
-    for row in rows:
+    for row in found:
         drawn.add_row(*(Text(str(cell), style=STYLES.get(str(cell), "")) for cell in row))
     Console().print(drawn)
+
+
+def troubles(rows: Iterable[tuple[str, str, str, str, str]]) -> None:
+    """Print findings (severity, kind, object, what, what to do), each on lines of its own: the cure can be copied."""
+    console = Console()
+    found = list(dict.fromkeys(rows))
+    console.print(Text(f"Found: {len(found) or 'nothing'}", style="bold"))
+    for severity, kind, place, what, cure in found:
+        line = Text.assemble((f" {severity} ", STYLES.get(severity, "")), f" {kind}  ", (place, "bold"))
+        console.print(line, soft_wrap=True)
+        for text, style in ((what, ""), (cure and f"→ {cure}", "cyan")):
+            if text:
+                console.print(Text(f"    {text}", style=style), soft_wrap=True)
+
+
+def minute(instant: object) -> str:
+    """Write an instant of the state file so that a person reads it: to the second, in UTC."""
+    return str(instant or "")[:19].replace("T", " ")
 
 
 class Silent:

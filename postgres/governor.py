@@ -5,7 +5,6 @@ A signal that cannot be read is `unknown`: it pauses as well and is named, never
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from psycopg import sql
@@ -27,8 +26,8 @@ class Sample:
     """What was seen at one moment."""
 
     flag_file: Path | None = None
-    paused_until: datetime | str | None = None
-    """`sereno pause`: an instant, or the reason where it has no end."""
+    paused: bool = False
+    """Whether `sereno pause` holds."""
     lock_waiters: int = 0
     replicas: Sequence[Replica] = ()
 
@@ -52,7 +51,7 @@ def flag_file(sample: Sample, _limits: Limits) -> str | None:
 
 def operator(sample: Sample, _limits: Limits) -> str | None:
     """Pause while `sereno pause` holds."""
-    return "sereno pause" if sample.paused_until else None
+    return "sereno pause" if sample.paused else None
 
 
 def lock_waiters(sample: Sample, limits: Limits) -> str | None:

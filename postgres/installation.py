@@ -29,6 +29,17 @@ _OWNERS = sql.SQL(
     ORDER BY 1
     """
 )
+_SUPERUSERS_TABLES = sql.SQL(
+    """
+    SELECT o.rolname::text AS owner, count(*) AS tables
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'm') AND o.rolsuper AND c.relpersistence <> 't'
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'sereno')
+    GROUP BY 1 ORDER BY 1
+    """
+)
 _PRESENT = sql.SQL(
     """
     SELECT n.nspname::text AS schema, c.relname::text AS name
@@ -94,6 +105,17 @@ def _refuse(administrator: Administrator, wishes: Wishes, existing: Mapping[str,
         raise InstallError(f"jobs.log_cleanup.tables: there is no table {missing[0]} in this database")
 
 
+def shortcomings(administrator: Administrator) -> Iterator[str]:
+    """Yield what the logins will not be able to do, and the cure."""
+    if administrator.info.server_version >= _MAINTAIN_ROLE_SINCE:
+        return
+    for row in administrator.execute(_SUPERUSERS_TABLES):
+        yield (
+            f"{row['tables']} tables belong to the superuser {row['owner']}: before PostgreSQL 17 nobody else may "
+            "analyze or vacuum them; give them an owner of their own (ALTER TABLE … OWNER TO …)"
+        )
+
+
 def install(administrator: Administrator, commands: Sequence[sql.Composed]) -> None:
     """Run them as one transaction. InstallError: the server refused one; nothing was changed."""
     try:
@@ -105,9 +127,11 @@ def install(administrator: Administrator, commands: Sequence[sql.Composed]) -> N
 
 
 def printable(command: sql.Composed) -> str:
-    """Return a command as text, a password's verifier left out."""
+    """Return a command as text that can be run as it is; for a password, what to type instead of its verifier."""
     text = command.as_string(None)
-    return text if " PASSWORD " not in text else text.partition(" PASSWORD ")[0] + " PASSWORD '***'"
+    if " PASSWORD " not in text:
+        return f"{text};"
+    return f"-- set its password:  \\password {text.partition(' PASSWORD ')[0].removeprefix('ALTER ROLE ')}"
 
 
 def _present(administrator: Administrator) -> set[Relation]:

@@ -107,7 +107,8 @@ def open_store(path: Path) -> Store:
         with closing(_connect(path)) as connection:
             _bring_up_to_date(connection, path)
     except OSError as error:
-        raise StoreError(f"{path}: cannot be opened: {error.strerror or error}") from error
+        cure = f"; make the folder {path.parent}, or set daemon.state" if not path.parent.exists() else ""
+        raise StoreError(f"{path}: cannot be opened: {error.strerror or error}{cure}") from error
     except (sqlite3.Error, UnicodeDecodeError) as error:  # a damaged page comes out as text that is none
         cure = "Put back a copy, or move it away to begin with an empty history"
         raise StoreError(f"{path}: {error}; nothing was changed. {cure}") from error

@@ -1,6 +1,7 @@
 """Commands that do something: now, check, pause, resume."""
 
 from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -34,10 +35,11 @@ def now(
         chosen = names(wired, jobs)
         console = Console(stderr=True)
         ran = night(wired, chosen, window_of(window), database, None if as_json else console)
-        waiting = deliver(wired, DRAIN_SECONDS)
+        with console.status("telling"):
+            waiting = deliver(wired, DRAIN_SECONDS)
         worst = show_night(wired, ran, as_json=as_json)
         if waiting and not as_json:
-            console.print(f"{waiting} messages wait for their channel (sereno alerts outbox)")
+            console.print(f"messages that wait for their channel: {waiting} (sereno alerts outbox)")
         raise typer.Exit(_code(ran, worst is not None and worst >= limit))
 
 
@@ -84,9 +86,8 @@ def pause(
         end = instant(until, wired.config.daemon.timezone, wired.clock()) if until else None
         with wired.store.transaction() as transaction:
             history.pause(transaction, end, reason, wired.clock())
-        typer.echo(
-            f"paused until {end.astimezone().isoformat(timespec='minutes')}" if end else "paused until: sereno resume"
-        )
+        zone = ZoneInfo(wired.config.daemon.timezone)
+        typer.echo(f"paused until {end.astimezone(zone):%Y-%m-%d %H:%M %Z}" if end else "paused until: sereno resume")
 
 
 def resume(config: ConfigOption = None) -> None:

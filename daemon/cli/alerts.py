@@ -31,8 +31,17 @@ def list_alerts(
         if as_json:
             answer(rows)
         else:
-            columns = ("alert", "severity", "state", "kind", "database", "object", "summary", "opened", "seen")
-            table("Alerts", columns, [tuple(row[column] for column in columns) for row in rows])
+            shown = [
+                (
+                    row["alert"],
+                    row["severity"],
+                    row["state"],
+                    f"{row['kind']} {row['object']}: {row['summary']}",
+                    row["opened"][:16],
+                )
+                for row in rows
+            ]
+            table("Alerts", ("alert", "severity", "state", "what", "since (UTC)"), shown)
 
 
 @app.command()

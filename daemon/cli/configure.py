@@ -10,16 +10,21 @@ app = typer.Typer(help="Check the configuration; print the reference.", no_args_
 @app.command()
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Say everything that is wrong with a configuration, at once; exit 78 if something is."""
+    from daemon.config.notes import notes
+
     loaded = configuration(config)
     found = {
         "databases": list(loaded.databases),
         "schedules": {name: f"{one.cron}: {', '.join(one.jobs)}" for name, one in loaded.schedules.items()},
         "channels": {name: options.type for name, options in loaded.channels.items()},
     }
+    noted = list(notes(loaded))
     if as_json:
-        answer(found)
+        answer({**found, "notes": noted})
     else:
-        typer.echo("fine: " + ", ".join(f"{len(items)} {name}" for name, items in found.items()))
+        typer.echo("fine: " + "; ".join(f"{name}: {', '.join(items) or 'none'}" for name, items in found.items()))
+        for note in noted:
+            typer.echo(f"note: {note}", err=True)
 
 
 @app.command()

@@ -6,13 +6,16 @@ from typing import Annotated
 import typer
 
 from daemon.cli.options import fail
+from daemon.demo.names import NAMES
 from daemon.exit import Exit
 
 
 def demo(
     without: Annotated[
         list[str] | None,
-        typer.Option("--without", help="Leave a planted fault out (may be repeated).", show_default=False),
+        typer.Option(
+            "--without", help=f"Leave a planted fault out (may be repeated): {', '.join(NAMES)}.", show_default=False
+        ),
     ] = None,
     folder: Annotated[
         Path | None,

@@ -54,12 +54,12 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             return
         typer.echo(
             f"{state['instance']}: service {'running' if state['service'] else 'not running'}"
-            + (f", paused ({state['paused']})" if state["paused"] else "")
+            + (f", paused {state['paused']}" if state["paused"] else "")
         )
         table("Next", ("schedule", "local time", "UTC", "jobs"), [tuple(one.values()) for one in state["next"]])
         table(
             "Last runs",
-            ("run", "job", "database", "state", "started", "reason"),
+            ("run", "job", "database", "state", "started (UTC)", "reason"),
             [tuple(one.values()) for one in state["runs"]],
         )
         table(

@@ -1,5 +1,8 @@
 """The command line, put together; each command's own imports wait until it is called."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from daemon.cli import act, alerts, configure, demo, look, prepare, serve
@@ -12,6 +15,23 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,  # its help renderer alone takes 0.2 s to import
 )
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"sereno {version('sereno')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    show: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    del show  # its callback has answered
+
+
 app.command("demo")(demo.demo)
 app.command("run")(serve.run)
 app.command("install")(prepare.install)

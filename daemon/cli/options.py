@@ -43,7 +43,8 @@ def configuration(path: Path | None) -> "Config":
     try:
         return load_config(chosen, JOBS)
     except ConfigError as error:
-        fail(str(error), Exit.CONFIG)
+        typer.echo(f"sereno: {error}", err=True)
+        raise typer.Exit(Exit.CONFIG) from None
 
 
 @contextmanager

@@ -24,19 +24,24 @@ def install(
     """Make the sereno schema and the two logins, or print the SQL. May be run again."""
     with parts(config, database) as wired:
         from postgres import installation
-        from postgres.connection import administrator
+        from postgres.connection import UnreachableError, administrator
 
         wishes = _wishes(wired, database)
         conninfo = admin or wired.config.databases[database].dsn
         try:
             with administrator(conninfo, database) as connection:
                 commands = list(installation.statements(connection, wishes))
+                shortcomings = list(installation.shortcomings(connection))
                 if not print_only:
                     installation.install(connection, commands)
         except installation.InstallError as error:
             fail(f"{database}: {error}", Exit.CANNOT)
+        except UnreachableError as error:
+            fail(f"{error}\n  install connects as who may create roles: give --admin DSN", Exit.CANNOT)
         for command in commands:
-            typer.echo(installation.printable(command) + ";")
+            typer.echo(installation.printable(command))
+        for shortcoming in shortcomings:
+            typer.echo(f"-- note: {shortcoming}", err=True)
         if not print_only:
             typer.echo(f"-- done: {len(commands)} statements in {database}", err=True)
 

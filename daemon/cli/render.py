@@ -13,7 +13,7 @@ from daemon.cli.checking import Looked
 from daemon.cli.options import answer
 from daemon.parts import Parts
 from daemon.runner import Ran
-from daemon.screen import table
+from daemon.screen import STYLES, minute, table, troubles
 from store.store import Row
 
 
@@ -32,7 +32,7 @@ def show_night(wired: Parts, ran: Sequence[Ran], *, as_json: bool) -> Severity |
         table("Runs", ("run", "job", "database", "state", "reason"), [_run(run) for run, _, _ in runs])
         done = [(run["job"], *_step(step)) for run, steps, _ in runs for step in steps]
         table("Done", ("job", "step", "object", "status", "rows", "seconds", "reason"), done)
-        table("Found", ("severity", "check", "object", "what", "what to do"), [_finding(row) for row in found])
+        troubles(_finding(row) for row in found)
     return max((Severity(row["severity"]) for row in found), default=None)
 
 
@@ -54,11 +54,8 @@ def _step(row: Row) -> tuple[object, ...]:
     )
 
 
-def _finding(row: Row) -> tuple[object, ...]:
+def _finding(row: Row) -> tuple[str, str, str, str, str]:
     return row["severity"], row["kind"], row["object"], row["summary"], row["remedy"]
-
-
-_RUN_COLUMNS = ("id", "job", "database", "state", "started_at", "finished_at", "steps_left", "paused_seconds", "reason")
 
 
 def show_runs(runs: Sequence[Row], *, as_json: bool) -> None:
@@ -66,18 +63,19 @@ def show_runs(runs: Sequence[Row], *, as_json: bool) -> None:
     if as_json:
         answer(runs)
         return
-    table(
-        "History",
-        _RUN_COLUMNS,
-        [tuple("" if run[name] is None else run[name] for name in _RUN_COLUMNS) for run in runs],
-    )
+    rows = [(*_run(run)[:4], minute(run["started_at"]), run["reason"]) for run in runs]
+    table("History (UTC)", ("run", "job", "database", "state", "started", "reason"), rows)
 
 
 def show_run(run: Row, steps: Sequence[Row], findings: Sequence[Row]) -> None:
     """Show one run of the history."""
-    table(f"Run {run['id']}", tuple(run), [tuple("" if value is None else value for value in run.values())])
+    console = Console()
+    for name, value in run.items():
+        if value not in {None, "", 0}:
+            shown = f"{minute(value)} UTC" if name.endswith("_at") else str(value)
+            console.print(Text.assemble((f"{name.replace('_', ' '):<16}", "dim"), (shown, STYLES.get(shown, ""))))
     table("Steps", ("step", "object", "status", "rows", "seconds", "reason"), [_step(step) for step in steps])
-    table("Findings", ("severity", "check", "object", "what", "what to do"), [_finding(row) for row in findings])
+    troubles(_finding(row) for row in findings)
 
 
 def show_findings(looked: Looked, *, as_json: bool) -> None:
@@ -91,16 +89,17 @@ def show_findings(looked: Looked, *, as_json: bool) -> None:
             }
         )
         return
-    rows = [
-        (one.severity.value, one.kind, one.identity.database, one.identity.object, one.summary, one.remedy)
-        for one in sorted(looked.findings, key=lambda finding: -finding.severity.rank)
-    ]
-    table("Found", ("severity", "check", "database", "object", "what", "what to do"), rows)
+    ordered = sorted(looked.findings, key=lambda finding: -finding.severity.rank)
+    troubles((one.severity.value, one.kind, _place(one), one.summary, one.remedy) for one in ordered)
     console = Console(stderr=True)
     for line in looked.unseen:
         console.print(Text(f"not seen: {line}", style="dim"))
     for line in looked.failed:
         console.print(Text(f"failed: {line}", style="bold red"))
+
+
+def _place(finding: Finding) -> str:
+    return " ".join(part for part in (finding.identity.database, finding.identity.object) if part)
 
 
 def as_dict(finding: Finding) -> dict[str, Any]:
@@ -129,7 +128,7 @@ def as_row(alert: Alert) -> dict[str, Any]:
         "database": alert.database,
         "object": alert.object or alert.task,
         "summary": alert.summary,
-        "opened": alert.opened_at.isoformat(timespec="seconds"),
+        "opened": f"{alert.opened_at:%Y-%m-%d %H:%M:%S}",
         "seen": alert.occurrences,
         "acknowledged_by": alert.acknowledged_by,
         "fingerprint": alert.fingerprint,

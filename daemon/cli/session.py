@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from rich.console import Console
 
+from alerts import outbox
 from checks.finding import Severity
 from daemon.cli.options import fail
 from daemon.config.values import duration
@@ -75,12 +76,14 @@ def _all(runner: Runner, jobs: Sequence[str], window: Window, database: str | No
 
 
 def deliver(wired: Parts, seconds: float) -> int:
-    """Send what is due; where a service runs, that is its work. Return how many messages still wait."""
+    """Try once to send what is due; where a service runs, that is its work. Return how many messages still wait."""
     try:
         with exclusive(wired.store.service_lock):
-            return wired.courier().drain(seconds)
+            wired.courier().drain(seconds)
     except Locked:
         return 0
+    with wired.store.reading() as transaction:
+        return len(outbox.waiting(transaction))
 
 
 def window_of(text: str | None) -> Window:

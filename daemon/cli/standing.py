@@ -11,6 +11,7 @@ from alerts.alert import Alert
 from daemon import history
 from daemon.calendar import upcoming
 from daemon.parts import Parts
+from daemon.screen import minute
 from store.lock import Locked, exclusive
 
 LATEST = 10
@@ -29,9 +30,9 @@ def standing(wired: Parts) -> dict[str, Any]:
     return {
         "instance": wired.config.daemon.name,
         "service": _owned(wired),
-        "paused": "" if paused is None else str(paused),
+        "paused": "" if paused is None else _paused(paused, zone),
         "next": list(_next(wired, zone, now)),
-        "runs": [{key: "" if run[key] is None else run[key] for key in _RUN} for run in runs],
+        "runs": [{key: minute(run[key]) if key.endswith("_at") else run[key] for key in _RUN} for run in runs],
         "alerts": [_alert(alert) for alert in alerts],
         "outbox": len(waiting),
     }
@@ -46,6 +47,11 @@ def _next(wired: Parts, zone: ZoneInfo, now: datetime) -> Iterator[dict[str, str
                 "utc": f"{due.instant:%Y-%m-%d %H:%M}",
                 "jobs": ", ".join(schedule.jobs),
             }
+
+
+def _paused(paused: history.Paused, zone: ZoneInfo) -> str:
+    end = f"until {paused.until.astimezone(zone):%Y-%m-%d %H:%M %Z}" if paused.until else "until: sereno resume"
+    return f"{end} ({paused.reason})" if paused.reason else end
 
 
 def _alert(alert: Alert) -> dict[str, Any]:

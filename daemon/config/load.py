@@ -32,8 +32,12 @@ def load_config(path: Path, jobs: Collection[str]) -> Config:
         values = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(path, ["there is no such file (--config, $SERENO_CONFIG)"]) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(path, [str(error)]) from None
+    except UnicodeDecodeError:
+        raise ConfigError(path, ["is not text in UTF-8"]) from None
+    except OSError as error:
+        raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(path, [f"is not TOML: {error}"]) from None
     return parse(path, values, jobs)
 
 
@@ -65,7 +69,7 @@ def _checks(values: Mapping[str, Any], problems: list[Problem]) -> Known:
     try:
         return load(Path(str(folder)))
     except BadCheckError as error:
-        problems.append(Problem("daemon.checks", str(error)))
+        problems += [Problem("daemon.checks", line) for line in str(error).splitlines()]
         return load()
 
 

@@ -9,6 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from alerts.scrub import scrub
+from alerts.secret import Secret
+
 _SENTENCES = {
     "missing": "is required",
     "string_type": "must be text",
@@ -34,7 +37,7 @@ class Problem:
 
     def __str__(self) -> str:
         """Write `jobs.log_cleanup.tables[1].keep: "5x" is not a duration`."""
-        return f"{self.path}: {self.sentence}"
+        return f"{self.path}: {scrub(self.sentence)}"
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], prefix: Sequence[str | int]) -> Iterator[Problem]:
@@ -49,6 +52,8 @@ def problems_of(error: ValidationError, model: type[BaseModel], prefix: Sequence
             yield Problem(path, _unknown(model, detail["loc"]))
         elif detail["type"] == "value_error":
             yield Problem(path, detail["msg"].removeprefix("Value error, "))
+        elif detail.get("ctx", {}).get("class_name") == Secret.__name__:
+            yield Problem(path, "must be { file = … }, { env = … } or { credential = … }, never the secret itself")
         else:
             yield Problem(path, _SENTENCES.get(detail["type"], detail["msg"]))
 

@@ -7,6 +7,7 @@ the server runs as `nobody` when we are root, from a copy of the binaries where 
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Mapping
@@ -114,7 +115,7 @@ class Cluster:
     def _call(self, program: str, *arguments: str, check: bool = True) -> None:
         """Run one of the server's programs in a session of its own, so that Ctrl-C is ours to handle."""
         with (self.folder / "setup.log").open("ab") as log:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 [self.program(program), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -123,10 +124,16 @@ class Cluster:
                 user=self._user,
                 env={**os.environ, "LC_ALL": "C", "LC_MESSAGES": "C"},
                 start_new_session=True,
-                check=False,
             )
-        if check and done.returncode:
-            raise ClusterError(f"{program} failed ({done.returncode}); see {self.folder / 'setup.log'} and {self.log}")
+        try:
+            status = process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)  # initdb's own children go on writing where it dies alone
+            process.wait()
+            raise
+        if check and status:
+            lines = (self.folder / "setup.log").read_text(errors="replace").strip().splitlines()
+            raise ClusterError(f"{program} failed: {lines[-1] if lines else status} (in {self.folder})")
 
     def _give(self, path: Path) -> None:
         if self._user:

@@ -7,6 +7,8 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
+from daemon.demo.names import NAMES
+
 Connection = psycopg.Connection[Any]
 
 
@@ -76,41 +78,43 @@ def _expired_rows(connection: Connection) -> None:
     connection.execute('ANALYZE public."AuditLog"')
 
 
-FAULTS: dict[str, Fault] = {
-    "orphaned_payments": Fault(
+_FAULTS = (
+    Fault(
         "7 payments for invoices that do not exist",
         _orphaned_payments,
         "orphans",
         'public."Pago"(factura_id) -> public."Factura"(id)',
     ),
-    "foreign_tenant_user": Fault(
+    Fault(
         "a user whose persona belongs to another cooperative",
         _foreign_tenant_user,
         "same_tenant",
         'public."Usuario"(persona_id, cooperativa_id) -> public."Persona"(id, cooperativa_id)',
     ),
-    "invalid_index": Fault(
+    Fault(
         "an index that failed to build and stayed",
         _invalid_index,
         "invalid_index",
         'public."Persona_documento_key"',
     ),
-    "violated_constraint": Fault(
+    Fault(
         "3 invoices that break a NOT VALID constraint",
         _violated_constraint,
         "not_valid_constraint",
         'public."Factura"."Factura_monto_positivo"',
     ),
-    "exhausted_sequence": Fault("a sequence at 92 %", _sequence, "sequence_exhaustion", 'public."Pago_id_seq"'),
-    "unanalyzed_parent": Fault(
+    Fault("a sequence at 92 %", _sequence, "sequence_exhaustion", 'public."Pago_id_seq"'),
+    Fault(
         "a partitioned parent that was never analyzed",
         _unanalyzed_parent,
         "analyze",
         'public."Evento"',
         cured=True,
     ),
-    "expired_rows": Fault("25,000 expired audit rows", _expired_rows, "log_cleanup", 'public."AuditLog"', cured=True),
-}
+    Fault("25,000 expired audit rows", _expired_rows, "log_cleanup", 'public."AuditLog"', cured=True),
+)
+
+FAULTS: dict[str, Fault] = dict(zip(NAMES, _FAULTS, strict=True))
 
 
 def plant(connection: Connection, without: Collection[str]) -> None:

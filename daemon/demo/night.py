@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import psycopg
 from rich.console import Console
 
 from daemon.demo.cluster import Cluster, ClusterError, embedded_binaries
+from daemon.demo.configuration import configure
 from daemon.demo.faults import FAULTS, plant
 from daemon.demo.page import page
 from daemon.demo.received import Received, received
@@ -27,57 +29,6 @@ from daemon.screen import table
 
 SINKS = ("smtp", "slack", "ticket")
 START_SECONDS = 20.0
-
-_CONFIG = """
-[daemon]
-name = "coop-demo"
-timezone = "America/La_Paz"
-state = {state}
-checks = {checks}
-
-[databases.main]
-dsn = {dsn}
-maintain = {{ user = "sereno_maintain" }}
-data = {{ user = "sereno_data" }}
-
-[schedules.daily]
-cron = "0 2 * * *"
-jobs = ["log_cleanup", "analyze", "disk_check", "integrity_check"]
-
-[[jobs.log_cleanup.tables]]
-table = 'public."AuditLog"'
-column = "fecha"
-keep = "400 days"
-
-[[checks.orphans]]
-child = 'public."Pago"("factura_id")'
-parent = 'public."Factura"("id")'
-[[checks.same_tenant]]
-child = 'public."Usuario"("persona_id", "cooperativa_id")'
-parent = 'public."Persona"("id", "cooperativa_id")'
-
-[channels.email]
-type = "email"
-host = "127.0.0.1"
-port = {smtp}
-tls = "none"
-to = ["guardia@example.org"]
-[channels.slack]
-type = "slack"
-token = {{ file = {token} }}
-channel = "#operaciones"
-api_url = "http://127.0.0.1:{slack}/api/"
-[channels.ticket]
-type = "webhook"
-url = "http://127.0.0.1:{ticket}/api/incidents"
-secret = {{ file = {secret} }}
-
-[routes]
-info = ["slack"]
-warning = ["slack", "email", "ticket"]
-high = ["slack", "email", "ticket"]
-critical = ["slack", "email", "ticket"]
-"""
 
 _ANALYZE = """
 DO $$
@@ -103,6 +54,7 @@ def night(without: Collection[str], folder: Path | None) -> None:
     kept = _fresh(folder)
     with ExitStack() as stack:
         stack.enter_context(_termination_interrupts())
+        stack.enter_context(_whole_or_gone(kept))
         scratch = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="sereno-demo-", ignore_cleanup_errors=True))
         )
@@ -110,7 +62,7 @@ def night(without: Collection[str], folder: Path | None) -> None:
         with console.status("an embedded PostgreSQL and the sample cooperative"):
             cluster, version = _cooperative(stack, scratch / "cluster", without)
             ports = {kind: stack.enter_context(_sink(kind, kept)) for kind in SINKS}
-            config = _configure(kept, scratch, cluster, ports)
+            config = configure(kept, scratch, cluster, ports)
             _sereno("install", "main", "--admin", cluster.dsn("coop"), "--config", str(config), quiet=True)
         ended = _sereno("now", "daily", "--config", str(config))
         if ended not in {Exit.FINE, Exit.FOUND}:
@@ -120,12 +72,25 @@ def night(without: Collection[str], folder: Path | None) -> None:
 
 
 def _fresh(folder: Path | None) -> Path:
-    if folder is None:
-        return Path(tempfile.mkdtemp(prefix="sereno-night-"))
-    if folder.exists() and any(folder.iterdir()):
-        raise DemoError(f"{folder} is not empty; give a folder that is, or none")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder.resolve()
+    try:
+        if folder is None:
+            return Path(tempfile.mkdtemp(prefix="sereno-night-"))
+        if folder.exists() and any(folder.iterdir()):
+            raise DemoError(f"{folder} is not empty; give a folder that is, or none")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder.resolve()
+    except OSError as error:
+        raise DemoError(f"{folder}: {error.strerror or error}") from None
+
+
+@contextmanager
+def _whole_or_gone(kept: Path) -> Iterator[None]:
+    """Leave the folder of a night that was shown to its end; of another one, nothing."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(kept, ignore_errors=True)
+        raise
 
 
 @contextmanager
@@ -156,6 +121,7 @@ def _cooperative(stack: ExitStack, folder: Path, without: Collection[str]) -> tu
         connection.execute("CREATE DATABASE coop OWNER coop_app")
     with psycopg.connect(cluster.dsn("coop", "coop_app"), autocommit=True) as connection:
         connection.execute(script)
+        connection.execute("SELECT pg_stat_force_next_flush()")
         connection.execute(_ANALYZE)  # in a transaction after that of the rows, or it would not count them
         plant(connection, without)
         return cluster, connection.info.parameter_status("server_version") or ""
@@ -186,23 +152,6 @@ def _sink(kind: str, kept: Path) -> Iterator[int]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _configure(kept: Path, scratch: Path, cluster: Cluster, ports: Mapping[str, int]) -> Path:
-    secrets = {"token": "xoxb-demo-0000", "secret": "whsec_c2VyZW5vLWRlbW8tc2VjcmV0LTAwMDA="}
-    paths = {name: scratch / name for name in secrets}
-    for name, value in secrets.items():
-        paths[name].write_text(value)
-        paths[name].chmod(0o600)
-    quoted = {
-        "state": kept / "state.db",
-        "checks": scratch / "checks.d",
-        "dsn": f"host={cluster.socket} port={cluster.port} dbname=coop",
-        **paths,
-    }
-    config = kept / "config.toml"
-    config.write_text(_CONFIG.format(**{name: json.dumps(str(value)) for name, value in quoted.items()}, **ports))
-    return config
 
 
 def _sereno(*arguments: str, quiet: bool = False) -> int:

@@ -25,6 +25,9 @@ th { text-align: left; color: var(--soft); font-weight: 600; font-size: 12.5px; 
 th, td { padding: 8px 12px; border-bottom: 1px solid var(--line); vertical-align: top; }
 tr:last-child td { border-bottom: 0; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
 td.name { overflow-wrap: anywhere; min-width: 9em; font-family: ui-monospace, monospace; font-size: 13px; }
+@media (max-width: 640px) {
+  th { display: none; } tr { display: block; padding: 8px 0; border-bottom: 1px solid var(--line); }
+  td, td.number { display: block; border: 0; padding: 2px 12px; text-align: left; } }
 a { color: inherit; }
 .tag { display: inline-block; border-radius: 99px; padding: 1px 9px; font-size: 12px; font-weight: 600;
   white-space: nowrap; background: #e7ebf3; color: #344054; }
@@ -121,7 +124,7 @@ def _message(row: Received, folder: Path) -> str:
         _text(row.channel),
         _tag(row.severity),
         _text(row.title),
-        _name(row.id.strip("<>").partition("@")[0][:12]),
+        _name(row.id.strip("<>").partition("@")[0][:8]),
         link,
     )
 

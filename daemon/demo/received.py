@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import html
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,7 +52,10 @@ def _slack(folder: Path) -> Iterator[Received]:
         payload = (json.loads(metadata) if isinstance(metadata, str) else metadata).get("event_payload", {})
         text = str(values.get("text", ""))
         severity = next((word for word in ("critical", "high", "warning", "info") if word in text[:20]), "")
-        yield Received("slack", file, str(payload.get("id", "")), severity, text.partition(": ")[0], text)
+        title = text.partition(severity)[2].strip()
+        yield Received(
+            "slack", file, str(payload.get("id", "")), severity, html.unescape(": ".join(title.split(": ")[:2])), text
+        )
 
 
 def _tickets(folder: Path) -> Iterator[Received]:

@@ -89,14 +89,15 @@ def _need(table: Table, memory: Mapping[str, Memory]) -> tuple[float, str] | Non
 def _step(table: Table, why: str, seen: Observation, *, only: bool) -> Step:
     before = seen.memory.get(str(table.relation))
     command = sql.SQL("ANALYZE ONLY {}") if table.partitioned and only else sql.SQL("ANALYZE {}")
+    refused = "" if table.allowed else "no privilege: needs pg_maintain (from 17), or membership in the table's owner"
     return Statement(
         name="analyze",
         object=str(table.relation),
-        why=why,
+        why=f"{why}; {refused}" if refused else why,
         lock="SHARE UPDATE EXCLUSIVE",
         command=command.format(table.relation.identifier()),
         worked=Analyzed(table.oid),
-        refused="" if table.allowed else "no privilege: needs MAINTAIN (17), or membership in the owner",
+        refused=refused,
         bytes=table.bytes,
         predicted_seconds=before.seconds if before else 0.0,
         evidence={"changes": table.changes} if table.partitioned else {},

@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
@@ -12,10 +12,13 @@ from alerts.policy import Coverage
 from checks import judge as judges
 from checks.check import Options, Place
 from checks.disk import CHECK, Folder
+from checks.finding import Finding
 from checks.question import Question
 from daemon.jobs.job import Job, Looking, Scope, Verdict
 from postgres.connection import Session, TargetError
 from postgres.step import Outcome, Status, Step
+
+UNSEEN = "disk_unseen"
 
 _FOLDERS = sql.SQL(
     """
@@ -97,10 +100,18 @@ def judge(_step: Step, outcome: Outcome, place: Place) -> Verdict:
     """The check's own judge; only of what was seen can it be said that it is over."""
     if outcome.status is not Status.DONE:
         return Verdict()
-    findings = judges.judge(CHECK.header, outcome.found, {}, Place(place.instance))
+    findings = tuple(_named(one) for one in judges.judge(CHECK.header, outcome.found, {}, Place(place.instance)))
     seen = [row for row in outcome.found if row["kind"] != "unseen"]
     objects = {str(row["object"]) for row in seen} | {path for row in seen for path in as_list(row.get("paths"))}
-    return Verdict(findings, tuple(Coverage(CHECK.header.name, object=name) for name in sorted(objects)))
+    mounts = tuple(Coverage(CHECK.header.name, object=name) for name in sorted(objects))
+    return Verdict(findings, (*mounts, Coverage(UNSEEN)))
+
+
+def _named(finding: Finding) -> Finding:
+    """Give what could not be seen a kind of its own: it is over as soon as it can be, or is no longer asked for."""
+    if finding.value is not None:
+        return finding
+    return replace(finding, identity=replace(finding.identity, kind=UNSEEN))
 
 
 def as_list(value: object) -> list[str]:

@@ -71,6 +71,8 @@ class Job:
     login: Login = "maintain"
     read_only: bool = False
     deletes: bool = False
+    wanted: Callable[[Config, Scope], bool] = lambda _config, _scope: True
+    """Whether the configuration gives it anything to do there."""
 
 
 INEFFECTIVE = "ineffective"

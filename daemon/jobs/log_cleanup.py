@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from archive.folder import File, FolderCleanup, Rule, expired
-from daemon.config.model import ExpiringFiles, ExpiringTable
+from daemon.config.model import Config, ExpiringFiles, ExpiringTable
 from daemon.config.values import in_words
 from daemon.jobs.job import Job, Looking, Scope, effect
 from postgres.batches import Deletion
@@ -177,6 +177,12 @@ def _files_why(folder: SeenFolder) -> str:
     return f"{len(folder.files)} files, {sum(file.bytes for file in folder.files)} bytes"
 
 
+def wanted(config: Config, scope: Scope) -> bool:
+    """Tables are the database's, files the host's; one may be there without the other."""
+    wishes = config.jobs.log_cleanup
+    return bool(wishes.files if scope is Scope.HOST else wishes.tables)
+
+
 JOB = Job(
     name="log_cleanup",
     summary="delete expired rows of log tables in small batches, and expired log files",
@@ -184,6 +190,7 @@ JOB = Job(
     observe=observe,
     plan=plan,
     judge=effect("log_cleanup"),
+    wanted=wanted,
     login="data",
     deletes=True,
 )

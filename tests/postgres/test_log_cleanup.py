@@ -1,5 +1,6 @@
 """Expired rows leave: all of them, none but them, in batches that nobody feels, with a login that nobody wants."""
 
+import json
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -341,6 +342,15 @@ def test_a_flag_file_and_sereno_pause_hold_a_running_clean_up(log, wait):
     assert "flag file" in step["paused_by"]
     assert "sereno pause" in step["paused_by"]
     assert result["paused_seconds"] >= 1
+
+
+def test_only_where_there_is_something_to_clean(house):
+    house.with_logins = False
+    assert [run["job"] for run in json.loads(house.sereno("now", "daily", "--json").stdout)] == [
+        "analyze",
+        "disk_check",
+        "integrity_check",
+    ]
 
 
 def test_files_too(house, tmp_path, monkeypatch):

@@ -1,0 +1,42 @@
+"""What a configuration is right to say, and is not so on this machine at this moment."""
+
+from collections.abc import Iterator
+
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import BaseModel
+
+from alerts.secret import Secret, SecretError
+from daemon.config.model import Config
+
+_USUAL_CHECKS = "/etc/sereno/checks.d"
+
+
+def notes(config: Config) -> Iterator[str]:
+    """Yield a line for each: nothing of it makes the configuration wrong."""
+    if not config.daemon.state.parent.is_dir():
+        yield f"daemon.state: the folder {config.daemon.state.parent} is not there"
+    if str(config.daemon.checks) != _USUAL_CHECKS and not config.daemon.checks.is_dir():
+        yield f"daemon.checks: the folder {config.daemon.checks} is not there"
+    for name, database in config.databases.items():
+        if conninfo_to_dict(database.dsn).get("password"):
+            yield f"databases.{name}.dsn: holds a password; it is safer in a file or a credential of the logins"
+    for path, secret in _secrets(config, ""):
+        try:
+            secret.reveal()
+        except SecretError as error:
+            yield f"{path}: {error}"
+    routed = {name for names in config.routes.model_dump().values() for name in names}
+    for name in config.channels.keys() - routed:
+        yield f"channels.{name}: no route leads to it"
+
+
+def _secrets(model: object, path: str) -> Iterator[tuple[str, Secret]]:
+    """Find every secret, however deep."""
+    if isinstance(model, Secret):
+        yield path, model
+    elif isinstance(model, BaseModel):
+        for name in type(model).model_fields:
+            yield from _secrets(getattr(model, name), f"{path}.{name}".lstrip("."))
+    elif isinstance(model, dict):
+        for name, value in model.items():
+            yield from _secrets(value, f"{path}.{name}")

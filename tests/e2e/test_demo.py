@@ -1,0 +1,122 @@
+"""`sereno demo`: a whole night from nothing; what is told is what was received; nothing stays behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from daemon.demo.faults import FAULTS
+from daemon.demo.names import NAMES
+from daemon.demo.received import received
+
+ROOT = Path(__file__).parents[2]
+
+
+def demo(tmp_path, *arguments, **options):
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "COLUMNS": "160"}
+    (tmp_path / "tmp").mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "daemon", "demo", *arguments]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
+        **options,
+    )
+
+
+def left_running(tmp_path):
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = process.read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if str(tmp_path) in words:
+            found.append(words)
+    return found
+
+
+@pytest.fixture
+def tmp_path(scratch):
+    """A folder that the unprivileged user of the server can reach; pytest's own is closed to it."""
+    folder = scratch / f"demo-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(scratch):
+    """One night with all but one of the faults."""
+    folder = scratch / "whole-demo"
+    folder.mkdir()
+    process = demo(folder, "--without", "exhausted_sequence")
+    output, _ = process.communicate(timeout=120)
+    return folder, process.returncode, output
+
+
+def test_it_ends_well_and_names_its_page(whole):
+    folder, status, output = whole
+    assert status == 0, output
+    page = Path(output.strip().splitlines()[-1])
+    assert page.name == "index.html"
+    assert "public.&quot;Evento&quot;" in page.read_text()
+    assert left_running(folder) == []
+    assert [path.name[:12] for path in (folder / "tmp").iterdir()] == ["sereno-night"]
+
+
+def test_every_planted_fault_is_noticed_and_the_one_left_out_is_not(whole):
+    folder, _, output = whole
+    noticed = output[output.rindex("Planted faults") :]
+    for name, fault in FAULTS.items():
+        assert (fault.what[:20] in noticed) is (name != "exhausted_sequence")
+    assert " NO " not in noticed
+    (night,) = (folder / "tmp").iterdir()
+    messages = received(night)
+    for channel in ("email", "slack", "ticket"):
+        told = {
+            name
+            for name, fault in FAULTS.items()
+            for one in messages
+            if one.channel == channel and fault.kind in one.title
+        }
+        assert told == {name for name, fault in FAULTS.items() if not fault.cured} - {"exhausted_sequence"}
+    ids = [one.id.strip("<>").partition("@")[0] for one in messages]
+    assert len(set(ids)) == len(ids) == 12
+
+
+@pytest.mark.parametrize("moment", ["initdb", "server.log", "state.db"])
+def test_ctrl_c_leaves_nothing(tmp_path, wait, moment):
+    process = demo(tmp_path)
+    seen = {
+        "initdb": "*/cluster/data/PG_VERSION",
+        "server.log": "*/cluster/server.log",
+        "state.db": "sereno-night-*/state.db",
+    }
+    wait(lambda: list((tmp_path / "tmp").glob(seen[moment])), 30, moment)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "Traceback" not in output, output
+    wait(lambda: not left_running(tmp_path), 5, "the end of every process")
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_wrong_words_get_a_sentence(tmp_path):
+    process = demo(tmp_path, "--without", "orphans")
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "orphaned_payments" in output
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    process = demo(tmp_path, "--folder", str(tmp_path / "full"))
+    output, _ = process.communicate(timeout=30)
+    assert (process.returncode, "not empty" in output) == (2, True)
+    assert tuple(FAULTS) == NAMES
