@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from daemon.cli.options import ConfigOption, DatabaseOption, JsonOption, fail, parts
+from daemon.cli.options import ConfigOption, DatabaseOption, JsonOption, fail, parts, say
 from daemon.exit import Exit
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def pause(
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why; shown by status.")] = "",
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Hold everything back: a running job pauses between two pieces of its work."""
     with parts(config) as wired:
@@ -87,17 +88,18 @@ def pause(
         with wired.store.transaction() as transaction:
             history.pause(transaction, end, reason, wired.clock())
         zone = ZoneInfo(wired.config.daemon.timezone)
-        typer.echo(f"paused until {end.astimezone(zone):%Y-%m-%d %H:%M %Z}" if end else "paused until: sereno resume")
+        told = f"{end.astimezone(zone):%Y-%m-%d %H:%M %Z}" if end else "until: sereno resume"
+        say(f"paused {'until ' if end else ''}{told}", {"paused": True, "until": end}, as_json=as_json)
 
 
-def resume(config: ConfigOption = None) -> None:
+def resume(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Let everything go on."""
     with parts(config) as wired:
         from daemon import history
 
         with wired.store.transaction() as transaction:
             was = history.resume(transaction)
-        typer.echo("goes on" if was else "was not paused")
+        say("goes on" if was else "was not paused", {"paused": False, "was_paused": was}, as_json=as_json)
 
 
 def _code(ran: "list[Ran]", found: bool) -> Exit:

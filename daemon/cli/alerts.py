@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import LARGEST, ConfigOption, JsonOption, answer, fail, parts
+from daemon.cli.options import LARGEST, ConfigOption, JsonOption, answer, fail, parts, say
 from daemon.exit import Exit
 
 app = typer.Typer(
@@ -49,6 +49,7 @@ def ack(
     alert: Annotated[int, typer.Argument(min=1, max=LARGEST, help="The alert's number.")],
     who: Annotated[str, typer.Option("--as", help="Your name.", show_default=False)] = "",
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Acknowledge an alert: it is not repeated until it gets worse or comes back."""
     with parts(config) as wired:
@@ -57,12 +58,14 @@ def ack(
         with wired.store.transaction() as transaction:
             if not book.acknowledge(transaction, alert, who or getpass.getuser()):
                 fail(f"there is no open alert {alert}", Exit.CANNOT)
-        typer.echo(f"alert {alert} acknowledged")
+        say(f"alert {alert} acknowledged", {"alert": alert, "state": "acknowledged"}, as_json=as_json)
 
 
 @app.command()
 def resolve(
-    alert: Annotated[int, typer.Argument(min=1, max=LARGEST, help="The alert's number.")], config: ConfigOption = None
+    alert: Annotated[int, typer.Argument(min=1, max=LARGEST, help="The alert's number.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Declare an alert over that no look can end any more (its database is gone); whoever was told hears it."""
     with parts(config) as wired:
@@ -77,7 +80,7 @@ def resolve(
             fail(f"there is no open alert {alert}", Exit.CANNOT)
         tell(wired, [], [Coverage(found.kind, found.database, found.object, found.task, found.cluster)])
         deliver(wired, 10)
-        typer.echo(f"alert {alert} resolved")
+        say(f"alert {alert} resolved", {"alert": alert, "state": "resolved"}, as_json=as_json)
 
 
 @app.command()
@@ -116,6 +119,7 @@ def test(
         typer.Argument(help="Channels; all of them where none is named.", show_default=False),
     ] = None,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Send a drill through the real outbox and say what each channel answered."""
     with parts(config) as wired:
@@ -129,8 +133,10 @@ def test(
             )
         if not wired.channels:
             fail("no channel is configured ([channels.NAME])", Exit.CANNOT)
-        failed = False
-        for name, state, error in drill(wired, channels or list(wired.channels)):
-            failed = failed or state != "sent"
-            typer.echo(f"{name}: {'accepted' if state == 'sent' else state}{f' ({error})' if error else ''}")
-        raise typer.Exit(Exit.FOUND if failed else Exit.FINE)
+        answered = list(drill(wired, channels or list(wired.channels)))
+        if as_json:
+            answer([{"channel": name, "state": state, "error": error} for name, state, error in answered])
+        else:
+            for name, state, error in answered:
+                typer.echo(f"{name}: {'accepted' if state == 'sent' else state}{f' ({error})' if error else ''}")
+        raise typer.Exit(Exit.FINE if all(state == "sent" for _, state, _ in answered) else Exit.FOUND)

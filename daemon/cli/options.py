@@ -79,6 +79,14 @@ def fail(sentence: str, code: Exit) -> NoReturn:
     raise typer.Exit(code)
 
 
+def say(sentence: str, value: object, *, as_json: bool) -> None:
+    """Print a sentence for a person, or the same as JSON."""
+    if as_json:
+        answer(value)
+    else:
+        typer.echo(sentence)
+
+
 def answer(value: object) -> None:
     """Print JSON."""
     json.dump(value, sys.stdout, indent=2, default=str, ensure_ascii=False)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import ConfigOption, fail, parts
+from daemon.cli.options import ConfigOption, JsonOption, answer, fail, parts, say
 from daemon.exit import Exit
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def install(
     ] = None,
     print_only: Annotated[bool, typer.Option("--print", help="Only print the SQL, for a DBA to read first.")] = False,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make the sereno schema and the two logins, or print the SQL. May be run again."""
     with parts(config, database) as wired:
@@ -38,8 +39,11 @@ def install(
             fail(f"{database}: {error}", Exit.CANNOT)
         except UnreachableError as error:
             fail(f"{error}\n  install connects as who may create roles: give --admin DSN", Exit.CANNOT)
-        for command in commands:
-            typer.echo(installation.printable(command))
+        script = [installation.printable(command) for command in commands]
+        if as_json:
+            answer({"database": database, "done": not print_only, "statements": script, "notes": shortcomings})
+            return
+        typer.echo("\n".join(script))
         for shortcoming in shortcomings:
             typer.echo(f"-- note: {shortcoming}", err=True)
         if not print_only:
@@ -49,6 +53,7 @@ def install(
 def trust(
     database: Annotated[str, typer.Argument(help="A database of the configuration.")],
     config: ConfigOption = None,
+    as_json: JsonOption = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Let this instance, and no other, delete rows in a database; take the server that answers for the right one."""
@@ -71,7 +76,7 @@ def trust(
         if before is not None and before[0] != facts.system_identifier:
             clusterwide = [name for name, check in wired.checks.items() if check.header.scope == "cluster"]
             tell(wired, [], [Coverage(name, "", cluster=before[0]) for name in clusterwide])
-        typer.echo(f"{database}: trusted")
+        say(f"{database}: trusted", {"database": database, "trusted": True}, as_json=as_json)
 
 
 def _wishes(wired: "Parts", database: str) -> "Wishes":

@@ -100,6 +100,25 @@ def test_pause_and_resume_are_shown(house):
     assert house.sereno("resume").stdout == "was not paused\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pause"],
+        ["resume"],
+        ["status"],
+        ["history"],
+        ["plan"],
+        ["check"],
+        ["alerts", "list"],
+        ["alerts", "outbox"],
+        ["config", "check"],
+    ],
+)
+def test_every_answer_is_to_be_had_as_json(house, words):
+    house.with_logins = False
+    assert json.loads(house.sereno(*words, "--json").stdout) is not None
+
+
 def test_a_drill_says_what_each_channel_answered(house, endpoint):
     house.with_logins = False
     good, bad = endpoint(), endpoint(lambda *_: (404, {}, b""))
