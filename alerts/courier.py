@@ -58,6 +58,10 @@ class Courier:
         """Begin one worker for each channel."""
         with self.store.transaction() as transaction:
             outbox.expire_leases(transaction)
+            for notification in outbox.stranded(transaction, self.channels):
+                reason = "the configuration no longer has this channel"
+                outbox.dead(transaction, notification, reason)
+                self._tell_elsewhere(transaction, notification, reason, self.clock())
         workers = [
             threading.Thread(target=self.work, args=(name, stop), name=f"courier {name}", daemon=True)
             for name in self.channels

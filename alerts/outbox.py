@@ -1,12 +1,12 @@
 """What is owed: written in the transaction of its cause, claimed by lease, settled when the channel has taken it."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from alerts import book
-from alerts.alert import TOLD, Change, Message, Notification
+from alerts.alert import TOLD, Change, Message, Notification, Reason
 from alerts.message import compose, from_json, to_json
 from store.instant import from_text, to_text
 from store.store import Row, Transaction
@@ -23,10 +23,10 @@ _CLAIM = """
       SELECT id FROM notification n
       WHERE channel = :channel AND not_before <= :now
         AND (state = 'pending' OR (state = 'leased' AND lease_until <= :now))
-        -- no message overtakes an earlier one of its alert: a ticket would be closed before it is opened
-        AND NOT EXISTS (SELECT 1 FROM notification e
+        -- a resolve never overtakes what it resolves: a ticket would be closed before it is opened
+        AND (n.reason <> 'resolved' OR NOT EXISTS (SELECT 1 FROM notification e
                         WHERE e.alert = n.alert AND e.channel = n.channel AND e.rowid < n.rowid
-                          AND e.state IN ('pending', 'leased'))
+                          AND e.state IN ('pending', 'leased')))
       ORDER BY CASE severity WHEN 'critical' THEN 0 WHEN 'high' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END,
                created_at, rowid
       LIMIT 1)
@@ -45,9 +45,13 @@ _DUE = """
     SELECT count(*) AS due FROM notification n
     WHERE state = 'leased'
        OR (state = 'pending' AND (not_before <= :since OR attempts = 0)
-           AND NOT EXISTS (SELECT 1 FROM notification e
-                           WHERE e.alert = n.alert AND e.channel = n.channel AND e.rowid < n.rowid
-                             AND e.state = 'pending' AND e.attempts > 0 AND e.not_before > :since))
+           AND (n.reason <> 'resolved' OR NOT EXISTS (
+                  SELECT 1 FROM notification e
+                  WHERE e.alert = n.alert AND e.channel = n.channel AND e.rowid < n.rowid
+                    AND e.state = 'pending' AND e.attempts > 0 AND e.not_before > :since)))
+"""
+_UNSENT = """
+    SELECT 1 AS unsent FROM notification WHERE alert = ? AND channel = ? AND state IN ('pending', 'leased') LIMIT 1
 """
 _ONE = "SELECT * FROM notification WHERE id = ?"
 
@@ -75,8 +79,17 @@ def enqueue(
         if change.reason in TOLD:
             told = replace(change, alert=replace(change.alert, id=number))
             message = compose(told, instance, now)
-            owed += [owe(transaction, message, channel, now) for channel in change.channels]
+            owed += [
+                owe(transaction, message, channel, now)
+                for channel in change.channels
+                if change.reason is not Reason.REPEATED or not _unsent(transaction, number, channel)
+            ]
     return owed
+
+
+def _unsent(transaction: Transaction, alert: int, channel: str) -> bool:
+    """Say whether the channel has not even taken the last message: to repeat it would only make the pile higher."""
+    return transaction.row(_UNSENT, (alert, channel)) is not None
 
 
 def owe(transaction: Transaction, message: Message, channel: str, now: datetime) -> str:
@@ -114,6 +127,11 @@ def dead(transaction: Transaction, notification: Notification, error: str) -> No
 def expire_leases(transaction: Transaction) -> int:
     """Take back what a former owner of the outbox had claimed. Only for who holds the service's lock."""
     return transaction.execute(_EXPIRE)
+
+
+def stranded(transaction: Transaction, channels: Collection[str]) -> list[Notification]:
+    """Return what is owed to channels that the configuration no longer knows."""
+    return [_notification(row) for row in transaction.rows(_WAITING) if row["channel"] not in channels]
 
 
 def due(transaction: Transaction, since: datetime) -> int:

@@ -8,7 +8,7 @@ LONGEST = 2000
 _SECRETS = (
     re.compile(
         r"(?i)([\w-]*(?:password|passwd|pwd|passfile|secret|token|api_?key)[\w-]*[\"']?\s*[=:]\s*)"
-        r"('[^']*'|\"[^\"]*\"|[^\s,;&]+)"
+        r"('[^']*'|\"[^\"]*\"|[^\s,;&{][^\s,;&]*)"
     ),
     re.compile(r"(\w+://[^:/?#\s@]*:)(\S+)(?=@)"),
     re.compile(r"(?i)(\b(?:Bearer|Basic)\s+)([\w.~+/=-]{6,})"),

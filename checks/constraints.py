@@ -1,7 +1,7 @@
 """Declared constraints as the catalog has them, for the two checks that hold the rows against them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from psycopg import sql
@@ -37,9 +37,35 @@ _FOREIGN_KEYS = sql.SQL(
 )
 
 
+_PLAIN = sql.SQL(
+    """
+    SELECT coalesce(bool_and(
+             b.typnamespace = 'pg_catalog'::regnamespace
+             OR EXISTS (SELECT FROM pg_catalog.pg_depend d
+                        WHERE d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = b.oid AND d.deptype = 'e')
+           ), true) AS plain
+    FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    JOIN pg_catalog.pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END
+    WHERE n.nspname = %s AND c.relname = %s AND a.attname = ANY (%s)
+    """
+)
+
+
+def plain(session: Session, columns: Columns) -> bool:
+    """Say whether comparing and showing these columns runs nobody's code: types of the server's, or of an extension.
+
+    A type of the users' may have casts and operators of the users', which would run with this login's rights.
+    """
+    names = (columns.relation.schema, columns.relation.name, list(columns.names))
+    return bool(session.rows(_PLAIN, names)[0]["plain"])
+
+
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """A declared foreign key; of partitioned tables the one of the root."""
+    """A declared foreign key, of partitioned tables the root's. Not readable: no privilege, or users' types."""
 
     name: str
     validated: bool
@@ -49,7 +75,11 @@ class ForeignKey:
 
 def foreign_keys(session: Session) -> Sequence[ForeignKey]:
     """Read the catalog; takes no lock on any table."""
-    return [_foreign_key(row) for row in session.rows(_FOREIGN_KEYS)]
+    keys = [_foreign_key(row) for row in session.rows(_FOREIGN_KEYS)]
+    return [
+        key if plain(session, key.pair.child) and plain(session, key.pair.parent) else replace(key, readable=False)
+        for key in keys
+    ]
 
 
 def _foreign_key(row: dict[str, Any]) -> ForeignKey:

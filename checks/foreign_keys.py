@@ -20,7 +20,13 @@ def _ask(session: Session | None, _options: Options) -> Sequence[Row]:
         if not key.validated:
             continue
         if not key.readable:
-            rows.append({"object": _name(key), "value": None, "summary": f"{_name(key)}: not looked at: no privilege"})
+            rows.append(
+                {
+                    "object": _name(key),
+                    "value": None,
+                    "summary": f"{_name(key)}: not looked at: no privilege, or a type of the users'",
+                }
+            )
             continue
         found = session.rows(unmatched(key.pair))[0]
         if found["rows"]:

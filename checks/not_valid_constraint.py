@@ -1,6 +1,7 @@
 """NOT VALID constraints: promised for new rows only. The old rows are counted, so that one knows what validating needs.
 
-An expression that calls a function of the users' is not evaluated: it would run with this login's rights.
+An expression is evaluated only if it is made of immutable functions of the server's own, read off its tree in the
+catalog: anything of the users' in it, a function, a cast, a domain, would run with this login's rights.
 """
 
 from collections.abc import Sequence
@@ -16,14 +17,17 @@ from postgres.connection import Session
 from postgres.identifiers import Relation, quoted
 
 _CHECKS = sql.SQL(
-    """
+    r"""
     SELECT c.conname AS name, n.nspname AS schema, r.relname AS "table",
            pg_catalog.pg_get_expr(c.conbin, c.conrelid) AS expression,
-           pg_catalog.has_table_privilege(r.oid, 'SELECT') AND NOT EXISTS (
-             SELECT FROM pg_catalog.pg_depend d
-             WHERE d.classid = 'pg_catalog.pg_constraint'::regclass AND d.objid = c.oid
-               AND d.refclassid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass)
-           ) AS countable
+           pg_catalog.has_table_privilege(r.oid, 'SELECT')
+             AND NOT EXISTS (SELECT FROM regexp_matches(c.conbin::text, '\{([A-Z]+)', 'g') node
+                             WHERE node[1] NOT IN ('VAR', 'CONST', 'OPEXPR', 'FUNCEXPR', 'BOOLEXPR', 'NULLTEST',
+                                                   'BOOLEANTEST', 'RELABELTYPE', 'SCALARARRAYOPEXPR', 'ARRAYEXPR'))
+             AND NOT EXISTS (SELECT FROM regexp_matches(c.conbin::text, ':(?:op)?funcid (\d+)', 'g') called
+                             WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p
+                                               WHERE p.oid = called[1]::oid AND p.provolatile = 'i'
+                                                 AND p.pronamespace = 'pg_catalog'::regnamespace)) AS countable
     FROM pg_catalog.pg_constraint c
     JOIN pg_catalog.pg_class r ON r.oid = c.conrelid
     JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from psycopg import errors, sql
 
 from checks.check import Header, Options, Row
+from checks.constraints import plain
 from checks.finding import Severity
 from checks.modulecheck import ModuleCheck
 from checks.references import Pair
@@ -23,18 +24,24 @@ def paircheck(
         return [row for pair in _pairs(options) if (row := answer(session, pair))]
 
     def answer(session: Session, pair: Pair) -> Row | None:
+        told = f"{pair.child} -> {pair.parent}"
+        if not (plain(session, pair.child) and plain(session, pair.parent)):
+            return {
+                "object": told,
+                "value": None,
+                "summary": "not looked at: a type of the users', whose code would run",
+            }
         try:
             with session.transaction():
                 found = session.rows(question(pair))[0]
         except _DRIFT as error:
-            told = f"{pair.child} -> {pair.parent}"
             return {"object": told, "value": None, "summary": f"cannot be looked at: {error.diag.message_primary}"}
         if not found["rows"]:
             return None
         count = found["rows"]
         words = {"rows": f"{count} row{'s' if count > 1 else ''}", "child": pair.child, "parent": pair.parent}
         return {
-            "object": f"{pair.child} -> {pair.parent}",
+            "object": told,
             "value": count,
             "severity": severity.value,
             "summary": summary.format(**words),

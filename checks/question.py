@@ -46,6 +46,6 @@ class Question:
     def _rows(self, session: Session | None, pace: Pace) -> tuple[Row, ...]:
         if session is None:
             return tuple(self.check.look(None, self.options))
-        with session.transaction():
+        with session.transaction(read_only=True):
             session.allow(pace.remaining_seconds())
             return tuple(self.check.look(session, self.options))

@@ -14,6 +14,7 @@ from store.store import Transaction
 
 TASK_FAILED = "task_failed"
 TASK_SKIPPED = "task_skipped"
+TASK_UNFINISHED = "task_unfinished"
 UNREACHABLE = "database_unreachable"
 
 
@@ -72,6 +73,8 @@ class Recorder:
         coverage: list[Coverage] = []
         if state is RunState.FAILED and not self._unreachable:
             findings.append(self._finding(TASK_FAILED, Severity.HIGH, reason))
+        if state in {RunState.WINDOW_ENDED, RunState.THROTTLED}:
+            findings.append(self._finding(TASK_UNFINISHED, Severity.WARNING, f"{state.value}: {reason}"))
         if state is RunState.SKIPPED:
             findings.append(self._finding(TASK_SKIPPED, Severity.WARNING, reason))
         if self._skipped:
@@ -82,7 +85,7 @@ class Recorder:
         elif state is RunState.FINISHED:
             coverage.append(Coverage(TASK_SKIPPED, database, task=job))
         if state is RunState.FINISHED:
-            coverage.append(Coverage(TASK_FAILED, database, task=job))
+            coverage += [Coverage(kind, database, task=job) for kind in (TASK_FAILED, TASK_UNFINISHED)]
             if not self._in_vain:
                 coverage.append(Coverage(INEFFECTIVE, database, task=job))
         return Verdict(tuple(findings), tuple(coverage))

@@ -244,6 +244,8 @@ class Runner:
             with self._guard:
                 self._sessions.append(opened)
             try:
+                if self.stop.is_set():  # a cancel that came while we were connecting has seen no session
+                    raise locks.GivenUp
                 yield opened
             finally:
                 with self._guard:

@@ -25,6 +25,8 @@ from store.store import StoreError
 
 TICK_SECONDS = 20.0
 FLUSH_SECONDS = 5.0
+PATIENCE_SECONDS = 3.0
+"""A look at the lock, or a delivery by the command line, is over by then."""
 MISSED = "task_missed"
 
 _log = structlog.get_logger("service")
@@ -44,7 +46,7 @@ class Service:
         """Serve until SIGTERM or SIGINT. Locked: another service owns the state file."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
-        with exclusive(self._parts.store.service_lock):
+        with exclusive(self._parts.store.service_lock, PATIENCE_SECONDS):
             self._take_up()
             silence = threading.Event()
             couriers = self._parts.courier().start(silence)
@@ -128,7 +130,8 @@ class Service:
             for _ in self._runner.run_list(schedule.jobs, Trigger(name, due.nominal), opens_for(left)):
                 if self._stop.is_set():
                     return
-            tell(self._parts, [], [Coverage(MISSED, task=name)])
+            if not self._runner.stop.is_set():
+                tell(self._parts, [], [Coverage(MISSED, task=name)])
         except StoreError as error:
             _log.critical("schedule.broke", schedule=name, error=str(error))
 

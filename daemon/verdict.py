@@ -18,24 +18,19 @@ class RunState(StrEnum):
     SKIPPED = "skipped"
 
 
-_BY_STOP = {
-    Stop.INTERRUPTED: RunState.INTERRUPTED,
-    Stop.THROTTLED: RunState.THROTTLED,
-    Stop.WINDOW: RunState.WINDOW_ENDED,
-}
+_BY_STOP = ((Stop.THROTTLED, RunState.THROTTLED), (Stop.WINDOW, RunState.WINDOW_ENDED))
 
 
 def final(outcomes: Sequence[tuple[Step, Outcome]]) -> tuple[RunState, str, int]:
-    """Return state, reason and steps left. A failure outweighs a stop; an interruption outweighs the clock."""
+    """Return state, reason and steps left. An interruption outweighs a failure: its rest is still owed."""
     left = sum(outcome.status is Status.UNFINISHED for _, outcome in outcomes)
-    failed = [
-        f"{step.name} {step.object}: {outcome.reason}" for step, outcome in outcomes if outcome.status is Status.FAILED
-    ]
-    if failed:
-        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        return RunState.FAILED, failed[0] + more, left
-    for stop, state in _BY_STOP.items():
-        halted = [f"{step.name} {step.object}" for step, outcome in outcomes if outcome.stop is stop]
-        if halted:
-            return state, f"{left} steps left, the first: {halted[0]}", left
+    for stop, state in ((Stop.INTERRUPTED, RunState.INTERRUPTED), (None, RunState.FAILED), *_BY_STOP):
+        ended = [one for one in outcomes if (one[1].stop is stop if stop else one[1].status is Status.FAILED)]
+        if not ended:
+            continue
+        step, outcome = ended[0]
+        if state is RunState.FAILED:
+            more = f" (and {len(ended) - 1} more)" if len(ended) > 1 else ""
+            return state, f"{step.name} {step.object}: {outcome.reason}{more}", left
+        return state, f"steps left: {left}, the first: {step.name} {step.object}", left
     return RunState.FINISHED, "", left

@@ -34,7 +34,7 @@ _BY_COLUMN = sql.SQL(
            (SELECT max(age)::text FROM batch) AS last
     """
 )
-_AFTER = sql.SQL("AND t.{column} >= {last}")
+_AFTER = sql.SQL("AND t.{column} {than} {last}")
 _BY_BLOCK = sql.SQL(
     """
     WITH batch AS MATERIALIZED (
@@ -117,6 +117,7 @@ class _Walk:
         self._rows = min(FIRST_ROWS, pace.batch_rows)
         self._last: str | None = None
         self._block = 0
+        self._past = False
         self.deleted = 0
         self.kept = False
 
@@ -148,7 +149,8 @@ class _Walk:
             return self._step.composed(_BY_BLOCK, rows=rows, last=last, end=end)
         after: sql.Composable = sql.SQL("")
         if self._last is not None:
-            after = _AFTER.format(column=sql.Identifier(self._step.column), last=sql.Literal(self._last))
+            than = sql.SQL(">" if self._past else ">=")
+            after = _AFTER.format(column=sql.Identifier(self._step.column), than=than, last=sql.Literal(self._last))
         return self._step.composed(_BY_COLUMN, rows=rows, after=after)
 
     def _span(self) -> int:
@@ -167,9 +169,8 @@ class _Walk:
                 self._block += self._span()
                 self._last = None
             return self._block < self._step.blocks
-        if stuck:
-            self.kept = True
-            return False
+        self.kept = self.kept or stuck
+        self._past = stuck
         self._last = found["last"]
         return bool(full)
 

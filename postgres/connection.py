@@ -112,9 +112,11 @@ class Session:
             return cursor.rowcount
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commit the body as one; roll back on any exception."""
+    def transaction(self, *, read_only: bool = False) -> Iterator[None]:
+        """Commit the body as one; roll back on any exception. Read only, whatever the session's default has become."""
         with self._connection.transaction():
+            if read_only:
+                self.execute(sql.SQL("SET TRANSACTION READ ONLY"))
             yield
 
     def allow(self, seconds: float) -> None:

@@ -19,6 +19,8 @@ _REASONS = {
     Stop.INTERRUPTED: "interrupted",
 }
 
+_THROTTLED = Outcome(Status.UNFINISHED, _REASONS[Stop.THROTTLED], stop=Stop.THROTTLED)
+
 _HOLDERS = sql.SQL(
     """
     SELECT l.pid, coalesce(nullif(a.application_name, ''), a.backend_type, 'unknown') AS application,
@@ -40,9 +42,11 @@ class Executor:
 
     def run(self, steps: Sequence[Step]) -> Iterator[tuple[Step, Outcome]]:
         """Yield every step with what came of it, those not begun too; one step's failure stops no other."""
+        given_up = False
         for number, step in enumerate(steps, 1):
             self._terms.progress.begin(f"{step.name} {step.object}", number, len(steps))
-            outcome = self._one(step)
+            outcome = _THROTTLED if given_up else self._one(step)
+            given_up = outcome.stop is Stop.THROTTLED
             self._terms.progress.end(outcome.status, outcome.reason)
             yield step, outcome
 

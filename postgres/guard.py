@@ -9,6 +9,13 @@ from psycopg import errors, sql
 from postgres.connection import Session
 
 _OWNER = sql.SQL("SELECT instance_id, instance_name FROM sereno.owner")
+_PLAIN = sql.SQL(
+    """
+    SELECT c.relkind = 'r' AND NOT c.relhasrules AS plain
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'sereno' AND c.relname = 'owner'
+    """
+)
 _RIGHTS = sql.SQL(
     """
     WITH mine AS (
@@ -25,7 +32,9 @@ _RIGHTS = sql.SQL(
                                        'cloudsqlsuperuser', 'azure_pg_admin', 'alloydbsuperuser')) AS powers,
            array_agg(rolname::text ORDER BY rolname)
              FILTER (WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relowner = mine.oid AND c.relkind <> 't')
-                        OR EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datdba = mine.oid)) AS owners
+                        OR EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datdba = mine.oid)
+                        OR EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspowner = mine.oid)
+                        OR EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.proowner = mine.oid)) AS owners
     FROM mine
     """
 )
@@ -33,11 +42,14 @@ _RIGHTS = sql.SQL(
 
 def refusal(session: Session, instance: str) -> str:
     """Return why this instance may not delete rows through this session, and the cure; nothing if it may."""
-    return _foreign(session, instance) or _powerful(session)
+    with session.transaction(read_only=True):
+        return _powerful(session) or _foreign(session, instance)
 
 
 def _foreign(session: Session, instance: str) -> str:
     name = session.target.name
+    if any(not row["plain"] for row in session.rows(_PLAIN)):
+        return "sereno.owner is not the table that sereno made; look at it, drop it, and run sereno install again"
     try:
         rows = session.rows(_OWNER)
     except (errors.UndefinedTable, errors.InvalidSchemaName):

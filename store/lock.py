@@ -2,9 +2,12 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+POLL_SECONDS = 0.1
 
 
 class Locked(Exception):  # noqa: N818 - a state of affairs, not a mistake
@@ -18,17 +21,27 @@ def belong(path: Path) -> None:
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold `path` by flock(2) for the body; the file stays, 0600, with our process id in it. Raise Locked at once."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        belong(path)
+def _had(descriptor: int, deadline: float) -> bool:
+    while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        else:
+            return True
+
+
+@contextmanager
+def exclusive(path: Path, patience_seconds: float = 0.0) -> Iterator[None]:
+    """Hold `path` by flock(2) for the body; the file stays, with our process id in it. Locked names the holder."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        belong(path)
+        if not _had(descriptor, time.monotonic() + patience_seconds):
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            raise Locked(f"{path} is held by process {holder or 'unknown'}") from None
+            raise Locked(f"{path} is held by process {holder or 'unknown'}")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
         yield

@@ -116,8 +116,15 @@ def open_store(path: Path) -> Store:
 
 
 def _examine(path: Path) -> None:
-    """Look at a file without the right to write it: even a change of the journal's mode would be one."""
-    with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True, timeout=BUSY_SECONDS)) as connection:
+    """Look at a file without the right to write it: even a change of the journal's mode would be one.
+
+    Only a journal that a killed process left behind is rolled back first: the file is not whole without it.
+    """
+    journal = path.with_name(f"{path.name}-journal")
+    mode = "rw" if journal.exists() and journal.stat().st_size else "ro"
+    address = f"{path.absolute().as_uri()}?mode={mode}"
+    with closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+        connection.execute("BEGIN")  # one state for all three looks: another process may be making the schema
         version, known = _version(connection), len(_migrations())
         if version > known:
             newer = f"written by a newer sereno (schema {version}, this one knows {known})"

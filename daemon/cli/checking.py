@@ -1,11 +1,12 @@
 """`sereno check`: the same questions as at night, by the same way; nothing is written, told or remembered."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 
 from checks.finding import Finding
+from daemon.config.model import Config
 from daemon.history import Errand
 from daemon.jobs.registry import JOBS
 from daemon.parts import Parts
@@ -25,23 +26,36 @@ class Looked:
     findings: list[Finding] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    asked: set[str] = field(default_factory=set)
 
 
 def look_now(wired: Parts, names: Sequence[str], only: str | None) -> Looked:
     """Ask the named checks, those of a cluster once."""
     looked = Looked()
-    runner = Runner(wired, Silent())
+    runner = Runner(replace(wired, config=_nothing_excluded(wired.config)), Silent())
     for name in LOOKING:
         for scope, database in runner.places(JOBS[name], only):
             try:
                 _take(runner, Errand(JOBS[name], scope, database), names, looked)
             except (TargetError, psycopg.Error, OSError) as error:
                 looked.failed.append(first_line(error))
+    unasked = [
+        f"{name}: not asked here (a check of the cluster is asked through its first database)"
+        for name in sorted(set(names) - looked.asked)
+    ]
+    (looked.unseen if looked.asked else looked.failed).extend(unasked)
     return looked
+
+
+def _nothing_excluded(config: Config) -> Config:
+    """What is asked for by name is asked, though the nights leave it out."""
+    wishes = config.jobs.integrity_check.model_copy(update={"exclude": ()})
+    return config.model_copy(update={"jobs": config.jobs.model_copy(update={"integrity_check": wishes})})
 
 
 def _take(runner: Runner, errand: Errand, names: Sequence[str], looked: Looked) -> None:
     for step, outcome, verdict in runner.look(errand, names):
+        looked.asked.add(step.object)
         looked.findings += verdict.findings
         told = f"{errand.database or 'host'}: {step.object}: {outcome.reason}"
         if outcome.status is Status.SKIPPED:

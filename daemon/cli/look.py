@@ -75,7 +75,7 @@ def history(
     run: Annotated[
         int | None, typer.Argument(min=1, max=LARGEST, help="One run, with its steps and findings.", show_default=False)
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many runs.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=LARGEST, help="How many runs.")] = 20,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

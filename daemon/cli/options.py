@@ -66,7 +66,7 @@ def parts(path: Path | None, database: str | None = None) -> Iterator["Parts"]:
     set_up(quiet=True)
     try:
         yield assemble(config)
-    except (StoreError, TargetError, psycopg.Error, OSError) as error:
+    except (StoreError, TargetError, psycopg.Error, OSError, UnicodeError) as error:
         fail(str(error), Exit.CANNOT)
 
 

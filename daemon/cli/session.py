@@ -116,7 +116,8 @@ def instant(text: str, zone: str, now: datetime) -> datetime:
             today = now.astimezone(local)
             found = datetime.combine(today.date(), clock, local)
             found = found if found > now else found + timedelta(days=1)
-    except ValueError:
+        found = found.astimezone(UTC)
+    except (ValueError, OverflowError):
         fail(f"--until: {text!r} is not a time (like 06:30 or 2026-03-01T06:30)", Exit.CANNOT)
     if found <= now:
         fail(f"--until: {text!r} is past", Exit.CANNOT)

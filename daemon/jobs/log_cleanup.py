@@ -26,11 +26,14 @@ _TABLE = sql.SQL(
            pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::bigint AS blocks,
            greatest(c.reltuples, 0)::float8 AS tuples,
            EXISTS (SELECT FROM pg_catalog.pg_index x
+                   JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
+                   JOIN pg_catalog.pg_am m ON m.oid = i.relam AND m.amname = 'btree'
                    WHERE x.indrelid = c.oid AND x.indkey[0] = a.attnum AND x.indisvalid
                      AND x.indpred IS NULL) AS indexed,
            ARRAY(SELECT DISTINCT k.conrelid::regclass::text FROM pg_catalog.pg_constraint k
-                 WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd') AND k.conparentid = 0
-                   AND k.confrelid IN (SELECT c.oid UNION SELECT relid FROM pg_catalog.pg_partition_tree(c.oid))
+                 WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd')
+                   AND k.confrelid IN (SELECT c.oid UNION SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)
+                                       UNION SELECT relid FROM pg_catalog.pg_partition_ancestors(c.oid))
                  ORDER BY 1) AS cascades
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

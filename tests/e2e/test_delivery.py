@@ -5,6 +5,7 @@ import json
 import ssl
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from urllib.parse import parse_qs
@@ -17,14 +18,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from alerts import outbox
+from alerts import book, outbox
 from alerts.alert import Message, Notification, Reason
 from alerts.channels import email, slack, webhook
 from alerts.channels.channel import DeliveryError, Failure, Sender
 from alerts.courier import UNDELIVERED, Courier
-from alerts.policy import Policy
+from alerts.policy import Coverage, Policy, decide, repeats
 from alerts.secret import Secret
-from checks.finding import Severity
+from checks.finding import Finding, Identity, Severity
 from daemon.demo.cluster import free_port
 from store.store import open_store
 
@@ -320,6 +321,67 @@ def test_retry_after_is_waited_in_full(courier):
     assert not carrier.deliver_one("bad")
     carrier.clock.now += timedelta(seconds=3)
     assert carrier.deliver_one("bad")
+
+
+def test_a_resolve_waits_for_what_it_resolves_and_worse_news_for_nothing(courier):
+    """The first message is refused for now: what got worse overtakes it, the end does not."""
+    carrier, good, _ = courier
+    finding = Finding(Identity("orphans", object="x"), Severity.WARNING, "bad")
+    good.answer = answering(500)
+
+    def look(*findings):
+        with carrier.store.transaction() as transaction:
+            changes = decide(findings, [Coverage("orphans")], book.known(transaction), carrier.policy, carrier.clock())
+            outbox.enqueue(transaction, changes, "coop", None, carrier.clock())
+
+    look(finding)
+    assert carrier.deliver_one("good")
+    look(replace(finding, severity=Severity.CRITICAL))
+    look()
+    good.answer = answering(200)
+    assert carrier.deliver_one("good")
+    assert not carrier.deliver_one("good")
+    carrier.clock.now += timedelta(hours=1)
+    assert carrier.deliver_one("good")
+    assert carrier.deliver_one("good")
+    reasons = [json.loads(request["body"])["data"]["reason"] for request in good.requests]
+    assert reasons == ["opened", "severity_raised", "opened", "resolved"]
+
+
+def test_a_channel_that_is_gone_from_the_configuration_is_told_elsewhere(courier):
+    carrier, good, _ = courier
+    number = owe(carrier, "renamed")
+    carrier.drain(10)
+    with carrier.store.reading() as transaction:
+        assert outbox.state(transaction, number)[0] == "dead"
+    (told,) = [json.loads(request["body"])["data"] for request in good.requests]
+    assert (told["kind"], told["object"]) == (UNDELIVERED, "renamed")
+
+
+def test_repeats_do_not_pile_up_while_a_channel_is_down(courier):
+    carrier, good, _ = courier
+    good.answer = answering(500)
+    finding = Finding(Identity("orphans", object="x"), Severity.CRITICAL, "bad")
+    with carrier.store.transaction() as transaction:
+        outbox.enqueue(
+            transaction,
+            decide([finding], (), book.known(transaction), carrier.policy, carrier.clock()),
+            "c",
+            None,
+            carrier.clock(),
+        )
+    for _ in range(10):
+        carrier.clock.now += timedelta(hours=1)
+        with carrier.store.transaction() as transaction:
+            outbox.enqueue(
+                transaction,
+                repeats(book.known(transaction), carrier.policy, carrier.clock()),
+                "c",
+                None,
+                carrier.clock(),
+            )
+    with carrier.store.reading() as transaction:
+        assert [one.channel for one in outbox.waiting(transaction)] == ["good", "bad"]
 
 
 def test_the_most_urgent_first(courier):

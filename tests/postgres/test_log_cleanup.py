@@ -135,6 +135,65 @@ def test_rows_that_would_pull_others_along_are_not_deleted(log):
     assert log.database.value("SELECT count(*) FROM public.log") == 15
 
 
+@pytest.mark.parametrize("listed", ["public.log", "public.log_old"])
+def test_nor_by_a_key_to_another_part_of_the_tree(house, listed):
+    """The key may point to the root or to a leaf, and either of them may be listed."""
+    house.database.run(
+        "CREATE TABLE public.log (id bigint, at timestamptz, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)"
+    )
+    house.database.run("CREATE TABLE public.log_old PARTITION OF public.log DEFAULT")
+    house.extra = TABLE.replace("public.log", listed)
+    house.install()
+    house.database.run("INSERT INTO public.log VALUES (1, now() - interval '99 days')")
+    target = "public.log_old" if listed == "public.log" else "public.log"
+    house.database.run(
+        f"CREATE TABLE public.detail (id bigint, at timestamptz, FOREIGN KEY (id, at) REFERENCES {target} ON DELETE CASCADE)"
+    )
+    run = house.run("log_cleanup")
+    assert (run["state"], "public.detail" in run["reason"]) == ("failed", True)
+    assert house.database.value("SELECT count(*) FROM public.log") == 1
+
+
+@pytest.mark.parametrize("indexed", [True, False], ids=["by index", "by block"])
+def test_tables_that_inherit_from_a_listed_one_are_not_listed(log, indexed):
+    if indexed:
+        log.database.run("CREATE INDEX ON public.log (at)")
+    log.database.run("CREATE TABLE public.heir () INHERITS (public.log)")
+    fill(log, 20)
+    log.database.run("INSERT INTO public.heir SELECT 99, now() - interval '99 days'")
+    assert log.run("log_cleanup")["steps"][0]["rows"] == 20
+    assert log.database.value("SELECT count(*) FROM public.heir") == 1
+
+
+def test_a_trigger_that_keeps_the_oldest_does_not_keep_the_rest(log):
+    log.database.run("CREATE INDEX ON public.log (at)")
+    fill(log, 3000)
+    log.database.run(
+        "CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF OLD.id > 2400 THEN RETURN NULL; END IF; RETURN OLD; END $$"
+    )
+    log.database.run("CREATE TRIGGER holds BEFORE DELETE ON public.log FOR EACH ROW EXECUTE FUNCTION public.hold()")
+    log.extra = "[governor]\nbatch_rows = 200\n" + TABLE
+    (step,) = log.run("log_cleanup")["steps"]
+    assert (step["status"], step["rows"]) == ("ineffective", 2400)
+
+
+def test_a_planted_owner_table_is_never_read(house):
+    """A view over a function of the users' in the place of sereno.owner: it is refused before it is looked at."""
+    house.with_logins = False
+    house.extra = TABLE
+    run = house.database.run
+    run("CREATE TABLE public.log (id int, at timestamptz); CREATE TABLE public.ran (a int); CREATE SCHEMA sereno")
+    run(
+        "CREATE FUNCTION public.evil() RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.ran VALUES (1); RETURN 'x'; END $$"
+    )
+    run("CREATE VIEW sereno.owner AS SELECT public.evil() AS instance_id, 'x' AS instance_name")
+    path = house.write()
+    path.write_text(path.read_text().replace("[schedules.daily]", "allow_privileged_dml = true\n[schedules.daily]", 1))
+    house.write = lambda: path
+    assert "not the table that sereno made" in house.run("log_cleanup")["reason"]
+    assert house.database.value("SELECT count(*) FROM public.ran") == 0
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -250,6 +309,19 @@ def test_each_dangerous_right_is_refused(log, rights, said):
     run = log.run("log_cleanup")
     assert run["state"] == "failed"
     assert said in run["reason"]
+
+
+def test_membership_in_a_superuser_role_is_refused(log):
+    fill(log, 1)
+    log.database.run(f"CREATE ROLE dba_{log.data} SUPERUSER; GRANT dba_{log.data} TO {log.data}")
+    assert "SUPERUSER" in log.run("log_cleanup")["reason"]
+    log.database.run(f"DROP ROLE dba_{log.data}")
+
+
+def test_the_owner_of_a_schema_is_refused(log):
+    fill(log, 1)
+    log.database.run(f"CREATE SCHEMA his AUTHORIZATION {log.data}")
+    assert "the rights of the owner" in log.run("log_cleanup")["reason"]
 
 
 def test_a_member_of_an_owner_is_refused(log):

@@ -13,6 +13,21 @@ def test_rows_that_slipped_in_past_the_triggers_are_found(any_house):
     assert (finding["object"], finding["severity"], finding["value"]) == ('public."C"."C_x_y_fkey"', "high", 1)
 
 
+def test_a_type_of_the_users_is_not_looked_into(any_house):
+    """Its cast to text would run with our rights."""
+    any_house.with_logins = False
+    run = any_house.database.run
+    run("CREATE TYPE public.comp AS (a int)")
+    run(
+        "CREATE FUNCTION public.f(public.comp) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE 'was run'; END $$"
+    )
+    run("CREATE CAST (public.comp AS text) WITH FUNCTION public.f")
+    run("CREATE TABLE public.p (a public.comp PRIMARY KEY); CREATE TABLE public.c (a public.comp REFERENCES public.p)")
+    run("SET session_replication_role = replica; INSERT INTO public.c VALUES (ROW(1)); RESET session_replication_role")
+    finding = any_house.finding("integrity_check", "foreign_keys")
+    assert (finding["severity"], "type of the users" in finding["summary"]) == ("info", True)
+
+
 def test_an_equality_of_another_schema_is_asked_by_its_name(any_house):
     """The key's own operator decides, not one found on a search path: here text compared without case."""
     any_house.with_logins = False
