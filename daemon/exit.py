@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """The exit codes (DESIGN section 8 keeps to sysexits where it can)."""
+    """The exit codes; 75 and 78 as in sysexits(3)."""
 
     FINE = 0
     FOUND = 1
