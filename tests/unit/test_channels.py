@@ -94,7 +94,7 @@ def test_an_address_is_one_address(address):
         email.Options(type="email", host="h", to=(address,))
 
 
-def test_a_ticket_says_what_the_seed_asks_for():
+def test_a_ticket_has_the_fields_that_ticket_systems_know():
     body = webhook.payload(notification())
     assert body["type"] == "alert.firing"
     assert {"severity", "type", "message", "details", "timestamp", "actionRequired"} <= body["data"].keys()
