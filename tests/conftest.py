@@ -139,6 +139,17 @@ def any_database(any_server):
 
 
 @pytest.fixture
+def flush(any_database):
+    """Let what was changed be counted now: the server reports it a second later."""
+
+    def now():
+        new = any_database.admin.info.server_version >= 150000
+        any_database.run("SELECT pg_stat_force_next_flush()" if new else "SELECT pg_sleep(1)")
+
+    return now
+
+
+@pytest.fixture
 def make_database():
     return _database
 

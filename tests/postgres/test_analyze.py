@@ -7,19 +7,11 @@ from daemon.jobs.job import Memory
 from postgres.identifiers import Relation
 
 
-def flush(database):
-    """Let what was inserted be counted now: the server reports it a second later, even after an ANALYZE."""
-    if database.admin.info.server_version >= 150000:
-        database.run("SELECT pg_stat_force_next_flush()")
-    else:
-        database.run("SELECT pg_sleep(1)")
-
-
 def objects(run):
     return [step["object"] for step in run["steps"]]
 
 
-def test_stale_never_analyzed_and_fresh(any_house):
+def test_stale_never_analyzed_and_fresh(any_house, flush):
     any_house.with_logins = False
     run = any_house.database.run
     for name in ("fresh", "stale", "never", "empty", "own"):
@@ -27,7 +19,7 @@ def test_stale_never_analyzed_and_fresh(any_house):
     run("ALTER TABLE public.own SET (autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 10)")
     for name in ("fresh", "stale", "never", "own"):
         run(f"INSERT INTO public.{name} SELECT generate_series(1, 1000)")
-    flush(any_house.database)
+    flush()
     for name in ("fresh", "stale", "own"):
         run(f"ANALYZE public.{name}")
     run("INSERT INTO public.stale SELECT generate_series(1, 400)")
@@ -44,32 +36,32 @@ def test_stale_never_analyzed_and_fresh(any_house):
     assert objects(any_house.run("analyze")) == []
 
 
-def test_a_partitioned_parent_is_analyzed_and_again_when_its_leaves_have_changed(any_house):
+def test_a_partitioned_parent_is_analyzed_and_again_when_its_leaves_have_changed(any_house, flush):
     any_house.with_logins = False
     run = any_house.database.run
     run("CREATE TABLE public.p (a int) PARTITION BY RANGE (a)")
     run("CREATE TABLE public.p1 PARTITION OF public.p FOR VALUES FROM (0) TO (10000)")
     run("INSERT INTO public.p SELECT generate_series(1, 1000)")
-    flush(any_house.database)
+    flush()
     run("ANALYZE public.p1")
     assert objects(any_house.run("analyze")) == ["public.p"]
     inherited = "SELECT count(*) FROM pg_stats WHERE tablename = 'p' AND inherited"
     assert any_house.database.value(inherited) == 1
     assert objects(any_house.run("analyze")) == []
     run("INSERT INTO public.p SELECT generate_series(1, 900)")
-    flush(any_house.database)
+    flush()
     run("ANALYZE public.p1")
     assert objects(any_house.run("analyze")) == ["public.p"]
     assert objects(any_house.run("analyze")) == []
 
 
-def test_a_parent_that_somebody_else_has_just_analyzed_is_left_to_them(any_house):
+def test_a_parent_that_somebody_else_has_just_analyzed_is_left_to_them(any_house, flush):
     any_house.with_logins = False
     run = any_house.database.run
     run("CREATE TABLE public.p (a int) PARTITION BY RANGE (a)")
     run("CREATE TABLE public.p1 PARTITION OF public.p DEFAULT")
     run("INSERT INTO public.p SELECT generate_series(1, 1000)")
-    flush(any_house.database)
+    flush()
     run("ANALYZE public.p")
     assert objects(any_house.run("analyze")) == []
 

@@ -1,0 +1,16 @@
+-- title  = "The planner works with old statistics"
+-- option.rows = { default = 10000, help = "fewer changed rows than this are no trouble" }
+-- option.days = { default = 7, help = "statistics younger than this are fresh enough" }
+-- remedy = "ANALYZE {object}; and find out why the analyze job does not reach it (sereno plan analyze)"
+-- source = "PostgreSQL manual, 25.1.3 Updating Planner Statistics; pg_stat_user_tables"
+SELECT format('%I.%I', schemaname, relname) AS object,
+       n_mod_since_analyze AS value,
+       'warning' AS severity,
+       format('%s rows changed since it was analyzed (%s)', n_mod_since_analyze,
+              coalesce(to_char(greatest(last_analyze, last_autoanalyze), 'YYYY-MM-DD'), 'never')) AS summary
+FROM pg_catalog.pg_stat_user_tables
+WHERE n_mod_since_analyze >= :rows
+  AND n_mod_since_analyze > current_setting('autovacuum_analyze_threshold')::float8
+                            + current_setting('autovacuum_analyze_scale_factor')::float8 * n_live_tup
+  AND coalesce(greatest(last_analyze, last_autoanalyze), '-infinity') < now() - make_interval(days => :days)
+ORDER BY 2 DESC, 1
