@@ -23,7 +23,8 @@ _CHECKS = sql.SQL(
            pg_catalog.has_table_privilege(r.oid, 'SELECT')
              AND NOT EXISTS (SELECT FROM regexp_matches(c.conbin::text, '\{([A-Z]+)', 'g') node
                              WHERE node[1] NOT IN ('VAR', 'CONST', 'OPEXPR', 'FUNCEXPR', 'BOOLEXPR', 'NULLTEST',
-                                                   'BOOLEANTEST', 'RELABELTYPE', 'SCALARARRAYOPEXPR', 'ARRAYEXPR', 'ARRAY'))
+                                                   'BOOLEANTEST', 'RELABELTYPE', 'SCALARARRAYOPEXPR', 'ARRAYEXPR',
+                                                   'ARRAY'))
              AND NOT EXISTS (SELECT FROM regexp_matches(c.conbin::text, ':(?:op)?funcid (\d+)', 'g') called
                              WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p
                                                WHERE p.oid = called[1]::oid AND p.provolatile = 'i'
