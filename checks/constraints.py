@@ -8,7 +8,7 @@ from psycopg import sql
 
 from checks.references import Pair
 from postgres.connection import Session
-from postgres.identifiers import Columns, Relation
+from postgres.identifiers import Columns, Relation, quoted
 
 _FOREIGN_KEYS = sql.SQL(
     """
@@ -61,6 +61,11 @@ def plain(session: Session, columns: Columns) -> bool:
     """
     names = (columns.relation.schema, columns.relation.name, list(columns.names))
     return bool(session.rows(_PLAIN, names)[0]["plain"])
+
+
+def named(table: Relation, constraint: str) -> str:
+    """Return a constraint's name with its table: columns may have several, and names repeat from table to table."""
+    return f"{table}.{quoted(constraint)}"
 
 
 @dataclass(frozen=True, slots=True)

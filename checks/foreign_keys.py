@@ -6,11 +6,10 @@ Broken ones come from disabled triggers, `session_replication_role`, a bad resto
 from collections.abc import Sequence
 
 from checks.check import Header, Options, Row
-from checks.constraints import ForeignKey, foreign_keys
+from checks.constraints import foreign_keys, named
 from checks.modulecheck import ModuleCheck
 from checks.references import unmatched
 from postgres.connection import Session
-from postgres.identifiers import quoted
 
 
 def _ask(session: Session | None, _options: Options) -> Sequence[Row]:
@@ -19,12 +18,13 @@ def _ask(session: Session | None, _options: Options) -> Sequence[Row]:
     for key in foreign_keys(session):
         if not key.validated:
             continue
+        name = named(key.pair.child.relation, key.name)
         if not key.readable:
             rows.append(
                 {
-                    "object": _name(key),
+                    "object": name,
                     "value": None,
-                    "summary": f"{_name(key)}: not looked at: no privilege, or a type of the users'",
+                    "summary": f"{name}: not looked at: no privilege, or a type of the users'",
                 }
             )
             continue
@@ -32,7 +32,7 @@ def _ask(session: Session | None, _options: Options) -> Sequence[Row]:
         if found["rows"]:
             rows.append(
                 {
-                    "object": _name(key),
+                    "object": name,
                     "value": found["rows"],
                     "severity": "high",
                     "summary": f"foreign key to {key.pair.parent} broken: rows without their parent: {found['rows']}",
@@ -41,11 +41,6 @@ def _ask(session: Session | None, _options: Options) -> Sequence[Row]:
                 }
             )
     return rows
-
-
-def _name(key: ForeignKey) -> str:
-    """Return the constraint's name as not_valid_constraint writes it: the columns may have several keys."""
-    return f"{key.pair.child.relation}.{quoted(key.name)}"
 
 
 CHECK = ModuleCheck(

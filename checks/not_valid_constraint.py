@@ -10,7 +10,7 @@ from typing import Any
 from psycopg import sql
 
 from checks.check import Header, Options, Row
-from checks.constraints import foreign_keys
+from checks.constraints import foreign_keys, named
 from checks.modulecheck import ModuleCheck
 from checks.references import unmatched
 from postgres.connection import Session
@@ -66,7 +66,7 @@ def _row(table: Relation, name: str, broken: int | None) -> Row:
         broken, f"broken by {broken} row{'s' if broken != 1 else ''}"
     )
     return {
-        "object": f"{table}.{quoted(name)}",
+        "object": named(table, name),
         "value": broken,
         "severity": "high" if broken else "warning",
         "summary": f"constraint {quoted(name)} of {table} is NOT VALID; {told}",

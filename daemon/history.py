@@ -84,6 +84,10 @@ class Trigger:
         return self.nominal.strftime("%Y-%m-%dT%H:%M") if self.nominal else None
 
 
+NOW = Trigger()
+"""A person asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Errand:
     """One job in one place, and why."""
@@ -91,7 +95,7 @@ class Errand:
     job: Job
     scope: Scope
     database: str
-    trigger: Trigger = Trigger()
+    trigger: Trigger = NOW
 
 
 def begin(transaction: Transaction, errand: Errand, now: datetime) -> int:

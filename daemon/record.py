@@ -1,13 +1,13 @@
 """Writes a run down as it goes: each step with its findings, alerts and messages in one transaction."""
 
-from alerts import book, outbox
-from alerts.policy import Coverage, decide
+from alerts.policy import Coverage
 from checks.check import Place
 from checks.finding import Finding, Identity, Severity
 from daemon import history
 from daemon.history import Errand
 from daemon.jobs.job import INEFFECTIVE, Verdict
 from daemon.parts import Parts
+from daemon.tell import tell_within
 from daemon.verdict import RunState
 from postgres.step import Outcome, Status, Step
 from store.store import Transaction
@@ -95,9 +95,6 @@ class Recorder:
         return Finding(identity, severity, summary, remedy=f"sereno history {self.number}")
 
     def _tell(self, transaction: Transaction, verdict: Verdict) -> None:
-        now = self._parts.clock()
         for finding in verdict.findings:
-            history.finding(transaction, self.number, finding, now)
-        known = book.known(transaction)
-        changes = decide(verdict.findings, verdict.coverage, known, self._parts.policy, now)
-        outbox.enqueue(transaction, changes, self._parts.config.daemon.name, self.number, now)
+            history.finding(transaction, self.number, finding, self._parts.clock())
+        tell_within(transaction, self._parts, verdict.findings, verdict.coverage, self.number)

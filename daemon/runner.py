@@ -12,7 +12,7 @@ import structlog
 
 from checks.check import Place
 from daemon import history
-from daemon.history import Errand, Trigger
+from daemon.history import NOW, Errand, Trigger
 from daemon.jobs.job import Job, Looking, Scope, Verdict
 from daemon.jobs.registry import JOBS
 from daemon.parts import Parts
@@ -77,16 +77,24 @@ class Runner:
         self.stop.set()
         threading.Thread(target=self.cancel, name="cancel", daemon=True).start()
 
-    def run_list(self, jobs: Sequence[str], trigger: Trigger, window: Window, only: str | None = None) -> Iterator[Ran]:
-        """Run jobs in order, each in all of its scopes; a due run that is accounted for is left out."""
-        for name in jobs:
-            for scope, database in self.places(JOBS[name], only):
-                errand = Errand(JOBS[name], scope, database, trigger)
-                if self._accounted(errand):
+    def errands(self, jobs: Sequence[str], trigger: Trigger = NOW, only: str | None = None) -> Iterator[Errand]:
+        """Yield jobs in order, each wherever the configuration gives it work; `only` narrows the databases."""
+        for job in (JOBS[name] for name in jobs):
+            for scope in job.scopes:
+                if not job.wanted(self._parts.config, scope):
                     continue
-                if self.stop.is_set():
-                    return
-                yield self.run(errand, window)
+                if scope is Scope.HOST:
+                    yield Errand(job, scope, "", trigger)
+                else:
+                    databases = (name for name in self._parts.config.databases if only in {None, name})
+                    yield from (Errand(job, scope, name, trigger) for name in databases)
+
+    def run_owed(self, jobs: Sequence[str], trigger: Trigger, window: Window) -> Iterator[Ran]:
+        """Run what a due time still owes, in order, until told to stop."""
+        for errand in self.owed(jobs, trigger):
+            if self.stop.is_set():
+                return
+            yield self.run(errand, window)
 
     def run(self, errand: Errand, window: Window) -> Ran:
         """Run one job in one place and record how it ended, whatever happens."""
@@ -114,11 +122,11 @@ class Runner:
 
     def owed(self, jobs: Sequence[str], trigger: Trigger) -> Iterator[Errand]:
         """Yield what a due time still owes: what has not ended, or was interrupted."""
-        for name in jobs:
-            for scope, database in self.places(JOBS[name], None):
-                errand = Errand(JOBS[name], scope, database, trigger)
-                if not self._accounted(errand):
-                    yield errand
+        for errand in self.errands(jobs, trigger):
+            with self._parts.store.reading() as transaction:
+                accounted = history.accounted(transaction, errand)
+            if not accounted:
+                yield errand
 
     def plan(self, errand: Errand) -> Sequence[Step]:
         """Return what would be run now; every session is read-only and takes no lock of ours."""
@@ -250,22 +258,6 @@ class Runner:
             finally:
                 with self._guard:
                     self._sessions.remove(opened)
-
-    def places(self, job: Job, only: str | None) -> Iterator[tuple[Scope, str]]:
-        """Yield where a job is to be run; `only` narrows the databases."""
-        for scope in job.scopes:
-            if not job.wanted(self._parts.config, scope):
-                continue
-            if scope is Scope.HOST:
-                yield scope, ""
-            else:
-                yield from ((scope, name) for name in self._parts.config.databases if only in {None, name})
-
-    def _accounted(self, errand: Errand) -> bool:
-        if errand.trigger.schedule is None:
-            return False
-        with self._parts.store.reading() as transaction:
-            return history.accounted(transaction, errand)
 
     def _ended_by(self, error: Exception) -> tuple[RunState, str, int]:
         if self.stop.is_set() and isinstance(error, psycopg.errors.QueryCanceled):

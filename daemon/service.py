@@ -76,7 +76,6 @@ class Service:
         with self._parts.store.transaction() as transaction:
             for run, process in history.orphaned(transaction):
                 history.interrupt(transaction, run, f"process {process} ended without a word", now)
-            outbox.expire_leases(transaction)
 
     def _catch_up(self, name: str) -> None:
         """Plan the next due time; take up the last one if its window is still open, else say that it was missed."""
@@ -127,7 +126,7 @@ class Service:
             if left <= 0:
                 self._missed(name, due)
                 return
-            for _ in self._runner.run_list(schedule.jobs, Trigger(name, due.nominal), opens_for(left)):
+            for _ in self._runner.run_owed(schedule.jobs, Trigger(name, due.nominal), opens_for(left)):
                 if self._stop.is_set():
                     return
             if not self._runner.stop.is_set():

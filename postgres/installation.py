@@ -100,7 +100,8 @@ def _refuse(administrator: Administrator, wishes: Wishes, existing: Mapping[str,
             raise InstallError(f"{role} is a superuser; give sereno logins of its own (maintain.user, data.user)")
     if wishes.maintain.user == wishes.data.user:
         raise InstallError("maintain and data need two different logins: one looks and maintains, one deletes")
-    missing = [table for table in wishes.tables if table not in _present(administrator)]
+    present = _present(administrator)
+    missing = [table for table in wishes.tables if table not in present]
     if missing:
         raise InstallError(f"jobs.log_cleanup.tables: there is no table {missing[0]} in this database")
 

@@ -8,7 +8,6 @@ import psycopg
 from checks.finding import Finding
 from daemon.config.model import Config
 from daemon.history import Errand
-from daemon.jobs.registry import JOBS
 from daemon.parts import Parts
 from daemon.runner import Runner
 from daemon.screen import Silent
@@ -33,12 +32,11 @@ def look_now(wired: Parts, names: Sequence[str], only: str | None) -> Looked:
     """Ask the named checks, those of a cluster once."""
     looked = Looked()
     runner = Runner(replace(wired, config=_nothing_excluded(wired.config)), Silent())
-    for name in LOOKING:
-        for scope, database in runner.places(JOBS[name], only):
-            try:
-                _take(runner, Errand(JOBS[name], scope, database), names, looked)
-            except (TargetError, psycopg.Error, OSError) as error:
-                looked.failed.append(first_line(error))
+    for errand in runner.errands(LOOKING, only=only):
+        try:
+            _take(runner, errand, names, looked)
+        except (TargetError, psycopg.Error, OSError) as error:
+            looked.failed.append(first_line(error))
     unasked = [
         f"{name}: not asked here (a check of the cluster is asked through its first database)"
         for name in sorted(set(names) - looked.asked)

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 import psycopg
 
-from daemon.history import Errand
-from daemon.jobs.registry import JOBS
 from daemon.parts import Parts
 from daemon.runner import Runner
 from daemon.screen import Silent
@@ -17,24 +15,23 @@ def planned(wired: Parts, jobs: Sequence[str], only: str | None) -> tuple[list[d
     """Return every step in order, and what kept us from looking."""
     runner = Runner(wired, Silent())
     entries, problems = [], []
-    for name in jobs:
-        for scope, database in runner.places(JOBS[name], only):
-            try:
-                steps = runner.plan(Errand(JOBS[name], scope, database))
-            except (TargetError, psycopg.Error, OSError) as error:
-                problems.append(f"{name} {database}: {first_line(error)}")
-                continue
-            entries += [
-                {
-                    "job": name,
-                    "database": database,
-                    "step": step.name,
-                    "object": step.object,
-                    "why": step.why,
-                    "lock": step.lock,
-                    "seconds": f"{step.predicted_seconds:.1f}" if step.predicted_seconds else "",
-                    "sql": step.statement(),
-                }
-                for step in steps
-            ]
+    for errand in runner.errands(jobs, only=only):
+        try:
+            steps = runner.plan(errand)
+        except (TargetError, psycopg.Error, OSError) as error:
+            problems.append(f"{errand.job.name} {errand.database}: {first_line(error)}")
+            continue
+        entries += [
+            {
+                "job": errand.job.name,
+                "database": errand.database,
+                "step": step.name,
+                "object": step.object,
+                "why": step.why,
+                "lock": step.lock,
+                "seconds": f"{step.predicted_seconds:.1f}" if step.predicted_seconds else "",
+                "sql": step.statement(),
+            }
+            for step in steps
+        ]
     return entries, problems

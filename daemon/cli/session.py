@@ -13,7 +13,6 @@ from checks.finding import Severity
 from daemon.cli.options import fail
 from daemon.config.values import duration
 from daemon.exit import Exit
-from daemon.history import Errand
 from daemon.jobs.registry import JOBS
 from daemon.parts import Parts
 from daemon.runner import Ran, Runner
@@ -62,16 +61,15 @@ def night(
 
 def _all(runner: Runner, jobs: Sequence[str], window: Window, database: str | None, bars: Bars | None) -> list[Ran]:
     done: list[Ran] = []
-    for name in jobs:
-        for scope, place in runner.places(JOBS[name], database):
-            if runner.stop.is_set():
-                return done
-            if bars:
-                bars.run(name, place)
-            ran = runner.run(Errand(JOBS[name], scope, place), window)
-            if bars:
-                bars.finished(ran.state.value, ran.reason)
-            done.append(ran)
+    for errand in runner.errands(jobs, only=database):
+        if runner.stop.is_set():
+            return done
+        if bars:
+            bars.run(errand.job.name, errand.database)
+        ran = runner.run(errand, window)
+        if bars:
+            bars.finished(ran.state.value, ran.reason)
+        done.append(ran)
     return done
 
 
