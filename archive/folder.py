@@ -140,6 +140,7 @@ class FolderCleanup:
     why: str
     predicted_seconds: float = 0.0
     limit_seconds: float = 3600.0
+    alone: bool = False
     name: str = "delete files"
     lock: str = ""
 

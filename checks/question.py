@@ -20,6 +20,7 @@ class Question:
     why: str
     predicted_seconds: float = 0.0
     limit_seconds: float = LIMIT_SECONDS
+    alone: bool = False
     name: str = "check"
     lock: str = "ACCESS SHARE"
     text: str = ""

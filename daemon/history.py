@@ -3,11 +3,11 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from checks.finding import Finding
-from daemon.jobs.job import Job, Memory, Scope
 from postgres.step import Outcome, Status, Step
 from store.instant import from_text, to_text
 from store.store import Row, Transaction
@@ -24,7 +24,7 @@ _FINISH = """
 _STEP = """
     INSERT INTO step (run, ordinal, name, object, status, reason, rows, bytes, seconds, paused_seconds, paused_by,
                       finished_at)
-    VALUES (?, (SELECT count(*) FROM step WHERE run = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _FINDING = """
     INSERT INTO finding (run, kind, database, object, severity, summary, value, remedy, evidence, found_at)
@@ -89,20 +89,28 @@ NOW = Trigger()
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """One job in one place, and why."""
+class Task:
+    """One job in one place, and why: by their names, as they are kept."""
 
-    job: Job
-    scope: Scope
+    job: str
+    scope: str
     database: str
     trigger: Trigger = NOW
 
 
-def begin(transaction: Transaction, errand: Errand, now: datetime) -> int:
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the store knows of an object from the last time that a job did it."""
+
+    seconds: float
+    bytes: int
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+def begin(transaction: Transaction, task: Task, now: datetime) -> int:
     """Record that a run begins; return its number."""
-    trigger = errand.trigger
-    place = (errand.job.name, errand.scope.value, errand.database)
-    values = (*place, trigger.schedule, trigger.minute(), to_text(now), os.getpid())
+    trigger = task.trigger
+    values = (task.job, task.scope, task.database, trigger.schedule, trigger.minute(), to_text(now), os.getpid())
     return transaction.insert(_BEGIN, values)
 
 
@@ -112,12 +120,13 @@ def finish(transaction: Transaction, run: int, end: tuple[str, str, int], now: d
     transaction.execute(_FINISH, (state, reason, left, to_text(now), run))
 
 
-def step(transaction: Transaction, run: int, done: Step, outcome: Outcome, now: datetime) -> None:
+def step(transaction: Transaction, run: int, ordinal: int, done: tuple[Step, Outcome], now: datetime) -> None:
     """Record what one step did."""
+    what, outcome = done
     paused_by = ", ".join(outcome.paused)
-    values = (done.name, done.object, outcome.status.value, outcome.reason, outcome.rows, outcome.bytes)
+    values = (what.name, what.object, outcome.status.value, outcome.reason, outcome.rows, outcome.bytes)
     paused = sum(outcome.paused.values())
-    transaction.execute(_STEP, (run, run, *values, outcome.seconds, paused, paused_by, to_text(now)))
+    transaction.execute(_STEP, (run, ordinal, *values, outcome.seconds, paused, paused_by, to_text(now)))
 
 
 def finding(transaction: Transaction, run: int, found: Finding, now: datetime) -> None:
@@ -162,15 +171,15 @@ def interrupt(transaction: Transaction, run: int, reason: str, now: datetime) ->
     transaction.execute(_INTERRUPT, (reason, to_text(now), run))
 
 
-def accounted(transaction: Transaction, errand: Errand) -> bool:
+def accounted(transaction: Transaction, task: Task) -> bool:
     """Say whether that due run has happened, or was decided on."""
-    due = (errand.trigger.schedule, errand.trigger.minute(), errand.job.name, errand.database)
+    due = (task.trigger.schedule, task.trigger.minute(), task.job, task.database)
     return transaction.row(_DONE, due) is not None
 
 
-def known_since(transaction: Transaction, errand: Errand, cron: str, now: datetime) -> datetime:
-    """Return since when this file knows that an errand is planned so (from now on, if it is new)."""
-    name = f"planned {errand.trigger.schedule} {cron} {errand.job.name} {errand.database}"
+def known_since(transaction: Transaction, task: Task, cron: str, now: datetime) -> datetime:
+    """Return since when this file knows that a task is planned so (from now on, if it is new)."""
+    name = f"planned {task.trigger.schedule} {cron} {task.job} {task.database}"
     transaction.execute(_KNOWN_SINCE, (name, to_text(now)))
     row = transaction.row(_SINCE, (name,))
     return from_text(row["value"]) if row else now

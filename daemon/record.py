@@ -1,11 +1,12 @@
 """Writes a run down as it goes: each step with its findings, alerts and messages in one transaction."""
 
+from collections.abc import Sequence
+
 from alerts.policy import Coverage
 from checks.check import Place
 from checks.finding import Finding, Identity, Severity
 from daemon import history
-from daemon.history import Errand
-from daemon.jobs.job import INEFFECTIVE, Verdict
+from daemon.jobs.job import INEFFECTIVE, Errand, Verdict, together
 from daemon.parts import Parts
 from daemon.tell import tell_within
 from daemon.verdict import RunState
@@ -29,20 +30,24 @@ class Recorder:
         self._in_vain = False
         self._reached = False
         self._unreachable = False
+        self._steps = 0
         with parts.store.transaction() as transaction:
-            self.number = history.begin(transaction, errand, parts.clock())
+            self.number = history.begin(transaction, errand.task, parts.clock())
 
-    def step(self, step: Step, outcome: Outcome, place: Place) -> None:
-        """Keep a step, what its judge says, and what is owed for it."""
-        verdict = self._job.judge(step, outcome, place)
-        self._in_vain = self._in_vain or outcome.status is Status.INEFFECTIVE
-        if outcome.status is Status.SKIPPED:
-            self._skipped.append(f"{step.name} {step.object}: {outcome.reason}")
+    def steps(self, ended: Sequence[tuple[Step, Outcome]], place: Place) -> None:
+        """Keep a handful of steps, what their judge says, and what is owed for them."""
+        verdicts = [self._job.judge(step, outcome, place) for step, outcome in ended]
+        for step, outcome in ended:
+            self._in_vain = self._in_vain or outcome.status is Status.INEFFECTIVE
+            if outcome.status is Status.SKIPPED:
+                self._skipped.append(f"{step.name} {step.object}: {outcome.reason}")
         now = self._parts.clock()
         with self._parts.store.transaction() as transaction:
-            history.step(transaction, self.number, step, outcome, now)
-            history.remember(transaction, self._job.name, self._database, (step, outcome), now)
-            self._tell(transaction, verdict)
+            for done in ended:
+                history.step(transaction, self.number, self._steps, done, now)
+                history.remember(transaction, self._job.name, self._database, done, now)
+                self._steps += 1
+            self._tell(transaction, together(verdicts))
 
     def reached(self) -> None:
         """The server has answered: an alert that it does not is over."""

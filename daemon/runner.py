@@ -12,8 +12,8 @@ import structlog
 
 from checks.check import Place
 from daemon import history
-from daemon.history import NOW, Errand, Trigger
-from daemon.jobs.job import Job, Looking, Scope, Verdict
+from daemon.history import NOW, Trigger
+from daemon.jobs.job import Errand, Job, Looking, Scope, Verdict
 from daemon.jobs.registry import JOBS
 from daemon.parts import Parts
 from daemon.record import Recorder
@@ -22,6 +22,7 @@ from postgres import governor, guard, locks
 from postgres.connection import Session, TargetError, UnreachableError, session
 from postgres.executor import Executor, first_line
 from postgres.pace import Progress, Terms
+from postgres.progress import blocks
 from postgres.step import Outcome, Step
 from postgres.window import Window, opens_for
 from store.lock import Locked, exclusive
@@ -124,7 +125,7 @@ class Runner:
         """Yield what a due time still owes: what has not ended, or was interrupted."""
         for errand in self.errands(jobs, trigger):
             with self._parts.store.reading() as transaction:
-                accounted = history.accounted(transaction, errand)
+                accounted = history.accounted(transaction, errand.task)
             if not accounted:
                 yield errand
 
@@ -148,8 +149,9 @@ class Runner:
             planned = errand.job.plan(errand.job.observe(self._looking(errand, opened)))
             steps = [step for step in planned if step.object in names]
             place = Place(self._parts.config.daemon.name, cluster, errand.database)
-            for step, outcome in Executor(self._terms(opens_for(None), None), opened).run(steps):
-                yield step, outcome, errand.job.judge(step, outcome, place)
+            for handful in Executor(self._terms(opens_for(None), None), [opened]).run(steps):
+                for step, outcome in handful:
+                    yield step, outcome, errand.job.judge(step, outcome, place)
 
     def recognise(self, opened: Session, *, remember: bool = True) -> None:
         """Refuse a server that is not the one that this name meant before (TargetError); meet it the first time."""
@@ -171,7 +173,8 @@ class Runner:
     def _work(self, errand: Errand, window: Window, recorder: Recorder) -> Iterator[tuple[Step, Outcome]]:
         job, database = errand.job, errand.database
         with ExitStack() as stack:
-            steward = worker = None
+            steward: Session | None = None
+            worker: Session | None = None
             if errand.scope is Scope.HOST:
                 stack.enter_context(exclusive(self._parts.store.job_lock(job.name)))
             else:
@@ -179,16 +182,25 @@ class Runner:
                 self.recognise(steward)
                 recorder.reached()
                 stack.enter_context(locks.coordinator(steward, self._patience, self.stop.is_set))
-                worker = stack.enter_context(self._open(database, job))
-                self.recognise(worker)
-                locks.enlist(worker)
-                locks.still_held(steward)  # else somebody else has taken over before we enlisted
-                self._may(job, worker)
+                worker = stack.enter_context(self._worker(errand, steward))
             steps = job.plan(job.observe(self._looking(errand, worker)))
+            lanes = [worker]
+            while steward is not None and len(lanes) < min(job.lanes(self._parts.config), len(steps)):
+                lanes.append(stack.enter_context(self._worker(errand, steward)))
             place = Place(self._parts.config.daemon.name, steward.facts.system_identifier if steward else "", database)
-            for step, outcome in Executor(self._terms(window, steward), worker).run(steps):
-                recorder.step(step, outcome, place)
-                yield step, outcome
+            for handful in Executor(self._terms(window, steward), lanes).run(steps):
+                recorder.steps(handful, place)
+                yield from handful
+
+    @contextmanager
+    def _worker(self, errand: Errand, steward: Session) -> Iterator[Session]:
+        """Open a session that works under the steward's lock."""
+        with self._open(errand.database, errand.job) as worker:
+            self.recognise(worker)
+            locks.enlist(worker)
+            locks.still_held(steward)  # else somebody else has taken over before we enlisted
+            self._may(errand.job, worker)
+            yield worker
 
     def _may(self, job: Job, worker: Session) -> None:
         if job.deletes:
@@ -207,6 +219,7 @@ class Runner:
             batch_seconds=limits.batch.total_seconds(),
             batch_rows=limits.batch_rows,
             patience_seconds=limits.patience.total_seconds(),
+            watch=lambda: blocks(steward) if steward is not None else {},
         )
 
     def _sample(self, steward: Session | None) -> governor.Sample:

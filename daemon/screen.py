@@ -15,6 +15,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from postgres.pace import Done
+
 STYLES = {
     "critical": "bold white on red", "high": "bold red", "warning": "yellow", "info": "cyan", "finished": "green",
     "done": "green", "failed": "bold red", "interrupted": "yellow", "window_ended": "yellow", "throttled": "yellow",
@@ -60,21 +62,21 @@ def minute(instant: object) -> str:
 class Silent:
     """The service: the history tells."""
 
-    def begin(self, title: str, number: int, of: int) -> None:
+    def begin(self, number: int, of: int, title: str) -> None:
         """Nothing."""
 
-    def advance(self, rows: int, total: int) -> None:
+    def advance(self, number: int, done: Done) -> None:
         """Nothing."""
 
-    def hold(self, reason: str) -> None:
+    def hold(self, number: int, reason: str) -> None:
         """Nothing."""
 
-    def end(self, status: str, reason: str) -> None:
+    def end(self, number: int, status: str, reason: str) -> None:
         """Nothing."""
 
 
 class Bars:
-    """One bar for the run's steps, and how far the step in progress is."""
+    """One bar for the run's steps, and how far those in progress are."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -88,7 +90,9 @@ class Bars:
             transient=False,
         )
         self._task: TaskID | None = None
-        self._title = ""
+        self._doing: dict[int, str] = {}
+        """What each step in progress is at."""
+        self._over: list[int] = []
 
     def __enter__(self) -> "Bars":
         """Begin to draw."""
@@ -102,6 +106,8 @@ class Bars:
     def run(self, job: str, database: str) -> None:
         """A run begins."""
         name = f"{job:<16} {database}"
+        self._doing.clear()
+        self._over.clear()
         self._task = self._progress.add_task(name, total=None, job=name, doing="looking")
 
     def finished(self, state: str, reason: str) -> None:
@@ -110,27 +116,35 @@ class Bars:
             done = self._progress.tasks[-1].completed
             self._progress.update(self._task, total=done or 1, completed=done or 1, doing=f"{state}  {reason}"[:100])
 
-    def begin(self, title: str, number: int, of: int) -> None:
-        """A step begins."""
-        self._title = title
-        self._update(total=of, completed=number - 1, doing=title)
+    def begin(self, number: int, of: int, title: str) -> None:
+        """A step begins; those that have ended make room."""
+        for over in self._over:
+            self._doing.pop(over, None)
+        self._over.clear()
+        self._show(number, title, total=of)
 
-    def advance(self, rows: int, total: int) -> None:
-        """The step has done so many rows."""
-        about = f" of about {total}" if total else ""
-        self._update(doing=f"{self._title}  {rows}{about}")
+    def advance(self, number: int, done: Done) -> None:
+        """The step is so far."""
+        about = f" of about {done.total:,}" if done.total else ""
+        self._state(number, f"{done.count:,}{about} {done.unit}")
 
-    def hold(self, reason: str) -> None:
+    def hold(self, number: int, reason: str) -> None:
         """The governor pauses or lets go."""
         if reason:
-            self._update(doing=f"{self._title}  paused: {reason}")
+            self._state(number, f"paused: {reason}")
 
-    def end(self, status: str, reason: str) -> None:
+    def end(self, number: int, status: str, reason: str) -> None:
         """The step has ended."""
         if self._task is not None:
             self._progress.advance(self._task)
-        self._update(doing=f"{self._title}  {status} {reason}")
+        self._state(number, f"{status} {reason}".rstrip())
+        self._over.append(number)
 
-    def _update(self, **fields: object) -> None:
+    def _state(self, number: int, state: str) -> None:
+        title = self._doing.get(number, "").partition("  ")[0]
+        self._show(number, f"{title}  {state}")
+
+    def _show(self, number: int, text: str, **fields: object) -> None:
+        self._doing[number] = text
         if self._task is not None:
-            self._progress.update(self._task, **fields)  # type: ignore[arg-type]
+            self._progress.update(self._task, doing=" | ".join(self._doing.copy().values()), **fields)  # type: ignore[arg-type]

@@ -95,7 +95,7 @@ class Service:
         errands = list(self._runner.owed(schedule.jobs, Trigger(name, due.nominal)))
         with self._parts.store.transaction() as transaction:
             now = self._parts.clock()
-            since = [history.known_since(transaction, errand, str(schedule.cron), now) for errand in errands]
+            since = [history.known_since(transaction, errand.task, str(schedule.cron), now) for errand in errands]
         return any(due.instant >= known for known in since)
 
     def _missed(self, name: str, due: Due) -> None:

@@ -71,6 +71,7 @@ class Deletion:
     estimated_rows: int = 0
     predicted_seconds: float = 0.0
     limit_seconds: float = 12 * 3600.0
+    alone: bool = False
     name: str = "delete"
     lock: str = "ROW EXCLUSIVE"
 

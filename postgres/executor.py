@@ -1,7 +1,11 @@
 """The only one who acts: it calls `apply`, and understands how a step ended."""
 
+import contextlib
+import itertools
+import queue
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import psycopg
@@ -10,8 +14,14 @@ from psycopg import errors, sql
 from postgres.connection import Session
 from postgres.pace import RETRYABLE, Halted, Pace, Stop, Terms
 from postgres.step import Outcome, Status, Step
+from postgres.window import UNLIMITED
 
 GRACE_SECONDS = 1.0
+HANDFUL_SECONDS = 1.0
+WATCH_SECONDS = 0.5
+ABANDON_SECONDS = 0.2
+
+Ended = tuple[Step, Outcome]
 
 _REASONS = {
     Stop.WINDOW: "the window ended",
@@ -34,29 +44,104 @@ _HOLDERS = sql.SQL(
 
 
 class Executor:
-    """Runs steps one by one, each under the terms of its run."""
+    """Runs steps under the terms of their run, one in each lane (a session; None for steps of the host) at a time."""
 
-    def __init__(self, terms: Terms, session: Session | None) -> None:
+    def __init__(self, terms: Terms, lanes: Sequence[Session | None]) -> None:
         self._terms = terms
-        self._session = session
+        self._lanes = lanes
+        self._free: queue.SimpleQueue[Session | None] = queue.SimpleQueue()
+        for lane in lanes:
+            self._free.put(lane)
+        self._busy: dict[int, int] = {}
+        self._given_up = False
 
-    def run(self, steps: Sequence[Step]) -> Iterator[tuple[Step, Outcome]]:
-        """Yield every step with what came of it, those not begun too; one step's failure stops no other."""
-        given_up = False
-        for number, step in enumerate(steps, 1):
-            self._terms.progress.begin(f"{step.name} {step.object}", number, len(steps))
-            outcome = _THROTTLED if given_up else self._one(step)
-            given_up = outcome.stop is Stop.THROTTLED
-            self._terms.progress.end(outcome.status, outcome.reason)
+    def run(self, steps: Sequence[Step]) -> Iterator[list[Ended]]:
+        """Yield every step with what came of it, those not begun too; one step's failure stops no other.
+
+        They come in handfuls of at most a second, so that many small ones are written down together.
+        """
+        numbered = enumerate(steps, 1)
+        for alone, stage in itertools.groupby(numbered, lambda item: item[0] if item[1].alone else 0):
+            yield from self._stage(list(stage), len(steps), lanes=1 if alone else len(self._lanes))
+
+    def _stage(self, numbered: Sequence[tuple[int, Step]], of: int, lanes: int) -> Iterator[list[Ended]]:
+        ended: queue.SimpleQueue[Future[list[Ended]]] = queue.SimpleQueue()
+        with ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool:
+            futures = [pool.submit(self._in_lane, number, of, step) for number, step in numbered]
+            for future in futures:
+                future.add_done_callback(ended.put)
+            left = len(futures)
+            try:
+                while left:
+                    handful = self._handful(ended, left)
+                    left -= len(handful)
+                    yield [one for future in handful for one in future.result()]
+            finally:
+                if left:
+                    self._abandon(futures)
+
+    def _handful(self, ended: "queue.SimpleQueue[Future[list[Ended]]]", left: int) -> list[Future[list[Ended]]]:
+        """Gather what ends within a second of the first; look how far the others are meanwhile."""
+        handful: list[Future[list[Ended]]] = []
+        closes = UNLIMITED
+        while len(handful) < left and time.monotonic() < closes:
+            try:
+                handful.append(ended.get(timeout=min(WATCH_SECONDS, max(0.0, closes - time.monotonic()))))
+                closes = min(closes, time.monotonic() + HANDFUL_SECONDS)
+            except queue.Empty:
+                self._watch()
+        return handful
+
+    def _watch(self) -> None:
+        with contextlib.suppress(psycopg.Error):
+            for pid, done in self._terms.watch().items():
+                if pid in self._busy:
+                    self._terms.progress.advance(self._busy[pid], done)
+
+    def _abandon(self, futures: Sequence[Future[list[Ended]]]) -> None:
+        """Nobody writes down any more what is done: begin nothing, and end what is in flight."""
+        for future in futures:
+            future.cancel()
+        while any(future.running() for future in futures):
+            for lane in self._lanes:
+                if lane is not None:
+                    with contextlib.suppress(psycopg.Error):
+                        lane.cancel()
+            time.sleep(ABANDON_SECONDS)
+
+    def _in_lane(self, number: int, of: int, step: Step) -> list[Ended]:
+        lane = self._free.get()
+        try:
+            if lane is not None:
+                self._busy[lane.facts.pid] = number
+            self._terms.progress.begin(number, of, f"{step.name} {step.object}")
+            ended = list(self._parts(step, lane, number))
+            status = ended[0][1] if len(ended) == 1 else Outcome(Status.DONE, f"{len(ended)} objects")
+            self._terms.progress.end(number, status.status, status.reason)
+            return ended
+        finally:
+            self._free.put(lane)
+
+    def _parts(self, step: Step, lane: Session | None, number: int) -> Iterator[Ended]:
+        """Do it, and what it left one by one; a step of several ends as each of them."""
+        outcome = self._one(step, lane, number)
+        if not (outcome.parts or outcome.rest):
             yield step, outcome
+            return
+        for part, done in outcome.parts:
+            yield part, replace(done, seconds=outcome.seconds / len(outcome.parts))
+        for part in outcome.rest:
+            yield part, self._one(part, lane, number)
 
-    def _one(self, step: Step) -> Outcome:
-        pace = Pace(self._terms, step.limit_seconds)
+    def _one(self, step: Step, lane: Session | None, number: int) -> Outcome:
+        if self._given_up:
+            return _THROTTLED
+        pace = Pace(self._terms, step.limit_seconds, number)
         began = time.monotonic()
         try:
             pace.proceed()
             if self._terms.window.fits(step.predicted_seconds):
-                outcome = step.apply(self._session, pace)
+                outcome = step.apply(lane, pace)
             else:
                 pace.stopped = Stop.WINDOW
                 outcome = Outcome(
@@ -65,17 +150,19 @@ class Executor:
         except Halted:
             outcome = Outcome(Status.UNFINISHED, _REASONS[pace.stopped or Stop.WINDOW], rows=pace.rows)
         except (psycopg.Error, OSError) as error:
-            outcome = replace(self._understand(error, step, pace), rows=pace.rows)
+            outcome = replace(self._understand(error, step, lane, pace), rows=pace.rows)
         seconds = max(0.0, time.monotonic() - began - sum(pace.paused.values()))
         stop = pace.stopped if outcome.status is Status.UNFINISHED else None
+        if stop is Stop.THROTTLED:
+            self._given_up = True
         return replace(outcome, seconds=seconds, paused=pace.paused, stop=stop)
 
-    def _understand(self, error: Exception, step: Step, pace: Pace) -> Outcome:
+    def _understand(self, error: Exception, step: Step, lane: Session | None, pace: Pace) -> Outcome:
         line = first_line(error)
         if isinstance(error, errors.InsufficientPrivilege):
             return Outcome(Status.SKIPPED, f"no privilege: {line}")
         if isinstance(error, RETRYABLE):
-            return Outcome(Status.SKIPPED, f"{line}{self._blocker(step)}; tried again and again")
+            return Outcome(Status.SKIPPED, f"{line}{_blocker(step, lane)}; tried again and again")
         if isinstance(error, errors.QueryCanceled):
             return self._cancelled(line, pace)
         return Outcome(Status.FAILED, line)
@@ -90,18 +177,19 @@ class Executor:
             return Outcome(Status.FAILED, line)
         return Outcome(Status.UNFINISHED, _REASONS[pace.stopped])
 
-    def _blocker(self, step: Step) -> str:
-        """Name who stands in the way, as far as the login may see."""
-        if self._session is None:
-            return ""
-        try:
-            holders = self._session.rows(_HOLDERS, {"relation": step.object})
-        except psycopg.Error:
-            return ""
-        if not holders:
-            return ""
-        first = holders[0]
-        return f"; in the way: pid {first['pid']} ({first['application']}), in its transaction for {first['age']:.0f} s"
+
+def _blocker(step: Step, lane: Session | None) -> str:
+    """Name who stands in the way, as far as the login may see."""
+    if lane is None:
+        return ""
+    try:
+        holders = lane.rows(_HOLDERS, {"relation": step.object})
+    except psycopg.Error:
+        return ""
+    if not holders:
+        return ""
+    first = holders[0]
+    return f"; in the way: pid {first['pid']} ({first['application']}), in its transaction for {first['age']:.0f} s"
 
 
 def first_line(error: Exception) -> str:

@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -33,19 +33,28 @@ class Stop(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-class Progress(Protocol):
-    """Whoever wants to see the work go on."""
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How far a step is: so many of an estimated total (0: unknown), counted in `unit`."""
 
-    def begin(self, title: str, number: int, of: int) -> None:
+    count: int
+    total: int
+    unit: str = "rows"
+
+
+class Progress(Protocol):
+    """Whoever wants to see the work go on. Steps are told apart by their number; several may be in progress."""
+
+    def begin(self, number: int, of: int, title: str) -> None:
         """Step `number` of so many begins."""
 
-    def advance(self, rows: int, total: int) -> None:
-        """The step has done so many rows, of an estimated total (0: unknown)."""
+    def advance(self, number: int, done: Done) -> None:
+        """The step is so far."""
 
-    def hold(self, reason: str) -> None:
-        """The governor pauses, or (empty) lets go."""
+    def hold(self, number: int, reason: str) -> None:
+        """The governor pauses the step, or (empty) lets it go."""
 
-    def end(self, status: str, reason: str) -> None:
+    def end(self, number: int, status: str, reason: str) -> None:
         """The step has ended."""
 
 
@@ -62,13 +71,16 @@ class Terms:
     batch_rows: int = 10_000
     patience_seconds: float = 3600.0
     """How long the governor may hold one step before the run is given up as throttled."""
+    watch: Callable[[], Mapping[int, Done]] = dict
+    """How far the statements in flight are, by the pid of their backend."""
 
 
 class Pace:
     """The terms as one step of at most `limit_seconds` meets them."""
 
-    def __init__(self, terms: Terms, limit_seconds: float) -> None:
+    def __init__(self, terms: Terms, limit_seconds: float, number: int = 1) -> None:
         self._terms = terms
+        self._number = number
         self._ends = time.monotonic() + limit_seconds
         self._waiters = 0
         self._sampled = -SAMPLE_SECONDS
@@ -94,7 +106,7 @@ class Pace:
             self.remaining_seconds()
             reason = self._hold()
             if reason is None:
-                self._terms.progress.hold("")
+                self._terms.progress.hold(self._number, "")
                 return
             if time.monotonic() - began > self._terms.patience_seconds:
                 self._halt(Stop.THROTTLED)
@@ -117,7 +129,7 @@ class Pace:
     def advance(self, rows: int, total: int) -> None:
         """Tell how far the step is, of an estimated total (0: unknown)."""
         self.rows = rows
-        self._terms.progress.advance(rows, total)
+        self._terms.progress.advance(self._number, Done(rows, total))
 
     def _hold(self) -> str | None:
         """Ask the governor; what was seen half a second ago still holds, but a waiter is always heard."""
@@ -130,7 +142,7 @@ class Pace:
 
     def _pause(self, reason: str) -> None:
         began = time.monotonic()
-        self._terms.progress.hold(reason)
+        self._terms.progress.hold(self._number, reason)
         self._terms.stop.wait(min(1.0, self.remaining_seconds()))
         self._sampled = -SAMPLE_SECONDS
         waited = time.monotonic() - began

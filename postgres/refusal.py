@@ -17,6 +17,7 @@ class Refusal:
     lock: str = ""
     predicted_seconds: float = 0.0
     limit_seconds: float = 60.0
+    alone: bool = False
 
     def statement(self) -> str:
         """Nothing is run."""

@@ -25,6 +25,7 @@ class Statement:
     bytes: int = 0
     predicted_seconds: float = 0.0
     limit_seconds: float = 12 * 3600.0
+    alone: bool = False
     evidence: Evidence = field(default_factory=dict)
 
     def statement(self) -> str:

@@ -37,6 +37,10 @@ class Outcome:
     """The rows that a check's query returned, for its judge."""
     evidence: Evidence = field(default_factory=dict)
     """What the next plan wants to know; kept in the object memory."""
+    parts: tuple[tuple["Step", "Outcome"], ...] = ()
+    """What a step of several did to each of them; it stands in the history instead of the whole."""
+    rest: tuple["Step", ...] = ()
+    """What it did not get to: to be done one by one."""
 
 
 class Step(Protocol):
@@ -61,6 +65,10 @@ class Step(Protocol):
     @property
     def predicted_seconds(self) -> float:
         """How long it is believed to take; 0 where nobody knows."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether it waits for all steps before it, and nothing runs beside it."""
 
     @property
     def limit_seconds(self) -> float:

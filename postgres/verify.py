@@ -7,9 +7,11 @@ from typing import Any, Protocol
 from psycopg import sql
 
 from postgres.connection import Session
+from postgres.horizon import holder
 
 SETTLE_SECONDS = 3.0
-"""Server 14 reports statistics through a process of its own, up to half a second later."""
+"""Before 15, statistics are reported through a process of their own, up to half a second later."""
+_AT_ONCE_SINCE = 150000
 
 _ANALYZED = sql.SQL(
     "SELECT analyze_count + autoanalyze_count AS count FROM pg_catalog.pg_stat_all_tables WHERE relid = %s"
@@ -26,6 +28,11 @@ class Postcondition(Protocol):
         """Return why the command was in vain, or nothing."""
 
 
+def _settled(session: Session) -> float:
+    """Return until when (on the monotonic clock) the statistics may be late."""
+    return time.monotonic() + (0.0 if session.facts.version >= _AT_ONCE_SINCE else SETTLE_SECONDS)
+
+
 @dataclass(frozen=True, slots=True)
 class Analyzed:
     """The server counts one more ANALYZE of the relation."""
@@ -39,7 +46,7 @@ class Analyzed:
 
     def why_not(self, session: Session, before: int | None) -> str:
         """Wait a moment for the statistics to arrive."""
-        deadline = time.monotonic() + SETTLE_SECONDS
+        deadline = _settled(session)
         while True:
             after = self.look(session)
             if after is None:
@@ -49,3 +56,82 @@ class Analyzed:
             if time.monotonic() >= deadline:
                 return "the server counts no new ANALYZE: is the right to analyze this table missing?"
             time.sleep(0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class Believed:
+    """There is nothing to look up: that the server raised no error is all that can be had."""
+
+    def look(self, _session: Session) -> None:
+        """Nothing."""
+
+    def why_not(self, _session: Session, _before: None) -> str:
+        """Nothing."""
+        return ""
+
+
+_VACUUMED = sql.SQL(
+    """
+    SELECT c.oid::bigint AS oid,
+           pg_catalog.pg_stat_get_vacuum_count(c.oid) + pg_catalog.pg_stat_get_autovacuum_count(c.oid) AS count,
+           pg_catalog.pg_stat_get_dead_tuples(c.oid) AS dead,
+           age(c.relfrozenxid) AS age, mxid_age(c.relminmxid) AS members
+    FROM pg_catalog.pg_class c WHERE c.oid = ANY (%s)
+    """
+)
+
+
+_UNITS = {"age": "transactions", "members": "multixacts"}
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """From where on a table is due for VACUUM: dead rows, age in transactions, age in multixacts."""
+
+    oid: int
+    dead: float
+    age: float
+    members: float
+
+
+@dataclass(frozen=True, slots=True)
+class Vacuumed:
+    """The server counts one more VACUUM of each table, and what it was for is no longer so."""
+
+    tables: tuple[Due, ...]
+
+    def look(self, session: Session) -> dict[int, dict[str, Any]]:
+        """Return counts and ages by oid."""
+        oids = [table.oid for table in self.tables]
+        return {row["oid"]: row for row in session.rows(_VACUUMED, (oids,))}
+
+    def reached(self, session: Session, before: dict[int, dict[str, Any]]) -> dict[int, str]:
+        """Return, for each table that was vacuumed since (or is gone), why it was in vain, or nothing."""
+        deadline = _settled(session)
+        while True:
+            after = self.look(session)
+            seen = {
+                table.oid: self._in_vain(session, table, before[table.oid], after.get(table.oid))
+                for table in self.tables
+                if table.oid in before
+                and (table.oid not in after or after[table.oid]["count"] > before[table.oid]["count"])
+            }
+            if len(seen) == len(self.tables) or time.monotonic() >= deadline:
+                return seen
+            time.sleep(0.05)
+
+    def why_not(self, session: Session, before: dict[int, dict[str, Any]]) -> str:
+        """Answer for the only table."""
+        missing = "the server counts no new VACUUM: is the right to vacuum this table missing?"
+        return self.reached(session, before).get(self.tables[0].oid, missing)
+
+    def _in_vain(self, session: Session, table: Due, before: dict[str, Any], after: dict[str, Any] | None) -> str:
+        """Half of the dead rows gone is not in vain: others write meanwhile."""
+        if after is None:
+            return "the table is gone"
+        if after["dead"] > table.dead and 2 * after["dead"] >= before["dead"]:
+            return f"dead rows that stay: {after['dead']}; {holder(session)}"
+        for kind in ("age", "members"):
+            if before[kind] >= getattr(table, kind) and after[kind] >= getattr(table, kind):
+                return f"its oldest row is still {after[kind]} {_UNITS[kind]} old; {holder(session)}"
+        return ""

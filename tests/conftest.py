@@ -224,8 +224,7 @@ class House:
     def run(self, job, scope=None, window=None, progress=None, parts=None):
         """Run one job in this process; return the run as the history has it, with its steps and findings."""
         from daemon import history
-        from daemon.history import Errand
-        from daemon.jobs.job import Scope
+        from daemon.jobs.job import Errand, Scope
         from daemon.jobs.registry import JOBS
         from daemon.runner import Runner
         from daemon.screen import Silent
@@ -264,6 +263,24 @@ def any_house(tmp_path, any_database):
 @pytest.fixture
 def make_house():
     return House
+
+
+@pytest.fixture
+def table():
+    """Make a table as the jobs see it: nothing due but for what is given."""
+    from daemon.jobs.tables import Table
+    from postgres.identifiers import Relation
+
+    def make(name, **changes):
+        values = {
+            "oid": hash(name), "system": False, "partitioned": False, "root": None, "unknown": False, "modified": 0,
+            "dead": 0, "inserted": 0, "toast_dead": 0, "age": 0, "members": 0, "recent": False,
+            "analyze_threshold": 60.0, "dead_threshold": 100.0, "inserted_threshold": 1000.0, "toast_threshold": 50.0,
+            "age_limit": 150e6, "members_limit": 150e6, "changes": 0, "bytes": 8192, "dead_bytes": 0, "allowed": True,
+        }  # fmt: skip
+        return Table(relation=Relation("public", name), **(values | changes))
+
+    return make
 
 
 class Endpoint:

@@ -7,7 +7,7 @@ import psycopg
 
 from checks.finding import Finding
 from daemon.config.model import Config
-from daemon.history import Errand
+from daemon.jobs.job import Errand
 from daemon.parts import Parts
 from daemon.runner import Runner
 from daemon.screen import Silent

@@ -132,6 +132,13 @@ class IntegrityCheck(Model):
     exclude: tuple[str, ...] = Field((), description="Checks to leave out.")
 
 
+class Vacuum(Model):
+    """VACUUM where a table's own effective trigger asks for it; wraparound first."""
+
+    exclude: tuple[Table, ...] = Field((), description="Tables to leave alone.")
+    parallel: int = Field(2, ge=1, le=16, description="How many sessions vacuum side by side in one database.")
+
+
 class Jobs(Model):
     """What each job works on."""
 
@@ -139,6 +146,7 @@ class Jobs(Model):
     analyze: Analyze = Analyze()
     disk_check: DiskCheck = DiskCheck()
     integrity_check: IntegrityCheck = IntegrityCheck()
+    vacuum: Vacuum = Vacuum()
 
 
 class Routes(Model):

@@ -1,39 +1,19 @@
 """ANALYZE where statistics are stale or missing; the partitioned parents too, which autovacuum leaves to nobody."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from typing import Any
 
 from psycopg import sql
 
-from daemon.jobs.job import Job, Looking, Memory, Scope, effect
+from daemon.history import Memory
+from daemon.jobs.job import Job, Looking, Scope, effect
+from daemon.jobs.tables import NO_PRIVILEGE, Table, tables
 from postgres.identifiers import Relation
 from postgres.statement import Statement
 from postgres.step import Step
 from postgres.verify import Analyzed
 
-_QUERY = (resources.files("daemon.jobs") / "sql" / "analyze.sql").read_bytes()
 _ONLY_SINCE = 180000
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One row of the query."""
-
-    oid: int
-    relation: Relation
-    partitioned: bool
-    root: int | None
-    tuples: float
-    modified: int
-    recent: bool
-    """Somebody analyzed it within a day: a parent that we have not analyzed ourselves is left to them until then."""
-    threshold: float
-    changes: int
-    """All changes ever counted in a parent's leaves; the plan compares with what it was the last time."""
-    bytes: int
-    allowed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +30,11 @@ def observe(looking: Looking) -> Observation:
     session = looking.session
     assert session is not None  # noqa: S101 - the scope is the database
     excluded = set(looking.config.jobs.analyze.exclude)
-    tables = [table for row in session.rows(_QUERY) if (table := _table(row)).relation not in excluded]
-    return Observation(tables, looking.memory, session.facts.version)
+    return Observation(_ours(tables(session), excluded), looking.memory, session.facts.version)
 
 
-def _table(row: dict[str, Any]) -> Table:
-    relation = Relation(row.pop("schema"), row.pop("name"))
-    return Table(relation=relation, **row)
+def _ours(found: Sequence[Table], excluded: Collection[Relation]) -> list[Table]:
+    return [table for table in found if not table.system and table.relation not in excluded]
 
 
 def plan(seen: Observation) -> Sequence[Step]:
@@ -71,7 +49,7 @@ def plan(seen: Observation) -> Sequence[Step]:
 
 
 def _need(table: Table, memory: Mapping[str, Memory]) -> tuple[float, str] | None:
-    if table.tuples < 0:
+    if table.unknown:
         return (float("inf"), "never analyzed") if table.bytes else None
     if not table.partitioned:
         changed = float(table.modified)
@@ -81,15 +59,17 @@ def _need(table: Table, memory: Mapping[str, Memory]) -> tuple[float, str] | Non
             return None
         known = int(before.evidence.get("changes", 0)) if before else 0
         changed = float(table.changes - known if table.changes >= known else table.changes)
-    if changed <= table.threshold:
+    if changed <= table.analyze_threshold:
         return None
-    return changed / max(table.threshold, 1), f"{changed:.0f} rows changed, threshold {table.threshold:.0f}"
+    return changed / max(
+        table.analyze_threshold, 1
+    ), f"{changed:.0f} rows changed, threshold {table.analyze_threshold:.0f}"
 
 
 def _step(table: Table, why: str, seen: Observation, *, only: bool) -> Step:
     before = seen.memory.get(str(table.relation))
     command = sql.SQL("ANALYZE ONLY {}") if table.partitioned and only else sql.SQL("ANALYZE {}")
-    refused = "" if table.allowed else "no privilege: needs pg_maintain (from 17), or membership in the table's owner"
+    refused = "" if table.allowed else NO_PRIVILEGE
     return Statement(
         name="analyze",
         object=str(table.relation),
@@ -110,5 +90,5 @@ JOB = Job(
     scopes=(Scope.DATABASE,),
     observe=observe,
     plan=plan,
-    judge=effect("analyze"),
+    judge=effect("analyze", cures="stale_statistics"),
 )

@@ -8,7 +8,8 @@ from checks import judge as judges
 from checks.check import Check, Options, Place
 from checks.question import Question
 from daemon.config.model import CheckOptions
-from daemon.jobs.job import Job, Looking, Memory, Scope, Verdict
+from daemon.history import Memory
+from daemon.jobs.job import Job, Looking, Scope, Verdict
 from postgres.step import Outcome, Status, Step
 
 

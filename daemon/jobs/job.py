@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -11,6 +11,7 @@ from checks.check import Place
 from checks.finding import Finding, Identity, Severity
 from checks.registry import Known
 from daemon.config.model import Config
+from daemon.history import NOW, Memory, Task, Trigger
 from postgres.connection import Login, Session
 from postgres.step import Outcome, Status, Step
 
@@ -20,15 +21,6 @@ class Scope(StrEnum):
 
     DATABASE = "database"
     HOST = "host"
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What the store knows of an object from the last time that this job did it."""
-
-    seconds: float
-    bytes: int
-    evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +47,14 @@ class Verdict:
     coverage: tuple[Coverage, ...] = ()
 
 
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return one verdict that says all of them."""
+    return Verdict(
+        tuple(finding for verdict in verdicts for finding in verdict.findings),
+        tuple(area for verdict in verdicts for area in verdict.coverage),
+    )
+
+
 Judge = Callable[[Step, Outcome, Place], Verdict]
 
 
@@ -73,21 +73,43 @@ class Job:
     deletes: bool = False
     wanted: Callable[[Config, Scope], bool] = lambda _config, _scope: True
     """Whether the configuration gives it anything to do there."""
+    lanes: Callable[[Config], int] = lambda _config: 1
+    """How many sessions work side by side in one database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One job in one place, and why."""
+
+    job: Job
+    scope: Scope
+    database: str
+    trigger: Trigger = NOW
+
+    @property
+    def task(self) -> Task:
+        """The same by name, as the history keeps it."""
+        return Task(self.job.name, self.scope.value, self.database, self.trigger)
 
 
 INEFFECTIVE = "ineffective"
 
 
-def effect(job: str) -> Judge:
-    """Return the judge of a job that acts: what was in vain is a finding, what worked is the end of it."""
+def effect(job: str, cures: str = "", remedy: str = "") -> Judge:
+    """Return the judge of a job that acts: what was in vain is a finding, what worked is the end of it.
+
+    `cures` names the check whose finding about the same object is over as well: a postcondition has looked.
+    """
 
     def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
         if outcome.status is Status.INEFFECTIVE:
             identity = Identity(INEFFECTIVE, place.instance, place.cluster, place.database, step.object, job)
             summary = f"{step.name} of {step.object} did nothing: {outcome.reason}"
-            return Verdict((Finding(identity, Severity.WARNING, summary),))
+            return Verdict((Finding(identity, Severity.WARNING, summary, remedy=remedy),))
         if outcome.status is Status.DONE:
-            return Verdict(coverage=(Coverage(INEFFECTIVE, place.database, step.object, job),))
+            over = Coverage(INEFFECTIVE, place.database, step.object, job)
+            cured = Coverage(cures, place.database, step.object)
+            return Verdict(coverage=(over, cured) if cures else (over,))
         return Verdict()
 
     return judge

@@ -2,9 +2,8 @@
 
 import pytest
 
-from daemon.jobs.analyze import Observation, Table, plan
-from daemon.jobs.job import Memory
-from postgres.identifiers import Relation
+from daemon.history import Memory
+from daemon.jobs.analyze import Observation, plan
 
 
 def objects(run):
@@ -113,23 +112,15 @@ def test_analyze_that_only_warned_is_ineffective(house):
     assert outcome.status is Status.INEFFECTIVE
 
 
-def table(name, **changes):
-    values = {
-        "oid": hash(name), "relation": Relation("public", name), "partitioned": False, "root": None, "tuples": 100.0,
-        "modified": 0, "recent": False, "threshold": 60.0, "changes": 0, "bytes": 8192, "allowed": True,
-    }  # fmt: skip
-    return Table(**(values | changes))
-
-
 @pytest.mark.parametrize("version", [150000, 180000])
-def test_the_plan_is_by_need_and_names_the_numbers(version):
+def test_the_plan_is_by_need_and_names_the_numbers(table, version):
     parent = table("parent", partitioned=True, changes=500, oid=7)
     leaf = table("leaf", root=7, modified=90)
     tables = [
         table("little", modified=61),
         table("much", modified=600),
         table("fresh"),
-        table("never", tuples=-1.0),
+        table("never", unknown=True),
         parent,
         leaf,
     ]
@@ -143,7 +134,7 @@ def test_the_plan_is_by_need_and_names_the_numbers(version):
     assert ("ONLY" in steps[2].statement()) is (version >= 180000)
 
 
-def test_counters_that_were_reset_are_no_negative_change():
+def test_counters_that_were_reset_are_no_negative_change(table):
     parent = table("parent", partitioned=True, changes=80)
     assert [
         step.object for step in plan(Observation([parent], {"public.parent": Memory(1, 0, {"changes": 900})}, 180000))

@@ -47,7 +47,7 @@ def test_every_mistake_at_once_with_its_path(tmp_path):
         [schedules.daily]
         cron = "0 25 * * *"
         windwo = "2h"
-        jobs = ["analyze", "archiv", "vacuum"]
+        jobs = ["analyze", "archiv", "vacum"]
         [[jobs.log_cleanup.tables]]
         table = 'public."AuditLog"'
         column = "fecha"
@@ -86,7 +86,7 @@ def test_every_mistake_at_once_with_its_path(tmp_path):
         "schedules.daily.cron": "not a cron line",
         "schedules.daily.windwo": "did you mean 'window'?",
         "schedules.daily.jobs[1]": "'archiv' is not a job",
-        "schedules.daily.jobs[2]": "'vacuum' is not a job",
+        "schedules.daily.jobs[2]": "'vacum' is not a job; did you mean 'vacuum'?",
         "jobs.log_cleanup.tables[1].keep": '"5x" is not a duration (like "30 days"',
         "jobs.log_cleanup.tables[2].keep": "give days or weeks",
         "jobs.log_cleanup.tables[1].table": "needs its schema",

@@ -1,0 +1,61 @@
+"""The tables of a database, each with its own effective triggers: what ANALYZE and VACUUM are planned from."""
+
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from psycopg import sql
+
+from postgres.connection import Session
+from postgres.identifiers import Relation
+
+NO_PRIVILEGE = "no privilege: needs pg_maintain (from 17), or membership in the table's owner"
+
+_QUERY = (resources.files("daemon.jobs") / "sql" / "tables.sql").read_text("utf-8")
+_FROZEN_SINCE = 180000
+_UNFROZEN = sql.SQL("CASE WHEN c.relpages > 0 THEN 1 - least(c.relallfrozen::float8 / c.relpages, 1) ELSE 1 END")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One row of the query: what has changed, and from when on that counts. A threshold of None is never reached."""
+
+    oid: int
+    relation: Relation
+    system: bool
+    partitioned: bool
+    root: int | None
+    unknown: bool
+    """Nobody has ever counted its rows."""
+    modified: int
+    dead: int
+    inserted: int
+    toast_dead: int
+    age: int
+    """Transactions since its oldest row that is not frozen, TOAST included."""
+    members: int
+    """The same in multixacts."""
+    recent: bool
+    """Somebody analyzed it within a day: a parent that we have not analyzed ourselves is left to them until then."""
+    analyze_threshold: float
+    dead_threshold: float
+    inserted_threshold: float | None
+    toast_threshold: float
+    age_limit: float
+    members_limit: float
+    changes: int
+    """All changes ever counted in a parent's leaves; the plan compares with what it was the last time."""
+    bytes: int
+    dead_bytes: int
+    allowed: bool
+
+
+def tables(session: Session) -> list[Table]:
+    """Read the catalog and the statistics; take no lock on any table."""
+    unfrozen = _UNFROZEN if session.facts.version >= _FROZEN_SINCE else sql.SQL("1")
+    return [_table(row) for row in session.rows(sql.SQL(_QUERY).format(unfrozen=unfrozen))]
+
+
+def _table(row: dict[str, Any]) -> Table:
+    relation = Relation(row.pop("schema"), row.pop("name"))
+    return Table(relation=relation, **row)

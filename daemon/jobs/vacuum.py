@@ -1,0 +1,176 @@
+"""VACUUM where a table's own effective trigger asks for it; with ANALYZE in the same command where that is due too."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from psycopg import sql
+
+from daemon.config.model import Config
+from daemon.history import Memory
+from daemon.jobs.job import Job, Looking, Scope, effect
+from daemon.jobs.tables import NO_PRIVILEGE, Table, tables
+from postgres.group import Group
+from postgres.statement import Statement
+from postgres.step import Step
+from postgres.verify import Believed, Due, Vacuumed
+
+SMALL_BYTES = 8 * 1024**2
+GROUP_TABLES = 50
+_STATISTICS_APART_SINCE = 160000
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The tables, what was remembered of them, and the server's version."""
+
+    tables: Sequence[Table]
+    memory: Mapping[str, Memory]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A table that is due, why, and with which options. Wraparound is urgent, and needs FREEZE."""
+
+    table: Table
+    why: str
+    urgent: float
+    """How far its age is over the limit; 0 where it is not."""
+    analyze: bool
+
+
+def observe(looking: Looking) -> Observation:
+    """Read the catalog and the statistics; take no lock on any table."""
+    session = looking.session
+    assert session is not None  # noqa: S101 - the scope is the database
+    excluded = set(looking.config.jobs.vacuum.exclude)
+    found = [table for table in tables(session) if not table.partitioned and table.relation not in excluded]
+    return Observation(found, looking.memory, session.facts.version)
+
+
+def plan(seen: Observation) -> Sequence[Step]:
+    """Wraparound first, then the large by their dead bytes, then the small ones together."""
+    wanted = [one for table in seen.tables if (one := _wanted(table))]
+    urgent = sorted((one for one in wanted if one.urgent), key=lambda one: (-one.urgent, one.table.relation))
+    usual = sorted(
+        (one for one in wanted if not one.urgent), key=lambda one: (-one.table.dead_bytes, one.table.relation)
+    )
+    steps = [*_steps(urgent, seen), *_steps(usual, seen)]
+    if any(one.table.allowed for one in wanted) and seen.version >= _STATISTICS_APART_SINCE:
+        steps.append(_database_statistics())
+    return steps
+
+
+def _wanted(table: Table) -> _Wanted | None:
+    """Tell the first reason that holds. The system's tables that are not ours to vacuum are left to autovacuum."""
+    if table.system and not table.allowed:
+        return None
+    analyze = table.modified > table.analyze_threshold or (table.unknown and table.bytes > 0)
+    analyze = analyze and not table.system
+    for unit, value, limit in (
+        ("transactions", table.age, table.age_limit),
+        ("multixacts", table.members, table.members_limit),
+    ):
+        if value >= limit:
+            why = f"its oldest row is {value} {unit} old: frozen before autovacuum has to, at {limit:.0f}"
+            return _Wanted(table, why, value / max(limit, 1), analyze)
+    for what, count, threshold in (
+        ("dead rows", table.dead, table.dead_threshold),
+        ("dead TOAST rows", table.toast_dead, table.toast_threshold),
+        ("rows inserted", table.inserted, table.inserted_threshold),
+    ):
+        if threshold is not None and count > threshold:
+            return _Wanted(table, f"{what}: {count}, threshold {threshold:.0f}", 0.0, analyze)
+    return None
+
+
+def _steps(wanted: Sequence[_Wanted], seen: Observation) -> Iterator[Step]:
+    """Yield the large one by one; the small ones in commands of many, those of the same options together."""
+    yield from (_statement(one, seen) for one in wanted if not _small(one.table))
+    for analyze in (True, False):
+        alike = iter([one for one in wanted if _small(one.table) and one.analyze is analyze])
+        while members := list(islice(alike, GROUP_TABLES)):
+            yield _group(members, seen) if len(members) > 1 else _statement(members[0], seen)
+
+
+def _small(table: Table) -> bool:
+    return table.allowed and table.bytes < SMALL_BYTES
+
+
+def _group(wanted: Sequence[_Wanted], seen: Observation) -> Group:
+    members = tuple(_statement(one, seen) for one in wanted)
+    command = _command(wanted, seen.version, "SKIP_LOCKED")
+    return Group(members, command, Vacuumed(tuple(_due(one.table) for one in wanted)))
+
+
+def _statement(wanted: _Wanted, seen: Observation) -> Statement:
+    table = wanted.table
+    before = seen.memory.get(str(table.relation))
+    refused = "" if table.allowed else NO_PRIVILEGE
+    return Statement(
+        name="vacuum",
+        object=str(table.relation),
+        why=f"{wanted.why}; {refused}" if refused else wanted.why,
+        lock="SHARE UPDATE EXCLUSIVE",
+        command=_command([wanted], seen.version),
+        worked=Vacuumed((_due(table),)),
+        refused=refused,
+        bytes=table.bytes,
+        predicted_seconds=before.seconds if before else 0.0,
+    )
+
+
+def _command(wanted: Sequence[_Wanted], version: int, *more: str) -> sql.Composed:
+    options = list(more)
+    if version >= _STATISTICS_APART_SINCE:
+        options.append("SKIP_DATABASE_STATS")
+    if wanted[0].urgent:
+        options.append("FREEZE")
+    if wanted[0].analyze:
+        options.append("ANALYZE")
+    names = sql.SQL(", ").join(one.table.relation.identifier() for one in wanted)
+    if not options:
+        return sql.SQL("VACUUM {}").format(names)
+    return sql.SQL("VACUUM ({}) {}").format(sql.SQL(", ").join(_OPTIONS[option] for option in options), names)
+
+
+_OPTIONS = {
+    "SKIP_LOCKED": sql.SQL("SKIP_LOCKED"),
+    "SKIP_DATABASE_STATS": sql.SQL("SKIP_DATABASE_STATS"),
+    "FREEZE": sql.SQL("FREEZE"),
+    "ANALYZE": sql.SQL("ANALYZE"),
+}
+
+
+def _due(table: Table) -> Due:
+    return Due(table.oid, table.dead_threshold, table.age_limit, table.members_limit)
+
+
+def _database_statistics() -> Statement:
+    """What each VACUUM would do at its end, once for all: move the database's own age forward."""
+    return Statement(
+        name="vacuum",
+        object="database statistics",
+        why="once, after all tables",
+        lock="",
+        command=sql.SQL("VACUUM (ONLY_DATABASE_STATS)").format(),
+        worked=Believed(),
+        alone=True,
+    )
+
+
+def lanes(config: Config) -> int:
+    """As many sessions as the configuration says."""
+    return config.jobs.vacuum.parallel
+
+
+JOB = Job(
+    name="vacuum",
+    summary="VACUUM where a table's own effective trigger asks for it; wraparound first",
+    scopes=(Scope.DATABASE,),
+    observe=observe,
+    plan=plan,
+    judge=effect("vacuum", cures="dead_tuples", remedy="end what holds the rows back, then: sereno now vacuum"),
+    lanes=lanes,
+)

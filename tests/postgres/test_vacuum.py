@@ -1,0 +1,304 @@
+"""VACUUM by each table's own trigger; what it could not do is named; many small tables in one command."""
+
+import subprocess
+import threading
+import time
+
+import pytest
+
+from daemon.history import Memory
+from daemon.jobs.vacuum import GROUP_TABLES, Observation, plan
+from postgres.group import Group
+
+BIG = 100 * 1024**2
+
+
+def test_the_plan_is_wraparound_first_then_by_dead_bytes_then_the_small_together(table):
+    seen = [
+        table("fresh", dead=100, inserted=1000, modified=60),
+        table("small1", dead=101),
+        table("small2", dead=500),
+        table("both", dead=101, modified=61),
+        table("large", dead=101, bytes=BIG, dead_bytes=5),
+        table("larger", dead=101, bytes=BIG, dead_bytes=9),
+        table("old", age=160_000_000, bytes=BIG),
+        table("older", members=190_000_000, bytes=BIG),
+        table("toast", toast_dead=51, bytes=BIG, dead_bytes=1),
+        table("full", inserted=1001, bytes=BIG),
+        table("never", inserted=10**9, inserted_threshold=None),
+        table("theirs", dead=999, allowed=False, bytes=BIG),
+        table("pg_class", dead=999, system=True, allowed=False),
+    ]
+    steps = plan(Observation(seen, {"public.large": Memory(7.0, 0)}, 160000))
+    assert [step.object for step in steps] == [
+        "public.older", "public.old", "public.larger", "public.large", "public.toast", "public.full", "public.theirs",
+        "public.both", "public.small1 and 1 more", "database statistics",
+    ]  # fmt: skip
+    by_name = {step.object: step for step in steps}
+    assert by_name["public.older"].statement() == 'VACUUM (SKIP_DATABASE_STATS, FREEZE) "public"."older"'
+    assert by_name["public.both"].statement() == 'VACUUM (SKIP_DATABASE_STATS, ANALYZE) "public"."both"'
+    assert by_name["public.small1 and 1 more"].statement() == (
+        'VACUUM (SKIP_LOCKED, SKIP_DATABASE_STATS) "public"."small1", "public"."small2"'
+    )
+    assert by_name["public.large"].predicted_seconds == 7.0
+    assert by_name["public.theirs"].why.startswith("dead rows: 999, threshold 100; no privilege")
+    assert [step.alone for step in steps][-2:] == [False, True]
+
+
+def test_before_16_a_vacuum_has_no_options_it_does_not_know(table):
+    steps = plan(Observation([table("t", dead=101)], {}, 150000))
+    assert [step.statement() for step in steps] == ['VACUUM "public"."t"']
+
+
+def test_groups_have_a_size(table):
+    seen = [table(f"t{number}", dead=101) for number in range(2 * GROUP_TABLES + 1)]
+    steps = plan(Observation(seen, {}, 150000))
+    assert [len(step.members) if isinstance(step, Group) else 1 for step in steps] == [GROUP_TABLES, GROUP_TABLES, 1]
+
+
+def dirty(database, name, rows=1000, options=""):
+    database.run(f"CREATE TABLE public.{name} (a int) WITH (autovacuum_enabled = off{options})")
+    database.run(f"INSERT INTO public.{name} SELECT generate_series(1, {rows})")
+    database.run(f"DELETE FROM public.{name} WHERE a % 2 = 0")
+
+
+def test_each_by_its_own_trigger_and_the_second_time_nothing(any_house, flush):
+    any_house.with_logins = False
+    run = any_house.database.run
+    dirty(any_house.database, "usual")
+    dirty(any_house.database, "lazy", options=", autovacuum_vacuum_threshold = 2000")
+    dirty(any_house.database, "inserted", rows=2)
+    run("INSERT INTO public.inserted SELECT generate_series(1, 3000)")
+    dirty(any_house.database, "still", rows=80)
+    for number in range(5):
+        dirty(any_house.database, f'"we""ird {number} %s ñ"')
+    flush()
+    run("ANALYZE public.usual, public.inserted, public.lazy")
+    flush()
+    done = any_house.run("vacuum")
+    assert done["state"] == "finished"
+    ours = [step for step in done["steps"] if step["object"].startswith("public.")]
+    assert sorted(step["object"] for step in ours) == sorted(
+        ["public.usual", "public.inserted", *(f'public."we""ird {number} %s ñ"' for number in range(5))]
+    )
+    assert {step["status"] for step in ours} == {"done"}
+    left = any_house.database.rows(
+        "SELECT relname, n_dead_tup, last_analyze IS NOT NULL AS analyzed FROM pg_stat_user_tables ORDER BY 1"
+    )
+    assert {row["relname"]: row["n_dead_tup"] for row in left if row["n_dead_tup"]} == {"lazy": 500, "still": 40}
+    assert all(row["analyzed"] for row in left if row["relname"].startswith("we"))
+    again = any_house.run("vacuum")
+    assert [step["object"] for step in again["steps"] if step["object"].startswith("public.")] == []
+
+
+def test_rows_that_an_open_transaction_still_sees_are_not_called_vacuumed(any_house, flush):
+    any_house.with_logins = False
+    database = any_house.database
+    dirty(database, "t", rows=1)
+    with database.connect() as other:
+        other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        other.execute("SELECT count(*) FROM public.t")
+        database.run("INSERT INTO public.t SELECT generate_series(1, 1000)")
+        database.run("DELETE FROM public.t")
+        flush()
+        done = any_house.run("vacuum")
+        (step,) = [step for step in done["steps"] if step["object"] == "public.t"]
+        assert step["status"] == "ineffective"
+        pid = other.info.backend_pid
+        assert (
+            f"dead rows that stay: 1001; held back by pid {pid} (postgres, no name), idle in transaction for"
+            in (step["reason"])
+        )
+        (finding,) = [row for row in done["findings"] if row["kind"] == "ineffective"]
+        assert (finding["object"], f"pid {pid} " in finding["summary"], finding["severity"]) == (
+            "public.t", True, "warning",
+        )  # fmt: skip
+    done = any_house.run("vacuum")
+    assert [step["status"] for step in done["steps"] if step["object"] == "public.t"] == ["done"]
+    with any_house.parts().store.reading() as transaction:
+        alerts = transaction.rows("SELECT kind, state FROM alert")
+    assert alerts == [{"kind": "ineffective", "state": "resolved"}]
+
+
+def spanish(scratch):
+    """A Spanish locale of the test's own, for servers that speak it; none where this machine cannot make one."""
+    folder = scratch / "locale"
+    if not folder.exists():
+        folder.mkdir(mode=0o755)
+        made = ["localedef", "--no-archive", "-i", "es_ES", "-f", "UTF-8", str(folder / "es_ES.UTF-8")]
+        try:
+            subprocess.run(made, capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"localedef makes no es_ES.UTF-8 here: {error}")
+    return folder
+
+
+@pytest.mark.parametrize("language", ["C", "es_ES.UTF-8"])
+def test_a_table_without_the_right_is_skipped_in_every_language(
+    any_server, language, scratch, make_database, make_house, tmp_path, clusters, monkeypatch, request
+):
+    server = any_server
+    if language != "C":
+        monkeypatch.setenv("LOCPATH", str(spanish(scratch)))
+        server = clusters(request.node.callspec.params["any_server"], lc_messages=language)
+    with make_database(server) as database:
+        if language != "C" and request.node.callspec.params["any_server"].startswith("pg"):
+            with pytest.raises(Exception, match="división"):
+                database.run("SELECT 1 / 0")
+        house = make_house(tmp_path, database)
+        role = f"nobody_{house.maintain}"
+        database.run(f"CREATE ROLE {role} LOGIN")
+        database.run(f"GRANT pg_read_all_data, pg_monitor TO {role}")
+        for number in range(3):
+            dirty(database, f"t{number}")
+        database.run("SELECT pg_sleep(1)")
+        house.maintain = role
+        done = house.run("vacuum")
+        assert [(step["status"], step["reason"][:12]) for step in done["steps"]] == [("skipped", "no privilege")] * 3
+        assert [(row["kind"], row["severity"]) for row in done["findings"]] == [("task_skipped", "info")]
+
+
+def test_a_vacuum_that_only_warned_is_ineffective(house):
+    from psycopg import sql
+
+    from daemon.screen import Silent
+    from postgres.connection import Credentials, Target, session
+    from postgres.governor import Limits, Sample
+    from postgres.pace import Pace, Terms
+    from postgres.statement import Statement
+    from postgres.step import Status
+    from postgres.verify import Due, Vacuumed
+    from postgres.window import opens_for
+
+    role = f"nobody_{house.maintain}"
+    house.database.run(f"CREATE ROLE {role} LOGIN")
+    dirty(house.database, "t")
+    oid = house.database.value("SELECT 'public.t'::regclass::oid::int8")
+    worked = Vacuumed((Due(oid, 50, 1e9, 1e9),))
+    step = Statement("vacuum", "public.t", "", "", sql.SQL("VACUUM public.t").format(), worked)
+    pace = Pace(Terms(opens_for(None), threading.Event(), Sample, Limits(), Silent()), 60)
+    with session(Target("main", house.database.dsn, {"maintain": Credentials(role)}), "maintain", "vacuum") as opened:
+        outcome = step.apply(opened, pace)
+    assert (outcome.status, "counts no new VACUUM" in outcome.reason) == (Status.INEFFECTIVE, True)
+
+
+def test_a_locked_table_of_a_group_is_tried_on_its_own_and_its_holder_named(house, flush_now):
+    house.with_logins = False
+    for number in range(4):
+        dirty(house.database, f"t{number}")
+    flush_now()
+    with house.database.connect() as other:
+        other.execute("LOCK TABLE public.t2 IN SHARE MODE")
+        done = house.run("vacuum")
+        steps = {step["object"]: step for step in done["steps"]}
+        assert [steps[f"public.t{number}"]["status"] for number in (0, 1, 3)] == ["done"] * 3
+        assert steps["public.t2"]["status"] == "skipped"
+        assert f"in the way: pid {other.info.backend_pid}" in steps["public.t2"]["reason"]
+
+
+@pytest.fixture
+def flush_now(house):
+    return lambda: house.database.run("SELECT pg_stat_force_next_flush()")
+
+
+def slowly(database, limit=10):
+    """From the next session on, about a hundred times `limit` pages a second."""
+    for name, value in {"delay": 10, "limit": limit, "page_hit": 1, "page_miss": 1, "page_dirty": 0}.items():
+        database.run(f'ALTER DATABASE "{database.name}" SET vacuum_cost_{name} = {value}')
+
+
+def quickly(database):
+    database.run(f'ALTER DATABASE "{database.name}" RESET ALL')
+
+
+def test_two_work_side_by_side_and_the_database_statistics_come_last(house, flush_now, wait):
+    house.with_logins = False
+    for number in range(2):
+        dirty(house.database, f"t{number}", rows=400_000)
+    flush_now()
+    slowly(house.database)
+    seen = set()
+    stop = threading.Event()
+
+    def look():
+        with house.database.connect(autocommit=True) as other:
+            while not stop.is_set():
+                rows = other.execute(
+                    "SELECT pid, relid::regclass::text AS name FROM pg_stat_progress_vacuum WHERE datname = current_database()"
+                ).fetchall()
+                seen.add(frozenset((row["pid"], row["name"]) for row in rows))
+                time.sleep(0.01)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        done = house.run("vacuum")
+    finally:
+        stop.set()
+        watcher.join()
+    assert [step["object"] for step in done["steps"] if step["object"].startswith("public")] != []
+    assert done["steps"][-1]["object"] == "database statistics"
+    both = [found for found in seen if {name for _, name in found} == {"t0", "t1"}]
+    assert both, seen
+    assert all(len({pid for pid, _ in found}) == 2 for found in both)
+
+
+def test_progress_is_the_servers_own_count(house, flush_now):
+    from daemon.screen import Silent
+
+    house.with_logins = False
+    dirty(house.database, "t", rows=300_000)
+    flush_now()
+    slowly(house.database)
+
+    class Seen(Silent):
+        def __init__(self):
+            self.done = []
+
+        def advance(self, number, done):
+            self.done.append(done)
+
+    seen = Seen()
+    house.run("vacuum", progress=seen)
+    counts = [done.count for done in seen.done if done.unit == "blocks, scanning heap"]
+    assert len(counts) >= 2
+    assert counts == sorted(counts)
+    assert 0 < seen.done[-1].count <= seen.done[-1].total
+
+
+def test_a_window_ends_it_and_the_next_run_goes_on(house, flush_now):
+    from postgres.window import opens_for
+
+    house.with_logins = False
+    for number in range(8):
+        dirty(house.database, f"t{number}", rows=300_000)
+    flush_now()
+    house.extra = "[jobs.vacuum]\nparallel = 1\n"
+    slowly(house.database, 40)
+    first = house.run("vacuum", window=opens_for(2.5))
+    assert first["state"] == "window_ended"
+    statuses = [step["status"] for step in first["steps"]]
+    assert statuses.count("done") >= 1
+    assert first["steps_left"] == statuses.count("unfinished") >= 1
+    quickly(house.database)
+    second = house.run("vacuum")
+    did = {step["object"] for step in first["steps"] if step["status"] == "done"}
+    assert second["state"] == "finished"
+    assert not did & {step["object"] for step in second["steps"]}
+
+
+def test_a_table_near_its_age_limit_is_frozen_first(house, flush_now):
+    house.with_logins, house.extra = False, "[jobs.vacuum]\nparallel = 1\n"
+    run = house.database.run
+    dirty(house.database, "dead")
+    run("CREATE TABLE public.old (a int) WITH (autovacuum_freeze_max_age = 100000)")
+    run("INSERT INTO public.old VALUES (1)")
+    run(
+        "CREATE PROCEDURE public.burn() LANGUAGE plpgsql AS $$ BEGIN FOR n IN 1..95100 LOOP PERFORM txid_current(); COMMIT; END LOOP; END $$"
+    )
+    run("CALL public.burn()")
+    flush_now()
+    done = house.run("vacuum")
+    ours = [step for step in done["steps"] if step["object"].startswith("public.")]
+    assert (ours[0]["object"], ours[0]["status"]) == ("public.old", "done")
+    assert house.database.value("SELECT age(relfrozenxid) FROM pg_class WHERE relname = 'old'") < 1000
