@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from checks.finding import Finding
 from postgres.step import Outcome, Status, Step
 from store.instant import from_text, to_text
-from store.store import Row, Transaction
+from store.store import Row, Transaction, Value
 
 _BEGIN = """
     INSERT INTO run (job, scope, database, schedule, nominal, started_at, state, process)
@@ -62,6 +62,9 @@ _PAUSE = """
 """
 _PAUSED = "SELECT until, reason FROM pause WHERE until IS NULL OR until > ?"
 _RESUME = "DELETE FROM pause"
+
+
+Ended = tuple[Step, Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +123,18 @@ def finish(transaction: Transaction, run: int, end: tuple[str, str, int], now: d
     transaction.execute(_FINISH, (state, reason, left, to_text(now), run))
 
 
-def step(transaction: Transaction, run: int, ordinal: int, done: tuple[Step, Outcome], now: datetime) -> None:
-    """Record what one step did."""
-    what, outcome = done
-    paused_by = ", ".join(outcome.paused)
+def steps_done(transaction: Transaction, run: int, first: int, ended: Sequence[Ended], now: datetime) -> None:
+    """Record what steps did, numbered from `first` on."""
+    at = to_text(now)
+    rows = (_step_row(run, first + number, one, at) for number, one in enumerate(ended))
+    transaction.execute_many(_STEP, rows)
+
+
+def _step_row(run: int, ordinal: int, ended: Ended, at: str) -> tuple[Value, ...]:
+    what, outcome = ended
     values = (what.name, what.object, outcome.status.value, outcome.reason, outcome.rows, outcome.bytes)
     paused = sum(outcome.paused.values())
-    transaction.execute(_STEP, (run, ordinal, *values, outcome.seconds, paused, paused_by, to_text(now)))
+    return (run, ordinal, *values, outcome.seconds, paused, ", ".join(outcome.paused), at)
 
 
 def finding(transaction: Transaction, run: int, found: Finding, now: datetime) -> None:
@@ -144,13 +152,23 @@ def finding(transaction: Transaction, run: int, found: Finding, now: datetime) -
     transaction.execute(_FINDING, (run, *values, found.remedy, evidence, to_text(now)))
 
 
-def remember(transaction: Transaction, job: str, database: str, done: tuple[Step, Outcome], now: datetime) -> None:
-    """Keep what the next plan wants to know of an object, if the step succeeded."""
-    what, outcome = done
-    if outcome.status is Status.DONE:
-        evidence = json.dumps(dict(outcome.evidence), default=str)
-        values = (job, database, what.object, to_text(now), outcome.seconds, outcome.bytes, evidence)
-        transaction.execute(_REMEMBER, values)
+def remember(transaction: Transaction, job: str, database: str, ended: Sequence[Ended], now: datetime) -> None:
+    """Keep what the next plan wants to know of each object whose step succeeded."""
+    at = to_text(now)
+    rows = (
+        (
+            job,
+            database,
+            what.object,
+            at,
+            outcome.seconds,
+            outcome.bytes,
+            json.dumps(dict(outcome.evidence), default=str),
+        )
+        for what, outcome in ended
+        if outcome.status is Status.DONE
+    )
+    transaction.execute_many(_REMEMBER, rows)
 
 
 def memory(transaction: Transaction, job: str, database: str) -> Mapping[str, Memory]:

@@ -43,11 +43,10 @@ class Recorder:
                 self._skipped.append(f"{step.name} {step.object}: {outcome.reason}")
         now = self._parts.clock()
         with self._parts.store.transaction() as transaction:
-            for done in ended:
-                history.step(transaction, self.number, self._steps, done, now)
-                history.remember(transaction, self._job.name, self._database, done, now)
-                self._steps += 1
+            history.steps_done(transaction, self.number, self._steps, ended, now)
+            history.remember(transaction, self._job.name, self._database, ended, now)
             self._tell(transaction, together(verdicts))
+        self._steps += len(ended)
 
     def reached(self) -> None:
         """The server has answered: an alert that it does not is over."""

@@ -8,7 +8,7 @@ as long as one transaction, so threads and processes share nothing but the file.
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -37,6 +37,10 @@ class Transaction:
     def execute(self, statement: str, parameters: Parameters = ()) -> int:
         """Run a statement; return how many rows it changed."""
         return self._connection.execute(statement, parameters).rowcount
+
+    def execute_many(self, statement: str, parameters: Iterable[Parameters]) -> None:
+        """Run a statement once for each set of parameters."""
+        self._connection.executemany(statement, parameters)
 
     def insert(self, statement: str, parameters: Parameters = ()) -> int:
         """Run an INSERT; return the new rowid."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import cache
 
 from psycopg import sql
 
@@ -16,7 +16,10 @@ from postgres.step import Step
 from postgres.verify import Believed, Due, Vacuumed
 
 SMALL_BYTES = 8 * 1024**2
-GROUP_TABLES = 50
+GROUP_TABLES = 100
+GROUP_TABLES_BEFORE_16 = 500
+"""There each command ends with a look at every table of the database, to move its age forward."""
+GROUP_BYTES = 64 * 1024**2
 _STATISTICS_APART_SINCE = 160000
 
 
@@ -89,9 +92,24 @@ def _steps(wanted: Sequence[_Wanted], seen: Observation) -> Iterator[Step]:
     """Yield the large one by one; the small ones in commands of many, those of the same options together."""
     yield from (_statement(one, seen) for one in wanted if not _small(one.table))
     for analyze in (True, False):
-        alike = iter([one for one in wanted if _small(one.table) and one.analyze is analyze])
-        while members := list(islice(alike, GROUP_TABLES)):
+        alike = [one for one in wanted if _small(one.table) and one.analyze is analyze]
+        for members in _groups(alike, seen.version):
             yield _group(members, seen) if len(members) > 1 else _statement(members[0], seen)
+
+
+def _groups(wanted: Sequence[_Wanted], version: int) -> Iterator[list[_Wanted]]:
+    """Cut where a command would have too many tables, or too much to read."""
+    most = GROUP_TABLES if version >= _STATISTICS_APART_SINCE else GROUP_TABLES_BEFORE_16
+    members: list[_Wanted] = []
+    size = 0
+    for one in wanted:
+        size += one.table.bytes
+        if members and (len(members) == most or size > GROUP_BYTES):
+            yield members
+            members, size = [], one.table.bytes
+        members.append(one)
+    if members:
+        yield members
 
 
 def _small(table: Table) -> bool:
@@ -100,7 +118,7 @@ def _small(table: Table) -> bool:
 
 def _group(wanted: Sequence[_Wanted], seen: Observation) -> Group:
     members = tuple(_statement(one, seen) for one in wanted)
-    command = _command(wanted, seen.version, "SKIP_LOCKED")
+    command = _command(wanted, seen.version, together=True)
     return Group(members, command, Vacuumed(tuple(_due(one.table) for one in wanted)))
 
 
@@ -121,26 +139,23 @@ def _statement(wanted: _Wanted, seen: Observation) -> Statement:
     )
 
 
-def _command(wanted: Sequence[_Wanted], version: int, *more: str) -> sql.Composed:
-    options = list(more)
-    if version >= _STATISTICS_APART_SINCE:
-        options.append("SKIP_DATABASE_STATS")
-    if wanted[0].urgent:
-        options.append("FREEZE")
-    if wanted[0].analyze:
-        options.append("ANALYZE")
-    names = sql.SQL(", ").join(one.table.relation.identifier() for one in wanted)
+def _command(wanted: Sequence[_Wanted], version: int, *, together: bool = False) -> sql.Composed:
+    first = wanted[0]
+    options = {
+        "SKIP_LOCKED": together,
+        "SKIP_DATABASE_STATS": version >= _STATISTICS_APART_SINCE,
+        "FREEZE": first.urgent > 0,
+        "ANALYZE": first.analyze,
+    }
+    verb = _verb(tuple(option for option, chosen in options.items() if chosen))
+    return sql.Composed([verb, sql.SQL(", ").join(one.table.relation.identifier() for one in wanted)])
+
+
+@cache
+def _verb(options: tuple[str, ...]) -> sql.Composable:
     if not options:
-        return sql.SQL("VACUUM {}").format(names)
-    return sql.SQL("VACUUM ({}) {}").format(sql.SQL(", ").join(_OPTIONS[option] for option in options), names)
-
-
-_OPTIONS = {
-    "SKIP_LOCKED": sql.SQL("SKIP_LOCKED"),
-    "SKIP_DATABASE_STATS": sql.SQL("SKIP_DATABASE_STATS"),
-    "FREEZE": sql.SQL("FREEZE"),
-    "ANALYZE": sql.SQL("ANALYZE"),
-}
+        return sql.SQL("VACUUM ")
+    return sql.SQL("VACUUM ({}) ").format(sql.SQL(", ").join(sql.SQL(option) for option in options))
 
 
 def _due(table: Table) -> Due:

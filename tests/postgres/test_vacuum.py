@@ -7,7 +7,7 @@ import time
 import pytest
 
 from daemon.history import Memory
-from daemon.jobs.vacuum import GROUP_TABLES, Observation, plan
+from daemon.jobs.vacuum import GROUP_TABLES, SMALL_BYTES, Observation, plan
 from postgres.group import Group
 
 BIG = 100 * 1024**2
@@ -51,9 +51,15 @@ def test_before_16_a_vacuum_has_no_options_it_does_not_know(table):
 
 
 def test_groups_have_a_size(table):
-    seen = [table(f"t{number}", dead=101) for number in range(2 * GROUP_TABLES + 1)]
-    steps = plan(Observation(seen, {}, 150000))
-    assert [len(step.members) if isinstance(step, Group) else 1 for step in steps] == [GROUP_TABLES, GROUP_TABLES, 1]
+    def sizes(seen, version):
+        steps = plan(Observation(seen, {}, version))
+        return [len(step.members) if isinstance(step, Group) else 1 for step in steps]
+
+    many = [table(f"t{number}", dead=101) for number in range(2 * GROUP_TABLES + 1)]
+    assert sizes(many, 180000) == [GROUP_TABLES, GROUP_TABLES, 1, 1]
+    assert sizes(many, 150000) == [2 * GROUP_TABLES + 1]
+    larger = [table(f"t{number}", dead=101, bytes=SMALL_BYTES - 1) for number in range(20)]
+    assert sizes(larger, 150000) == [8, 8, 4]
 
 
 def dirty(database, name, rows=1000, options=""):

@@ -1,4 +1,4 @@
--- Every table with its own effective triggers (settings, reloptions) for ANALYZE and VACUUM, as autovacuum has them;
+-- The tables that may be due, each with its own effective triggers (settings, reloptions) for ANALYZE and VACUUM, as autovacuum has them;
 -- of a TOAST table its own ones, else its table's. Partitioned parents with the changes of all their leaves.
 WITH setting AS (
   SELECT current_setting('autovacuum_analyze_threshold')::float8 AS analyze_base,
@@ -15,6 +15,21 @@ WITH setting AS (
          current_setting('server_version_num')::int AS version,
          pg_catalog.pg_has_role((SELECT datdba FROM pg_catalog.pg_database WHERE datname = current_database()), 'USAGE')
            AS owns_database
+), changed AS MATERIALIZED (
+  -- First the cheap look: a table that nobody has written to is due only by its age.
+  SELECT c.*, t.relfrozenxid AS toast_frozen, t.relminmxid AS toast_members, t.reltuples AS toast_reltuples,
+         t.reloptions AS toast_reloptions
+  FROM pg_catalog.pg_class c
+  CROSS JOIN setting g
+  LEFT JOIN pg_catalog.pg_class t ON t.oid = c.reltoastrelid
+  WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't'
+    AND (c.relkind = 'p' OR c.reltuples < 0
+         OR pg_catalog.pg_stat_get_mod_since_analyze(c.oid) > 0 OR pg_catalog.pg_stat_get_dead_tuples(c.oid) > 0
+         OR pg_catalog.pg_stat_get_ins_since_vacuum(c.oid) > 0
+         OR pg_catalog.pg_stat_get_dead_tuples(c.reltoastrelid) > 0
+         OR greatest(age(c.relfrozenxid), age(t.relfrozenxid)) >= least(g.age_table, 0.95 * g.age_most)
+         OR greatest(mxid_age(c.relminmxid), mxid_age(t.relminmxid)) >= least(g.members_table, 0.95 * g.members_most)
+         OR c.reloptions IS NOT NULL)
 ), relation AS (
   SELECT c.oid, n.nspname, c.relname, c.relkind, c.relowner, c.relispartition, c.relisshared,
          greatest(c.reltuples, 0)::float8 AS tuples, c.reltuples < 0 AS unknown,
@@ -23,20 +38,22 @@ WITH setting AS (
          coalesce(pg_catalog.pg_stat_get_dead_tuples(c.oid), 0) AS dead,
          coalesce(pg_catalog.pg_stat_get_ins_since_vacuum(c.oid), 0) AS inserted,
          coalesce(pg_catalog.pg_stat_get_mod_since_analyze(c.oid), 0) AS modified,
-         CASE WHEN c.relkind <> 'p' THEN greatest(age(c.relfrozenxid), age(t.relfrozenxid)) ELSE 0 END AS age,
-         CASE WHEN c.relkind <> 'p' THEN greatest(mxid_age(c.relminmxid), mxid_age(t.relminmxid)) ELSE 0 END AS members,
+         CASE WHEN c.relkind <> 'p' THEN greatest(age(c.relfrozenxid), age(c.toast_frozen)) ELSE 0 END AS age,
+         CASE WHEN c.relkind <> 'p' THEN greatest(mxid_age(c.relminmxid), mxid_age(c.toast_members)) ELSE 0 END AS members,
          {unfrozen} AS unfrozen,
-         greatest(t.reltuples, 0)::float8 AS toast_tuples, coalesce(pg_catalog.pg_stat_get_dead_tuples(t.oid), 0) AS toast_dead,
+         greatest(c.toast_reltuples, 0)::float8 AS toast_tuples,
+         coalesce(pg_catalog.pg_stat_get_dead_tuples(c.reltoastrelid), 0) AS toast_dead,
          CASE WHEN c.relkind = 'p' THEN 0 ELSE pg_catalog.pg_relation_size(c.oid) END AS bytes,
-         coalesce(pg_catalog.pg_relation_size(t.oid), 0) AS toast_bytes,
-         (SELECT jsonb_object_agg(option_name, option_value)
-          FROM pg_catalog.pg_options_to_table(c.reloptions)) AS own,
-         (SELECT jsonb_object_agg(option_name, option_value)
-          FROM pg_catalog.pg_options_to_table(coalesce(t.reloptions, c.reloptions))) AS toast_own
-  FROM pg_catalog.pg_class c
+         coalesce(pg_catalog.pg_relation_size(nullif(c.reltoastrelid, 0)), 0) AS toast_bytes,
+         CASE WHEN c.reloptions IS NOT NULL THEN
+           (SELECT jsonb_object_agg(option_name, option_value)
+            FROM pg_catalog.pg_options_to_table(c.reloptions)) END AS own,
+         CASE WHEN c.toast_reloptions IS NOT NULL OR c.reloptions IS NOT NULL THEN
+           (SELECT jsonb_object_agg(option_name, option_value)
+            FROM pg_catalog.pg_options_to_table(coalesce(c.toast_reloptions, c.reloptions))) END AS toast_own
+  FROM changed c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  LEFT JOIN pg_catalog.pg_class t ON t.oid = c.reltoastrelid
-  WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'sereno'
+  WHERE n.nspname <> 'sereno'
 )
 SELECT r.oid::bigint AS oid, r.nspname AS schema, r.relname AS name, r.system, r.relkind = 'p' AS partitioned,
        CASE WHEN r.relispartition THEN pg_catalog.pg_partition_root(r.oid)::oid::bigint END AS root,
@@ -70,6 +87,6 @@ LEFT JOIN LATERAL (
   SELECT coalesce(sum(pg_catalog.pg_stat_get_tuples_inserted(t.relid) + pg_catalog.pg_stat_get_tuples_updated(t.relid)
                       + pg_catalog.pg_stat_get_tuples_deleted(t.relid)), 0) AS changes,
          coalesce(sum(pg_catalog.pg_relation_size(t.relid)), 0) AS bytes
-  FROM pg_catalog.pg_partition_tree(r.oid) t
+  FROM pg_catalog.pg_partition_tree(CASE WHEN r.relkind = 'p' THEN r.oid END) t
   WHERE t.isleaf
 ) leaves ON r.relkind = 'p'
