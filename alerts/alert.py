@@ -27,6 +27,7 @@ class Reason(StrEnum):
     SEEN = "seen"
     RESOLVED = "resolved"
     DRILL = "drill"
+    REPORT = "report"
 
 
 TOLD = frozenset({Reason.OPENED, Reason.RAISED, Reason.REPEATED, Reason.RESOLVED, Reason.DRILL})
@@ -66,6 +67,15 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Letter:
+    """What is longer than an alert: its own text and HTML, and the PNGs (base64) that the HTML shows as `cid:name`."""
+
+    text: str
+    html: str
+    images: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """What a channel is given to say; scrubbed, but not escaped: that is the channel's, by its own rules."""
 
@@ -84,6 +94,7 @@ class Message:
     fingerprint: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
     action_required: bool = False
+    letter: Letter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +108,20 @@ class Notification:
     attempts: int = 0
     thread: str = ""
     """What the channel called its first message about this alert."""
+    recipients: tuple[str, ...] = ()
+    """Who has not taken it yet, where some have; empty: everybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the other side has said when it took a message."""
+
+    words: str
+    """What was accepted, for people."""
+    remote: str = ""
+    """What the other side calls it."""
+    accepted: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Recipients that will never take it, and why."""
+    later: Mapping[str, str] = field(default_factory=dict)
+    """Recipients that may take it later, and why not now."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from alerts import book, outbox
-from alerts.alert import Notification
+from alerts.alert import Notification, Receipt
 from alerts.channels.channel import Channel, DeliveryError, Failure
 from alerts.policy import Coverage, Policy, decide
 from alerts.scrub import scrub
@@ -23,6 +23,7 @@ BROKEN_STORE_SECONDS = 5.0
 _URGENT = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0)
 _PATIENT = (2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
 UNDELIVERED = "channel_undelivered"
+REFUSED = "recipient_refused"
 
 _log = structlog.get_logger("courier")
 
@@ -61,7 +62,7 @@ class Courier:
             for notification in outbox.stranded(transaction, self.channels):
                 reason = "the configuration no longer has this channel"
                 outbox.dead(transaction, notification, reason)
-                self._tell_elsewhere(transaction, notification, reason, self.clock())
+                self._tell_elsewhere(transaction, notification.channel, self._dead(notification, reason), self.clock())
         workers = [
             threading.Thread(target=self.work, args=(name, stop), name=f"courier {name}", daemon=True)
             for name in self.channels
@@ -93,23 +94,34 @@ class Courier:
         if notification is None:
             return False
         try:
-            remote = self.channels[name].deliver(notification)
+            receipt = self.channels[name].deliver(notification)
         except DeliveryError as error:
             self._failed(notification, error)
         except Exception as error:  # noqa: BLE001 - one poisoned message must not end the channel
             _log.exception("delivery.broke", channel=name, notification=notification.id)
             self._failed(notification, DeliveryError(Failure.TRANSIENT, type(error).__name__))
         else:
-            self._delivered(notification, remote)
+            self._delivered(notification, receipt)
         return True
 
-    def _delivered(self, notification: Notification, remote: str) -> None:
+    def _delivered(self, notification: Notification, receipt: Receipt) -> None:
         moment = self.clock()
+        given_up = moment - notification.created_at > HORIZON
+        refused = {**receipt.refused, **(receipt.later if given_up else {})}
         with self.store.transaction() as transaction:
-            outbox.sent(transaction, notification, remote, moment)
-            known = book.known(transaction)
-            over = decide((), [Coverage(UNDELIVERED, object=notification.channel)], known, self.policy, moment)
-            outbox.enqueue(transaction, over, self.instance, None, moment)
+            if receipt.later and not given_up:
+                outbox.partly(transaction, notification, receipt)
+                reason = scrub("; ".join(f"{who}: {why}" for who, why in receipt.later.items()))
+                wait = _wait(notification, DeliveryError(Failure.TRANSIENT, reason))
+                outbox.retry(transaction, notification, reason, moment + timedelta(seconds=wait))
+            else:
+                outbox.sent(transaction, notification, receipt, moment)
+            over = [Coverage(UNDELIVERED, object=notification.channel)]
+            over += [Coverage(REFUSED, object=f"{notification.channel}: {who}") for who in receipt.accepted]
+            changes = decide((), over, book.known(transaction), self.policy, moment)
+            outbox.enqueue(transaction, changes, self.instance, None, moment)
+            for who, why in refused.items():
+                self._tell_elsewhere(transaction, notification.channel, self._refused(notification, who, why), moment)
         _log.info("notification.delivered", channel=notification.channel, notification=notification.id)
 
     def _failed(self, notification: Notification, error: DeliveryError) -> None:
@@ -119,26 +131,36 @@ class Courier:
         with self.store.transaction() as transaction:
             if given_up:
                 outbox.dead(transaction, notification, reason)
-                self._tell_elsewhere(transaction, notification, reason, moment)
+                self._tell_elsewhere(transaction, notification.channel, self._dead(notification, reason), moment)
             else:
                 wait = _wait(notification, error)
                 outbox.retry(transaction, notification, reason, moment + timedelta(seconds=wait))
         event = "notification.dead" if given_up else "notification.deferred"
         _log.warning(event, channel=notification.channel, notification=notification.id, reason=reason)
 
-    def _tell_elsewhere(
-        self, transaction: Transaction, notification: Notification, reason: str, moment: datetime
-    ) -> None:
-        """A dead message is itself an alert, on every other channel that takes high ones."""
-        finding = Finding(
+    def _dead(self, notification: Notification, reason: str) -> Finding:
+        return Finding(
             Identity(UNDELIVERED, self.instance, object=notification.channel),
             Severity.HIGH,
             f"channel {notification.channel} did not take a message: {reason}",
             remedy=f"mend channels.{notification.channel}, then: sereno alerts test {notification.channel}",
             evidence={"message": notification.message.title},
         )
+
+    def _refused(self, notification: Notification, who: str, why: str) -> Finding:
+        return Finding(
+            Identity(REFUSED, self.instance, object=f"{notification.channel}: {who}"),
+            Severity.HIGH,
+            scrub(f"{who} is not reached by channel {notification.channel}, others are: {why}"),
+            remedy=f"mend the address in channels.{notification.channel}, "
+            f"then: sereno alerts test {notification.channel}",
+            evidence={"message": notification.message.title},
+        )
+
+    def _tell_elsewhere(self, transaction: Transaction, dumb: str, finding: Finding, moment: datetime) -> None:
+        """What a channel cannot say is itself an alert, on every other channel that takes high ones."""
         others = {
-            severity: tuple(channel for channel in channels if channel != notification.channel)
+            severity: tuple(channel for channel in channels if channel != dumb)
             for severity, channels in self.policy.routes.items()
         }
         changes = decide([finding], (), book.known(transaction), Policy(others, self.policy.repeat), moment)

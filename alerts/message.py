@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from alerts.alert import Alert, Change, Message, Reason
+from alerts.alert import Alert, Change, Letter, Message, Reason
 from alerts.scrub import scrub
 from checks.finding import Severity
 from store.instant import from_text, to_text
@@ -63,4 +63,5 @@ def from_json(text: str) -> Message:
     values["occurred_at"] = from_text(values["occurred_at"])
     values["severity"] = Severity(values["severity"])
     values["reason"] = Reason(values["reason"])
+    values["letter"] = Letter(**values["letter"]) if values.get("letter") else None
     return Message(**values)

@@ -1,12 +1,13 @@
 """What is owed: written in the transaction of its cause, claimed by lease, settled when the channel has taken it."""
 
+import json
 import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from alerts import book
-from alerts.alert import TOLD, Change, Message, Notification, Reason
+from alerts.alert import TOLD, Change, Message, Notification, Reason, Receipt
 from alerts.message import compose, from_json, to_json
 from store.instant import from_text, to_text
 from store.store import Row, Transaction
@@ -36,7 +37,10 @@ _THREAD = """
     SELECT remote FROM notification
     WHERE alert = ? AND channel = ? AND state = 'sent' AND remote <> '' ORDER BY sent_at LIMIT 1
 """
-_SENT = "UPDATE notification SET state = 'sent', sent_at = ?, remote = ?, lease_until = NULL WHERE id = ?"
+_SENT = """
+    UPDATE notification SET state = 'sent', sent_at = ?, remote = ?, receipt = ?, lease_until = NULL WHERE id = ?
+"""
+_PARTLY = "UPDATE notification SET recipients = ?, receipt = ?, remote = ? WHERE id = ?"
 _RETRY = "UPDATE notification SET state = 'pending', not_before = ?, last_error = ?, lease_until = NULL WHERE id = ?"
 _DEAD = "UPDATE notification SET state = 'dead', last_error = ?, lease_until = NULL WHERE id = ?"
 _EXPIRE = "UPDATE notification SET state = 'pending', lease_until = NULL WHERE state = 'leased'"
@@ -109,9 +113,15 @@ def claim(transaction: Transaction, channel: str, now: datetime) -> Notification
     return replace(_notification(row), thread=thread["remote"] if thread else "")
 
 
-def sent(transaction: Transaction, notification: Notification, remote: str, now: datetime) -> None:
-    """The channel has taken it; `remote` is what the channel calls it."""
-    transaction.execute(_SENT, (to_text(now), remote, notification.id))
+def sent(transaction: Transaction, notification: Notification, receipt: Receipt, now: datetime) -> None:
+    """The channel has taken it."""
+    transaction.execute(_SENT, (to_text(now), receipt.remote, receipt.words, notification.id))
+
+
+def partly(transaction: Transaction, notification: Notification, receipt: Receipt) -> None:
+    """Some have taken it: from now on it is owed to the others only."""
+    left = json.dumps(list(receipt.later), ensure_ascii=False)
+    transaction.execute(_PARTLY, (left, receipt.words, receipt.remote, notification.id))
 
 
 def retry(transaction: Transaction, notification: Notification, error: str, at: datetime) -> None:
@@ -156,10 +166,10 @@ def waiting(transaction: Transaction) -> list[Waiting]:
     ]
 
 
-def state(transaction: Transaction, number: str) -> tuple[str, str]:
-    """Return a message's state and its last error."""
+def state(transaction: Transaction, number: str) -> tuple[str, str, str]:
+    """Return a message's state, what was accepted of it, and its last error."""
     row = transaction.row(_ONE, (number,))
-    return (row["state"], row["last_error"]) if row else ("unknown", "")
+    return (row["state"], row["receipt"], row["last_error"]) if row else ("unknown", "", "")
 
 
 def _notification(row: Row) -> Notification:
@@ -169,4 +179,5 @@ def _notification(row: Row) -> Notification:
         message=from_json(row["message"]),
         created_at=from_text(row["created_at"]),
         attempts=row["attempts"],
+        recipients=tuple(json.loads(row["recipients"])),
     )

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from alerts.alert import Notification
+from alerts.alert import Notification, Receipt
 
 
 class Failure(StrEnum):
@@ -39,8 +39,8 @@ class ChannelOptions(BaseModel):
 class Channel(Protocol):
     """One way out of the house."""
 
-    def deliver(self, notification: Notification) -> str:
-        """Send one copy; return what the other side calls it, or nothing. DeliveryError otherwise."""
+    def deliver(self, notification: Notification) -> Receipt:
+        """Send one copy. DeliveryError: nobody has taken it, or nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,26 @@
 """Email: text and HTML, a Message-ID that stays the same on every copy, and threads that hang on the first one."""
 
+import base64
 import html
 import re
 import smtplib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Annotated, Literal, Self
 
-import structlog
 from pydantic import AfterValidator, Field, model_validator
 
-from alerts.alert import Message, Notification, Reason
+from alerts.alert import Message, Notification, Reason, Receipt
 from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender
 from alerts.secret import Secret, SecretError
 from checks.finding import Severity
 
 TIMEOUT_SECONDS = 20.0
+PERMANENT = 500
+"""SMTP's replies from here on are final (RFC 5321, 4.2.1)."""
 _LABEL = "padding:4px 14px 4px 0;color:#667;vertical-align:top;white-space:nowrap"
 _COLOURS = {
     Severity.INFO: "#3b6ea5",
@@ -26,7 +28,6 @@ _COLOURS = {
     Severity.HIGH: "#c05621",
     Severity.CRITICAL: "#b00020",
 }
-_log = structlog.get_logger("email")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ADDRESS = re.compile(r"[^\s@<>\"(),:;\\\[\]]+@[^\s@<>\"(),:;\\\[\]]+")
 
@@ -69,26 +70,27 @@ class Email:
         self._options = options
         self._instance = sender.instance
 
-    def deliver(self, notification: Notification) -> str:
-        """Send it; return the Message-ID."""
+    def deliver(self, notification: Notification) -> Receipt:
+        """Send it to everybody, or to those who have not taken it yet; its name is the Message-ID."""
         mail = compose(notification, self._options, self._instance)
+        to = notification.recipients or self._options.to
         try:
             with self._server() as server:
-                refused = server.send_message(mail, self._options.sender, list(self._options.to))
+                refused = server.send_message(mail, self._options.sender, list(to))
         except DeliveryError:
             raise
         except smtplib.SMTPServerDisconnected as error:
             raise DeliveryError(Failure.AMBIGUOUS, f"the connection was lost: {error}") from None
         except smtplib.SMTPRecipientsRefused as error:
-            raise _refused(error.recipients) from None
+            if not notification.recipients:
+                raise _refused(error.recipients) from None
+            refused = error.recipients  # the others have it already
         except smtplib.SMTPResponseException as error:
-            failure = Failure.PERMANENT if error.smtp_code >= 500 else Failure.TRANSIENT  # noqa: PLR2004 - RFC 5321, 4.2.1
+            failure = Failure.PERMANENT if error.smtp_code >= PERMANENT else Failure.TRANSIENT
             raise DeliveryError(failure, f"{error.smtp_code} {_text(error.smtp_error)}") from None
         except (smtplib.SMTPException, OSError) as error:
             raise DeliveryError(Failure.TRANSIENT, str(error) or type(error).__name__) from None
-        if refused:  # the others have it: to send again would be to send to them again
-            _log.warning("email.refused", recipients={address: code for address, (code, _) in refused.items()})
-        return str(mail["Message-ID"])
+        return _receipt(str(mail["Message-ID"]), to, refused)
 
     @contextmanager
     def _server(self) -> Iterator[smtplib.SMTP]:
@@ -139,8 +141,16 @@ def compose(notification: Notification, options: Options, instance: str) -> Emai
         mail["Importance"] = "high"
     if notification.thread:
         mail["In-Reply-To"] = mail["References"] = header(notification.thread)
-    mail.set_content(_plain(message))
-    mail.add_alternative(_html(message), subtype="html")
+    if message.letter is None:
+        mail.set_content(_plain(message))
+        mail.add_alternative(_html(message), subtype="html")
+        return mail
+    mail.set_content(message.letter.text)
+    mail.add_alternative(message.letter.html, subtype="html")
+    body = mail.get_payload()[1]  # type: ignore[index]
+    for name, image in message.letter.images.items():
+        content = base64.b64decode(image)
+        body.add_related(content, "image", "png", cid=f"<{name}>", filename=f"{name}.png", disposition="inline")  # type: ignore[union-attr]
     return mail
 
 
@@ -198,8 +208,22 @@ def _html(message: Message) -> str:
     )
 
 
+def _receipt(number: str, to: Sequence[str], refused: Mapping[str, tuple[int, bytes]]) -> Receipt:
+    """Sort the recipients: 4xx may be taken later, 5xx never (RFC 5321, 4.2.1)."""
+    told = {address: f"{code} {_text(reason)}" for address, (code, reason) in refused.items()}
+    accepted = tuple(address for address in to if address not in refused)
+    words = [f"for {', '.join(accepted) or 'nobody'}", *(f"not for {who}: {why}" for who, why in told.items())]
+    return Receipt(
+        "; ".join(words),
+        number,
+        accepted,
+        refused={who: why for who, why in told.items() if refused[who][0] >= PERMANENT},
+        later={who: why for who, why in told.items() if refused[who][0] < PERMANENT},
+    )
+
+
 def _refused(recipients: dict[str, tuple[int, bytes]]) -> DeliveryError:
-    permanent = all(code >= 500 for code, _ in recipients.values())  # noqa: PLR2004 - RFC 5321, 4.2.1
+    permanent = all(code >= PERMANENT for code, _ in recipients.values())
     told = "; ".join(f"{address}: {code} {_text(reason)}" for address, (code, reason) in recipients.items())
     return DeliveryError(Failure.PERMANENT if permanent else Failure.TRANSIENT, f"refused: {told}")
 

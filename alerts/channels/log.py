@@ -4,7 +4,7 @@ from typing import Literal
 
 import structlog
 
-from alerts.alert import Notification
+from alerts.alert import Notification, Receipt
 from alerts.channels.channel import ChannelOptions, Sender
 from checks.finding import Severity
 
@@ -28,7 +28,7 @@ class Log:
     def __init__(self, _options: Options, _sender: Sender) -> None:
         self._logger = structlog.get_logger("alerts")
 
-    def deliver(self, notification: Notification) -> str:
+    def deliver(self, notification: Notification) -> Receipt:
         """Write the line."""
         message = notification.message
         write = getattr(self._logger, _LEVELS[message.severity])
@@ -41,4 +41,4 @@ class Log:
             summary=message.summary,
             remedy=message.remedy,
         )
-        return ""
+        return Receipt("written to the log")

@@ -1,11 +1,13 @@
-"""Slack by bot token. The only module that knows slack_sdk, whose own retries post twice after a dropped answer."""
+"""Slack, by bot token or incoming webhook. The only module that knows slack_sdk, whose own retries post twice."""
 
 import logging
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from alerts.alert import Message, Notification, Reason
+from alerts.alert import Message, Notification, Reason, Receipt
 from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender
 from alerts.secret import Secret, SecretError
 from checks.finding import Severity
@@ -31,20 +33,39 @@ _PERMANENT = frozenset(
         "msg_blocks_too_long",
         "msg_too_long",
         "no_text",
+        # those of an incoming webhook
+        "no_service",
+        "no_service_id",
+        "no_team",
+        "no_active_hooks",
+        "team_disabled",
+        "invalid_token",
+        "invalid_payload",
+        "action_prohibited",
+        "posting_to_general_channel_denied",
+        "channel_is_archived",
     }
 )
 
 
 class Options(ChannelOptions):
-    """A bot token (`chat:write`) and a channel."""
+    """A bot token (`chat:write`) and a channel; or the URL of an incoming webhook, which knows no threads."""
 
     type: Literal["slack"]
-    token: Secret
-    channel: str
+    token: Secret | None = None
+    channel: str = ""
+    url: Secret | None = Field(None, description="an incoming webhook, instead of token and channel")
     mention: str = Field(
         "", description="who is called for critical ones: a user id (U…), a group id (S…), here or channel"
     )
     api_url: str = Field("https://slack.com/api/", description="only for tests and proxies")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.url is None) == (self.token is None) or bool(self.channel) != (self.token is not None):
+            message = "give token and channel, or the url of an incoming webhook"
+            raise ValueError(message)
+        return self
 
 
 class Slack:
@@ -53,13 +74,15 @@ class Slack:
     def __init__(self, options: Options, _sender: Sender) -> None:
         self._options = options
 
-    def deliver(self, notification: Notification) -> str:
-        """Post it; return its timestamp, which is its name in the channel."""
+    def deliver(self, notification: Notification) -> Receipt:
+        """Post it; its name in the channel is its timestamp (by webhook it has none)."""
         from slack_sdk.errors import SlackApiError, SlackClientError
 
-        client = self._client()
+        logging.getLogger("slack_sdk").setLevel(logging.CRITICAL)  # it logs errors itself, at DEBUG the token
         try:
-            answer = client.chat_postMessage(**payload(notification, self._options))
+            if self._options.url is not None:
+                return self._by_webhook(notification, self._options.url)
+            answer = self._client().chat_postMessage(**payload(notification, self._options))
         except SlackApiError as error:
             raise _understand(error.response) from None
         except SlackClientError as error:
@@ -72,17 +95,36 @@ class Slack:
             refused = "refused" in str(error) or "not known" in str(error)
             failure = Failure.TRANSIENT if refused else Failure.AMBIGUOUS
             raise DeliveryError(failure, str(error) or type(error).__name__) from None
-        return str(answer.get("ts", ""))
+        stamp = str(answer.get("ts", ""))
+        return Receipt(f"in {self._options.channel} as {stamp}", remote=stamp)
+
+    def _by_webhook(self, notification: Notification, secret: Secret) -> Receipt:
+        """The reduced mode: no metadata, no thread; a later message stands on its own."""
+        from slack_sdk.webhook import WebhookClient
+
+        url = _revealed(secret)
+        if not (url.startswith("https://") or urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}):
+            raise DeliveryError(Failure.PERMANENT, "the webhook's url is not https")
+        said = payload(notification, self._options)
+        answer = WebhookClient(url, timeout=TIMEOUT_SECONDS, retry_handlers=[]).send_dict(
+            {name: said[name] for name in ("text", "blocks", "unfurl_links", "unfurl_media")}
+        )
+        if answer.status_code == 200 and answer.body == "ok":  # noqa: PLR2004 - Slack's whole answer
+            return Receipt("by the webhook")
+        raise _refused(answer.status_code, answer.body, answer.headers)
 
     def _client(self) -> Any:  # noqa: ANN401 - the type would import the library at start-up
         from slack_sdk import WebClient
 
-        logging.getLogger("slack_sdk").setLevel(logging.WARNING)  # at DEBUG it logs the token
-        try:
-            token = self._options.token.reveal()
-        except SecretError as error:
-            raise DeliveryError(Failure.TRANSIENT, str(error)) from None
+        token = _revealed(self._options.token) if self._options.token else ""
         return WebClient(token=token, base_url=self._options.api_url, timeout=TIMEOUT_SECONDS, retry_handlers=[])
+
+
+def _revealed(secret: Secret) -> str:
+    try:
+        return secret.reveal()
+    except SecretError as error:
+        raise DeliveryError(Failure.TRANSIENT, str(error)) from None
 
 
 def payload(notification: Notification, options: Options) -> dict[str, Any]:
@@ -172,9 +214,14 @@ def _footer(message: Message) -> str:
 def _understand(response: Any) -> DeliveryError:  # noqa: ANN401 - the type would import the library at start-up
     """Class an answer that is not ok: a 429 is throttling, with Slack's own Retry-After; HTTP 200 may be an error."""
     error = str(response.get("error", "")) if isinstance(response.data, dict) else ""
-    if response.status_code == 429 or error in {"ratelimited", "rate_limited", "message_limit_exceeded"}:  # noqa: PLR2004
-        after = response.headers.get("Retry-After") or response.headers.get("retry-after")
+    return _refused(response.status_code, error, response.headers)
+
+
+def _refused(status: int, error: str, headers: Mapping[str, str]) -> DeliveryError:
+    """Class Slack's word, which means the same by both ways."""
+    if status == 429 or error in {"ratelimited", "rate_limited", "message_limit_exceeded"}:  # noqa: PLR2004
+        after = headers.get("Retry-After") or headers.get("retry-after")
         return DeliveryError(Failure.THROTTLED, error or "429", float(after) if after else None)
     if error in _PERMANENT:
         return DeliveryError(Failure.PERMANENT, error)
-    return DeliveryError(Failure.TRANSIENT, error or f"HTTP {response.status_code}")
+    return DeliveryError(Failure.TRANSIENT, error or f"HTTP {status}")

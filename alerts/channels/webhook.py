@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from alerts.alert import Notification, Reason
+from alerts.alert import Notification, Reason, Receipt
 from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender
 from alerts.secret import Secret, SecretError
 from store.instant import to_text
@@ -24,6 +24,7 @@ LONGEST_ANSWER = 64 * 1024
 _THROTTLED = frozenset({429, 502, 503, 504})
 _REDIRECTS = range(300, 400)
 _TRANSIENT = frozenset({408, 425})
+_TYPES = {Reason.RESOLVED: "alert.resolved", Reason.REPORT: "report"}
 
 
 def _url(text: str) -> str:
@@ -66,8 +67,8 @@ class Webhook:
         self._options = options
         self._agent = f"sereno ({sender.instance})".encode("ascii", "replace").decode()
 
-    def deliver(self, notification: Notification) -> str:
-        """Post it; return the ticket's key if the answer has one."""
+    def deliver(self, notification: Notification) -> Receipt:
+        """Post it; the ticket's key, if the answer has one, is its name from then on."""
         body = json.dumps(payload(notification), ensure_ascii=False).encode("utf-8", "replace")
         headers = self._headers(notification, body)
         parts = urlsplit(self._options.url)
@@ -86,7 +87,8 @@ class Webhook:
         finally:
             connection.close()
         if 200 <= answer.status < 300:  # noqa: PLR2004 - RFC 9110, 15.3
-            return _key(content)
+            key = _key(content)
+            return Receipt(f"HTTP {answer.status}" + (f", ticket {key}" if key else ""), remote=key)
         raise _understand(answer.status, answer.getheader("Retry-After"))
 
     def _connection(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
@@ -120,7 +122,7 @@ def payload(notification: Notification) -> dict[str, Any]:
     message = notification.message
     resolved = message.reason is Reason.RESOLVED
     return {
-        "type": "alert.resolved" if resolved else "alert.firing",
+        "type": _TYPES.get(message.reason, "alert.firing"),
         "timestamp": to_text(message.occurred_at),
         "data": {
             "severity": message.severity.value.upper(),

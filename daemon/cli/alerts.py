@@ -135,8 +135,10 @@ def test(
             fail("no channel is configured ([channels.NAME])", Exit.CANNOT)
         answered = list(drill(wired, channels or list(wired.channels)))
         if as_json:
-            answer([{"channel": name, "state": state, "error": error} for name, state, error in answered])
+            keys = ("channel", "state", "accepted", "error")
+            answer([dict(zip(keys, one, strict=True)) for one in answered])
         else:
-            for name, state, error in answered:
-                typer.echo(f"{name}: {'accepted' if state == 'sent' else state}{f' ({error})' if error else ''}")
-        raise typer.Exit(Exit.FINE if all(state == "sent" for _, state, _ in answered) else Exit.FOUND)
+            for name, state, receipt, error in answered:
+                accepted = f"accepted: {receipt}" if receipt else ("accepted" if state == "sent" else state)
+                typer.echo(f"{name}: {accepted}{f' ({error})' if error and error not in receipt else ''}")
+        raise typer.Exit(Exit.FINE if all(state == "sent" for _, state, _, _ in answered) else Exit.FOUND)

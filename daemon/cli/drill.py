@@ -12,8 +12,8 @@ from daemon.parts import Parts
 PATIENCE_SECONDS = 30.0
 
 
-def drill(wired: Parts, channels: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield each channel with the state of its message and the last error."""
+def drill(wired: Parts, channels: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield each channel with the state of its message, what was accepted of it, and the last error."""
     now = wired.clock()
     message = Message(
         instance=wired.config.daemon.name,
@@ -36,11 +36,11 @@ def drill(wired: Parts, channels: Sequence[str]) -> Iterator[tuple[str, str, str
         yield channel, *_settled(wired, number, deadline)
 
 
-def _settled(wired: Parts, number: str, deadline: float) -> tuple[str, str]:
+def _settled(wired: Parts, number: str, deadline: float) -> tuple[str, str, str]:
     """Wait for the service, if it is its work, to have tried once."""
     while True:
         with wired.store.reading() as transaction:
-            state, error = outbox.state(transaction, number)
+            state, receipt, error = outbox.state(transaction, number)
         if state in {"sent", "dead"} or error or time.monotonic() > deadline:
-            return state, error
+            return state, receipt, error
         time.sleep(0.2)

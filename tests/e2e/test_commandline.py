@@ -126,7 +126,7 @@ def test_a_drill_says_what_each_channel_answered(house, endpoint):
         f'[channels.{name}]\ntype = "webhook"\nurl = "{place.url}/"\n' for name, place in (("good", good), ("bad", bad))
     )
     done = house.sereno("alerts", "test", check=False)
-    assert (done.returncode, done.stdout) == (1, "good: accepted\nbad: dead (HTTP 404)\n")
+    assert (done.returncode, done.stdout) == (1, "good: accepted: HTTP 200, ticket T-1\nbad: dead (HTTP 404)\n")
     assert json.loads(good.requests[0]["body"])["data"]["reason"] == "drill"
     assert house.sereno("alerts", "test", "good").returncode == 0
 

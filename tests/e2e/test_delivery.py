@@ -1,5 +1,6 @@
 """Each channel against a real server: what arrives, and what is made of every kind of refusal."""
 
+import base64
 import datetime as clock
 import json
 import ssl
@@ -115,7 +116,7 @@ def test_mail_by_tls_with_a_password(tmp_path, password, tls):
         }
         channel = email.Email(email.Options(**options, password=password, ca_file=str(path)), Sender("coop"))
         first = channel.deliver(notification())
-        channel.deliver(notification(reason=Reason.RESOLVED, thread=first, number="n2"))
+        channel.deliver(notification(reason=Reason.RESOLVED, thread=first.remote, number="n2"))
         with pytest.raises(DeliveryError, match="certificate"):
             email.Email(email.Options(**options, password=password), Sender("coop")).deliver(notification())
         wrong = Secret(file=tmp_path / "wrong")
@@ -126,8 +127,8 @@ def test_mail_by_tls_with_a_password(tmp_path, password, tls):
             )
     assert refused.value.failure is Failure.PERMANENT
     (opened, to, _), (resolved, _, _) = postbox.mails
-    assert (opened["Message-ID"], to) == (first, ["a@example.org", "b@example.org"])
-    assert resolved["In-Reply-To"] == first
+    assert (opened["Message-ID"], to) == (first.remote, ["a@example.org", "b@example.org"])
+    assert resolved["In-Reply-To"] == first.remote
     assert "7 rows" in opened.get_body(("plain",)).get_content()
 
 
@@ -157,9 +158,33 @@ def test_a_refused_recipient(answer, failure):
 
         with pytest.raises(DeliveryError) as caught:
             to("a@example.org").deliver(notification())
-        assert to("a@example.org", "b@example.org").deliver(notification())
+        receipt = to("a@example.org", "b@example.org").deliver(notification())
+    assert (receipt.accepted, set(receipt.refused) | set(receipt.later)) == (("b@example.org",), {"a@example.org"})
+    assert ("a@example.org" in receipt.refused) is (failure is Failure.PERMANENT)
+    assert f"for b@example.org; not for a@example.org: {answer}" == receipt.words
     assert caught.value.failure is failure
     assert [recipients for _, recipients, _ in postbox.mails] == [["b@example.org"]]
+
+
+def test_a_letter_is_text_and_html_with_its_pictures():
+    from alerts.alert import Letter
+    from alerts.message import from_json, to_json
+
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(200)
+    letter = Letter("in words: ä", '<p>ä <img src="cid:growth"></p>', {"growth": base64.b64encode(picture).decode()})
+    message = from_json(to_json(replace(notification(reason=Reason.REPORT).message, letter=letter)))
+    postbox = Postbox()
+    with smtp(postbox) as port:
+        options = email.Options(type="email", host="localhost", port=port, to=["a@example.org"], tls="none")
+        email.Email(options, Sender("coop")).deliver(replace(notification(), message=message))
+    ((mail, _, _),) = postbox.mails
+    assert mail.get_content_type() == "multipart/alternative"
+    text, related = mail.iter_parts()
+    assert (text.get_content_type(), text.get_content().strip()) == ("text/plain", "in words: ä")
+    page, image = related.iter_parts()
+    assert (related.get_content_type(), page.get_content().strip()) == ("multipart/related", letter.html)
+    assert (image["Content-ID"], image.get_content()) == ("<growth>", picture)
+    assert mail["Auto-Submitted"] == "auto-generated"
 
 
 def test_nobody_listens():
@@ -195,7 +220,7 @@ def test_a_ticket_is_signed_and_its_key_is_kept(endpoint, tmp_path):
     (tmp_path / "secret").write_text("whsec_c2VyZW5v")
     place = endpoint()
     options = webhook.Options(type="webhook", url=place.url + "/api?x=1", secret=Secret(file=tmp_path / "secret"))
-    assert webhook.Webhook(options, Sender("coop")).deliver(notification()) == "T-1"
+    assert webhook.Webhook(options, Sender("coop")).deliver(notification()).remote == "T-1"
     (request,) = place.requests
     headers = request["headers"]
     signed = webhook.sign("whsec_c2VyZW5v", "n0123", int(headers["webhook-timestamp"]), request["body"])
@@ -217,7 +242,7 @@ def chat(place, tmp_path):
 
 def test_slack(endpoint, tmp_path):
     place = endpoint()
-    assert chat(place, tmp_path).deliver(notification()) == "1.1"
+    assert chat(place, tmp_path).deliver(notification()).remote == "1.1"
     (request,) = place.requests
     assert (request["path"], request["headers"]["authorization"]) == ("/api/chat.postMessage", "Bearer xoxb-canary")
     sent = (
@@ -246,6 +271,57 @@ def test_what_slack_may_answer(endpoint, tmp_path, answer, failure, after):
     assert (caught.value.failure, caught.value.retry_after_seconds) == (failure, after)
     assert len(place.requests) == 1
     assert "canary" not in str(caught.value)
+
+
+def hook(place, tmp_path):
+    (tmp_path / "hook").write_text(place.url + "/services/T0/B0/canary\n")
+    return slack.Slack(slack.Options(type="slack", url=Secret(file=tmp_path / "hook")), Sender("c"))
+
+
+def test_slack_by_webhook(endpoint, tmp_path):
+    place = endpoint(answering(200, b"ok"))
+    channel = hook(place, tmp_path)
+    assert channel.deliver(notification()).remote == ""
+    channel.deliver(notification(reason=Reason.RESOLVED, thread="1.1"))
+    first, second = (json.loads(request["body"]) for request in place.requests)
+    assert place.requests[0]["path"] == "/services/T0/B0/canary"
+    assert first.keys() == second.keys() == {"text", "blocks", "unfurl_links", "unfurl_media"}
+    assert "resolved" in second["text"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure", "after"),
+    [
+        (answering(404, b"no_service"), Failure.PERMANENT, None),
+        (answering(403, b"action_prohibited"), Failure.PERMANENT, None),
+        (answering(429, b"rate_limited", Retry_After="7"), Failure.THROTTLED, 7.0),
+        (answering(500, b"rollup_error"), Failure.TRANSIENT, None),
+        (answering(200, b"<html>a proxy's page</html>"), Failure.TRANSIENT, None),
+        (lambda *_: None, Failure.AMBIGUOUS, None),
+    ],
+)
+def test_what_slacks_webhook_may_answer(endpoint, tmp_path, answer, failure, after, caplog):
+    place = endpoint(answer)
+    with pytest.raises(DeliveryError) as caught:
+        hook(place, tmp_path).deliver(notification())
+    assert (caught.value.failure, caught.value.retry_after_seconds) == (failure, after)
+    assert len(place.requests) == 1
+    assert "canary" not in str(caught.value) + caplog.text
+
+
+def test_slack_takes_one_way_and_no_plain_http(tmp_path):
+    secret = Secret(file=tmp_path / "hook")
+    for wrong in (
+        {"url": secret, "token": secret, "channel": "#c"},
+        {},
+        {"token": secret},
+        {"url": secret, "channel": "#c"},
+    ):
+        with pytest.raises(ValueError, match="incoming webhook"):
+            slack.Options(type="slack", **wrong)
+    (tmp_path / "hook").write_text("http://hooks.example.org/services/x")
+    with pytest.raises(DeliveryError, match="not https"):
+        slack.Slack(slack.Options(type="slack", url=secret), Sender("c")).deliver(notification())
 
 
 class Clock:
@@ -297,6 +373,36 @@ def test_a_dead_channel_delays_no_other_and_its_death_is_told_elsewhere(courier)
     owe(carrier, "bad")
     assert carrier.deliver_one("bad")
     assert carrier.deliver_one("good")
+    assert json.loads(good.requests[-1]["body"])["data"]["state"] == "resolved"
+
+
+def test_who_may_take_it_later_is_tried_alone_and_who_refuses_is_told_elsewhere(courier):
+    carrier, good, _ = courier
+    postbox = Postbox()
+    postbox.refuse = {"gone@example.org": "550 no such user", "grey@example.org": "451 try again later"}
+    with smtp(postbox) as port:
+        to = ("a@example.org", "gone@example.org", "grey@example.org")
+        options = email.Options(type="email", host="localhost", port=port, to=to, tls="none")
+        carrier = replace(carrier, channels={**carrier.channels, "bad": email.Email(options, Sender("coop"))})
+        number = owe(carrier, "bad")
+        assert carrier.deliver_one("bad")
+        assert [recipients for _, recipients, _ in postbox.mails] == [["a@example.org"]]
+        assert carrier.deliver_one("good")
+        told = json.loads(good.requests[-1]["body"])["data"]
+        assert (told["kind"], told["object"]) == ("recipient_refused", "bad: gone@example.org")
+        assert not carrier.deliver_one("bad")
+        carrier.clock.now += timedelta(minutes=5)
+        del postbox.refuse["grey@example.org"]
+        assert carrier.deliver_one("bad")
+        assert [recipients for _, recipients, _ in postbox.mails] == [["a@example.org"], ["grey@example.org"]]
+        assert len({mail["Message-ID"] for mail, _, _ in postbox.mails}) == 1
+        with carrier.store.reading() as transaction:
+            assert outbox.state(transaction, number)[0] == "sent"
+        assert not carrier.deliver_one("good")
+        postbox.refuse.clear()
+        owe(carrier, "bad")
+        assert carrier.deliver_one("bad")
+        assert carrier.deliver_one("good")
     assert json.loads(good.requests[-1]["body"])["data"]["state"] == "resolved"
 
 

@@ -72,6 +72,27 @@ def test_a_newer_file_is_left_as_it_is(tmp_path):
     assert "newer sereno" in unusable(tmp_path, path.read_bytes())
 
 
+def test_an_older_file_is_copied_aside_and_brought_up_to_date(tmp_path):
+    path = tmp_path / "state.db"
+    first = (Path(__file__).parents[2] / "store/migrations/0001_initial.sql").read_text()
+    with sqlite3.connect(path) as connection:
+        connection.executescript(first)
+        connection.execute("INSERT INTO instance VALUES ('id', 'old')")
+        connection.execute(
+            "INSERT INTO notification (id, channel, reason, severity, message, created_at, not_before, state)"
+            " VALUES ('n', 'c', 'opened', 'high', '{}', '', '', 'pending')"
+        )
+    connection.close()
+    store = open_store(path)
+    assert store.instance() == "old"
+    with store.reading() as transaction:
+        assert transaction.row("SELECT recipients, receipt FROM notification") == {"recipients": "[]", "receipt": ""}
+        assert transaction.rows("SELECT * FROM measure") == []
+    with sqlite3.connect(tmp_path / "state.db.schema1") as copy:
+        assert copy.execute("PRAGMA user_version").fetchone() == (1,)
+    copy.close()
+
+
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 def test_somebody_elses_file_is_left_as_it_is(tmp_path, journal):
     path = tmp_path / "other.db"

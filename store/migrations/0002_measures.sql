@@ -1,0 +1,17 @@
+-- What is measured night after night, to see it grow: sizes in bytes, by name and object.
+
+CREATE TABLE measure (
+  run      INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+  name     TEXT NOT NULL,
+  database TEXT NOT NULL,
+  object   TEXT NOT NULL,
+  value    REAL NOT NULL,
+  taken_at TEXT NOT NULL,
+  PRIMARY KEY (name, database, object, taken_at)
+) STRICT, WITHOUT ROWID;
+
+-- Of several recipients some may have taken it: those still owed (a JSON list; empty: all), and what was accepted.
+ALTER TABLE notification ADD COLUMN recipients TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE notification ADD COLUMN receipt TEXT NOT NULL DEFAULT '';
+
+PRAGMA user_version = 2;
