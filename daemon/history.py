@@ -37,6 +37,7 @@ _REMEMBER = """
     SET last_success = excluded.last_success, seconds = excluded.seconds, bytes = excluded.bytes,
         evidence = excluded.evidence
 """
+_MEASURE = "INSERT INTO measure (run, name, database, object, value, taken_at) VALUES (?, ?, ?, ?, ?, ?)"
 _MEMORY = "SELECT object, seconds, bytes, evidence FROM object_memory WHERE job = ? AND database = ?"
 _ORPHANED = "SELECT id, process FROM run WHERE state = 'running'"
 _INTERRUPT = "UPDATE run SET state = 'interrupted', reason = ?, finished_at = ? WHERE id = ? AND state = 'running'"
@@ -99,6 +100,16 @@ class Task:
     scope: str
     database: str
     trigger: Trigger = NOW
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One value of a series: `table_bytes` of an object in a database, `disk_used_bytes` of a mount."""
+
+    name: str
+    database: str
+    object: str
+    value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +180,12 @@ def remember(transaction: Transaction, job: str, database: str, ended: Sequence[
         if outcome.status is Status.DONE
     )
     transaction.execute_many(_REMEMBER, rows)
+
+
+def measure(transaction: Transaction, run: int, measures: Sequence[Measure], now: datetime) -> None:
+    """Keep what was measured."""
+    at = to_text(now)
+    transaction.execute_many(_MEASURE, [(run, one.name, one.database, one.object, one.value, at) for one in measures])
 
 
 def memory(transaction: Transaction, job: str, database: str) -> Mapping[str, Memory]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from alerts import outbox
 from alerts.policy import Coverage
 from checks.check import Place
 from checks.finding import Finding, Identity, Severity
@@ -45,7 +46,11 @@ class Recorder:
         with self._parts.store.transaction() as transaction:
             history.steps_done(transaction, self.number, self._steps, ended, now)
             history.remember(transaction, self._job.name, self._database, ended, now)
-            self._tell(transaction, together(verdicts))
+            verdict = together(verdicts)
+            history.measure(transaction, self.number, verdict.measures, now)
+            self._tell(transaction, verdict)
+            for message, channel in verdict.letters:
+                outbox.owe(transaction, message, channel, now)
         self._steps += len(ended)
 
     def reached(self) -> None:

@@ -31,6 +31,9 @@ CANCEL_SECONDS = 8.0
 FENCE_SECONDS = 15.0
 """A dead predecessor's session and its workers are gone by then: the keepalives of the recipe take 11 s."""
 
+NO_END = opens_for(None)
+"""For the service's own report: it is most wanted when the window was too short."""
+
 _log = structlog.get_logger("runner")
 
 
@@ -84,7 +87,7 @@ class Runner:
             for scope in job.scopes:
                 if not job.wanted(self._parts.config, scope):
                     continue
-                if scope is Scope.HOST:
+                if scope is not Scope.DATABASE:
                     yield Errand(job, scope, "", trigger)
                 else:
                     databases = (name for name in self._parts.config.databases if only in {None, name})
@@ -103,7 +106,7 @@ class Runner:
         log = _log.bind(task=errand.job.name, database=errand.database, run=recorder.number)
         log.info("run.started", schedule=errand.trigger.schedule, nominal=errand.trigger.minute())
         try:
-            outcomes = list(self._work(errand, window, recorder))
+            outcomes = list(self._work(errand, window if errand.scope is not Scope.SERVICE else NO_END, recorder))
             state, reason, left = final(outcomes)
         except locks.GivenUp:
             state, reason, left = RunState.INTERRUPTED, "interrupted", 0
@@ -132,7 +135,7 @@ class Runner:
     def plan(self, errand: Errand) -> Sequence[Step]:
         """Return what would be run now; every session is read-only and takes no lock of ours."""
         job = errand.job
-        if errand.scope is Scope.HOST:
+        if errand.scope is not Scope.DATABASE:
             return job.plan(job.observe(self._looking(errand, None)))
         with self._open(errand.database, job, read_only=True) as opened:
             self.recognise(opened, remember=False)
@@ -142,7 +145,7 @@ class Runner:
         """Ask the named checks of a job that only looks; nothing is written, told or locked."""
         with ExitStack() as stack:
             opened, cluster = None, ""
-            if errand.scope is not Scope.HOST:
+            if errand.scope is Scope.DATABASE:
                 opened = stack.enter_context(self._open(errand.database, errand.job, read_only=True))
                 self.recognise(opened, remember=False)
                 cluster = opened.facts.system_identifier
@@ -175,7 +178,7 @@ class Runner:
         with ExitStack() as stack:
             steward: Session | None = None
             worker: Session | None = None
-            if errand.scope is Scope.HOST:
+            if errand.scope is not Scope.DATABASE:
                 stack.enter_context(exclusive(self._parts.store.job_lock(job.name)))
             else:
                 steward = stack.enter_context(self._open(database, job, login="maintain"))
@@ -244,6 +247,8 @@ class Runner:
             leads_cluster=opened is None or self._leads(opened),
             memory=memory,
             open=lambda name: self._open(name, job, login="maintain", read_only=True),
+            reading=self._parts.store.reading,
+            now=self._parts.clock(),
         )
 
     def _leads(self, opened: Session) -> bool:

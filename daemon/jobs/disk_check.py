@@ -14,9 +14,12 @@ from checks.check import Options, Place
 from checks.disk import CHECK, Folder
 from checks.finding import Finding
 from checks.question import Question
+from daemon.history import Measure
 from daemon.jobs.job import Job, Looking, Scope, Verdict
 from postgres.connection import Session, TargetError
-from postgres.step import Outcome, Status, Step
+from postgres.identifiers import Relation
+from postgres.sizes import Sizes
+from postgres.step import Evidence, Outcome, Status, Step
 
 UNSEEN = "disk_unseen"
 
@@ -43,8 +46,13 @@ class Observation:
     thresholds: Options
 
 
-def observe(looking: Looking) -> Observation:
-    """Ask each server where it writes; a server that is down is named, and hides nothing of this host."""
+def observe(looking: Looking) -> Observation | None:
+    """Ask each server where it writes; a server that is down is named, and hides nothing of this host.
+
+    In a database there is nothing to look at beforehand: what it weighs is measured.
+    """
+    if looking.session is not None:
+        return None
     folders = [Folder("state", str(looking.config.daemon.state.parent))]
     folders += [Folder("configured folder", str(path)) for path in looking.config.jobs.disk_check.folders]
     for name in looking.config.databases:
@@ -90,21 +98,39 @@ def _beside(path: str) -> str:
     return f"only the server's user may look there (give {path} to disk_check.folders if it is a mount of its own)"
 
 
-def plan(seen: Observation) -> Sequence[Step]:
-    """One question for all of them: folders of one mount are one finding."""
+def plan(seen: Observation | None) -> Sequence[Step]:
+    """One question for all folders: those of one mount are one finding. One measurement for each database."""
+    if seen is None:
+        return [Sizes()]
     options = {**seen.thresholds, "folders": tuple(seen.folders)}
     return [Question(CHECK, options, f"{len(seen.folders)} folders", text="statvfs of each mount", lock="")]
 
 
-def judge(_step: Step, outcome: Outcome, place: Place) -> Verdict:
-    """The check's own judge; only of what was seen can it be said that it is over."""
+def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
+    """The check's own judge; only of what was seen can it be said that it is over. Sizes are kept."""
     if outcome.status is not Status.DONE:
         return Verdict()
+    if isinstance(step, Sizes):
+        return Verdict(measures=tuple(_size(row, place.database) for row in outcome.found))
     findings = tuple(_named(one) for one in judges.judge(CHECK.header, outcome.found, {}, Place(place.instance)))
     seen = [row for row in outcome.found if row["kind"] != "unseen"]
     objects = {str(row["object"]) for row in seen} | {path for row in seen for path in as_list(row.get("paths"))}
     mounts = tuple(Coverage(CHECK.header.name, object=name) for name in sorted(objects))
-    return Verdict(findings, (*mounts, Coverage(UNSEEN)))
+    measures = tuple(measure for row in seen if row["kind"] == "bytes" for measure in _mount(row))
+    return Verdict(findings, (*mounts, Coverage(UNSEEN)), measures)
+
+
+def _size(row: Evidence, database: str) -> Measure:
+    name, schema, relation, value = (row[key] for key in ("name", "schema", "relation", "value"))
+    return Measure(
+        str(name), database, str(Relation(str(schema), str(relation))) if relation else "", float(str(value))
+    )
+
+
+def _mount(row: Evidence) -> Iterator[Measure]:
+    total, free = (float(str(row[key])) for key in ("total_bytes", "free_bytes"))
+    yield Measure("disk_bytes", "", str(row["object"]), total)
+    yield Measure("disk_used_bytes", "", str(row["object"]), total - free)
 
 
 def _named(finding: Finding) -> Finding:
@@ -121,8 +147,8 @@ def as_list(value: object) -> list[str]:
 
 JOB = Job(
     name="disk_check",
-    summary="bytes and inodes of every mount that the server writes to",
-    scopes=(Scope.HOST,),
+    summary="bytes and inodes of every mount that the server writes to; what each database weighs",
+    scopes=(Scope.HOST, Scope.DATABASE),
     observe=observe,
     plan=plan,
     judge=judge,

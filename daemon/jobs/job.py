@@ -3,24 +3,28 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from alerts.alert import Message
 from alerts.policy import Coverage
 from checks.check import Place
 from checks.finding import Finding, Identity, Severity
 from checks.registry import Known
 from daemon.config.model import Config
-from daemon.history import NOW, Memory, Task, Trigger
+from daemon.history import NOW, Measure, Memory, Task, Trigger
 from postgres.connection import Login, Session
 from postgres.step import Outcome, Status, Step
+from store.store import Transaction
 
 
 class Scope(StrEnum):
-    """What one run of a job is about."""
+    """What one run of a job is about. Only that of a database has a session."""
 
     DATABASE = "database"
     HOST = "host"
+    SERVICE = "service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,9 @@ class Looking:
     memory: Mapping[str, Memory]
     open: Callable[[str], AbstractContextManager[Session]]
     """Open a session of another configured database; a host job asks them all."""
+    reading: Callable[[], AbstractContextManager[Transaction]]
+    """Read the store; the health report looks at nothing else."""
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,10 @@ class Verdict:
 
     findings: tuple[Finding, ...] = ()
     coverage: tuple[Coverage, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    """What is kept to be compared with later."""
+    letters: tuple[tuple[Message, str], ...] = ()
+    """What is owed beside alerts: messages, each with its channel."""
 
 
 def together(verdicts: Sequence[Verdict]) -> Verdict:
@@ -52,6 +63,8 @@ def together(verdicts: Sequence[Verdict]) -> Verdict:
     return Verdict(
         tuple(finding for verdict in verdicts for finding in verdict.findings),
         tuple(area for verdict in verdicts for area in verdict.coverage),
+        tuple(measure for verdict in verdicts for measure in verdict.measures),
+        tuple(letter for verdict in verdicts for letter in verdict.letters),
     )
 
 

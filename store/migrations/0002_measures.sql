@@ -6,9 +6,10 @@ CREATE TABLE measure (
   database TEXT NOT NULL,
   object   TEXT NOT NULL,
   value    REAL NOT NULL,
-  taken_at TEXT NOT NULL,
-  PRIMARY KEY (name, database, object, taken_at)
-) STRICT, WITHOUT ROWID;
+  taken_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX measure_series ON measure (name, taken_at);
+CREATE INDEX measure_run ON measure (run);
 
 -- Of several recipients some may have taken it: those still owed (a JSON list; empty: all), and what was accepted.
 ALTER TABLE notification ADD COLUMN recipients TEXT NOT NULL DEFAULT '[]';

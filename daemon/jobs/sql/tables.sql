@@ -1,5 +1,5 @@
--- The tables that may be due, each with its own effective triggers (settings, reloptions) for ANALYZE and VACUUM, as autovacuum has them;
--- of a TOAST table its own ones, else its table's. Partitioned parents with the changes of all their leaves.
+-- The tables that may be due, each with its own effective triggers (settings, reloptions) for analyze and vacuum,
+-- as autovacuum has them; of a TOAST table its own ones, else its table's. Parents with the changes of all leaves.
 WITH setting AS (
   SELECT current_setting('autovacuum_analyze_threshold')::float8 AS analyze_base,
          current_setting('autovacuum_analyze_scale_factor')::float8 AS analyze_scale,
