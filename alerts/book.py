@@ -12,6 +12,7 @@ from store.store import Row, Transaction
 
 _OPEN = "SELECT * FROM alert WHERE resolved_at IS NULL ORDER BY id"
 _ALL = "SELECT * FROM alert ORDER BY id DESC LIMIT ?"
+_ENDED = "SELECT * FROM alert WHERE resolved_at > ? ORDER BY resolved_at DESC LIMIT ?"
 _ONE = "SELECT * FROM alert WHERE id = ?"
 _TOLD = """
     SELECT DISTINCT n.alert, n.channel FROM notification n JOIN alert a ON a.id = n.alert
@@ -50,6 +51,11 @@ def known(transaction: Transaction) -> Known:
 def latest(transaction: Transaction, limit: int) -> list[Alert]:
     """Read the newest alerts, the resolved ones too."""
     return [_alert(row) for row in transaction.rows(_ALL, (limit,))]
+
+
+def ended(transaction: Transaction, since: datetime, limit: int) -> list[Alert]:
+    """Read the alerts that ended since an instant, the last first."""
+    return [_alert(row) for row in transaction.rows(_ENDED, (to_text(since), limit))]
 
 
 def one(transaction: Transaction, number: int) -> Alert | None:

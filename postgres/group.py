@@ -68,8 +68,8 @@ class Group:
         for member, due in zip(self.members, self.worked.tables, strict=True):
             if due.oid not in reached:
                 rest.append(member)
-            elif reached[due.oid]:
-                parts.append((member, Outcome(Status.INEFFECTIVE, reached[due.oid])))
-            else:
-                parts.append((member, Outcome(Status.DONE, bytes=member.bytes, evidence=member.evidence)))
+                continue
+            why_not, rows = reached[due.oid]
+            status = Status.INEFFECTIVE if why_not else Status.DONE
+            parts.append((member, Outcome(status, why_not, rows, member.bytes, evidence=member.evidence)))
         return Outcome(Status.DONE, parts=tuple(parts), rest=tuple(rest))

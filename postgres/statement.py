@@ -44,7 +44,7 @@ class Statement:
             session.execute(self.command)
 
         pace.attempt(piece)
-        why_not = self.worked.why_not(session, before)
+        why_not, rows = self.worked.why_not(session, before)
         if why_not:
-            return Outcome(Status.INEFFECTIVE, why_not)
-        return Outcome(Status.DONE, bytes=self.bytes, evidence=self.evidence)
+            return Outcome(Status.INEFFECTIVE, why_not, rows=rows)
+        return Outcome(Status.DONE, rows=rows, bytes=self.bytes, evidence=self.evidence)

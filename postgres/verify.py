@@ -24,8 +24,8 @@ class Postcondition(Protocol):
     def look(self, session: Session) -> Any:  # noqa: ANN401 - each kind remembers what it likes
         """Return what `why_not` will compare with."""
 
-    def why_not(self, session: Session, before: Any) -> str:  # noqa: ANN401
-        """Return why the command was in vain, or nothing."""
+    def why_not(self, session: Session, before: Any) -> tuple[str, int]:  # noqa: ANN401
+        """Return why the command was in vain, or nothing; and how many rows it has changed, where that is known."""
 
 
 def _settled(session: Session) -> float:
@@ -44,17 +44,17 @@ class Analyzed:
         found = session.rows(_ANALYZED, (self.oid,))
         return int(found[0]["count"]) if found else None
 
-    def why_not(self, session: Session, before: int | None) -> str:
+    def why_not(self, session: Session, before: int | None) -> tuple[str, int]:
         """Wait a moment for the statistics to arrive."""
         deadline = _settled(session)
         while True:
             after = self.look(session)
             if after is None:
-                return "the table is gone"
+                return "the table is gone", 0
             if after > (before or 0):
-                return ""
+                return "", 0
             if time.monotonic() >= deadline:
-                return "the server counts no new ANALYZE: is the right to analyze this table missing?"
+                return "the server counts no new ANALYZE: is the right to analyze this table missing?", 0
             time.sleep(0.05)
 
 
@@ -65,9 +65,9 @@ class Believed:
     def look(self, _session: Session) -> None:
         """Nothing."""
 
-    def why_not(self, _session: Session, _before: None) -> str:
+    def why_not(self, _session: Session, _before: None) -> tuple[str, int]:
         """Nothing."""
-        return ""
+        return "", 0
 
 
 _VACUUMED = sql.SQL(
@@ -105,8 +105,8 @@ class Vacuumed:
         oids = [table.oid for table in self.tables]
         return {row["oid"]: row for row in session.rows(_VACUUMED, (oids,))}
 
-    def reached(self, session: Session, before: dict[int, dict[str, Any]]) -> dict[int, str]:
-        """Return, for each table that was vacuumed since (or is gone), why it was in vain, or nothing."""
+    def reached(self, session: Session, before: dict[int, dict[str, Any]]) -> dict[int, tuple[str, int]]:
+        """Return for each table that was vacuumed since (or is gone) why in vain, or nothing; and dead rows removed."""
         deadline = _settled(session)
         while True:
             after = self.look(session)
@@ -120,18 +120,21 @@ class Vacuumed:
                 return seen
             time.sleep(0.05)
 
-    def why_not(self, session: Session, before: dict[int, dict[str, Any]]) -> str:
+    def why_not(self, session: Session, before: dict[int, dict[str, Any]]) -> tuple[str, int]:
         """Answer for the only table."""
         missing = "the server counts no new VACUUM: is the right to vacuum this table missing?"
-        return self.reached(session, before).get(self.tables[0].oid, missing)
+        return self.reached(session, before).get(self.tables[0].oid, (missing, 0))
 
-    def _in_vain(self, session: Session, table: Due, before: dict[str, Any], after: dict[str, Any] | None) -> str:
+    def _in_vain(
+        self, session: Session, table: Due, before: dict[str, Any], after: dict[str, Any] | None
+    ) -> tuple[str, int]:
         """Half of the dead rows gone is not in vain: others write meanwhile."""
         if after is None:
-            return "the table is gone"
+            return "the table is gone", 0
+        removed = max(0, before["dead"] - after["dead"])
         if after["dead"] > table.dead and 2 * after["dead"] >= before["dead"]:
-            return f"dead rows that stay: {after['dead']}; {holder(session)}"
+            return f"dead rows that stay: {after['dead']}; {holder(session)}", removed
         for kind in ("age", "members"):
             if before[kind] >= getattr(table, kind) and after[kind] >= getattr(table, kind):
-                return f"its oldest row is still {after[kind]} {_UNITS[kind]} old; {holder(session)}"
-        return ""
+                return f"its oldest row is still {after[kind]} {_UNITS[kind]} old; {holder(session)}", removed
+        return "", removed

@@ -1,7 +1,7 @@
 """A drill: a message that says it is one, through the real outbox and the real channels."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from alerts import outbox
 from alerts.alert import Message, Reason
@@ -30,6 +30,11 @@ def drill(wired: Parts, channels: Sequence[str]) -> Iterator[tuple[str, str, str
     )
     with wired.store.transaction() as transaction:
         owed = {channel: outbox.owe(transaction, message, channel, now) for channel in channels}
+    yield from answers(wired, owed)
+
+
+def answers(wired: Parts, owed: Mapping[str, str]) -> Iterator[tuple[str, str, str, str]]:
+    """Carry messages (by channel: their ids) and yield how each was answered, as `drill` does."""
     deliver(wired, PATIENCE_SECONDS)
     deadline = time.monotonic() + PATIENCE_SECONDS
     for channel, number in owed.items():

@@ -31,7 +31,10 @@ def plan(
         if as_json:
             answer({"steps": entries, "problems": problems})
         else:
-            rows = [(e["job"], e["database"] or "(host)", e["step"], e["object"], e["why"], e["lock"]) for e in entries]
+            rows = [
+                (e["job"], e["database"] or f"({e['scope']})", e["step"], e["object"], e["why"], e["lock"])
+                for e in entries
+            ]
             table("Plan", ("job", "database", "step", "object", "why", "lock"), rows)
             console = Console()
             for entry in entries:

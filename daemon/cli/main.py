@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli import act, alerts, configure, demo, look, prepare, serve
+from daemon.cli import act, alerts, configure, demo, letter, look, prepare, serve
 
 app = typer.Typer(
     name="sereno",
@@ -41,6 +41,7 @@ app.command("now")(act.now)
 app.command("check")(act.check)
 app.command("status")(look.status)
 app.command("history")(look.history)
+app.command("report")(letter.report)
 app.command("pause")(act.pause)
 app.command("resume")(act.resume)
 app.add_typer(alerts.app, name="alerts")

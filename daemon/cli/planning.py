@@ -25,6 +25,7 @@ def planned(wired: Parts, jobs: Sequence[str], only: str | None) -> tuple[list[d
             {
                 "job": errand.job.name,
                 "database": errand.database,
+                "scope": errand.scope.value,
                 "step": step.name,
                 "object": step.object,
                 "why": step.why,

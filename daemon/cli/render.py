@@ -37,7 +37,7 @@ def show_night(wired: Parts, ran: Sequence[Ran], *, as_json: bool) -> Severity |
 
 
 def _run(row: Row) -> tuple[object, ...]:
-    return row["id"], row["job"], row["database"] or "(host)", row["state"], row["reason"]
+    return row["id"], row["job"], row["database"] or f"({row['scope']})", row["state"], row["reason"]
 
 
 def _step(row: Row) -> tuple[object, ...]:

@@ -46,7 +46,9 @@ def parse(path: Path, values: Mapping[str, Any], jobs: Collection[str]) -> Confi
     problems: list[Problem] = []
     checks = _checks(values, problems)
     problems += _dangling(values, jobs)
-    problems += _unknown_checks(values, checks)
+    problems += _unknown(
+        "check", _at(values, "jobs", "integrity_check", "exclude"), checks, "jobs.integrity_check.exclude"
+    )
     parsed = {
         **values,
         "channels": _channels(values.get("channels"), problems),
@@ -95,40 +97,38 @@ def _channels(values: object, problems: list[Problem]) -> dict[str, BaseModel]:
 
 
 def _dangling(values: Mapping[str, Any], jobs: Collection[str]) -> Iterator[Problem]:
-    """Find names that lead nowhere: jobs, channels, databases, checks."""
+    """Find names that lead nowhere: jobs, channels, databases."""
     for schedule, path, job in _listed(values.get("schedules"), "schedules", "jobs"):
         if job not in jobs:
             yield Problem(path, f"{job!r} is not a job{_nearest(job, jobs)} (schedule {schedule})")
-    given, routes = values.get("channels"), values.get("routes")
-    channels = given if isinstance(given, Mapping) else {}
+    channels, routes = (_at(values, name) for name in ("channels", "routes"))
     for severity, names in routes.items() if isinstance(routes, Mapping) else ():
-        for number, name in enumerate(names if isinstance(names, list) else ()):
-            if not isinstance(name, str) or name not in channels:
-                yield Problem(f"routes.{severity}[{number}]", f"there is no channel {name!r}{_nearest(name, channels)}")
-    yield from _dangling_tables(values)
-
-
-def _unknown_checks(values: Mapping[str, Any], checks: Known) -> Iterator[Problem]:
-    jobs = values.get("jobs")
-    wishes = jobs.get("integrity_check") if isinstance(jobs, Mapping) else None
-    names = wishes.get("exclude") if isinstance(wishes, Mapping) else None
-    for number, name in enumerate(names if isinstance(names, list) else ()):
-        if not isinstance(name, str) or name not in checks:
-            path = f"jobs.integrity_check.exclude[{number}]"
-            yield Problem(path, f"there is no check {name!r}{_nearest(name, checks)}")
-
-
-def _dangling_tables(values: Mapping[str, Any]) -> Iterator[Problem]:
-    given = values.get("databases")
-    databases = given if isinstance(given, Mapping) else {}
-    jobs = values.get("jobs")
-    cleanup = jobs.get("log_cleanup") if isinstance(jobs, Mapping) else None
-    tables = cleanup.get("tables") if isinstance(cleanup, Mapping) else None
+        yield from _unknown("channel", names, channels, f"routes.{severity}")
+    readers = _at(values, "jobs", "health_report", "channels")
+    yield from _unknown("channel", readers, channels, "jobs.health_report.channels")
+    databases = _at(values, "databases")
+    tables = _at(values, "jobs", "log_cleanup", "tables")
     for number, table in enumerate(tables if isinstance(tables, list) else ()):
-        name = table.get("database") if isinstance(table, Mapping) else None
-        if name is not None and (not isinstance(name, str) or name not in databases):
-            path = f"jobs.log_cleanup.tables[{number}].database"
-            yield Problem(path, f"there is no database {name!r}{_nearest(name, databases)}")
+        name = _at(table, "database")
+        if name is not None:
+            yield from _unknown("database", name, databases, f"jobs.log_cleanup.tables[{number}].database")
+
+
+def _at(values: object, *keys: str) -> object:
+    """Go down by keys; None where there is no such table."""
+    for key in keys:
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return values
+
+
+def _unknown(kind: str, names: object, known: object, path: str) -> Iterator[Problem]:
+    """Find what is not a key of the table `known`: in a list, or the name itself."""
+    there = list(known) if isinstance(known, Mapping) else []
+    listed = names if isinstance(names, list) else ([] if names is None else [names])
+    for number, name in enumerate(listed):
+        if not isinstance(name, str) or name not in there:
+            place = f"{path}[{number}]" if isinstance(names, list) else path
+            yield Problem(place, f"there is no {kind} {name!r}{_nearest(name, there)}")
 
 
 def _listed(values: object, section: str, key: str) -> Iterator[tuple[str, str, str]]:

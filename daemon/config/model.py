@@ -139,6 +139,13 @@ class Vacuum(Model):
     parallel: int = Field(2, ge=1, le=16, description="How many sessions vacuum side by side in one database.")
 
 
+class HealthReport(Model):
+    """The letter of the week: what needs you, what changed, the nights, growth, next week."""
+
+    channels: tuple[str, ...] = Field((), description="Who gets it; every email channel where none is named.")
+    folder: Path | None = Field(None, description="Where its pages are kept; `reports` beside the state file.")
+
+
 class Jobs(Model):
     """What each job works on."""
 
@@ -147,6 +154,7 @@ class Jobs(Model):
     disk_check: DiskCheck = DiskCheck()
     integrity_check: IntegrityCheck = IntegrityCheck()
     vacuum: Vacuum = Vacuum()
+    health_report: HealthReport = HealthReport()
 
 
 class Routes(Model):

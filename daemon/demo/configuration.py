@@ -21,6 +21,10 @@ data = {{ user = "sereno_data" }}
 [schedules.daily]
 cron = "0 2 * * *"
 jobs = ["log_cleanup", "analyze", "disk_check", "integrity_check"]
+[schedules.weekly]
+cron = "0 3 * * sun"
+window = "4h"
+jobs = ["vacuum", "health_report"]
 
 [[jobs.log_cleanup.tables]]
 table = 'public."AuditLog"'

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, sql
 
 from daemon.demo.names import NAMES
 
@@ -78,6 +78,24 @@ def _expired_rows(connection: Connection) -> None:
     connection.execute('ANALYZE public."AuditLog"')
 
 
+def _dead_rows(connection: Connection) -> None:
+    """An import that was taken back, on a table whose autovacuum somebody has switched off for it."""
+    connection.execute('ALTER TABLE public."Pago" SET (autovacuum_enabled = off)')
+    connection.execute(
+        """
+        INSERT INTO public."Pago" (id, factura_id, monto, fecha)
+        SELECT 1000000 + n, 1 + n % 15000, 1, current_date FROM generate_series(1, 120000) n
+        """
+    )
+    connection.execute('DELETE FROM public."Pago" WHERE id > 1000000 AND id <= 1120000')
+
+
+def _duplicate_index(connection: Connection) -> None:
+    for name in ("AuditLog_usuario_fecha_idx", "AuditLog_usuario_fecha_idx1"):
+        index = sql.SQL('CREATE INDEX {} ON public."AuditLog" (usuario_id, fecha)').format(sql.Identifier(name))
+        connection.execute(index)
+
+
 _FAULTS = (
     Fault(
         "7 payments for invoices that do not exist",
@@ -112,6 +130,13 @@ _FAULTS = (
         cured=True,
     ),
     Fault("25,000 expired audit rows", _expired_rows, "log_cleanup", 'public."AuditLog"', cured=True),
+    Fault("a table full of dead rows", _dead_rows, "dead_tuples", 'public."Pago"'),
+    Fault(
+        "an index that says what another one says already",
+        _duplicate_index,
+        "duplicate_index",
+        'public."AuditLog_usuario_fecha_idx1"',
+    ),
 )
 
 FAULTS: dict[str, Fault] = dict(zip(NAMES, _FAULTS, strict=True))

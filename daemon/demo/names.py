@@ -8,4 +8,6 @@ NAMES = (
     "exhausted_sequence",
     "unanalyzed_parent",
     "expired_rows",
+    "dead_rows",
+    "duplicate_index",
 )

@@ -1,6 +1,5 @@
-"""One whole night from an empty folder: a server, the cooperative, the real command line, and what was received."""
+"""One whole night from an empty folder: a server, the cooperative, both lists by the real command line."""
 
-import html
 import json
 import os
 import shutil
@@ -9,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
@@ -21,11 +20,9 @@ from rich.console import Console
 
 from daemon.demo.cluster import Cluster, ClusterError, embedded_binaries
 from daemon.demo.configuration import configure
-from daemon.demo.faults import FAULTS, plant
-from daemon.demo.page import page
-from daemon.demo.received import Received, received
+from daemon.demo.faults import plant
+from daemon.demo.summary import Night, tell
 from daemon.exit import Exit
-from daemon.screen import table
 
 SINKS = ("smtp", "slack", "ticket")
 START_SECONDS = 20.0
@@ -64,11 +61,13 @@ def night(without: Collection[str], folder: Path | None) -> None:
             ports = {kind: stack.enter_context(_sink(kind, kept)) for kind in SINKS}
             config = configure(kept, scratch, cluster, ports)
             _sereno("install", "main", "--admin", cluster.dsn("coop"), "--config", str(config), quiet=True)
-        ended = _sereno("now", "daily", "--config", str(config))
-        if ended not in {Exit.FINE, Exit.FOUND}:
-            raise DemoError(f"sereno now daily ended with {ended}; see above")
+        for schedule in ("daily", "weekly"):
+            console.print(f"sereno now {schedule}", style="bold")
+            ended = _sereno("now", schedule, "--config", str(config))
+            if ended not in {Exit.FINE, Exit.FOUND}:
+                raise DemoError(f"sereno now {schedule} ended with {ended}; see above")
         runs = _history(config)
-    _summary(console, kept, runs, without, (version, time.monotonic() - began))
+    tell(console, Night(kept, runs, without, version, time.monotonic() - began))
 
 
 def _fresh(folder: Path | None) -> Path:
@@ -176,65 +175,3 @@ def _history(config: Path) -> list[dict[str, Any]]:
         return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
     return [ask(str(run["id"])) for run in reversed(ask())]
-
-
-def _summary(
-    console: Console,
-    kept: Path,
-    runs: Sequence[Mapping[str, Any]],
-    without: Collection[str],
-    facts: tuple[str, float],
-) -> None:
-    messages = received(kept)
-    rows = [(one.channel, one.severity, one.title, one.file.name) for one in messages]
-    table("Received (read back from what each sink kept)", ("channel", "severity", "message", "file"), rows)
-    faults = [_noticed(name, runs, messages) for name in FAULTS if name not in without]
-    table(
-        "Planted faults",
-        ("fault", "noticed", "how", "told to"),
-        [(row["what"], "yes" if row["noticed"] else "NO", row["how"], row["told"]) for row in faults],
-    )
-    version, seconds = facts
-    index = kept / "index.html"
-    index.write_text(
-        page(
-            {
-                "faults": faults,
-                "runs": runs,
-                "messages": messages,
-                "version": version,
-                "seconds": seconds,
-                "folder": kept,
-            }
-        )
-    )
-    console.print(f"{seconds:.1f} s; the night on one page, with every raw message beside it:", style="dim")
-    console.out(str(index), highlight=False)
-
-
-def _noticed(name: str, runs: Sequence[Mapping[str, Any]], messages: Sequence[Received]) -> dict[str, Any]:
-    fault = FAULTS[name]
-    if fault.cured:
-        steps = [
-            step for run in runs if run["job"] == fault.kind for step in run["steps"] if step["object"] == fault.object
-        ]
-        noticed = any(step["status"] == "done" for step in steps)
-        return {
-            "what": fault.what,
-            "noticed": noticed,
-            "how": f"cured by {fault.kind}",
-            "told": "nobody: it is over",
-        }
-    found = [
-        finding
-        for run in runs
-        for finding in run["findings"]
-        if finding["kind"] == fault.kind and finding["object"] == fault.object
-    ]
-    told = [one.channel for one in messages if fault.kind in one.text and fault.object in html.unescape(one.text)]
-    return {
-        "what": fault.what,
-        "noticed": bool(found and told),
-        "how": f"found by {fault.kind}",
-        "told": ", ".join(told),
-    }

@@ -38,7 +38,7 @@ a { color: inherit; }
 
 
 def page(night: Mapping[str, Any]) -> str:
-    """Return the page. `night` has faults, runs (with steps and findings), messages, seconds, version, folder."""
+    """Return the page. `night` has faults, runs (with steps and findings), messages, version, folder, report …"""
     body = _lead(night) + _cards(night) + "".join(_tables(night))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>sereno: one night</title>'
@@ -74,7 +74,9 @@ def _tables(night: Mapping[str, Any]) -> Iterator[str]:
 
 def _lead(night: Mapping[str, Any]) -> str:
     lead = f"PostgreSQL {_text(night['version'])}, {night['seconds']:.1f} seconds from nothing to the last message."
-    return f"<h1>One night at the cooperative</h1><p class=lead>{lead}</p>"
+    report = night["report"].relative_to(night["folder"])
+    link = f'<a href="{html.escape(str(report))}">The health report, as the mail brought it</a>'
+    return f"<h1>One night at the cooperative</h1><p class=lead>{lead} {link}.</p>"
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[str]) -> str:

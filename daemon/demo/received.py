@@ -20,6 +20,7 @@ class Received:
     severity: str
     title: str
     text: str
+    reason: str = ""
 
 
 def received(folder: Path) -> list[Received]:
@@ -36,8 +37,9 @@ def _mails(folder: Path) -> Iterator[Received]:
             file,
             str(mail["Message-ID"]),
             str(mail["X-Sereno-Severity"]),
-            str(mail["Subject"]),
+            str(mail["Subject"]).strip(),
             plain.get_content() if plain else "",
+            str(mail["X-Sereno-Reason"]),
         )
 
 
@@ -52,9 +54,16 @@ def _slack(folder: Path) -> Iterator[Received]:
         payload = (json.loads(metadata) if isinstance(metadata, str) else metadata).get("event_payload", {})
         text = str(values.get("text", ""))
         severity = next((word for word in ("critical", "high", "warning", "info") if word in text[:20]), "")
-        title = text.partition(severity)[2].strip()
+        title = text.partition(severity or "resolved")[2].strip()
+        reason = "resolved" if "resolved" in text[:20] else ""
         yield Received(
-            "slack", file, str(payload.get("id", "")), severity, html.unescape(": ".join(title.split(": ")[:2])), text
+            "slack",
+            file,
+            str(payload.get("id", "")),
+            severity,
+            html.unescape(": ".join(title.split(": ")[:2])),
+            text,
+            reason,
         )
 
 
@@ -77,4 +86,5 @@ def _tickets(folder: Path) -> Iterator[Received]:
             data["severity"].lower(),
             f"{data['kind']}: {data['object']}",
             data["message"],
+            data["reason"],
         )

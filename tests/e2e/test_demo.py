@@ -1,13 +1,17 @@
 """`sereno demo`: a whole night from nothing; what is told is what was received; nothing stays behind."""
 
+import base64
 import os
 import signal
 import subprocess
 import sys
 import uuid
+from email import message_from_bytes, policy
+from html import unescape
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from daemon.demo.faults import FAULTS
 from daemon.demo.names import NAMES
@@ -66,8 +70,8 @@ def test_it_ends_well_and_names_its_page(whole):
     folder, status, output = whole
     assert status == 0, output
     page = Path(output.strip().splitlines()[-1])
-    assert page.name == "index.html"
-    assert "public.&quot;Evento&quot;" in page.read_text()
+    assert page.parent.name == "reports"
+    assert "public.&quot;Evento&quot;" in (page.parents[1] / "index.html").read_text()
     assert left_running(folder) == []
     assert [path.name[:12] for path in (folder / "tmp").iterdir()] == ["sereno-night"]
 
@@ -89,7 +93,36 @@ def test_every_planted_fault_is_noticed_and_the_one_left_out_is_not(whole):
         }
         assert told == {name for name, fault in FAULTS.items() if not fault.cured} - {"exhausted_sequence"}
     ids = [one.id.strip("<>").partition("@")[0] for one in messages]
-    assert len(set(ids)) == len(ids) == 12
+    over, letters = 3, 1
+    assert len(set(ids)) == len(ids) == 3 * 6 + over + letters
+
+
+def test_the_report_is_the_mail_and_names_every_fault_with_its_cure(whole):
+    folder, _, output = whole
+    page = Path(output.strip().splitlines()[-1]).read_text()
+    (night,) = (folder / "tmp").iterdir()
+    (mail,) = [
+        mail
+        for path in (night / "email").glob("*.eml")
+        if (mail := message_from_bytes(path.read_bytes(), policy=policy.default))["X-Sereno-Reason"] == "report"
+    ]
+    text, related = mail.iter_parts()
+    html, *images = related.iter_parts()
+    inside = html.get_content().replace("\r\n", "\n")
+    for image in images:
+        name = image["Content-ID"].strip("<>")
+        assert image.get_content().startswith(b"\x89PNG")
+        encoded = base64.b64encode(image.get_content()).decode()
+        inside = inside.replace(f'src="cid:{name}"', f'src="data:image/png;base64,{encoded}"')
+    assert (inside.strip(), len(images)) == (page.strip(), 2)
+    for name, fault in FAULTS.items():
+        there = name != "exhausted_sequence"
+        assert (escape(fault.object) in page) is there
+        assert (fault.object in text.get_content()) is there
+    shown = unescape(page)
+    for cure in ("declare the foreign key", "look who has read it since", "REINDEX INDEX CONCURRENTLY",
+                 "VALIDATE CONSTRAINT", "DROP INDEX CONCURRENTLY", "120,0", "25,000"):  # fmt: skip
+        assert cure in shown
 
 
 @pytest.mark.parametrize("moment", ["initdb", "server.log", "state.db"])

@@ -1,0 +1,71 @@
+"""`sereno report`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.options import ConfigOption, JsonOption, answer, fail, parts
+from daemon.exit import Exit
+
+if TYPE_CHECKING:
+    from daemon.parts import Parts
+    from daemon.report.report import Report
+
+
+def report(
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the page there, its pictures inside it.", show_default=False)
+    ] = None,
+    send: Annotated[
+        bool, typer.Option("--send", help="Send it now to those who get the weekly one.", show_default=False)
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell how the house is: what needs you, what changed, the nights, growth, next week. Asks no server."""
+    with parts(config) as wired:
+        from dataclasses import asdict
+
+        from daemon.report.gather import gather
+        from daemon.report.publication import keep, write
+        from daemon.report.render import letter
+
+        with wired.store.reading() as transaction:
+            found = gather(transaction, wired.config, wired.clock())
+        if out is not None:
+            if out.is_dir():
+                fail(f"--out: {out} is a folder; give a file in it, like {out / 'report.html'}", Exit.CANNOT)
+            keep(write(found), out)
+            typer.echo(str(out), err=as_json)
+        if send:
+            _send(wired, found)
+        if as_json:
+            more = [{"job": job, "database": name, "objects": count} for (job, name), count in found.more_works.items()]
+            answer({**asdict(found), "more_works": more, "sentence": found.sentence, "colour": found.colour})
+        elif out is None and not send:
+            typer.echo(letter(found, {}).text, nl=False)
+
+
+def _send(wired: "Parts", found: "Report") -> None:
+    """Owe it to each reader, carry it, and say what each has answered."""
+    from alerts import outbox
+    from daemon.cli.drill import answers
+    from daemon.jobs.health_report import readers
+    from daemon.report.publication import message, write
+
+    channels = readers(wired.config)
+    if not channels:
+        fail(
+            "nobody gets the report: there is no email channel, and jobs.health_report.channels names none", Exit.CANNOT
+        )
+    said = message(found, write(found))
+    now = wired.clock()
+    with wired.store.transaction() as transaction:
+        owed = {channel: outbox.owe(transaction, said, channel, now) for channel in channels}
+    taken = True
+    for channel, state, receipt, error in answers(wired, owed):
+        taken = taken and state == "sent"
+        typer.echo(f"{channel}: {receipt or state}{f' ({error})' if error and error not in receipt else ''}", err=True)
+    if not taken:
+        raise typer.Exit(Exit.FOUND)

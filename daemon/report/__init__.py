@@ -1,0 +1,1 @@
+"""The letter of the week: what the store knows, in words and pictures."""

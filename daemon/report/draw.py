@@ -1,0 +1,56 @@
+"""Has the pictures drawn by a child process; a letter without pictures is better than no letter."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+import structlog
+
+from daemon.report.report import Report
+
+PATIENCE_SECONDS = 60.0
+POLL_SECONDS = 0.2
+
+_log = structlog.get_logger("report")
+
+
+def draw(report: Report, proceed: Callable[[], object] = lambda: None) -> dict[str, str]:
+    """Return the PNGs in base64 by name. `proceed` is called all the while, and may end it by raising."""
+    asked = {"nights": report.nights, "sizes": report.sizes, "tables": [asdict(table) for table in report.tables]}
+    with tempfile.TemporaryDirectory(prefix="sereno-charts-") as scratch:
+        home = os.environ.get("CACHE_DIRECTORY", scratch)  # the fonts that were found last time
+        process = subprocess.Popen(
+            [sys.executable, "-m", "daemon.report.charts"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "MPLCONFIGDIR": home, "MPLBACKEND": "Agg"},
+            text=True,
+        )
+        try:
+            answer, said = _talk(process, json.dumps(asked, default=str), proceed)
+        finally:
+            process.kill()
+            process.wait()
+    if process.returncode or not answer:
+        _log.warning("report.no_pictures", said=said.strip().splitlines()[-1:])
+        return {}
+    drawn: dict[str, str] = json.loads(answer)
+    return drawn
+
+
+def _talk(process: "subprocess.Popen[str]", asked: str, proceed: Callable[[], object]) -> tuple[str, str]:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    text: str | None = asked
+    while time.monotonic() < deadline:
+        try:
+            return process.communicate(text, timeout=POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            text = None  # it has been given; communicate goes on where it was
+            proceed()
+    return "", f"no answer in {PATIENCE_SECONDS:.0f} s"

@@ -1,0 +1,99 @@
+"""Makes the letter: draws, writes, keeps the page in its folder. As a step, and for `sereno report`."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from alerts.alert import Letter, Message, Reason
+from checks.finding import Severity
+from daemon.report.draw import draw
+from daemon.report.render import letter, page, title
+from daemon.report.report import Colour, Report
+from postgres.connection import Session
+from postgres.pace import Pace
+from postgres.step import Outcome, Status
+from store.lock import belong
+
+LIMIT_SECONDS = 300.0
+_SEVERITIES = {
+    Colour.GREEN: Severity.INFO,
+    Colour.YELLOW: Severity.WARNING,
+    Colour.ORANGE: Severity.HIGH,
+    Colour.RED: Severity.CRITICAL,
+}
+
+
+def write(report: Report, proceed: Callable[[], object] = lambda: None) -> Letter:
+    """Draw and write it; `proceed` may end the drawing by raising."""
+    return letter(report, draw(report, proceed))
+
+
+def keep(written: Letter, path: Path) -> None:
+    """Put the page there, whole or not at all. OSError as the file system says."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(page(written), "utf-8")
+    belong(beside)
+    beside.replace(path)
+
+
+def message(report: Report, written: Letter) -> Message:
+    """Return the letter as what a channel is given; one that knows no letters says the sentence."""
+    return Message(
+        instance=report.instance,
+        severity=_SEVERITIES[report.colour],
+        reason=Reason.REPORT,
+        kind="health_report",
+        type="HEALTH_REPORT",
+        title=title(report),
+        summary=report.sentence,
+        database="",
+        object="",
+        remedy="",
+        occurred_at=report.until,
+        letter=written,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """The letter as the one step of the health report: a file, and what is owed to the channels that take it."""
+
+    report: Report
+    folder: Path
+    channels: tuple[str, ...]
+    name: str = "report"
+    lock: str = ""
+    predicted_seconds: float = 0.0
+    limit_seconds: float = LIMIT_SECONDS
+    alone: bool = False
+
+    @property
+    def object(self) -> str:
+        """The file."""
+        return str(self.folder / f"{self.report.until:%Y-%m-%d}.html")
+
+    @property
+    def why(self) -> str:
+        """Its one sentence."""
+        return self.report.sentence
+
+    def statement(self) -> str:
+        """Nothing is asked of a server."""
+        return f"-- writes {self.object}; sends it to: {', '.join(self.channels) or 'nobody'}"
+
+    def apply(self, _session: Session | None, pace: Pace) -> Outcome:
+        """Write the file; the message is handed on to be owed in the transaction that records this."""
+        written = write(self.report, pace.proceed)
+        if not self.folder.exists():
+            self.folder.mkdir(mode=0o750, parents=True)
+            belong(self.folder)
+        keep(written, Path(self.object))
+        size = Path(self.object).stat().st_size
+        return Outcome(Status.DONE, bytes=size, found=(asdict(written),))
+
+    def messages(self, found: Mapping[str, Any]) -> tuple[tuple[Message, str], ...]:
+        """Return what is owed for what `apply` has written."""
+        said = message(self.report, Letter(**found))
+        return tuple((said, channel) for channel in self.channels)

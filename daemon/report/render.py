@@ -1,0 +1,79 @@
+"""A report as a letter: text and HTML from two templates, and the page that keeps its pictures inside itself."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from importlib import resources
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from alerts.alert import Letter
+from checks.finding import Severity
+from daemon.report import words
+from daemon.report.report import Colour, Report, Work
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+COLOURS = {
+    Colour.GREEN: "#2f855a", Colour.YELLOW: "#a66a08", Colour.ORANGE: "#c05621", Colour.RED: "#b00020",
+    Severity.INFO: "#3b6ea5", Severity.WARNING: "#a66a08", Severity.HIGH: "#c05621", Severity.CRITICAL: "#b00020",
+}  # fmt: skip
+_WORSE = frozenset(severity for severity in Severity if severity > Severity.INFO)
+
+
+def title(report: Report) -> str:
+    """Return the letter's subject; the same form each week, so that they stand together in a mailbox."""
+    return f"health report of {report.until:%Y-%m-%d}: {report.colour}"
+
+
+def letter(report: Report, images: Mapping[str, str]) -> Letter:
+    """Write it. `images` are PNGs in base64 by name (nights, growth); what is not there is not shown."""
+    values = {
+        "report": report,
+        "images": images,
+        "title": f"sereno {report.instance}: {title(report)}",
+        "colours": COLOURS,
+        "worse": _WORSE,
+        "zone": report.until.tzname() or "UTC",
+    }
+    text, html = (_environment().get_template(name).render(values) for name in ("letter.txt", "letter.html"))
+    return Letter(text, html, dict(images))
+
+
+def page(letter: Letter) -> str:
+    """Return the HTML for a browser: the same, its pictures inside it."""
+    html = letter.html
+    for name, image in letter.images.items():
+        html = html.replace(f'src="cid:{name}"', f'src="data:image/png;base64,{image}"')
+    return html
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
+
+    folder = resources.files("daemon.report")
+    environment = Environment(
+        loader=FunctionLoader(lambda name: (folder / name).read_text("utf-8")),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=False,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        size=words.size, change=words.change, span=words.span, day=_day, minute=_minute, groupby_place=_by_place
+    )
+    return environment
+
+
+def _day(instant: datetime) -> str:
+    return f"{instant:%A} {instant.day} {instant:%B}"
+
+
+def _minute(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M}"
+
+
+def _by_place(works: Sequence[Work]) -> list[tuple[tuple[str, str], list[Work]]]:
+    return [(key, list(group)) for key, group in groupby(works, key=lambda work: (work.job, work.database))]
