@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -57,6 +58,7 @@ _DUE = """
 _UNSENT = """
     SELECT 1 AS unsent FROM notification WHERE alert = ? AND channel = ? AND state IN ('pending', 'leased') LIMIT 1
 """
+_COUNTS = "SELECT channel, state, count(*) AS messages, min(created_at) AS oldest FROM notification GROUP BY 1, 2"
 _ONE = "SELECT * FROM notification WHERE id = ?"
 
 
@@ -164,6 +166,14 @@ def waiting(transaction: Transaction) -> list[Waiting]:
         )
         for row in transaction.rows(_WAITING)
     ]
+
+
+def counts(transaction: Transaction) -> dict[str, dict[str, tuple[int, datetime]]]:
+    """Count the messages of each channel by state, each with the instant of the oldest."""
+    found: dict[str, dict[str, tuple[int, datetime]]] = defaultdict(dict)
+    for row in transaction.rows(_COUNTS):
+        found[row["channel"]][row["state"]] = (row["messages"], from_text(row["oldest"]))
+    return found
 
 
 def state(transaction: Transaction, number: str) -> tuple[str, str, str]:

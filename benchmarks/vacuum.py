@@ -34,6 +34,7 @@ CONFIG = """
 name = "bench"
 state = "{state}"
 checks = "{folder}"
+listen = ""
 [databases.main]
 dsn = "host={socket} port={port} dbname={database} user=postgres"
 """

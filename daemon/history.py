@@ -214,10 +214,18 @@ def accounted(transaction: Transaction, task: Task) -> bool:
 
 def known_since(transaction: Transaction, task: Task, cron: str, now: datetime) -> datetime:
     """Return since when this file knows that a task is planned so (from now on, if it is new)."""
-    name = f"planned {task.trigger.schedule} {cron} {task.job} {task.database}"
-    transaction.execute(_KNOWN_SINCE, (name, to_text(now)))
-    row = transaction.row(_SINCE, (name,))
-    return from_text(row["value"]) if row else now
+    transaction.execute(_KNOWN_SINCE, (_planned(task, cron), to_text(now)))
+    return planned_since(transaction, task, cron) or now
+
+
+def planned_since(transaction: Transaction, task: Task, cron: str) -> datetime | None:
+    """Return since when a task is planned so; None: nobody has looked yet."""
+    row = transaction.row(_SINCE, (_planned(task, cron),))
+    return from_text(row["value"]) if row else None
+
+
+def _planned(task: Task, cron: str) -> str:
+    return f"planned {task.trigger.schedule} {cron} {task.job} {task.database}"
 
 
 def runs(transaction: Transaction, limit: int) -> list[Row]:

@@ -2,7 +2,9 @@
 
 import signal
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
@@ -14,6 +16,7 @@ from checks.finding import Finding, Identity, Severity
 from daemon import history
 from daemon.calendar import Due, latest, upcoming
 from daemon.history import Trigger
+from daemon.metrics import listening
 from daemon.parts import Parts
 from daemon.runner import Runner
 from daemon.schedule import Schedule
@@ -27,7 +30,9 @@ TICK_SECONDS = 20.0
 FLUSH_SECONDS = 5.0
 PATIENCE_SECONDS = 3.0
 """A look at the lock, or a delivery by the command line, is over by then."""
+AILING_SECONDS = 4 * TICK_SECONDS
 MISSED = "task_missed"
+DEAF = "metrics_unreachable"
 
 _log = structlog.get_logger("service")
 
@@ -41,6 +46,7 @@ class Service:
         self._runner = Runner(parts, Silent())
         self._schedule = Schedule()
         self._stop = threading.Event()
+        self._ticked = time.monotonic()
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Locked: another service owns the state file."""
@@ -51,14 +57,47 @@ class Service:
             silence = threading.Event()
             couriers = self._parts.courier().start(silence)
             try:
-                self._schedule.start()
-                for name in self._parts.config.schedules:
-                    self._catch_up(name)
-                _log.info("service.started", schedules=list(self._parts.config.schedules))
-                while not self._stop.wait(TICK_SECONDS):
-                    self._tick()
+                with self._listening(couriers):
+                    self._serve()
             finally:
                 self._end(silence, couriers)
+
+    def _serve(self) -> None:
+        self._schedule.start()
+        for name in self._parts.config.schedules:
+            self._catch_up(name)
+        _log.info("service.started", schedules=list(self._parts.config.schedules))
+        while not self._stop.wait(TICK_SECONDS):
+            self._tick()
+            self._ticked = time.monotonic()
+
+    @contextmanager
+    def _listening(self, couriers: Sequence[threading.Thread]) -> Iterator[None]:
+        """Answer Prometheus. That its address is taken is told, and keeps nobody from the night's work."""
+        listen = self._parts.config.daemon.listen
+        with ExitStack() as stack:
+            findings = []
+            if listen:
+                try:
+                    stack.enter_context(listening(listen, self._parts, self._runner, lambda: self._ailing(couriers)))
+                except OSError as error:
+                    findings = [self._deaf(listen, error)]
+            tell(self._parts, findings, [Coverage(DEAF)])
+            yield
+
+    def _deaf(self, listen: str, error: OSError) -> Finding:
+        _log.error("metrics.failed", listen=listen, error=str(error))
+        identity = Identity(DEAF, self._parts.config.daemon.name, object=listen)
+        summary = f"no metrics on {listen}: {error.strerror or error}"
+        remedy = "free the address, or give another one in daemon.listen; then restart sereno"
+        return Finding(identity, Severity.WARNING, summary, remedy=remedy)
+
+    def _ailing(self, couriers: Sequence[threading.Thread]) -> str:
+        """Say what of us does not go on; nothing if all does."""
+        if time.monotonic() - self._ticked > AILING_SECONDS:
+            return "the service's own loop stands still"
+        dead = [courier.name for courier in couriers if not courier.is_alive()]
+        return f"{dead[0]} has died" if dead else ""
 
     def _end(self, silence: threading.Event, couriers: Sequence[threading.Thread]) -> None:
         """Cancel what is in flight, let it be written down, go."""

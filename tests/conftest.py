@@ -160,6 +160,7 @@ name = "test"
 timezone = "America/La_Paz"
 state = "{state}"
 checks = "{checks}"
+listen = "{listen}"
 
 [databases.main]
 dsn = "{dsn}"
@@ -182,6 +183,7 @@ class House:
         self.maintain, self.data = f"maintain_{suffix}", f"data_{suffix}"
         self.with_logins = True
         self.extra = ""
+        self.listen = ""
         self.channels = {}
 
     def write(self):
@@ -189,7 +191,9 @@ class House:
         dsn = f"host={self.database.cluster.socket} port={self.database.cluster.port} dbname='{self.database.name}'"
         if not self.with_logins:
             dsn += " user=postgres"
-        text = CONFIG.format(state=self.folder / "state.db", checks=self.folder / "checks.d", dsn=dsn, logins=logins)
+        text = CONFIG.format(
+            state=self.folder / "state.db", checks=self.folder / "checks.d", listen=self.listen, dsn=dsn, logins=logins
+        )
         self.path.write_text(text + self.extra)
         return self.path
 

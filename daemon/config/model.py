@@ -12,7 +12,7 @@ from alerts.channels.channel import ChannelOptions
 from alerts.secret import Secret
 from archive.folder import check_path
 from checks.references import Pair
-from daemon.config.values import Column, CronText, Duration, Retention, Size, Table, TimeZone
+from daemon.config.values import Column, CronText, Duration, Listen, Retention, Size, Table, TimeZone
 
 
 class Model(BaseModel):
@@ -42,6 +42,7 @@ class Daemon(Model):
     timezone: TimeZone = Field("UTC", description="The zone of the schedules, and of columns without one.")
     state: Path = Field(Path("/var/lib/sereno/state.db"), description="History, alerts and outbox.")
     checks: Path = Field(Path("/etc/sereno/checks.d"), description="Your own checks: one SQL file each.")
+    listen: Listen = Field("127.0.0.1:9188", description='Where /metrics and /healthz are; "" is nowhere.')
 
 
 class Login(Model):

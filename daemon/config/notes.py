@@ -1,22 +1,21 @@
 """What a configuration is right to say, and is not so on this machine at this moment."""
 
+import ipaddress
 from collections.abc import Iterator
 
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel
 
 from alerts.secret import Secret, SecretError
-from daemon.config.model import Config
+from daemon.config.model import Config, Daemon
+from daemon.config.values import address
 
 _USUAL_CHECKS = "/etc/sereno/checks.d"
 
 
 def notes(config: Config) -> Iterator[str]:
     """Yield a line for each: nothing of it makes the configuration wrong."""
-    if not config.daemon.state.parent.is_dir():
-        yield f"daemon.state: the folder {config.daemon.state.parent} is not there"
-    if str(config.daemon.checks) != _USUAL_CHECKS and not config.daemon.checks.is_dir():
-        yield f"daemon.checks: the folder {config.daemon.checks} is not there"
+    yield from _daemon(config.daemon)
     for name, database in config.databases.items():
         if conninfo_to_dict(database.dsn).get("password"):
             yield f"databases.{name}.dsn: holds a password; it is safer in a file or a credential of the logins"
@@ -40,3 +39,12 @@ def _secrets(model: object, path: str) -> Iterator[tuple[str, Secret]]:
     elif isinstance(model, dict):
         for name, value in model.items():
             yield from _secrets(value, f"{path}.{name}")
+
+
+def _daemon(daemon: Daemon) -> Iterator[str]:
+    if not daemon.state.parent.is_dir():
+        yield f"daemon.state: the folder {daemon.state.parent} is not there"
+    if str(daemon.checks) != _USUAL_CHECKS and not daemon.checks.is_dir():
+        yield f"daemon.checks: the folder {daemon.checks} is not there"
+    if daemon.listen and not ipaddress.ip_address(address(daemon.listen)[0]).is_loopback:
+        yield "daemon.listen: whoever reaches this address can read the names of databases and tasks there"

@@ -1,5 +1,6 @@
 """The kinds of value in a configuration, each read from text with an error that shows how it is written."""
 
+import ipaddress
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,6 +12,7 @@ from pydantic import BeforeValidator, PlainSerializer
 from daemon.calendar import Cron, parse_cron
 from postgres.identifiers import Columns, Relation, parse_columns, parse_name, parse_relation
 
+LAST_PORT = 65536
 _UNITS = {
     "ms": 0.001,
     "s": 1,
@@ -73,6 +75,26 @@ def timezone(text: object) -> str:
     return ZoneInfo(text).key
 
 
+def listen(text: object) -> str:
+    """Read `127.0.0.1:9188`, `[::1]:9188`, or nothing."""
+    if text == "":
+        return ""
+    try:
+        host, port = address(str(text))
+        ipaddress.ip_address(host)
+    except ValueError:
+        port = 0
+    if not 0 < port < LAST_PORT:
+        raise ValueError(f'{_shown(text)} is not an address and port (like "127.0.0.1:9188"; "" listens nowhere)')
+    return str(text)
+
+
+def address(text: str) -> tuple[str, int]:
+    """Cut an address and its port apart."""
+    host, _, port = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
 def _shown(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
@@ -96,6 +118,7 @@ def _name(value: object) -> str:
 
 Duration = Annotated[timedelta, BeforeValidator(duration), PlainSerializer(in_words)]
 Retention = Annotated[timedelta, BeforeValidator(retention), PlainSerializer(in_words)]
+Listen = Annotated[str, BeforeValidator(listen)]
 Size = Annotated[int, BeforeValidator(size)]
 TimeZone = Annotated[str, BeforeValidator(timezone)]
 CronText = Annotated[Cron, BeforeValidator(_text(parse_cron, Cron, "a cron line")), PlainSerializer(str)]

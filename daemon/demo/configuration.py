@@ -12,6 +12,7 @@ name = "coop-demo"
 timezone = "America/La_Paz"
 state = {state}
 checks = {checks}
+listen = ""
 
 [databases.main]
 dsn = {dsn}

@@ -1,0 +1,138 @@
+"""What Prometheus reads: from the store at each scrape, every planned task from the first one on."""
+
+import json
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from daemon.demo.cluster import free_port
+
+WEEKLY = """
+[schedules.weekly]
+cron = "0 3 * * sun"
+jobs = ["vacuum", "health_report"]
+"""
+
+
+def get(listen, path):
+    try:
+        with urllib.request.urlopen(f"http://{listen}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def scrape(listen):
+    status, text = get(listen, "/metrics")
+    assert status == 200, text
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            assert "job" not in sample.labels, "that label is the scrape's own"
+            found[sample.name, *(value for _, value in sorted(sample.labels.items()))] = sample.value
+    return found
+
+
+@contextmanager
+def service(house, wait, *, answers=True):
+    process = house.start("run")
+    try:
+        if answers:
+            wait(lambda: reached(house.listen), what="the port")
+        else:
+            wait(lambda: json.loads(house.sereno("status", "--json").stdout)["service"], what="the service")
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+        process.output = process.stdout.read()
+        process.stdout.close()
+
+
+def reached(listen):
+    host, _, port = listen.rpartition(":")
+    with socket.socket(socket.AF_INET6 if "[" in host else socket.AF_INET) as probe:
+        return probe.connect_ex((host.strip("[]"), int(port))) == 0
+
+
+def test_what_prometheus_reads(house, wait, endpoint):
+    ticket = endpoint()
+    house.with_logins = False
+    house.listen = f"127.0.0.1:{free_port()}"
+    house.extra = WEEKLY + f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n'
+    house.extra += '[routes]\nwarning = ["ticket"]\nhigh = ["ticket"]\n'
+    house.database.run("CREATE TABLE public.t (a int); INSERT INTO public.t SELECT generate_series(1, 5)")
+    house.database.run("CREATE SEQUENCE public.s MAXVALUE 100; SELECT setval('public.s', 95)")
+    with service(house, wait):
+        first = scrape(house.listen)
+        assert get(house.listen, "/healthz") == (200, "well\n")
+        assert get(house.listen, "/etc/passwd")[0] == 404
+        assert first["sereno_task_last_success_timestamp_seconds", "main", "vacuum"] == 0
+        assert first["sereno_task_last_success_timestamp_seconds", "", "health_report"] == 0
+        assert first["sereno_task_max_age_seconds", "main", "analyze"] == 2 * 86400
+        assert first["sereno_task_max_age_seconds", "", "health_report"] == 14 * 86400
+        assert time.time() - 60 < first["sereno_task_planned_timestamp_seconds", "main", "vacuum"] <= time.time()
+        assert first["sereno_notifications_total", "ticket", "sent"] == 0
+        assert first["sereno_alerts_open", "high"] == 0
+        assert 0 < first["sereno_schedule_next_timestamp_seconds", "daily"] - time.time() <= 86400
+
+        before = time.time()
+        house.sereno("now", "analyze", "integrity_check", "--json")
+        wait(lambda: ticket.requests, what="the ticket")
+        wait(lambda: scrape(house.listen)["sereno_outbox_pending", "ticket"] == 0, what="the delivery")
+        second = scrape(house.listen)
+        assert second["sereno_task_last_success_timestamp_seconds", "main", "analyze"] >= before - 1
+        assert second["sereno_task_last_run_timestamp_seconds", "main", "finished", "analyze"] >= before - 1
+        assert second["sereno_task_runs_total", "main", "finished", "analyze"] == 1
+        assert second["sereno_task_duration_seconds_bucket", "main", "60.0", "analyze"] == 1
+        assert second["sereno_task_duration_seconds_count", "main", "analyze"] == 1
+        assert second["sereno_findings", "high"] == second["sereno_alerts_open", "high"] == 1
+        assert second["sereno_notifications_total", "ticket", "sent"] == 1
+        assert ("sereno_outbox_oldest_timestamp_seconds", "ticket") not in second
+        assert second[("process_resident_memory_bytes",)] > 2**20
+
+
+def test_a_restart_forgets_nothing(house, wait):
+    house.with_logins = False
+    house.listen = f"[::1]:{free_port()}"
+    with service(house, wait):
+        house.sereno("now", "analyze", "--json")
+        before = scrape(house.listen)
+    with service(house, wait):
+        after = scrape(house.listen)
+    same = ("sereno_task_last_success_timestamp_seconds", "main", "analyze")
+    assert before[same] == after[same] > 0
+
+
+def test_an_address_that_is_taken_is_told_and_keeps_nobody_from_work(house, wait, endpoint):
+    ticket = endpoint()
+    house.with_logins = False
+    house.listen = f"127.0.0.1:{ticket.port}"
+    house.extra = f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n[routes]\nwarning = ["ticket"]\n'
+    with service(house, wait, answers=False):
+        (request,) = wait(lambda: ticket.requests, what="the alert")
+        assert house.sereno("now", "analyze").returncode == 0
+    data = json.loads(request["body"])["data"]
+    assert (data["kind"], data["object"]) == ("metrics_unreachable", house.listen)
+    house.listen = f"127.0.0.1:{free_port()}"
+    with service(house, wait):
+        wait(lambda: len(ticket.requests) == 2, what="the end of it")
+    assert json.loads(ticket.requests[1]["body"])["data"]["state"] == "resolved"
+
+
+def test_a_state_file_that_cannot_be_read_is_an_error_and_no_traceback(house, wait):
+    house.with_logins = False
+    house.listen = f"127.0.0.1:{free_port()}"
+    with service(house, wait) as process:
+        state = house.folder / "state.db"
+        state.rename(house.folder / "aside.db")
+        status, text = get(house.listen, "/metrics")
+        (house.folder / "aside.db").rename(state)
+        assert (status, "state.db" in text) == (503, True)
+        assert get(house.listen, "/metrics")[0] == 200
+    assert "Traceback" not in process.output
