@@ -26,6 +26,7 @@ _EXAMPLES: dict[str, dict[str, str]] = {
         "cron": '"0 2 * * *"',
         "jobs": '["log_cleanup", "analyze", "disk_check", "integrity_check"]',
     },
+    "schedules.weekly": {"cron": '"0 3 * * sun"', "window": '"4h"', "jobs": '["vacuum", "health_report"]'},
     "[jobs.log_cleanup.tables]": {
         "table": "'public.\"AuditLog\"'",
         "column": '"fecha"',
@@ -72,6 +73,7 @@ def _lines() -> Iterator[str]:
     yield from _section("daemon", model.Daemon)
     yield from _section("databases.main", model.Database)
     yield from _section("schedules.daily", model.Schedule)
+    yield from _section("schedules.weekly", model.Schedule)
     yield from _section("governor", model.GovernorLimits)
     for name, field in model.Jobs.model_fields.items():
         yield from _job(name, field)

@@ -167,7 +167,7 @@ def _sizes(rows: Sequence[Row]) -> Mapping[str, Sequence[tuple[float, float]]]:
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
         found[scrub(row["database"])].append((_seconds(row), row["value"]))
-    return found
+    return dict(found)
 
 
 def _seconds(row: Row) -> float:

@@ -5,7 +5,7 @@ import signal
 from datetime import UTC, datetime, timedelta
 
 
-def schedule(house, due):
+def schedule(house, due, jobs=("analyze", "integrity_check")):
     """The next minute, in the zone of the configuration (La Paz is always four hours behind)."""
     local = due - timedelta(hours=4)
     path = house.write()
@@ -14,7 +14,7 @@ def schedule(house, due):
         .replace('cron = "0 2 * * *"', f'cron = "{local.minute} {local.hour} * * *"')
         .replace(
             'jobs = ["log_cleanup", "analyze", "disk_check", "integrity_check"]',
-            'jobs = ["analyze", "integrity_check"]',
+            f"jobs = {json.dumps(jobs)}",
         )
     )
     house.write = lambda: path
@@ -82,6 +82,50 @@ def test_it_fires_stops_in_the_middle_and_goes_on(house, wait):
     assert (
         json.loads(house.sereno("history", str(runs(house)[0]["id"]), "--json").stdout)["steps"][0]["status"] == "done"
     )
+
+
+def test_a_vacuum_that_is_stopped_leaves_at_once_and_is_done_the_next_time(house, wait):
+    database = house.database
+    house.with_logins = False
+    for number in range(2):
+        database.run(f"CREATE TABLE public.t{number} (a int) WITH (autovacuum_enabled = off)")
+        database.run(f"INSERT INTO public.t{number} SELECT generate_series(1, 400000)")
+        database.run(f"DELETE FROM public.t{number} WHERE a % 2 = 0")
+    for name, value in {"delay": 10, "limit": 1, "page_hit": 1, "page_miss": 1, "page_dirty": 0}.items():
+        database.run(f'ALTER DATABASE "{database.name}" SET vacuum_cost_{name} = {value}')
+    now = datetime.now(UTC)
+    schedule(house, now, ["vacuum", "analyze"])
+    with house.parts().store.transaction() as transaction:
+        for job in ("vacuum", "analyze"):
+            name = f"planned daily {(now - timedelta(hours=4)).strftime('%-M %-H')} * * * {job} main"
+            transaction.execute("INSERT INTO instance VALUES (?, '2026-01-01T00:00:00.000000Z')", (name,))
+    service = house.start("run")
+    vacuuming = (
+        "SELECT p.pid, a.application_name AS name FROM pg_stat_progress_vacuum p JOIN pg_stat_activity a USING (pid)"
+        " WHERE p.datname = current_database() AND p.heap_blks_scanned > 0"
+    )
+    rows = wait(lambda: len(found := database.rows(vacuuming)) == 2 and found, 75, "two VACUUMs")
+    assert {row["name"] for row in rows} == {"sereno/vacuum"}
+    service.send_signal(signal.SIGTERM)
+    pids = [row["pid"] for row in rows]
+    wait(lambda: not database.rows("SELECT FROM pg_stat_activity WHERE pid = ANY (%s)", pids), 2, "their end")
+    assert service.wait(10) == 0
+    output = service.stdout.read()
+    service.stdout.close()
+    assert "Traceback" not in output, output
+    (run,) = runs(house, "vacuum")
+    assert (run["state"], runs(house)) == ("interrupted", [])
+    database.run(f'ALTER DATABASE "{database.name}" RESET ALL')
+    service = house.start("run")
+    wait(lambda: [r for r in runs(house) if r["state"] == "finished"], 20, "the rest of the list")
+    service.send_signal(signal.SIGTERM)
+    assert service.wait(10) == 0
+    service.stdout.close()
+    again, interrupted = runs(house, "vacuum")
+    assert (again["state"], again["nominal"]) == ("finished", interrupted["nominal"])
+    steps = json.loads(house.sereno("history", str(again["id"]), "--json").stdout)["steps"]
+    done = {step["object"]: (step["status"], step["rows"]) for step in steps}
+    assert done["public.t0"] == done["public.t1"] == ("done", 200000)
 
 
 def test_a_second_service_is_turned_away_and_a_killed_ones_run_is_interrupted(house, wait):

@@ -44,6 +44,7 @@ def test_every_mistake_at_once_with_its_path(tmp_path):
         frobnicate = 1
         [daemon]
         timezone = "America/La_Pas"
+        listen = "here"
         [schedules.daily]
         cron = "0 25 * * *"
         windwo = "2h"
@@ -63,6 +64,10 @@ def test_every_mistake_at_once_with_its_path(tmp_path):
         [[jobs.log_cleanup.files]]
         path = "/*.log"
         keep = "30 days"
+        [jobs.vacuum]
+        parallel = 0
+        [jobs.health_report]
+        channels = ["mial"]
         [checks.wraparound]
         warning = "many"
         [checks.wraparund]
@@ -82,6 +87,9 @@ def test_every_mistake_at_once_with_its_path(tmp_path):
     text = "\n".join(found)
     for path, said in {
         "databases.main.frobnicate": "is not known",
+        "daemon.listen": '"here" is not an address and port (like "127.0.0.1:9188"',
+        "jobs.vacuum.parallel": "greater than or equal to 1",
+        "jobs.health_report.channels[0]": "there is no channel 'mial'; did you mean 'mail'?",
         "daemon.timezone": '"America/La_Pas" is not a time zone',
         "schedules.daily.cron": "not a cron line",
         "schedules.daily.windwo": "did you mean 'window'?",

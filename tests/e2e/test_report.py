@@ -1,0 +1,142 @@
+"""`sereno report` and the weekly letter: from a real history; what it compares with; what it does without pictures."""
+
+import base64
+import json
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+from store.instant import to_text
+
+PICTURE = b"\x89PNG"
+
+
+def mail(port):
+    return f'[channels.mail]\ntype = "email"\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\nto = ["a@example.org"]\n'
+
+
+def letters(house):
+    with house.parts().store.reading() as transaction:
+        rows = transaction.rows("SELECT channel, message FROM notification WHERE reason = 'report' ORDER BY rowid")
+    return [(row["channel"], json.loads(row["message"])) for row in rows]
+
+
+def test_the_weekly_letter_says_new_still_and_gone(house):
+    house.with_logins = False
+    house.extra = mail(1)
+    run = house.database.run
+    run("CREATE SEQUENCE public.old MAXVALUE 100; SELECT setval('public.old', 95)")
+    run("CREATE SEQUENCE public.gone MAXVALUE 100; SELECT setval('public.gone', 95)")
+    run("CREATE TABLE public.t (a int); INSERT INTO public.t SELECT generate_series(1, 5000)")
+    house.run("integrity_check")
+    assert house.run("health_report")["state"] == "finished"
+    run("SELECT setval('public.gone', 1)")
+    run("CREATE SEQUENCE public.new MAXVALUE 100; SELECT setval('public.new', 95)")
+    house.run("analyze")
+    house.run("integrity_check")
+    done = house.run("health_report")
+    (_, first), (channel, second) = letters(house)
+    assert (channel, second["title"]) == ("mail", f"health report of {first['title'].split()[3][:-1]}: orange")
+    text = second["letter"]["text"]
+    assert "1 new, 1 still open, 1 over since" in text
+    assert "over: sequence_exhaustion main public.gone" in text
+    assert "analyze public.t" in text
+    assert "This is the first report" in first["letter"]["text"]
+    assert first["letter"]["images"].keys() == {"nights"}, "nothing was measured, so there is no growth to show"
+    (step,) = done["steps"]
+    page = (house.folder / "reports").iterdir().__next__()
+    assert step["object"] == str(page)
+    assert step["bytes"] == page.stat().st_size
+    assert "public.new" in page.read_text()
+
+
+def test_sizes_of_several_nights_are_a_picture_and_a_table(house):
+    house.with_logins = False
+    house.extra = mail(1)
+    parts = house.parts()
+    house.run("disk_check")
+    now = datetime.now(UTC)
+    with parts.store.transaction() as transaction:
+        for back in range(1, 20):
+            at = to_text(now - timedelta(days=back))
+            for name, place, value in (
+                ("database_bytes", ("main", ""), 9e9 - back * 1e8),
+                ("disk_bytes", ("", "/data $x$"), 1e11),
+                ("disk_used_bytes", ("", "/data $x$"), 9e10 - back * 1e9),
+            ):
+                transaction.execute("INSERT INTO measure VALUES (1, ?, ?, ?, ?, ?)", (name, *place, value, at))
+    house.run("health_report")
+    ((_, message),) = letters(house)
+    assert all(base64.b64decode(image).startswith(PICTURE) for image in message["letter"]["images"].values())
+    assert message["letter"]["images"].keys() == {"nights", "growth"}
+    full = (now + timedelta(days=10)).date()
+    assert f"/data $x$: 82.9 GB of 93.1 GB used; full on: {full}" in message["letter"]["text"]
+
+
+def test_without_pictures_it_is_a_letter_all_the_same(house, monkeypatch):
+    import daemon.report.draw as drawing
+
+    house.with_logins = False
+    house.extra = mail(1)
+    house.run("analyze")
+    monkeypatch.setattr(drawing.sys, "executable", "/bin/false")
+    assert house.run("health_report")["state"] == "finished"
+    ((_, message),) = letters(house)
+    assert message["letter"]["images"] == {}
+    assert "cid:" not in message["letter"]["html"]
+
+
+def test_a_stop_while_it_draws_ends_the_drawing(house, wait, tmp_path, monkeypatch):
+    """A drawing that takes for ever: Ctrl-C ends it within seconds, and the run is interrupted."""
+    slow = tmp_path / "slow.py"
+    slow.write_text("import daemon.report.draw as d, sys, daemon.__main__ as m\nclass S:\n executable = '/tmp/none'\n")
+    script = tmp_path / "sleeper"
+    script.write_text("#!/bin/sh\nexec sleep 300\n")
+    script.chmod(0o755)
+    slow.write_text(
+        "import types, sys\nimport daemon.report.draw as drawing\nfrom daemon.__main__ import main\n"
+        f"drawing.sys = types.SimpleNamespace(executable={str(script)!r})\nmain()\n"
+    )
+    house.with_logins = False
+    house.write()
+    process = subprocess.Popen(
+        [sys.executable, str(slow), "now", "health_report", "--json", "--config", str(house.path)],
+        stdout=subprocess.PIPE, env={"PYTHONPATH": ".", "PATH": "/bin:/usr/bin"},
+    )  # fmt: skip
+
+    def drawing():
+        found = subprocess.run(["pgrep", "-P", str(process.pid), "sleep"], check=False, capture_output=True, text=True)
+        return found.stdout.split()
+
+    (child,) = wait(drawing, what="the drawing")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=10)
+    assert json.loads(output)[0]["state"] == "interrupted"
+    assert subprocess.run(["kill", "-0", child], check=False, capture_output=True).returncode != 0
+
+
+def test_sereno_report_shows_writes_and_sends(house, endpoint, tmp_path):
+    ticket = endpoint()
+    house.with_logins = False
+    house.extra = f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n'
+    house.sereno("now", "disk_check", "analyze", "--json")
+    shown = house.sereno("report").stdout
+    assert shown.startswith("GREEN: All is well: 3 runs, all finished")
+    out = tmp_path / "page.html"
+    assert house.sereno("report", "--out", str(out)).stdout.strip() == str(out)
+    assert "data:image/png;base64," in out.read_text()
+    assert json.loads(house.sereno("report", "--json").stdout)["colour"] == "green"
+    refused = house.sereno("report", "--send", check=False)
+    assert (refused.returncode, "jobs.health_report.channels" in refused.stderr) == (2, True)
+    house.extra += '[jobs.health_report]\nchannels = ["ticket"]\n'
+    sent = house.sereno("report", "--send")
+    assert (sent.returncode, sent.stderr.strip()) == (0, "ticket: HTTP 200, ticket T-1")
+    body = json.loads(ticket.requests[0]["body"])
+    assert (body["type"], body["data"]["type"]) == ("report", "HEALTH_REPORT")
+    assert house.sereno("report", "--out", str(tmp_path), check=False).returncode == 2
+    assert house.sereno("report", "--out", str(tmp_path / "no" / "x"), check=False).returncode == 2
+    assert house.sereno("history", "--json").stdout.count('"job": "health_report"') == 0
+    house.extra = house.extra.replace('channels = ["ticket"]', 'channels = ["tiket"]')
+    wrong = house.sereno("report", check=False)
+    assert (wrong.returncode, "did you mean 'ticket'" in wrong.stderr) == (78, True)

@@ -1,0 +1,137 @@
+"""The letter of the week: its sentence, its words, its forecast; nothing that comes from outside becomes markup."""
+
+import html.parser
+import math
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from checks.finding import Severity
+from daemon.report import words
+from daemon.report.gather import full_on
+from daemon.report.render import letter, page
+from daemon.report.report import Growth, Left, Next, Over, Report, Task, Trouble, Work
+
+UNTIL = datetime(2026, 3, 8, 7, 0, tzinfo=UTC)
+HOSTILE = '<script>alert(1)</script> {{ 7 * 7 }} " \' & public."Ünï"'
+
+
+def trouble(severity, text="x", **changes):
+    values = {
+        "number": 7, "severity": severity, "kind": "orphans", "database": text, "object": text, "summary": text,
+        "remedy": text, "since": UNTIL, "new": True, **changes,
+    }  # fmt: skip
+    return Trouble(**values)
+
+
+def report(text="x", troubles=(), tasks=None, **changes):
+    values = {
+        "instance": text, "since": UNTIL - timedelta(days=7), "until": UNTIL, "first": False, "troubles": troubles,
+        "over": [Over("dead_tuples", text, text, text, UNTIL)],
+        "tasks": [Task("analyze", text, 7, 7, 60.0, "finished", text)] if tasks is None else tasks,
+        "works": [Work("analyze", text, "analyze", text, 2, 1234567, 60.0)], "more_works": {("analyze", text): 3},
+        "left": [Left("vacuum", text, text, "unfinished", text)], "databases": [Growth(text, 1e9, 2e9)],
+        "tables": [Growth(text, 1e6, 1e6)], "mounts": [Growth(text, 1e9, 2e9, 4e9, date(2026, 5, 1))],
+        "next": [Next("daily", UNTIL, ["analyze"])], "waiting": 2, **changes,
+    }  # fmt: skip
+    return Report(**values)
+
+
+@pytest.mark.parametrize(
+    ("severities", "colour", "sentence"),
+    [
+        ([], "green", "All is well: 7 runs, all finished, nothing needs you."),
+        (["info"], "green", "All is well: 7 runs, all finished, nothing needs you."),
+        (["warning"], "yellow", "1 thing needs you (1 warning); 7 runs, all finished."),
+        (["warning", "high", "warning"], "orange", "3 things need you (1 high, 2 warnings); 7 runs, all finished."),
+        (["critical", "info"], "red", "1 thing needs you (1 critical); 7 runs, all finished."),
+    ],
+)
+def test_one_sentence_and_colour(severities, colour, sentence):
+    made = report(troubles=[trouble(Severity(one)) for one in severities])
+    assert (made.colour, made.sentence) == (colour, sentence)
+
+
+def test_a_week_without_a_run_is_no_good_week():
+    made = report(tasks=[])
+    assert (made.colour, "is the service up" in made.sentence) == ("orange", True)
+
+
+class Tags(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.text = [], ""
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, tuple(sorted(name for name, _ in attributes))))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def parsed(text):
+    parser = Tags()
+    parser.feed(text)
+    return parser
+
+
+@given(st.just(HOSTILE) | st.text(st.sampled_from("<>&\"'{}%# x") | st.characters(codec="utf-8"), min_size=1))
+def test_nothing_from_outside_becomes_markup(text):
+    known = parsed(letter(report(troubles=[trouble(Severity.HIGH), trouble(Severity.INFO)]), {}).html)
+    made = letter(report(text, troubles=[trouble(Severity.HIGH, text), trouble(Severity.INFO, text)]), {})
+    assert parsed(made.html).tags == known.tags
+    assert text in made.text
+
+
+def test_both_parts_say_the_same():
+    made = letter(report(HOSTILE, troubles=[trouble(Severity.HIGH, HOSTILE), trouble(Severity.INFO, HOSTILE)]), {})
+    shown = parsed(made.html).text
+    for said in (HOSTILE, "1 thing needs you", "1,234,567", "1.9 GB", "+953.7 MB", "2026-05-01", "and 3 more", "daily"):
+        assert said in made.text
+        assert said in shown
+
+
+def test_the_page_keeps_its_pictures_inside():
+    made = letter(report(), {"nights": "AAAA"})
+    assert 'src="cid:nights"' in made.html
+    assert "cid:growth" not in made.html
+    assert "cid:" not in page(made)
+    assert 'src="data:image/png;base64,AAAA"' in page(made)
+
+
+DAY = 86400.0
+
+
+def test_when_a_disk_is_full():
+    used = [(day * DAY, 100.0 + day) for day in range(11)]
+    assert full_on(used, 130.0) == date(1970, 1, 31)
+    assert full_on(used[:2], 130.0) is None, "a day is no trend"
+    assert full_on([(at, 200.0 - value) for at, value in used], 130.0) is None, "it shrinks"
+    assert full_on(used, 1e6) is None, "not in two years"
+    assert full_on([], 1.0) is None
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e9), st.floats(0, 1e15)), max_size=30), st.floats(0, 1e15))
+def test_the_forecast_never_fails(used, total):
+    found = full_on(sorted(used), total)
+    assert found is None or found >= datetime.fromtimestamp(max(at for at, _ in used), UTC).date()
+
+
+@given(st.floats(0, 1e18))
+def test_numbers_are_readable(value):
+    assert len(words.size(value)) <= 13
+    assert len(words.span(min(value, 1e9))) <= 16
+    number, unit = words.size(value).split()
+    length, name = words.in_unit(value)
+    assert name == unit
+    assert math.isclose(float(number), value / length, abs_tol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 s"), (0.01, "<0.1 s"), (1.26, "1.3 s"), (59.6, "1 min"), (61, "1 min 1 s"), (7500, "2 h 5 min")],
+)
+def test_spans(seconds, text):
+    assert words.span(seconds) == text
