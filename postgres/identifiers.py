@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 _PART = re.compile(r'"((?:[^"\x00]|"")+)"|([^\W\d][\w$]*)')
+_PLAIN = re.compile(r"[a-z_][a-z0-9_$]*")
 LONGEST = 63
 
 
@@ -43,7 +44,7 @@ class Columns:
 
 def quoted(name: str) -> str:
     """Quote a name for people to read, only where SQL would need it."""
-    if re.fullmatch(r"[a-z_][a-z0-9_$]*", name):
+    if _PLAIN.fullmatch(name):
         return name
     return '"' + name.replace('"', '""') + '"'
 

@@ -46,9 +46,9 @@ class Options(ChannelOptions):
     """An SMTP server and who is written to."""
 
     type: Literal["email"]
-    host: str
+    host: str = Field(examples=['"smtp.example.org"'])
     port: int | None = Field(None, ge=1, le=65535, description="465 with tls, else 587; 25 without encryption")
-    to: tuple[Address, ...] = Field(min_length=1)
+    to: tuple[Address, ...] = Field(min_length=1, examples=['["guardia@example.org"]'])
     sender: Address = "sereno@localhost.localdomain"
     tls: Literal["starttls", "tls", "none"] = Field("starttls", description="starttls is required, not tried")
     ca_file: str | None = Field(None, description="certificates to trust instead of the system's")

@@ -52,8 +52,8 @@ class Options(ChannelOptions):
     """A bot token (`chat:write`) and a channel; or the URL of an incoming webhook, which knows no threads."""
 
     type: Literal["slack"]
-    token: Secret | None = None
-    channel: str = ""
+    token: Secret | None = Field(None, examples=['{ credential = "slack-token" }'])
+    channel: str = Field("", examples=['"#operaciones"'])
     url: Secret | None = Field(None, description="an incoming webhook, instead of token and channel")
     mention: str = Field(
         "", description="who is called for critical ones: a user id (U…), a group id (S…), here or channel"

@@ -55,8 +55,12 @@ class Options(ChannelOptions):
     """Where tickets are made."""
 
     type: Literal["webhook"]
-    url: Annotated[str, AfterValidator(_url)]
-    secret: Secret | None = Field(None, description="whsec_… signs each message (Standard Webhooks)")
+    url: Annotated[str, AfterValidator(_url)] = Field(examples=['"https://tickets.example.org/api/incidents"'])
+    secret: Secret | None = Field(
+        None,
+        description="whsec_… signs each message (Standard Webhooks)",
+        examples=['{ credential = "ticket-secret" }'],
+    )
     token: Secret | None = Field(None, description="sent as Authorization: Bearer")
 
 

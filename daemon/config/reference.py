@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -33,18 +33,6 @@ _EXAMPLES: dict[str, dict[str, str]] = {
         "keep": '"400 days"',
     },
     "[jobs.log_cleanup.files]": {"path": '"/var/log/coop/*.log*"', "keep": '"30 days"'},
-    "channels.slack": {
-        "type": '"slack"',
-        "token": '{ credential = "slack-token" }',
-        "channel": '"#operaciones"',
-    },
-    "channels.email": {"type": '"email"', "host": '"smtp.example.org"', "to": '["guardia@example.org"]'},
-    "channels.webhook": {
-        "type": '"webhook"',
-        "url": '"https://tickets.example.org/api/incidents"',
-        "secret": '{ credential = "ticket-secret" }',
-    },
-    "channels.log": {"type": '"log"'},
     "routes": {
         "info": '["slack"]',
         "warning": '["slack"]',
@@ -104,12 +92,19 @@ def _section(path: str, kind: type[BaseModel], skip: frozenset[str] | set[str] =
         if field.description:
             yield f"# {field.description}"
         default = field.get_default(call_default_factory=False)
-        if name in examples:
-            yield f"{name} = {examples[name]}"
+        example = examples.get(name) or next(iter(field.examples or ()), None) or _only(field)
+        if example is not None:
+            yield f"{name} = {example}"
         elif default is None or default is PydanticUndefined:
             yield f"# {name} ="
         else:
             yield f"# {name} = {_toml(default)}"
+
+
+def _only(field: FieldInfo) -> str | None:
+    """Return the one value that a required field takes, like a channel's type."""
+    allowed = get_args(field.annotation) if field.is_required() else ()
+    return _toml(allowed[0]) if len(allowed) == 1 and isinstance(allowed[0], str) else None
 
 
 def _checks() -> Iterator[str]:

@@ -124,11 +124,12 @@ def _group(wanted: Sequence[_Wanted], seen: Observation) -> Group:
 
 def _statement(wanted: _Wanted, seen: Observation) -> Statement:
     table = wanted.table
-    before = seen.memory.get(str(table.relation))
+    name = str(table.relation)
+    before = seen.memory.get(name)
     refused = "" if table.allowed else NO_PRIVILEGE
     return Statement(
         name="vacuum",
-        object=str(table.relation),
+        object=name,
         why=f"{wanted.why}; {refused}" if refused else wanted.why,
         lock="SHARE UPDATE EXCLUSIVE",
         command=_command([wanted], seen.version),
@@ -148,7 +149,8 @@ def _command(wanted: Sequence[_Wanted], version: int, *, together: bool = False)
         "ANALYZE": first.analyze,
     }
     verb = _verb(tuple(option for option, chosen in options.items() if chosen))
-    return sql.Composed([verb, sql.SQL(", ").join(one.table.relation.identifier() for one in wanted)])
+    names = [one.table.relation.identifier() for one in wanted]
+    return sql.Composed([verb, names[0] if len(names) == 1 else sql.SQL(", ").join(names)])
 
 
 @cache
