@@ -12,6 +12,7 @@ import psycopg
 from psycopg import errors, sql
 
 from postgres.connection import Session
+from postgres.group import Group
 from postgres.pace import RETRYABLE, Halted, Pace, Stop, Terms
 from postgres.step import Outcome, Status, Step
 from postgres.window import UNLIMITED
@@ -126,7 +127,7 @@ class Executor:
         """Do it, and what it left one by one; a step of several ends as each of them."""
         outcome = self._one(step, lane, number)
         if not (outcome.parts or outcome.rest):
-            yield step, outcome
+            yield from ((part, outcome) for part in (step.members if isinstance(step, Group) else (step,)))
             return
         for part, done in outcome.parts:
             yield part, replace(done, seconds=outcome.seconds / len(outcome.parts))

@@ -39,7 +39,8 @@ def plan(
             console = Console()
             for entry in entries:
                 if entry["step"] != "check":
-                    console.print(Text(f"{entry['sql']};"), soft_wrap=True)
+                    end = "" if entry["sql"].startswith("--") else ";"
+                    console.print(Text(f"{entry['sql']}{end}"), soft_wrap=True)
             for problem in problems:
                 Console(stderr=True).print(Text(problem, style="bold red"))
         raise typer.Exit(Exit.CANNOT if problems else Exit.FINE)

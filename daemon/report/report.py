@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from checks.finding import Severity
+
+A_NIGHT = timedelta(hours=26)
 
 
 class Colour(StrEnum):
@@ -147,27 +149,36 @@ class Report:
         return [trouble for trouble in self.troubles if trouble.severity > Severity.INFO]
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing has run though a night has gone by."""
+        return not self.tasks and self.until - self.since > A_NIGHT
+
+    @property
     def colour(self) -> Colour:
         """The worst that is open; a week without a run is no good week."""
         worst = max((trouble.severity for trouble in self.needing), default=Severity.INFO)
-        if not self.tasks:
+        if self.idle:
             worst = max(worst, Severity.HIGH)
         return _COLOURS[worst]
 
     @property
     def sentence(self) -> str:
         """How the house is."""
-        if not self.tasks:
-            return "Nothing has run since the last report: is the service up?"
         runs = sum(task.runs for task in self.tasks)
         finished = sum(task.finished for task in self.tasks)
         ran = f"{runs} run{'s' * (runs != 1)}, {'all' if finished == runs else finished} finished"
+        if self.idle:
+            ran = "nothing has run: is the service up?"
+        elif not runs:
+            ran = "no run since the last report"
+        if self.idle and not self.needing:
+            return "Nothing has run since the last report: is the service up?"
         if not self.needing:
             return f"All is well: {ran}, nothing needs you."
         counts = Counter(trouble.severity for trouble in self.needing)
         named = ", ".join(_counted(counts[one], one) for one in sorted(counts, key=lambda one: -one.rank))
         verb = "things need" if len(self.needing) > 1 else "thing needs"
-        return f"{len(self.needing)} {verb} you ({named}); {ran}."
+        return f"{len(self.needing)} {verb} you ({named}); {ran}{'' if ran.endswith('?') else '.'}"
 
 
 def _counted(count: int, severity: Severity) -> str:

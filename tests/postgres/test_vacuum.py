@@ -308,3 +308,28 @@ def test_a_table_near_its_age_limit_is_frozen_first(house, flush_now):
     ours = [step for step in done["steps"] if step["object"].startswith("public.")]
     assert (ours[0]["object"], ours[0]["status"]) == ("public.old", "done")
     assert house.database.value("SELECT age(relfrozenxid) FROM pg_class WHERE relname = 'old'") < 1000
+
+
+def test_a_group_that_is_not_begun_is_left_table_by_table(house, flush_now):
+    from postgres.window import opens_for
+
+    house.with_logins = False
+    for number in range(3):
+        dirty(house.database, f"t{number}")
+    flush_now()
+    done = house.run("vacuum", window=opens_for(0.001))
+    left = [step["object"] for step in done["steps"] if step["status"] == "unfinished"]
+    assert {"public.t0", "public.t1", "public.t2", "database statistics"} <= set(left)
+    assert (done["state"], done["steps_left"]) == ("window_ended", len(left))
+
+
+def test_many_small_steps_are_written_down_by_the_handful(house, flush_now):
+    house.with_logins = False
+    for number in range(250):
+        dirty(house.database, f"t{number}", rows=120)
+    flush_now()
+    steps = [step for step in house.run("vacuum")["steps"] if step["object"].startswith("public.")]
+    assert len(steps) == 250
+    moments = sorted({step["finished_at"] for step in steps})
+    assert len(moments) <= 1 + sum(step["seconds"] for step in steps), "more than one transaction a second"
+    assert [step["ordinal"] for step in steps] == list(range(250))

@@ -56,7 +56,11 @@ def test_one_sentence_and_colour(severities, colour, sentence):
 
 def test_a_week_without_a_run_is_no_good_week():
     made = report(tasks=[])
-    assert (made.colour, "is the service up" in made.sentence) == ("orange", True)
+    assert (made.colour, made.sentence) == ("orange", "Nothing has run since the last report: is the service up?")
+    made = report(tasks=[], troubles=[trouble(Severity.CRITICAL)])
+    assert made.sentence == "1 thing needs you (1 critical); nothing has run: is the service up?"
+    made = report(tasks=[], since=UNTIL - timedelta(hours=1))
+    assert (made.colour, made.sentence) == ("green", "All is well: no run since the last report, nothing needs you.")
 
 
 class Tags(html.parser.HTMLParser):
