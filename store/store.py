@@ -130,6 +130,8 @@ def _examine(path: Path) -> None:
     with closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
         connection.execute("BEGIN")  # one state for all three looks: another process may be making the schema
         version, known = _version(connection), len(_migrations())
+        if version < 0:
+            raise StoreError(f"{path}: damaged (schema {version}); nothing was changed. Put back a copy")
         if version > known:
             newer = f"written by a newer sereno (schema {version}, this one knows {known})"
             raise StoreError(f"{path}: {newer}; nothing was changed")

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -288,9 +289,15 @@ def table():
 
 
 class Endpoint:
-    """A real HTTP server that keeps each request and answers what the test tells it to."""
+    """A real HTTP server that keeps each request and answers what the test tells it to.
+
+    `answer` is (status, headers, body), or a function of (number, request) that returns it; None drops the line.
+    """
 
     def __init__(self, answer=None):
+        if isinstance(answer, tuple):
+            constant = answer
+            answer = lambda *_: constant  # noqa: E731 - the same each time
         self.requests = []
         self.answer = answer or (
             lambda number, _request: (200, {}, b'{"ok": true, "ts": "1.%d", "key": "T-%d"}' % (number, number))
@@ -345,6 +352,23 @@ def endpoint():
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def notify():
+    """Make a notification, as the outbox hands it to a channel; `message` may have changes."""
+    from alerts.alert import Message, Notification, Reason
+    from checks.finding import Severity
+
+    def make(number="n0123", thread="", **message):
+        values = {
+            "instance": "coop", "severity": Severity.HIGH, "reason": Reason.OPENED, "kind": "orphans",
+            "type": "MAINTENANCE_FAILURE", "title": "orphans: x", "summary": "7 rows", "database": "main", "object": "x",
+            "remedy": "mend", "occurred_at": datetime.now(UTC),
+        }  # fmt: skip
+        return Notification(number, "c", Message(**(values | message)), datetime.now(UTC), attempts=1, thread=thread)
+
+    return make
 
 
 @pytest.fixture

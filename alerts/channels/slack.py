@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from alerts.alert import Message, Notification, Reason, Receipt
 from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender
+from alerts.channels.post import loopback
 from alerts.secret import Secret, SecretError
 from checks.finding import Severity
 
@@ -103,7 +104,7 @@ class Slack:
         from slack_sdk.webhook import WebhookClient
 
         url = _revealed(secret)
-        if not (url.startswith("https://") or urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}):
+        if not (url.startswith("https://") or loopback(urlsplit(url).hostname or "")):
             raise DeliveryError(Failure.PERMANENT, "the webhook's url is not https")
         said = payload(notification, self._options)
         answer = WebhookClient(url, timeout=TIMEOUT_SECONDS, retry_handlers=[]).send_dict(

@@ -3,59 +3,26 @@
 import base64
 import hashlib
 import hmac
-import http.client
-import ipaddress
 import json
-import ssl
 import time
-from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from alerts.alert import Notification, Reason, Receipt
 from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender
+from alerts.channels.post import checked, post
 from alerts.secret import Secret, SecretError
 from store.instant import to_text
 
-TIMEOUT_SECONDS = 15
-LONGEST_ANSWER = 64 * 1024
-_THROTTLED = frozenset({429, 502, 503, 504})
-_REDIRECTS = range(300, 400)
-_TRANSIENT = frozenset({408, 425})
 _TYPES = {Reason.RESOLVED: "alert.resolved", Reason.REPORT: "report"}
-
-
-def _url(text: str) -> str:
-    """Accept https, and http only to this machine: the signature proves who spoke, it hides nothing."""
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:
-        raise ValueError(f'"{text}" is not a URL (like "https://tickets.example.org/api/incidents")') from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f'"{text}" is not a URL (like "https://tickets.example.org/api/incidents")')
-    if parts.username or parts.password:
-        message = "put no password into the URL; it would be shown"
-        raise ValueError(message)
-    if parts.scheme == "http" and not _loopback(parts.hostname):
-        raise ValueError(f'"{text}" would send alerts unencrypted; use https')
-    return text
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Options(ChannelOptions):
     """Where tickets are made."""
 
     type: Literal["webhook"]
-    url: Annotated[str, AfterValidator(_url)] = Field(examples=['"https://tickets.example.org/api/incidents"'])
+    url: Annotated[str, AfterValidator(checked)] = Field(examples=['"https://tickets.example.org/api/incidents"'])
     secret: Secret | None = Field(
         None,
         description="whsec_… signs each message (Standard Webhooks)",
@@ -74,32 +41,9 @@ class Webhook:
     def deliver(self, notification: Notification) -> Receipt:
         """Post it; the ticket's key, if the answer has one, is its name from then on."""
         body = json.dumps(payload(notification), ensure_ascii=False).encode("utf-8", "replace")
-        headers = self._headers(notification, body)
-        parts = urlsplit(self._options.url)
-        connection = self._connection(parts.scheme, str(parts.hostname), parts.port)
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        try:
-            connection.connect()
-        except OSError as error:
-            raise DeliveryError(Failure.TRANSIENT, str(error) or type(error).__name__) from None
-        try:
-            connection.request("POST", path, body, headers)
-            answer = connection.getresponse()
-            content = answer.read(LONGEST_ANSWER)
-        except (OSError, http.client.HTTPException) as error:
-            raise DeliveryError(Failure.AMBIGUOUS, f"no answer: {str(error) or type(error).__name__}") from None
-        finally:
-            connection.close()
-        if 200 <= answer.status < 300:  # noqa: PLR2004 - RFC 9110, 15.3
-            key = _key(content)
-            return Receipt(f"HTTP {answer.status}" + (f", ticket {key}" if key else ""), remote=key)
-        raise _understand(answer.status, answer.getheader("Retry-After"))
-
-    def _connection(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
-        if scheme == "https":
-            context = ssl.create_default_context()
-            return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_SECONDS, context=context)
-        return http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+        answer = post(self._options.url, body, self._headers(notification, body))
+        key = _key(answer.content)
+        return Receipt(f"HTTP {answer.status}" + (f", ticket {key}" if key else ""), remote=key)
 
     def _headers(self, notification: Notification, body: bytes) -> dict[str, str]:
         timestamp = int(time.time())
@@ -165,27 +109,3 @@ def _key(content: bytes) -> str:
     if not isinstance(answer, dict):
         return ""
     return str(next((answer[name] for name in ("key", "id", "number") if answer.get(name)), ""))
-
-
-def _understand(status: int, retry_after: str | None) -> DeliveryError:
-    reason = f"HTTP {status}"
-    if status in _THROTTLED:
-        return DeliveryError(Failure.THROTTLED, reason, _seconds(retry_after))
-    if status >= 500 or status in _TRANSIENT:  # noqa: PLR2004 - RFC 9110, 15.6
-        return DeliveryError(Failure.TRANSIENT, reason)
-    redirect = " (redirects are not followed)" if status in _REDIRECTS else ""
-    return DeliveryError(Failure.PERMANENT, reason + redirect)
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Read Retry-After: seconds, or an HTTP date."""
-    if retry_after is None:
-        return None
-    try:
-        return float(retry_after)
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
-        return None

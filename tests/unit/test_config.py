@@ -102,7 +102,7 @@ def test_every_mistake_at_once_with_its_path(tmp_path):
         "checks.wraparound.warning": "must be a number",
         "checks.wraparund": "did you mean 'wraparound'?",
         "checks.orphans[0]": "same number of columns",
-        "channels.slack.type": "'slak' is not one of slack, email, webhook, log",
+        "channels.slack.type": "'slak' is not one of slack, email",
         "channels.mail.to[0]": "is not an address",
         "routes.high[1]": "there is no channel 'mial'",
     }.items():

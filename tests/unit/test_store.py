@@ -93,6 +93,14 @@ def test_an_older_file_is_copied_aside_and_brought_up_to_date(tmp_path):
     copy.close()
 
 
+def test_a_file_whose_schema_is_no_number_of_ours_is_left_as_it_is(tmp_path):
+    path = tmp_path / "older.db"
+    open_store(path)
+    content = bytearray(path.read_bytes())
+    content[60] ^= 128  # the sign of user_version
+    assert "damaged" in unusable(tmp_path, bytes(content))
+
+
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 def test_somebody_elses_file_is_left_as_it_is(tmp_path, journal):
     path = tmp_path / "other.db"
