@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -12,7 +12,7 @@ import structlog
 from alerts import book, outbox
 from alerts.alert import Notification, Receipt
 from alerts.channels.channel import Channel, DeliveryError, Failure
-from alerts.policy import Coverage, Policy, decide
+from alerts.policy import Coverage, Known, Policy, decide
 from alerts.scrub import scrub
 from checks.finding import Finding, Identity, Severity
 from store.store import Store, StoreError, Transaction
@@ -59,10 +59,13 @@ class Courier:
         """Begin one worker for each channel."""
         with self.store.transaction() as transaction:
             outbox.expire_leases(transaction)
+            self._forget_channels(transaction)
             for notification in outbox.stranded(transaction, self.channels):
                 reason = "the configuration no longer has this channel"
                 outbox.dead(transaction, notification, reason)
-                self._tell_elsewhere(transaction, notification.channel, self._dead(notification, reason), self.clock())
+                cure = "nothing, if it was taken out on purpose: this ends with the next start"
+                finding = replace(self._dead(notification, reason), remedy=cure)
+                self._tell_elsewhere(transaction, notification.channel, finding, self.clock())
         workers = [
             threading.Thread(target=self.work, args=(name, stop), name=f"courier {name}", daemon=True)
             for name in self.channels
@@ -116,12 +119,12 @@ class Courier:
                 outbox.retry(transaction, notification, reason, moment + timedelta(seconds=wait))
             else:
                 outbox.sent(transaction, notification, receipt, moment)
-            over = [Coverage(UNDELIVERED, object=notification.channel)]
-            over += [Coverage(REFUSED, object=f"{notification.channel}: {who}") for who in receipt.accepted]
-            changes = decide((), over, book.known(transaction), self.policy, moment)
+            known = book.known(transaction)
+            changes = decide((), _over(notification, receipt, known), known, self.policy, moment)
             outbox.enqueue(transaction, changes, self.instance, None, moment)
+            dumb = "" if receipt.accepted else notification.channel
             for who, why in refused.items():
-                self._tell_elsewhere(transaction, notification.channel, self._refused(notification, who, why), moment)
+                self._tell_elsewhere(transaction, dumb, self._refused(notification, who, why), moment)
         _log.info("notification.delivered", channel=notification.channel, notification=notification.id)
 
     def _failed(self, notification: Notification, error: DeliveryError) -> None:
@@ -137,6 +140,17 @@ class Courier:
                 outbox.retry(transaction, notification, reason, moment + timedelta(seconds=wait))
         event = "notification.dead" if given_up else "notification.deferred"
         _log.warning(event, channel=notification.channel, notification=notification.id, reason=reason)
+
+    def _forget_channels(self, transaction: Transaction) -> None:
+        """What is open about a channel that was taken out of the configuration can never be mended: it is over."""
+        known = book.known(transaction)
+        gone = [
+            Coverage(alert.kind, object=alert.object)
+            for alert in known.alerts
+            if alert.kind in {UNDELIVERED, REFUSED} and alert.object.partition(": ")[0] not in self.channels
+        ]
+        moment = self.clock()
+        outbox.enqueue(transaction, decide((), gone, known, self.policy, moment), self.instance, None, moment)
 
     def _dead(self, notification: Notification, reason: str) -> Finding:
         return Finding(
@@ -169,6 +183,19 @@ class Courier:
     def _due(self, since: datetime) -> int:
         with self.store.reading() as transaction:
             return outbox.due(transaction, since)
+
+
+def _over(notification: Notification, receipt: Receipt, known: Known) -> list[Coverage]:
+    """Return what a delivery ends: the channel works; and so does each recipient that is not refused any more.
+
+    An address that was taken out of the configuration is not among those that refused either.
+    """
+    prefix = f"{notification.channel}: "
+    still = {f"{prefix}{who}" for who in (*receipt.refused, *receipt.later)}
+    spoken_for = {f"{prefix}{who}" for who in receipt.accepted}
+    refused = {alert.object for alert in known.alerts if alert.kind == REFUSED and alert.object.startswith(prefix)}
+    ended = (refused if not notification.recipients else refused & spoken_for) - still
+    return [Coverage(UNDELIVERED, object=notification.channel), *(Coverage(REFUSED, object=one) for one in ended)]
 
 
 def _wait(notification: Notification, error: DeliveryError) -> float:

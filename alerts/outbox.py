@@ -28,7 +28,7 @@ _CLAIM = """
         -- a resolve never overtakes what it resolves: a ticket would be closed before it is opened
         AND (n.reason <> 'resolved' OR NOT EXISTS (SELECT 1 FROM notification e
                         WHERE e.alert = n.alert AND e.channel = n.channel AND e.rowid < n.rowid
-                          AND e.state IN ('pending', 'leased')))
+                          AND e.state IN ('pending', 'leased') AND e.recipients = '[]'))
       ORDER BY CASE severity WHEN 'critical' THEN 0 WHEN 'high' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END,
                created_at, rowid
       LIMIT 1)
@@ -39,9 +39,13 @@ _THREAD = """
     WHERE alert = ? AND channel = ? AND state = 'sent' AND remote <> '' ORDER BY sent_at LIMIT 1
 """
 _SENT = """
-    UPDATE notification SET state = 'sent', sent_at = ?, remote = ?, receipt = ?, lease_until = NULL WHERE id = ?
+    UPDATE notification
+    SET state = 'sent', sent_at = ?, remote = ?, receipt = trim(receipt || '; ' || ?, '; '), lease_until = NULL
+    WHERE id = ?
 """
-_PARTLY = "UPDATE notification SET recipients = ?, receipt = ?, remote = ? WHERE id = ?"
+_PARTLY = """
+    UPDATE notification SET recipients = ?, receipt = trim(receipt || '; ' || ?, '; '), remote = ? WHERE id = ?
+"""
 _RETRY = "UPDATE notification SET state = 'pending', not_before = ?, last_error = ?, lease_until = NULL WHERE id = ?"
 _DEAD = "UPDATE notification SET state = 'dead', last_error = ?, lease_until = NULL WHERE id = ?"
 _EXPIRE = "UPDATE notification SET state = 'pending', lease_until = NULL WHERE state = 'leased'"
@@ -53,10 +57,11 @@ _DUE = """
            AND (n.reason <> 'resolved' OR NOT EXISTS (
                   SELECT 1 FROM notification e
                   WHERE e.alert = n.alert AND e.channel = n.channel AND e.rowid < n.rowid
-                    AND e.state = 'pending' AND e.attempts > 0 AND e.not_before > :since)))
+                    AND e.state = 'pending' AND e.attempts > 0 AND e.not_before > :since AND e.recipients = '[]')))
 """
 _UNSENT = """
-    SELECT 1 AS unsent FROM notification WHERE alert = ? AND channel = ? AND state IN ('pending', 'leased') LIMIT 1
+    SELECT 1 AS unsent FROM notification
+    WHERE alert = ? AND channel = ? AND state IN ('pending', 'leased') AND recipients = '[]' LIMIT 1
 """
 _COUNTS = "SELECT channel, state, count(*) AS messages, min(created_at) AS oldest FROM notification GROUP BY 1, 2"
 _ONE = "SELECT * FROM notification WHERE id = ?"

@@ -8,9 +8,10 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import lru_cache
 from importlib.metadata import version
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -29,8 +30,7 @@ from prometheus_client.registry import Collector
 from alerts import book, outbox
 from checks.finding import Severity
 from daemon import figures, history
-from daemon.calendar import upcoming
-from daemon.config.model import Schedule
+from daemon.calendar import Cron, upcoming
 from daemon.config.values import address
 from daemon.history import Trigger
 from daemon.parts import Parts
@@ -45,7 +45,8 @@ BUCKETS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800)
 TASK = ("task", "database")
 MISSES = 2
 """A task is late when so many of its due times have gone by."""
-DUES_LOOKED_AT = 9
+LEAST_DUES = 3
+HORIZON = timedelta(days=8)
 REQUEST_SECONDS = 10
 
 
@@ -94,16 +95,10 @@ class StoreCollector(Collector):
         """Yield each task that a schedule plans, with its largest age and since when; of two schedules, the last."""
         now = self._parts.clock()
         for name, schedule in self._parts.config.schedules.items():
-            seconds = self._max_age(schedule, now)
+            seconds = max_age(schedule.cron, self._zone, now.replace(hour=0, minute=0, second=0, microsecond=0))
             for errand in self._runner.errands(schedule.jobs, Trigger(name)):
                 known = history.planned_since(transaction, errand.task, str(schedule.cron))
                 yield (errand.job.name, errand.database), (seconds, (known or now).timestamp())
-
-    def _max_age(self, schedule: Schedule, now: datetime) -> float:
-        """Return twice the longest time between two of the next due times."""
-        dues = islice(upcoming(schedule.cron, self._zone, now), DUES_LOOKED_AT)
-        gaps = [(later.instant - earlier.instant).total_seconds() for earlier, later in pairwise(dues)]
-        return MISSES * max(gaps, default=0.0)
 
     @property
     def _zone(self) -> ZoneInfo:
@@ -136,6 +131,16 @@ class StoreCollector(Collector):
             for one in islice(upcoming(schedule.cron, self._zone, self._parts.clock()), 1):
                 due.add_metric((name,), one.instant.timestamp())
         return due
+
+
+@lru_cache(maxsize=64)
+def max_age(cron: Cron, zone: ZoneInfo, day: datetime) -> float:
+    """Return twice the longest time between two due times, of those of the next eight days, or of the next three."""
+    dues = upcoming(cron, zone, day)
+    looked_at = list(islice(dues, LEAST_DUES))
+    looked_at += takewhile(lambda due: due.instant < day + HORIZON, dues)
+    gaps = [(later.instant - earlier.instant).total_seconds() for earlier, later in pairwise(looked_at)]
+    return MISSES * max(gaps, default=0.0)
 
 
 def _ended(transaction: Transaction) -> Iterator[Metric]:

@@ -189,7 +189,11 @@ class Runner:
             steps = job.plan(job.observe(self._looking(errand, worker)))
             lanes = [worker]
             while steward is not None and len(lanes) < min(job.lanes(self._parts.config), len(steps)):
-                lanes.append(stack.enter_context(self._worker(errand, steward)))
+                try:
+                    lanes.append(stack.enter_context(self._worker(errand, steward)))
+                except UnreachableError as error:  # the server has no room: fewer lanes do the work as well
+                    _log.warning("run.fewer_lanes", task=job.name, lanes=len(lanes), reason=str(error))
+                    break
             place = Place(self._parts.config.daemon.name, steward.facts.system_identifier if steward else "", database)
             for handful in Executor(self._terms(window, steward), lanes).run(steps):
                 recorder.steps(handful, place)

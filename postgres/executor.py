@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import queue
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,6 +56,7 @@ class Executor:
             self._free.put(lane)
         self._busy: dict[int, int] = {}
         self._given_up = False
+        self._abandoned = threading.Event()
 
     def run(self, steps: Sequence[Step]) -> Iterator[list[Ended]]:
         """Yield every step with what came of it, those not begun too; one step's failure stops no other.
@@ -72,13 +74,22 @@ class Executor:
             for future in futures:
                 future.add_done_callback(ended.put)
             left = len(futures)
+            told: set[Future[list[Ended]]] = set()
             try:
                 while left:
                     handful = self._handful(ended, left)
+                    broken = [future for future in handful if future.exception()]
+                    if broken:  # a mistake of ours: end the rest, tell what was done, then fail
+                        self._abandon(futures)
+                        handful = [future for future in futures if not future.cancelled() and future not in told]
+                        left = 0
                     left -= len(handful)
-                    yield [one for future in handful for one in future.result()]
+                    told.update(handful)
+                    yield [one for future in handful if not future.exception() for one in future.result()]
+                    for future in broken:
+                        future.result()
             finally:
-                if left:
+                if left > 0:
                     self._abandon(futures)
 
     def _handful(self, ended: "queue.SimpleQueue[Future[list[Ended]]]", left: int) -> list[Future[list[Ended]]]:
@@ -100,7 +111,8 @@ class Executor:
                     self._terms.progress.advance(self._busy[pid], done)
 
     def _abandon(self, futures: Sequence[Future[list[Ended]]]) -> None:
-        """Nobody writes down any more what is done: begin nothing, and end what is in flight."""
+        """Begin nothing more, and end what is in flight."""
+        self._abandoned.set()
         for future in futures:
             future.cancel()
         while any(future.running() for future in futures):
@@ -137,7 +149,7 @@ class Executor:
     def _one(self, step: Step, lane: Session | None, number: int) -> Outcome:
         if self._given_up:
             return _THROTTLED
-        pace = Pace(self._terms, step.limit_seconds, number)
+        pace = Pace(self._terms, step.limit_seconds, number, self._abandoned)
         began = time.monotonic()
         try:
             pace.proceed()

@@ -69,7 +69,8 @@ class Group:
             if due.oid not in reached:
                 rest.append(member)
                 continue
-            why_not, rows = reached[due.oid]
-            status = Status.INEFFECTIVE if why_not else Status.DONE
-            parts.append((member, Outcome(status, why_not, rows, member.bytes, evidence=member.evidence)))
+            effect = reached[due.oid]
+            status = Status.INEFFECTIVE if effect.in_vain else Status.DONE
+            reason = effect.in_vain or effect.left
+            parts.append((member, Outcome(status, reason, effect.rows, member.bytes, evidence=member.evidence)))
         return Outcome(Status.DONE, parts=tuple(parts), rest=tuple(rest))

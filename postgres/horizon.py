@@ -10,10 +10,10 @@ _HOLDER = sql.SQL(
       SELECT format('pid %s (%s, %s), %s for %s s', pid, coalesce(usename, backend_type),
                     coalesce(nullif(application_name, ''), 'no name'), coalesce(state, 'busy'),
                     round(extract(epoch FROM clock_timestamp() - coalesce(xact_start, backend_start)))) AS who,
-             age(backend_xmin) AS age
+             greatest(age(backend_xmin), age(backend_xid)) AS age
       FROM pg_catalog.pg_stat_activity
       WHERE (datname = current_database() OR backend_type = 'walsender') AND pid <> pg_backend_pid()
-        AND application_name NOT LIKE 'sereno/%'
+        AND pid NOT IN (SELECT pid FROM pg_catalog.pg_stat_progress_vacuum) -- a VACUUM holds nobody back
       UNION ALL
       SELECT format('prepared transaction %L of %s, since %s', gid, owner, to_char(prepared, 'YYYY-MM-DD HH24:MI TZ')),
              age(transaction)
@@ -30,10 +30,13 @@ _SEES = sql.SQL("SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') 
 
 
 def holder(session: Session) -> str:
-    """Name who holds the xmin horizon back the farthest, and for how long; say so if the login may not see it."""
+    """Name who holds the xmin horizon back the farthest, and for how long; say so if the login may not see it.
+
+    Nothing: nobody does any more.
+    """
     found = session.rows(_HOLDER)
     if found:
         return f"held back by {found[0]['who']}"
     if not session.rows(_SEES)[0]["sees"]:
         return "something holds them back; who, only a member of pg_monitor may see"
-    return "what held them back is gone"
+    return ""

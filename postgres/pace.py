@@ -78,8 +78,11 @@ class Terms:
 class Pace:
     """The terms as one step of at most `limit_seconds` meets them."""
 
-    def __init__(self, terms: Terms, limit_seconds: float, number: int = 1) -> None:
+    def __init__(
+        self, terms: Terms, limit_seconds: float, number: int = 1, abandoned: threading.Event | None = None
+    ) -> None:
         self._terms = terms
+        self._abandoned = abandoned or threading.Event()
         self._number = number
         self._ends = time.monotonic() + limit_seconds
         self._waiters = 0
@@ -101,7 +104,7 @@ class Pace:
         """Wait while the governor pauses. Halted: a stop, the end of the window, the end of our patience."""
         began = time.monotonic()
         while True:
-            if self._terms.stop.is_set():
+            if self._terms.stop.is_set() or self._abandoned.is_set():
                 self._halt(Stop.INTERRUPTED)
             self.remaining_seconds()
             reason = self._hold()

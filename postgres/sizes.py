@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from postgres.connection import Session
+from postgres.connection import Rows, Session
 from postgres.pace import Pace
 from postgres.step import Outcome, Status
 
@@ -19,6 +19,8 @@ _SIZES = sql.SQL(
     FROM (SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_class c
           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
           WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
+            AND c.oid NOT IN (SELECT relation FROM pg_catalog.pg_locks
+                              WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL)
             AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'sereno')
           ORDER BY c.relpages DESC, c.oid LIMIT {largest}) largest
     """
@@ -45,9 +47,13 @@ class Sizes:
         return _SIZES.format(largest=sql.Literal(LARGEST))
 
     def apply(self, session: Session | None, pace: Pace) -> Outcome:
-        """Ask; a table that is dropped meanwhile has no size."""
+        """Ask; a table that is dropped meanwhile has no size, and one that somebody has locked is left out."""
         assert session is not None  # noqa: S101 - the executor of a database job has one
-        with session.transaction(read_only=True):
-            session.allow(pace.remaining_seconds())
-            rows = [row for row in session.rows(self._query()) if row["value"] is not None]
+
+        def piece() -> Rows:
+            with session.transaction(read_only=True):
+                session.allow(pace.remaining_seconds())
+                return session.rows(self._query())
+
+        rows = [row for row in pace.attempt(piece) if row["value"] is not None]
         return Outcome(Status.DONE, rows=len(rows), found=tuple(rows))

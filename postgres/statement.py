@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from psycopg import sql
 
 from postgres.connection import Session
-from postgres.pace import Pace
+from postgres.pace import RETRYABLE, Pace
 from postgres.step import Evidence, Outcome, Status
 from postgres.verify import Postcondition
 
@@ -41,10 +41,14 @@ class Statement:
 
         def piece() -> None:
             session.allow(pace.remaining_seconds())
-            session.execute(self.command)
+            try:
+                session.execute(self.command)
+            except RETRYABLE:
+                if not self.worked.begun(session, before):
+                    raise
 
         pace.attempt(piece)
-        why_not, rows = self.worked.why_not(session, before)
-        if why_not:
-            return Outcome(Status.INEFFECTIVE, why_not, rows=rows)
-        return Outcome(Status.DONE, rows=rows, bytes=self.bytes, evidence=self.evidence)
+        effect = self.worked.effect(session, before)
+        if effect.in_vain:
+            return Outcome(Status.INEFFECTIVE, effect.in_vain, rows=effect.rows)
+        return Outcome(Status.DONE, effect.left, effect.rows, self.bytes, evidence=self.evidence)

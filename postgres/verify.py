@@ -18,14 +18,26 @@ _ANALYZED = sql.SQL(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a command came to: why in vain, or nothing; rows that it changed, where known; what is left all the same."""
+
+    in_vain: str = ""
+    rows: int = 0
+    left: str = ""
+
+
 class Postcondition(Protocol):
     """Two looks, one before and one after."""
 
     def look(self, session: Session) -> Any:  # noqa: ANN401 - each kind remembers what it likes
-        """Return what `why_not` will compare with."""
+        """Return what `effect` will compare with."""
 
-    def why_not(self, session: Session, before: Any) -> tuple[str, int]:  # noqa: ANN401
-        """Return why the command was in vain, or nothing; and how many rows it has changed, where that is known."""
+    def begun(self, session: Session, before: Any) -> bool:  # noqa: ANN401
+        """Say whether a command that failed had done its main part, so that to repeat it would do it twice."""
+
+    def effect(self, session: Session, before: Any) -> Effect:  # noqa: ANN401
+        """Return what the command came to."""
 
 
 def _settled(session: Session) -> float:
@@ -44,17 +56,21 @@ class Analyzed:
         found = session.rows(_ANALYZED, (self.oid,))
         return int(found[0]["count"]) if found else None
 
-    def why_not(self, session: Session, before: int | None) -> tuple[str, int]:
+    def begun(self, _session: Session, _before: int | None) -> bool:
+        """ANALYZE is one transaction."""
+        return False
+
+    def effect(self, session: Session, before: int | None) -> Effect:
         """Wait a moment for the statistics to arrive."""
         deadline = _settled(session)
         while True:
             after = self.look(session)
             if after is None:
-                return "the table is gone", 0
+                return Effect("the table is gone")
             if after > (before or 0):
-                return "", 0
+                return Effect()
             if time.monotonic() >= deadline:
-                return "the server counts no new ANALYZE: is the right to analyze this table missing?", 0
+                return Effect("the server counts no new ANALYZE: is the right to analyze this table missing?")
             time.sleep(0.05)
 
 
@@ -65,9 +81,13 @@ class Believed:
     def look(self, _session: Session) -> None:
         """Nothing."""
 
-    def why_not(self, _session: Session, _before: None) -> tuple[str, int]:
-        """Nothing."""
-        return "", 0
+    def begun(self, _session: Session, _before: None) -> bool:
+        """Nobody knows."""
+        return False
+
+    def effect(self, _session: Session, _before: None) -> Effect:
+        """Nothing is known of it."""
+        return Effect()
 
 
 _VACUUMED = sql.SQL(
@@ -75,21 +95,26 @@ _VACUUMED = sql.SQL(
     SELECT c.oid::bigint AS oid,
            pg_catalog.pg_stat_get_vacuum_count(c.oid) + pg_catalog.pg_stat_get_autovacuum_count(c.oid) AS count,
            pg_catalog.pg_stat_get_dead_tuples(c.oid) AS dead,
-           age(c.relfrozenxid) AS age, mxid_age(c.relminmxid) AS members
-    FROM pg_catalog.pg_class c WHERE c.oid = ANY (%s)
+           coalesce(pg_catalog.pg_stat_get_dead_tuples(c.reltoastrelid), 0) AS toast,
+           greatest(age(c.relfrozenxid), age(t.relfrozenxid)) AS age,
+           greatest(mxid_age(c.relminmxid), mxid_age(t.relminmxid)) AS members
+    FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_class t ON t.oid = c.reltoastrelid
+    WHERE c.oid = ANY (%s)
     """
 )
-
-
+_ROWS = {"dead": "dead rows", "toast": "dead TOAST rows"}
 _UNITS = {"age": "transactions", "members": "multixacts"}
+
+Counts = dict[int, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """From where on a table is due for VACUUM: dead rows, age in transactions, age in multixacts."""
+    """From where on a table is due for VACUUM: dead rows, those of its TOAST, age in transactions, in multixacts."""
 
     oid: int
     dead: float
+    toast: float
     age: float
     members: float
 
@@ -100,41 +125,54 @@ class Vacuumed:
 
     tables: tuple[Due, ...]
 
-    def look(self, session: Session) -> dict[int, dict[str, Any]]:
+    def look(self, session: Session) -> Counts:
         """Return counts and ages by oid."""
         oids = [table.oid for table in self.tables]
         return {row["oid"]: row for row in session.rows(_VACUUMED, (oids,))}
 
-    def reached(self, session: Session, before: dict[int, dict[str, Any]]) -> dict[int, tuple[str, int]]:
-        """Return for each table that was vacuumed since (or is gone) why in vain, or nothing; and dead rows removed."""
+    def begun(self, session: Session, before: Counts) -> bool:
+        """The table itself is committed before its TOAST is locked, and before it is locked again for ANALYZE."""
+        return bool(self._counted(before, self.look(session)))
+
+    def reached(self, session: Session, before: Counts) -> dict[int, Effect]:
+        """Return the effect on each table that was vacuumed since, or is gone."""
         deadline = _settled(session)
         while True:
             after = self.look(session)
-            seen = {
-                table.oid: self._in_vain(session, table, before[table.oid], after.get(table.oid))
-                for table in self.tables
-                if table.oid in before
-                and (table.oid not in after or after[table.oid]["count"] > before[table.oid]["count"])
-            }
+            seen = self._counted(before, after)
             if len(seen) == len(self.tables) or time.monotonic() >= deadline:
-                return seen
+                return {table.oid: _came_to(session, table, before, after) for table in seen}
             time.sleep(0.05)
 
-    def why_not(self, session: Session, before: dict[int, dict[str, Any]]) -> tuple[str, int]:
+    def effect(self, session: Session, before: Counts) -> Effect:
         """Answer for the only table."""
-        missing = "the server counts no new VACUUM: is the right to vacuum this table missing?"
-        return self.reached(session, before).get(self.tables[0].oid, (missing, 0))
+        missing = Effect("the server counts no new VACUUM: is the right to vacuum this table missing?")
+        return self.reached(session, before).get(self.tables[0].oid, missing)
 
-    def _in_vain(
-        self, session: Session, table: Due, before: dict[str, Any], after: dict[str, Any] | None
-    ) -> tuple[str, int]:
-        """Half of the dead rows gone is not in vain: others write meanwhile."""
-        if after is None:
-            return "the table is gone", 0
-        removed = max(0, before["dead"] - after["dead"])
-        if after["dead"] > table.dead and 2 * after["dead"] >= before["dead"]:
-            return f"dead rows that stay: {after['dead']}; {holder(session)}", removed
-        for kind in ("age", "members"):
-            if before[kind] >= getattr(table, kind) and after[kind] >= getattr(table, kind):
-                return f"its oldest row is still {after[kind]} {_UNITS[kind]} old; {holder(session)}", removed
-        return "", removed
+    def _counted(self, before: Counts, after: Counts) -> list[Due]:
+        return [
+            table
+            for table in self.tables
+            if table.oid not in after
+            or (table.oid in before and after[table.oid]["count"] > before[table.oid]["count"])
+        ]
+
+
+def _came_to(session: Session, table: Due, before: Counts, after: Counts) -> Effect:
+    """In vain is what removed less than half while somebody held the rest: others write meanwhile, too."""
+    if table.oid not in after or table.oid not in before:
+        return Effect()  # it is gone, and needs nothing any more
+    was, now = before[table.oid], after[table.oid]
+    removed = max(0, was["dead"] - now["dead"])
+    left = ""
+    for kind, rows in _ROWS.items():
+        if now[kind] > getattr(table, kind):
+            left = f"{rows} that stay: {now[kind]}"
+            if 2 * now[kind] >= was[kind] and (held := holder(session)):
+                return Effect(f"{left}; {held}", removed)
+    for kind, unit in _UNITS.items():
+        if was[kind] >= getattr(table, kind) and now[kind] >= getattr(table, kind):
+            left = f"its oldest row is still {now[kind]} {unit} old"
+            if held := holder(session):
+                return Effect(f"{left}; {held}", removed)
+    return Effect("", removed, left)

@@ -248,6 +248,11 @@ class House:
                 "findings": history.findings(transaction, ran.number),
             }
 
+    def scope(self, name):
+        from daemon.jobs.job import Scope
+
+        return Scope(name)
+
     def finding(self, job, kind):
         """Run a job and return its only finding of a kind."""
         found = [row for row in self.run(job)["findings"] if row["kind"] == kind]
@@ -279,8 +284,8 @@ def table():
     def make(name, **changes):
         values = {
             "oid": hash(name), "system": False, "partitioned": False, "root": None, "unknown": False, "modified": 0,
-            "dead": 0, "inserted": 0, "toast_dead": 0, "age": 0, "members": 0, "recent": False,
-            "analyze_threshold": 60.0, "dead_threshold": 100.0, "inserted_threshold": 1000.0, "toast_threshold": 50.0,
+            "dead": 0, "inserted": 0, "toast_dead": 0, "toast_inserted": 0, "age": 0, "members": 0, "recent": False,
+            "analyze_threshold": 60.0, "dead_threshold": 100.0, "inserted_threshold": 1000.0, "toast_threshold": 50.0, "toast_inserted_threshold": None,
             "age_limit": 150e6, "members_limit": 150e6, "changes": 0, "bytes": 8192, "dead_bytes": 0, "allowed": True,
         }  # fmt: skip
         return Table(relation=Relation("public", name), **(values | changes))

@@ -175,7 +175,8 @@ def _mark(message: Message) -> str:
 
 
 def _mention(message: Message, options: Options) -> str:
-    if not options.mention or message.severity is not Severity.CRITICAL or message.reason is Reason.RESOLVED:
+    quiet = message.reason in {Reason.RESOLVED, Reason.REPORT}
+    if not options.mention or message.severity is not Severity.CRITICAL or quiet:
         return ""
     if options.mention in {"here", "channel"}:
         return f"<!{options.mention}>"

@@ -7,7 +7,7 @@
 -- remedy = "{cure}"
 -- source = "PostgreSQL manual, 25.1.5; the holders are sessions, prepared transactions, replication slots and standbys"
 WITH holder AS (
-  SELECT format('pid %s', pid) AS object, age(backend_xmin) AS age,
+  SELECT format('pid %s', pid) AS object, greatest(age(backend_xmin), age(backend_xid)) AS age,
          format('session %s of %s in %s, %s since %s', pid, quote_ident(usename), quote_ident(datname),
                 coalesce(state, 'busy'), to_char(coalesce(xact_start, backend_start), 'YYYY-MM-DD HH24:MI TZ')) AS who,
          format('SELECT pg_terminate_backend(%s); once nobody misses it', pid) AS cure

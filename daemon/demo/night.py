@@ -131,7 +131,7 @@ def _sink(kind: str, kept: Path) -> Iterator[int]:
     """Run a sink in a process and session of its own; it ends when its standard input closes."""
     folder = kept / ("email" if kind == "smtp" else kind)
     process = subprocess.Popen(
-        [sys.executable, "-m", "daemon.demo.sinks", kind, str(folder)],
+        [sys.executable, "-P", "-m", "daemon.demo.sinks", kind, str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
@@ -156,7 +156,7 @@ def _sink(kind: str, kept: Path) -> Iterator[int]:
 def _sereno(*arguments: str, quiet: bool = False) -> int:
     """Run the real command line; what it prints is the demo's output."""
     done = subprocess.run(
-        [sys.executable, "-m", "daemon", *arguments],
+        [sys.executable, "-P", "-m", "daemon", *arguments],
         stdout=subprocess.PIPE if quiet else None,
         stderr=subprocess.STDOUT if quiet else None,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -171,7 +171,7 @@ def _history(config: Path) -> list[dict[str, Any]]:
     """Ask the command line what ran, as anybody could."""
 
     def ask(*arguments: str) -> Any:  # noqa: ANN401 - JSON
-        command = [sys.executable, "-m", "daemon", "history", *arguments, "--json", "--config", str(config)]
+        command = [sys.executable, "-P", "-m", "daemon", "history", *arguments, "--json", "--config", str(config)]
         return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
     return [ask(str(run["id"])) for run in reversed(ask())]

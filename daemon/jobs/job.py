@@ -122,7 +122,7 @@ def effect(job: str, cures: str = "", remedy: str = "") -> Judge:
         if outcome.status is Status.DONE:
             over = Coverage(INEFFECTIVE, place.database, step.object, job)
             cured = Coverage(cures, place.database, step.object)
-            return Verdict(coverage=(over, cured) if cures else (over,))
+            return Verdict(coverage=(over, cured) if cures and not outcome.reason else (over,))
         return Verdict()
 
     return judge

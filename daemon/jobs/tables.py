@@ -31,6 +31,7 @@ class Table:
     dead: int
     inserted: int
     toast_dead: int
+    toast_inserted: int
     age: int
     """Transactions since its oldest row that is not frozen, TOAST included."""
     members: int
@@ -41,11 +42,13 @@ class Table:
     dead_threshold: float
     inserted_threshold: float | None
     toast_threshold: float
+    toast_inserted_threshold: float | None
     age_limit: float
     members_limit: float
     changes: int
     """All changes ever counted in a parent's leaves; the plan compares with what it was the last time."""
     bytes: int
+    """Estimated, TOAST included."""
     dead_bytes: int
     allowed: bool
 

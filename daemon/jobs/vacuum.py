@@ -82,6 +82,7 @@ def _wanted(table: Table) -> _Wanted | None:
         ("dead rows", table.dead, table.dead_threshold),
         ("dead TOAST rows", table.toast_dead, table.toast_threshold),
         ("rows inserted", table.inserted, table.inserted_threshold),
+        ("TOAST rows inserted", table.toast_inserted, table.toast_inserted_threshold),
     ):
         if threshold is not None and count > threshold:
             return _Wanted(table, f"{what}: {count}, threshold {threshold:.0f}", 0.0, analyze)
@@ -161,7 +162,7 @@ def _verb(options: tuple[str, ...]) -> sql.Composable:
 
 
 def _due(table: Table) -> Due:
-    return Due(table.oid, table.dead_threshold, table.age_limit, table.members_limit)
+    return Due(table.oid, table.dead_threshold, table.toast_threshold, table.age_limit, table.members_limit)
 
 
 def _database_statistics() -> Statement:

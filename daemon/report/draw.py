@@ -22,26 +22,35 @@ _log = structlog.get_logger("report")
 def draw(report: Report, proceed: Callable[[], object] = lambda: None) -> dict[str, str]:
     """Return the PNGs in base64 by name. `proceed` is called all the while, and may end it by raising."""
     asked = {"nights": report.nights, "sizes": report.sizes, "tables": [asdict(table) for table in report.tables]}
-    with tempfile.TemporaryDirectory(prefix="sereno-charts-") as scratch:
-        home = os.environ.get("CACHE_DIRECTORY", scratch)  # the fonts that were found last time
-        process = subprocess.Popen(
-            [sys.executable, "-m", "daemon.report.charts"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "MPLCONFIGDIR": home, "MPLBACKEND": "Agg"},
-            text=True,
-        )
-        try:
-            answer, said = _talk(process, json.dumps(asked, default=str), proceed)
-        finally:
-            process.kill()
-            process.wait()
-    if process.returncode or not answer:
+    try:
+        with tempfile.TemporaryDirectory(prefix="sereno-charts-") as scratch:
+            answer, said = _asked(json.dumps(asked, default=str), scratch, proceed)
+    except OSError as error:
+        answer, said = "", str(error)
+    if not answer:
         _log.warning("report.no_pictures", said=said.strip().splitlines()[-1:])
         return {}
     drawn: dict[str, str] = json.loads(answer)
     return drawn
+
+
+def _asked(figures: str, scratch: str, proceed: Callable[[], object]) -> tuple[str, str]:
+    """Return what the child answered, or nothing and what it said."""
+    home = os.environ.get("CACHE_DIRECTORY", scratch)  # the fonts that were found last time
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "daemon.report.charts"],  # -P: never a module of the folder we are called in
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "MPLCONFIGDIR": home, "MPLBACKEND": "Agg"},
+        text=True,
+    )
+    try:
+        answer, said = _talk(process, figures, proceed)
+    finally:
+        process.kill()
+        process.wait()
+    return ("", said) if process.returncode else (answer, said)
 
 
 def _talk(process: "subprocess.Popen[str]", asked: str, proceed: Callable[[], object]) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Makes the letter: draws, writes, keeps the page in its folder. As a step, and for `sereno report`."""
 
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,11 +32,17 @@ def write(report: Report, proceed: Callable[[], object] = lambda: None) -> Lette
 
 
 def keep(written: Letter, path: Path) -> None:
-    """Put the page there, whole or not at all. OSError as the file system says."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(page(written), "utf-8")
-    belong(beside)
-    beside.replace(path)
+    """Put the page there, whole or not at all; no link is followed. OSError as the file system says."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(page(written))
+        belong(beside)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def message(report: Report, written: Letter) -> Message:

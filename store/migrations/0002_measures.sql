@@ -14,5 +14,7 @@ CREATE INDEX measure_run ON measure (run);
 -- Of several recipients some may have taken it: those still owed (a JSON list; empty: all), and what was accepted.
 ALTER TABLE notification ADD COLUMN recipients TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE notification ADD COLUMN receipt TEXT NOT NULL DEFAULT '';
+-- To count without reading the messages, of which letters are long.
+CREATE INDEX notification_state ON notification (channel, state, created_at);
 
 PRAGMA user_version = 2;

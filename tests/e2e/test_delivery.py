@@ -383,7 +383,8 @@ def test_who_may_take_it_later_is_tried_alone_and_who_refuses_is_told_elsewhere(
     with smtp(postbox) as port:
         to = ("a@example.org", "gone@example.org", "grey@example.org")
         options = email.Options(type="email", host="localhost", port=port, to=to, tls="none")
-        carrier = replace(carrier, channels={**carrier.channels, "bad": email.Email(options, Sender("coop"))})
+        channels = {**carrier.channels, "bad": email.Email(options, Sender("coop"))}
+        carrier = replace(carrier, channels=channels, policy=Policy({Severity.HIGH: ("good",)}))
         number = owe(carrier, "bad")
         assert carrier.deliver_one("bad")
         assert [recipients for _, recipients, _ in postbox.mails] == [["a@example.org"]]
@@ -404,6 +405,73 @@ def test_who_may_take_it_later_is_tried_alone_and_who_refuses_is_told_elsewhere(
         assert carrier.deliver_one("bad")
         assert carrier.deliver_one("good")
     assert json.loads(good.requests[-1]["body"])["data"]["state"] == "resolved"
+
+
+def mailing(carrier, port, *to):
+    options = email.Options(type="email", host="localhost", port=port, to=to, tls="none")
+    return replace(carrier, channels={**carrier.channels, "bad": email.Email(options, Sender("coop"))})
+
+
+def test_a_full_mailbox_keeps_nothing_from_the_others(courier):
+    carrier, _, _ = courier
+    postbox = Postbox()
+    postbox.refuse = {"full@example.org": "452 mailbox full"}
+    finding = Finding(Identity("orphans", "coop", object="x"), Severity.CRITICAL, "7 rows")
+    policy = Policy({Severity.CRITICAL: ("bad",)})
+    with smtp(postbox) as port:
+        carrier = mailing(carrier, port, "a@example.org", "full@example.org")
+
+        def tell(findings, coverage=()):
+            with carrier.store.transaction() as transaction:
+                changes = decide(findings, coverage, book.known(transaction), policy, carrier.clock())
+                outbox.enqueue(transaction, changes, "coop", None, carrier.clock())
+            while carrier.deliver_one("bad"):
+                pass
+
+        tell([finding])
+        carrier.clock.now += timedelta(hours=1)
+        tell([finding])
+        carrier.clock.now += timedelta(minutes=1)
+        tell([], [Coverage("orphans")])
+    reasons = [mail["X-Sereno-Reason"] for mail, to, _ in postbox.mails if to == ["a@example.org"]]
+    assert reasons == ["opened", "repeat", "resolved"]
+
+
+def test_a_refused_address_is_told_by_its_own_channel_and_over_when_it_is_mended(courier):
+    carrier, _, _ = courier
+    postbox = Postbox()
+    postbox.refuse = {"gone@example.org": "550 no such user"}
+    policy = Policy(dict.fromkeys(Severity, ("bad",)))
+    with smtp(postbox) as port:
+        carrier = replace(mailing(carrier, port, "a@example.org", "gone@example.org"), policy=policy)
+        owe(carrier, "bad")
+        while carrier.deliver_one("bad"):
+            pass
+        kinds = [mail["Subject"] for mail, to, _ in postbox.mails if to == ["a@example.org"]]
+        assert any("recipient_refused" in kind for kind in kinds)
+        carrier = replace(mailing(carrier, port, "a@example.org", "new@example.org"), policy=policy)
+        owe(carrier, "bad")
+        while carrier.deliver_one("bad"):
+            pass
+    with carrier.store.reading() as transaction:
+        assert book.known(transaction).alerts == []
+
+
+def test_what_is_open_about_a_channel_that_is_gone_is_over(courier, tmp_path):
+    carrier, _, bad = courier
+    bad.answer = answering(404, b"")
+    owe(carrier, "bad")
+    carrier.deliver_one("bad")
+    with carrier.store.reading() as transaction:
+        assert [alert.object for alert in book.known(transaction).alerts] == ["bad"]
+    without = replace(carrier, channels={"good": carrier.channels["good"]})
+    stop = threading.Event()
+    workers = without.start(stop)
+    stop.set()
+    for worker in workers:
+        worker.join()
+    with carrier.store.reading() as transaction:
+        assert book.known(transaction).alerts == []
 
 
 def test_a_permanent_refusal_is_not_tried_again(courier):

@@ -7,10 +7,15 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from daemon.calendar import parse_cron
 from daemon.demo.cluster import free_port
+from daemon.metrics import max_age
 
 WEEKLY = """
 [schedules.weekly]
@@ -95,6 +100,19 @@ def test_what_prometheus_reads(house, wait, endpoint):
         assert second["sereno_notifications_total", "ticket", "sent"] == 1
         assert ("sereno_outbox_oldest_timestamp_seconds", "ticket") not in second
         assert second[("process_resident_memory_bytes",)] > 2**20
+
+
+@pytest.mark.parametrize(
+    ("cron", "seconds"),
+    [
+        ("*/15 1-4 * * *", 2 * 20.25 * 3600),
+        ("0 2 * * *", 2 * 86400),
+        ("0 3 * * sun", 14 * 86400),
+        ("0 0 1 * *", 62 * 86400),
+    ],
+)
+def test_how_old_a_success_may_be(cron, seconds):
+    assert max_age(parse_cron(cron), ZoneInfo("UTC"), datetime(2026, 3, 4, 3, tzinfo=UTC)) == seconds
 
 
 def test_a_restart_forgets_nothing(house, wait):

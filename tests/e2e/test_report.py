@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from store.instant import to_text
 
@@ -85,6 +86,21 @@ def test_without_pictures_it_is_a_letter_all_the_same(house, monkeypatch):
     ((_, message),) = letters(house)
     assert message["letter"]["images"] == {}
     assert "cid:" not in message["letter"]["html"]
+
+
+def test_nothing_is_run_that_lies_in_the_folder_where_it_is_called(house, tmp_path):
+    trap = tmp_path / "trap"
+    (trap / "daemon" / "report").mkdir(parents=True)
+    for folder in (trap / "daemon", trap / "daemon" / "report"):
+        (folder / "__init__.py").touch()
+    (trap / "daemon" / "report" / "charts.py").write_text(f"open({str(tmp_path / 'caught')!r}, 'w')\n")
+    house.with_logins = False
+    house.write()
+    sereno = Path(sys.executable).with_name("sereno")
+    done = subprocess.run(
+        [sereno, "report", "--out", tmp_path / "x.html", "--config", house.path], cwd=trap, check=False
+    )
+    assert (done.returncode, (tmp_path / "caught").exists()) == (0, False)
 
 
 def test_a_stop_while_it_draws_ends_the_drawing(house, wait, tmp_path, monkeypatch):

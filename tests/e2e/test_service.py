@@ -93,6 +93,7 @@ def test_a_vacuum_that_is_stopped_leaves_at_once_and_is_done_the_next_time(house
         database.run(f"DELETE FROM public.t{number} WHERE a % 2 = 0")
     for name, value in {"delay": 10, "limit": 1, "page_hit": 1, "page_miss": 1, "page_dirty": 0}.items():
         database.run(f'ALTER DATABASE "{database.name}" SET vacuum_cost_{name} = {value}')
+    database.run("SELECT pg_stat_force_next_flush()")
     now = datetime.now(UTC)
     schedule(house, now, ["vacuum", "analyze"])
     with house.parts().store.transaction() as transaction:

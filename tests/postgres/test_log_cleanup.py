@@ -421,6 +421,7 @@ def test_only_where_there_is_something_to_clean(house):
     assert [run["job"] for run in json.loads(house.sereno("now", "daily", "--json").stdout)] == [
         "analyze",
         "disk_check",
+        "disk_check",
         "integrity_check",
     ]
 

@@ -180,7 +180,7 @@ def test_a_vacuum_that_only_warned_is_ineffective(house):
     house.database.run(f"CREATE ROLE {role} LOGIN")
     dirty(house.database, "t")
     oid = house.database.value("SELECT 'public.t'::regclass::oid::int8")
-    worked = Vacuumed((Due(oid, 50, 1e9, 1e9),))
+    worked = Vacuumed((Due(oid, 50, 50, 1e9, 1e9),))
     step = Statement("vacuum", "public.t", "", "", sql.SQL("VACUUM public.t").format(), worked)
     pace = Pace(Terms(opens_for(None), threading.Event(), Sample, Limits(), Silent()), 60)
     with session(Target("main", house.database.dsn, {"maintain": Credentials(role)}), "maintain", "vacuum") as opened:
@@ -333,3 +333,87 @@ def test_many_small_steps_are_written_down_by_the_handful(house, flush_now):
     moments = sorted({step["finished_at"] for step in steps})
     assert len(moments) <= 2 + sum(step["seconds"] for step in steps), "more than one transaction a second"
     assert [step["ordinal"] for step in steps] == list(range(len(steps)))
+
+
+def test_a_locked_table_keeps_no_other_from_being_seen(any_house, flush):
+    any_house.with_logins = False
+    for name in ("locked", "other"):
+        dirty(any_house.database, name)
+    any_house.database.run("CREATE TABLE public.parent (a int) PARTITION BY RANGE (a)")
+    any_house.database.run("CREATE TABLE public.leaf PARTITION OF public.parent DEFAULT")
+    any_house.database.run("INSERT INTO public.parent SELECT generate_series(1, 1000)")
+    flush()
+    with any_house.database.connect() as other:
+        other.execute("LOCK TABLE public.locked, public.parent IN ACCESS EXCLUSIVE MODE")
+        sizes = any_house.run("disk_check", scope=any_house.scope("database"))
+        assert (sizes["state"], sizes["steps"][0]["status"]) == ("finished", "done")
+        done = any_house.run("vacuum")
+        steps = {step["object"]: step["status"] for step in done["steps"] if step["object"].startswith("public.")}
+        assert (steps["public.locked"], steps["public.other"]) == ("skipped", "done")
+
+
+def test_a_session_that_has_only_written_holds_the_rows_as_well(any_house, flush):
+    any_house.with_logins = False
+    database = any_house.database
+    database.run("CREATE TABLE public.u (a int)")
+    dirty(database, "t", rows=1)
+    with database.connect() as other:
+        other.execute("INSERT INTO public.u VALUES (1)")
+        database.run("INSERT INTO public.t SELECT generate_series(1, 1000)")
+        database.run("DELETE FROM public.t")
+        flush()
+        (step,) = [step for step in any_house.run("vacuum")["steps"] if step["object"] == "public.t"]
+        assert (step["status"], f"held back by pid {other.info.backend_pid} " in step["reason"]) == (
+            "ineffective",
+            True,
+        )
+
+
+def test_huge_tables_overflow_nothing(house, flush_now):
+    house.with_logins = False
+    dirty(house.database, "t")
+    flush_now()
+    house.database.run("UPDATE pg_class SET relpages = 2000000000, reltuples = 10 WHERE relname = 't'")
+    done = house.run("vacuum")
+    assert [step["status"] for step in done["steps"] if step["object"] == "public.t"] == ["done"]
+
+
+def test_an_age_setting_of_nought_is_no_reason_for_every_table(house, flush_now):
+    house.with_logins = False
+    house.database.run("CREATE TABLE public.fresh (a int); INSERT INTO public.fresh VALUES (1)")
+    house.database.run("VACUUM (ANALYZE) public.fresh")
+    house.database.run(f'ALTER DATABASE "{house.database.name}" SET vacuum_freeze_table_age = 0')
+    house.database.run(f'ALTER DATABASE "{house.database.name}" SET vacuum_multixact_freeze_table_age = 0')
+    flush_now()
+    assert [step["object"] for step in house.run("vacuum")["steps"] if step["object"] == "public.fresh"] == []
+
+
+def test_a_locked_toast_table_repeats_nothing(house, flush_now):
+    """The table itself is done; only its TOAST is still owed: to begin again would scan it all once more."""
+    house.with_logins = False
+    run = house.database.run
+    run("CREATE TABLE public.t (a int, b text STORAGE EXTERNAL) WITH (autovacuum_enabled = off)")
+    run("INSERT INTO public.t SELECT n, repeat('x', 3000) FROM generate_series(1, 1000) n")
+    run("DELETE FROM public.t WHERE a % 2 = 0")
+    run("ANALYZE public.t")
+    flush_now()
+    toast = house.database.value("SELECT reltoastrelid::regclass::text FROM pg_class WHERE relname = 't'")
+    with house.database.connect() as other:
+        other.execute("SELECT pg_advisory_lock(1); LOCK TABLE public.t IN ACCESS SHARE MODE")
+        other.execute("SET LOCAL allow_system_table_mods = on")
+        other.execute(f"REINDEX INDEX {toast}_index")
+        house.run("vacuum")
+    assert house.database.value("SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = 't'") <= 1
+
+
+def test_a_server_without_room_gets_fewer_sessions(house, flush_now):
+    role = f"narrow_{house.maintain}"
+    house.database.run(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 2")
+    house.database.run(f"GRANT pg_maintain, pg_monitor, pg_read_all_data TO {role}")
+    for number in range(2):
+        dirty(house.database, f"t{number}", rows=300_000)
+    flush_now()
+    house.maintain = role
+    done = house.run("vacuum")
+    assert done["state"] == "finished"
+    assert [step["status"] for step in done["steps"] if step["object"].startswith("public.t")] == ["done", "done"]

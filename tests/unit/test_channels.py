@@ -56,6 +56,10 @@ def test_slacks_limits_hold_whatever_the_length(text):
         assert all(len(field["text"]) <= 2000 for field in block.get("fields", ()))
 
 
+def test_a_red_report_calls_nobody():
+    assert "<@U42>" not in json.dumps(slack.payload(notification(reason=Reason.REPORT), CHAT))
+
+
 def test_slack_calls_the_watch_for_critical_only_and_answers_in_the_thread():
     assert "<@U42>" in slack.payload(notification(), CHAT)["text"]
     assert "<@U42>" not in slack.payload(notification(severity=Severity.HIGH), CHAT)["text"]
