@@ -94,6 +94,7 @@ class Deletion:
         walk = _Walk(self, session, pace)
         while walk.next_batch():
             pass
+        session.report()  # the jobs that follow plan by the server's counts
         session.allow(pace.remaining_seconds())
         if walk.kept or session.rows(self.composed(_LEFT))[0]["some"]:
             return Outcome(Status.INEFFECTIVE, "a trigger or a concurrent change kept expired rows", rows=walk.deleted)

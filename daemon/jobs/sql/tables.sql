@@ -11,7 +11,7 @@ WITH RECURSIVE setting AS (
          current_setting('autovacuum_vacuum_insert_scale_factor')::float8 AS insert_scale,
          current_setting('autovacuum_freeze_max_age')::float8 AS age_most,
          current_setting('autovacuum_multixact_freeze_max_age')::float8 AS members_most,
-         nullif(current_setting('vacuum_freeze_table_age')::float8, 0) AS age_table, -- 0: each VACUUM is aggressive
+         nullif(current_setting('vacuum_freeze_table_age')::float8, 0) AS age_table, -- 0 is: always aggressive
          nullif(current_setting('vacuum_multixact_freeze_table_age')::float8, 0) AS members_table,
          current_setting('block_size')::float8 AS block,
          current_setting('server_version_num')::int AS version,
@@ -76,7 +76,8 @@ WITH RECURSIVE setting AS (
   SELECT b.parent,
          coalesce(sum(pg_catalog.pg_stat_get_tuples_inserted(c.oid) + pg_catalog.pg_stat_get_tuples_updated(c.oid)
                       + pg_catalog.pg_stat_get_tuples_deleted(c.oid)), 0) AS changes,
-         coalesce(sum(g.block * greatest(c.relpages, pg_catalog.pg_stat_get_live_tuples(c.oid) / 50.0)), 0) AS bytes
+         coalesce(sum(g.block * greatest(c.relpages, (pg_catalog.pg_stat_get_live_tuples(c.oid)
+                                                      + pg_catalog.pg_stat_get_dead_tuples(c.oid)) / 50.0)), 0) AS bytes
   FROM below b CROSS JOIN setting g JOIN pg_catalog.pg_class c ON c.oid = b.relid AND c.relkind IN ('r', 'f')
   GROUP BY b.parent
 )
