@@ -2,7 +2,7 @@
 
 A due time is a *nominal* local minute. One that does not exist (a gap) is due at the first instant after the gap;
 one that comes twice (a fold) at its first. Vixie cron's rule holds for days: where both day fields are restricted,
-either of them is enough.
+either of them is enough. `L` among the days of the month is its last one.
 """
 
 import re
@@ -31,6 +31,8 @@ class Cron:
     months: frozenset[int]
     weekdays: frozenset[int]
     either_day: bool
+    last_day: bool = False
+    """Whether the last day of the month is meant, whichever that is."""
 
     def __str__(self) -> str:
         """Return the line as it was written."""
@@ -40,7 +42,8 @@ class Cron:
         """Say whether the line means that date."""
         if day.month not in self.months:
             return False
-        by_month, by_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        ends = self.last_day and (day + timedelta(days=1)).day == 1
+        by_month, by_week = day.day in self.days or ends, day.isoweekday() % 7 in self.weekdays
         return by_month or by_week if self.either_day else by_month and by_week
 
     def times(self) -> list[time]:
@@ -64,15 +67,16 @@ def parse_cron(text: str) -> Cron:
     try:
         minutes = _field(fields[0], 0, 59)
         hours = _field(fields[1], 0, 23)
-        days = _field(fields[2], 1, 31)
+        days, last_day = _days(fields[2])
         months = _field(fields[3], 1, 12, _MONTHS)
         weekdays = frozenset(number % 7 for number in _field(fields[4], 0, 7, _DAYS))
     except ValueError as error:
         raise ValueError(f'"{text}" is not a cron line: {error} {_EXAMPLE}') from None
-    if not any(min(days) <= _LONGEST[month - 1] for month in months) and weekdays >= frozenset(range(7)):
+    possible = last_day or any(min(days) <= _LONGEST[month - 1] for month in months)
+    if not possible and weekdays >= frozenset(range(7)):
         raise ValueError(f'"{text}" is not a cron line: no month in it has that day {_EXAMPLE}')
     either = not fields[2].startswith("*") and not fields[4].startswith("*")
-    return Cron(text, minutes, hours, days, months, weekdays, either)
+    return Cron(text, minutes, hours, days, months, weekdays, either, last_day)
 
 
 def upcoming(cron: Cron, zone: ZoneInfo, after: datetime) -> Iterator[Due]:
@@ -124,6 +128,13 @@ def _after_gap(nominal: datetime, zone: ZoneInfo) -> datetime:
         else:
             high = probe
     return datetime.fromtimestamp(high, UTC)
+
+
+def _days(text: str) -> tuple[frozenset[int], bool]:
+    """Read the days of the month, and whether `l` (its last) is among them."""
+    items = text.split(",")
+    numbers = [item for item in items if item != "l"]
+    return (_field(",".join(numbers), 1, 31) if numbers else frozenset()), len(numbers) < len(items)
 
 
 def _field(text: str, lowest: int, highest: int, names: tuple[str, ...] = ()) -> frozenset[int]:

@@ -7,6 +7,8 @@ import typer
 from daemon.cli.options import LARGEST, ConfigOption, DatabaseOption, JsonOption, answer, fail, parts
 from daemon.exit import Exit
 
+UPCOMING = 10
+
 
 def plan(
     jobs: Annotated[
@@ -46,12 +48,24 @@ def plan(
         raise typer.Exit(Exit.CANNOT if problems else Exit.FINE)
 
 
-def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def status(
+    upcoming: Annotated[bool, typer.Option("--next", help="Only the next ten due times of each schedule.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show what runs, what is next, what is open and what is not yet delivered."""
     with parts(config) as wired:
-        from daemon.cli.standing import standing
+        from daemon.cli.standing import due_times, standing
         from daemon.screen import table
 
+        if upcoming:
+            dues = list(due_times(wired, UPCOMING))
+            if as_json:
+                answer(dues)
+            else:
+                columns = ("schedule", "nominal", "local time", "UTC", "jobs")
+                table("Next", columns, [tuple(one.values()) for one in dues])
+            return
         state = standing(wired)
         if as_json:
             answer(state)
@@ -60,7 +74,8 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             f"{state['instance']}: service {'running' if state['service'] else 'not running'}"
             + (f", paused {state['paused']}" if state["paused"] else "")
         )
-        table("Next", ("schedule", "local time", "UTC", "jobs"), [tuple(one.values()) for one in state["next"]])
+        columns = ("schedule", "nominal", "local time", "UTC", "jobs")
+        table("Next", columns, [tuple(one.values()) for one in state["next"]])
         table(
             "Last runs",
             ("run", "job", "database", "state", "started (UTC)", "reason"),

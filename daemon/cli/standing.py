@@ -1,7 +1,6 @@
 """`sereno status`: how the house stands, from the store alone."""
 
 from collections.abc import Iterator
-from datetime import datetime
 from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,8 +19,8 @@ _RUN = ("id", "job", "database", "state", "started_at", "reason")
 
 def standing(wired: Parts) -> dict[str, Any]:
     """Return what runs, what is next, what is open, what waits."""
-    zone = ZoneInfo(wired.config.daemon.timezone)
     now = wired.clock()
+    zone = ZoneInfo(wired.config.daemon.timezone)
     with wired.store.reading() as transaction:
         alerts = book.known(transaction).alerts
         runs = history.runs(transaction, LATEST)
@@ -31,18 +30,21 @@ def standing(wired: Parts) -> dict[str, Any]:
         "instance": wired.config.daemon.name,
         "service": _owned(wired),
         "paused": "" if paused is None else _paused(paused, zone),
-        "next": list(_next(wired, zone, now)),
+        "next": list(due_times(wired, 1)),
         "runs": [{key: minute(run[key]) if key.endswith("_at") else run[key] for key in _RUN} for run in runs],
         "alerts": [_alert(alert) for alert in alerts],
         "outbox": len(waiting),
     }
 
 
-def _next(wired: Parts, zone: ZoneInfo, now: datetime) -> Iterator[dict[str, str]]:
+def due_times(wired: Parts, count: int) -> Iterator[dict[str, str]]:
+    """Yield the next due times of each schedule: the minute that is meant, and when that is."""
+    zone = ZoneInfo(wired.config.daemon.timezone)
     for name, schedule in wired.config.schedules.items():
-        for due in islice(upcoming(schedule.cron, zone, now), 1):
+        for due in islice(upcoming(schedule.cron, zone, wired.clock()), count):
             yield {
                 "schedule": name,
+                "nominal": f"{due.nominal:%a %Y-%m-%d %H:%M}",
                 "local": f"{due.instant.astimezone(zone):%Y-%m-%d %H:%M %Z}",
                 "utc": f"{due.instant:%Y-%m-%d %H:%M}",
                 "jobs": ", ".join(schedule.jobs),

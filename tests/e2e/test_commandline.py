@@ -119,6 +119,16 @@ def test_every_answer_is_to_be_had_as_json(house, words):
     assert json.loads(house.sereno(*words, "--json").stdout) is not None
 
 
+def test_the_next_ten_due_times_with_zone_and_utc(house):
+    house.with_logins = False
+    dues = json.loads(house.sereno("status", "--next", "--json").stdout)
+    assert len(dues) == 10
+    assert {due["schedule"] for due in dues} == {"daily"}
+    assert all(due["local"].endswith("02:00 -04") and due["utc"].endswith("06:00") for due in dues)
+    assert [due["nominal"][4:] for due in dues] == sorted(due["nominal"][4:] for due in dues)
+    assert "status" not in house.sereno("status", "--next").stderr
+
+
 def test_a_drill_says_what_each_channel_answered(house, endpoint):
     house.with_logins = False
     good, bad = endpoint(), endpoint(lambda *_: (404, {}, b""))

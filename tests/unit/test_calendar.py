@@ -33,6 +33,9 @@ def due(line, zone, after, count):
         ("0 3 * * sun", "America/La_Paz", "2026-11-22T12:00", ["2026-11-29T07:00", "2026-12-06T07:00"]),
         ("0 2 29 2 *", "UTC", "2026-01-01T00:00", ["2028-02-29T02:00", "2032-02-29T02:00"]),
         ("*/20 9-10 * jan,feb mon-fri", "UTC", "2026-01-02T10:30", ["2026-01-02T10:40", "2026-01-05T09:00"]),
+        ("0 3 L * *", "Europe/Berlin", "2028-02-01T00:00", ["2028-02-29T02:00", "2028-03-31T01:00"]),
+        ("0 3 15,L feb *", "UTC", "2026-02-14T00:00", ["2026-02-15T03:00", "2026-02-28T03:00"]),
+        ("0 3 L * sun", "UTC", "2026-01-25T12:00", ["2026-01-31T03:00", "2026-02-01T03:00"]),
         ("0 12 13 * fri", "UTC", "2026-02-01T00:00", ["2026-02-06T12:00", "2026-02-13T12:00"]),
     ],
 )
@@ -41,7 +44,7 @@ def test_due_times(line, zone, after, expected):
     assert [f"{one.instant:%Y-%m-%dT%H:%M}" for one in due(line, zone, start, 2)] == expected
 
 
-@pytest.mark.parametrize("line", ["", "* * * *", "60 * * * *", "* 24 * * *", "0 2 * * son", "0 2 0 * *", "5-1 * * * *", "*/0 * * * *", "a b c d e", "0 0 30 2 *"])  # fmt: skip
+@pytest.mark.parametrize("line", ["", "* * * *", "60 * * * *", "* 24 * * *", "0 2 * * son", "0 2 0 * *", "5-1 * * * *", "*/0 * * * *", "a b c d e", "0 0 30 2 *", "0 L * * *", "0 0 L-3 * *"])  # fmt: skip
 def test_what_is_no_cron_line_is_refused(line):
     with pytest.raises(ValueError, match="not a cron line"):
         parse_cron(line)
