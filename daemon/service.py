@@ -117,12 +117,12 @@ class Service:
                 history.interrupt(transaction, run, f"process {process} ended without a word", now)
 
     def _catch_up(self, name: str) -> None:
-        """Plan the next due time; take up the last one if its window is still open, else say that it was missed."""
+        """Plan the next due time; take up the last one as the schedule says, else say that it was missed."""
         schedule = self._parts.config.schedules[name]
         now = self._parts.clock()
         last = latest(schedule.cron, self._zone, now)
         if last is not None and self._owed(name, last):
-            if now < last.instant + schedule.window:
+            if self._seconds_left(name, last) > 0 and schedule.catch_up != "never":
                 self._schedule.at(now + timedelta(seconds=0.1), f"{name} (catching up)", lambda: self._fire(name, last))
             else:
                 self._missed(name, last)
@@ -140,7 +140,8 @@ class Service:
     def _missed(self, name: str, due: Due) -> None:
         _log.error("schedule.missed", schedule=name, nominal=str(due.nominal))
         identity = Identity(MISSED, self._parts.config.daemon.name, task=name)
-        summary = f"schedule {name} of {due.nominal:%Y-%m-%d %H:%M} did not run, and its window is over"
+        why = "its window is over" if self._seconds_left(name, due) <= 0 else "it is not caught up"
+        summary = f"schedule {name} of {due.nominal:%Y-%m-%d %H:%M} did not run, and {why}"
         finding = Finding(identity, Severity.HIGH, summary, remedy=f"sereno now {name}")
         tell(self._parts, [finding])
 
@@ -160,7 +161,7 @@ class Service:
     def _fire(self, name: str, due: Due) -> None:
         """Run the list, its window measured from the due time. A failing state file ends it, not the service."""
         schedule = self._parts.config.schedules[name]
-        left = (due.instant + schedule.window - self._parts.clock()).total_seconds()
+        left = self._seconds_left(name, due)
         try:
             if left <= 0:
                 self._missed(name, due)
@@ -172,6 +173,12 @@ class Service:
                 tell(self._parts, [], [Coverage(MISSED, task=name)])
         except StoreError as error:
             _log.critical("schedule.broke", schedule=name, error=str(error))
+
+    def _seconds_left(self, name: str, due: Due) -> float:
+        """Return what is left of a due time's window; one that is caught up for ever has a whole one from now on."""
+        schedule = self._parts.config.schedules[name]
+        left = (due.instant + schedule.window - self._parts.clock()).total_seconds()
+        return schedule.window.total_seconds() if left <= 0 and schedule.catch_up == "always" else left
 
     def _tick(self) -> None:
         """Tell again what is open and not acknowledged."""

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -72,6 +72,11 @@ class Schedule(Model):
     cron: CronText = Field(description="Five fields, in the zone of [daemon].")
     window: Duration = Field(timedelta(hours=2), description="From the due time; the rest goes on the next time.")
     jobs: tuple[str, ...] = Field(min_length=1, description="In this order.")
+    catch_up: Literal["always", "in_window", "never"] = Field(
+        "in_window",
+        description="What was missed while the service was down: run the last of it once, even after its window; "
+        "only inside its window; or never. What is not run is told.",
+    )
 
 
 class GovernorLimits(Model):

@@ -4,6 +4,8 @@ import json
 import signal
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 
 def schedule(house, due, jobs=("analyze", "integrity_check")):
     """The next minute, in the zone of the configuration (La Paz is always four hours behind)."""
@@ -146,6 +148,31 @@ def test_a_second_service_is_turned_away_and_a_killed_ones_run_is_interrupted(ho
     service = house.start("run")
     run = wait(lambda: [r for r in runs(house) if r["state"] == "interrupted"], what="the take-up")[0]
     assert "4242" in run["reason"]
+    service.send_signal(signal.SIGTERM)
+    assert service.wait(10) == 0
+    service.stdout.close()
+
+
+@pytest.mark.parametrize(("catch_up", "late"), [("always", True), ("never", False)])
+def test_what_was_missed_is_caught_up_as_the_schedule_says(house, wait, catch_up, late):
+    """Due three hours ago, its window two hours long; or due just now and not to be caught up."""
+    house.with_logins = False
+    now = datetime.now(UTC)
+    due = (now - timedelta(hours=3) if late else now).replace(second=0, microsecond=0)
+    schedule(house, due, ["analyze"])
+    path = house.write()
+    path.write_text(path.read_text().replace('jobs = ["analyze"]', f'jobs = ["analyze"]\ncatch_up = "{catch_up}"'))
+    local = due - timedelta(hours=4)
+    with house.parts().store.transaction() as transaction:
+        name = f"planned daily {local.minute} {local.hour} * * * analyze main"
+        transaction.execute("INSERT INTO instance VALUES (?, '2026-01-01T00:00:00.000000Z')", (name,))
+    service = house.start("run")
+    if late:
+        (run,) = wait(lambda: [run for run in runs(house) if run["state"] == "finished"], what="the catching up")
+        assert run["nominal"] == local.strftime("%Y-%m-%dT%H:%M")
+    else:
+        kinds = wait(lambda: json.loads(house.sereno("alerts", "list", "--json").stdout), what="the alert")
+        assert [(alert["kind"], runs(house)) for alert in kinds] == [("task_missed", [])]
     service.send_signal(signal.SIGTERM)
     assert service.wait(10) == 0
     service.stdout.close()
