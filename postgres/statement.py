@@ -29,8 +29,8 @@ class Statement:
     evidence: Evidence = field(default_factory=dict)
 
     def statement(self) -> str:
-        """Return the command as text."""
-        return self.command.as_string(None)
+        """Return the command as text; of one that is not tried, why."""
+        return f"-- skipped: {self.refused}" if self.refused else self.command.as_string(None)
 
     def apply(self, session: Session | None, pace: Pace) -> Outcome:
         """Run it under `statement_timeout` = what is left; then look."""

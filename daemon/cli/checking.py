@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import psycopg
 
 from checks.finding import Finding
+from checks.registry import PAIRED
 from daemon.config.model import Config
 from daemon.jobs.job import Errand
 from daemon.parts import Parts
@@ -37,12 +38,15 @@ def look_now(wired: Parts, names: Sequence[str], only: str | None) -> Looked:
             _take(runner, errand, names, looked)
         except (TargetError, psycopg.Error, OSError) as error:
             looked.failed.append(first_line(error))
-    unasked = [
-        f"{name}: not asked here (a check of the cluster is asked through its first database)"
-        for name in sorted(set(names) - looked.asked)
-    ]
+    unasked = [f"{name}: not asked here ({_why(name)})" for name in sorted(set(names) - looked.asked)]
     (looked.unseen if looked.asked else looked.failed).extend(unasked)
     return looked
+
+
+def _why(name: str) -> str:
+    if name in PAIRED:
+        return f"no pair is declared: [[checks.{name}]]"
+    return "a check of the cluster is asked through its first database"
 
 
 def _nothing_excluded(config: Config) -> Config:

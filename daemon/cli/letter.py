@@ -36,6 +36,8 @@ def report(
         if out is not None:
             if out.is_dir():
                 fail(f"--out: {out} is a folder; give a file in it, like {out / 'report.html'}", Exit.CANNOT)
+            if not out.absolute().parent.is_dir():
+                fail(f"--out: the folder {out.absolute().parent} is not there", Exit.CANNOT)
             keep(write(found), out)
             typer.echo(str(out), err=as_json)
         if send:

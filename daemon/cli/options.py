@@ -66,6 +66,9 @@ def parts(path: Path | None, database: str | None = None) -> Iterator["Parts"]:
     set_up(quiet=True)
     try:
         yield assemble(config)
+    except BrokenPipeError:  # whoever read us has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(Exit.FINE) from None
     except (StoreError, TargetError, psycopg.Error, OSError, UnicodeError) as error:
         fail(str(error), Exit.CANNOT)
 

@@ -25,6 +25,9 @@ def notes(config: Config) -> Iterator[str]:
         except SecretError as error:
             yield f"{path}: {error}"
     routed = {name for names in config.routes.model_dump().values() for name in names}
+    for severity, names in config.routes.model_dump().items():
+        if config.channels and not names and severity != "info":
+            yield f"routes.{severity}: nobody hears of what is {severity}; only the weekly report has it"
     for name in config.channels.keys() - routed:
         yield f"channels.{name}: no route leads to it"
 

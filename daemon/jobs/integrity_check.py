@@ -7,6 +7,7 @@ from alerts.policy import Coverage
 from checks import judge as judges
 from checks.check import Check, Options, Place
 from checks.question import Question
+from checks.registry import PAIRED
 from daemon.config.model import CheckOptions
 from daemon.history import Memory
 from daemon.jobs.job import Job, Looking, Scope, Verdict
@@ -39,6 +40,8 @@ def observe(looking: Looking) -> Observation:
     wanted = []
     for name, check in sorted(looking.checks.items()):
         if check.header.scope in scopes and name not in excluded:
+            if name in PAIRED and not as_options(looking.config.checks[name], looking.database).get("pairs"):
+                continue  # no pair is declared: to say "nothing found" would be to say too much
             options = as_options(looking.config.checks[name], looking.database)
             wanted.append(Wanted(check, options, check.question(session, options)))
     return Observation(wanted, looking.memory)

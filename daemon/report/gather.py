@@ -48,7 +48,7 @@ def gather(transaction: Transaction, config: Config, now: datetime) -> Report:
         tables=_growths(figures.series(transaction, "table_bytes", since - BEFORE), since)[:MOST_TABLES],
         mounts=_mounts(transaction, now),
         next=list(_next(config, zone, now)),
-        waiting=len(outbox.waiting(transaction)),
+        waiting=sum(one.attempts > 0 for one in outbox.waiting(transaction)),
         nights=_nights(figures.runs(transaction, now - USUAL), zone),
         sizes=_sizes(figures.series(transaction, "database_bytes", now - HISTORY)),
     )
@@ -107,7 +107,9 @@ def _growths(rows: Sequence[Row], since: datetime) -> list[Growth]:
     for row in rows:
         what = scrub(" ".join(part for part in (row["database"], row["object"]) if part))
         values[what].append((_instant(row["taken_at"]), row["value"]))
-    found = [Growth(what, _before(series, since), series[-1][1]) for what, series in values.items()]
+    found = [
+        Growth(what, _before(series, since), series[-1][1], measured=len(series)) for what, series in values.items()
+    ]
     return sorted(found, key=lambda one: (-one.change, -one.now))
 
 

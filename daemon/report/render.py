@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from alerts.alert import Letter
 from checks.finding import Severity
 from daemon.report import words
-from daemon.report.report import Colour, Report, Work
+from daemon.report.report import Colour, Growth, Report, Work
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -62,9 +62,13 @@ def _environment() -> "Environment":
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        size=words.size, change=words.change, span=words.span, day=_day, minute=_minute, groupby_place=_by_place
+        size=words.size, grown=_grown, span=words.span, day=_day, minute=_minute, groupby_place=_by_place
     )
     return environment
+
+
+def _grown(one: Growth) -> str:
+    return words.change(one.change) if one.measured > 1 else "first measure"
 
 
 def _day(instant: datetime) -> str:

@@ -102,6 +102,9 @@ class Growth:
     capacity: float | None = None
     full_on: date | None = None
 
+    measured: int = 2
+    """How many times: one value has no change."""
+
     @property
     def change(self) -> float:
         """Bytes more."""
@@ -137,7 +140,7 @@ class Report:
     mounts: Sequence[Growth]
     next: Sequence[Next]
     waiting: int
-    """Messages not yet delivered."""
+    """Messages that their channel has not taken yet, though it was tried."""
     nights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Seconds by local date and job."""
     sizes: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)

@@ -18,3 +18,10 @@ def test_children_without_a_parent_are_counted_and_null_refers_to_nobody(any_hou
     assert (finding["severity"], finding["value"]) == ("high", 3)
     assert finding["summary"].startswith('3 rows of public."Pago"(factura_id, tipo) without their row')
     assert "1, b" in finding["evidence"]
+
+
+def test_without_a_declared_pair_nothing_is_said_to_be_fine(house):
+    house.with_logins = False
+    assert "orphans" not in {step["object"] for step in house.run("integrity_check")["steps"]}
+    done = house.sereno("check", "orphans", check=False)
+    assert (done.returncode, "no pair is declared: [[checks.orphans]]" in done.stderr) == (2, True)
