@@ -56,6 +56,7 @@ class StoreCollector(Collector):
     def __init__(self, parts: Parts, runner: Runner) -> None:
         self._parts = parts
         self._runner = runner
+        self._build = InfoMetricFamily("sereno_build", "Which sereno this is.", {"version": version("sereno")})
 
     def collect(self) -> Iterator[Metric]:
         """Read it in one transaction. StoreError as the store says."""
@@ -67,7 +68,7 @@ class StoreCollector(Collector):
                 *self._messages(transaction),
                 self._next(),
             ]
-        yield InfoMetricFamily("sereno_build", "Which sereno this is.", {"version": version("sereno")})
+        yield self._build
         yield from families
 
     def _tasks(self, transaction: Transaction) -> Iterator[Metric]:

@@ -17,7 +17,8 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 OLDEST = 140000
-REPORTED_SINCE = 150000
+SHARED_STATISTICS_SINCE = 150000
+"""Before, a process of their own gathers them, up to half a second later."""
 LOCK_TIMEOUT_MILLISECONDS = 300
 IDLE_TIMEOUT_MILLISECONDS = 60_000
 STATEMENT_MILLISECONDS = 60_000
@@ -126,7 +127,7 @@ class Session:
 
     def report(self) -> None:
         """Let the server count now what this session has changed; else it does so up to a second later (from 15 on)."""
-        if self.facts.version >= REPORTED_SINCE:
+        if self.facts.version >= SHARED_STATISTICS_SINCE:
             self.rows(sql.SQL("SELECT pg_stat_force_next_flush()"))
 
     def cancel(self) -> None:

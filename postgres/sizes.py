@@ -8,8 +8,6 @@ from postgres.connection import Rows, Session
 from postgres.pace import Pace
 from postgres.step import Outcome, Status
 
-LARGEST = 50
-
 _SIZES = sql.SQL(
     """
     SELECT 'database_bytes' AS name, '' AS schema, '' AS relation,
@@ -22,7 +20,7 @@ _SIZES = sql.SQL(
             AND c.oid NOT IN (SELECT relation FROM pg_catalog.pg_locks
                               WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL)
             AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'sereno')
-          ORDER BY c.relpages DESC, c.oid LIMIT {largest}) largest
+          ORDER BY c.relpages DESC, c.oid LIMIT 50) largest
     """
 )
 
@@ -41,10 +39,7 @@ class Sizes:
 
     def statement(self) -> str:
         """Return what is asked."""
-        return self._query().as_string(None).strip()
-
-    def _query(self) -> sql.Composed:
-        return _SIZES.format(largest=sql.Literal(LARGEST))
+        return _SIZES.as_string(None).strip()
 
     def apply(self, session: Session | None, pace: Pace) -> Outcome:
         """Ask; a table that is dropped meanwhile has no size, and one that somebody has locked is left out."""
@@ -53,7 +48,7 @@ class Sizes:
         def piece() -> Rows:
             with session.transaction(read_only=True):
                 session.allow(pace.remaining_seconds())
-                return session.rows(self._query())
+                return session.rows(_SIZES)
 
         rows = [row for row in pace.attempt(piece) if row["value"] is not None]
         return Outcome(Status.DONE, rows=len(rows), found=tuple(rows))

@@ -6,12 +6,10 @@ from typing import Any, Protocol
 
 from psycopg import sql
 
-from postgres.connection import Session
+from postgres.connection import SHARED_STATISTICS_SINCE, Session
 from postgres.horizon import holder
 
 SETTLE_SECONDS = 3.0
-"""Before 15, statistics are reported through a process of their own, up to half a second later."""
-_AT_ONCE_SINCE = 150000
 
 _ANALYZED = sql.SQL(
     "SELECT analyze_count + autoanalyze_count AS count FROM pg_catalog.pg_stat_all_tables WHERE relid = %s"
@@ -42,7 +40,7 @@ class Postcondition(Protocol):
 
 def _settled(session: Session) -> float:
     """Return until when (on the monotonic clock) the statistics may be late."""
-    return time.monotonic() + (0.0 if session.facts.version >= _AT_ONCE_SINCE else SETTLE_SECONDS)
+    return time.monotonic() + (0.0 if session.facts.version >= SHARED_STATISTICS_SINCE else SETTLE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

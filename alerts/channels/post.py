@@ -30,9 +30,9 @@ class Answer:
 
 
 def checked(text: str) -> str:
-    """Accept https, and http only to this machine: a signature proves who spoke, it hides nothing. ValueError.
+    """Accept https, and http only to this machine: a signature proves who spoke, it hides nothing.
 
-    For a URL that is itself a secret, call it at delivery: its errors quote it only where it holds no path.
+    ValueError quotes the URL: for one that is itself a secret there is `private`, at delivery.
     """
     try:
         parts = urlsplit(text)
@@ -44,13 +44,18 @@ def checked(text: str) -> str:
     if parts.username or parts.password:
         message = "put no password into the URL; it would be shown"
         raise ValueError(message)
-    if parts.scheme == "http" and not loopback(parts.hostname):
+    if not private(text):
         raise ValueError(f'"{text}" would send alerts unencrypted; use https')
     return text
 
 
-def loopback(host: str) -> bool:
-    """Say whether a host is this machine."""
+def private(url: str) -> bool:
+    """Say whether nobody on the way can read what is sent there: https, or this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or _loopback(parts.hostname or "")
+
+
+def _loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

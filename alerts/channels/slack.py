@@ -3,13 +3,12 @@
 import logging
 from collections.abc import Mapping
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from alerts.alert import Message, Notification, Reason, Receipt
 from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender
-from alerts.channels.post import loopback
+from alerts.channels.post import private
 from alerts.secret import Secret, SecretError
 from checks.finding import Severity
 
@@ -104,7 +103,7 @@ class Slack:
         from slack_sdk.webhook import WebhookClient
 
         url = _revealed(secret)
-        if not (url.startswith("https://") or loopback(urlsplit(url).hostname or "")):
+        if not private(url):
             raise DeliveryError(Failure.PERMANENT, "the webhook's url is not https")
         said = payload(notification, self._options)
         answer = WebhookClient(url, timeout=TIMEOUT_SECONDS, retry_handlers=[]).send_dict(

@@ -1,7 +1,7 @@
 """A drill: a message that says it is one, through the real outbox and the real channels."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from alerts import outbox
 from alerts.alert import Message, Reason
@@ -14,7 +14,6 @@ PATIENCE_SECONDS = 30.0
 
 def drill(wired: Parts, channels: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
     """Yield each channel with the state of its message, what was accepted of it, and the last error."""
-    now = wired.clock()
     message = Message(
         instance=wired.config.daemon.name,
         severity=Severity.INFO,
@@ -26,15 +25,16 @@ def drill(wired: Parts, channels: Sequence[str]) -> Iterator[tuple[str, str, str
         database="",
         object="",
         remedy="",
-        occurred_at=now,
+        occurred_at=wired.clock(),
     )
+    yield from send(wired, message, channels)
+
+
+def send(wired: Parts, message: Message, channels: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
+    """Owe a message to channels, carry it, and yield how each has answered, as `drill` does."""
+    now = wired.clock()
     with wired.store.transaction() as transaction:
         owed = {channel: outbox.owe(transaction, message, channel, now) for channel in channels}
-    yield from answers(wired, owed)
-
-
-def answers(wired: Parts, owed: Mapping[str, str]) -> Iterator[tuple[str, str, str, str]]:
-    """Carry messages (by channel: their ids) and yield how each was answered, as `drill` does."""
     deliver(wired, PATIENCE_SECONDS)
     deadline = time.monotonic() + PATIENCE_SECONDS
     for channel, number in owed.items():

@@ -9,8 +9,10 @@ from daemon.cli.options import ConfigOption, JsonOption, answer, fail, parts
 from daemon.exit import Exit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alerts.alert import Message
     from daemon.parts import Parts
-    from daemon.report.report import Report
 
 
 def report(
@@ -28,20 +30,21 @@ def report(
         from dataclasses import asdict
 
         from daemon.report.gather import gather
-        from daemon.report.publication import keep, write
+        from daemon.report.publication import keep, message, write
         from daemon.report.render import letter
 
         with wired.store.reading() as transaction:
             found = gather(transaction, wired.config, wired.clock())
         if out is not None:
-            if out.is_dir():
-                fail(f"--out: {out} is a folder; give a file in it, like {out / 'report.html'}", Exit.CANNOT)
-            if not out.absolute().parent.is_dir():
-                fail(f"--out: the folder {out.absolute().parent} is not there", Exit.CANNOT)
-            keep(write(found), out)
-            typer.echo(str(out), err=as_json)
-        if send:
-            _send(wired, found)
+            _check(out)
+        channels = _readers(wired) if send else ()
+        if out is not None or send:
+            written = write(found)
+            if out is not None:
+                keep(written, out)
+                typer.echo(str(out), err=as_json)
+            if send:
+                _send(wired, message(found, written), channels)
         if as_json:
             more = [{"job": job, "database": name, "objects": count} for (job, name), count in found.more_works.items()]
             answer({**asdict(found), "more_works": more, "sentence": found.sentence, "colour": found.colour})
@@ -49,24 +52,30 @@ def report(
             typer.echo(letter(found, {}).text, nl=False)
 
 
-def _send(wired: "Parts", found: "Report") -> None:
-    """Owe it to each reader, carry it, and say what each has answered."""
-    from alerts import outbox
-    from daemon.cli.drill import answers
+def _check(out: Path) -> None:
+    if out.is_dir():
+        fail(f"--out: {out} is a folder; give a file in it, like {out / 'report.html'}", Exit.CANNOT)
+    if not out.absolute().parent.is_dir():
+        fail(f"--out: the folder {out.absolute().parent} is not there", Exit.CANNOT)
+
+
+def _readers(wired: "Parts") -> "Sequence[str]":
     from daemon.jobs.health_report import readers
-    from daemon.report.publication import message, write
 
     channels = readers(wired.config)
     if not channels:
         fail(
             "nobody gets the report: there is no email channel, and jobs.health_report.channels names none", Exit.CANNOT
         )
-    said = message(found, write(found))
-    now = wired.clock()
-    with wired.store.transaction() as transaction:
-        owed = {channel: outbox.owe(transaction, said, channel, now) for channel in channels}
+    return channels
+
+
+def _send(wired: "Parts", said: "Message", channels: "Sequence[str]") -> None:
+    """Carry it to each reader, and say what each has answered."""
+    from daemon.cli.drill import send
+
     taken = True
-    for channel, state, receipt, error in answers(wired, owed):
+    for channel, state, receipt, error in send(wired, said, channels):
         taken = taken and state == "sent"
         typer.echo(f"{channel}: {receipt or state}{f' ({error})' if error and error not in receipt else ''}", err=True)
     if not taken:

@@ -1,14 +1,12 @@
 """ANALYZE where statistics are stale or missing; the partitioned parents too, which autovacuum leaves to nobody."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from psycopg import sql
 
 from daemon.history import Memory
 from daemon.jobs.job import Job, Looking, Scope, effect
-from daemon.jobs.tables import NO_PRIVILEGE, Table, tables
-from postgres.identifiers import Relation
+from daemon.jobs.tables import NO_PRIVILEGE, Observation, Table, look
 from postgres.statement import Statement
 from postgres.step import Step
 from postgres.verify import Analyzed
@@ -16,32 +14,15 @@ from postgres.verify import Analyzed
 _ONLY_SINCE = 180000
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """The tables, what was remembered of them, and the server's version."""
-
-    tables: Sequence[Table]
-    memory: Mapping[str, Memory]
-    version: int
-
-
 def observe(looking: Looking) -> Observation:
-    """Read the catalog and the statistics; take no lock on any table."""
-    session = looking.session
-    assert session is not None  # noqa: S101 - the scope is the database
-    excluded = set(looking.config.jobs.analyze.exclude)
-    return Observation(_ours(tables(session), excluded), looking.memory, session.facts.version)
-
-
-def _ours(found: Sequence[Table], excluded: Collection[Relation]) -> list[Table]:
-    return [table for table in found if not table.system and table.relation not in excluded]
+    """Look at all tables but those to leave alone."""
+    return look(looking, looking.config.jobs.analyze.exclude)
 
 
 def plan(seen: Observation) -> Sequence[Step]:
     """Neediest first: never analyzed, then by how far the changes are over the table's own threshold."""
-    wanted = [
-        (need, why, table) for table in seen.tables if (found := _need(table, seen.memory)) for need, why in [found]
-    ]
+    ours = [table for table in seen.tables if not table.system]
+    wanted = [(need, why, table) for table in ours if (found := _need(table, seen.memory)) for need, why in [found]]
     only = seen.version >= _ONLY_SINCE
     covered = set() if only else {table.oid for _, _, table in wanted if table.partitioned}
     wanted.sort(key=lambda item: (-item[0], item[2].relation))

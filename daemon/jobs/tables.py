@@ -1,12 +1,14 @@
 """The tables of a database, each with its own effective triggers: what ANALYZE and VACUUM are planned from."""
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 from psycopg import sql
 
-from postgres.connection import Session
+from daemon.history import Memory
+from daemon.jobs.job import Looking
 from postgres.identifiers import Relation
 
 NO_PRIVILEGE = "no privilege: needs pg_maintain (from 17), or membership in the table's owner"
@@ -53,10 +55,24 @@ class Table:
     allowed: bool
 
 
-def tables(session: Session) -> list[Table]:
-    """Read the catalog and the statistics; take no lock on any table."""
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The tables, what was remembered of them, and the server's version."""
+
+    tables: Sequence[Table]
+    memory: Mapping[str, Memory]
+    version: int
+
+
+def look(looking: Looking, exclude: Collection[Relation]) -> Observation:
+    """Read the catalog and the statistics, but of the tables to leave alone; take no lock on any table."""
+    session = looking.session
+    assert session is not None  # noqa: S101 - the scope is the database
     unfrozen = _UNFROZEN if session.facts.version >= _FROZEN_SINCE else sql.SQL("1")
-    return [_table(row) for row in session.rows(sql.SQL(_QUERY).format(unfrozen=unfrozen))]
+    found = [_table(row) for row in session.rows(sql.SQL(_QUERY).format(unfrozen=unfrozen))]
+    left_alone = set(exclude)
+    tables = [table for table in found if table.relation not in left_alone]
+    return Observation(tables, looking.memory, session.facts.version)
 
 
 def _table(row: dict[str, Any]) -> Table:

@@ -1,15 +1,14 @@
 """VACUUM where a table's own effective trigger asks for it; with ANALYZE in the same command where that is due too."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from psycopg import sql
 
 from daemon.config.model import Config
-from daemon.history import Memory
 from daemon.jobs.job import Job, Looking, Scope, effect
-from daemon.jobs.tables import NO_PRIVILEGE, Table, tables
+from daemon.jobs.tables import NO_PRIVILEGE, Observation, Table, look
 from postgres.group import Group
 from postgres.statement import Statement
 from postgres.step import Step
@@ -24,15 +23,6 @@ _STATISTICS_APART_SINCE = 160000
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
-    """The tables, what was remembered of them, and the server's version."""
-
-    tables: Sequence[Table]
-    memory: Mapping[str, Memory]
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Wanted:
     """A table that is due, why, and with which options. Wraparound is urgent, and needs FREEZE."""
 
@@ -44,12 +34,8 @@ class _Wanted:
 
 
 def observe(looking: Looking) -> Observation:
-    """Read the catalog and the statistics; take no lock on any table."""
-    session = looking.session
-    assert session is not None  # noqa: S101 - the scope is the database
-    excluded = set(looking.config.jobs.vacuum.exclude)
-    found = [table for table in tables(session) if not table.partitioned and table.relation not in excluded]
-    return Observation(found, looking.memory, session.facts.version)
+    """Look at all tables but those to leave alone."""
+    return look(looking, looking.config.jobs.vacuum.exclude)
 
 
 def plan(seen: Observation) -> Sequence[Step]:
@@ -66,8 +52,8 @@ def plan(seen: Observation) -> Sequence[Step]:
 
 
 def _wanted(table: Table) -> _Wanted | None:
-    """Tell the first reason that holds. The system's tables that are not ours to vacuum are left to autovacuum."""
-    if table.system and not table.allowed:
+    """Tell the first reason that holds. A parent has no rows; the system's that are not ours are autovacuum's."""
+    if table.partitioned or (table.system and not table.allowed):
         return None
     analyze = table.modified > table.analyze_threshold or (table.unknown and table.bytes > 0)
     analyze = analyze and not table.system

@@ -13,6 +13,7 @@ from daemon import figures
 from daemon.calendar import upcoming
 from daemon.config.model import Config
 from daemon.report.report import Growth, Left, Next, Over, Report, Task, Trouble, Work
+from store.instant import from_text
 from store.store import Row, Transaction
 
 USUAL = timedelta(days=7)
@@ -106,7 +107,7 @@ def _growths(rows: Sequence[Row], since: datetime) -> list[Growth]:
     values: dict[str, list[tuple[datetime, float]]] = defaultdict(list)
     for row in rows:
         what = scrub(" ".join(part for part in (row["database"], row["object"]) if part))
-        values[what].append((_instant(row["taken_at"]), row["value"]))
+        values[what].append((from_text(row["taken_at"]), row["value"]))
     found = [
         Growth(what, _before(series, since), series[-1][1], measured=len(series)) for what, series in values.items()
     ]
@@ -161,7 +162,7 @@ def _nights(runs: Sequence[Row], zone: ZoneInfo) -> dict[str, dict[str, float]]:
     for run in runs:
         if run["job"] == "health_report":
             continue
-        nights[f"{_instant(run['started_at']).astimezone(zone):%Y-%m-%d}"][run["job"]] += run["seconds"]
+        nights[f"{from_text(run['started_at']).astimezone(zone):%Y-%m-%d}"][run["job"]] += run["seconds"]
     return {day: dict(jobs) for day, jobs in nights.items()}
 
 
@@ -173,8 +174,4 @@ def _sizes(rows: Sequence[Row]) -> Mapping[str, Sequence[tuple[float, float]]]:
 
 
 def _seconds(row: Row) -> float:
-    return _instant(row["taken_at"]).timestamp()
-
-
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+    return from_text(row["taken_at"]).timestamp()

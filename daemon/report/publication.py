@@ -8,22 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from alerts.alert import Letter, Message, Reason
-from checks.finding import Severity
 from daemon.report.draw import draw
 from daemon.report.render import letter, page, title
-from daemon.report.report import Colour, Report
+from daemon.report.report import Report
 from postgres.connection import Session
 from postgres.pace import Pace
 from postgres.step import Outcome, Status
 from store.lock import belong
 
 LIMIT_SECONDS = 300.0
-_SEVERITIES = {
-    Colour.GREEN: Severity.INFO,
-    Colour.YELLOW: Severity.WARNING,
-    Colour.ORANGE: Severity.HIGH,
-    Colour.RED: Severity.CRITICAL,
-}
 
 
 def write(report: Report, proceed: Callable[[], object] = lambda: None) -> Letter:
@@ -49,7 +42,7 @@ def message(report: Report, written: Letter) -> Message:
     """Return the letter as what a channel is given; one that knows no letters says the sentence."""
     return Message(
         instance=report.instance,
-        severity=_SEVERITIES[report.colour],
+        severity=report.worst,
         reason=Reason.REPORT,
         kind="health_report",
         type="HEALTH_REPORT",

@@ -101,7 +101,6 @@ class Growth:
     now: float
     capacity: float | None = None
     full_on: date | None = None
-
     measured: int = 2
     """How many times: one value has no change."""
 
@@ -157,12 +156,15 @@ class Report:
         return not self.tasks and self.until - self.since > A_NIGHT
 
     @property
-    def colour(self) -> Colour:
+    def worst(self) -> Severity:
         """The worst that is open; a week without a run is no good week."""
         worst = max((trouble.severity for trouble in self.needing), default=Severity.INFO)
-        if self.idle:
-            worst = max(worst, Severity.HIGH)
-        return _COLOURS[worst]
+        return max(worst, Severity.HIGH) if self.idle else worst
+
+    @property
+    def colour(self) -> Colour:
+        """How bad that is, at one look."""
+        return _COLOURS[self.worst]
 
     @property
     def sentence(self) -> str:

@@ -3,7 +3,8 @@
 import pytest
 
 from daemon.history import Memory
-from daemon.jobs.analyze import Observation, plan
+from daemon.jobs.analyze import plan
+from daemon.jobs.tables import Observation
 
 
 def objects(run):

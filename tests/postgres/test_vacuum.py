@@ -7,7 +7,8 @@ import time
 import pytest
 
 from daemon.history import Memory
-from daemon.jobs.vacuum import GROUP_TABLES, SMALL_BYTES, Observation, plan
+from daemon.jobs.tables import Observation
+from daemon.jobs.vacuum import GROUP_TABLES, SMALL_BYTES, plan
 from postgres.group import Group
 
 BIG = 100 * 1024**2
