@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin/
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 
-.PHONY: demo test prove bench lint format reference clean
+.PHONY: demo test systemd-test prove bench lint format reference clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml uv.lock
@@ -20,6 +20,9 @@ demo: $(READY)  ## one whole night in a sample cooperative, and what each channe
 
 test: $(READY)  ## every test, on real servers
 	$(RUN)pytest --numprocesses 2 --dist loadgroup $(TESTS)
+
+systemd-test: $(READY)  ## a Debian root, booted, with the wheel installed: what systemd sees of us
+	$(RUN)pytest -s -v --override-ini=python_files=boot.py tests/systemd
 
 prove: $(READY)  ## the long proofs, with their figures
 	$(RUN)python tests/prove/calendar_proof.py

@@ -19,6 +19,7 @@ from store.store import Store, StoreError, Transaction
 
 HORIZON = timedelta(hours=72)
 IDLE_SECONDS = 0.5
+LOOK_SECONDS = 5.0
 BROKEN_STORE_SECONDS = 5.0
 _URGENT = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0)
 _PATIENT = (2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
@@ -43,20 +44,29 @@ class Courier:
     instance: str
     clock: Callable[[], datetime] = now
 
-    def work(self, name: str, stop: threading.Event) -> None:
+    def work(self, name: str, stop: threading.Event, beat: Callable[[str], object] = lambda _: None) -> None:
         """Deliver for one channel until told to stop. A full disk is waited out, not died of."""
+        seen, until = (0, 0), 0.0
         while not stop.is_set():
+            beat(f"courier {name}")
             try:
-                delivered = self.deliver_one(name)
+                before = self.store.changed
+                if before == seen and time.monotonic() < until:  # nobody has written since we looked
+                    stop.wait(IDLE_SECONDS)
+                elif not self.deliver_one(name):
+                    seen, until = before, time.monotonic() + self._patience(name)
             except StoreError as error:
                 _log.error("courier.store_failed", channel=name, error=str(error))
                 stop.wait(BROKEN_STORE_SECONDS)
-                continue
-            if not delivered:
-                stop.wait(IDLE_SECONDS)
 
-    def start(self, stop: threading.Event) -> list[threading.Thread]:
-        """Begin one worker for each channel."""
+    def _patience(self, name: str) -> float:
+        """Return how long there is nothing to look for, if nobody writes: a file's time may be too coarse to tell."""
+        with self.store.reading() as transaction:
+            due = outbox.next_due(transaction, name)
+        return LOOK_SECONDS if due is None else min(LOOK_SECONDS, (due - self.clock()).total_seconds())
+
+    def start(self, stop: threading.Event, beat: Callable[[str], object] = lambda _: None) -> list[threading.Thread]:
+        """Begin one worker for each channel; each says by `beat` that it goes on."""
         with self.store.transaction() as transaction:
             outbox.expire_leases(transaction)
             self._forget_channels(transaction)
@@ -67,7 +77,7 @@ class Courier:
                 finding = replace(self._dead(notification, reason), remedy=cure)
                 self._tell_elsewhere(transaction, notification.channel, finding, self.clock())
         workers = [
-            threading.Thread(target=self.work, args=(name, stop), name=f"courier {name}", daemon=True)
+            threading.Thread(target=self.work, args=(name, stop, beat), name=f"courier {name}", daemon=True)
             for name in self.channels
         ]
         for worker in workers:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from alerts import book
 from alerts.alert import TOLD, Change, Message, Notification, Reason, Receipt
 from alerts.message import compose, from_json, to_json
+from checks.finding import Severity
 from store.instant import from_text, to_text
 from store.store import Row, Transaction
 
@@ -64,7 +65,20 @@ _UNSENT = """
     WHERE alert = ? AND channel = ? AND state IN ('pending', 'leased') AND recipients = '[]' LIMIT 1
 """
 _COUNTS = "SELECT channel, state, count(*) AS messages, min(created_at) AS oldest FROM notification GROUP BY 1, 2"
+_NEXT = "SELECT min(not_before) AS at FROM notification WHERE channel = ? AND state = 'pending'"
+_OLDEST = """
+    SELECT channel, severity, min(created_at) AS at FROM notification WHERE state IN ('pending', 'leased') GROUP BY 1, 2
+"""
 _ONE = "SELECT * FROM notification WHERE id = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Oldest:
+    """Since when a channel owes a message of a severity."""
+
+    channel: str
+    severity: Severity
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +193,19 @@ def counts(transaction: Transaction) -> dict[str, dict[str, tuple[int, datetime]
     for row in transaction.rows(_COUNTS):
         found[row["channel"]][row["state"]] = (row["messages"], from_text(row["oldest"]))
     return found
+
+
+def next_due(transaction: Transaction, channel: str) -> datetime | None:
+    """Return when the channel's next message is to be tried; None: there is none."""
+    row = transaction.row(_NEXT, (channel,))
+    return from_text(row["at"]) if row and row["at"] else None
+
+
+def oldest(transaction: Transaction) -> list[Oldest]:
+    """Return since when each channel owes messages of each severity."""
+    return [
+        Oldest(row["channel"], Severity(row["severity"]), from_text(row["at"])) for row in transaction.rows(_OLDEST)
+    ]
 
 
 def state(transaction: Transaction, number: str) -> tuple[str, str, str]:

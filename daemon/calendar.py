@@ -90,15 +90,21 @@ def upcoming(cron: Cron, zone: ZoneInfo, after: datetime) -> Iterator[Due]:
                 yield due
 
 
-def latest(cron: Cron, zone: ZoneInfo, until: datetime, days: int = 40) -> Due | None:
-    """Return the last due time at or before an instant, within so many days."""
-    start = until - timedelta(days=days)
-    found = None
-    for due in upcoming(cron, zone, start):
-        if due.instant > until:
-            break
-        found = due
-    return found
+def latest(cron: Cron, zone: ZoneInfo, until: datetime, days: int = 400) -> Due | None:
+    """Return the last due time at or before an instant, within so many days; of several in one gap, their first."""
+    tomorrow = until.astimezone(zone).date() + timedelta(days=1)
+    for offset in range(days):
+        # two dates at a time: a gap that reaches midnight has due times of both
+        dues = [
+            due
+            for back in (offset, offset + 1)
+            for due in _on(cron, zone, tomorrow - timedelta(days=back))
+            if due.instant <= until
+        ]
+        if dues:
+            last = max(due.instant for due in dues)
+            return min(due for due in dues if due.instant == last)
+    return None
 
 
 def _on(cron: Cron, zone: ZoneInfo, day: date) -> Iterator[Due]:

@@ -16,6 +16,10 @@ _BEGIN = """
     INSERT INTO run (job, scope, database, schedule, nominal, started_at, state, process)
     VALUES (?, ?, ?, ?, ?, ?, 'running', ?)
 """
+_UNRECORDED = """
+    UPDATE run SET state = 'interrupted', reason = 'its end could not be recorded', finished_at = ?
+    WHERE job = ? AND database = ? AND schedule IS ? AND process = ? AND state = 'running'
+"""
 _FINISH = """
     UPDATE run SET state = ?, reason = ?, steps_left = ?, finished_at = ?,
                    paused_seconds = (SELECT coalesce(sum(paused_seconds), 0) FROM step WHERE run = run.id)
@@ -39,11 +43,19 @@ _REMEMBER = """
 """
 _MEASURE = "INSERT INTO measure (run, name, database, object, value, taken_at) VALUES (?, ?, ?, ?, ?, ?)"
 _MEMORY = "SELECT object, seconds, bytes, evidence FROM object_memory WHERE job = ? AND database = ?"
-_ORPHANED = "SELECT id, process FROM run WHERE state = 'running'"
+_ORPHANED = "SELECT id, job, database, process FROM run WHERE state = 'running'"
 _INTERRUPT = "UPDATE run SET state = 'interrupted', reason = ?, finished_at = ? WHERE id = ? AND state = 'running'"
 _DONE = """
     SELECT 1 AS done FROM run
     WHERE schedule = ? AND nominal = ? AND job = ? AND database = ? AND state NOT IN ('running', 'interrupted')
+"""
+_GONE_ON = """
+    SELECT 1 AS done FROM run
+    WHERE schedule = ? AND nominal >= ? AND job = ? AND database = ? AND state <> 'interrupted'
+"""
+_ENDS = """
+    SELECT job, database, state FROM run
+    WHERE id IN (SELECT max(id) FROM run WHERE schedule = ? AND nominal = ? GROUP BY job, scope, database) ORDER BY id
 """
 _SINCE = "SELECT value FROM instance WHERE name = ?"
 _KNOWN_SINCE = "INSERT OR IGNORE INTO instance (name, value) VALUES (?, ?)"
@@ -57,23 +69,9 @@ _MEET = """
     ON CONFLICT (database) DO UPDATE
     SET system_identifier = excluded.system_identifier, database_oid = excluded.database_oid
 """
-_PAUSE = """
-    INSERT INTO pause (only, since, until, reason) VALUES (1, ?, ?, ?)
-    ON CONFLICT (only) DO UPDATE SET until = excluded.until, reason = excluded.reason
-"""
-_PAUSED = "SELECT until, reason FROM pause WHERE until IS NULL OR until > ?"
-_RESUME = "DELETE FROM pause"
 
 
 Ended = tuple[Step, Outcome]
-
-
-@dataclass(frozen=True, slots=True)
-class Paused:
-    """What `sereno pause` said: until when (None: until `resume`), and why."""
-
-    until: datetime | None
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +120,9 @@ class Memory:
 
 
 def begin(transaction: Transaction, task: Task, now: datetime) -> int:
-    """Record that a run begins; return its number."""
+    """Record that a run begins; return its number. One of the same that this process could not end has ended."""
     trigger = task.trigger
+    transaction.execute(_UNRECORDED, (to_text(now), task.job, task.database, trigger.schedule, os.getpid()))
     values = (task.job, task.scope, task.database, trigger.schedule, trigger.minute(), to_text(now), os.getpid())
     return transaction.insert(_BEGIN, values)
 
@@ -196,9 +195,9 @@ def memory(transaction: Transaction, job: str, database: str) -> Mapping[str, Me
     }
 
 
-def orphaned(transaction: Transaction) -> list[tuple[int, int]]:
-    """Return runs that are recorded as running: number and process."""
-    return [(row["id"], row["process"]) for row in transaction.rows(_ORPHANED)]
+def orphaned(transaction: Transaction) -> list[Row]:
+    """Return the runs that are recorded as running."""
+    return transaction.rows(_ORPHANED)
 
 
 def interrupt(transaction: Transaction, run: int, reason: str, now: datetime) -> None:
@@ -210,6 +209,18 @@ def accounted(transaction: Transaction, task: Task) -> bool:
     """Say whether that due run has happened, or was decided on."""
     due = (task.trigger.schedule, task.trigger.minute(), task.job, task.database)
     return transaction.row(_DONE, due) is not None
+
+
+def gone_on(transaction: Transaction, task: Task) -> bool:
+    """Say whether that due run, or a later one that several missed ones have become, happens or has happened."""
+    due = (task.trigger.schedule, task.trigger.minute(), task.job, task.database)
+    return transaction.row(_GONE_ON, due) is not None
+
+
+def ends(transaction: Transaction, trigger: Trigger) -> list[tuple[str, str]]:
+    """Return how each task of a due time has ended, the last time that it was tried: its place, its state."""
+    rows = transaction.rows(_ENDS, (trigger.schedule, trigger.minute()))
+    return [(f"{row['job']} {row['database']}".strip(), row["state"]) for row in rows]
 
 
 def known_since(transaction: Transaction, task: Task, cron: str, now: datetime) -> datetime:
@@ -257,21 +268,3 @@ def acquainted(transaction: Transaction, database: str) -> tuple[str, int] | Non
 def meet(transaction: Transaction, database: str, identity: tuple[str, int], now: datetime) -> None:
     """Take the server behind a name for the right one."""
     transaction.execute(_MEET, (database, *identity, to_text(now)))
-
-
-def pause(transaction: Transaction, until: datetime | None, reason: str, now: datetime) -> None:
-    """Hold everything back, until an instant or until `resume`."""
-    transaction.execute(_PAUSE, (to_text(now), to_text(until) if until else None, reason))
-
-
-def paused(transaction: Transaction, now: datetime) -> Paused | None:
-    """Return until when and why everything is held back; None when it is not."""
-    row = transaction.row(_PAUSED, (to_text(now),))
-    if row is None:
-        return None
-    return Paused(from_text(row["until"]) if row["until"] else None, row["reason"])
-
-
-def resume(transaction: Transaction) -> bool:
-    """Let everything go on; say whether it was held back."""
-    return transaction.execute(_RESUME) > 0

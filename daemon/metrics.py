@@ -32,9 +32,10 @@ from checks.finding import Severity
 from daemon import figures, history
 from daemon.calendar import Cron, upcoming
 from daemon.config.values import address
+from daemon.errands import errands
 from daemon.history import Trigger
 from daemon.parts import Parts
-from daemon.runner import Runner
+from daemon.timetable import timings
 from store.instant import from_text
 from store.store import StoreError, Transaction
 
@@ -53,9 +54,8 @@ REQUEST_SECONDS = 10
 class StoreCollector(Collector):
     """Turns the store into metrics."""
 
-    def __init__(self, parts: Parts, runner: Runner) -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._runner = runner
         self._build = InfoMetricFamily("sereno_build", "Which sereno this is.", {"version": version("sereno")})
 
     def collect(self) -> Iterator[Metric]:
@@ -95,9 +95,9 @@ class StoreCollector(Collector):
     def _planned(self, transaction: Transaction) -> Iterator[tuple[tuple[str, str], tuple[float, float]]]:
         """Yield each task that a schedule plans, with its largest age and since when; of two schedules, the last."""
         now = self._parts.clock()
-        for name, schedule in self._parts.config.schedules.items():
+        for name, schedule in self._parts.config.timetable.items():
             seconds = max_age(schedule.cron, self._zone, now.replace(hour=0, minute=0, second=0, microsecond=0))
-            for errand in self._runner.errands(schedule.jobs, Trigger(name)):
+            for errand in errands(self._parts.config, schedule.jobs, Trigger(name)):
                 known = history.planned_since(transaction, errand.task, str(schedule.cron))
                 yield (errand.job.name, errand.database), (seconds, (known or now).timestamp())
 
@@ -128,8 +128,8 @@ class StoreCollector(Collector):
 
     def _next(self) -> Metric:
         due = _gauge("sereno_schedule_next_timestamp_seconds", "When it is due next.", ("schedule",))
-        for name, schedule in self._parts.config.schedules.items():
-            for one in islice(upcoming(schedule.cron, self._zone, self._parts.clock()), 1):
+        for name, timing in timings(self._parts.config).items():
+            for one in islice(timing.upcoming(self._parts.clock()), 1):
                 due.add_metric((name,), one.instant.timestamp())
         return due
 
@@ -207,7 +207,7 @@ class _Handler(WSGIRequestHandler):
 
 
 @contextmanager
-def listening(listen: str, parts: Parts, runner: Runner, ailing: Callable[[], str]) -> Iterator[None]:
+def listening(listen: str, parts: Parts, ailing: Callable[[], str]) -> Iterator[None]:
     """Answer `/metrics` and `/healthz` while the body lasts. `ailing` says what is wrong with us, or nothing.
 
     OSError: the address is not to be had.
@@ -215,7 +215,7 @@ def listening(listen: str, parts: Parts, runner: Runner, ailing: Callable[[], st
     registry = CollectorRegistry(auto_describe=False)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
-    registry.register(StoreCollector(parts, runner))
+    registry.register(StoreCollector(parts))
     server = _Server(address(listen))
     server.set_app(_application(make_wsgi_app(registry), ailing))
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()

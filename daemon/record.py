@@ -10,13 +10,14 @@ from daemon import history
 from daemon.jobs.job import INEFFECTIVE, Errand, Verdict, together
 from daemon.parts import Parts
 from daemon.tell import tell_within
-from daemon.verdict import RunState
+from daemon.verdict import End, RunState
 from postgres.step import Outcome, Status, Step
 from store.store import Transaction
 
 TASK_FAILED = "task_failed"
 TASK_SKIPPED = "task_skipped"
 TASK_UNFINISHED = "task_unfinished"
+TASK_ORPHANED = "task_orphaned"
 UNREACHABLE = "database_unreachable"
 
 
@@ -55,25 +56,30 @@ class Recorder:
 
     def reached(self) -> None:
         """The server has answered: an alert that it does not is over."""
-        self._reached = True
+        self._reached, self._unreachable = True, False
         with self._parts.store.transaction() as transaction:
             self._tell(transaction, Verdict(coverage=(Coverage(UNREACHABLE, self._database),)))
 
-    def unreachable(self, reason: str) -> None:
-        """The server does not answer: that is the alert, and the failed run is no other (a bad second login is)."""
+    def unreachable(self, reason: str) -> bool:
+        """The server does not answer: that is the alert, and the failed run is no other. Say whether it is so:
+
+        it is not, if the server has answered before (the connection was lost, or a second login is bad).
+        """
         if self._reached:
-            return
+            self._reached = False
+            return False
         self._unreachable = True
         identity = Identity(UNREACHABLE, self._parts.config.daemon.name, database=self._database)
         remedy = f"is the server up, and the login right? Try psql with databases.{self._database}.dsn"
         with self._parts.store.transaction() as transaction:
             self._tell(transaction, Verdict((Finding(identity, Severity.CRITICAL, reason, remedy=remedy),)))
+        return True
 
-    def finish(self, state: RunState, reason: str, left: int) -> None:
+    def finish(self, end: End) -> None:
         """Keep the end. A failed run is a finding of its own until one finishes; so are steps that were skipped."""
-        verdict = self._ended(state, reason)
+        verdict = self._ended(end.state, end.reason)
         with self._parts.store.transaction() as transaction:
-            history.finish(transaction, self.number, (state.value, reason, left), self._parts.clock())
+            history.finish(transaction, self.number, (end.state.value, end.reason, end.left), self._parts.clock())
             self._tell(transaction, verdict)
 
     def _ended(self, state: RunState, reason: str) -> Verdict:
@@ -94,7 +100,8 @@ class Recorder:
         elif state is RunState.FINISHED:
             coverage.append(Coverage(TASK_SKIPPED, database, task=job))
         if state is RunState.FINISHED:
-            coverage += [Coverage(kind, database, task=job) for kind in (TASK_FAILED, TASK_UNFINISHED)]
+            over = (TASK_FAILED, TASK_UNFINISHED, TASK_ORPHANED)
+            coverage += [Coverage(kind, database, task=job) for kind in over]
             if not self._in_vain:
                 coverage.append(Coverage(INEFFECTIVE, database, task=job))
         return Verdict(tuple(findings), tuple(coverage))

@@ -1,32 +1,58 @@
-"""The timer. The only module that knows APScheduler, which is told instants: the calendar decides, not its triggers."""
+"""The timer. The only module that knows APScheduler; the calendar decides when, by a trigger of our own.
+
+The timer is for precision only: whoever is called looks what is due and still owed, and does so now and then
+uncalled, too. So a wall clock that is set, or a machine that slept, loses nothing and doubles nothing.
+"""
 
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.date import DateTrigger
+from apscheduler.triggers.base import BaseTrigger
+
+from daemon.timetable import Timing
+
+BEAT_SECONDS = 20
+
+
+class CalendarTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """Fires at the due times of a schedule; several that were slept through are one."""
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
+        """Return the first due time that is still to come."""
+        due = next(self._timing.upcoming(max(previous_fire_time or now, now)), None)
+        return None if due is None else due.instant
 
 
 class Schedule:
-    """Calls back at instants, one at a time, however late: whether a late call still makes sense is the caller's."""
+    """Calls back at due times; a call is short, and one at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, beat: Callable[[], None]) -> None:
         self._scheduler: Any = BackgroundScheduler(
             timezone="UTC",
             executors={"default": {"type": "threadpool", "max_workers": 1}},
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
-
-    def at(self, instant: datetime, name: str, call: Callable[[], None]) -> None:
-        """Call once at an instant. Each instant is a job of its own: one that is late drops no other."""
-        self._scheduler.add_job(
-            call, DateTrigger(instant), id=f"{name} {instant.isoformat()}", name=name, replace_existing=True
-        )
-
-    def start(self) -> None:
-        """Begin to call."""
+        self._scheduler.add_job(beat, "interval", seconds=BEAT_SECONDS, id=" beat")
         self._scheduler.start()
+
+    def plan(self, name: str, timing: Timing, call: Callable[[], None]) -> datetime | None:
+        """Call whenever a schedule is due, instead of what was planned under its name; return when that is next."""
+        job = self._scheduler.add_job(call, CalendarTrigger(timing), id=name, name=name, replace_existing=True)
+        next_time: datetime | None = job.next_run_time
+        return next_time
+
+    def forget(self, name: str) -> None:
+        """Call no more for a schedule."""
+        self._scheduler.remove_job(name)
+
+    def wake(self) -> None:
+        """Compare with the wall clock now: a wait is measured on the monotonic one, which knows of no setting."""
+        self._scheduler.wakeup()
 
     def stop(self) -> None:
         """Call no more; wait for the call in progress."""

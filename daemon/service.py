@@ -1,186 +1,199 @@
-"""The life of the process: own the state, take up what was left, fire at the due times, stop when told."""
+"""The life of the process: own the state, take up what was left, serve, reload, stop when told."""
 
+import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from datetime import timedelta
-from zoneinfo import ZoneInfo
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 
 import structlog
 
 from alerts import book, outbox
+from alerts.heartbeat import Heartbeat
 from alerts.policy import Coverage, repeats
 from checks.finding import Finding, Identity, Severity
 from daemon import history
-from daemon.calendar import Due, latest, upcoming
-from daemon.history import Trigger
+from daemon.audit import audit
+from daemon.dispatch import Dispatcher
 from daemon.metrics import listening
+from daemon.notify import notify, reloading, sentence, watchdog_seconds
 from daemon.parts import Parts
-from daemon.runner import Runner
-from daemon.schedule import Schedule
+from daemon.pulse import Pulse
+from daemon.record import TASK_ORPHANED
+from daemon.runner import FENCE_SECONDS, Runner
+from daemon.schedule import BEAT_SECONDS, Schedule
 from daemon.screen import Silent
-from daemon.tell import tell
-from postgres.window import opens_for
+from daemon.tell import tell, tell_within
 from store.lock import exclusive
 from store.store import StoreError
 
-TICK_SECONDS = 20.0
-FLUSH_SECONDS = 5.0
+TICK_SECONDS = 10.0
+SIGN_SECONDS = 60.0
+"""A loop of ours that has not gone round for so long has hung."""
+COURIER_SECONDS = 300.0
+"""A delivery has limits of its own; a slow mail server with many recipients takes minutes."""
 PATIENCE_SECONDS = 3.0
 """A look at the lock, or a delivery by the command line, is over by then."""
-AILING_SECONDS = 4 * TICK_SECONDS
-MISSED = "task_missed"
+FLUSH_SECONDS = 5.0
+STOP_SECONDS = 9.0
+EXTEND = "EXTEND_TIMEOUT_USEC=5000000"
+STEP_SECONDS = 2.0
 DEAF = "metrics_unreachable"
+MISCONFIGURED = "configuration_invalid"
+FAILED = "service_failed"
+_ENDING = {signal.SIGTERM, signal.SIGINT}
+_SIGNALS = _ENDING | {signal.SIGHUP}
 
 _log = structlog.get_logger("service")
+
+
+class ReloadError(Exception):
+    """The configuration cannot be used; the sentence says why. The old one stays."""
 
 
 class Service:
     """`sereno run`."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, read_again: Callable[[], Parts]) -> None:
+        """Serve with these parts; `read_again` returns new ones, or raises ReloadError."""
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, _SIGNALS
+        )  # they are waited for; every thread begun from here inherits it
         self._parts = parts
-        self._zone = ZoneInfo(parts.config.daemon.timezone)
-        self._runner = Runner(parts, Silent())
-        self._schedule = Schedule()
+        self._read_again = read_again
         self._stop = threading.Event()
-        self._ticked = time.monotonic()
+        self._pulse = Pulse()
+        self._heartbeat = Heartbeat(self._audit)
+        self._runners = [self._runner()]
+        self._dispatcher = Dispatcher(parts, self._runners[-1], self._heartbeat)
+        self._ways = ExitStack()
+        self._told_at = 0.0
+        self._audited_at = time.monotonic()
+        self._wall = self._wall_ahead()
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Locked: another service owns the state file."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
+        """Serve until SIGTERM or SIGINT. Locked: another service owns the state file. StoreError: it is of no use."""
         with exclusive(self._parts.store.service_lock, PATIENCE_SECONDS):
             self._take_up()
-            silence = threading.Event()
-            couriers = self._parts.courier().start(silence)
+            schedule = Schedule(lambda: self._pulse.beat("the schedule", 4 * BEAT_SECONDS))
             try:
-                with self._listening(couriers):
-                    self._serve()
+                self._open()
+                self._plan(schedule)
+                notify("READY=1", f"STATUS={self._status()}")
+                _log.info("service.started", schedules=list(self._dispatcher.timings))
+                self._serve(schedule)
             finally:
-                self._end(silence, couriers)
+                self._end(schedule)
 
-    def _serve(self) -> None:
-        self._schedule.start()
-        for name in self._parts.config.schedules:
-            self._catch_up(name)
-        _log.info("service.started", schedules=list(self._parts.config.schedules))
-        while not self._stop.wait(TICK_SECONDS):
-            self._tick()
-            self._ticked = time.monotonic()
+    def _serve(self, schedule: Schedule) -> None:
+        seconds = min(TICK_SECONDS, (watchdog_seconds() or SIGN_SECONDS) / 3)
+        while True:
+            self._tick(schedule)
+            received = signal.sigtimedwait(_SIGNALS, seconds)
+            if received is None:
+                continue
+            if received.si_signo != signal.SIGHUP:
+                return
+            self._reload(schedule)
 
-    @contextmanager
-    def _listening(self, couriers: Sequence[threading.Thread]) -> Iterator[None]:
-        """Answer Prometheus. That its address is taken is told, and keeps nobody from the night's work."""
+    def _runner(self) -> Runner:
+        return Runner(self._parts, Silent(), FENCE_SECONDS, self._stop, self._pulse)
+
+    def _take_up(self) -> None:
+        """Nobody else owns the file, so what is recorded as running has died with its process."""
+        now, instance = self._parts.clock(), self._parts.config.daemon.name
+        with self._parts.store.transaction() as transaction:
+            for run in history.orphaned(transaction):
+                died = f"process {run['process']} ended without a word"
+                history.interrupt(transaction, run["id"], died, now)
+                identity = Identity(TASK_ORPHANED, instance, database=run["database"], task=run["job"])
+                remedy = f"sereno history {run['id']}; journalctl -u sereno"
+                found = Finding(
+                    identity, Severity.HIGH, f"run {run['id']}: {died}; it is taken up again", remedy=remedy
+                )
+                tell_within(transaction, self._parts, [found], [])
+            tell_within(transaction, self._parts, [], [Coverage(MISCONFIGURED), Coverage(FAILED)])
+
+    def _open(self) -> None:
+        """Begin to carry messages, and to answer Prometheus."""
+        silence = threading.Event()
+        couriers = self._parts.courier().start(silence, lambda name: self._pulse.beat(name, COURIER_SECONDS))
+        self._ways.callback(self._hush, silence, couriers)
         listen = self._parts.config.daemon.listen
-        with ExitStack() as stack:
-            findings = []
-            if listen:
-                try:
-                    stack.enter_context(listening(listen, self._parts, self._runner, lambda: self._ailing(couriers)))
-                except OSError as error:
-                    findings = [self._deaf(listen, error)]
-            tell(self._parts, findings, [Coverage(DEAF)])
-            yield
+        findings = []
+        if listen:
+            try:
+                self._ways.enter_context(listening(listen, self._parts, self._pulse.silent))
+            except OSError as error:
+                findings = [self._deaf(listen, error)]
+        tell(self._parts, findings, [Coverage(DEAF)])
+
+    def _hush(self, silence: threading.Event, couriers: Sequence[threading.Thread]) -> None:
+        silence.set()
+        deadline = time.monotonic() + FLUSH_SECONDS
+        for courier in couriers:
+            courier.join(max(0.0, deadline - time.monotonic()))
+            self._pulse.end(courier.name)
 
     def _deaf(self, listen: str, error: OSError) -> Finding:
+        """Tell that the address is taken: it keeps nobody from the night's work."""
         _log.error("metrics.failed", listen=listen, error=str(error))
         identity = Identity(DEAF, self._parts.config.daemon.name, object=listen)
         summary = f"no metrics on {listen}: {error.strerror or error}"
         remedy = "free the address, or give another one in daemon.listen; then restart sereno"
         return Finding(identity, Severity.WARNING, summary, remedy=remedy)
 
-    def _ailing(self, couriers: Sequence[threading.Thread]) -> str:
-        """Say what of us does not go on; nothing if all does."""
-        if time.monotonic() - self._ticked > AILING_SECONDS:
-            return "the service's own loop stands still"
-        dead = [courier.name for courier in couriers if not courier.is_alive()]
-        return f"{dead[0]} has died" if dead else ""
+    def _plan(self, schedule: Schedule) -> None:
+        for name, timing in self._dispatcher.timings.items():
+            at = schedule.plan(name, timing, partial(self._dispatcher.look, name))
+            _log.info("schedule.next", schedule=name, at=at and at.isoformat())
 
-    def _end(self, silence: threading.Event, couriers: Sequence[threading.Thread]) -> None:
-        """Cancel what is in flight, let it be written down, go."""
-        _log.info("service.stopping")
-        self._runner.cancel_soon()
-        self._schedule.stop()
-        silence.set()
-        for courier in couriers:
-            courier.join(FLUSH_SECONDS)
-        _log.info("service.stopped")
-
-    def _take_up(self) -> None:
-        """Nobody else owns the file, so what is recorded as running has died with its process."""
-        now = self._parts.clock()
-        with self._parts.store.transaction() as transaction:
-            for run, process in history.orphaned(transaction):
-                history.interrupt(transaction, run, f"process {process} ended without a word", now)
-
-    def _catch_up(self, name: str) -> None:
-        """Plan the next due time; take up the last one as the schedule says, else say that it was missed."""
-        schedule = self._parts.config.schedules[name]
-        now = self._parts.clock()
-        last = latest(schedule.cron, self._zone, now)
-        if last is not None and self._owed(name, last):
-            if self._seconds_left(name, last) > 0 and schedule.catch_up != "never":
-                self._schedule.at(now + timedelta(seconds=0.1), f"{name} (catching up)", lambda: self._fire(name, last))
-            else:
-                self._missed(name, last)
-        self._plan_next(name)
-
-    def _owed(self, name: str, due: Due) -> bool:
-        """Say whether a due time still owes a run; what was planned only after it owes nothing."""
-        schedule = self._parts.config.schedules[name]
-        errands = list(self._runner.owed(schedule.jobs, Trigger(name, due.nominal)))
-        with self._parts.store.transaction() as transaction:
-            now = self._parts.clock()
-            since = [history.known_since(transaction, errand.task, str(schedule.cron), now) for errand in errands]
-        return any(due.instant >= known for known in since)
-
-    def _missed(self, name: str, due: Due) -> None:
-        _log.error("schedule.missed", schedule=name, nominal=str(due.nominal))
-        identity = Identity(MISSED, self._parts.config.daemon.name, task=name)
-        why = "its window is over" if self._seconds_left(name, due) <= 0 else "it is not caught up"
-        summary = f"schedule {name} of {due.nominal:%Y-%m-%d %H:%M} did not run, and {why}"
-        finding = Finding(identity, Severity.HIGH, summary, remedy=f"sereno now {name}")
-        tell(self._parts, [finding])
-
-    def _plan_next(self, name: str) -> None:
-        schedule = self._parts.config.schedules[name]
-        due = next(upcoming(schedule.cron, self._zone, self._parts.clock()), None)
-        if due is not None:
-            self._schedule.at(due.instant, name, lambda: self._due(name, due))
-            _log.info("schedule.next", schedule=name, at=due.instant.isoformat(), nominal=str(due.nominal))
-
-    def _due(self, name: str, due: Due) -> None:
-        if self._stop.is_set():
-            return
-        self._plan_next(name)
-        self._fire(name, due)
-
-    def _fire(self, name: str, due: Due) -> None:
-        """Run the list, its window measured from the due time. A failing state file ends it, not the service."""
-        schedule = self._parts.config.schedules[name]
-        left = self._seconds_left(name, due)
+    def _reload(self, schedule: Schedule) -> None:
+        """Take a new configuration if it is a good one; what is in progress ends by the old one."""
+        reloading()
+        before = list(self._dispatcher.timings)
         try:
-            if left <= 0:
-                self._missed(name, due)
-                return
-            for _ in self._runner.run_owed(schedule.jobs, Trigger(name, due.nominal), opens_for(left)):
-                if self._stop.is_set():
-                    return
-            if not self._runner.stop.is_set():
-                tell(self._parts, [], [Coverage(MISSED, task=name)])
-        except StoreError as error:
-            _log.critical("schedule.broke", schedule=name, error=str(error))
+            parts = self._read_again()
+        except ReloadError as error:
+            _log.error("reload.refused", error=str(error))
+            identity = Identity(MISCONFIGURED, self._parts.config.daemon.name)
+            remedy = "sereno config check; then systemctl reload sereno"
+            self._tell([Finding(identity, Severity.HIGH, f"the old configuration stays: {error}", remedy=remedy)])
+        else:
+            self._ways.close()
+            self._parts = parts
+            self._runners = [runner for runner in self._runners if runner.at_work()] + [self._runner()]
+            self._dispatcher.use(parts, self._runners[-1])
+            self._open()
+            for name in before:
+                schedule.forget(name)
+            self._plan(schedule)
+            self._tell([], [Coverage(MISCONFIGURED)])
+            _log.info("service.reloaded", schedules=list(self._dispatcher.timings))
+        notify("READY=1", f"STATUS={self._status()}")
 
-    def _seconds_left(self, name: str, due: Due) -> float:
-        """Return what is left of a due time's window; one that is caught up for ever has a whole one from now on."""
-        schedule = self._parts.config.schedules[name]
-        left = (due.instant + schedule.window - self._parts.clock()).total_seconds()
-        return schedule.window.total_seconds() if left <= 0 and schedule.catch_up == "always" else left
+    def _tick(self, schedule: Schedule) -> None:
+        """Look around: the clock, what is due, what is to be told again, and whether all of us go on."""
+        self._pulse.beat("the service's own loop", SIGN_SECONDS)
+        ahead = self._wall_ahead()
+        if abs(ahead - self._wall) > STEP_SECONDS:
+            _log.warning("clock.stepped", seconds=round(ahead - self._wall, 1))
+            self._plan(schedule)
+        self._wall = ahead
+        schedule.wake()
+        self._dispatcher.look_at_all()
+        self._repeat()
+        wrong = self._pulse.silent()
+        if wrong:
+            _log.critical("service.hangs", reason=wrong)
+        notify(*(() if wrong else ("WATCHDOG=1",)), f"STATUS={wrong or self._status()}")
+        if time.monotonic() - self._audited_at >= self._parts.config.heartbeat.every.total_seconds():
+            self._audited_at = time.monotonic()
+            self._heartbeat.end(self._parts.config.heartbeat.url, [])
 
-    def _tick(self) -> None:
+    def _repeat(self) -> None:
         """Tell again what is open and not acknowledged."""
         now = self._parts.clock()
         try:
@@ -189,3 +202,55 @@ class Service:
                 outbox.enqueue(transaction, again, self._parts.config.daemon.name, None, now)
         except StoreError as error:
             _log.critical("service.tick_failed", error=str(error))
+
+    def _tell(self, findings: Sequence[Finding], coverage: Sequence[Coverage] = ()) -> None:
+        """Tell; what cannot even be written down goes to the log, where the journal has it."""
+        try:
+            tell(self._parts, findings, coverage)
+        except StoreError as error:
+            _log.critical("untold", findings=[finding.summary for finding in findings], error=str(error))
+
+    def _audit(self) -> list[str]:
+        silent = self._pulse.silent()
+        return [*([silent] if silent else []), *audit(self._parts)]
+
+    def _status(self) -> str:
+        at_work = [errand for runner in self._runners for errand in runner.at_work().values()]
+        return sentence(at_work, self._dispatcher.timings, self._parts.clock())
+
+    @staticmethod
+    def _wall_ahead() -> float:
+        return time.time() - time.monotonic()
+
+    def _end(self, schedule: Schedule) -> None:
+        """Cancel what is in flight, let it be written down, go; a second signal, or ten seconds, end it at once."""
+        _log.info("service.stopping")
+        notify("STOPPING=1", "STATUS=stopping: what is in flight is cancelled", EXTEND)
+        self._stop.set()
+        deadline = time.monotonic() + STOP_SECONDS
+        cancels = [threading.Thread(target=runner.cancel, daemon=True) for runner in self._runners]
+        quiet = threading.Thread(target=self._wind_up, args=(schedule,), daemon=True)
+        for thread in (*cancels, quiet):
+            thread.start()
+        while (self._dispatcher.busy or quiet.is_alive()) and time.monotonic() < deadline:
+            notify(EXTEND)
+            if signal.sigtimedwait(_ENDING, 0.1) is not None:
+                _log.warning("service.cut_short", reason="a second signal")
+                _die()
+        if self._dispatcher.busy or quiet.is_alive():
+            _log.error("service.cut_short", reason=f"not at an end after {STOP_SECONDS:.0f} s")
+            os._exit(0)
+        _log.info("service.stopped")
+
+    def _wind_up(self, schedule: Schedule) -> None:
+        schedule.stop()
+        self._dispatcher.stop()
+        self._heartbeat.stop()
+        self._ways.close()
+
+
+def _die() -> None:
+    """End as the signal would have ended us."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -23,6 +23,7 @@ LOCK_TIMEOUT_MILLISECONDS = 300
 IDLE_TIMEOUT_MILLISECONDS = 60_000
 STATEMENT_MILLISECONDS = 60_000
 CONNECT_SECONDS = 5
+_GONE = {"57P01", "57P02", "57P03"}
 
 Login = Literal["maintain", "data"]
 Statement = sql.SQL | sql.Composed | bytes
@@ -59,7 +60,14 @@ class TargetError(Exception):
 
 
 class UnreachableError(TargetError):
-    """No server answered, or it did not let us in."""
+    """No server answers, or it does not let us in; or the connection is lost."""
+
+
+def lost(error: BaseException) -> bool:
+    """Say whether an error means that the connection, or the server behind it, has gone (SQLSTATE 08…, 57P0x)."""
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    return error.sqlstate is None or error.sqlstate.startswith("08") or error.sqlstate in _GONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 import psycopg
 from psycopg import errors, sql
 
-from postgres.connection import Session
+from postgres.connection import Session, lost
 from postgres.group import Group
 from postgres.pace import RETRYABLE, Halted, Pace, Stop, Terms
 from postgres.step import Outcome, Status, Step
@@ -22,6 +22,7 @@ GRACE_SECONDS = 1.0
 HANDFUL_SECONDS = 1.0
 WATCH_SECONDS = 0.5
 ABANDON_SECONDS = 0.2
+HUNG_SECONDS = 60.0
 
 Ended = tuple[Step, Outcome]
 
@@ -55,7 +56,8 @@ class Executor:
         for lane in lanes:
             self._free.put(lane)
         self._busy: dict[int, int] = {}
-        self._given_up = False
+        self._given_up: Outcome | None = None
+        self._paces: dict[int, Pace] = {}
         self._abandoned = threading.Event()
 
     def run(self, steps: Sequence[Step]) -> Iterator[list[Ended]]:
@@ -97,12 +99,17 @@ class Executor:
         handful: list[Future[list[Ended]]] = []
         closes = UNLIMITED
         while len(handful) < left and time.monotonic() < closes:
+            self._beat()
             try:
                 handful.append(ended.get(timeout=min(WATCH_SECONDS, max(0.0, closes - time.monotonic()))))
                 closes = min(closes, time.monotonic() + HANDFUL_SECONDS)
             except queue.Empty:
                 self._watch()
         return handful
+
+    def _beat(self) -> None:
+        if not any(pace.overdue(HUNG_SECONDS) for pace in list(self._paces.values())):
+            self._terms.beat()
 
     def _watch(self) -> None:
         with contextlib.suppress(psycopg.Error):
@@ -148,8 +155,8 @@ class Executor:
 
     def _one(self, step: Step, lane: Session | None, number: int) -> Outcome:
         if self._given_up:
-            return _THROTTLED
-        pace = Pace(self._terms, step.limit_seconds, number, self._abandoned)
+            return self._given_up
+        pace = self._paces[number] = Pace(self._terms, step.limit_seconds, number, self._abandoned)
         began = time.monotonic()
         try:
             pace.proceed()
@@ -167,11 +174,17 @@ class Executor:
         seconds = max(0.0, time.monotonic() - began - sum(pace.paused.values()))
         stop = pace.stopped if outcome.status is Status.UNFINISHED else None
         if stop is Stop.THROTTLED:
-            self._given_up = True
+            self._given_up = _THROTTLED
+        elif stop is Stop.LOST:
+            self._given_up = outcome = replace(outcome, stop=stop)
+        del self._paces[number]
         return replace(outcome, seconds=seconds, paused=pace.paused, stop=stop)
 
     def _understand(self, error: Exception, step: Step, lane: Session | None, pace: Pace) -> Outcome:
         line = first_line(error)
+        if lost(error):
+            pace.stopped = Stop.LOST
+            return Outcome(Status.UNFINISHED, line)
         if isinstance(error, errors.InsufficientPrivilege):
             return Outcome(Status.SKIPPED, f"no privilege: {line}")
         if isinstance(error, RETRYABLE):

@@ -58,10 +58,10 @@ def _foreign(session: Session, instance: str) -> str:
         return f"{session.facts.user} may not read sereno.owner; run again: sereno install {name} --admin DSN"
     if not rows:
         return f"nobody is trusted with this database yet; run: sereno trust {name}"
-    if rows[0]["instance_id"] != instance:
+    if all(row["instance_id"] != instance for row in rows):
         return (
             f"this database belongs to another sereno ({rows[0]['instance_name']}): is this a copy of its "
-            f"configuration, or its state file lost? To take it over: sereno trust {name}"
+            f"configuration, or its state file lost? To take it over: sereno trust {name} (--beside: to share it)"
         )
     return ""
 

@@ -158,16 +158,30 @@ def _schema(wishes: Wishes) -> Iterator[sql.Composed]:
     yield sql.Composed(
         [
             sql.SQL(
-                "CREATE TABLE IF NOT EXISTS sereno.owner (only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row), "
-                "instance_id text NOT NULL, instance_name text NOT NULL, trusted_at timestamptz NOT NULL DEFAULT now())"
+                "CREATE TABLE IF NOT EXISTS sereno.owner (instance_id text PRIMARY KEY, "
+                "instance_name text NOT NULL, trusted_at timestamptz NOT NULL DEFAULT now())"
+            )
+        ]
+    )
+    yield sql.Composed(
+        [
+            sql.SQL(
+                "CREATE TABLE IF NOT EXISTS sereno.claim (instance text, schedule text, job text, scope text, "
+                "nominal timestamp, state text NOT NULL, reason text NOT NULL DEFAULT '', "
+                "steps_left bigint NOT NULL DEFAULT 0, taken_by text NOT NULL, attempts int NOT NULL DEFAULT 1, "
+                "taken_at timestamptz NOT NULL DEFAULT now(), settled_at timestamptz, "
+                "PRIMARY KEY (instance, schedule, job, scope, nominal))"
             )
         ]
     )
     yield sql.SQL("GRANT USAGE ON SCHEMA sereno TO {}").format(both)
     yield sql.SQL("GRANT SELECT ON sereno.owner TO {}").format(both)
-    yield sql.SQL("GRANT INSERT, UPDATE ON sereno.owner TO {}").format(sql.Identifier(wishes.maintain.user))
+    maintain = sql.Identifier(wishes.maintain.user)
+    yield sql.SQL("GRANT INSERT, UPDATE, DELETE ON sereno.owner TO {}").format(maintain)
+    yield sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON sereno.claim TO {}").format(maintain)
     yield sql.SQL(
-        "INSERT INTO sereno.owner (instance_id, instance_name) VALUES ({}, {}) ON CONFLICT DO NOTHING"
+        "INSERT INTO sereno.owner (instance_id, instance_name) "
+        "SELECT {}, {} WHERE NOT EXISTS (SELECT FROM sereno.owner)"
     ).format(sql.Literal(wishes.instance_id), sql.Literal(wishes.instance_name))
 
 

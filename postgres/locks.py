@@ -5,11 +5,13 @@ exclusively, which it gets only when the last worker of its predecessor is gone,
 session locks, polled: the blocking form waits inside a transaction and deadlocks with CREATE INDEX CONCURRENTLY.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+import psycopg
 from psycopg import sql
 
 from postgres.connection import Session, Statement
@@ -17,6 +19,8 @@ from postgres.connection import Session, Statement
 _CLASS = int.from_bytes(b"sern")
 _COORDINATOR, _WORKER = 1, 2
 POLL_SECONDS = 0.2
+SLOW_POLL_SECONDS = 1.0
+SOON_SECONDS = 15.0
 
 Mode = Literal["exclusive", "shared"]
 
@@ -56,7 +60,7 @@ def coordinator(
         _release(session, _WORKER)
         yield
     finally:
-        if not session.broken:
+        with contextlib.suppress(psycopg.OperationalError):  # a lost session has let it go
             _release(session, _COORDINATOR)
 
 
@@ -71,6 +75,7 @@ def still_held(session: Session) -> None:
 
 
 def _poll(session: Session, key: int, mode: Mode, deadline: float, stopped: Callable[[], bool] = lambda: False) -> None:
+    began = time.monotonic()
     while not session.rows(_TRY[mode], (_CLASS, key))[0]["had"]:
         if stopped():
             raise GivenUp
@@ -78,7 +83,7 @@ def _poll(session: Session, key: int, mode: Mode, deadline: float, stopped: Call
             holders = session.rows(_HOLDERS, (_CLASS, key))
             holder = f"pid {holders[0]['pid']} ({holders[0]['application']})" if holders else "a session now gone"
             raise Busy(f"{session.target.name}: another sereno is at work: {holder}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS if time.monotonic() - began < SOON_SECONDS else SLOW_POLL_SECONDS)
 
 
 def _release(session: Session, key: int) -> None:

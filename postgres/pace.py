@@ -31,6 +31,7 @@ class Stop(StrEnum):
     WINDOW = "window_ended"
     THROTTLED = "throttled"
     INTERRUPTED = "interrupted"
+    LOST = "lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class Terms:
     """How long the governor may hold one step before the run is given up as throttled."""
     watch: Callable[[], Mapping[int, Done]] = dict
     """How far the statements in flight are, by the pid of their backend."""
+    beat: Callable[[], object] = lambda: None
+    """A sign of life: called every second or so, unless a step has hung."""
 
 
 class Pace:
@@ -124,6 +127,10 @@ class Pace:
                 self._terms.stop.wait(FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * random.uniform(0.8, 1.2))  # noqa: S311
                 self.proceed()
         return piece()
+
+    def overdue(self, seconds: float) -> bool:
+        """Say whether the step is so long over its limit, pauses not counted."""
+        return time.monotonic() > self._ends + seconds
 
     def waiters(self, count: int) -> None:
         """Tell how many sessions waited for a lock of ours at the end of the last piece."""

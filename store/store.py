@@ -65,6 +65,15 @@ class Store:
     path: Path
 
     @property
+    def changed(self) -> tuple[int, int]:
+        """What is another value after a commit, of any process: cheaper to ask than the file's content. StoreError."""
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror}") from error
+        return status.st_mtime_ns, status.st_size
+
+    @property
     def service_lock(self) -> Path:
         """The file whose lock makes one process the owner of the outbox."""
         return self.path.with_name(self.path.name + ".lock")

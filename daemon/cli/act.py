@@ -82,12 +82,12 @@ def pause(
 ) -> None:
     """Hold everything back: a running job pauses between two pieces of its work."""
     with parts(config) as wired:
-        from daemon import history
+        from daemon import pause as hold
         from daemon.cli.session import instant
 
         end = instant(until, wired.config.daemon.timezone, wired.clock()) if until else None
         with wired.store.transaction() as transaction:
-            history.pause(transaction, end, reason, wired.clock())
+            hold.pause(transaction, end, reason, wired.clock())
         zone = ZoneInfo(wired.config.daemon.timezone)
         told = f"{end.astimezone(zone):%Y-%m-%d %H:%M %Z}" if end else "until: sereno resume"
         say(f"paused {'until ' if end else ''}{told}", {"paused": True, "until": end}, as_json=as_json)
@@ -96,10 +96,10 @@ def pause(
 def resume(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Let everything go on."""
     with parts(config) as wired:
-        from daemon import history
+        from daemon import pause as hold
 
         with wired.store.transaction() as transaction:
-            was = history.resume(transaction)
+            was = hold.resume(transaction)
         say("goes on" if was else "was not paused", {"paused": False, "was_paused": was}, as_json=as_json)
 
 

@@ -142,3 +142,31 @@ def test(
                 accepted = f"accepted: {receipt}" if receipt else ("accepted" if state == "sent" else state)
                 typer.echo(f"{name}: {accepted}{f' ({error})' if error and error not in receipt else ''}")
         raise typer.Exit(Exit.FINE if all(state == "sent" for _, state, _, _ in answered) else Exit.FOUND)
+
+
+@app.command("service-failed")
+def service_failed(
+    unit: Annotated[str, typer.Option("--unit", help="Which unit has failed.")] = "sereno.service",
+    config: ConfigOption = None,
+) -> None:
+    """Tell that the service has died: for OnFailure=, works without it, its state file or a good configuration."""
+    import os
+    import sys
+
+    import structlog
+
+    from daemon.cli.obituary import tell_of_death
+    from daemon.config.load import ConfigError
+    from daemon.log import set_up
+
+    set_up(sys.stderr, quiet=True)
+    try:
+        answered = list(tell_of_death(config, unit, os.environ))
+    except ConfigError as error:
+        structlog.get_logger("service").critical("untold", unit=unit, reason=str(error))
+        fail(f"{unit} has failed, and nobody can be told: {error}", Exit.CONFIG)
+    for name, said in answered:
+        typer.echo(f"{name}: {said}")
+    if not any(said == "told" for _, said in answered):
+        structlog.get_logger("service").critical("untold", unit=unit, channels=dict(answered))
+        raise typer.Exit(Exit.FOUND)

@@ -8,10 +8,10 @@ import psycopg
 from checks.finding import Finding
 from checks.registry import PAIRED
 from daemon.config.model import Config
+from daemon.errands import errands
 from daemon.jobs.job import Errand
 from daemon.parts import Parts
-from daemon.runner import Runner
-from daemon.screen import Silent
+from daemon.preview import look
 from postgres.connection import TargetError
 from postgres.executor import first_line
 from postgres.step import Status
@@ -32,10 +32,10 @@ class Looked:
 def look_now(wired: Parts, names: Sequence[str], only: str | None) -> Looked:
     """Ask the named checks, those of a cluster once."""
     looked = Looked()
-    runner = Runner(replace(wired, config=_nothing_excluded(wired.config)), Silent())
-    for errand in runner.errands(LOOKING, only=only):
+    everything = replace(wired, config=_nothing_excluded(wired.config))
+    for errand in errands(everything.config, LOOKING, only=only):
         try:
-            _take(runner, errand, names, looked)
+            _take(everything, errand, names, looked)
         except (TargetError, psycopg.Error, OSError) as error:
             looked.failed.append(first_line(error))
     unasked = [f"{name}: not asked here ({_why(name)})" for name in sorted(set(names) - looked.asked)]
@@ -55,8 +55,8 @@ def _nothing_excluded(config: Config) -> Config:
     return config.model_copy(update={"jobs": config.jobs.model_copy(update={"integrity_check": wishes})})
 
 
-def _take(runner: Runner, errand: Errand, names: Sequence[str], looked: Looked) -> None:
-    for step, outcome, verdict in runner.look(errand, names):
+def _take(parts: Parts, errand: Errand, names: Sequence[str], looked: Looked) -> None:
+    for step, outcome, verdict in look(parts, errand, names):
         looked.asked.add(step.object)
         looked.findings += verdict.findings
         told = f"{errand.database or 'host'}: {step.object}: {outcome.reason}"

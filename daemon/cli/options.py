@@ -34,14 +34,20 @@ DatabaseOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 
 
+def chosen(path: Path | None) -> Path:
+    """Return which configuration file is meant."""
+    from daemon.config.load import DEFAULT
+
+    return path or Path(os.environ.get("SERENO_CONFIG") or DEFAULT)
+
+
 def configuration(path: Path | None) -> "Config":
     """Load it, or end with 78 and every mistake."""
-    from daemon.config.load import DEFAULT, ConfigError, load_config
+    from daemon.config.load import ConfigError, load_config
     from daemon.jobs.registry import JOBS
 
-    chosen = path or Path(os.environ.get("SERENO_CONFIG") or DEFAULT)
     try:
-        return load_config(chosen, JOBS)
+        return load_config(chosen(path), JOBS)
     except ConfigError as error:
         typer.echo(f"sereno: {error}", err=True)
         raise typer.Exit(Exit.CONFIG) from None

@@ -4,20 +4,19 @@ from collections.abc import Sequence
 
 import psycopg
 
+from daemon.errands import errands
 from daemon.parts import Parts
-from daemon.runner import Runner
-from daemon.screen import Silent
+from daemon.preview import plan
 from postgres.connection import TargetError
 from postgres.executor import first_line
 
 
 def planned(wired: Parts, jobs: Sequence[str], only: str | None) -> tuple[list[dict[str, str]], list[str]]:
     """Return every step in order, and what kept us from looking."""
-    runner = Runner(wired, Silent())
     entries, problems = [], []
-    for errand in runner.errands(jobs, only=only):
+    for errand in errands(wired.config, jobs, only=only):
         try:
-            steps = runner.plan(errand)
+            steps = plan(wired, errand)
         except (TargetError, psycopg.Error, OSError) as error:
             problems.append(f"{errand.job.name} {errand.database}: {first_line(error)}")
             continue

@@ -55,6 +55,9 @@ def trust(
     config: ConfigOption = None,
     as_json: JsonOption = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    beside: Annotated[
+        bool, typer.Option("--beside", help="Let those that are trusted already stay so: two serenos for one database.")
+    ] = False,
 ) -> None:
     """Let this instance, and no other, delete rows in a database; take the server that answers for the right one."""
     with parts(config, database) as wired:
@@ -69,7 +72,7 @@ def trust(
             typer.echo(f"{database}: database {facts.database} of the cluster {facts.system_identifier}", err=True)
             if not yes:
                 typer.confirm(f"Let {wired.config.daemon.name} delete expired rows there?", abort=True)
-            take_over(opened, wired.store.instance(), wired.config.daemon.name)
+            take_over(opened, wired.store.instance(), wired.config.daemon.name, beside=beside)
         with wired.store.transaction() as transaction:
             before = history.acquainted(transaction, database)
             history.meet(transaction, database, (facts.system_identifier, facts.database_oid), wired.clock())

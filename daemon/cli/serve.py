@@ -1,24 +1,80 @@
-"""`sereno run`."""
+"""`sereno run`, and what is said when it has died."""
 
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from daemon.cli.options import ConfigOption, configuration, fail
+import typer
+
+from daemon.cli.options import ConfigOption, chosen, configuration, fail
 from daemon.exit import Exit
+
+if TYPE_CHECKING:
+    from daemon.parts import Parts
+
+LAST_GOOD = "config.last-good.toml"
+"""Beside the state file: what tells that the service has died may need it, if a broken configuration is why."""
 
 
 def run(config: ConfigOption = None) -> None:
-    """Run the service: fire each schedule at its time, deliver alerts, until SIGTERM."""
+    """Run the service: fire each schedule at its time, deliver alerts, until SIGTERM; SIGHUP reads the file again."""
     from daemon.app import assemble
     from daemon.log import set_up
     from daemon.service import Service
     from store.lock import Locked
     from store.store import StoreError
 
-    loaded = configuration(config)
     set_up(sys.stdout)
+    path = chosen(config)
     try:
-        Service(assemble(loaded)).run()
+        parts = assemble(configuration(path))
+        _keep(path, parts.config.daemon.state.parent)
+        Service(parts, lambda: _read_again(path, parts)).run()
     except Locked as busy:
-        fail(f"another sereno owns the state: {busy}", Exit.BUSY)
-    except StoreError as error:
-        fail(str(error), Exit.CANNOT)
+        _end(f"another sereno owns the state: {busy}", Exit.BUSY)
+    except (StoreError, OSError) as error:
+        _end(str(error), Exit.CANNOT)
+    except typer.Exit as ended:
+        if ended.exit_code:
+            _end(f"the configuration {path} is not valid (sereno config check)", Exit(ended.exit_code))
+        raise
+
+
+def _end(sentence: str, code: Exit) -> None:
+    """Say it wherever somebody may look: to systemd, in the journal at critical priority, on standard error."""
+    import structlog
+
+    from daemon.notify import notify
+
+    notify(f"STATUS={sentence}")
+    structlog.get_logger("service").critical("service.cannot", error=sentence, exit=int(code))
+    fail(sentence, code)
+
+
+def _read_again(path: Path, before: "Parts") -> "Parts":
+    from daemon.app import assemble
+    from daemon.config.load import ConfigError, load_config
+    from daemon.jobs.registry import JOBS
+    from daemon.service import ReloadError
+    from store.store import StoreError
+
+    try:
+        config = load_config(path, JOBS)
+        for name in ("state", "name"):
+            if getattr(config.daemon, name) != getattr(before.config.daemon, name):
+                raise ReloadError(f"daemon.{name} cannot change while the service runs; restart it")
+        parts = assemble(config)
+        _keep(path, config.daemon.state.parent)
+    except (ConfigError, StoreError, OSError) as error:
+        raise ReloadError(str(error)) from None
+    return parts
+
+
+def _keep(path: Path, folder: Path) -> None:
+    """Set aside the configuration that was good; it holds no secret, but where they lie."""
+    kept = folder / LAST_GOOD
+    fresh = kept.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    fresh.touch(mode=0o600, exist_ok=False)
+    fresh.write_bytes(path.read_bytes())
+    fresh.replace(kept)

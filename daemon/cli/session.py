@@ -1,7 +1,7 @@
 """What the acting commands share: a night at a terminal, and the delivery of what it owes."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 from zoneinfo import ZoneInfo
@@ -12,7 +12,9 @@ from alerts import outbox
 from checks.finding import Severity
 from daemon.cli.options import fail
 from daemon.config.values import duration
+from daemon.errands import errands
 from daemon.exit import Exit
+from daemon.jobs.job import Errand
 from daemon.jobs.registry import JOBS
 from daemon.parts import Parts
 from daemon.runner import Ran, Runner
@@ -30,8 +32,8 @@ def names(wired: Parts, words: Sequence[str]) -> list[str]:
     for word in words:
         if word in JOBS:
             found[word] = None
-        elif word in wired.config.schedules:
-            found.update(dict.fromkeys(wired.config.schedules[word].jobs))
+        elif word in wired.config.timetable:
+            found.update(dict.fromkeys(wired.config.timetable[word].jobs))
         else:
             known = [*JOBS, *wired.config.schedules]
             fail(f"{word!r} is neither a job nor a schedule ({', '.join(known)})", Exit.CANNOT)
@@ -44,6 +46,7 @@ def night(
     """Run the jobs, drawing bars on the console if there is one; Ctrl-C and SIGTERM stop as the service would."""
     bars = Bars(console) if console is not None else None
     runner = Runner(wired, bars or Silent(), PATIENCE_SECONDS)
+    planned = errands(wired.config, jobs, only=database)
 
     def halt(_number: int, _frame: FrameType | None) -> None:
         runner.cancel_soon()
@@ -51,17 +54,17 @@ def night(
     before = {number: signal.signal(number, halt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         if bars is None:
-            return _all(runner, jobs, window, database, None)
+            return _all(runner, planned, window, None)
         with bars:
-            return _all(runner, jobs, window, database, bars)
+            return _all(runner, planned, window, bars)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _all(runner: Runner, jobs: Sequence[str], window: Window, database: str | None, bars: Bars | None) -> list[Ran]:
+def _all(runner: Runner, planned: Iterator[Errand], window: Window, bars: Bars | None) -> list[Ran]:
     done: list[Ran] = []
-    for errand in runner.errands(jobs, only=database):
+    for errand in planned:
         if runner.stop.is_set():
             return done
         if bars:

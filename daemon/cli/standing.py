@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo
 
 from alerts import book, outbox
 from alerts.alert import Alert
-from daemon import history
-from daemon.calendar import upcoming
+from daemon import history, pause
 from daemon.parts import Parts
 from daemon.screen import minute
+from daemon.timetable import timings
 from store.lock import Locked, exclusive
 
 LATEST = 10
@@ -25,7 +25,7 @@ def standing(wired: Parts) -> dict[str, Any]:
         alerts = book.known(transaction).alerts
         runs = history.runs(transaction, LATEST)
         waiting = outbox.waiting(transaction)
-        paused = history.paused(transaction, now)
+        paused = pause.paused(transaction, now)
     return {
         "instance": wired.config.daemon.name,
         "service": _owned(wired),
@@ -40,18 +40,18 @@ def standing(wired: Parts) -> dict[str, Any]:
 def due_times(wired: Parts, count: int) -> Iterator[dict[str, str]]:
     """Yield the next due times of each schedule: the minute that is meant, and when that is."""
     zone = ZoneInfo(wired.config.daemon.timezone)
-    for name, schedule in wired.config.schedules.items():
-        for due in islice(upcoming(schedule.cron, zone, wired.clock()), count):
+    for name, timing in timings(wired.config).items():
+        for due in islice(timing.upcoming(wired.clock()), count):
             yield {
                 "schedule": name,
                 "nominal": f"{due.nominal:%a %Y-%m-%d %H:%M}",
                 "local": f"{due.instant.astimezone(zone):%Y-%m-%d %H:%M %Z}",
                 "utc": f"{due.instant:%Y-%m-%d %H:%M}",
-                "jobs": ", ".join(schedule.jobs),
+                "jobs": ", ".join(wired.config.timetable[name].jobs),
             }
 
 
-def _paused(paused: history.Paused, zone: ZoneInfo) -> str:
+def _paused(paused: pause.Paused, zone: ZoneInfo) -> str:
     end = f"until {paused.until.astimezone(zone):%Y-%m-%d %H:%M %Z}" if paused.until else "until: sereno resume"
     return f"{end} ({paused.reason})" if paused.reason else end
 

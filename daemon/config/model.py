@@ -1,12 +1,13 @@
 """The configuration as frozen models. Each field carries its one sentence; the reference is made from them."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from alerts.channels.channel import ChannelOptions
 from alerts.secret import Secret
@@ -66,17 +67,29 @@ class Database(Model):
     )
 
 
-class Schedule(Model):
-    """A list of jobs, its time, and how long it may take."""
+class Times(Model):
+    """When something is due, and how long it may take: a job's own schedule beside the lists."""
 
-    cron: CronText = Field(description="Five fields, in the zone of [daemon].")
+    cron: CronText = Field(description='Five fields, in the zone of [daemon]; "L" is the last day of a month.')
     window: Duration = Field(timedelta(hours=2), description="From the due time; the rest goes on the next time.")
-    jobs: tuple[str, ...] = Field(min_length=1, description="In this order.")
+    jitter: Duration | None = Field(
+        None,
+        description="Be due up to so much later: a part of it that is always the same for one daemon.name.",
+    )
     catch_up: Literal["always", "in_window", "never"] = Field(
         "in_window",
         description="What was missed while the service was down: run the last of it once, even after its window; "
         "only inside its window; or never. What is not run is told.",
     )
+    heartbeat: Secret | None = Field(
+        None, description="The URL of an outside dead-man's switch: pinged at /start, at the end, or at /fail."
+    )
+
+
+class Schedule(Times):
+    """A list of jobs, its time, and how long it may take."""
+
+    jobs: tuple[str, ...] = Field(min_length=1, description="In this order.")
 
 
 class GovernorLimits(Model):
@@ -113,39 +126,45 @@ class ExpiringFiles(Model):
     )
 
 
-class LogCleanup(Model):
+class JobOptions(Model):
+    """What every job may have."""
+
+    schedule: Times | None = Field(None, description="A schedule of its own, beside the lists that name it.")
+
+
+class LogCleanup(JobOptions):
     """Expired rows of log tables and expired log files."""
 
     tables: tuple[ExpiringTable, ...] = ()
     files: tuple[ExpiringFiles, ...] = ()
 
 
-class Analyze(Model):
+class Analyze(JobOptions):
     """ANALYZE where statistics are stale or missing, partitioned parents too."""
 
     exclude: tuple[Table, ...] = Field((), description="Tables to leave alone.")
 
 
-class DiskCheck(Model):
+class DiskCheck(JobOptions):
     """Every mount that the server or sereno writes to."""
 
     folders: tuple[Path, ...] = Field((), description="More folders to look at.")
 
 
-class IntegrityCheck(Model):
+class IntegrityCheck(JobOptions):
     """Runs the checks."""
 
     exclude: tuple[str, ...] = Field((), description="Checks to leave out.")
 
 
-class Vacuum(Model):
+class Vacuum(JobOptions):
     """VACUUM where a table's own effective trigger asks for it; wraparound first."""
 
     exclude: tuple[Table, ...] = Field((), description="Tables to leave alone.")
     parallel: int = Field(2, ge=1, le=16, description="How many sessions vacuum side by side in one database.")
 
 
-class HealthReport(Model):
+class HealthReport(JobOptions):
     """The letter of the week: what needs you, what changed, the nights, growth, next week."""
 
     channels: tuple[str, ...] = Field((), description="Who gets it; every email channel where none is named.")
@@ -179,6 +198,16 @@ class Repeat(Model):
     critical: Duration = timedelta(hours=1)
 
 
+class Heartbeat(Model):
+    """An outside dead-man's switch: it is pinged while all is as it should be, and alarms when it is not."""
+
+    url: Secret | None = Field(
+        None, description="Its URL (like Healthchecks'); https, or http to this machine.",
+        examples=['{ credential = "heartbeat-url" }'],
+    )  # fmt: skip
+    every: Duration = timedelta(minutes=5)
+
+
 class CheckPair(Model):
     """A pair of tables and the database that they are in; every one where it is not said."""
 
@@ -208,3 +237,21 @@ class Config(Model):
     channels: dict[str, ChannelOptions] = {}
     routes: Routes = Routes()
     repeat: Repeat = Repeat()
+    heartbeat: Heartbeat = Heartbeat()
+
+    @property
+    def timetable(self) -> Mapping[str, Schedule]:
+        """The lists by their names, and the jobs with a schedule of their own by theirs."""
+        own = {name: getattr(self.jobs, name).schedule for name in type(self.jobs).model_fields}
+        return self.schedules | {
+            name: Schedule(jobs=(name,), **dict(times)) for name, times in own.items() if times is not None
+        }
+
+    @model_validator(mode="after")
+    def _one_name_each(self) -> Self:
+        for name in self.schedules:
+            job = getattr(self.jobs, name, None)
+            if isinstance(job, JobOptions) and job.schedule is not None:
+                message = f"schedules.{name}: the job {name} has a schedule of its own; give the list another name"
+                raise ValueError(message)
+        return self

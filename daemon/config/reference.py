@@ -27,6 +27,7 @@ _EXAMPLES: dict[str, dict[str, str]] = {
         "jobs": '["log_cleanup", "analyze", "disk_check", "integrity_check"]',
     },
     "schedules.weekly": {"cron": '"0 3 * * sun"', "window": '"4h"', "jobs": '["vacuum", "health_report"]'},
+    "jobs.analyze.schedule": {"cron": '"*/30 * * * *"', "window": '"30m"'},
     "[jobs.log_cleanup.tables]": {
         "table": "'public.\"AuditLog\"'",
         "column": '"fecha"',
@@ -70,12 +71,15 @@ def _lines() -> Iterator[str]:
         yield from _section(f"channels.{kind}", options)
     yield from _section("routes", model.Routes)
     yield from _section("repeat", model.Repeat)
+    yield from _section("heartbeat", model.Heartbeat)
 
 
 def _job(name: str, field: FieldInfo) -> Iterator[str]:
     job = field.annotation
     assert isinstance(job, type)  # noqa: S101 - every job's options are a model
-    yield from _section(f"jobs.{name}", job, skip={"tables", "files"})
+    yield from _section(f"jobs.{name}", job, skip={"tables", "files", "schedule"})
+    if name == "analyze":
+        yield from _section("jobs.analyze.schedule", model.Times)
     if name == "log_cleanup":
         yield from _section("[jobs.log_cleanup.tables]", model.ExpiringTable)
         yield from _section("[jobs.log_cleanup.files]", model.ExpiringFiles)

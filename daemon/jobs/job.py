@@ -100,6 +100,11 @@ class Errand:
     trigger: Trigger = NOW
 
     @property
+    def place(self) -> str:
+        """Where it queues: in a database, on the host, or last."""
+        return f"{self.scope.value} {self.database}".strip()
+
+    @property
     def task(self) -> Task:
         """The same by name, as the history keeps it."""
         return Task(self.job.name, self.scope.value, self.database, self.trigger)

@@ -10,9 +10,9 @@ from alerts import book, outbox
 from alerts.alert import Alert
 from alerts.scrub import scrub
 from daemon import figures
-from daemon.calendar import upcoming
 from daemon.config.model import Config
 from daemon.report.report import Growth, Left, Next, Over, Report, Task, Trouble, Work
+from daemon.timetable import timings
 from store.instant import from_text
 from store.store import Row, Transaction
 
@@ -152,9 +152,9 @@ def full_on(used: Sequence[tuple[float, float]], total: float) -> date | None:
 
 
 def _next(config: Config, zone: ZoneInfo, now: datetime) -> Iterator[Next]:
-    for name, schedule in config.schedules.items():
-        for due in islice(upcoming(schedule.cron, zone, now), 1):
-            yield Next(name, due.instant.astimezone(zone), schedule.jobs)
+    for name, timing in timings(config).items():
+        for due in islice(timing.upcoming(now), 1):
+            yield Next(name, due.instant.astimezone(zone), config.timetable[name].jobs)
 
 
 def _nights(runs: Sequence[Row], zone: ZoneInfo) -> dict[str, dict[str, float]]:

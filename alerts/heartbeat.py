@@ -1,0 +1,68 @@
+"""The outside dead-man's switch: pings from a thread of their own. Nobody waits for one, and a lost one is only logged:
+
+that they fail to come is what the other side alarms at. A ping says no more than how it went.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from alerts.channels.channel import DeliveryError
+from alerts.channels.post import post, private
+from alerts.scrub import scrub
+from alerts.secret import Secret, SecretError
+
+TRIES = 3
+WAIT_SECONDS = 5.0
+LONGEST = 2000
+
+_log = structlog.get_logger("heartbeat")
+
+
+class Heartbeat:
+    """Sends pings in order, in the form that Healthchecks made usual: the URL, or it with `/start` or `/fail`."""
+
+    def __init__(self, audit: Callable[[], Sequence[str]]) -> None:
+        self._audit = audit
+        self._stop = threading.Event()
+        self._owed: queue.SimpleQueue[tuple[Secret, str, str]] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="heartbeat", daemon=True).start()
+
+    def ping(self, url: Secret | None, path: str = "", text: str = "") -> None:
+        """Send one soon."""
+        if url is not None:
+            self._owed.put((url, path, text))
+
+    def end(self, url: Secret | None, wrong: Sequence[str]) -> None:
+        """Say that a piece of work went well; but at `/fail`, if something was wrong with it, or is with us."""
+        if url is not None:
+            said = [*wrong, *self._audit()]
+            self.ping(url, "/fail" if said else "", "\n".join(said))
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._stop.set()
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            try:
+                url, path, text = self._owed.get(timeout=60)
+            except queue.Empty:
+                continue
+            for _ in range(TRIES):
+                if self._sent(url, path, text) or self._stop.wait(WAIT_SECONDS):
+                    break
+
+    def _sent(self, url: Secret, path: str, text: str) -> bool:
+        try:
+            address = url.reveal().rstrip("/")
+            if not private(address):
+                _log.error("heartbeat.refused", reason="its URL is not https")
+                return True
+            post(address + path, scrub(text)[:LONGEST].encode(), {"Content-Type": "text/plain; charset=utf-8"})
+        except (SecretError, DeliveryError, ValueError) as error:
+            _log.warning("heartbeat.failed", path=path, reason=str(error))
+            return False
+        return True

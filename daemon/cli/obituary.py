@@ -1,0 +1,102 @@
+"""What is told when the service itself has died: without it, and if need be without its state file or configuration."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.cli.options import chosen
+from daemon.cli.serve import LAST_GOOD
+
+if TYPE_CHECKING:
+    from daemon.config.model import Config
+
+STATE_FOLDER = "/var/lib/sereno"
+SECONDS = 45.0
+
+
+def tell_of_death(path: Path | None, unit: str, environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Tell it on every channel of what is critical; yield each with what came of it. ConfigError: none is known."""
+    from store.store import StoreError
+
+    config = _configuration(path, environment)
+    result = environment.get("MONITOR_SERVICE_RESULT", "failed")
+    code = environment.get("MONITOR_EXIT_STATUS", "")
+    summary = f"{unit} has died and is not started again ({result}{f', exit status {code}' if code else ''})"
+    try:
+        yield from _by_outbox(config, unit, summary)
+    except StoreError as error:
+        yield from _straight(config, unit, f"{summary}; nor can its state file be used: {error}")
+
+
+def _configuration(path: Path | None, environment: Mapping[str, str]) -> "Config":
+    """Return the configuration, or the last that was good: a broken one may be what the service died of."""
+    from daemon.config.load import ConfigError, load_config
+    from daemon.jobs.registry import JOBS
+
+    try:
+        return load_config(chosen(path), JOBS)
+    except ConfigError as error:
+        kept = Path(environment.get("STATE_DIRECTORY", STATE_FOLDER)) / LAST_GOOD
+        if not os.access(kept, os.R_OK):
+            raise
+        try:
+            return load_config(kept, JOBS)
+        except ConfigError:
+            raise error from None
+
+
+def _by_outbox(config: "Config", unit: str, summary: str) -> Iterator[tuple[str, str]]:
+    """The usual way: an alert, that the next start of the service ends."""
+    from alerts import outbox
+    from checks.finding import Finding, Identity, Severity
+    from daemon.app import assemble
+    from daemon.cli.session import deliver
+    from daemon.service import FAILED
+    from daemon.tell import tell
+
+    wired = assemble(config)
+    remedy = f"systemctl status {unit}; journalctl -u {unit}; sereno config check"
+    identity = Identity(FAILED, config.daemon.name, object=unit)
+    tell(wired, [Finding(identity, Severity.CRITICAL, summary, remedy=remedy)])
+    deliver(wired, SECONDS)
+    with wired.store.reading() as transaction:
+        waits = {one.channel: one.last_error for one in outbox.waiting(transaction)}
+    for channel in config.routes.critical:
+        yield channel, f"waits: {waits[channel]}" if channel in waits else "told"
+
+
+def _straight(config: "Config", unit: str, summary: str) -> Iterator[tuple[str, str]]:
+    """Without an outbox: each channel once, and no memory of it."""
+    import uuid
+
+    from alerts.alert import Message, Notification, Reason
+    from alerts.channels.channel import DeliveryError, Sender
+    from alerts.channels.registry import build
+    from alerts.courier import now
+    from checks.finding import Severity
+    from daemon.service import FAILED
+
+    moment = now()
+    message = Message(
+        instance=config.daemon.name,
+        severity=Severity.CRITICAL,
+        reason=Reason.OPENED,
+        kind=FAILED,
+        type="MAINTENANCE_FAILURE",
+        title=f"{FAILED}: {unit}",
+        summary=summary,
+        database="",
+        object=unit,
+        remedy=f"systemctl status {unit}; journalctl -u {unit}",
+        occurred_at=moment,
+        action_required=True,
+    )
+    for channel in config.routes.critical:
+        try:
+            notification = Notification(uuid.uuid4().hex, channel, message, moment, attempts=1)
+            build(config.channels[channel], Sender(config.daemon.name)).deliver(notification)
+        except DeliveryError as error:
+            yield channel, f"not told: {error}"
+        else:
+            yield channel, "told"

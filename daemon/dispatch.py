@@ -1,0 +1,196 @@
+"""From a due time to its runs: looks what is owed, and has it worked off, one thread for each place.
+
+A place is a database, or the host: what is due in one waits for what is in progress there, and for nothing else.
+A list ends with what is of the service itself (the report), when all its places are done.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from alerts.heartbeat import Heartbeat
+from alerts.policy import Coverage
+from checks.finding import Finding, Identity, Severity
+from daemon import history
+from daemon.calendar import Due
+from daemon.errands import errands, owed
+from daemon.history import Trigger
+from daemon.jobs.job import Errand, Scope
+from daemon.parts import Parts
+from daemon.runner import Runner
+from daemon.tell import tell_within
+from daemon.timetable import Timing, timings
+from daemon.verdict import RunState
+from postgres.window import Window, opens_for
+from store.store import StoreError
+
+PUNCTUAL = timedelta(minutes=2)
+"""What begins later than this is caught up, not on time."""
+MISSED = "task_missed"
+
+_log = structlog.get_logger("dispatch")
+
+
+class Dispatcher:
+    """Knows what is due, what is in progress, and what is done with."""
+
+    def __init__(self, parts: Parts, runner: Runner, heartbeat: Heartbeat) -> None:
+        self._heartbeat = heartbeat
+        self._queues: dict[str, ThreadPoolExecutor] = {}
+        self._busy: dict[str, Due] = {}
+        self._settled: dict[str, datetime] = {}
+        self._guard = threading.RLock()
+        self._began = parts.clock()
+        self.use(parts, runner)
+
+    def use(self, parts: Parts, runner: Runner) -> None:
+        """Work by a (new) configuration from now on; what is in progress ends by the one that it began with."""
+        with self._guard:
+            self._parts, self._runner = parts, runner
+            self.timings: Mapping[str, Timing] = timings(parts.config)
+            self._settled.clear()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is in progress."""
+        return bool(self._busy)
+
+    def look_at_all(self) -> None:
+        """See whether anything is owed, whatever the timer thinks."""
+        for name in list(self.timings):
+            self.look(name)
+
+    def look(self, name: str) -> None:
+        """Begin what the last due time of a schedule still owes, unless the schedule is in progress."""
+        with self._guard:
+            now = self._parts.clock()
+            due = self.timings[name].latest(now) if name in self.timings else None
+            if (
+                due is None
+                or name in self._busy
+                or self._runner.stop.is_set()
+                or self._settled.get(name) == due.nominal
+            ):
+                return
+            try:
+                self._decide(name, due, now)
+            except StoreError as error:  # looked at again soon: nothing is settled
+                _log.critical("schedule.broke", schedule=name, error=str(error))
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        for queue in list(self._queues.values()):
+            queue.shutdown(wait=False, cancel_futures=True)
+
+    def _decide(self, name: str, due: Due, now: datetime) -> None:
+        schedule = self._parts.config.timetable[name]
+        left = due.instant + schedule.window - now
+        if not self._owed(name, due):
+            self._settled[name] = due.nominal
+        elif due.instant >= self._began and now - due.instant <= PUNCTUAL:
+            self._begin(name, due, left)
+        elif schedule.catch_up == "always" or (schedule.catch_up == "in_window" and left > timedelta()):
+            self._begin(name, due, left if left > timedelta() else schedule.window)
+        else:
+            why = "its window is over" if left <= timedelta() else "it is not to be caught up"
+            self._missed(name, due, why)
+            self._settled[name] = due.nominal
+
+    def _owed(self, name: str, due: Due) -> bool:
+        """Say whether a due time still owes a run; what was planned only after it owes nothing."""
+        schedule = self._parts.config.timetable[name]
+        planned = list(errands(self._parts.config, schedule.jobs, Trigger(name, due.nominal)))
+        now = self._parts.clock()
+        with self._parts.store.transaction() as transaction:
+            since = {
+                errand: history.known_since(transaction, errand.task, str(schedule.cron), now) for errand in planned
+            }
+            return any(
+                due.instant >= since[errand] and not history.accounted(transaction, errand.task) for errand in planned
+            )
+
+    def _begin(self, name: str, due: Due, left: timedelta) -> None:
+        schedule = self._parts.config.timetable[name]
+        trigger, window = Trigger(name, due.nominal), opens_for(left.total_seconds())
+        places: dict[str, list[Errand]] = {}
+        for errand in owed(self._parts, schedule.jobs, trigger):
+            places.setdefault(errand.place, []).append(errand)
+        last = places.pop(Scope.SERVICE.value, [])
+        _log.info("schedule.due", schedule=name, nominal=trigger.minute(), places=list(places))
+        self._heartbeat.ping(schedule.heartbeat, "/start")
+        self._busy[name] = due
+        runner = self._runner
+        begun = [self._queue(place).submit(self._work, runner, todo, window) for place, todo in places.items()]
+        ending = _Ending(self._parts, runner, name, due, window)
+        threading.Thread(target=self._end, args=(begun, last, ending), name=f"end of {name}", daemon=True).start()
+
+    def _queue(self, place: str) -> ThreadPoolExecutor:
+        if place not in self._queues:
+            self._queues[place] = ThreadPoolExecutor(1, thread_name_prefix=place)
+        return self._queues[place]
+
+    def _work(self, runner: Runner, todo: Sequence[Errand], window: Window) -> None:
+        """Run a list in one place, in order. A failing state file ends it, not the service: it is looked at again."""
+        for errand in todo:
+            if runner.stop.is_set():
+                return
+            try:
+                runner.run(errand, window)
+            except StoreError as error:
+                _log.critical("run.unrecorded", task=errand.job.name, database=errand.database, error=str(error))
+                return
+
+    def _end(self, begun: "Sequence[Future[None]]", last: Sequence[Errand], ending: "_Ending") -> None:
+        """When all places are done: the report, the books, and a look whether it is due again already."""
+        wait(begun)
+        if last and not ending.runner.stop.is_set():
+            wait([self._queue(Scope.SERVICE.value).submit(self._work, ending.runner, last, ending.window)])
+        try:
+            self._close(ending)
+        except StoreError as error:
+            _log.critical("schedule.broke", schedule=ending.name, error=str(error))
+        with self._guard:
+            del self._busy[ending.name]
+        self.look(ending.name)
+
+    def _close(self, ending: "_Ending") -> None:
+        parts, name, trigger = ending.parts, ending.name, Trigger(ending.name, ending.due.nominal)
+        if ending.runner.stop.is_set() or owed(parts, parts.config.timetable[name].jobs, trigger):
+            return
+        with parts.store.transaction() as transaction:
+            tell_within(transaction, parts, [], [Coverage(MISSED, task=name)])
+            ends = history.ends(transaction, trigger)
+        wrong = [f"{place}: {state}" for place, state in ends if state != RunState.FINISHED.value]
+        self._heartbeat.end(parts.config.timetable[name].heartbeat, wrong)
+        with self._guard:
+            self._settled[name] = ending.due.nominal
+
+    def _missed(self, name: str, due: Due, why: str) -> None:
+        """Write down that it did not run, and tell it."""
+        _log.error("schedule.missed", schedule=name, nominal=str(due.nominal), reason=why)
+        trigger = Trigger(name, due.nominal)
+        identity = Identity(MISSED, self._parts.config.daemon.name, task=name)
+        summary = f"schedule {name} of {due.nominal:%Y-%m-%d %H:%M} did not run, and {why}"
+        finding = Finding(identity, Severity.HIGH, summary, remedy=f"sereno now {name}")
+        now = self._parts.clock()
+        unrun = owed(self._parts, self._parts.config.timetable[name].jobs, trigger)
+        with self._parts.store.transaction() as transaction:
+            for errand in unrun:
+                number = history.begin(transaction, errand.task, now)
+                history.finish(transaction, number, (RunState.SKIPPED.value, f"missed: {why}", 0), now)
+            tell_within(transaction, self._parts, [finding], [])
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """What the end of a list needs to know of its beginning."""
+
+    parts: Parts
+    runner: Runner
+    name: str
+    due: Due
+    window: Window
