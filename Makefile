@@ -26,9 +26,12 @@ systemd-test: $(READY)  ## a Debian root, booted, with the wheel installed: what
 
 prove: $(READY)  ## the long proofs, with their figures
 	$(RUN)python tests/prove/calendar_proof.py
+	$(RUN)python tests/prove/systemd_calendar.py
+	$(RUN)python tests/prove/two_daemons.py
 
 bench: $(READY)  ## beside the peer, in turns: ratios
 	$(RUN)python -m benchmarks.vacuum $(BENCH)
+	$(RUN)python -m benchmarks.idle
 
 lint: $(READY)
 	$(RUN)ruff format --check .

@@ -18,8 +18,8 @@ from checks.finding import Finding, Identity, Severity
 from store.store import Store, StoreError, Transaction
 
 HORIZON = timedelta(hours=72)
-IDLE_SECONDS = 0.5
-LOOK_SECONDS = 5.0
+IDLE_SECONDS = 1.0
+LOOK_SECONDS = 15.0
 BROKEN_STORE_SECONDS = 5.0
 _URGENT = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0)
 _PATIENT = (2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
@@ -51,16 +51,18 @@ class Courier:
             beat(f"courier {name}")
             try:
                 before = self.store.changed
-                if before == seen and time.monotonic() < until:  # nobody has written since we looked
-                    stop.wait(IDLE_SECONDS)
-                elif not self.deliver_one(name):
-                    seen, until = before, time.monotonic() + self._patience(name)
+                if before != seen or time.monotonic() >= until:  # somebody has written since we looked, or it is time
+                    wait = self._patience(name)
+                    if wait <= 0 and self.deliver_one(name):
+                        continue
+                    seen, until = before, time.monotonic() + wait
+                stop.wait(IDLE_SECONDS)
             except StoreError as error:
                 _log.error("courier.store_failed", channel=name, error=str(error))
                 stop.wait(BROKEN_STORE_SECONDS)
 
     def _patience(self, name: str) -> float:
-        """Return how long there is nothing to look for, if nobody writes: a file's time may be too coarse to tell."""
+        """Return how long there is nothing to do, if nobody writes: a file's time may be too coarse to tell."""
         with self.store.reading() as transaction:
             due = outbox.next_due(transaction, name)
         return LOOK_SECONDS if due is None else min(LOOK_SECONDS, (due - self.clock()).total_seconds())

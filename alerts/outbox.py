@@ -65,7 +65,10 @@ _UNSENT = """
     WHERE alert = ? AND channel = ? AND state IN ('pending', 'leased') AND recipients = '[]' LIMIT 1
 """
 _COUNTS = "SELECT channel, state, count(*) AS messages, min(created_at) AS oldest FROM notification GROUP BY 1, 2"
-_NEXT = "SELECT min(not_before) AS at FROM notification WHERE channel = ? AND state = 'pending'"
+_NEXT = """
+    SELECT min(CASE state WHEN 'pending' THEN not_before ELSE lease_until END) AS at
+    FROM notification WHERE channel = ? AND state IN ('pending', 'leased')
+"""
 _OLDEST = """
     SELECT channel, severity, min(created_at) AS at FROM notification WHERE state IN ('pending', 'leased') GROUP BY 1, 2
 """

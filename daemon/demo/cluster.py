@@ -106,12 +106,9 @@ class Cluster:
         self.stop("immediate")
 
     def _options(self) -> str:
-        fixed = {
-            "unix_socket_directories": str(self.socket),
-            "listen_addresses": "127.0.0.1",
-            "port": str(self.port),
-        }
-        return " ".join(f"-c {name}='{value}'" for name, value in {**self._settings, **fixed}.items())
+        fixed = {"unix_socket_directories": str(self.socket), "port": str(self.port)}
+        chosen = {"listen_addresses": "127.0.0.1", **self._settings, **fixed}
+        return " ".join(f"-c {name}='{value}'" for name, value in chosen.items())
 
     def _call(self, program: str, *arguments: str, check: bool = True) -> None:
         """Run one of the server's programs in a session of its own, so that Ctrl-C is ours to handle."""

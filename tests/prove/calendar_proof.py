@@ -8,6 +8,7 @@ each transition, with the plainest oracle there is: look at the wall clock of ev
 
 import sys
 import time
+from calendar import monthrange
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, date, datetime, timedelta
@@ -123,9 +124,29 @@ def compare(zone, first, last):
     return counts
 
 
+def by_the_date(zone, year):
+    """Compare monthly and weekly lines with a look at every date: the 1st, 28th to 31st, the last, each weekday."""
+    counts = Counter()
+    start, end = (datetime(year + n, 1, 1, tzinfo=UTC) for n in (0, 1))
+    meant = {f"{day} * *": lambda date, day=day: date.day == day for day in (1, 28, 29, 30, 31)}
+    meant["L * *"] = lambda date: date.day == monthrange(date.year, date.month)[1]
+    meant |= {f"* * {n}": lambda date, n=n: date.isoweekday() % 7 == n for n in range(7)}
+    for hour, minute in TIMES:
+        every = list(
+            takewhile(lambda due: due.instant < end, upcoming(parse_cron(f"{minute} {hour} * * *"), zone, start))
+        )
+        for line, means in meant.items():
+            cron = parse_cron(f"{minute} {hour} {line}")
+            dues = list(takewhile(lambda due: due.instant < end, upcoming(cron, zone, start)))
+            expected = [due for due in every if means(due.nominal.date())]
+            counts += Counter(dated=len(expected), misdated=len(set(dues) ^ set(expected)))
+    return counts
+
+
 def prove(name):
     zone = ZoneInfo(name)
     counts = invariants(zone, FIRST, LAST)
+    counts += by_the_date(zone, 2028)
     counts += compare(zone, datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
     if name in HISTORIC:
         year = HISTORIC[name]
@@ -137,7 +158,7 @@ def prove(name):
 def main():
     began = time.monotonic()
     zones = sorted(available_timezones())
-    total = Counter(dict.fromkeys((*COUNTED, "compared", "disagreements"), 0))
+    total = Counter(dict.fromkeys((*COUNTED, "compared", "disagreements", "dated", "misdated"), 0))
     with ProcessPoolExecutor() as pool:
         for number, counts in enumerate(pool.map(prove, zones, chunksize=4), 1):
             total.update(counts)
@@ -148,7 +169,10 @@ def main():
     print(", ".join(f"{name} {total[name]}" for name in COUNTED))
     print(f"beside the scan of every minute around a transition: {total['compared']} compared,", end=" ")
     print(f"{total['disagreements']} disagreements; {time.monotonic() - began:.0f} s")
-    sys.exit(any(total[name] for name in (*WRONG, "disagreements")))
+    print(
+        f"monthly and weekly lines, beside a look at every date: {total['dated']} compared, {total['misdated']} differ"
+    )
+    sys.exit(any(total[name] for name in (*WRONG, "disagreements", "misdated")))
 
 
 if __name__ == "__main__":

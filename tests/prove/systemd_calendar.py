@@ -1,0 +1,80 @@
+"""Beside `systemd-analyze calendar`: the same due times, but for dates on which the time of day does not exist.
+
+systemd leaves those out; ours run at the first instant after the gap. One zone of each set of rules is asked.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from zoneinfo import ZoneInfo, available_timezones
+
+from daemon.calendar import parse_cron, upcoming
+
+FIRST, LAST = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+LINES = {
+    "0 0 * * *": "*-*-* 00:00:00",
+    "30 0 * * *": "*-*-* 00:30:00",
+    "30 1 * * *": "*-*-* 01:30:00",
+    "0 2 * * *": "*-*-* 02:00:00",
+    "30 2 * * *": "*-*-* 02:30:00",
+    "0 3 * * *": "*-*-* 03:00:00",
+    "30 2 1,28,29,30,31 * *": "*-*-01,28,29,30,31 02:30:00",
+    "0 0 L * *": "*-*~01 00:00:00",
+    "0 0 * * mon": "Mon *-*-* 00:00:00",
+    "30 2 * * sun": "Sun *-*-* 02:30:00",
+}
+INSTANT = re.compile(r"(?:Next elapse|Iter\. #\d+): \w+ (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
+
+
+def rules(name):
+    """What the clock of a zone does in the year: zones that do the same need be asked once."""
+    hours = (FIRST + timedelta(hours=n) for n in range(366 * 24))
+    return tuple(hour.astimezone(ZoneInfo(name)).utcoffset() for hour in hours)
+
+
+def asked(name, expression):
+    done = subprocess.run(
+        ["systemd-analyze", "calendar", "--iterations=370", "--base-time", f"{FIRST:%Y-%m-%d} 00:00:00 UTC", f"{expression} {name}"],
+        capture_output=True, text=True, check=True, env={"TZ": "UTC", "LC_ALL": "C"},
+    )  # fmt: skip
+    found = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in INSTANT.findall(done.stdout))
+    return {instant for instant in found if FIRST < instant < LAST}
+
+
+def compare(name):
+    zone, counts = ZoneInfo(name), Counter()
+    for line, expression in LINES.items():
+        dues = list(takewhile(lambda due: due.instant < LAST, upcoming(parse_cron(line), zone, FIRST)))
+        in_gaps = {due.instant for due in dues if due.instant.astimezone(zone).replace(tzinfo=None) != due.nominal}
+        ours, theirs = {due.instant for due in dues}, asked(name, expression)
+        different = (ours ^ theirs) - in_gaps
+        counts += Counter(compared=len(ours), in_gaps=len(in_gaps), different=len(different))
+        if different:
+            print(name, line, sorted(ours - theirs - in_gaps)[:2], sorted(theirs - ours)[:2], file=sys.stderr)
+    return counts
+
+
+def main():
+    if shutil.which("systemd-analyze") is None:
+        print("beside systemd-analyze calendar: skipped, it is not there")
+        return
+    began = time.monotonic()
+    zones = {rules(name): name for name in sorted(available_timezones())}
+    total = Counter(compared=0, in_gaps=0, different=0)
+    with ThreadPoolExecutor(2) as pool:
+        for counts in pool.map(compare, zones.values()):
+            total.update(counts)
+    print(f"beside systemd-analyze calendar: {len(zones)} sets of rules x {len(LINES)} lines, {total['compared']} due times:", end=" ")  # fmt: skip
+    print(f"{total['in_gaps']} in gaps, that systemd leaves out; otherwise different {total['different']};", end=" ")
+    print(f"{time.monotonic() - began:.0f} s")
+    sys.exit(total["different"] != 0)
+
+
+if __name__ == "__main__":
+    main()
