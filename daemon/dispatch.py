@@ -4,6 +4,7 @@ A place is a database, or the host: what is due in one waits for what is in prog
 A list ends with what is of the service itself (the report), when all its places are done.
 """
 
+import contextlib
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -12,6 +13,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from alerts import book
 from alerts.heartbeat import Heartbeat
 from alerts.policy import Coverage
 from checks.finding import Finding, Identity, Severity
@@ -21,10 +23,12 @@ from daemon.errands import errands, owed
 from daemon.history import Trigger
 from daemon.jobs.job import Errand, Scope
 from daemon.parts import Parts
+from daemon.record import UNREACHABLE
 from daemon.runner import Runner
-from daemon.tell import tell_within
+from daemon.tell import tell, tell_within
 from daemon.timetable import Timing, timings
 from daemon.verdict import RunState
+from postgres.connection import TargetError, session
 from postgres.window import Window, opens_for
 from store.store import StoreError
 
@@ -80,6 +84,15 @@ class Dispatcher:
                 self._decide(name, due, now)
             except StoreError as error:  # looked at again soon: nothing is settled
                 _log.critical("schedule.broke", schedule=name, error=str(error))
+
+    def look_for_the_lost(self) -> None:
+        """See whether a server that did not answer, and that nobody waits for now, does so again: its alert is over."""
+        with self._guard:
+            at_work = {errand.database for errand in self._runner.at_work().values()}
+            with self._parts.store.reading() as transaction:
+                lost = {alert.database for alert in book.known(transaction).alerts if alert.kind == UNREACHABLE}
+            for database in lost & self._parts.config.databases.keys() - at_work:
+                self._queue(f"{Scope.DATABASE.value} {database}").submit(_probe, self._parts, database)
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -183,6 +196,11 @@ class Dispatcher:
                 number = history.begin(transaction, errand.task, now)
                 history.finish(transaction, number, (RunState.SKIPPED.value, f"missed: {why}", 0), now)
             tell_within(transaction, self._parts, [finding], [])
+
+
+def _probe(parts: Parts, database: str) -> None:
+    with contextlib.suppress(TargetError, StoreError), session(parts.target(database), "maintain", "probe"):
+        tell(parts, [], [Coverage(UNREACHABLE, database)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ PATIENCE_SECONDS = 3.0
 """A look at the lock, or a delivery by the command line, is over by then."""
 FLUSH_SECONDS = 5.0
 STOP_SECONDS = 9.0
+PROBE_SECONDS = 60.0
 EXTEND = "EXTEND_TIMEOUT_USEC=5000000"
 STEP_SECONDS = 2.0
 DEAF = "metrics_unreachable"
@@ -69,7 +70,7 @@ class Service:
         self._runners = [self._runner()]
         self._dispatcher = Dispatcher(parts, self._runners[-1], self._heartbeat)
         self._ways = ExitStack()
-        self._told_at = 0.0
+        self._probed_at = 0.0
         self._audited_at = time.monotonic()
         self._wall = self._wall_ahead()
 
@@ -184,7 +185,7 @@ class Service:
         self._wall = ahead
         schedule.wake()
         self._dispatcher.look_at_all()
-        self._repeat()
+        self._now_and_then()
         wrong = self._pulse.silent()
         if wrong:
             _log.critical("service.hangs", reason=wrong)
@@ -193,10 +194,13 @@ class Service:
             self._audited_at = time.monotonic()
             self._heartbeat.end(self._parts.config.heartbeat.url, [])
 
-    def _repeat(self) -> None:
-        """Tell again what is open and not acknowledged."""
+    def _now_and_then(self) -> None:
+        """Tell again what is open and not acknowledged; every minute look for servers that were down."""
         now = self._parts.clock()
         try:
+            if time.monotonic() - self._probed_at >= PROBE_SECONDS:
+                self._probed_at = time.monotonic()
+                self._dispatcher.look_for_the_lost()
             with self._parts.store.transaction() as transaction:
                 again = repeats(book.known(transaction), self._parts.policy, now)
                 outbox.enqueue(transaction, again, self._parts.config.daemon.name, None, now)

@@ -167,6 +167,26 @@ def test_several_minutes_inside_one_gap_are_one_run(make_house):
     assert [run["nominal"] for run in watch.runs()[before:]] == ["2026-03-29T02:00"]
 
 
+def test_a_server_that_is_back_after_the_window_ends_its_alert(house, wait):
+    """The run has failed, and is over; nobody waits for tomorrow's to say that the server answers again."""
+    house.with_logins = False
+    good = house.write().read_text()
+    house.path.write_text(good.replace("host=", "host=/nowhere"))
+    house.write = lambda: house.path
+    assert house.run("analyze")["state"] == "failed"
+    house.path.write_text(good)
+    parts = house.parts()
+    dispatcher = Dispatcher(parts, Runner(parts, Silent()), Heartbeat(list))
+
+    def alerts():
+        with parts.store.reading() as transaction:
+            return [alert.kind for alert in book.known(transaction).alerts]
+
+    assert alerts() == ["database_unreachable"]
+    dispatcher.look_for_the_lost()
+    wait(lambda: alerts() == [], what="the end of the alert")
+
+
 def test_the_trigger_fires_once_a_day_and_what_was_slept_through_once():
     trigger = CalendarTrigger(Timing(parse_cron("30 2 * * *"), BERLIN))
     fires, now = [], START

@@ -154,39 +154,54 @@ def dirty(dsn, stop):
             connection.execute("UPDATE t SET b = b + 1")
 
 
+def settled(cluster, first, last):
+    """Wait until every claim of these minutes is settled, and return them."""
+    query = "SELECT * FROM sereno.claim WHERE nominal >= %s AND nominal < %s"
+    until, quiet = time.monotonic() + 600, 0
+    with psycopg.connect(cluster.dsn("coop"), autocommit=True, row_factory=dict_row) as connection:
+        while quiet < 20 and time.monotonic() < until:
+            time.sleep(1)
+            claims = connection.execute(query, (first.replace(tzinfo=None), last.replace(tzinfo=None))).fetchall()
+            quiet = quiet + 1 if all(claim["state"] == "finished" for claim in claims) else 0
+    return claims
+
+
+def coalesced(runs, schedule, minute):
+    """Say whether a list was still in progress when it was due again: it then runs once for both."""
+    before = [run for run in runs if run["schedule"] == schedule and run["started_at"][:16] < minute]
+    return any((run["finished_at"] or "9")[:16] >= minute for run in before)
+
+
 def verdict(cluster, twins, first, minutes, watch):
     """Count claims, and the runs of both histories, of the due minutes from `first` on."""
-    last = first + timedelta(minutes=minutes)
-    expected = len(LISTS) * len(JOBS) * minutes
-    query = "SELECT * FROM sereno.claim WHERE nominal >= %s AND nominal < %s"
-    window = (first.replace(tzinfo=None), last.replace(tzinfo=None))
-    with psycopg.connect(cluster.dsn("coop"), autocommit=True, row_factory=dict_row) as connection:
-        until = time.monotonic() + 600
-        while True:
-            claims = connection.execute(query, window).fetchall()
-            done = [claim for claim in claims if claim["state"] == "finished"]
-            if len(done) == expected or time.monotonic() > until:
-                break
-            time.sleep(1)
+    claims = settled(cluster, first, first + timedelta(minutes=minutes))
+    watch.stopped.set()
     for twin in twins:
         twin.stop()
-    watch.stopped.set()
+    runs = [run for twin in twins for run in twin.runs()]
+    done = {
+        (claim["schedule"], claim["job"], f"{claim['nominal']:%Y-%m-%dT%H:%M}")
+        for claim in claims
+        if claim["state"] == "finished"
+    }
+    nominals = [f"{first + timedelta(minutes=n):%Y-%m-%dT%H:%M}" for n in range(minutes)]
+    due = {(name, job, nominal) for name in LISTS for job in JOBS for nominal in nominals}
+    together = {one for one in due - done if coalesced(runs, one[0], one[2])}
     own = Counter(
         (run["schedule"], run["job"], run["nominal"])
-        for twin in twins
-        for run in twin.runs()
+        for run in runs
         if run["state"] == "finished" and not run["reason"].startswith("by ")
-        and f"{first:%Y-%m-%dT%H:%M}" <= run["nominal"] < f"{last:%Y-%m-%dT%H:%M}"
-    )  # fmt: skip
-    doubles = sum(count - 1 for count in own.values())
-    attempts = sum(claim["attempts"] for claim in claims)
-    print(
-        f"  due runs {expected}, claims {len(claims)}, done {len(done)}, double {doubles}, lost {expected - len(done)}"
     )
+    doubles = sum(count - 1 for one, count in own.items() if one in due)
+    lost = len(due - done - together)
     print(
-        f"  taken {attempts} times; looks {watch.looks}, most workers at once {watch.most}, looks with two {watch.overlaps}"
+        f"  due runs {len(due)}, done {len(done)}, together with the next {len(together)}, double {doubles}, lost {lost}"
     )
-    return len(claims) == len(done) == expected and not doubles and not watch.overlaps
+    taken = sum(claim["attempts"] for claim in claims)
+    print(
+        f"  taken {taken} times; looks {watch.looks}, most workers at once {watch.most}, looks with two {watch.overlaps}"
+    )
+    return not (lost or doubles or watch.overlaps) and len(done) == len(claims)
 
 
 def start(folder, settings, dsn_of, prefixes=((), ())):
