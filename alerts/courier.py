@@ -20,6 +20,7 @@ from store.store import Store, StoreError, Transaction
 HORIZON = timedelta(hours=72)
 IDLE_SECONDS = 1.0
 LOOK_SECONDS = 15.0
+LAST_SECONDS = 5.0
 BROKEN_STORE_SECONDS = 5.0
 _URGENT = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0)
 _PATIENT = (2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
@@ -99,7 +100,7 @@ class Courier:
             stop.wait(0.05)
         stop.set()
         for worker in workers:
-            worker.join()
+            worker.join(max(0.0, deadline - time.monotonic()) + LAST_SECONDS)
         return due
 
     def deliver_one(self, name: str) -> bool:

@@ -57,12 +57,16 @@ class Heartbeat:
 
     def _sent(self, url: Secret, path: str, text: str) -> bool:
         try:
-            address = url.reveal().rstrip("/")
+            address, sign, query = url.reveal().partition("?")
             if not private(address):
                 _log.error("heartbeat.refused", reason="its URL is not https")
                 return True
-            post(address + path, scrub(text)[:LONGEST].encode(), {"Content-Type": "text/plain; charset=utf-8"})
-        except (SecretError, DeliveryError, ValueError) as error:
+            whole = address.rstrip("/") + path + sign + query
+            post(whole, scrub(text)[:LONGEST].encode(), {"Content-Type": "text/plain; charset=utf-8"})
+        except (SecretError, DeliveryError) as error:
             _log.warning("heartbeat.failed", path=path, reason=str(error))
+            return False
+        except Exception as error:  # noqa: BLE001 - around a delivery; the URL, a secret, may stand in the sentence
+            _log.warning("heartbeat.failed", path=path, reason=type(error).__name__)
             return False
         return True

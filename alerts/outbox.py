@@ -217,6 +217,12 @@ def state(transaction: Transaction, number: str) -> tuple[str, str, str]:
     return (row["state"], row["receipt"], row["last_error"]) if row else ("unknown", "", "")
 
 
+def answer(transaction: Transaction, number: str) -> tuple[str, str, str]:
+    """Return a message's channel, state and last error."""
+    row = transaction.row(_ONE, (number,))
+    return (row["channel"], row["state"], row["last_error"]) if row else ("", "unknown", "")
+
+
 def _notification(row: Row) -> Notification:
     return Notification(
         id=row["id"],

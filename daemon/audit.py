@@ -1,6 +1,6 @@
 """The self-audit: is every due run accounted for, and every alert delivered, or within its time?"""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 
 from alerts import book, outbox
@@ -19,22 +19,22 @@ _IN_TIME = {Severity.CRITICAL: timedelta(minutes=10), Severity.HIGH: timedelta(h
 _ANY = timedelta(hours=6)
 
 
-def audit(parts: Parts) -> list[str]:
-    """Return what is wrong, a line each; nothing if all is as it should be."""
+def audit(parts: Parts, busy: Collection[str] = ()) -> list[str]:
+    """Return what is wrong, a line each; nothing if all is as it should be. Schedules in progress are not late."""
     try:
         with parts.store.reading() as transaction:
             now = parts.clock()
-            return [*_runs(transaction, parts, now), *_messages(transaction, now)]
+            return [*_runs(transaction, parts, now, busy), *_messages(transaction, now)]
     except StoreError as error:
         return [str(error)]
 
 
-def _runs(transaction: Transaction, parts: Parts, now: datetime) -> Iterator[str]:
+def _runs(transaction: Transaction, parts: Parts, now: datetime, busy: Collection[str]) -> Iterator[str]:
     """The last due time whose window is over is accounted for, in each place that was planned by then."""
     for name, timing in timings(parts.config).items():
         schedule = parts.config.timetable[name]
         due = timing.latest(now - schedule.window - GRACE)
-        if due is None:
+        if due is None or name in busy:
             continue
         for errand in errands(parts.config, schedule.jobs, Trigger(name, due.nominal)):
             since = history.planned_since(transaction, errand.task, str(schedule.cron))

@@ -1,16 +1,19 @@
 """What a run meets: all that its job may look at, and the terms that bind its steps."""
 
+import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from daemon import history, pause
+from daemon.config.model import GovernorLimits
 from daemon.jobs.job import Errand, Looking
 from daemon.parts import Parts
 from daemon.sessions import Sessions
 from postgres import governor
 from postgres.connection import Session
-from postgres.pace import Progress, Terms
-from postgres.progress import blocks
+from postgres.pace import SAMPLE_SECONDS, Progress, Terms
+from postgres.progress import behind, blocks
 from postgres.window import Window
 
 
@@ -46,21 +49,50 @@ class Circumstances:
         return Terms(
             window=window,
             stop=self.sessions.stop,
-            sample=lambda: self._sample(steward),
-            limits=governor.Limits(limits.replica_lag.total_seconds(), limits.replica_lag_size),
+            sample=_Lately(lambda: self._sample(steward)),
+            limits=_limits(limits),
+            speed=limits.pace,
             progress=self.progress,
             batch_seconds=limits.batch.total_seconds(),
             batch_rows=limits.batch_rows,
             patience_seconds=limits.patience.total_seconds(),
             watch=lambda: blocks(steward) if steward is not None else {},
+            behind=lambda: behind(steward) if steward is not None else {},
             beat=beat,
         )
 
     def _sample(self, steward: Session | None) -> governor.Sample:
         with self.parts.store.reading() as transaction:
             paused = pause.paused(transaction, self.parts.clock())
-        return governor.Sample(
-            flag_file=governor.present(self.parts.config.governor.flag_file),
-            paused=paused is not None,
-            replicas=governor.replicas(steward) if steward is not None else (),
-        )
+        wishes = self.parts.config.governor
+        seen = governor.see(steward, wishes.query) if steward is not None else governor.Sample()
+        return replace(seen, flag_file=governor.present(wishes.flag_file), paused=paused is not None)
+
+
+class _Lately:
+    """What was seen a moment ago serves every lane; one looks at a time."""
+
+    def __init__(self, see: Callable[[], governor.Sample]) -> None:
+        self._see = see
+        self._guard = threading.Lock()
+        self._seen: governor.Sample | None = None
+        self._at = 0.0
+
+    def __call__(self) -> governor.Sample:
+        with self._guard:
+            if self._seen is None or time.monotonic() - self._at >= SAMPLE_SECONDS:
+                self._seen, self._at = self._see(), time.monotonic()
+            return self._seen
+
+
+def _limits(wishes: GovernorLimits) -> governor.Limits:
+    return governor.Limits(
+        replica_lag_seconds=wishes.replica_lag.total_seconds(),
+        replica_lag_bytes=wishes.replica_lag_size,
+        archive_backlog=wishes.archive_backlog,
+        slot_bytes=wishes.slot_retained,
+        free_disk=wishes.free_disk,
+        active=wishes.active_sessions or governor.UNLIMITED,
+        backups=wishes.backups,
+        critical=wishes.critical,
+    )

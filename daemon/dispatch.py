@@ -35,6 +35,7 @@ from store.store import StoreError
 PUNCTUAL = timedelta(minutes=2)
 """What begins later than this is caught up, not on time."""
 MISSED = "task_missed"
+_WRONG = {RunState.FAILED.value, RunState.SKIPPED.value}
 
 _log = structlog.get_logger("dispatch")
 
@@ -45,10 +46,11 @@ class Dispatcher:
     def __init__(self, parts: Parts, runner: Runner, heartbeat: Heartbeat) -> None:
         self._heartbeat = heartbeat
         self._queues: dict[str, ThreadPoolExecutor] = {}
-        self._busy: dict[str, Due] = {}
+        self._busy: dict[str, _Ending] = {}
         self._settled: dict[str, datetime] = {}
+        self._pinged: dict[str, datetime] = {}
         self._guard = threading.RLock()
-        self._began = parts.clock()
+        self._attended = self._looked = parts.clock()
         self.use(parts, runner)
 
     def use(self, parts: Parts, runner: Runner) -> None:
@@ -57,11 +59,19 @@ class Dispatcher:
             self._parts, self._runner = parts, runner
             self.timings: Mapping[str, Timing] = timings(parts.config)
             self._settled.clear()
+            now = parts.clock()
+            try:
+                with parts.store.transaction() as transaction:
+                    for name, schedule in parts.config.timetable.items():
+                        for errand in errands(parts.config, schedule.jobs, Trigger(name)):
+                            history.known_since(transaction, errand.task, str(schedule.cron), now)
+            except StoreError as error:
+                _log.critical("schedule.broke", error=str(error))
 
     @property
-    def busy(self) -> bool:
-        """Whether anything is in progress."""
-        return bool(self._busy)
+    def busy(self) -> Mapping[str, Runner]:
+        """The schedules that are in progress, each with who runs it."""
+        return {name: ending.runner for name, ending in list(self._busy.items())}
 
     def look_at_all(self) -> None:
         """See whether anything is owed, whatever the timer thinks."""
@@ -72,6 +82,9 @@ class Dispatcher:
         """Begin what the last due time of a schedule still owes, unless the schedule is in progress."""
         with self._guard:
             now = self._parts.clock()
+            if now - self._looked > PUNCTUAL or now < self._looked:  # we slept, or the clock was set
+                self._attended = now - PUNCTUAL
+            self._looked = now
             due = self.timings[name].latest(now) if name in self.timings else None
             if (
                 due is None
@@ -92,26 +105,33 @@ class Dispatcher:
             with self._parts.store.reading() as transaction:
                 lost = {alert.database for alert in book.known(transaction).alerts if alert.kind == UNREACHABLE}
             for database in lost & self._parts.config.databases.keys() - at_work:
-                self._queue(f"{Scope.DATABASE.value} {database}").submit(_probe, self._parts, database)
+                threading.Thread(
+                    target=_probe, args=(self._parts, database), name=f"probe {database}", daemon=True
+                ).start()
 
     def stop(self) -> None:
         """Begin nothing more."""
         for queue in list(self._queues.values()):
-            queue.shutdown(wait=False, cancel_futures=True)
+            queue.shutdown(wait=False)  # what is queued sees that we stop, and ends
 
     def _decide(self, name: str, due: Due, now: datetime) -> None:
         schedule = self._parts.config.timetable[name]
         left = due.instant + schedule.window - now
         if not self._owed(name, due):
             self._settled[name] = due.nominal
-        elif due.instant >= self._began and now - due.instant <= PUNCTUAL:
-            self._begin(name, due, left)
-        elif schedule.catch_up == "always" or (schedule.catch_up == "in_window" and left > timedelta()):
+        elif schedule.catch_up == "always" or (left > timedelta() and self._may_begin(name, due)):
             self._begin(name, due, left if left > timedelta() else schedule.window)
         else:
             why = "its window is over" if left <= timedelta() else "it is not to be caught up"
             self._missed(name, due, why)
             self._settled[name] = due.nominal
+
+    def _may_begin(self, name: str, due: Due) -> bool:
+        """Say whether a due time is begun in its window: `never` means what was missed, not what was interrupted."""
+        if self._parts.config.timetable[name].catch_up != "never" or due.instant >= self._attended:
+            return True
+        with self._parts.store.reading() as transaction:
+            return history.tried(transaction, Trigger(name, due.nominal))
 
     def _owed(self, name: str, due: Due) -> bool:
         """Say whether a due time still owes a run; what was planned only after it owes nothing."""
@@ -128,59 +148,72 @@ class Dispatcher:
 
     def _begin(self, name: str, due: Due, left: timedelta) -> None:
         schedule = self._parts.config.timetable[name]
-        trigger, window = Trigger(name, due.nominal), opens_for(left.total_seconds())
+        trigger = Trigger(name, due.nominal)
+        window = opens_for(left.total_seconds(), schedule.window.total_seconds())
         places: dict[str, list[Errand]] = {}
         for errand in owed(self._parts, schedule.jobs, trigger):
             places.setdefault(errand.place, []).append(errand)
         last = places.pop(Scope.SERVICE.value, [])
         _log.info("schedule.due", schedule=name, nominal=trigger.minute(), places=list(places))
-        self._heartbeat.ping(schedule.heartbeat, "/start")
-        self._busy[name] = due
-        runner = self._runner
-        begun = [self._queue(place).submit(self._work, runner, todo, window) for place, todo in places.items()]
-        ending = _Ending(self._parts, runner, name, due, window)
-        threading.Thread(target=self._end, args=(begun, last, ending), name=f"end of {name}", daemon=True).start()
+        if self._pinged.get(name) != due.nominal:
+            self._pinged[name] = due.nominal
+            self._heartbeat.ping(schedule.heartbeat, "/start")
+        ending = self._busy[name] = _Ending(self._parts, self._runner, name, due, window)
+        try:
+            begun = [self._queue(place).submit(self._work, ending, todo) for place, todo in places.items()]
+            threading.Thread(target=self._end, args=(begun, last, ending), name=f"end of {name}", daemon=True).start()
+        except RuntimeError as error:  # no thread is to be had; or the queues are closed
+            del self._busy[name]
+            _log.critical("schedule.broke", schedule=name, error=str(error))
 
     def _queue(self, place: str) -> ThreadPoolExecutor:
-        if place not in self._queues:
-            self._queues[place] = ThreadPoolExecutor(1, thread_name_prefix=place)
-        return self._queues[place]
+        with self._guard:
+            if place not in self._queues:
+                self._queues[place] = ThreadPoolExecutor(1, thread_name_prefix=place)
+            return self._queues[place]
 
-    def _work(self, runner: Runner, todo: Sequence[Errand], window: Window) -> None:
+    def _work(self, ending: "_Ending", todo: Sequence[Errand]) -> None:
         """Run a list in one place, in order. A failing state file ends it, not the service: it is looked at again."""
         for errand in todo:
-            if runner.stop.is_set():
+            if ending.runner.stop.is_set():
                 return
             try:
-                runner.run(errand, window)
+                ending.runner.run(errand, ending.window)
             except StoreError as error:
                 _log.critical("run.unrecorded", task=errand.job.name, database=errand.database, error=str(error))
                 return
 
     def _end(self, begun: "Sequence[Future[None]]", last: Sequence[Errand], ending: "_Ending") -> None:
         """When all places are done: the report, the books, and a look whether it is due again already."""
-        wait(begun)
-        if last and not ending.runner.stop.is_set():
-            wait([self._queue(Scope.SERVICE.value).submit(self._work, ending.runner, last, ending.window)])
+        closed = False
         try:
-            self._close(ending)
-        except StoreError as error:
+            for one in wait(begun).done:
+                if one.exception() is not None:
+                    _log.critical("run.broke", schedule=ending.name, error=repr(one.exception()))
+            if last and not ending.runner.stop.is_set():
+                wait([self._queue(Scope.SERVICE.value).submit(self._work, ending, last)])
+            closed = self._close(ending)
+        except (StoreError, RuntimeError) as error:  # RuntimeError: we are stopping, and the queue is closed
             _log.critical("schedule.broke", schedule=ending.name, error=str(error))
-        with self._guard:
-            del self._busy[ending.name]
-        self.look(ending.name)
+        finally:
+            with self._guard:
+                del self._busy[ending.name]
+        if closed:  # else it is tried again when the service looks around
+            self.look(ending.name)
 
-    def _close(self, ending: "_Ending") -> None:
+    def _close(self, ending: "_Ending") -> bool:
+        """Say whether all of it is accounted for; then its alert is over, and the heartbeat hears how it went."""
         parts, name, trigger = ending.parts, ending.name, Trigger(ending.name, ending.due.nominal)
         if ending.runner.stop.is_set() or owed(parts, parts.config.timetable[name].jobs, trigger):
-            return
+            return False
         with parts.store.transaction() as transaction:
             tell_within(transaction, parts, [], [Coverage(MISSED, task=name)])
             ends = history.ends(transaction, trigger)
-        wrong = [f"{place}: {state}" for place, state in ends if state != RunState.FINISHED.value]
+        wrong = [f"{place}: {state}" for place, state in ends if state in _WRONG]
         self._heartbeat.end(parts.config.timetable[name].heartbeat, wrong)
         with self._guard:
             self._settled[name] = ending.due.nominal
+        return True
 
     def _missed(self, name: str, due: Due, why: str) -> None:
         """Write down that it did not run, and tell it."""

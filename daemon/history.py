@@ -43,7 +43,7 @@ _REMEMBER = """
 """
 _MEASURE = "INSERT INTO measure (run, name, database, object, value, taken_at) VALUES (?, ?, ?, ?, ?, ?)"
 _MEMORY = "SELECT object, seconds, bytes, evidence FROM object_memory WHERE job = ? AND database = ?"
-_ORPHANED = "SELECT id, job, database, process FROM run WHERE state = 'running'"
+_ORPHANED = "SELECT id, job, database, schedule, process FROM run WHERE state = 'running'"
 _INTERRUPT = "UPDATE run SET state = 'interrupted', reason = ?, finished_at = ? WHERE id = ? AND state = 'running'"
 _DONE = """
     SELECT 1 AS done FROM run
@@ -53,12 +53,16 @@ _GONE_ON = """
     SELECT 1 AS done FROM run
     WHERE schedule = ? AND nominal >= ? AND job = ? AND database = ? AND state <> 'interrupted'
 """
+_TRIED = "SELECT 1 AS one FROM run WHERE schedule = ? AND nominal = ?"
 _ENDS = """
     SELECT job, database, state FROM run
     WHERE id IN (SELECT max(id) FROM run WHERE schedule = ? AND nominal = ? GROUP BY job, scope, database) ORDER BY id
 """
 _SINCE = "SELECT value FROM instance WHERE name = ?"
-_KNOWN_SINCE = "INSERT OR IGNORE INTO instance (name, value) VALUES (?, ?)"
+_KNOWN_SINCE = """
+    INSERT INTO instance (name, value) VALUES (?, ?)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE value > excluded.value
+"""
 _RUNS = "SELECT * FROM run ORDER BY id DESC LIMIT ?"
 _RUN = "SELECT * FROM run WHERE id = ?"
 _STEPS = "SELECT * FROM step WHERE run = ? ORDER BY ordinal"
@@ -217,6 +221,11 @@ def gone_on(transaction: Transaction, task: Task) -> bool:
     return transaction.row(_GONE_ON, due) is not None
 
 
+def tried(transaction: Transaction, trigger: Trigger) -> bool:
+    """Say whether anything of a due time has begun."""
+    return transaction.row(_TRIED, (trigger.schedule, trigger.minute())) is not None
+
+
 def ends(transaction: Transaction, trigger: Trigger) -> list[tuple[str, str]]:
     """Return how each task of a due time has ended, the last time that it was tried: its place, its state."""
     rows = transaction.rows(_ENDS, (trigger.schedule, trigger.minute()))
@@ -224,7 +233,10 @@ def ends(transaction: Transaction, trigger: Trigger) -> list[tuple[str, str]]:
 
 
 def known_since(transaction: Transaction, task: Task, cron: str, now: datetime) -> datetime:
-    """Return since when this file knows that a task is planned so (from now on, if it is new)."""
+    """Return since when this file knows that a task is planned so (from now on, if it is new).
+
+    An instant that is still to come was written while the clock was ahead: it would owe nothing until then.
+    """
     transaction.execute(_KNOWN_SINCE, (_planned(task, cron), to_text(now)))
     return planned_since(transaction, task, cron) or now
 

@@ -25,6 +25,11 @@ def notify(*states: str) -> None:
             return
 
 
+def under_systemd() -> bool:
+    """Say whether somebody waits to hear that we are ready."""
+    return bool(os.environ.get("NOTIFY_SOCKET"))
+
+
 def sentence(at_work: Collection[Errand], timings: Mapping[str, Timing], now: datetime) -> str:
     """Say what runs now, and what is next."""
     runs = ", ".join(f"{errand.job.name} {errand.database}".strip() for errand in at_work) or "idle"

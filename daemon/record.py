@@ -93,7 +93,7 @@ class Recorder:
         if state is RunState.SKIPPED:
             findings.append(self._finding(TASK_SKIPPED, Severity.WARNING, reason))
         if self._skipped:
-            unseen = all("no privilege" in one for one in self._skipped)
+            unseen = all("no privilege" in one or "left to autovacuum" in one for one in self._skipped)
             more = f" (and {len(self._skipped) - 1} more)" if len(self._skipped) > 1 else ""
             severity = Severity.INFO if unseen else Severity.WARNING
             findings.append(self._finding(TASK_SKIPPED, severity, self._skipped[0] + more))

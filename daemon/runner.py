@@ -21,21 +21,21 @@ from daemon.sessions import Sessions
 from daemon.verdict import End, RunState, final
 from postgres import claims, guard, locks
 from postgres.claims import Claim, Settled
-from postgres.connection import Session, TargetError, UnreachableError, lost
+from postgres.connection import LostError, Session, TargetError, UnreachableError, lost
 from postgres.executor import Executor, first_line
 from postgres.pace import Progress, Stop
 from postgres.window import Window, opens_for
 from store.lock import Locked, exclusive
 from store.store import StoreError
 
-FENCE_SECONDS = 15.0
-"""A dead predecessor's session and its workers are gone by then: the keepalives of the recipe take 11 s."""
+FENCE_SECONDS = 20.0
+"""A dead predecessor's session and its workers are gone by then: keepalives take 11 s, an answer in flight 15."""
 WAITS = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
 """Between two tries to reach a server."""
-MOST_LOST = 5
-"""So often a run goes on after its connection was lost while the server stayed: somebody may mean it."""
-SIGN_SECONDS = 600.0
-"""A run that gives no sign of life for so long has hung: one statement that only looks takes a minute at most."""
+MOST_REFUSED = 5
+"""So often in a row the server may answer one login and not the other: that is a mistake, or it has no room."""
+SIGN_SECONDS = 1800.0
+"""A run that gives no sign of life for so long has hung: the host's looks at many servers, each a minute at most."""
 
 NO_END = opens_for(None)
 """For the service's own report: it is most wanted when the window was too short."""
@@ -105,16 +105,17 @@ class Runner:
 
     def _persist(self, errand: Errand, window: Window, recorder: Recorder) -> End:
         """Try again, through the window, while the server cannot be reached; what a person asked for fails at once."""
-        tries, lost_ones = 0, 0
+        tries, refused = 0, 0
         while True:
             self._alive(recorder.number)
             try:
                 return self._understood(partial(self._attempt, errand, window, recorder))
             except UnreachableError as error:
-                lost_ones += not recorder.unreachable(str(error))
+                silent = recorder.unreachable(str(error))
+                refused = 0 if silent or isinstance(error, LostError) else refused + 1
                 wait = WAITS[min(tries, len(WAITS) - 1)]
                 tries += 1
-                if errand.trigger.schedule is None or window.left() <= wait or lost_ones > MOST_LOST:
+                if errand.trigger.schedule is None or window.left() <= wait or refused > MOST_REFUSED:
                     return End(RunState.FAILED, str(error))
                 _log.warning("run.waits", run=recorder.number, seconds=wait, reason=str(error))
             except TargetError as error:
@@ -144,6 +145,9 @@ class Runner:
         if claim is None:
             return self._work(errand, window, recorder, steward)
         who = f"{socket.gethostname()}, process {os.getpid()}"
+        trouble = claims.trouble(steward)
+        if trouble:
+            _log.warning("claims.off", database=errand.database, reason=trouble)
         settled = claims.take(steward, claim, who)
         if settled is not None:
             by = f"by {settled.by}" + (f": {settled.reason}" if settled.reason else "")
@@ -184,7 +188,7 @@ class Runner:
                 recorder.steps([one for one in handful if one[1].stop is not Stop.LOST], place)
         for _, outcome in outcomes:
             if outcome.stop is Stop.LOST:
-                raise UnreachableError(f"{errand.database}: {outcome.reason}")
+                raise LostError(f"{errand.database}: {outcome.reason}")
         return final(outcomes)
 
     @contextmanager
@@ -223,7 +227,7 @@ class Runner:
 
     def _broken(self, error: psycopg.Error) -> End:
         if lost(error):
-            raise UnreachableError(first_line(error)) from None
+            raise LostError(first_line(error)) from None
         if self.stop.is_set() and isinstance(error, psycopg.errors.QueryCanceled):
             return _INTERRUPTED
         return End(RunState.FAILED, first_line(error))

@@ -5,7 +5,7 @@ uncalled, too. So a wall clock that is set, or a machine that slept, loses nothi
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -28,6 +28,14 @@ class CalendarTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no 
         return None if due is None else due.instant
 
 
+class BeatTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """Fires every so often; of what a clock that was set has skipped, nothing is made up for."""
+
+    def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
+        """Return the next beat."""
+        return now + timedelta(seconds=BEAT_SECONDS)
+
+
 class Schedule:
     """Calls back at due times; a call is short, and one at a time."""
 
@@ -37,8 +45,13 @@ class Schedule:
             executors={"default": {"type": "threadpool", "max_workers": 1}},
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
-        self._scheduler.add_job(beat, "interval", seconds=BEAT_SECONDS, id=" beat")
+        self._beat = beat
         self._scheduler.start()
+        self.beat_again()
+
+    def beat_again(self) -> None:
+        """Begin to beat anew: the next one was planned by a clock that has been set since."""
+        self._scheduler.add_job(self._beat, BeatTrigger(), id=" beat", replace_existing=True)
 
     def plan(self, name: str, timing: Timing, call: Callable[[], None]) -> datetime | None:
         """Call whenever a schedule is due, instead of what was planned under its name; return when that is next."""

@@ -18,14 +18,14 @@ from daemon import history
 from daemon.audit import audit
 from daemon.dispatch import Dispatcher
 from daemon.metrics import listening
-from daemon.notify import notify, reloading, sentence, watchdog_seconds
+from daemon.notify import notify, reloading, sentence, under_systemd, watchdog_seconds
+from daemon.orphans import take_up
 from daemon.parts import Parts
 from daemon.pulse import Pulse
-from daemon.record import TASK_ORPHANED
 from daemon.runner import FENCE_SECONDS, Runner
 from daemon.schedule import BEAT_SECONDS, Schedule
 from daemon.screen import Silent
-from daemon.tell import tell, tell_within
+from daemon.tell import tell
 from store.lock import exclusive
 from store.store import StoreError
 
@@ -35,7 +35,9 @@ SIGN_SECONDS = 60.0
 COURIER_SECONDS = 300.0
 """A delivery has limits of its own; a slow mail server with many recipients takes minutes."""
 PATIENCE_SECONDS = 3.0
-"""A look at the lock, or a delivery by the command line, is over by then."""
+"""A look at the lock is over by then."""
+START_SECONDS = 60.0
+"""A delivery by the command line, too: a start that systemd asked for need not fail because of one."""
 FLUSH_SECONDS = 5.0
 STOP_SECONDS = 9.0
 PROBE_SECONDS = 60.0
@@ -67,8 +69,10 @@ class Service:
         self._stop = threading.Event()
         self._pulse = Pulse()
         self._heartbeat = Heartbeat(self._audit)
-        self._runners = [self._runner()]
-        self._dispatcher = Dispatcher(parts, self._runners[-1], self._heartbeat)
+        self._runner = self._made(parts)
+        self._dispatcher = Dispatcher(parts, self._runner, self._heartbeat)
+        self._chore = threading.Event()
+        self._closed = False
         self._ways = ExitStack()
         self._probed_at = 0.0
         self._audited_at = time.monotonic()
@@ -76,14 +80,17 @@ class Service:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Locked: another service owns the state file. StoreError: it is of no use."""
-        with exclusive(self._parts.store.service_lock, PATIENCE_SECONDS):
-            self._take_up()
+        patience = START_SECONDS if under_systemd() else PATIENCE_SECONDS
+        with exclusive(self._parts.store.service_lock, patience):
+            take_up(self._parts)
+            tell(self._parts, [], [Coverage(MISCONFIGURED), Coverage(FAILED)])
             schedule = Schedule(lambda: self._pulse.beat("the schedule", 4 * BEAT_SECONDS))
             try:
                 self._open()
                 self._plan(schedule)
                 notify("READY=1", f"STATUS={self._status()}")
                 _log.info("service.started", schedules=list(self._dispatcher.timings))
+                threading.Thread(target=self._chores, name="chores", daemon=True).start()
                 self._serve(schedule)
             finally:
                 self._end(schedule)
@@ -99,23 +106,12 @@ class Service:
                 return
             self._reload(schedule)
 
-    def _runner(self) -> Runner:
-        return Runner(self._parts, Silent(), FENCE_SECONDS, self._stop, self._pulse)
+    def _made(self, parts: Parts) -> Runner:
+        return Runner(parts, Silent(), FENCE_SECONDS, self._stop, self._pulse)
 
-    def _take_up(self) -> None:
-        """Nobody else owns the file, so what is recorded as running has died with its process."""
-        now, instance = self._parts.clock(), self._parts.config.daemon.name
-        with self._parts.store.transaction() as transaction:
-            for run in history.orphaned(transaction):
-                died = f"process {run['process']} ended without a word"
-                history.interrupt(transaction, run["id"], died, now)
-                identity = Identity(TASK_ORPHANED, instance, database=run["database"], task=run["job"])
-                remedy = f"sereno history {run['id']}; journalctl -u sereno"
-                found = Finding(
-                    identity, Severity.HIGH, f"run {run['id']}: {died}; it is taken up again", remedy=remedy
-                )
-                tell_within(transaction, self._parts, [found], [])
-            tell_within(transaction, self._parts, [], [Coverage(MISCONFIGURED), Coverage(FAILED)])
+    def _runners(self) -> set[Runner]:
+        """The runner of this configuration, and those of former ones that are not at their end."""
+        return {self._runner, *self._dispatcher.busy.values()}
 
     def _open(self) -> None:
         """Begin to carry messages, and to answer Prometheus."""
@@ -164,10 +160,9 @@ class Service:
             self._tell([Finding(identity, Severity.HIGH, f"the old configuration stays: {error}", remedy=remedy)])
         else:
             self._ways.close()
-            self._parts = parts
-            self._runners = [runner for runner in self._runners if runner.at_work()] + [self._runner()]
-            self._dispatcher.use(parts, self._runners[-1])
-            self._open()
+            self._parts, self._runner = parts, self._made(parts)
+            self._dispatcher.use(parts, self._runner)
+            self._reopen()
             for name in before:
                 schedule.forget(name)
             self._plan(schedule)
@@ -175,37 +170,58 @@ class Service:
             _log.info("service.reloaded", schedules=list(self._dispatcher.timings))
         notify("READY=1", f"STATUS={self._status()}")
 
+    def _reopen(self) -> None:
+        """Begin to carry messages again; a state file that is locked or full is tried again and again."""
+        try:
+            self._open()
+            self._closed = False
+        except StoreError as error:
+            self._ways.close()
+            self._closed = True
+            _log.critical("service.deaf", error=str(error))
+
     def _tick(self, schedule: Schedule) -> None:
-        """Look around: the clock, what is due, what is to be told again, and whether all of us go on."""
+        """Look at the clock and at each other; what may wait for the state file is another thread's."""
         self._pulse.beat("the service's own loop", SIGN_SECONDS)
         ahead = self._wall_ahead()
         if abs(ahead - self._wall) > STEP_SECONDS:
             _log.warning("clock.stepped", seconds=round(ahead - self._wall, 1))
             self._plan(schedule)
+            schedule.beat_again()
         self._wall = ahead
         schedule.wake()
-        self._dispatcher.look_at_all()
-        self._now_and_then()
         wrong = self._pulse.silent()
         if wrong:
             _log.critical("service.hangs", reason=wrong)
         notify(*(() if wrong else ("WATCHDOG=1",)), f"STATUS={wrong or self._status()}")
+        self._chore.set()
+
+    def _chores(self) -> None:
+        """After each tick: what is due, what is to be told again, whether servers are back, whether all is well."""
+        while not self._stop.is_set():
+            self._pulse.beat("the service's chores", COURIER_SECONDS)
+            if not self._chore.wait(SIGN_SECONDS):
+                continue
+            self._chore.clear()
+            try:
+                self._look_around()
+            except StoreError as error:
+                _log.critical("service.tick_failed", error=str(error))
+
+    def _look_around(self) -> None:
+        self._dispatcher.look_at_all()
+        if self._closed:
+            self._reopen()
+        now = self._parts.clock()
+        with self._parts.store.transaction() as transaction:
+            again = repeats(book.known(transaction), self._parts.policy, now)
+            outbox.enqueue(transaction, again, self._parts.config.daemon.name, None, now)
+        if time.monotonic() - self._probed_at >= PROBE_SECONDS:
+            self._probed_at = time.monotonic()
+            self._dispatcher.look_for_the_lost()
         if time.monotonic() - self._audited_at >= self._parts.config.heartbeat.every.total_seconds():
             self._audited_at = time.monotonic()
             self._heartbeat.end(self._parts.config.heartbeat.url, [])
-
-    def _now_and_then(self) -> None:
-        """Tell again what is open and not acknowledged; every minute look for servers that were down."""
-        now = self._parts.clock()
-        try:
-            if time.monotonic() - self._probed_at >= PROBE_SECONDS:
-                self._probed_at = time.monotonic()
-                self._dispatcher.look_for_the_lost()
-            with self._parts.store.transaction() as transaction:
-                again = repeats(book.known(transaction), self._parts.policy, now)
-                outbox.enqueue(transaction, again, self._parts.config.daemon.name, None, now)
-        except StoreError as error:
-            _log.critical("service.tick_failed", error=str(error))
 
     def _tell(self, findings: Sequence[Finding], coverage: Sequence[Coverage] = ()) -> None:
         """Tell; what cannot even be written down goes to the log, where the journal has it."""
@@ -216,10 +232,10 @@ class Service:
 
     def _audit(self) -> list[str]:
         silent = self._pulse.silent()
-        return [*([silent] if silent else []), *audit(self._parts)]
+        return [*([silent] if silent else []), *audit(self._parts, self._dispatcher.busy.keys())]
 
     def _status(self) -> str:
-        at_work = [errand for runner in self._runners for errand in runner.at_work().values()]
+        at_work = [errand for runner in self._runners() for errand in runner.at_work().values()]
         return sentence(at_work, self._dispatcher.timings, self._parts.clock())
 
     @staticmethod
@@ -232,7 +248,7 @@ class Service:
         notify("STOPPING=1", "STATUS=stopping: what is in flight is cancelled", EXTEND)
         self._stop.set()
         deadline = time.monotonic() + STOP_SECONDS
-        cancels = [threading.Thread(target=runner.cancel, daemon=True) for runner in self._runners]
+        cancels = [threading.Thread(target=runner.cancel, daemon=True) for runner in self._runners()]
         quiet = threading.Thread(target=self._wind_up, args=(schedule,), daemon=True)
         for thread in (*cancels, quiet):
             thread.start()
@@ -242,9 +258,19 @@ class Service:
                 _log.warning("service.cut_short", reason="a second signal")
                 _die()
         if self._dispatcher.busy or quiet.is_alive():
-            _log.error("service.cut_short", reason=f"not at an end after {STOP_SECONDS:.0f} s")
-            os._exit(0)
+            self._cut_short()
         _log.info("service.stopped")
+
+    def _cut_short(self) -> None:
+        """Write down what did not end in time: its statements end when the server sees that we are gone."""
+        _log.error("service.cut_short", reason=f"not at an end after {STOP_SECONDS:.0f} s")
+        numbers = [number for runner in self._runners() for number in runner.at_work()]
+        try:
+            with self._parts.store.transaction() as transaction:
+                for number in numbers:
+                    history.interrupt(transaction, number, "stopped before its server answered", self._parts.clock())
+        except StoreError as error:
+            _log.critical("run.unrecorded", runs=numbers, error=str(error))
 
     def _wind_up(self, schedule: Schedule) -> None:
         schedule.stop()

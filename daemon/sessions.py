@@ -21,6 +21,11 @@ AGAIN_SECONDS = 0.2
 _log = structlog.get_logger("sessions")
 
 
+def _cancel(opened: Session) -> None:
+    with contextlib.suppress(psycopg.Error):
+        opened.cancel()
+
+
 class Sessions:
     """Opens sessions until `stop` is set; what is open then is cancelled."""
 
@@ -42,9 +47,9 @@ class Sessions:
             if time.monotonic() > deadline:
                 _log.warning("cancel.failed", databases=[opened.target.name for opened in sessions])
                 return
-            for opened in sessions:
-                with contextlib.suppress(psycopg.Error):
-                    opened.cancel()
+            cancels = [threading.Thread(target=_cancel, args=(opened,), daemon=True) for opened in sessions]
+            for cancel in cancels:  # a server that does not answer keeps no other from being told
+                cancel.start()
             time.sleep(AGAIN_SECONDS)
 
     @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import ceil
 
 from postgres.pace import Stop
 from postgres.step import Outcome, Status, Step
@@ -28,7 +29,11 @@ class End:
     left: int = 0
 
 
-_BY_STOP = ((Stop.THROTTLED, RunState.THROTTLED), (Stop.WINDOW, RunState.WINDOW_ENDED))
+_BY_STOP = (
+    (Stop.THROTTLED, RunState.THROTTLED),
+    (Stop.WINDOW, RunState.WINDOW_ENDED),
+    (Stop.TOO_LONG, RunState.WINDOW_ENDED),
+)
 
 
 def final(outcomes: Sequence[tuple[Step, Outcome]]) -> End:
@@ -42,5 +47,19 @@ def final(outcomes: Sequence[tuple[Step, Outcome]]) -> End:
         if state is RunState.FAILED:
             more = f" (and {len(ended) - 1} more)" if len(ended) > 1 else ""
             return End(state, f"{step.name} {step.object}: {outcome.reason}{more}", left)
-        return End(state, f"steps left: {left}, the first: {step.name} {step.object}", left)
+        forecast = _forecast(outcomes) if state is RunState.WINDOW_ENDED else ""
+        return End(state, f"steps left: {left}, the first: {step.name} {step.object}{forecast}", left)
     return End(RunState.FINISHED)
+
+
+def _forecast(outcomes: Sequence[tuple[Step, Outcome]]) -> str:
+    """Say how many more nights what is left will take: by predictions where there are any, else by counting steps."""
+    done = [(step, outcome) for step, outcome in outcomes if outcome.status is Status.DONE]
+    left = [step for step, outcome in outcomes if outcome.stop is Stop.WINDOW]
+    if not done or not left:
+        return ""
+    seconds = sum(step.predicted_seconds for step in left)
+    used = sum(outcome.seconds for _, outcome in done)
+    nights = seconds / used if seconds and used else len(left) / len(done)
+    count = max(1, ceil(nights))
+    return f"; at this rate {count} more night{'s' if count > 1 else ''}"

@@ -46,6 +46,7 @@ _OPEN = sql.SQL(
     WHERE n.nspname = 'sereno' AND c.relname = 'claim'
     """
 )
+_SCHEMA = sql.SQL("SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'sereno'")
 _FORGET = sql.SQL("DELETE FROM sereno.claim WHERE instance = %s AND nominal < now() - make_interval(days => %s)")
 
 
@@ -87,6 +88,16 @@ def settle(session: Session, claim: Claim, settled: Settled) -> None:
     if _kept(session):
         end = {"state": settled.state, "reason": settled.reason, "left": settled.steps_left}
         session.rows(sql.SQL("{} RETURNING 1").format(_SETTLE), {**_key(claim), **end})
+
+
+def trouble(session: Session) -> str:
+    """Say why claims cannot be kept though the sereno schema is there: two serenos would both do every run."""
+    if _kept(session) or not session.rows(_SCHEMA):
+        return ""
+    return (
+        "sereno.claim is missing, closed to the login, or not as an administrator made it; "
+        f"run again: sereno install {session.target.name} --admin DSN"
+    )
 
 
 def _kept(session: Session) -> bool:

@@ -5,24 +5,29 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import psycopg
 from psycopg import errors, sql
 
+from postgres import governor
 from postgres.connection import Session, lost
 from postgres.group import Group
 from postgres.pace import RETRYABLE, Halted, Pace, Stop, Terms
+from postgres.statement import Statement
 from postgres.step import Outcome, Status, Step
-from postgres.window import UNLIMITED
+from postgres.window import UNLIMITED, Window, opens_for
 
 GRACE_SECONDS = 1.0
 HANDFUL_SECONDS = 1.0
 WATCH_SECONDS = 0.5
 ABANDON_SECONDS = 0.2
 HUNG_SECONDS = 60.0
+GIVE_WAY_SECONDS = 2.0
+MOST_WAYS = 3
+"""So often a statement begins again after it has given way to others."""
 
 Ended = tuple[Step, Outcome]
 
@@ -116,6 +121,20 @@ class Executor:
             for pid, done in self._terms.watch().items():
                 if pid in self._busy:
                     self._terms.progress.advance(self._busy[pid], done)
+            if any(pace.yields for pace in list(self._paces.values())):
+                self._spare(governor.critical(self._terms.sample(), self._terms.limits), self._terms.behind())
+
+    def _spare(self, critical: str | None, behind: Mapping[int, str]) -> None:
+        """Cancel what may be cancelled: at a critical signal, or because somebody waits behind it."""
+        for lane in self._lanes:
+            pace = self._paces.get(self._busy.get(lane.facts.pid, 0)) if lane is not None else None
+            if lane is None or pace is None or not pace.yields:
+                continue
+            waits = behind.get(lane.facts.pid)
+            why = f"{waits} waits for its lock" if waits else critical
+            if why:
+                pace.gave_way = why
+                lane.cancel()
 
     def _abandon(self, futures: Sequence[Future[list[Ended]]]) -> None:
         """Begin nothing more, and end what is in flight."""
@@ -156,29 +175,42 @@ class Executor:
     def _one(self, step: Step, lane: Session | None, number: int) -> Outcome:
         if self._given_up:
             return self._given_up
-        pace = self._paces[number] = Pace(self._terms, step.limit_seconds, number, self._abandoned)
+        pace = self._paces[number] = Pace(self._bound(step), step.limit_seconds, number, self._abandoned)
         began = time.monotonic()
+        outcome = self._tried(step, lane, pace)
+        for _ in range(MOST_WAYS):
+            if not pace.gave_way or outcome.status is not Status.UNFINISHED:
+                break
+            pace.gave_way, pace.stopped = "", None
+            self._terms.stop.wait(GIVE_WAY_SECONDS)
+            outcome = self._tried(step, lane, pace)
+        seconds = max(0.0, time.monotonic() - began - sum(pace.paused.values()))
+        stop = pace.stopped if outcome.status is Status.UNFINISHED else None
+        outcome = replace(outcome, seconds=seconds, paused=pace.paused, stop=stop)
+        if stop is Stop.THROTTLED and not pace.gave_way:
+            self._given_up = _THROTTLED
+        elif stop is Stop.LOST:
+            self._given_up = outcome
+        del self._paces[number]
+        return outcome
+
+    def _bound(self, step: Step) -> Terms:
+        """Return the terms of a step: what is urgent has no window, what may overrun has to begin in it only."""
+        if isinstance(step, Statement | Group) and (step.urgent or (step.overrun and self._terms.window.left() > 0)):
+            return replace(self._terms, window=opens_for(None))
+        return self._terms
+
+    def _tried(self, step: Step, lane: Session | None, pace: Pace) -> Outcome:
+        outcome: Outcome
         try:
             pace.proceed()
-            if self._terms.window.fits(step.predicted_seconds):
-                outcome = step.apply(lane, pace)
-            else:
-                pace.stopped = Stop.WINDOW
-                outcome = Outcome(
-                    Status.UNFINISHED, f"would take about {step.predicted_seconds:.0f} s, longer than is left"
-                )
+            outcome = step.apply(lane, pace) if _fits(step, pace.window) else _too_long(step, pace)
         except Halted:
             outcome = Outcome(Status.UNFINISHED, _REASONS[pace.stopped or Stop.WINDOW], rows=pace.rows)
         except (psycopg.Error, OSError) as error:
             outcome = replace(self._understand(error, step, lane, pace), rows=pace.rows)
-        seconds = max(0.0, time.monotonic() - began - sum(pace.paused.values()))
-        stop = pace.stopped if outcome.status is Status.UNFINISHED else None
-        if stop is Stop.THROTTLED:
-            self._given_up = _THROTTLED
-        elif stop is Stop.LOST:
-            self._given_up = outcome = replace(outcome, stop=stop)
-        del self._paces[number]
-        return replace(outcome, seconds=seconds, paused=pace.paused, stop=stop)
+        pace.yields = False
+        return outcome
 
     def _understand(self, error: Exception, step: Step, lane: Session | None, pace: Pace) -> Outcome:
         line = first_line(error)
@@ -197,11 +229,29 @@ class Executor:
         """Tell a stop of ours, the end of the window, the step's own limit and somebody else's cancel apart."""
         if self._terms.stop.is_set():
             pace.stopped = Stop.INTERRUPTED
+        elif pace.gave_way:
+            pace.stopped = Stop.THROTTLED
+            return Outcome(Status.UNFINISHED, f"gave way: {pace.gave_way}")
         elif self._terms.window.left() <= GRACE_SECONDS:
             pace.stopped = Stop.WINDOW
         else:
             return Outcome(Status.FAILED, line)
         return Outcome(Status.UNFINISHED, _REASONS[pace.stopped])
+
+
+def _fits(step: Step, window: Window) -> bool:
+    """Say whether a step can be begun. One that was never done is tried while half of the window is left."""
+    guessed = isinstance(step, Statement | Group) and not step.sure
+    return window.fits(step.predicted_seconds) or (guessed and window.left() >= window.length / 2)
+
+
+def _too_long(step: Step, pace: Pace) -> Outcome:
+    """Return how a step that is not begun ends: for today, or for good."""
+    guessed = isinstance(step, Statement | Group) and not step.sure
+    never = step.predicted_seconds > pace.window.length and not guessed
+    pace.stopped = Stop.TOO_LONG if never else Stop.WINDOW
+    than = f"any window of {pace.window.length:.0f} s" if never else "is left"
+    return Outcome(Status.UNFINISHED, f"would take about {step.predicted_seconds:.0f} s, longer than {than}")
 
 
 def _blocker(step: Step, lane: Session | None) -> str:

@@ -52,6 +52,21 @@ class Group:
         """The sum of the members'."""
         return sum(member.predicted_seconds for member in self.members)
 
+    @property
+    def urgent(self) -> bool:
+        """All of one command are, or none."""
+        return self.members[0].urgent
+
+    @property
+    def sure(self) -> bool:
+        """Only if all predictions are."""
+        return all(member.sure for member in self.members)
+
+    @property
+    def overrun(self) -> bool:
+        """Only if all of them may."""
+        return all(member.overrun for member in self.members)
+
     def statement(self) -> str:
         """Return the command as text."""
         return self.command.as_string(None)
@@ -60,9 +75,12 @@ class Group:
         """Run it; those that an error, a lock or the end of the time kept from their turn are the rest."""
         assert session is not None  # noqa: S101 - the executor of a database job has one
         before = self.worked.look(session)
+        session.go(gentle=not self.urgent and pace.gentle())
         session.allow(pace.remaining_seconds())
+        pace.yields = not self.urgent
         with contextlib.suppress(psycopg.Error):  # what came of it is looked up; the rest meets its error on its own
             session.execute(self.command)
+        pace.yields, pace.gave_way = False, ""
         reached = self.worked.reached(session, before)
         parts, rest = [], []
         for member, due in zip(self.members, self.worked.tables, strict=True):

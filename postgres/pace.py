@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from psycopg import errors
 
@@ -14,11 +14,14 @@ from postgres import governor
 from postgres.window import Window
 
 T = TypeVar("T")
+Speed = Literal["auto", "gentle", "full"]
 
 RETRYABLE = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 ATTEMPTS = 6
 FIRST_WAIT_SECONDS = 0.25
 SAMPLE_SECONDS = 0.5
+HALF = 0.5
+"""From half of a limit on, what begins is gentle."""
 
 
 class Halted(Exception):  # noqa: N818 - not a mistake: the step is to end here
@@ -32,6 +35,7 @@ class Stop(StrEnum):
     THROTTLED = "throttled"
     INTERRUPTED = "interrupted"
     LOST = "lost"
+    TOO_LONG = "window_too_small"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,9 @@ class Terms:
     """How long the governor may hold one step before the run is given up as throttled."""
     watch: Callable[[], Mapping[int, Done]] = dict
     """How far the statements in flight are, by the pid of their backend."""
+    behind: Callable[[], Mapping[int, str]] = dict
+    """Who waits for a lock that a backend has, by the pid of that backend."""
+    speed: Speed = "auto"
     beat: Callable[[], object] = lambda: None
     """A sign of life: called every second or so, unless a step has hung."""
 
@@ -95,6 +102,15 @@ class Pace:
         self.rows = 0
         self.paused: dict[str, float] = {}
         self.stopped: Stop | None = None
+        self.yields = False
+        """Whether a statement is in flight that we may cancel to spare the others."""
+        self.gave_way = ""
+        """For whom or what that was done."""
+
+    @property
+    def window(self) -> Window:
+        """The window that binds this step."""
+        return self._terms.window
 
     def remaining_seconds(self) -> float:
         """Return the seconds that a statement begun now may take: more than zero, or Halted."""
@@ -117,6 +133,13 @@ class Pace:
             if time.monotonic() - began > self._terms.patience_seconds:
                 self._halt(Stop.THROTTLED)
             self._pause(reason)
+
+    def gentle(self) -> bool:
+        """Say whether a statement that begins now is to spare the others: asked for, or they are at work."""
+        if self._terms.speed != "auto":
+            return self._terms.speed == "gentle"
+        sample = self._terms.sample()
+        return sample.active > 0 or any(one.times >= HALF for one in governor.pressures(sample, self._terms.limits))
 
     def attempt(self, piece: Callable[[], T]) -> T:
         """Do a piece that leaves nothing behind when it fails; again, with back-off, when a lock was not to be had."""

@@ -16,6 +16,21 @@ _BLOCKS = sql.SQL(
 )
 
 
+_BEHIND = sql.SQL(
+    """
+    SELECT ours.pid AS pid, format('pid %s (%s)', w.pid, coalesce(nullif(w.application_name, ''), 'no name')) AS who
+    FROM pg_catalog.pg_stat_activity w
+    CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(w.pid)) ours (pid)
+    WHERE w.wait_event_type = 'Lock' AND w.datname = current_database() AND w.application_name NOT LIKE 'sereno/%'
+    """
+)
+
+
+def behind(session: Session) -> dict[int, str]:
+    """Return who waits for a lock, by the pid that has it."""
+    return {row["pid"]: row["who"] for row in session.rows(_BEHIND)}
+
+
 def blocks(session: Session) -> dict[int, Done]:
     """Return how many blocks each VACUUM and ANALYZE of this database has read, by the pid of its backend."""
     return {row["pid"]: Done(row["count"], row["total"], f"blocks, {row['phase']}") for row in session.rows(_BLOCKS)}

@@ -20,10 +20,16 @@ class Statement:
     lock: str
     command: sql.Composed
     worked: Postcondition
+    urgent: bool = False
+    """Anti-wraparound work goes at full speed, and gives way to nobody."""
+    overrun: bool = False
+    """Whether it may be begun though it would not be done when the window ends."""
     refused: str = ""
     """Why it is not even tried: the catalog says that the right is missing."""
     bytes: int = 0
     predicted_seconds: float = 0.0
+    sure: bool = True
+    """Whether the prediction is from the object's own history; a guess keeps nothing from a try."""
     limit_seconds: float = 12 * 3600.0
     alone: bool = False
     evidence: Evidence = field(default_factory=dict)
@@ -38,14 +44,18 @@ class Statement:
         if self.refused:
             return Outcome(Status.SKIPPED, self.refused)
         before = self.worked.look(session)
+        session.go(gentle=not self.urgent and pace.gentle())
 
         def piece() -> None:
             session.allow(pace.remaining_seconds())
+            pace.yields = not self.urgent
             try:
                 session.execute(self.command)
             except RETRYABLE:
                 if not self.worked.begun(session, before):
                     raise
+            finally:
+                pace.yields = False
 
         pace.attempt(piece)
         effect = self.worked.effect(session, before)

@@ -15,9 +15,11 @@ from pydantic import AfterValidator, Field, model_validator
 
 from alerts.alert import Message, Notification, Reason, Receipt
 from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender
+from alerts.channels.post import deadline
 from alerts.secret import Secret, SecretError
 from checks.finding import Severity
 
+TOTAL_SECONDS = 180
 TIMEOUT_SECONDS = 20.0
 PERMANENT = 500
 """SMTP's replies from here on are final (RFC 5321, 4.2.1)."""
@@ -109,10 +111,12 @@ class Email:
         try:
             if options.tls == "starttls":
                 server.starttls(context=context)
-            if options.user is not None:
-                server.login(options.user, self._password())
-            yield server
-            server.quit()
+            assert server.sock is not None  # noqa: S101 - it is connected
+            with deadline(server.sock, TOTAL_SECONDS):
+                if options.user is not None:
+                    server.login(options.user, self._password())
+                yield server
+                server.quit()
         finally:
             server.close()
 

@@ -3,11 +3,15 @@
 What fails before the request is out is transient; once it is out and the answer is lost, nobody knows: ambiguous.
 """
 
+import contextlib
 import http.client
 import ipaddress
+import socket
 import ssl
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import SplitResult, urlsplit
@@ -15,6 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 from alerts.channels.channel import DeliveryError, Failure
 
 TIMEOUT_SECONDS = 15
+TOTAL_SECONDS = 45
 LONGEST_ANSWER = 64 * 1024
 _THROTTLED = frozenset({429, 502, 503, 504})
 _REDIRECTS = range(300, 400)
@@ -72,9 +77,10 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
     except OSError as error:
         raise DeliveryError(Failure.TRANSIENT, str(error) or type(error).__name__) from None
     try:
-        connection.request("POST", path, body, dict(headers))
-        answer = connection.getresponse()
-        content = answer.read(LONGEST_ANSWER)
+        with deadline(connection.sock, TOTAL_SECONDS):
+            connection.request("POST", path, body, dict(headers))
+            answer = connection.getresponse()
+            content = answer.read(LONGEST_ANSWER)
     except http.client.InvalidURL:
         raise DeliveryError(Failure.PERMANENT, "the URL has characters that no URL has") from None
     except (OSError, http.client.HTTPException) as error:
@@ -84,6 +90,23 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
     if 200 <= answer.status < 300:  # noqa: PLR2004 - RFC 9110, 15.3
         return Answer(answer.status, content)
     raise _understand(answer.status, answer.getheader("Retry-After"))
+
+
+@contextmanager
+def deadline(way: socket.socket, seconds: float) -> Iterator[None]:
+    """End a conversation that takes longer: limits for each read let one byte every few seconds go on for ever."""
+
+    def hang_up() -> None:
+        with contextlib.suppress(OSError):
+            way.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _connection(parts: SplitResult) -> http.client.HTTPConnection:

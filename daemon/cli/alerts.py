@@ -167,6 +167,6 @@ def service_failed(
         fail(f"{unit} has failed, and nobody can be told: {error}", Exit.CONFIG)
     for name, said in answered:
         typer.echo(f"{name}: {said}")
-    if not any(said == "told" for _, said in answered):
+    if not any(said.startswith("told") for _, said in answered):
         structlog.get_logger("service").critical("untold", unit=unit, channels=dict(answered))
         raise typer.Exit(Exit.FOUND)

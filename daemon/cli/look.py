@@ -1,11 +1,14 @@
 """Commands that only look: plan, status, history."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daemon.cli.options import LARGEST, ConfigOption, DatabaseOption, JsonOption, answer, fail, parts
 from daemon.exit import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 UPCOMING = 10
 
@@ -17,6 +20,10 @@ def plan(
     ] = None,
     config: ConfigOption = None,
     database: DatabaseOption = None,
+    window: Annotated[
+        str | None,
+        typer.Option("--window", help='Show what such a window would leave, like "30m".', show_default=False),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what would run now, in which order, why, with which lock and SQL. Changes nothing."""
@@ -25,19 +32,19 @@ def plan(
         from rich.text import Text
 
         from daemon.cli.planning import planned
-        from daemon.cli.session import names
+        from daemon.cli.session import names, window_of
         from daemon.jobs.registry import JOBS
         from daemon.screen import table
 
-        entries, problems = planned(wired, names(wired, jobs or list(JOBS)), database)
+        entries, problems = planned(wired, names(wired, jobs or list(JOBS)), database, window_of(window).length)
         if as_json:
             answer({"steps": entries, "problems": problems})
         else:
             rows = [
-                (e["job"], e["database"] or f"({e['scope']})", e["step"], e["object"], e["why"], e["lock"])
+                (e["job"], e["database"] or f"({e['scope']})", e["step"], e["object"], e["why"], e["lock"], _when(e))
                 for e in entries
             ]
-            table("Plan", ("job", "database", "step", "object", "why", "lock"), rows)
+            table("Plan", ("job", "database", "step", "object", "why", "lock", "seconds"), rows)
             console = Console()
             for entry in entries:
                 if entry["step"] != "check":
@@ -46,6 +53,11 @@ def plan(
             for problem in problems:
                 Console(stderr=True).print(Text(problem, style="bold red"))
         raise typer.Exit(Exit.CANNOT if problems else Exit.FINE)
+
+
+def _when(entry: "Mapping[str, str]") -> str:
+    left = "left for another night" if entry["in_window"] == "no" else ""
+    return f"{entry['seconds']} {left}".strip()
 
 
 def status(

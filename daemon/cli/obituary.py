@@ -31,39 +31,61 @@ def tell_of_death(path: Path | None, unit: str, environment: Mapping[str, str]) 
 
 def _configuration(path: Path | None, environment: Mapping[str, str]) -> "Config":
     """Return the configuration, or the last that was good: a broken one may be what the service died of."""
-    from daemon.config.load import ConfigError, load_config
-    from daemon.jobs.registry import JOBS
+    from daemon.config.load import ConfigError
 
     try:
-        return load_config(chosen(path), JOBS)
+        return _without_checks(chosen(path))
     except ConfigError as error:
         kept = Path(environment.get("STATE_DIRECTORY", STATE_FOLDER)) / LAST_GOOD
-        if not os.access(kept, os.R_OK):
-            raise
         try:
-            return load_config(kept, JOBS)
+            return _without_checks(kept)
         except ConfigError:
             raise error from None
 
 
+def _without_checks(path: Path) -> "Config":
+    """Read a configuration but for its checks: a bad file among them may be what the service died of."""
+    import tomllib
+
+    from daemon.config.load import ConfigError, parse
+    from daemon.jobs.registry import JOBS
+
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(path, [str(error)]) from None
+    values.pop("checks", None)
+    if isinstance(values.get("daemon"), dict):
+        values["daemon"]["checks"] = os.devnull
+    if isinstance(values.get("jobs"), dict):
+        values["jobs"].pop("integrity_check", None)
+    return parse(path, values, JOBS)
+
+
 def _by_outbox(config: "Config", unit: str, summary: str) -> Iterator[tuple[str, str]]:
     """The usual way: an alert, that the next start of the service ends."""
-    from alerts import outbox
+    from alerts import book, outbox
+    from alerts.policy import decide
     from checks.finding import Finding, Identity, Severity
     from daemon.app import assemble
     from daemon.cli.session import deliver
     from daemon.service import FAILED
-    from daemon.tell import tell
 
     wired = assemble(config)
     remedy = f"systemctl status {unit}; journalctl -u {unit}; sereno config check"
-    identity = Identity(FAILED, config.daemon.name, object=unit)
-    tell(wired, [Finding(identity, Severity.CRITICAL, summary, remedy=remedy)])
+    finding = Finding(Identity(FAILED, config.daemon.name, object=unit), Severity.CRITICAL, summary, remedy=remedy)
+    now = wired.clock()
+    with wired.store.transaction() as transaction:
+        known = book.known(transaction)
+        changes = decide([finding], [], known, wired.policy, now)
+        owed = outbox.enqueue(transaction, changes, config.daemon.name, None, now)
+    if not owed:
+        yield from ((channel, "told before") for channel in config.routes.critical)
     deliver(wired, SECONDS)
-    with wired.store.reading() as transaction:
-        waits = {one.channel: one.last_error for one in outbox.waiting(transaction)}
-    for channel in config.routes.critical:
-        yield channel, f"waits: {waits[channel]}" if channel in waits else "told"
+    for number in owed:
+        with wired.store.reading() as transaction:
+            channel, state, error = outbox.answer(transaction, number)
+        yield channel, "told" if state == "sent" else f"{state}: {error}"
 
 
 def _straight(config: "Config", unit: str, summary: str) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """`sereno run`, and what is said when it has died."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +29,10 @@ def run(config: ConfigOption = None) -> None:
     path = chosen(config)
     try:
         parts = assemble(configuration(path))
-        _keep(path, parts.config.daemon.state.parent)
+        _keep(path, parts)
         Service(parts, lambda: _read_again(path, parts)).run()
+        sys.stdout.flush()
+        os._exit(Exit.FINE)  # a thread that is just opening a connection would be waited for
     except Locked as busy:
         _end(f"another sereno owns the state: {busy}", Exit.BUSY)
     except (StoreError, OSError) as error:
@@ -64,17 +67,22 @@ def _read_again(path: Path, before: "Parts") -> "Parts":
             if getattr(config.daemon, name) != getattr(before.config.daemon, name):
                 raise ReloadError(f"daemon.{name} cannot change while the service runs; restart it")
         parts = assemble(config)
-        _keep(path, config.daemon.state.parent)
+        _keep(path, parts)
     except (ConfigError, StoreError, OSError) as error:
         raise ReloadError(str(error)) from None
     return parts
 
 
-def _keep(path: Path, folder: Path) -> None:
-    """Set aside the configuration that was good; it holds no secret, but where they lie."""
-    kept = folder / LAST_GOOD
+def _keep(path: Path, parts: "Parts") -> None:
+    """Set aside the configuration that was good, where `alerts service-failed` looks for it. A copy is not vital."""
+    import structlog
+
+    kept = Path(os.environ.get("STATE_DIRECTORY") or parts.config.daemon.state.parent) / LAST_GOOD
     fresh = kept.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    fresh.touch(mode=0o600, exist_ok=False)
-    fresh.write_bytes(path.read_bytes())
-    fresh.replace(kept)
+    try:
+        fresh.unlink(missing_ok=True)
+        fresh.touch(mode=0o600, exist_ok=False)
+        fresh.write_bytes(path.read_bytes())
+        fresh.replace(kept)
+    except OSError as error:
+        structlog.get_logger("service").warning("configuration.not_kept", path=str(kept), reason=error.strerror)

@@ -13,7 +13,8 @@ from alerts.channels.channel import ChannelOptions
 from alerts.secret import Secret
 from archive.folder import check_path
 from checks.references import Pair
-from daemon.config.values import Column, CronText, Duration, Listen, Retention, Size, Table, TimeZone
+from daemon.config.values import Column, CronText, Duration, Listen, Retention, Size, Table, TablePattern, TimeZone
+from postgres.selection import Selection
 
 
 class Model(BaseModel):
@@ -97,7 +98,21 @@ class GovernorLimits(Model):
 
     flag_file: Path | None = Field(None, description="Pause while this file is there.")
     replica_lag: Duration = Field(timedelta(seconds=10), description="Pause while a standby replays later than this.")
-    replica_lag_size: Size = Field(64 * 1024**2, description='Or is this far behind (like "64 MB").')
+    replica_lag_size: Size = Field(64 * 1024**2, gt=0, description='Or is this far behind (like "64 MB").')
+    archive_backlog: int = Field(100, ge=1, description="Pause while more WAL files wait for the archiver.")
+    slot_retained: Size = Field(16 * 1024**3, gt=0, description="Pause while a replication slot keeps more WAL.")
+    free_disk: float = Field(
+        0.05, ge=0, lt=1, description="Pause while less than this share of the data directory's mount is free."
+    )
+    active_sessions: int | None = Field(None, ge=1, description="Pause while more sessions run a statement.")
+    backups: bool = Field(default=True, description="Pause while a base backup, or a pg_dump of the database, runs.")
+    query: str = Field("", description="Pause while this query, read only, answers with a reason in its first column.")
+    critical: float = Field(
+        3.0, ge=1, description="So many times over its limit a signal also cancels what is in flight."
+    )
+    pace: Literal["auto", "gentle", "full"] = Field(
+        "auto", description="How fast VACUUM and ANALYZE go: auto is gentle while others are at work."
+    )
     patience: Duration = Field(timedelta(hours=1), description="After this long the step is given up: throttled.")
     batch: Duration = Field(timedelta(milliseconds=200), description="How long one batch of rows should take.")
     batch_rows: int = Field(10_000, ge=1, le=1_000_000, description="The most rows of one batch.")
@@ -139,10 +154,29 @@ class LogCleanup(JobOptions):
     files: tuple[ExpiringFiles, ...] = ()
 
 
-class Analyze(JobOptions):
+class TableJob(JobOptions):
+    """What a job that goes from table to table may have."""
+
+    include: tuple[TablePattern, ...] = Field(
+        (), description="Only these tables, by patterns as psql has them (like 'public.log_*'); all if none is given."
+    )
+    exclude: tuple[TablePattern, ...] = Field((), description="Tables to leave alone.")
+    overrun: tuple[TablePattern, ...] = Field(
+        (), description="Tables that may be begun though they would not be done when the window ends."
+    )
+
+    @property
+    def selection(self) -> Selection:
+        """Which tables are meant."""
+        return Selection(self.include, self.exclude)
+
+
+class Analyze(TableJob):
     """ANALYZE where statistics are stale or missing, partitioned parents too."""
 
-    exclude: tuple[Table, ...] = Field((), description="Tables to leave alone.")
+    older_than: Retention | None = Field(
+        None, description="Also where they are older than this, and anything has changed since."
+    )
 
 
 class DiskCheck(JobOptions):
@@ -157,10 +191,9 @@ class IntegrityCheck(JobOptions):
     exclude: tuple[str, ...] = Field((), description="Checks to leave out.")
 
 
-class Vacuum(JobOptions):
+class Vacuum(TableJob):
     """VACUUM where a table's own effective trigger asks for it; wraparound first."""
 
-    exclude: tuple[Table, ...] = Field((), description="Tables to leave alone.")
     parallel: int = Field(2, ge=1, le=16, description="How many sessions vacuum side by side in one database.")
 
 

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, PlainSerializer
 
 from daemon.calendar import Cron, parse_cron
 from postgres.identifiers import Columns, Relation, parse_columns, parse_name, parse_relation
+from postgres.selection import Pattern, parse_pattern
 
 LAST_PORT = 65536
 _UNITS = {
@@ -123,5 +124,8 @@ Size = Annotated[int, BeforeValidator(size)]
 TimeZone = Annotated[str, BeforeValidator(timezone)]
 CronText = Annotated[Cron, BeforeValidator(_text(parse_cron, Cron, "a cron line")), PlainSerializer(str)]
 Table = Annotated[Relation, BeforeValidator(_text(parse_relation, Relation, "a table")), PlainSerializer(str)]
+TablePattern = Annotated[
+    Pattern, BeforeValidator(_text(parse_pattern, Pattern, "a pattern of tables")), PlainSerializer(str)
+]
 TableColumns = Annotated[Columns, BeforeValidator(_text(parse_columns, Columns, "columns")), PlainSerializer(str)]
 Column = Annotated[str, BeforeValidator(_name)]

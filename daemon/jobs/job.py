@@ -15,6 +15,7 @@ from checks.registry import Known
 from daemon.config.model import Config
 from daemon.history import NOW, Measure, Memory, Task, Trigger
 from postgres.connection import Login, Session
+from postgres.pace import Stop
 from postgres.step import Outcome, Status, Step
 from store.store import Transaction
 
@@ -111,6 +112,7 @@ class Errand:
 
 
 INEFFECTIVE = "ineffective"
+WINDOW_TOO_SMALL = "window_too_small"
 
 
 def effect(job: str, cures: str = "", remedy: str = "") -> Judge:
@@ -124,10 +126,15 @@ def effect(job: str, cures: str = "", remedy: str = "") -> Judge:
             identity = Identity(INEFFECTIVE, place.instance, place.cluster, place.database, step.object, job)
             summary = f"{step.name} of {step.object} did nothing: {outcome.reason}"
             return Verdict((Finding(identity, Severity.WARNING, summary, remedy=remedy),))
+        if outcome.stop is Stop.TOO_LONG:
+            identity = Identity(WINDOW_TOO_SMALL, place.instance, place.cluster, place.database, step.object, job)
+            cure = f"a longer window; or name it in jobs.{job}.overrun"
+            return Verdict((Finding(identity, Severity.WARNING, f"{step.name} {outcome.reason}", remedy=cure),))
         if outcome.status is Status.DONE:
             over = Coverage(INEFFECTIVE, place.database, step.object, job)
             cured = Coverage(cures, place.database, step.object)
-            return Verdict(coverage=(over, cured) if cures and not outcome.reason else (over,))
+            fits = Coverage(WINDOW_TOO_SMALL, place.database, step.object, job)
+            return Verdict(coverage=(over, fits, cured) if cures and not outcome.reason else (over, fits))
         return Verdict()
 
     return judge

@@ -1,17 +1,25 @@
 """The tables of a database, each with its own effective triggers: what ANALYZE and VACUUM are planned from."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 from psycopg import sql
 
+from daemon.config.model import TableJob
 from daemon.history import Memory
 from daemon.jobs.job import Looking
 from postgres.identifiers import Relation
+from postgres.selection import Pattern
+from postgres.window import UNLIMITED
 
+LEFT_TO_AUTOVACUUM = "left to autovacuum: its worker is on it, pid {}"
 NO_PRIVILEGE = "no privilege: needs pg_maintain (from 17), or membership in the table's owner"
+
+MARGIN, UNSURE = 1.2, 2.0
+"""A prediction is wrong by so much: from a table's own history, from that of others."""
+LEAST_BYTES = 1024**2
 
 _QUERY = (resources.files("daemon.jobs") / "sql" / "tables.sql").read_text("utf-8")
 _FROZEN_SINCE = 180000
@@ -38,6 +46,10 @@ class Table:
     """Transactions since its oldest row that is not frozen, TOAST included."""
     members: int
     """The same in multixacts."""
+    analyzed_ago: float | None
+    """Seconds since its last ANALYZE, whoever's; None: the server knows of none."""
+    worker: int | None
+    """The pid of the autovacuum worker that is on it."""
     recent: bool
     """Somebody analyzed it within a day: a parent that we have not analyzed ourselves is left to them until then."""
     analyze_threshold: float
@@ -62,17 +74,43 @@ class Observation:
     tables: Sequence[Table]
     memory: Mapping[str, Memory]
     version: int
+    overrun: Sequence[Pattern] = ()
+    """Tables that may be begun though they would not be done when the window ends."""
+    older_than: float = UNLIMITED
+    """From what age on, in seconds, statistics are renewed if anything has changed."""
+    rate: float = 0.0
+    """Seconds per byte that the job has taken here so far; 0: it has not."""
+
+    def refused(self, table: Table) -> str:
+        """Return why a table that is due is not touched; nothing if it is."""
+        if not table.allowed:
+            return NO_PRIVILEGE
+        return LEFT_TO_AUTOVACUUM.format(table.worker) if table.worker else ""
+
+    def predicted(self, table: Table) -> float:
+        """Return how many seconds a table will take, with a margin: by its own history, else by the job's rate."""
+        before = self.memory.get(str(table.relation))
+        if before is None:
+            return UNSURE * self.rate * table.bytes
+        return MARGIN * before.seconds * max(1.0, table.bytes / before.bytes if before.bytes else 1.0)
 
 
-def look(looking: Looking, exclude: Collection[Relation]) -> Observation:
+def look(looking: Looking, options: TableJob) -> Observation:
     """Read the catalog and the statistics, but of the tables to leave alone; take no lock on any table."""
     session = looking.session
     assert session is not None  # noqa: S101 - the scope is the database
     unfrozen = _UNFROZEN if session.facts.version >= _FROZEN_SINCE else sql.SQL("1")
     found = [_table(row) for row in session.rows(sql.SQL(_QUERY).format(unfrozen=unfrozen))]
-    left_alone = set(exclude)
-    tables = [table for table in found if table.relation not in left_alone]
-    return Observation(tables, looking.memory, session.facts.version)
+    tables = [table for table in found if options.selection.chooses(table.relation)]
+    return Observation(
+        tables, looking.memory, session.facts.version, overrun=options.overrun, rate=rate(looking.memory)
+    )
+
+
+def rate(memory: Mapping[str, Memory]) -> float:
+    """Return the seconds per byte of what was done before; what was too small to tell is left out."""
+    known = [before for before in memory.values() if before.bytes >= LEAST_BYTES]
+    return sum(before.seconds for before in known) / sum(before.bytes for before in known) if known else 0.0
 
 
 def _table(row: dict[str, Any]) -> Table:

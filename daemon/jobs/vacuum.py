@@ -8,13 +8,15 @@ from psycopg import sql
 
 from daemon.config.model import Config
 from daemon.jobs.job import Job, Looking, Scope, effect
-from daemon.jobs.tables import NO_PRIVILEGE, Observation, Table, look
+from daemon.jobs.tables import Observation, Table, look
 from postgres.group import Group
+from postgres.selection import any_matches
 from postgres.statement import Statement
 from postgres.step import Step
 from postgres.verify import Believed, Due, Vacuumed
 
 SMALL_BYTES = 8 * 1024**2
+SMALL_SECONDS = 2.0
 GROUP_TABLES = 100
 GROUP_TABLES_BEFORE_16 = 500
 """There each command ends with a look at every table of the database, to move its age forward."""
@@ -35,7 +37,7 @@ class _Wanted:
 
 def observe(looking: Looking) -> Observation:
     """Look at all tables but those to leave alone."""
-    return look(looking, looking.config.jobs.vacuum.exclude)
+    return look(looking, looking.config.jobs.vacuum)
 
 
 def plan(seen: Observation) -> Sequence[Step]:
@@ -77,9 +79,9 @@ def _wanted(table: Table) -> _Wanted | None:
 
 def _steps(wanted: Sequence[_Wanted], seen: Observation) -> Iterator[Step]:
     """Yield the large one by one; the small ones in commands of many, those of the same options together."""
-    yield from (_statement(one, seen) for one in wanted if not _small(one.table))
+    yield from (_statement(one, seen) for one in wanted if not _small(one.table, seen))
     for analyze in (True, False):
-        alike = [one for one in wanted if _small(one.table) and one.analyze is analyze]
+        alike = [one for one in wanted if _small(one.table, seen) and one.analyze is analyze]
         for members in _groups(alike, seen.version):
             yield _group(members, seen) if len(members) > 1 else _statement(members[0], seen)
 
@@ -99,8 +101,8 @@ def _groups(wanted: Sequence[_Wanted], version: int) -> Iterator[list[_Wanted]]:
         yield members
 
 
-def _small(table: Table) -> bool:
-    return table.allowed and table.bytes < SMALL_BYTES
+def _small(table: Table, seen: Observation) -> bool:
+    return not seen.refused(table) and table.bytes < SMALL_BYTES and seen.predicted(table) < SMALL_SECONDS
 
 
 def _group(wanted: Sequence[_Wanted], seen: Observation) -> Group:
@@ -112,8 +114,7 @@ def _group(wanted: Sequence[_Wanted], seen: Observation) -> Group:
 def _statement(wanted: _Wanted, seen: Observation) -> Statement:
     table = wanted.table
     name = str(table.relation)
-    before = seen.memory.get(name)
-    refused = "" if table.allowed else NO_PRIVILEGE
+    refused = "" if wanted.urgent and table.allowed else seen.refused(table)
     return Statement(
         name="vacuum",
         object=name,
@@ -121,9 +122,12 @@ def _statement(wanted: _Wanted, seen: Observation) -> Statement:
         lock="SHARE UPDATE EXCLUSIVE",
         command=_command([wanted], seen.version),
         worked=Vacuumed((_due(table),)),
+        urgent=wanted.urgent > 0,
         refused=refused,
         bytes=table.bytes,
-        predicted_seconds=before.seconds if before else 0.0,
+        predicted_seconds=seen.predicted(table),
+        sure=str(table.relation) in seen.memory,
+        overrun=any_matches(seen.overrun, table.relation),
     )
 
 

@@ -141,6 +141,21 @@ def test_the_state_file_is_not_changed_under_a_running_service(house, systemd):
     assert not (house.folder / "other.db").exists()
 
 
+def test_two_lists_at_one_place_stop_as_fast_as_one(house, wait):
+    database = house.database
+    database.run(SLOW)
+    local = datetime.now(UTC) + LA_PAZ
+    line = f"{local.minute} {local.hour} * * *"
+    house.extra = f'[schedules.other]\ncron = "{line}"\njobs = ["analyze"]\n'
+    due_now(house, ["analyze"])
+    with serving(house) as service:
+        wait(lambda: database.rows(ANALYZING))
+        began = time.monotonic()
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(10) == 0
+        assert time.monotonic() - began < 4
+
+
 def test_a_second_signal_ends_it_at_once(house, wait):
     """The first waits for a server that does not answer its cancel: it is stopped itself."""
     database = house.database
@@ -171,6 +186,9 @@ def test_a_server_that_does_not_answer_keeps_nobody_from_stopping_in_time(house,
             assert service.wait(10) == 0
         finally:
             os.kill(row["pid"], signal.SIGCONT)
+    assert [(run["state"], run["reason"]) for run in runs(house)] == [
+        ("interrupted", "stopped before its server answered")
+    ]
 
 
 def test_a_killed_process_leaves_an_orphan_that_is_told_and_taken_up(house, wait):
@@ -314,7 +332,7 @@ def test_a_state_file_on_a_full_disk_is_no_crash_loop(house, tmp_path, wait):
         subprocess.run(["umount", "-l", small], check=True)
 
 
-@pytest.mark.parametrize("broken", ["nothing", "state", "configuration"])
+@pytest.mark.parametrize("broken", ["nothing", "state", "configuration", "check"])
 def test_its_death_is_told_without_it(house, endpoint, broken):
     ticket = endpoint()
     house.extra = f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n[routes]\ncritical = ["ticket"]\n'
@@ -330,6 +348,9 @@ def test_its_death_is_told_without_it(house, endpoint, broken):
         path = house.write()
         path.write_text("nonsense")
         house.write = lambda: path
+    if broken == "check":
+        (house.folder / "checks.d").mkdir()
+        (house.folder / "checks.d" / "bad.sql").write_text("-- title =\nSELECT")
     environment = {**os.environ, "STATE_DIRECTORY": str(house.folder), "MONITOR_SERVICE_RESULT": "exit-code", "MONITOR_EXIT_STATUS": "78"}  # fmt: skip
     done = house.sereno("alerts", "service-failed", check=False, env=environment)
     assert (done.returncode, done.stdout) == (0, "ticket: told\n"), done.stderr
@@ -337,6 +358,14 @@ def test_its_death_is_told_without_it(house, endpoint, broken):
     data = json.loads(request["body"])["data"]
     assert (data["kind"], data["severity"], data["object"]) == ("service_failed", "CRITICAL", "sereno.service")
     assert "exit-code, exit status 78" in data["message"]
+
+
+def test_a_channel_that_refuses_has_not_told_its_death(house, endpoint):
+    ticket = endpoint((404, {}, b""))
+    house.extra = f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n[routes]\ncritical = ["ticket"]\n'
+    house.with_logins = False
+    done = house.sereno("alerts", "service-failed", check=False)
+    assert (done.returncode, done.stdout) == (1, "ticket: dead: HTTP 404\n")
 
 
 def test_a_pulse_names_who_stands_still():

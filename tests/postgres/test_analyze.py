@@ -140,3 +140,15 @@ def test_counters_that_were_reset_are_no_negative_change(table):
     assert [
         step.object for step in plan(Observation([parent], {"public.parent": Memory(1, 0, {"changes": 900})}, 180000))
     ] == ["public.parent"]
+
+
+def test_old_statistics_are_renewed_where_anything_has_changed(table):
+    tables = [
+        table("old", modified=1, analyzed_ago=40 * 86400.0),
+        table("untouched", modified=0, analyzed_ago=40 * 86400.0),
+        table("young", modified=1, analyzed_ago=20 * 86400.0),
+    ]
+    steps = plan(Observation(tables, {}, 180000, older_than=30 * 86400.0))
+    assert [(step.object, step.why) for step in steps] == [
+        ("public.old", "statistics 40 days old, 1 rows changed since")
+    ]

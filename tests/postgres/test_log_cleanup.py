@@ -397,7 +397,7 @@ def test_a_flag_file_and_sereno_pause_hold_a_running_clean_up(log, wait):
     runner = threading.Thread(target=lambda: result.update(log.run("log_cleanup")))
     runner.start()
     try:
-        working = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'sereno/log_cleanup' AND state = 'idle' AND query LIKE '%%pg_stat_replication%%'"
+        working = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'sereno/log_cleanup' AND state = 'idle' AND query LIKE '%%pg_replication_slots%%'"
         wait(lambda: log.database.rows(working), what="the governor's look")
         assert log.database.value("SELECT count(*) FROM public.log") == 2010
         log.sereno("pause", "--reason", "migration")

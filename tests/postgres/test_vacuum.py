@@ -41,7 +41,7 @@ def test_the_plan_is_wraparound_first_then_by_dead_bytes_then_the_small_together
     assert by_name["public.small1 and 1 more"].statement() == (
         'VACUUM (SKIP_LOCKED, SKIP_DATABASE_STATS) "public"."small1", "public"."small2"'
     )
-    assert by_name["public.large"].predicted_seconds == 7.0
+    assert by_name["public.large"].predicted_seconds == pytest.approx(8.4)
     assert by_name["public.theirs"].why.startswith("dead rows: 999, threshold 100; no privilege")
     assert [step.alone for step in steps][-2:] == [False, True]
 

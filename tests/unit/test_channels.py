@@ -1,6 +1,7 @@
 """What each channel would say: escaped, within limits, the same id on every copy."""
 
 import base64
+import contextlib
 import json
 import unicodedata
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from alerts.alert import Message, Notification, Reason
 from alerts.channels import email, slack, webhook
+from alerts.channels.channel import DeliveryError
 from alerts.message import from_json, to_json
 from alerts.scrub import scrub
 from alerts.secret import Secret
@@ -156,3 +158,33 @@ def test_scrubbed_text_is_one_line(text):
 def test_secrets_are_taken_out(text, secret):
     assert secret not in scrub(text)
     assert "***" in scrub(text)
+
+
+def test_who_answers_a_byte_at_a_time_is_hung_up_on(monkeypatch):
+    """Each read is in time, all of them never: a total limit ends it."""
+    import socket
+    import threading
+    import time
+
+    from alerts.channels import post as way
+
+    monkeypatch.setattr(way, "TOTAL_SECONDS", 0.3)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+
+    def drip():
+        line, _ = listener.accept()
+        listener.close()
+        with line, contextlib.suppress(OSError):
+            line.recv(4096)
+            for letter in b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 1000:
+                line.send(bytes([letter]))
+                time.sleep(0.05)
+
+    dripping = threading.Thread(target=drip, daemon=True)
+    dripping.start()
+    began = time.monotonic()
+    with pytest.raises(DeliveryError):
+        way.post(f"http://127.0.0.1:{port}/", b"{}", {})
+    assert time.monotonic() - began < 3
+    dripping.join(10)

@@ -68,6 +68,14 @@ WITH RECURSIVE setting AS (
   CROSS JOIN setting g
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE n.nspname <> 'sereno'
+), worker AS MATERIALIZED (
+  SELECT p.relid, min(p.pid) AS pid
+  FROM (SELECT pid, relid, datid FROM pg_catalog.pg_stat_progress_vacuum
+        UNION ALL SELECT pid, relid, datid FROM pg_catalog.pg_stat_progress_analyze) p
+  JOIN pg_catalog.pg_stat_activity a USING (pid)
+  WHERE a.backend_type = 'autovacuum worker'
+    AND p.datid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+  GROUP BY p.relid
 ), below (parent, relid) AS (
   SELECT oid, oid FROM relation WHERE relkind = 'p'
   UNION ALL
@@ -85,6 +93,9 @@ SELECT r.oid::bigint AS oid, r.nspname AS schema, r.relname AS name, r.system, r
        CASE WHEN r.relispartition THEN pg_catalog.pg_partition_root(r.oid)::oid::bigint END AS root,
        r.unknown, r.modified, r.dead, r.inserted, r.toast_dead, r.toast_inserted, r.age, r.members,
        coalesce(pg_catalog.pg_stat_get_last_analyze_time(r.oid) > now() - interval '1 day', false) AS recent,
+       extract(epoch FROM now() - greatest(pg_catalog.pg_stat_get_last_analyze_time(r.oid),
+                                           pg_catalog.pg_stat_get_last_autoanalyze_time(r.oid)))::float8 AS analyzed_ago,
+       w.pid AS worker,
        coalesce((r.own->>'autovacuum_analyze_threshold')::float8, g.analyze_base)
          + coalesce((r.own->>'autovacuum_analyze_scale_factor')::float8, g.analyze_scale) * r.tuples AS analyze_threshold,
        least(coalesce((r.own->>'autovacuum_vacuum_threshold')::float8, g.vacuum_base)
@@ -114,3 +125,4 @@ SELECT r.oid::bigint AS oid, r.nspname AS schema, r.relname AS name, r.system, r
 FROM relation r
 CROSS JOIN setting g
 LEFT JOIN leaves l ON l.parent = r.oid
+LEFT JOIN worker w ON w.relid = r.oid
