@@ -95,7 +95,7 @@ class Machine:
     def _find(self):
         children = Path(f"/proc/{self.nspawn.pid}/task/{self.nspawn.pid}/children").read_text().split()
         for child in children:
-            if "systemd" in Path(f"/proc/{child}/comm").read_text():
+            if Path(f"/proc/{child}/comm").read_text() == "systemd\n":  # not yet the helper that becomes it
                 self.leader = child
         return self.leader
 
