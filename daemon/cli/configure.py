@@ -15,7 +15,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     loaded = configuration(config)
     found = {
         "databases": list(loaded.databases),
-        "schedules": {name: f"{one.cron}: {', '.join(one.jobs)}" for name, one in loaded.schedules.items()},
+        "schedules": {name: f"{one.cron}: {', '.join(one.jobs)}" for name, one in loaded.timetable.items()},
         "channels": {name: options.type for name, options in loaded.channels.items()},
     }
     noted = list(notes(loaded))

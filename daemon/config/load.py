@@ -101,6 +101,10 @@ def _dangling(values: Mapping[str, Any], jobs: Collection[str]) -> Iterator[Prob
     for schedule, path, job in _listed(values.get("schedules"), "schedules", "jobs"):
         if job not in jobs:
             yield Problem(path, f"{job!r} is not a job{_nearest(job, jobs)} (schedule {schedule})")
+    schedules = _at(values, "schedules")
+    for name in schedules if isinstance(schedules, Mapping) else ():
+        if _at(values, "jobs", name, "schedule") is not None:
+            yield Problem(f"schedules.{name}", f"the job {name} has a schedule of its own; give the list another name")
     channels, routes = (_at(values, name) for name in ("channels", "routes"))
     for severity, names in routes.items() if isinstance(routes, Mapping) else ():
         yield from _unknown("channel", names, channels, f"routes.{severity}")

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from alerts.channels.channel import ChannelOptions
 from alerts.secret import Secret
@@ -279,12 +279,3 @@ class Config(Model):
         return self.schedules | {
             name: Schedule(jobs=(name,), **dict(times)) for name, times in own.items() if times is not None
         }
-
-    @model_validator(mode="after")
-    def _one_name_each(self) -> Self:
-        for name in self.schedules:
-            job = getattr(self.jobs, name, None)
-            if isinstance(job, JobOptions) and job.schedule is not None:
-                message = f"schedules.{name}: the job {name} has a schedule of its own; give the list another name"
-                raise ValueError(message)
-        return self

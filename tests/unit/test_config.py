@@ -215,3 +215,16 @@ def test_config_check_as_json(tmp_path):
     command = [sys.executable, "-m", "daemon", "config", "check", "--json", "--config", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert json.loads(done.stdout)["databases"] == ["main"]
+
+
+def test_a_job_may_have_a_schedule_of_its_own_beside_the_lists(tmp_path):
+    own = '[jobs.analyze.schedule]\ncron = "*/30 * * * *"\n[schedules.{}]\ncron = "0 2 * * *"\njobs = ["analyze"]\n'
+    path = tmp_path / "config.toml"
+    path.write_text(LEAST + own.format("daily"))
+    timetable = load_config(path, JOBS).timetable
+    assert {name: (str(one.cron), one.jobs) for name, one in timetable.items()} == {
+        "daily": ("0 2 * * *", ("analyze",)),
+        "analyze": ("*/30 * * * *", ("analyze",)),
+    }
+    (problem,) = problems(tmp_path, LEAST + own.format("analyze"))
+    assert problem.startswith("schedules.analyze: the job analyze has a schedule of its own")
