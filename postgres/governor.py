@@ -154,18 +154,20 @@ _SERVER = sql.SQL(
     """
     SELECT coalesce((SELECT max(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn))
                      FROM pg_catalog.pg_replication_slots), 0)::bigint AS slot_bytes,
-           CASE WHEN current_setting('archive_mode') = 'off' THEN 0
-                WHEN has_function_privilege('pg_catalog.pg_ls_archive_statusdir()', 'EXECUTE')
-                THEN (SELECT count(*) FROM pg_catalog.pg_ls_archive_statusdir() WHERE name LIKE '%.ready')
-           END::int AS archive_backlog,
+           current_setting('archive_mode') <> 'off' AS archives,
+           has_function_privilege('pg_catalog.pg_ls_archive_statusdir()', 'EXECUTE') AS sees_archive,
            (SELECT count(*) FROM pg_catalog.pg_stat_activity
             WHERE state = 'active' AND backend_type = 'client backend'
               AND application_name NOT LIKE 'sereno/%')::int AS active,
            coalesce((SELECT format('base backup, pid %s', pid) FROM pg_catalog.pg_stat_progress_basebackup LIMIT 1),
                     (SELECT format('pg_dump, pid %s', pid) FROM pg_catalog.pg_stat_activity
-                     WHERE application_name = 'pg_dump' AND datname = current_database() LIMIT 1), '') AS backup
+                     WHERE application_name = 'pg_dump' AND datname = current_database() LIMIT 1), '') AS backup,
+           CASE WHEN coalesce(host(inet_server_addr()), '127.0.0.1') IN ('127.0.0.1', '::1')
+                     AND pg_has_role('pg_read_all_settings', 'USAGE')
+                THEN current_setting('data_directory', true) END AS folder
     """
 )
+_BACKLOG = sql.SQL("SELECT count(*)::int AS files FROM pg_catalog.pg_ls_archive_statusdir() WHERE name LIKE '%.ready'")
 _REPLICAS = sql.SQL(
     """
     SELECT coalesce(application_name, '') AS name,
@@ -174,10 +176,6 @@ _REPLICAS = sql.SQL(
     FROM pg_catalog.pg_stat_replication
     WHERE state IS DISTINCT FROM 'backup'
     """
-)
-_FOLDER = sql.SQL(
-    "SELECT CASE WHEN coalesce(host(inet_server_addr()), '127.0.0.1') IN ('127.0.0.1', '::1')"
-    " THEN current_setting('data_directory', true) END AS folder"
 )
 
 
@@ -202,9 +200,23 @@ def see(session: Session, query: str = "") -> Sample:
     A query of the user that fails is a reason to pause, and says so.
     """
     replicas = tuple(Replica(**row) for row in session.rows(_REPLICAS))
+    row = session.rows(_SERVER)[0]
     return Sample(
-        replicas=replicas, free_disk=_free(session), query=_answer(session, query), **session.rows(_SERVER)[0]
+        replicas=replicas,
+        archive_backlog=_backlog(session, archives=row["archives"], sees=row["sees_archive"]),
+        slot_bytes=row["slot_bytes"],
+        free_disk=_free(row["folder"]),
+        active=row["active"],
+        backup=row["backup"],
+        query=_answer(session, query),
     )
+
+
+def _backlog(session: Session, *, archives: bool, sees: bool) -> int | None:
+    """Count them by a query of its own: whether a function may be called is asked before a CASE could avoid it."""
+    if not archives:
+        return 0
+    return int(session.rows(_BACKLOG)[0]["files"]) if sees else None
 
 
 def _answer(session: Session, query: str) -> str:
@@ -219,8 +231,7 @@ def _answer(session: Session, query: str) -> str:
     return f"governor.query: {first}" if first else ""
 
 
-def _free(session: Session) -> float | None:
-    folder = session.rows(_FOLDER)[0]["folder"]
+def _free(folder: str | None) -> float | None:
     try:
         state = os.statvfs(folder) if folder else None
     except OSError:

@@ -112,6 +112,24 @@ def test_a_table_that_autovacuum_is_on_is_left_to_it(house, table):
     assert (urgent.refused, urgent.urgent) == ("", True)
 
 
+def test_a_login_that_may_not_see_the_servers_settings_works_all_the_same(any_house, flush):
+    """An owner's own login, without pg_monitor: what it cannot see of the disk is no reason to skip its tables."""
+    run, house = any_house.database.run, any_house
+    run(f"CREATE ROLE {house.maintain} LOGIN")
+    run("CREATE TABLE public.t (a int) WITH (autovacuum_enabled = off)")
+    run(f"ALTER TABLE public.t OWNER TO {house.maintain}")
+    run("INSERT INTO public.t SELECT generate_series(1, 5000)")
+    run("DELETE FROM public.t WHERE a % 2 = 0")
+    flush()
+    house.with_logins = False
+    path = house.write()
+    path.write_text(path.read_text().replace("user=postgres", f"user={house.maintain}"))
+    house.write = lambda: path
+    ran = house.run("vacuum")
+    steps = {step["object"]: (step["status"], step["reason"]) for step in ran["steps"]}
+    assert steps["public.t"] == ("done", "")
+
+
 def test_gentle_and_full_and_never_faster_than_the_dba_has_set(house):
     run = house.database.run
     with session(Target("main", house.database.dsn), "maintain", "x") as opened:
