@@ -211,16 +211,10 @@ def oldest(transaction: Transaction) -> list[Oldest]:
     ]
 
 
-def state(transaction: Transaction, number: str) -> tuple[str, str, str]:
-    """Return a message's state, what was accepted of it, and its last error."""
+def state(transaction: Transaction, number: str) -> tuple[str, str, str, str]:
+    """Return a message's state, what was accepted of it, its last error, and its channel."""
     row = transaction.row(_ONE, (number,))
-    return (row["state"], row["receipt"], row["last_error"]) if row else ("unknown", "", "")
-
-
-def answer(transaction: Transaction, number: str) -> tuple[str, str, str]:
-    """Return a message's channel, state and last error."""
-    row = transaction.row(_ONE, (number,))
-    return (row["channel"], row["state"], row["last_error"]) if row else ("", "unknown", "")
+    return (row["state"], row["receipt"], row["last_error"], row["channel"]) if row else ("unknown", "", "", "")
 
 
 def _notification(row: Row) -> Notification:

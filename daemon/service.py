@@ -61,9 +61,7 @@ class Service:
 
     def __init__(self, parts: Parts, read_again: Callable[[], Parts]) -> None:
         """Serve with these parts; `read_again` returns new ones, or raises ReloadError."""
-        signal.pthread_sigmask(
-            signal.SIG_BLOCK, _SIGNALS
-        )  # they are waited for; every thread begun from here inherits it
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # before any thread: each inherits it
         self._parts = parts
         self._read_again = read_again
         self._stop = threading.Event()

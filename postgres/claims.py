@@ -4,7 +4,7 @@ Only the coordinator reads and writes a claim, under its lock. That one is not s
 it yet; who lives, the locks say. Without the table (`sereno install` makes it) each state file is on its own.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from psycopg import sql
 
@@ -75,7 +75,7 @@ def take(session: Session, claim: Claim, who: str) -> Settled | None:
     """Take a due run, or what a dead or stopped one has left of it; return how it ended if it has ended."""
     if not _kept(session):
         return None
-    key = _key(claim)
+    key = asdict(claim)
     if session.rows(_TAKE, {**key, "who": who}):
         session.execute(_FORGET, (claim.instance, _KEEP_DAYS))
         return None
@@ -87,7 +87,7 @@ def settle(session: Session, claim: Claim, settled: Settled) -> None:
     """Say how it ended; an interrupted one may be taken again, by anybody."""
     if _kept(session):
         end = {"state": settled.state, "reason": settled.reason, "left": settled.steps_left}
-        session.rows(sql.SQL("{} RETURNING 1").format(_SETTLE), {**_key(claim), **end})
+        session.rows(sql.SQL("{} RETURNING 1").format(_SETTLE), {**asdict(claim), **end})
 
 
 def trouble(session: Session) -> str:
@@ -103,13 +103,3 @@ def trouble(session: Session) -> str:
 def _kept(session: Session) -> bool:
     """Say whether there is a table of claims that an administrator made (no stranger's trigger), and open to us."""
     return ours(session, "claim") and session.rows(_OPEN)[0]["open"]
-
-
-def _key(claim: Claim) -> dict[str, str]:
-    return {
-        "instance": claim.instance,
-        "schedule": claim.schedule,
-        "job": claim.job,
-        "scope": claim.scope,
-        "nominal": claim.nominal,
-    }

@@ -18,7 +18,7 @@ from postgres.group import Group
 from postgres.pace import RETRYABLE, Halted, Pace, Stop, Terms
 from postgres.statement import Statement
 from postgres.step import Outcome, Status, Step
-from postgres.window import UNLIMITED, Window, opens_for
+from postgres.window import UNLIMITED, opens_for
 
 GRACE_SECONDS = 1.0
 HANDFUL_SECONDS = 1.0
@@ -204,7 +204,8 @@ class Executor:
         outcome: Outcome
         try:
             pace.proceed()
-            outcome = step.apply(lane, pace) if _fits(step, pace.window) else _too_long(step, pace)
+            fits = begins(step, pace.window.left(), pace.window.length)
+            outcome = step.apply(lane, pace) if fits else _too_long(step, pace)
         except Halted:
             outcome = Outcome(Status.UNFINISHED, _REASONS[pace.stopped or Stop.WINDOW], rows=pace.rows)
         except (psycopg.Error, OSError) as error:
@@ -239,16 +240,16 @@ class Executor:
         return Outcome(Status.UNFINISHED, _REASONS[pace.stopped])
 
 
-def _fits(step: Step, window: Window) -> bool:
-    """Say whether a step can be begun. One that was never done is tried while half of the window is left."""
+def begins(step: Step, left: float, length: float) -> bool:
+    """Say whether a step can be begun when so much of a window is left. One never done is tried in its first half."""
     guessed = isinstance(step, Statement | Group) and not step.sure
-    return window.fits(step.predicted_seconds) or (guessed and window.left() >= window.length / 2)
+    return left > 0 and (step.predicted_seconds <= left or (guessed and left >= length / 2))
 
 
 def _too_long(step: Step, pace: Pace) -> Outcome:
-    """Return how a step that is not begun ends: for today, or for good."""
-    guessed = isinstance(step, Statement | Group) and not step.sure
-    never = step.predicted_seconds > pace.window.length and not guessed
+    """Return how a step that is not begun ends: for today, or (by its own history) for good."""
+    sure = not isinstance(step, Statement | Group) or step.sure
+    never = sure and step.predicted_seconds > pace.window.length
     pace.stopped = Stop.TOO_LONG if never else Stop.WINDOW
     than = f"any window of {pace.window.length:.0f} s" if never else "is left"
     return Outcome(Status.UNFINISHED, f"would take about {step.predicted_seconds:.0f} s, longer than {than}")

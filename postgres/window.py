@@ -24,11 +24,6 @@ class Window:
         """Return the seconds left, never below zero."""
         return max(0.0, self.closes - self.now())
 
-    def fits(self, predicted_seconds: float) -> bool:
-        """Say whether work of that length can be begun; work of unknown length (0) fits any open window."""
-        left = self.left()
-        return left > 0 and predicted_seconds <= left
-
 
 def opens_for(seconds: float | None, of: float | None = None, now: Callable[[], float] = _clock) -> Window:
     """Return a window of that many seconds from now (None never closes), which are the rest `of` a whole one."""

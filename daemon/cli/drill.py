@@ -45,7 +45,7 @@ def _settled(wired: Parts, number: str, deadline: float) -> tuple[str, str, str]
     """Wait for the service, if it is its work, to have tried once."""
     while True:
         with wired.store.reading() as transaction:
-            state, receipt, error = outbox.state(transaction, number)
+            state, receipt, error, _ = outbox.state(transaction, number)
         if state in {"sent", "dead"} or error or time.monotonic() > deadline:
             return state, receipt, error
         time.sleep(0.2)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from daemon.cli.options import chosen
 from daemon.cli.serve import LAST_GOOD
 
 if TYPE_CHECKING:
+    from checks.finding import Finding
     from daemon.config.model import Config
 
 STATE_FOLDER = "/var/lib/sereno"
@@ -17,16 +19,21 @@ SECONDS = 45.0
 
 def tell_of_death(path: Path | None, unit: str, environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Tell it on every channel of what is critical; yield each with what came of it. ConfigError: none is known."""
+    from checks.finding import Finding, Identity, Severity
+    from daemon.service import FAILED
     from store.store import StoreError
 
     config = _configuration(path, environment)
     result = environment.get("MONITOR_SERVICE_RESULT", "failed")
     code = environment.get("MONITOR_EXIT_STATUS", "")
     summary = f"{unit} has died and is not started again ({result}{f', exit status {code}' if code else ''})"
+    identity = Identity(FAILED, config.daemon.name, object=unit)
+    remedy = f"systemctl status {unit}; journalctl -u {unit}; sereno config check"
+    finding = Finding(identity, Severity.CRITICAL, summary, remedy=remedy)
     try:
-        yield from _by_outbox(config, unit, summary)
+        yield from _by_outbox(config, finding)
     except StoreError as error:
-        yield from _straight(config, unit, f"{summary}; nor can its state file be used: {error}")
+        yield from _straight(config, replace(finding, summary=f"{summary}; nor can its state file be used: {error}"))
 
 
 def _configuration(path: Path | None, environment: Mapping[str, str]) -> "Config":
@@ -62,18 +69,14 @@ def _without_checks(path: Path) -> "Config":
     return parse(path, values, JOBS)
 
 
-def _by_outbox(config: "Config", unit: str, summary: str) -> Iterator[tuple[str, str]]:
+def _by_outbox(config: "Config", finding: "Finding") -> Iterator[tuple[str, str]]:
     """The usual way: an alert, that the next start of the service ends."""
     from alerts import book, outbox
     from alerts.policy import decide
-    from checks.finding import Finding, Identity, Severity
     from daemon.app import assemble
     from daemon.cli.session import deliver
-    from daemon.service import FAILED
 
     wired = assemble(config)
-    remedy = f"systemctl status {unit}; journalctl -u {unit}; sereno config check"
-    finding = Finding(Identity(FAILED, config.daemon.name, object=unit), Severity.CRITICAL, summary, remedy=remedy)
     now = wired.clock()
     with wired.store.transaction() as transaction:
         known = book.known(transaction)
@@ -84,40 +87,28 @@ def _by_outbox(config: "Config", unit: str, summary: str) -> Iterator[tuple[str,
     deliver(wired, SECONDS)
     for number in owed:
         with wired.store.reading() as transaction:
-            channel, state, error = outbox.answer(transaction, number)
+            state, _, error, channel = outbox.state(transaction, number)
         yield channel, "told" if state == "sent" else f"{state}: {error}"
 
 
-def _straight(config: "Config", unit: str, summary: str) -> Iterator[tuple[str, str]]:
+def _straight(config: "Config", finding: "Finding") -> Iterator[tuple[str, str]]:
     """Without an outbox: each channel once, and no memory of it."""
     import uuid
 
-    from alerts.alert import Message, Notification, Reason
+    from alerts.alert import Notification
     from alerts.channels.channel import DeliveryError, Sender
     from alerts.channels.registry import build
     from alerts.courier import now
-    from checks.finding import Severity
-    from daemon.service import FAILED
+    from alerts.message import compose
+    from alerts.policy import Known, Policy, decide
 
-    moment = now()
-    message = Message(
-        instance=config.daemon.name,
-        severity=Severity.CRITICAL,
-        reason=Reason.OPENED,
-        kind=FAILED,
-        type="MAINTENANCE_FAILURE",
-        title=f"{FAILED}: {unit}",
-        summary=summary,
-        database="",
-        object=unit,
-        remedy=f"systemctl status {unit}; journalctl -u {unit}",
-        occurred_at=moment,
-        action_required=True,
-    )
-    for channel in config.routes.critical:
+    moment, instance = now(), config.daemon.name
+    (change,) = decide([finding], (), Known(()), Policy({finding.severity: config.routes.critical}), moment)
+    message = compose(change, instance, moment)
+    for channel in change.channels:
         try:
             notification = Notification(uuid.uuid4().hex, channel, message, moment, attempts=1)
-            build(config.channels[channel], Sender(config.daemon.name)).deliver(notification)
+            build(config.channels[channel], Sender(instance)).deliver(notification)
         except DeliveryError as error:
             yield channel, f"not told: {error}"
         else:

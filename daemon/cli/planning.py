@@ -9,7 +9,7 @@ from daemon.errands import errands
 from daemon.parts import Parts
 from daemon.preview import plan
 from postgres.connection import TargetError
-from postgres.executor import first_line
+from postgres.executor import begins, first_line
 from postgres.group import Group
 from postgres.statement import Statement
 from postgres.step import Step
@@ -56,10 +56,10 @@ def _cut(steps: Sequence[Step], lanes: int, since: float, seconds: float) -> lis
     free, found = [since] * lanes, []
     for step in steps:
         lane = free.index(min(free))
-        urgent = isinstance(step, Statement | Group) and step.urgent
-        ends = free[lane] + step.predicted_seconds
-        fits = urgent or ends <= seconds
+        left = seconds - free[lane]
+        bound = not (isinstance(step, Statement | Group) and (step.urgent or (step.overrun and left > 0)))
+        fits = not bound or begins(step, left, seconds)
         if fits:
-            free[lane] = ends
-        found.append(ends if fits else None)
+            free[lane] += step.predicted_seconds
+        found.append(free[lane] if fits else None)
     return found

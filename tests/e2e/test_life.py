@@ -156,8 +156,9 @@ def test_two_lists_at_one_place_stop_as_fast_as_one(house, wait):
         assert time.monotonic() - began < 4
 
 
-def test_a_second_signal_ends_it_at_once(house, wait):
-    """The first waits for a server that does not answer its cancel: it is stopped itself."""
+@contextmanager
+def serving_beside_a_deaf_server(house, wait):
+    """Its backend is stopped in the middle of an ANALYZE, so that it does not answer a cancel."""
     database = house.database
     database.run(SLOW)
     due_now(house, ["analyze"])
@@ -166,26 +167,23 @@ def test_a_second_signal_ends_it_at_once(house, wait):
         os.kill(row["pid"], signal.SIGSTOP)
         try:
             service.send_signal(signal.SIGTERM)
-            with pytest.raises(subprocess.TimeoutExpired):
-                service.wait(1.5)
-            service.send_signal(signal.SIGTERM)
-            assert service.wait(1) == -signal.SIGTERM
+            yield service
         finally:
             os.kill(row["pid"], signal.SIGCONT)
+
+
+def test_a_second_signal_ends_it_at_once(house, wait):
+    """The first waits for a server that does not answer its cancel: it is stopped itself."""
+    with serving_beside_a_deaf_server(house, wait) as service:
+        with pytest.raises(subprocess.TimeoutExpired):
+            service.wait(1.5)
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(1) == -signal.SIGTERM
 
 
 def test_a_server_that_does_not_answer_keeps_nobody_from_stopping_in_time(house, wait):
-    database = house.database
-    database.run(SLOW)
-    due_now(house, ["analyze"])
-    with serving(house) as service:
-        (row,) = wait(lambda: database.rows(ANALYZING.replace("FROM", "pid FROM")))
-        os.kill(row["pid"], signal.SIGSTOP)
-        try:
-            service.send_signal(signal.SIGTERM)
-            assert service.wait(10) == 0
-        finally:
-            os.kill(row["pid"], signal.SIGCONT)
+    with serving_beside_a_deaf_server(house, wait) as service:
+        assert service.wait(10) == 0
     assert [(run["state"], run["reason"]) for run in runs(house)] == [
         ("interrupted", "stopped before its server answered")
     ]
