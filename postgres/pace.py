@@ -134,10 +134,11 @@ class Pace:
                 self._halt(Stop.THROTTLED)
             self._pause(reason)
 
-    def gentle(self) -> bool:
+    def gentle(self, own: Speed | None = None) -> bool:
         """Say whether a statement that begins now is to spare the others: asked for, or they are at work."""
-        if self._terms.speed != "auto":
-            return self._terms.speed == "gentle"
+        speed = own or self._terms.speed
+        if speed != "auto":
+            return speed == "gentle"
         sample = self._terms.sample()
         return sample.active > 0 or any(one.times >= HALF for one in governor.pressures(sample, self._terms.limits))
 

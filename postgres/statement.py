@@ -1,11 +1,12 @@
 """A step of one statement outside any transaction, with the look afterwards that tells whether it worked."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from psycopg import sql
 
 from postgres.connection import Session
-from postgres.pace import RETRYABLE, Pace
+from postgres.pace import RETRYABLE, Pace, Speed
 from postgres.step import Evidence, Outcome, Status
 from postgres.verify import Postcondition
 
@@ -26,6 +27,10 @@ class Statement:
     """Whether it may be begun though it would not be done when the window ends."""
     refused: str = ""
     """Why it is not even tried: the catalog says that the right is missing."""
+    in_vain: Callable[[Session], str] | None = None
+    """Asked right before, where the plan has doubts: why it would be in vain, or nothing."""
+    speed: Speed | None = None
+    """Its own; else that of the terms."""
     bytes: int = 0
     predicted_seconds: float = 0.0
     sure: bool = True
@@ -43,8 +48,10 @@ class Statement:
         assert session is not None  # noqa: S101 - the executor of a database job has one
         if self.refused:
             return Outcome(Status.SKIPPED, self.refused)
+        if self.in_vain and (vain := self.in_vain(session)):
+            return Outcome(Status.INEFFECTIVE, vain)
         before = self.worked.look(session)
-        session.go(gentle=not self.urgent and pace.gentle())
+        session.go(gentle=not self.urgent and pace.gentle(self.speed))
 
         def piece() -> None:
             session.allow(pace.remaining_seconds())

@@ -154,6 +154,18 @@ class LogCleanup(JobOptions):
     files: tuple[ExpiringFiles, ...] = ()
 
 
+class TableRule(Model):
+    """What holds for some tables of a job; of two rules for a table the first that says it."""
+
+    table: TablePattern = Field(description="Which tables, by a pattern as psql has them.")
+    threshold: int | None = Field(
+        None, ge=0, description="Due from so many rows on (dead, or for analyze changed), instead of its own trigger."
+    )
+    scale_factor: float | None = Field(None, ge=0, le=100, description="And this share of its rows.")
+    overrun: bool | None = Field(None, description="Begin it though it would not be done when the window ends.")
+    pace: Literal["gentle", "full"] | None = Field(None, description="Instead of governor.pace.")
+
+
 class TableJob(JobOptions):
     """What a job that goes from table to table may have."""
 
@@ -161,9 +173,7 @@ class TableJob(JobOptions):
         (), description="Only these tables, by patterns as psql has them (like 'public.log_*'); all if none is given."
     )
     exclude: tuple[TablePattern, ...] = Field((), description="Tables to leave alone.")
-    overrun: tuple[TablePattern, ...] = Field(
-        (), description="Tables that may be begun though they would not be done when the window ends."
-    )
+    tables: tuple[TableRule, ...] = ()
 
     @property
     def selection(self) -> Selection:

@@ -1,10 +1,10 @@
 """Writes the reference configuration from the models: every option, its default, its sentence."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -33,6 +33,8 @@ _EXAMPLES: dict[str, dict[str, str]] = {
         "column": '"fecha"',
         "keep": '"400 days"',
     },
+    "[jobs.analyze.tables]": {"table": "'public.log_*'"},
+    "[jobs.vacuum.tables]": {"table": "'public.\"Asiento\"'"},
     "[jobs.log_cleanup.files]": {"path": '"/var/log/coop/*.log*"', "keep": '"30 days"'},
     "routes": {
         "info": '["slack"]',
@@ -77,15 +79,23 @@ def _lines() -> Iterator[str]:
 def _job(name: str, field: FieldInfo) -> Iterator[str]:
     job = field.annotation
     assert isinstance(job, type)  # noqa: S101 - every job's options are a model
-    yield from _section(f"jobs.{name}", job, skip={"tables", "files", "schedule"})
-    if name == "analyze":
-        yield from _section("jobs.analyze.schedule", model.Times)
-    if name == "log_cleanup":
-        yield from _section("[jobs.log_cleanup.tables]", model.ExpiringTable)
-        yield from _section("[jobs.log_cleanup.files]", model.ExpiringFiles)
+    below = {key: found for key, one in job.model_fields.items() if (found := _model(one.annotation))}
+    yield from _section(f"jobs.{name}", job, skip=below.keys())
+    for key, (kind, listed) in below.items():
+        if key != "schedule" or name == "analyze":
+            path = f"jobs.{name}.{key}"
+            yield from _section(f"[{path}]" if listed else path, kind)
 
 
-def _section(path: str, kind: type[BaseModel], skip: frozenset[str] | set[str] = frozenset()) -> Iterator[str]:
+def _model(annotation: Any) -> tuple[type[BaseModel], bool] | None:  # noqa: ANN401 - a type, or what typing makes of one
+    """Return the model that a field is made of, and whether it is a list of them."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind, get_origin(annotation) is tuple
+    return None
+
+
+def _section(path: str, kind: type[BaseModel], skip: Collection[str] = ()) -> Iterator[str]:
     yield ""
     yield f"# {' '.join((kind.__doc__ or '').split())}"
     yield f"[{path}]"

@@ -1,62 +1,101 @@
 """ANALYZE where statistics are stale or missing; the partitioned parents too, which autovacuum leaves to nobody."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
 
 from psycopg import sql
 
+from daemon.history import Memory
 from daemon.jobs.job import Job, Looking, Scope, effect
 from daemon.jobs.tables import Observation, Table, look
-from postgres.selection import any_matches
 from postgres.statement import Statement
 from postgres.step import Step
-from postgres.verify import Analyzed
+from postgres.verify import Analyzed, Believed
 from postgres.window import UNLIMITED
 
 _ONLY_SINCE = 180000
+_INHERITED_SINCE = 150000
 DAY = 86400.0
+UNSEEN = "no privilege: which statistics are missing only a member of pg_read_all_data may see"
+
+_MISSING = (resources.files("daemon.jobs") / "sql" / "missing_statistics.sql").read_text("utf-8")
+_INHERIT = sql.SQL("AND d.stxdinherit = t.inherit")
+_SEES = sql.SQL(
+    "SELECT has_table_privilege('pg_catalog.pg_statistic', 'SELECT')"
+    " AND has_table_privilege('pg_catalog.pg_statistic_ext_data', 'SELECT') AS sees"
+)
 
 
-def observe(looking: Looking) -> Observation:
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The tables, and what may be wrong with their statistics beside changes."""
+
+    tables: Observation
+    missing: Mapping[int, Sequence[str]] | None
+    """What has no statistics in tables that were analyzed: columns, expressions; None: it cannot be seen."""
+    older_than: float = UNLIMITED
+    """From what age on, in seconds, statistics are renewed if anything has changed."""
+
+
+def observe(looking: Looking) -> Stale:
     """Look at all tables but those to leave alone."""
-    options = looking.config.jobs.analyze
+    session, options = looking.session, looking.config.jobs.analyze
+    assert session is not None  # noqa: S101 - the scope is the database
+    missing = None
+    if session.rows(_SEES)[0]["sees"]:
+        inherit = _INHERIT if session.facts.version >= _INHERITED_SINCE else sql.SQL("")
+        rows = session.rows(sql.SQL(_MISSING).format(inherit=inherit))
+        missing = {row["oid"]: row["names"] for row in rows}
     older = options.older_than.total_seconds() if options.older_than else UNLIMITED
-    return replace(look(looking, options), older_than=older)
+    return Stale(look(looking, options, list(missing or ())), missing, older)
 
 
-def plan(seen: Observation) -> Sequence[Step]:
+def plan(seen: Stale) -> Sequence[Step]:
     """Neediest first: never analyzed, then by how far the changes are over the table's own threshold."""
-    ours = [table for table in seen.tables if not table.system]
+    ours = [table for table in seen.tables.tables if not table.system]
     wanted = [(need, why, table) for table in ours if (found := _need(table, seen)) for need, why in [found]]
-    only = seen.version >= _ONLY_SINCE
+    only = seen.tables.version >= _ONLY_SINCE
     covered = set() if only else {table.oid for _, _, table in wanted if table.partitioned}
     wanted.sort(key=lambda item: (-item[0], item[2].relation))
-    return [_step(table, why, seen, only=only) for _, why, table in wanted if table.root not in covered]
+    steps = [_step(table, why, seen, only=only) for _, why, table in wanted if table.root not in covered]
+    return steps if seen.missing is not None else [*steps, _unseen()]
 
 
-def _need(table: Table, seen: Observation) -> tuple[float, str] | None:
+def _need(table: Table, seen: Stale) -> tuple[float, str] | None:
+    before = seen.tables.memory.get(str(table.relation))
     if table.unknown:
         return (float("inf"), "never analyzed") if table.bytes else None
+    changed, trigger = _changed(table, before), seen.tables.trigger(table, table.analyze_threshold)
+    if changed > trigger:
+        return changed / max(trigger, 1), f"{changed:.0f} rows changed, threshold {trigger:.0f}"
+    missing = _missing(table, seen)
+    if missing and missing != (before.evidence.get("missing") if before else None):
+        return 1.0, f"no statistics of {', '.join(missing)}"
+    ago = table.analyzed_ago or 0.0
+    old = ago > seen.older_than and changed > 0
+    return (0.0, f"statistics {ago / DAY:.0f} days old, {changed:.0f} rows changed since") if old else None
+
+
+def _changed(table: Table, before: Memory | None) -> float:
+    """Return the rows that have changed since the last ANALYZE; a parent's leaves', since our last."""
     if not table.partitioned:
-        changed = float(table.modified)
-    else:
-        before = seen.memory.get(str(table.relation))
-        if before is None and table.recent:
-            return None
-        known = int(before.evidence.get("changes", 0)) if before else 0
-        changed = float(table.changes - known if table.changes >= known else table.changes)
-    if changed <= table.analyze_threshold:
-        ago = table.analyzed_ago or 0.0
-        old = ago > seen.older_than and changed > 0
-        return (0.0, f"statistics {ago / DAY:.0f} days old, {changed:.0f} rows changed since") if old else None
-    return changed / max(
-        table.analyze_threshold, 1
-    ), f"{changed:.0f} rows changed, threshold {table.analyze_threshold:.0f}"
+        return float(table.modified)
+    if before is None and table.recent:
+        return 0.0
+    known = int(before.evidence.get("changes", 0)) if before else 0
+    return float(table.changes - known if table.changes >= known else table.changes)
 
 
-def _step(table: Table, why: str, seen: Observation, *, only: bool) -> Step:
+def _missing(table: Table, seen: Stale) -> list[str]:
+    return list((seen.missing or {}).get(table.oid, ()))
+
+
+def _step(table: Table, why: str, seen: Stale, *, only: bool) -> Step:
     command = sql.SQL("ANALYZE ONLY {}") if table.partitioned and only else sql.SQL("ANALYZE {}")
-    refused = seen.refused(table)
+    refused, rule = seen.tables.refused(table), seen.tables.rule(table)
+    changes = {"changes": table.changes} if table.partitioned else {}
+    missing = {"missing": names} if (names := _missing(table, seen)) else {}  # what stays so is no reason again
     return Statement(
         name="analyze",
         object=str(table.relation),
@@ -66,10 +105,18 @@ def _step(table: Table, why: str, seen: Observation, *, only: bool) -> Step:
         worked=Analyzed(table.oid),
         refused=refused,
         bytes=table.bytes,
-        predicted_seconds=seen.predicted(table),
-        sure=str(table.relation) in seen.memory,
-        overrun=any_matches(seen.overrun, table.relation),
-        evidence={"changes": table.changes} if table.partitioned else {},
+        predicted_seconds=seen.tables.predicted(table),
+        sure=str(table.relation) in seen.tables.memory,
+        overrun=bool(rule.overrun),
+        speed=rule.pace,
+        evidence={**changes, **missing},
+    )
+
+
+def _unseen() -> Step:
+    """Say that we are blind there."""
+    return Statement(
+        "analyze", "missing statistics", UNSEEN, "", sql.SQL("ANALYZE").format(), Believed(), refused=UNSEEN
     )
 
 

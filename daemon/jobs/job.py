@@ -128,7 +128,7 @@ def effect(job: str, cures: str = "", remedy: str = "") -> Judge:
             return Verdict((Finding(identity, Severity.WARNING, summary, remedy=remedy),))
         if outcome.stop is Stop.TOO_LONG:
             identity = Identity(WINDOW_TOO_SMALL, place.instance, place.cluster, place.database, step.object, job)
-            cure = f"a longer window; or name it in jobs.{job}.overrun"
+            cure = f"a longer window; or [[jobs.{job}.tables]] with overrun = true"
             return Verdict((Finding(identity, Severity.WARNING, f"{step.name} {outcome.reason}", remedy=cure),))
         if outcome.status is Status.DONE:
             over = Coverage(INEFFECTIVE, place.database, step.object, job)

@@ -1,18 +1,17 @@
 """The tables of a database, each with its own effective triggers: what ANALYZE and VACUUM are planned from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 from psycopg import sql
 
-from daemon.config.model import TableJob
+from daemon.config.model import TableJob, TableRule
 from daemon.history import Memory
 from daemon.jobs.job import Looking
 from postgres.identifiers import Relation
-from postgres.selection import Pattern
-from postgres.window import UNLIMITED
+from postgres.selection import parse_pattern
 
 LEFT_TO_AUTOVACUUM = "left to autovacuum: its worker is on it, pid {}"
 NO_PRIVILEGE = "no privilege: needs pg_maintain (from 17), or membership in the table's owner"
@@ -23,6 +22,7 @@ LEAST_BYTES = 1024**2
 
 _QUERY = (resources.files("daemon.jobs") / "sql" / "tables.sql").read_text("utf-8")
 _FROZEN_SINCE = 180000
+_NO_RULE = TableRule(table=parse_pattern("*.*"))
 _UNFROZEN = sql.SQL("CASE WHEN c.relpages > 0 THEN 1 - least(c.relallfrozen::float8 / c.relpages, 1) ELSE 1 END")
 
 
@@ -48,10 +48,13 @@ class Table:
     """The same in multixacts."""
     analyzed_ago: float | None
     """Seconds since its last ANALYZE, whoever's; None: the server knows of none."""
+    vacuumed_ago: float | None
+    """The same of its last VACUUM."""
     worker: int | None
     """The pid of the autovacuum worker that is on it."""
     recent: bool
     """Somebody analyzed it within a day: a parent that we have not analyzed ourselves is left to them until then."""
+    tuples: float
     analyze_threshold: float
     dead_threshold: float
     inserted_threshold: float | None
@@ -59,6 +62,8 @@ class Table:
     toast_inserted_threshold: float | None
     age_limit: float
     members_limit: float
+    failing: bool
+    """It is so near to the server's failsafe that nothing but freezing counts."""
     changes: int
     """All changes ever counted in a parent's leaves; the plan compares with what it was the last time."""
     bytes: int
@@ -74,10 +79,7 @@ class Observation:
     tables: Sequence[Table]
     memory: Mapping[str, Memory]
     version: int
-    overrun: Sequence[Pattern] = ()
-    """Tables that may be begun though they would not be done when the window ends."""
-    older_than: float = UNLIMITED
-    """From what age on, in seconds, statistics are renewed if anything has changed."""
+    rules: Sequence[TableRule] = ()
     rate: float = 0.0
     """Seconds per byte that the job has taken here so far; 0: it has not."""
 
@@ -89,27 +91,50 @@ class Observation:
 
     def predicted(self, table: Table) -> float:
         """Return how many seconds a table will take, with a margin: by its own history, else by the job's rate."""
-        before = self.memory.get(str(table.relation))
-        if before is None:
-            return UNSURE * self.rate * table.bytes
-        return MARGIN * before.seconds * max(1.0, table.bytes / before.bytes if before.bytes else 1.0)
+        return predicted(self.memory.get(str(table.relation)), table.bytes, self.rate)
+
+    def rule(self, table: Table) -> TableRule:
+        """Return what the configuration says of a table: of each field the first that is said."""
+        meant = [rule for rule in self.rules if rule.table.matches(table.relation)]
+        if len(meant) < 2:  # noqa: PLR2004 - nothing to choose from
+            return meant[0] if meant else _NO_RULE
+        said = {name: value for rule in reversed(meant) for name, value in rule if value is not None}
+        return _NO_RULE.model_copy(update=said)
+
+    def trigger(self, table: Table, own: float) -> float:
+        """Return from how many rows on a table is due: as the configuration says, else its own trigger."""
+        rule = self.rule(table) if self.rules else _NO_RULE
+        if rule.threshold is None and rule.scale_factor is None:
+            return own
+        return (rule.threshold or 0) + (rule.scale_factor or 0.0) * table.tuples
 
 
-def look(looking: Looking, options: TableJob) -> Observation:
-    """Read the catalog and the statistics, but of the tables to leave alone; take no lock on any table."""
+def look(looking: Looking, options: TableJob, also: Sequence[int] = ()) -> Observation:
+    """Read the catalog and the statistics, but of the tables to leave alone; take no lock on any table.
+
+    Tables that nobody has written to are left out, but not those of the oids `also`.
+    """
     session = looking.session
     assert session is not None  # noqa: S101 - the scope is the database
     unfrozen = _UNFROZEN if session.facts.version >= _FROZEN_SINCE else sql.SQL("1")
-    found = [_table(row) for row in session.rows(sql.SQL(_QUERY).format(unfrozen=unfrozen))]
+    query = sql.SQL(_QUERY).format(unfrozen=unfrozen, also=sql.Literal(list(also)))
+    found = [_table(row) for row in session.rows(query)]
     tables = [table for table in found if options.selection.chooses(table.relation)]
     return Observation(
-        tables, looking.memory, session.facts.version, overrun=options.overrun, rate=rate(looking.memory)
+        tables, looking.memory, session.facts.version, rules=options.tables, rate=rate(looking.memory.values())
     )
 
 
-def rate(memory: Mapping[str, Memory]) -> float:
+def predicted(before: Memory | None, size: int, rate: float) -> float:
+    """Return how many seconds an object of so many bytes will take, with a margin."""
+    if before is None:
+        return UNSURE * rate * size
+    return MARGIN * before.seconds * max(1.0, size / before.bytes if before.bytes else 1.0)
+
+
+def rate(memory: Iterable[Memory]) -> float:
     """Return the seconds per byte of what was done before; what was too small to tell is left out."""
-    known = [before for before in memory.values() if before.bytes >= LEAST_BYTES]
+    known = [before for before in memory if before.bytes >= LEAST_BYTES]
     return sum(before.seconds for before in known) / sum(before.bytes for before in known) if known else 0.0
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from psycopg import sql
 
@@ -10,7 +10,7 @@ from daemon.config.model import Config
 from daemon.jobs.job import Job, Looking, Scope, effect
 from daemon.jobs.tables import Observation, Table, look
 from postgres.group import Group
-from postgres.selection import any_matches
+from postgres.horizon import Holder, in_vain, oldest
 from postgres.statement import Statement
 from postgres.step import Step
 from postgres.verify import Believed, Due, Vacuumed
@@ -22,6 +22,9 @@ GROUP_TABLES_BEFORE_16 = 500
 """There each command ends with a look at every table of the database, to move its age forward."""
 GROUP_BYTES = 64 * 1024**2
 _STATISTICS_APART_SINCE = 160000
+_STANDBYS = sql.SQL(
+    "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_replication WHERE state IS DISTINCT FROM 'backup') AS standbys"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,56 +36,77 @@ class _Wanted:
     urgent: float
     """How far its age is over the limit; 0 where it is not."""
     analyze: bool
+    doomed: str = ""
+    """Who dooms it to be in vain."""
 
 
-def observe(looking: Looking) -> Observation:
-    """Look at all tables but those to leave alone."""
-    return look(looking, looking.config.jobs.vacuum)
+@dataclass(frozen=True, slots=True)
+class Dirty:
+    """The tables, and what of the server bears on how they are vacuumed."""
+
+    tables: Observation
+    holder: Holder | None = None
+    """Who holds the xmin horizon back the farthest."""
+    standbys: bool = False
 
 
-def plan(seen: Observation) -> Sequence[Step]:
+def observe(looking: Looking) -> Dirty:
+    """Look at all tables but those to leave alone, and at the xmin horizon."""
+    session = looking.session
+    assert session is not None  # noqa: S101 - the scope is the database
+    tables = look(looking, looking.config.jobs.vacuum)
+    return Dirty(tables, oldest(session), session.rows(_STANDBYS)[0]["standbys"])
+
+
+def plan(seen: Dirty) -> Sequence[Step]:
     """Wraparound first, then the large by their dead bytes, then the small ones together."""
-    wanted = [one for table in seen.tables if (one := _wanted(table))]
+    wanted = [one for table in seen.tables.tables if (one := _wanted(table, seen))]
     urgent = sorted((one for one in wanted if one.urgent), key=lambda one: (-one.urgent, one.table.relation))
     usual = sorted(
         (one for one in wanted if not one.urgent), key=lambda one: (-one.table.dead_bytes, one.table.relation)
     )
     steps = [*_steps(urgent, seen), *_steps(usual, seen)]
-    if any(one.table.allowed for one in wanted) and seen.version >= _STATISTICS_APART_SINCE:
+    if any(one.table.allowed for one in wanted) and seen.tables.version >= _STATISTICS_APART_SINCE:
         steps.append(_database_statistics())
     return steps
 
 
-def _wanted(table: Table) -> _Wanted | None:
+def _wanted(table: Table, seen: Dirty) -> _Wanted | None:
     """Tell the first reason that holds. A parent has no rows; the system's that are not ours are autovacuum's."""
     if table.partitioned or (table.system and not table.allowed):
         return None
-    analyze = table.modified > table.analyze_threshold or (table.unknown and table.bytes > 0)
-    analyze = analyze and not table.system
+    changed = table.modified > table.analyze_threshold or (table.unknown and table.bytes > 0)
+    analyze = changed and not table.system
     for unit, value, limit in (
         ("transactions", table.age, table.age_limit),
         ("multixacts", table.members, table.members_limit),
     ):
         if value >= limit:
             why = f"its oldest row is {value} {unit} old: frozen before autovacuum has to, at {limit:.0f}"
-            return _Wanted(table, why, value / max(limit, 1), analyze)
+            doomed = unit == "transactions" and _doomed(table, None, seen.holder)
+            return _Wanted(table, why, value / max(limit, 1), analyze, doomed or "")
     for what, count, threshold in (
-        ("dead rows", table.dead, table.dead_threshold),
+        ("dead rows", table.dead, seen.tables.trigger(table, table.dead_threshold)),
         ("dead TOAST rows", table.toast_dead, table.toast_threshold),
         ("rows inserted", table.inserted, table.inserted_threshold),
         ("TOAST rows inserted", table.toast_inserted, table.toast_inserted_threshold),
     ):
         if threshold is not None and count > threshold:
-            return _Wanted(table, f"{what}: {count}, threshold {threshold:.0f}", 0.0, analyze)
+            doomed = _doomed(table, table.vacuumed_ago, seen.holder)
+            return _Wanted(table, f"{what}: {count}, threshold {threshold:.0f}", 0.0, analyze, doomed)
     return None
 
 
-def _steps(wanted: Sequence[_Wanted], seen: Observation) -> Iterator[Step]:
+def _doomed(table: Table, vacuumed_ago: float | None, holder: Holder | None) -> str:
+    return str(holder) if holder and holder.dooms(table.age, vacuumed_ago) else ""
+
+
+def _steps(wanted: Sequence[_Wanted], seen: Dirty) -> Iterator[Step]:
     """Yield the large one by one; the small ones in commands of many, those of the same options together."""
-    yield from (_statement(one, seen) for one in wanted if not _small(one.table, seen))
+    yield from (_statement(one, seen) for one in wanted if not _small(one, seen))
     for analyze in (True, False):
-        alike = [one for one in wanted if _small(one.table, seen) and one.analyze is analyze]
-        for members in _groups(alike, seen.version):
+        alike = [one for one in wanted if _small(one, seen) and one.analyze is analyze]
+        for members in _groups(alike, seen.tables.version):
             yield _group(members, seen) if len(members) > 1 else _statement(members[0], seen)
 
 
@@ -101,47 +125,60 @@ def _groups(wanted: Sequence[_Wanted], version: int) -> Iterator[list[_Wanted]]:
         yield members
 
 
-def _small(table: Table, seen: Observation) -> bool:
-    return not seen.refused(table) and table.bytes < SMALL_BYTES and seen.predicted(table) < SMALL_SECONDS
+def _small(wanted: _Wanted, seen: Dirty) -> bool:
+    """Whether it goes with others: it needs nothing of its own, and takes no time."""
+    table, tables = wanted.table, seen.tables
+    special = wanted.doomed or tables.refused(table) or (tables.rules and tables.rule(table).pace)
+    return not special and table.bytes < SMALL_BYTES and tables.predicted(table) < SMALL_SECONDS
 
 
-def _group(wanted: Sequence[_Wanted], seen: Observation) -> Group:
+def _group(wanted: Sequence[_Wanted], seen: Dirty) -> Group:
     members = tuple(_statement(one, seen) for one in wanted)
-    command = _command(wanted, seen.version, together=True)
-    return Group(members, command, Vacuumed(tuple(_due(one.table) for one in wanted)))
+    command = _command(wanted, seen, together=True)
+    return Group(members, command, Vacuumed(tuple(_due(one.table, seen) for one in wanted)))
 
 
-def _statement(wanted: _Wanted, seen: Observation) -> Statement:
-    table = wanted.table
-    name = str(table.relation)
-    refused = "" if wanted.urgent and table.allowed else seen.refused(table)
+def _statement(wanted: _Wanted, seen: Dirty) -> Statement:
+    table, tables = wanted.table, seen.tables
+    name, rule = str(table.relation), tables.rule(table)
+    refused = "" if wanted.urgent and table.allowed else tables.refused(table)
     return Statement(
         name="vacuum",
         object=name,
-        why=f"{wanted.why}; {refused}" if refused else wanted.why,
+        why="; ".join(part for part in (wanted.why, refused, wanted.doomed) if part),
         lock="SHARE UPDATE EXCLUSIVE",
-        command=_command([wanted], seen.version),
-        worked=Vacuumed((_due(table),)),
+        command=_command([wanted], seen),
+        worked=Vacuumed((_due(table, seen),)),
         urgent=wanted.urgent > 0,
         refused=refused,
+        in_vain=partial(in_vain, oid=table.oid, by_age=wanted.urgent > 0) if wanted.doomed else None,
         bytes=table.bytes,
-        predicted_seconds=seen.predicted(table),
-        sure=str(table.relation) in seen.memory,
-        overrun=any_matches(seen.overrun, table.relation),
+        predicted_seconds=tables.predicted(table),
+        sure=name in tables.memory,
+        overrun=bool(rule.overrun),
+        speed=rule.pace,
     )
 
 
-def _command(wanted: Sequence[_Wanted], version: int, *, together: bool = False) -> sql.Composed:
+def _command(wanted: Sequence[_Wanted], seen: Dirty, *, together: bool = False) -> sql.Composed:
+    """Choose the options by measure; what is left out here the server chooses well, or the pace has set."""
     first = wanted[0]
     options = {
         "SKIP_LOCKED": together,
-        "SKIP_DATABASE_STATS": version >= _STATISTICS_APART_SINCE,
+        "SKIP_DATABASE_STATS": seen.tables.version >= _STATISTICS_APART_SINCE,
         "FREEZE": first.urgent > 0,
+        "INDEX_CLEANUP OFF": first.table.failing,
+        "TRUNCATE OFF": first.table.failing or (seen.standbys and not _hollow(wanted)),
         "ANALYZE": first.analyze,
     }
     verb = _verb(tuple(option for option, chosen in options.items() if chosen))
     names = [one.table.relation.identifier() for one in wanted]
     return sql.Composed([verb, names[0] if len(names) == 1 else sql.SQL(", ").join(names)])
+
+
+def _hollow(wanted: Sequence[_Wanted]) -> bool:
+    """Whether there may be so much to give back that it is worth the lock, which cancels queries on a standby."""
+    return any(2 * one.table.dead_bytes >= one.table.bytes >= SMALL_BYTES for one in wanted)
 
 
 @cache
@@ -151,8 +188,9 @@ def _verb(options: tuple[str, ...]) -> sql.Composable:
     return sql.SQL("VACUUM ({}) ").format(sql.SQL(", ").join(sql.SQL(option) for option in options))
 
 
-def _due(table: Table) -> Due:
-    return Due(table.oid, table.dead_threshold, table.toast_threshold, table.age_limit, table.members_limit)
+def _due(table: Table, seen: Dirty) -> Due:
+    dead = seen.tables.trigger(table, table.dead_threshold)
+    return Due(table.oid, dead, table.toast_threshold, table.age_limit, table.members_limit)
 
 
 def _database_statistics() -> Statement:

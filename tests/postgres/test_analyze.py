@@ -3,7 +3,7 @@
 import pytest
 
 from daemon.history import Memory
-from daemon.jobs.analyze import plan
+from daemon.jobs.analyze import Stale, plan
 from daemon.jobs.tables import Observation
 
 
@@ -126,7 +126,7 @@ def test_the_plan_is_by_need_and_names_the_numbers(table, version):
         leaf,
     ]
     memory = {"public.parent": Memory(1.0, 0, {"changes": 100})}
-    steps = plan(Observation(tables, memory, version))
+    steps = plan(Stale(Observation(tables, memory, version), {}))
     expected = ["public.never", "public.much", "public.parent", "public.leaf", "public.little"]
     if version < 180000:  # there ANALYZE of the parent does its leaves as well
         expected.remove("public.leaf")
@@ -137,9 +137,8 @@ def test_the_plan_is_by_need_and_names_the_numbers(table, version):
 
 def test_counters_that_were_reset_are_no_negative_change(table):
     parent = table("parent", partitioned=True, changes=80)
-    assert [
-        step.object for step in plan(Observation([parent], {"public.parent": Memory(1, 0, {"changes": 900})}, 180000))
-    ] == ["public.parent"]
+    seen = Observation([parent], {"public.parent": Memory(1, 0, {"changes": 900})}, 180000)
+    assert [step.object for step in plan(Stale(seen, {}))] == ["public.parent"]
 
 
 def test_old_statistics_are_renewed_where_anything_has_changed(table):
@@ -148,7 +147,42 @@ def test_old_statistics_are_renewed_where_anything_has_changed(table):
         table("untouched", modified=0, analyzed_ago=40 * 86400.0),
         table("young", modified=1, analyzed_ago=20 * 86400.0),
     ]
-    steps = plan(Observation(tables, {}, 180000, older_than=30 * 86400.0))
+    steps = plan(Stale(Observation(tables, {}, 180000), {}, older_than=30 * 86400.0))
     assert [(step.object, step.why) for step in steps] == [
         ("public.old", "statistics 40 days old, 1 rows changed since")
     ]
+
+
+def test_what_has_no_statistics_gets_them_once(any_house, flush):
+    """A column that came later, an expression of an index, extended statistics: not one row needs to have changed."""
+    any_house.with_logins = False
+    run = any_house.database.run
+    run("CREATE TABLE public.t (a int, b text); INSERT INTO public.t SELECT n, n::text FROM generate_series(1, 500) n")
+    run("CREATE TABLE public.p (a int) PARTITION BY RANGE (a); CREATE TABLE public.p1 PARTITION OF public.p DEFAULT")
+    run("INSERT INTO public.p SELECT generate_series(1, 500)")
+    flush()
+    run("ANALYZE")
+    assert any_house.run("analyze")["steps"] == []
+    run('ALTER TABLE public.t ADD COLUMN "Größe" int DEFAULT 7; CREATE INDEX ON public.t (lower(b))')
+    run("CREATE STATISTICS public.pair ON a, b FROM public.t; ALTER TABLE public.p ADD COLUMN c int DEFAULT 1")
+    planned = {step.object: step.why for step in any_house.plan("analyze")}
+    assert planned == {
+        "public.t": "no statistics of Größe, an expression of t_lower_idx, statistics pair",
+        "public.p": "no statistics of c",
+        **({"public.p1": "no statistics of c"} if any_house.database.admin.info.server_version >= 180000 else {}),
+    }
+    ran = any_house.run("analyze")
+    assert {step["status"] for step in ran["steps"]} == {"done"}
+    assert any_house.run("analyze")["steps"] == []
+
+
+def test_statistics_that_stay_missing_are_no_reason_again(table):
+    seen = Observation([table("t")], {"public.t": Memory(1.0, 0, {"missing": ["odd"]})}, 180000)
+    assert plan(Stale(seen, {hash("t"): ["odd"]})) == []
+    (step,) = plan(Stale(seen, {hash("t"): ["new", "odd"]}))
+    assert (step.why, step.evidence) == ("no statistics of new, odd", {"missing": ["new", "odd"]})
+
+
+def test_who_may_not_see_which_statistics_are_missing_says_so(table):
+    (step,) = plan(Stale(Observation([table("t")], {}, 180000), None))
+    assert step.refused == "no privilege: which statistics are missing only a member of pg_read_all_data may see"

@@ -104,11 +104,10 @@ def test_a_table_that_autovacuum_is_on_is_left_to_it(house, table):
     from daemon.jobs import analyze, vacuum
     from daemon.jobs.tables import Observation
 
-    for job in (analyze, vacuum):
-        seen = Observation([table("t", dead=500, modified=500, worker=4711)], {}, 180000)
-        (step, *_) = job.plan(seen)
+    seen = Observation([table("t", dead=500, modified=500, worker=4711)], {}, 180000)
+    for step, *_ in (analyze.plan(analyze.Stale(seen, {})), vacuum.plan(vacuum.Dirty(seen))):
         assert step.refused == "left to autovacuum: its worker is on it, pid 4711"
-    (urgent, *_) = vacuum.plan(Observation([table("t", age=2e8, worker=4711)], {}, 180000))
+    (urgent, *_) = vacuum.plan(vacuum.Dirty(Observation([table("t", age=2e8, worker=4711)], {}, 180000)))
     assert (urgent.refused, urgent.urgent) == ("", True)
 
 

@@ -6,10 +6,13 @@ import time
 
 import pytest
 
+from daemon.config.model import TableRule
 from daemon.history import Memory
 from daemon.jobs.tables import Observation
-from daemon.jobs.vacuum import GROUP_TABLES, SMALL_BYTES, plan
+from daemon.jobs.vacuum import GROUP_TABLES, SMALL_BYTES, Dirty, plan
+from postgres import horizon
 from postgres.group import Group
+from postgres.horizon import Holder
 
 BIG = 100 * 1024**2
 
@@ -30,7 +33,7 @@ def test_the_plan_is_wraparound_first_then_by_dead_bytes_then_the_small_together
         table("theirs", dead=999, allowed=False, bytes=BIG),
         table("pg_class", dead=999, system=True, allowed=False),
     ]
-    steps = plan(Observation(seen, {"public.large": Memory(7.0, 0)}, 160000))
+    steps = plan(Dirty(Observation(seen, {"public.large": Memory(7.0, 0)}, 160000)))
     assert [step.object for step in steps] == [
         "public.older", "public.old", "public.larger", "public.large", "public.toast", "public.full", "public.theirs",
         "public.both", "public.small1 and 1 more", "database statistics",
@@ -47,13 +50,13 @@ def test_the_plan_is_wraparound_first_then_by_dead_bytes_then_the_small_together
 
 
 def test_before_16_a_vacuum_has_no_options_it_does_not_know(table):
-    steps = plan(Observation([table("t", dead=101)], {}, 150000))
+    steps = plan(Dirty(Observation([table("t", dead=101)], {}, 150000)))
     assert [step.statement() for step in steps] == ['VACUUM "public"."t"']
 
 
 def test_groups_have_a_size(table):
     def sizes(seen, version):
-        steps = plan(Observation(seen, {}, version))
+        steps = plan(Dirty(Observation(seen, {}, version)))
         return [len(step.members) if isinstance(step, Group) else 1 for step in steps]
 
     many = [table(f"t{number}", dead=101) for number in range(2 * GROUP_TABLES + 1)]
@@ -418,3 +421,84 @@ def test_a_server_without_room_gets_fewer_sessions(house, flush_now):
     done = house.run("vacuum")
     assert done["state"] == "finished"
     assert [step["status"] for step in done["steps"] if step["object"].startswith("public.t")] == ["done", "done"]
+
+
+def test_what_the_configuration_says_of_a_table_goes_before_its_own_trigger(table):
+    rules = [
+        TableRule(table="public.log_*", scale_factor=0.01, pace="gentle"),
+        TableRule(table="*.*", threshold=500, pace="full", overrun=True),
+    ]
+    seen = [
+        table("log_a", dead=511, tuples=1000.0),
+        table("log_b", dead=510, tuples=1000.0),
+        table("t", dead=501),
+        table("u", dead=500),
+    ]
+    steps = plan(Dirty(Observation(seen, {}, 180000, rules=rules)))
+    assert [(step.object, step.why, step.speed, step.overrun) for step in steps[:-1]] == [
+        ("public.log_a", "dead rows: 511, threshold 510", "gentle", True),
+        ("public.t", "dead rows: 501, threshold 500", "full", True),
+    ]
+    assert steps[0].worked.tables[0].dead == 510
+
+
+def test_the_options_are_chosen_by_measure(table):
+    def verb(*, standbys=False, **changes):
+        seen = Observation([table("t", **({"dead": 101, "bytes": BIG} | changes))], {}, 150000)
+        (step,) = plan(Dirty(seen, standbys=standbys))
+        return step.statement().removesuffix(' "public"."t"')
+
+    assert verb() == "VACUUM"
+    assert verb(standbys=True) == "VACUUM (TRUNCATE OFF)"  # the lock at its end cancels queries there
+    assert verb(standbys=True, dead_bytes=BIG // 2) == "VACUUM"  # but for half of a large table it is worth it
+    assert verb(age=1_300_000_000, failing=True) == "VACUUM (FREEZE, INDEX_CLEANUP OFF, TRUNCATE OFF)"
+
+
+@pytest.mark.parametrize(
+    ("holder", "changes", "doomed"),
+    [
+        ({"age": 50, "seconds": 90.0}, {"dead": 101, "age": 50}, True),  # nothing in it is older than the horizon
+        ({"age": 50, "seconds": 90.0}, {"dead": 101, "age": 51}, False),
+        ({"age": 50, "seconds": 90.0}, {"dead": 101, "age": 51, "vacuumed_ago": 80.0}, True),  # it was tried since
+        ({"age": 50, "seconds": 90.0}, {"dead": 101, "age": 51, "vacuumed_ago": 100.0}, False),
+        ({"age": 50, "seconds": 5.0, "lasting": False}, {"dead": 101, "age": 50}, False),  # it may be gone in a moment
+        ({"age": 9, "seconds": None}, {"dead": 101, "age": 51, "vacuumed_ago": 1.0}, False),  # since when, nobody knows
+        ({"age": 3e8, "seconds": 90.0}, {"age": 300_000_000, "vacuumed_ago": 1.0}, True),
+        ({"age": 1e8, "seconds": 90.0}, {"age": 300_000_000, "vacuumed_ago": 1.0}, False),  # it can be frozen in part
+    ],
+)
+def test_what_would_be_in_vain_is_known_before(table, holder, changes, doomed):
+    held = Holder(**({"who": "slot x", "lasting": True} | holder))
+    (step, _) = plan(Dirty(Observation([table("t", **changes)], {}, 180000), held))
+    assert (step.in_vain is not None) is doomed
+    assert ("held back by slot x" in step.why) is doomed
+
+
+def test_a_vacuum_that_would_be_in_vain_is_told_and_not_begun_until_its_reason_is_gone(any_house, flush, monkeypatch):
+    """Not even the first time, of a table that is younger than the snapshot."""
+    any_house.with_logins = False
+    monkeypatch.setattr(horizon, "LASTING_SECONDS", 0.2)
+    run = any_house.database.run
+    with any_house.database.connect() as idle:
+        idle.execute("SELECT pg_current_xact_id()")
+        for number in range(3):
+            run(f"CREATE TABLE public.t{number} (a int) WITH (autovacuum_enabled = off)")
+        run("INSERT INTO public.t0 SELECT generate_series(1, 5000)")
+        run("DELETE FROM public.t0")
+        flush()
+        time.sleep(0.3)
+        pid = idle.info.backend_pid
+        (why,) = [step.why for step in any_house.plan("vacuum") if step.object == "public.t0"]
+        assert f"held back by pid {pid} (postgres, no name), idle in transaction for " in why
+        ran = any_house.run("vacuum")
+        (step,) = [step for step in ran["steps"] if step["object"] == "public.t0"]
+        assert step["status"] == "ineffective"
+        assert f"held back by pid {pid}" in step["reason"]
+        (finding,) = [one for one in ran["findings"] if one["object"] == "public.t0"]
+        assert finding["kind"] == "ineffective"
+        assert f"held back by pid {pid}" in finding["summary"]
+        (count,) = any_house.database.rows("SELECT vacuum_count AS n FROM pg_stat_user_tables WHERE relname = 't0'")
+        assert count["n"] == 0
+    ran = any_house.run("vacuum")
+    (step,) = [step for step in ran["steps"] if step["object"] == "public.t0"]
+    assert (step["status"], step["rows"]) == ("done", 5000)

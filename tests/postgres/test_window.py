@@ -6,7 +6,7 @@ import pytest
 
 from daemon.history import Memory
 from daemon.jobs.tables import Observation, rate
-from daemon.jobs.vacuum import plan
+from daemon.jobs.vacuum import Dirty, plan
 from daemon.verdict import RunState, final
 from postgres.pace import Stop
 from postgres.selection import Selection, parse_pattern
@@ -36,12 +36,12 @@ def did(run):
 
 def test_predictions_come_from_the_tables_own_history_else_from_the_rate_of_the_others(table):
     memory = {"public.known": Memory(10.0, 100 * MEGABYTE), "public.small": Memory(5.0, 1000)}
-    assert rate(memory) == 10.0 / (100 * MEGABYTE)
+    assert rate(memory.values()) == 10.0 / (100 * MEGABYTE)
     seen = Observation(
         [table("known", dead=200, bytes=200 * MEGABYTE), table("new", dead=200, bytes=50 * MEGABYTE)],
-        memory, 180000, rate=rate(memory),
+        memory, 180000, rate=rate(memory.values()),
     )  # fmt: skip
-    predicted = {step.object: step.predicted_seconds for step in plan(seen)}
+    predicted = {step.object: step.predicted_seconds for step in plan(Dirty(seen))}
     assert predicted["public.known"] == pytest.approx(24.0)  # twice as large as then, and a fifth for our ignorance
     assert predicted["public.new"] == pytest.approx(10.0)  # twice the rate
 
@@ -59,7 +59,7 @@ def test_one_longer_than_any_window_is_told_once_until_it_may_overrun(house):
     assert (status, reason) == ("unfinished", "would take about 120 s, longer than any window of 5 s")
     (finding,) = [one for one in run["findings"] if one["kind"] == "window_too_small"]
     assert (finding["object"], finding["severity"]) == ("public.huge", "warning")
-    house.extra = "[jobs.vacuum]\noverrun = ['public.hu*']\n"
+    house.extra = "[[jobs.vacuum.tables]]\ntable = 'public.hu*'\noverrun = true\n"
     run = house.run("vacuum", window=opens_for(5, 5))
     assert (run["state"], did(run)["public.huge"][0]) == ("finished", "done")
     assert json.loads(house.sereno("alerts", "list", "--json").stdout) == []

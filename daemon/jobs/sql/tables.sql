@@ -13,6 +13,8 @@ WITH RECURSIVE setting AS (
          current_setting('autovacuum_multixact_freeze_max_age')::float8 AS members_most,
          nullif(current_setting('vacuum_freeze_table_age')::float8, 0) AS age_table, -- 0 is: always aggressive
          nullif(current_setting('vacuum_multixact_freeze_table_age')::float8, 0) AS members_table,
+         0.75 * current_setting('vacuum_failsafe_age')::float8 AS age_failsafe,
+         0.75 * current_setting('vacuum_multixact_failsafe_age')::float8 AS members_failsafe,
          current_setting('block_size')::float8 AS block,
          current_setting('server_version_num')::int AS version,
          pg_catalog.pg_has_role((SELECT datdba FROM pg_catalog.pg_database WHERE datname = current_database()), 'USAGE')
@@ -40,7 +42,7 @@ WITH RECURSIVE setting AS (
          OR pg_catalog.pg_stat_get_ins_since_vacuum(c.reltoastrelid) > 0
          OR greatest(age(c.relfrozenxid), age(t.relfrozenxid)) >= least(g.age_table, 0.95 * g.age_most)
          OR greatest(mxid_age(c.relminmxid), mxid_age(t.relminmxid)) >= least(g.members_table, 0.95 * g.members_most)
-         OR c.reloptions IS NOT NULL OR t.reloptions IS NOT NULL)
+         OR c.reloptions IS NOT NULL OR t.reloptions IS NOT NULL OR c.oid = ANY ({also}::oid[]))
 ), relation AS (
   SELECT c.oid, n.nspname, c.relname, c.relkind, c.relowner, c.relispartition, c.relisshared,
          greatest(c.reltuples, 0)::float8 AS tuples, c.reltuples < 0 AS unknown,
@@ -95,7 +97,9 @@ SELECT r.oid::bigint AS oid, r.nspname AS schema, r.relname AS name, r.system, r
        coalesce(pg_catalog.pg_stat_get_last_analyze_time(r.oid) > now() - interval '1 day', false) AS recent,
        extract(epoch FROM now() - greatest(pg_catalog.pg_stat_get_last_analyze_time(r.oid),
                                            pg_catalog.pg_stat_get_last_autoanalyze_time(r.oid)))::float8 AS analyzed_ago,
-       w.pid AS worker,
+       extract(epoch FROM now() - greatest(pg_catalog.pg_stat_get_last_vacuum_time(r.oid),
+                                           pg_catalog.pg_stat_get_last_autovacuum_time(r.oid)))::float8 AS vacuumed_ago,
+       w.pid AS worker, r.tuples,
        coalesce((r.own->>'autovacuum_analyze_threshold')::float8, g.analyze_base)
          + coalesce((r.own->>'autovacuum_analyze_scale_factor')::float8, g.analyze_scale) * r.tuples AS analyze_threshold,
        least(coalesce((r.own->>'autovacuum_vacuum_threshold')::float8, g.vacuum_base)
@@ -115,6 +119,7 @@ SELECT r.oid::bigint AS oid, r.nspname AS schema, r.relname AS name, r.system, r
                                        (r.toast_own->>'autovacuum_freeze_max_age')::float8)) AS age_limit,
        least(g.members_table, 0.95 * least(g.members_most, (r.own->>'autovacuum_multixact_freeze_max_age')::float8,
                                            (r.toast_own->>'autovacuum_multixact_freeze_max_age')::float8)) AS members_limit,
+       r.age >= g.age_failsafe OR r.members >= g.members_failsafe AS failing,
        coalesce(l.changes, 0)::bigint AS changes,
        least(coalesce(l.bytes, r.bytes + r.toast_bytes), 9e18)::bigint AS bytes,
        least(r.bytes * r.dead / greatest(r.live + r.dead, 1)
