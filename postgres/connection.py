@@ -16,6 +16,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from postgres import speed
+
 OLDEST = 140000
 SHARED_STATISTICS_SINCE = 150000
 """Before, a process of their own gathers them, up to half a second later."""
@@ -54,25 +56,6 @@ _SERVER: Mapping[str, str | int] = {
     "IntervalStyle": "postgres",
     "plan_cache_mode": "force_custom_plan",
 }
-
-
-_SPEED = sql.SQL(
-    """
-    SELECT set_config('vacuum_cost_delay', greatest(d.reset_val::float8, %(delay)s)::text, false),
-           set_config('vacuum_cost_limit', CASE WHEN d.reset_val::float8 > 0 THEN l.reset_val ELSE %(limit)s END,
-                      false),
-           set_config('max_parallel_maintenance_workers', least(w.reset_val::int, %(workers)s)::text, false),
-           (SELECT set_config(b.name, CASE WHEN b.reset_val = '0' THEN '0'
-                                           ELSE greatest(b.reset_val::int, %(ring)s)::text END, false)
-            FROM pg_catalog.pg_settings b WHERE b.name = 'vacuum_buffer_usage_limit') -- from 16 on
-    FROM pg_catalog.pg_settings d CROSS JOIN pg_catalog.pg_settings l CROSS JOIN pg_catalog.pg_settings w
-    WHERE d.name = 'vacuum_cost_delay' AND l.name = 'vacuum_cost_limit' AND w.name = 'max_parallel_maintenance_workers'
-    """
-)
-_FULL = {"delay": 0.0, "limit": "200", "workers": 1024, "ring": 16 * 1024}
-"""The ring of buffers in kB: a small one makes VACUUM wait for its own WAL (manual, VACUUM, BUFFER_USAGE_LIMIT)."""
-_GENTLE = {"delay": 2.0, "limit": "1000", "workers": 0, "ring": 0}
-"""Like autovacuum, five times as fast (manual, 19.10.2 Cost-based Vacuum Delay); never faster than the DBA has set."""
 
 
 class TargetError(Exception):
@@ -133,6 +116,7 @@ class Session:
         self.target = target
         self.facts = facts
         self._gentle: bool | None = None
+        self._undisturbed = False
 
     def rows(self, statement: Statement, parameters: Sequence[object] | Mapping[str, object] | None = None) -> Rows:
         """Run one statement that answers with rows. By the extended protocol: a second one behind a `;` is refused."""
@@ -166,12 +150,26 @@ class Session:
     def go(self, *, gentle: bool) -> None:
         """Let VACUUM, ANALYZE and REINDEX take a breath now and then and have no helpers, or go at full speed."""
         if gentle is not self._gentle:
-            self.rows(_SPEED, _GENTLE if gentle else _FULL)
+            self.rows(speed.SET, speed.GENTLE if gentle else speed.FULL)
             self._gentle = gentle
 
     def cancel(self) -> None:
-        """Cancel the statement in flight, from another thread; the session lives on."""
-        self._connection.cancel_safe(timeout=CONNECT_SECONDS)
+        """Cancel the statement in flight, from another thread; the session lives on. Not one that cleans up."""
+        if not self._undisturbed:
+            self._connection.cancel_safe(timeout=CONNECT_SECONDS)
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Let no cancel reach what has to be cleaned up; one that is on its way still may."""
+        self._undisturbed = True
+        try:
+            yield
+        finally:
+            self._undisturbed = False
+
+    def wait_for_locks(self, milliseconds: int = LOCK_TIMEOUT_MILLISECONDS) -> None:
+        """Set how long a statement waits for each lock; 0 is for ever."""
+        self.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(milliseconds)))
 
     def close(self) -> None:
         """End the session; the server lets its locks go."""

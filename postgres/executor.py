@@ -16,6 +16,7 @@ from postgres import governor
 from postgres.connection import Session, lost
 from postgres.group import Group
 from postgres.pace import RETRYABLE, Halted, Pace, Stop, Terms
+from postgres.rebuild import Rebuild
 from postgres.statement import Statement
 from postgres.step import Outcome, Status, Step
 from postgres.window import UNLIMITED, opens_for
@@ -30,6 +31,7 @@ MOST_WAYS = 3
 """So often a statement begins again after it has given way to others."""
 
 Ended = tuple[Step, Outcome]
+_Long = Statement | Group | Rebuild
 
 _REASONS = {
     Stop.WINDOW: "the window ended",
@@ -68,11 +70,21 @@ class Executor:
     def run(self, steps: Sequence[Step]) -> Iterator[list[Ended]]:
         """Yield every step with what came of it, those not begun too; one step's failure stops no other.
 
-        They come in handfuls of at most a second, so that many small ones are written down together.
+        They come in handfuls of at most a second, so that many small ones are written down together. What somebody's
+        lock kept from its turn has a second one at the end.
         """
         numbered = enumerate(steps, 1)
+        late: list[Ended] = []
         for alone, stage in itertools.groupby(numbered, lambda item: item[0] if item[1].alone else 0):
-            yield from self._stage(list(stage), len(steps), lanes=1 if alone else len(self._lanes))
+            for handful in self._stage(list(stage), len(steps), lanes=1 if alone else len(self._lanes)):
+                late += [ended for ended in handful if ended[1].blocked]
+                if settled := [ended for ended in handful if not ended[1].blocked]:
+                    yield settled
+        if late and (self._terms.stop.is_set() or self._terms.window.left() <= GRACE_SECONDS):
+            yield late
+        elif late:
+            again = [(len(steps) + number, step) for number, (step, _) in enumerate(late, 1)]
+            yield from self._stage(again, len(steps) + len(late), lanes=1)
 
     def _stage(self, numbered: Sequence[tuple[int, Step]], of: int, lanes: int) -> Iterator[list[Ended]]:
         ended: queue.SimpleQueue[Future[list[Ended]]] = queue.SimpleQueue()
@@ -196,7 +208,7 @@ class Executor:
 
     def _bound(self, step: Step) -> Terms:
         """Return the terms of a step: what is urgent has no window, what may overrun has to begin in it only."""
-        if isinstance(step, Statement | Group) and (step.urgent or (step.overrun and self._terms.window.left() > 0)):
+        if exempt(step, self._terms.window.left()):
             return replace(self._terms, window=opens_for(None))
         return self._terms
 
@@ -221,7 +233,7 @@ class Executor:
         if isinstance(error, errors.InsufficientPrivilege):
             return Outcome(Status.SKIPPED, f"no privilege: {line}")
         if isinstance(error, RETRYABLE):
-            return Outcome(Status.SKIPPED, f"{line}{_blocker(step, lane)}; tried again and again")
+            return Outcome(Status.SKIPPED, f"{line}{_blocker(step, lane)}; tried again and again", blocked=True)
         if isinstance(error, errors.QueryCanceled):
             return self._cancelled(line, pace)
         return Outcome(Status.FAILED, line)
@@ -240,15 +252,20 @@ class Executor:
         return Outcome(Status.UNFINISHED, _REASONS[pace.stopped])
 
 
+def exempt(step: Step, left: float) -> bool:
+    """Say whether the window does not bind a step when so much of it is left."""
+    return isinstance(step, _Long) and (step.urgent or (step.overrun and left > 0))
+
+
 def begins(step: Step, left: float, length: float) -> bool:
     """Say whether a step can be begun when so much of a window is left. One never done is tried in its first half."""
-    guessed = isinstance(step, Statement | Group) and not step.sure
+    guessed = isinstance(step, _Long) and not step.sure
     return left > 0 and (step.predicted_seconds <= left or (guessed and left >= length / 2))
 
 
 def _too_long(step: Step, pace: Pace) -> Outcome:
     """Return how a step that is not begun ends: for today, or (by its own history) for good."""
-    sure = not isinstance(step, Statement | Group) or step.sure
+    sure = not isinstance(step, _Long) or step.sure
     never = sure and step.predicted_seconds > pace.window.length
     pace.stopped = Stop.TOO_LONG if never else Stop.WINDOW
     than = f"any window of {pace.window.length:.0f} s" if never else "is left"

@@ -12,6 +12,10 @@ _BLOCKS = sql.SQL(
     UNION ALL
     SELECT pid, sample_blks_scanned, sample_blks_total, phase
     FROM pg_catalog.pg_stat_progress_analyze WHERE datname = current_database()
+    UNION ALL
+    SELECT pid, blocks_done, blocks_total,
+           phase || CASE WHEN current_locker_pid > 0 THEN format(' (pid %s)', current_locker_pid) ELSE '' END
+    FROM pg_catalog.pg_stat_progress_create_index WHERE datname = current_database()
     """
 )
 
@@ -32,5 +36,5 @@ def behind(session: Session) -> dict[int, str]:
 
 
 def blocks(session: Session) -> dict[int, Done]:
-    """Return how many blocks each VACUUM and ANALYZE of this database has read, by the pid of its backend."""
+    """Return how many blocks VACUUM, ANALYZE and index builds in this database have read, by the backends' pids."""
     return {row["pid"]: Done(row["count"], row["total"], f"blocks, {row['phase']}") for row in session.rows(_BLOCKS)}

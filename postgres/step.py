@@ -33,6 +33,8 @@ class Outcome:
     paused: Mapping[str, float] = field(default_factory=dict)
     """Seconds waited for the governor, by its reason."""
     stop: Stop | None = None
+    blocked: bool = False
+    """Somebody's lock was in the way: it is tried once more when all else is done."""
     found: tuple[Evidence, ...] = ()
     """The rows that a check's query returned, for its judge."""
     evidence: Evidence = field(default_factory=dict)

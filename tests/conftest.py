@@ -15,12 +15,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 from psycopg.rows import dict_row
 
 from daemon.demo.cluster import Cluster, embedded_binaries
 
 ROOT = Path(__file__).parents[1]
+settings.register_profile("sereno", deadline=None)  # machines are shared: a slow example is no failure
+settings.load_profile("sereno")
 OLDEST = 14
 
 

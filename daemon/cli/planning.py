@@ -9,9 +9,7 @@ from daemon.errands import errands
 from daemon.parts import Parts
 from daemon.preview import plan
 from postgres.connection import TargetError
-from postgres.executor import begins, first_line
-from postgres.group import Group
-from postgres.statement import Statement
+from postgres.executor import begins, exempt, first_line
 from postgres.step import Step
 from postgres.window import UNLIMITED
 
@@ -57,8 +55,7 @@ def _cut(steps: Sequence[Step], lanes: int, since: float, seconds: float) -> lis
     for step in steps:
         lane = free.index(min(free))
         left = seconds - free[lane]
-        bound = not (isinstance(step, Statement | Group) and (step.urgent or (step.overrun and left > 0)))
-        fits = not bound or begins(step, left, seconds)
+        fits = exempt(step, left) or begins(step, left, seconds)
         if fits:
             free[lane] += step.predicted_seconds
         found.append(free[lane] if fits else None)

@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from alerts.channels.registry import CHANNELS
 from checks.registry import PAIRED, load
-from daemon.config import model
+from daemon.config import jobs, model
 from daemon.config.values import in_words
 from postgres.identifiers import Columns, Relation
 
@@ -66,7 +66,7 @@ def _lines() -> Iterator[str]:
     yield from _section("schedules.daily", model.Schedule)
     yield from _section("schedules.weekly", model.Schedule)
     yield from _section("governor", model.GovernorLimits)
-    for name, field in model.Jobs.model_fields.items():
+    for name, field in jobs.Jobs.model_fields.items():
         yield from _job(name, field)
     yield from _checks()
     for kind, (options, _) in CHANNELS.items():

@@ -9,7 +9,8 @@ import psycopg
 from psycopg import sql
 
 from archive.folder import File, FolderCleanup, Rule, expired
-from daemon.config.model import Config, ExpiringFiles, ExpiringTable
+from daemon.config.jobs import ExpiringFiles, ExpiringTable
+from daemon.config.model import Config
 from daemon.config.values import in_words
 from daemon.jobs.job import Job, Looking, Scope, effect
 from postgres.batches import Deletion

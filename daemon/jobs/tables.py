@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg import sql
 
-from daemon.config.model import TableJob, TableRule
+from daemon.config.jobs import TableJob, TableRule
 from daemon.history import Memory
 from daemon.jobs.job import Looking
 from postgres.identifiers import Relation
@@ -121,7 +121,11 @@ def look(looking: Looking, options: TableJob, also: Sequence[int] = ()) -> Obser
     found = [_table(row) for row in session.rows(query)]
     tables = [table for table in found if options.selection.chooses(table.relation)]
     return Observation(
-        tables, looking.memory, session.facts.version, rules=options.tables, rate=rate(looking.memory.values())
+        tables,
+        looking.memory,
+        session.facts.version,
+        rules=options.tables,
+        rate=rate(one for one in looking.memory.values() if "index" not in one.evidence),
     )
 
 

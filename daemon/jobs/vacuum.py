@@ -1,18 +1,21 @@
 """VACUUM where a table's own effective trigger asks for it; with ANALYZE in the same command where that is due too."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 
 from psycopg import sql
 
+from checks.check import Place
 from daemon.config.model import Config
-from daemon.jobs.job import Job, Looking, Scope, effect
+from daemon.jobs import indexes
+from daemon.jobs.indexes import Indexes
+from daemon.jobs.job import Job, Looking, Scope, Verdict, effect
 from daemon.jobs.tables import Observation, Table, look
 from postgres.group import Group
 from postgres.horizon import Holder, in_vain, oldest
 from postgres.statement import Statement
-from postgres.step import Step
+from postgres.step import Outcome, Step
 from postgres.verify import Believed, Due, Vacuumed
 
 SMALL_BYTES = 8 * 1024**2
@@ -48,18 +51,20 @@ class Dirty:
     holder: Holder | None = None
     """Who holds the xmin horizon back the farthest."""
     standbys: bool = False
+    indexes: Indexes = field(default_factory=Indexes)
 
 
 def observe(looking: Looking) -> Dirty:
     """Look at all tables but those to leave alone, and at the xmin horizon."""
     session = looking.session
     assert session is not None  # noqa: S101 - the scope is the database
-    tables = look(looking, looking.config.jobs.vacuum)
-    return Dirty(tables, oldest(session), session.rows(_STANDBYS)[0]["standbys"])
+    options = looking.config.jobs.vacuum
+    standbys = session.rows(_STANDBYS)[0]["standbys"]
+    return Dirty(look(looking, options), oldest(session), standbys, indexes.look(looking, options))
 
 
 def plan(seen: Dirty) -> Sequence[Step]:
-    """Wraparound first, then the large by their dead bytes, then the small ones together."""
+    """Wraparound first, then the large by their dead bytes, then the small ones together; indexes at the end."""
     wanted = [one for table in seen.tables.tables if (one := _wanted(table, seen))]
     urgent = sorted((one for one in wanted if one.urgent), key=lambda one: (-one.urgent, one.table.relation))
     usual = sorted(
@@ -68,7 +73,7 @@ def plan(seen: Dirty) -> Sequence[Step]:
     steps = [*_steps(urgent, seen), *_steps(usual, seen)]
     if any(one.table.allowed for one in wanted) and seen.tables.version >= _STATISTICS_APART_SINCE:
         steps.append(_database_statistics())
-    return steps
+    return [*steps, *indexes.plan(seen.indexes)]
 
 
 def _wanted(table: Table, seen: Dirty) -> _Wanted | None:
@@ -211,12 +216,21 @@ def lanes(config: Config) -> int:
     return config.jobs.vacuum.parallel
 
 
+_VACUUMED = effect("vacuum", cures="dead_tuples", remedy="end what holds the rows back, then: sereno now vacuum")
+_REBUILT = effect("vacuum", cures="invalid_index", remedy="mend what the reason says, or drop the index")
+
+
+def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
+    """What was in vain, by what it was done to."""
+    return (_VACUUMED if step.name == "vacuum" else _REBUILT)(step, outcome, place)
+
+
 JOB = Job(
     name="vacuum",
-    summary="VACUUM where a table's own effective trigger asks for it; wraparound first",
+    summary="VACUUM where a table's own effective trigger asks for it; wraparound first; then indexes",
     scopes=(Scope.DATABASE,),
     observe=observe,
     plan=plan,
-    judge=effect("vacuum", cures="dead_tuples", remedy="end what holds the rows back, then: sereno now vacuum"),
+    judge=judge,
     lanes=lanes,
 )

@@ -110,7 +110,7 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ACTIONS, min_size=5, max_size=25))
 def test_a_clock_that_jumps_doubles_nothing_and_loses_nothing(make_house, actions):
     """Steps either way, a machine that sleeps, restarts: whoever is awake in a window has its run done, once."""

@@ -70,7 +70,7 @@ def test_no_delete_removes_more_than_a_batch(log, indexed):
 ages = st.lists(st.integers(-50, 50), max_size=60)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ages, st.booleans(), st.integers(1, 7))
 def test_over_any_ages_ties_and_batch_sizes(log, hours, indexed, rows):
     """Many rows of one instant, fewer than a batch, none at all: what is left is exactly what is young."""

@@ -6,10 +6,11 @@ import time
 
 import pytest
 
-from daemon.config.model import TableRule
+from daemon.config.jobs import TableRule
 from daemon.history import Memory
 from daemon.jobs.tables import Observation
 from daemon.jobs.vacuum import GROUP_TABLES, SMALL_BYTES, Dirty, plan
+from daemon.screen import Silent
 from postgres import horizon
 from postgres.group import Group
 from postgres.horizon import Holder
@@ -171,7 +172,6 @@ def test_a_table_without_the_right_is_skipped_in_every_language(
 def test_a_vacuum_that_only_warned_is_ineffective(house):
     from psycopg import sql
 
-    from daemon.screen import Silent
     from postgres.connection import Credentials, Target, session
     from postgres.governor import Limits, Sample
     from postgres.pace import Pace, Terms
@@ -204,6 +204,27 @@ def test_a_locked_table_of_a_group_is_tried_on_its_own_and_its_holder_named(hous
         assert [steps[f"public.t{number}"]["status"] for number in (0, 1, 3)] == ["done"] * 3
         assert steps["public.t2"]["status"] == "skipped"
         assert f"in the way: pid {other.info.backend_pid}" in steps["public.t2"]["reason"]
+
+
+def test_what_is_locked_has_a_second_turn_when_all_else_is_done(house, flush_now):
+    """The lock is let go when the first turn is over: at the latest then a DDL of a minute should have ended."""
+    house.with_logins, house.extra = False, "[jobs.vacuum]\nparallel = 1\n"
+    for name, rows in (("locked", 2000), ("free", 1000)):
+        dirty(house.database, name, rows=rows)
+    flush_now()
+    turns = []
+    with house.database.connect() as other:
+        other.execute("LOCK TABLE public.locked IN ACCESS EXCLUSIVE MODE")
+
+        class LetsGo(Silent):
+            def end(self, number, status, reason):
+                turns.append((number, status))
+                other.rollback()
+
+        done = house.run("vacuum", progress=LetsGo())
+    steps = {step["object"]: step["status"] for step in done["steps"]}
+    assert steps == {"public.free": "done", "public.locked": "done", "database statistics": "done"}
+    assert (done["state"], turns[-1]) == ("finished", (3, "done"))
 
 
 @pytest.fixture
@@ -254,7 +275,6 @@ def test_two_work_side_by_side_and_the_database_statistics_come_last(house, flus
 
 
 def test_progress_is_the_servers_own_count(house, flush_now):
-    from daemon.screen import Silent
 
     house.with_logins = False
     dirty(house.database, "t", rows=300_000)

@@ -56,7 +56,7 @@ ZONES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(ZONES),
     st.sampled_from([(0, 0), (0, 30), (1, 30), (2, 0), (2, 30), (3, 0), (23, 59)]),
@@ -77,7 +77,7 @@ def test_once_a_local_day_never_early_and_in_order(zone, clock, start):
             assert before < one.nominal
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1735689600, 1798761600).map(lambda second: datetime.fromtimestamp(second, UTC)),
     st.sampled_from(["30 2 * * *", "0 3 * * sun", "*/15 * * * *"]),

@@ -111,7 +111,7 @@ def test_somebody_elses_file_is_left_as_it_is(tmp_path, journal):
     assert "not sereno's" in unusable(tmp_path, path.read_bytes())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_damaged_file_is_a_sentence_or_still_sound(tmp_path_factory, data):
     """Flip bytes anywhere: either it is refused and untouched, or what was flipped held nothing."""

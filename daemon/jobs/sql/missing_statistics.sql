@@ -1,4 +1,4 @@
--- What ANALYZE would count and nobody has: columns that came after the last one, expressions of indexes, extended
+-- What should have statistics and has none: columns that came after the last one, expressions of indexes, extended
 -- statistics. A count first: only of the few tables with fewer statistics than columns is each column looked for.
 WITH counted AS MATERIALIZED (
   SELECT starelid, stainherit, count(*) AS columns FROM pg_catalog.pg_statistic GROUP BY starelid, stainherit

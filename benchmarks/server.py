@@ -1,0 +1,98 @@
+"""What every benchmark needs: the servers, a database on each, sereno and its peer on it, and the table of results."""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from daemon.demo.cluster import Cluster, embedded_binaries
+
+SETTINGS = {"autovacuum": "off", "fsync": "on", "full_page_writes": "on", "shared_buffers": "256MB"}
+COMPILED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""An installed program has its bytecode beside it, and so has ours from the first pair on."""
+CONFIG = """
+[daemon]
+name = "bench"
+state = "{state}"
+checks = "{folder}"
+listen = ""
+[databases.main]
+dsn = "host={socket} port={port} dbname={database} user=postgres"
+"""
+
+
+def options(about: str | None) -> argparse.Namespace:
+    """Read the command line that all benchmarks have."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--binaries", type=Path, nargs="*", default=[Path("/usr/lib/postgresql/15/bin")])
+    return parser.parse_args()
+
+
+def servers(chosen: argparse.Namespace) -> Iterator[tuple[int, Cluster, Path]]:
+    """Yield the embedded server and those of `--binaries` that are there: major version, server, a folder."""
+    for binaries in (embedded_binaries(), *(folder for folder in chosen.binaries if folder.exists())):
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sereno-bench-")))
+            folder.chmod(0o755)
+            (folder / "cluster").mkdir()
+            cluster = stack.enter_context(Cluster(folder / "cluster", binaries, SETTINGS))
+            with psycopg.connect(cluster.dsn()) as connection:
+                version = connection.info.server_version // 10000
+            yield version, cluster, folder
+
+
+class Place:
+    """One database of a server, with a configuration and a state of its own."""
+
+    def __init__(self, cluster: Cluster, folder: Path, database: str, extra: str = "") -> None:
+        self.cluster, self.database = cluster, database
+        self.config = folder / f"{database}.toml"
+        state = folder / f"{database}.db"
+        text = CONFIG.format(state=state, folder=folder, socket=cluster.socket, port=cluster.port, database=database)
+        self.config.write_text(text + extra)
+        with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+
+    def connect(self, *, autocommit: bool = False) -> psycopg.Connection[Any]:
+        """Connect as the superuser."""
+        return psycopg.connect(self.cluster.dsn(self.database), autocommit=autocommit)
+
+    def settle(self) -> None:
+        """Let what was changed be counted (before 15 half a second late), and the disk come to rest."""
+        with self.connect(autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
+        time.sleep(1.0)
+
+    def vacuumdb(self) -> float:
+        """Return the seconds of the peer."""
+        program = self.cluster.program("vacuumdb")
+        command = [program, "-j2", "-z", "-q", "-h", str(self.cluster.socket), "-p", str(self.cluster.port)]
+        began = time.monotonic()
+        subprocess.run([*command, "-U", "postgres", self.database], check=True)
+        return time.monotonic() - began
+
+    def sereno(self, *arguments: str) -> tuple[float, Any]:
+        """Return the seconds of a whole process, and what it said as JSON."""
+        command = [sys.executable, "-m", "daemon", *arguments, "--json", "--config", str(self.config)]
+        began = time.monotonic()
+        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=COMPILED).stdout
+        return time.monotonic() - began, json.loads(answer)
+
+
+def compared(pairs: Sequence[tuple[float, float]]) -> str:
+    """Return the medians of both sides, and of their ratio with its spread, as columns of a table."""
+    ratios = sorted(ours / peer for ours, peer in pairs)
+    ours, peer = (statistics.median(one[side] for one in pairs) for side in (0, 1))
+    return f"{ours:.2f} | {peer:.2f} | {statistics.median(ratios):.2f} | {ratios[0]:.2f} to {ratios[-1]:.2f}"

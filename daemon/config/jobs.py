@@ -1,0 +1,157 @@
+"""The options of the jobs as frozen models, each field with its one sentence; and what every table is made of."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from alerts.secret import Secret
+from archive.folder import check_path
+from daemon.config.values import Column, CronText, Duration, Retention, Size, Table, TablePattern
+from postgres.selection import Selection
+
+
+class Model(BaseModel):
+    """Frozen, and knows no key that is not its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Times(Model):
+    """When something is due, and how long it may take: a job's own schedule beside the lists."""
+
+    cron: CronText = Field(description='Five fields, in the zone of [daemon]; "L" is the last day of a month.')
+    window: Duration = Field(timedelta(hours=2), description="From the due time; the rest goes on the next time.")
+    jitter: Duration | None = Field(
+        None,
+        description="Be due up to so much later: a part of it that is always the same for one daemon.name.",
+    )
+    catch_up: Literal["always", "in_window", "never"] = Field(
+        "in_window",
+        description="What was missed while the service was down: run the last of it once, even after its window; "
+        "only inside its window; or never. What is not run is told.",
+    )
+    heartbeat: Secret | None = Field(
+        None, description="The URL of an outside dead-man's switch: pinged at /start, at the end, or at /fail."
+    )
+
+
+class ExpiringTable(Model):
+    """Rows of a table that expire by age."""
+
+    table: Table = Field(description="As in SQL, with its schema.")
+    column: Column = Field(description="Its age: date, timestamp or timestamptz.")
+    keep: Retention = Field(description="Older rows are deleted.")
+    database: str | None = Field(None, description="Which database it is in; every one where it is not said.")
+
+
+class ExpiringFiles(Model):
+    """Files of one folder that expire by age."""
+
+    path: Annotated[str, AfterValidator(check_path)] = Field(
+        description="A folder and a pattern for names in it; folders below are left alone."
+    )
+    keep: Retention = Field(description="Older files (by the later of mtime and ctime) are deleted.")
+    keep_newest: int = Field(2, ge=1, description="This many stay, however old.")
+    most_files: int = Field(1000, ge=1, description="The most that one run deletes; the rest next time.")
+    most_share: float = Field(
+        0.9, gt=0, le=1, description="More than this share of the files is never deleted at once."
+    )
+
+
+class JobOptions(Model):
+    """What every job may have."""
+
+    schedule: Times | None = Field(None, description="A schedule of its own, beside the lists that name it.")
+
+
+class LogCleanup(JobOptions):
+    """Expired rows of log tables and expired log files."""
+
+    tables: tuple[ExpiringTable, ...] = ()
+    files: tuple[ExpiringFiles, ...] = ()
+
+
+class TableRule(Model):
+    """What holds for some tables of a job; of two rules for a table the first that says it."""
+
+    table: TablePattern = Field(description="Which tables, by a pattern as psql has them.")
+    threshold: int | None = Field(
+        None, ge=0, description="Due from so many rows on (dead, or for analyze changed), instead of its own trigger."
+    )
+    scale_factor: float | None = Field(None, ge=0, le=100, description="And this share of its rows.")
+    overrun: bool | None = Field(None, description="Begin it though it would not be done when the window ends.")
+    pace: Literal["gentle", "full"] | None = Field(None, description="Instead of governor.pace.")
+
+
+class TableJob(JobOptions):
+    """What a job that goes from table to table may have."""
+
+    include: tuple[TablePattern, ...] = Field(
+        (), description="Only these tables, by patterns as psql has them (like 'public.log_*'); all if none is given."
+    )
+    exclude: tuple[TablePattern, ...] = Field((), description="Tables to leave alone.")
+    tables: tuple[TableRule, ...] = ()
+
+    @property
+    def selection(self) -> Selection:
+        """Which tables are meant."""
+        return Selection(self.include, self.exclude)
+
+
+class Analyze(TableJob):
+    """ANALYZE where statistics are stale or missing, partitioned parents too."""
+
+    older_than: Retention | None = Field(
+        None, description="Also where they are older than this, and anything has changed since."
+    )
+
+
+class DiskCheck(JobOptions):
+    """Every mount that the server or sereno writes to."""
+
+    folders: tuple[Path, ...] = Field((), description="More folders to look at.")
+
+
+class IntegrityCheck(JobOptions):
+    """Runs the checks."""
+
+    exclude: tuple[str, ...] = Field((), description="Checks to leave out.")
+
+
+class Reindex(Model):
+    """After VACUUM: indexes rebuilt CONCURRENTLY, one at a time."""
+
+    invalid: bool = Field(default=True, description="Rebuild invalid ones, and drop what a broken rebuild has left.")
+    bloated: bool = Field(default=False, description="Rebuild B-trees that waste as much as this, and this share.")
+    wasted: Size = Field(100 * 1024**2, gt=0, description="Estimated, then measured if pgstattuple is installed.")
+    share: float = Field(0.5, gt=0, lt=1, description="Of its size.")
+    unseen_disk: bool = Field(
+        default=False, description="Also where the free disk cannot be seen (twice the size is needed)."
+    )
+
+
+class Vacuum(TableJob):
+    """VACUUM where a table's own effective trigger asks for it; wraparound first; then indexes."""
+
+    parallel: int = Field(2, ge=1, le=16, description="How many sessions vacuum side by side in one database.")
+    reindex: Reindex = Reindex()
+
+
+class HealthReport(JobOptions):
+    """The letter of the week: what needs you, what changed, the nights, growth, next week."""
+
+    channels: tuple[str, ...] = Field((), description="Who gets it; every email channel where none is named.")
+    folder: Path | None = Field(None, description="Where its pages are kept; `reports` beside the state file.")
+
+
+class Jobs(Model):
+    """What each job works on."""
+
+    log_cleanup: LogCleanup = LogCleanup()
+    analyze: Analyze = Analyze()
+    disk_check: DiskCheck = DiskCheck()
+    integrity_check: IntegrityCheck = IntegrityCheck()
+    vacuum: Vacuum = Vacuum()
+    health_report: HealthReport = HealthReport()

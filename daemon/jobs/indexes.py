@@ -1,0 +1,124 @@
+"""The indexes that need something, for the job that vacuums: left-overs dropped, invalid and bloated ones rebuilt."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+from psycopg import sql
+
+from daemon.config.jobs import Vacuum
+from daemon.history import Memory
+from daemon.jobs.job import Looking
+from daemon.jobs.tables import predicted, rate
+from postgres import bloat
+from postgres.bloat import Bloat
+from postgres.identifiers import Relation
+from postgres.rebuild import Leftover, Limits, Rebuild
+from postgres.step import Step
+
+NOT_OWNED = "no privilege: needs membership in the table's owner, to drop what a rebuild that fails would leave"
+UNSEEN = "no privilege: how bloated indexes are only a member of pg_read_all_data may see"
+UNSAFE = "PostgreSQL 14.0 to 14.3 can corrupt an index that is rebuilt CONCURRENTLY: update it first"
+EXCLUSION = "the index of an exclusion constraint can only be rebuilt under an exclusive lock: REINDEX INDEX it by hand"
+GROWN = 1.1
+"""One that was found sound, or rebuilt, is looked at again when it has grown so much."""
+
+_BROKEN = (resources.files("daemon.jobs") / "sql" / "broken_indexes.sql").read_text("utf-8")
+_UNSAFE = range(140000, 140004)
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """An index that is not valid."""
+
+    oid: int
+    index: Relation
+    table: Relation
+    bytes: int
+    exclusion: bool
+    leftover: bool
+    busy: int | None
+    """The pid of somebody who may be building it."""
+    owned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Indexes:
+    """What was seen of a database's indexes, and what of it is wished to be mended."""
+
+    broken: Sequence[Broken] = ()
+    bloated: Sequence[Bloat] | None = ()
+    """None: it cannot be seen."""
+    limits: Limits | None = None
+    memory: Mapping[str, Memory] = field(default_factory=dict)
+    version: int = 0
+
+
+def look(looking: Looking, options: Vacuum) -> Indexes:
+    """Read the catalog; take no lock on any index."""
+    session, wishes = looking.session, options.reindex
+    assert session is not None  # noqa: S101 - the scope is the database
+    broken: Sequence[Broken] = ()
+    bloated: Sequence[Bloat] | None = ()
+    if wishes.invalid:
+        broken = [_broken(row) for row in session.rows(sql.SQL(_BROKEN))]
+    if wishes.bloated:
+        bloated = bloat.estimates(session, wishes.wasted) if bloat.sees(session) else None
+    return Indexes(
+        [one for one in broken if options.selection.chooses(one.table)],
+        bloated and [one for one in bloated if options.selection.chooses(one.table)],
+        Limits(wishes.wasted, wishes.share, wishes.unseen_disk),
+        looking.memory,
+        session.facts.version,
+    )
+
+
+def plan(seen: Indexes) -> Iterator[Step]:
+    """Left-overs first, then what is invalid, then by what a rebuild gives back."""
+    speed = rate(one for one in seen.memory.values() if "index" in one.evidence)
+    for one in seen.broken:
+        what = f"invalid, on {one.table}"
+        refused = _refused(seen, owned=one.owned, busy=one.busy)
+        if one.leftover:
+            yield Leftover(one.index, f"{what}: a rebuild that was broken off has left it", refused)
+            continue
+        refused = EXCLUSION if one.exclusion else refused
+        yield Rebuild(
+            one.index, one.table, f"{what}: no query uses it", None, refused, **_long(seen, one.index, one.bytes, speed)
+        )
+    if seen.bloated is None:
+        yield Rebuild(Relation("any", "bloated index"), Relation("any", "table"), UNSEEN, None, UNSEEN)
+    for found in sorted(seen.bloated or (), key=lambda one: (-one.wasted, one.index)):
+        if _bloated(found, seen):
+            why = f"{found.wasted / 1e6:.0f} MB of {found.bytes / 1e6:.0f} MB wasted, {found.share:.0%}, by estimate"
+            refused = _refused(seen, owned=found.owned, busy=None)
+            long = _long(seen, found.index, found.bytes, speed)
+            yield Rebuild(found.index, found.table, why, seen.limits, refused, **long)
+
+
+def _bloated(found: Bloat, seen: Indexes) -> bool:
+    """Say whether it is over both limits; not what was looked at, unless it has grown since."""
+    before = seen.memory.get(str(found.index))
+    known = int(before.evidence.get("now", 0)) if before else 0
+    limits = seen.limits
+    enough = limits is not None and found.wasted >= limits.wasted and found.share >= limits.share
+    return enough and found.bytes > GROWN * known
+
+
+def _refused(seen: Indexes, *, owned: bool, busy: int | None) -> str:
+    if seen.version in _UNSAFE:
+        return UNSAFE
+    if not owned:
+        return NOT_OWNED
+    return f"pid {busy} has a lock on its table, and may be building it" if busy else ""
+
+
+def _long(seen: Indexes, index: Relation, size: int, speed: float) -> dict[str, Any]:
+    before = seen.memory.get(str(index))
+    return {"bytes": size, "predicted_seconds": predicted(before, size, speed), "sure": before is not None}
+
+
+def _broken(row: dict[str, Any]) -> Broken:
+    index = Relation(row.pop("schema"), row.pop("name"))
+    return Broken(index=index, table=Relation(row.pop("table_schema"), row.pop("table_name")), **row)

@@ -1,0 +1,27 @@
+-- Indexes that no query can use, though every write may have to keep them up, and whether they are left over from a
+-- rebuild: named as one and with a twin, the same but for its name (a `_ccold` only with one that is valid).
+SELECT x.indexrelid::bigint AS oid, n.nspname AS schema, i.relname AS name, tn.nspname AS table_schema,
+       t.relname AS table_name, i.relpages * current_setting('block_size')::bigint AS bytes,
+       x.indisexclusion AS exclusion,
+       i.relname ~ '_cc(new|old)[0-9]*$' AND EXISTS (
+         SELECT FROM pg_catalog.pg_index y JOIN pg_catalog.pg_class j ON j.oid = y.indexrelid
+         WHERE y.indrelid = x.indrelid AND y.indexrelid <> x.indexrelid
+           AND (y.indisvalid OR i.relname !~ '_ccold[0-9]*$' AND j.relname !~ '_cc(new|old)[0-9]*$')
+           AND (y.indkey, y.indclass, y.indcollation) = (x.indkey, x.indclass, x.indcollation)
+           AND y.indoption::text = x.indoption::text
+           AND y.indexprs::text IS NOT DISTINCT FROM x.indexprs::text
+           AND y.indpred::text IS NOT DISTINCT FROM x.indpred::text) AS leftover,
+       (SELECT min(l.pid) FROM pg_catalog.pg_locks l
+        WHERE l.relation = x.indrelid AND l.granted AND l.pid <> pg_backend_pid()
+          AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+          AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')) AS busy,
+       pg_catalog.pg_has_role(t.relowner, 'USAGE') AS owned
+FROM pg_catalog.pg_index x
+JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid AND i.relkind = 'i' AND i.relpersistence <> 't'
+JOIN pg_catalog.pg_namespace n ON n.oid = i.relnamespace
+JOIN pg_catalog.pg_class b ON b.oid = x.indrelid
+JOIN pg_catalog.pg_class t ON t.oid = b.oid AND b.relkind <> 't' OR t.reltoastrelid = b.oid AND b.relkind = 't'
+JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
+WHERE NOT (x.indisvalid AND x.indisready AND x.indislive) AND i.oid >= 16384
+  AND tn.nspname NOT IN ('pg_catalog', 'information_schema', 'sereno')
+ORDER BY leftover DESC, schema, name
