@@ -31,6 +31,8 @@ prove: $(READY)  ## the long proofs, with their figures
 
 bench: $(READY)  ## beside the peer, in turns: ratios
 	$(RUN)python -m benchmarks.vacuum $(BENCH)
+	$(RUN)python -m benchmarks.foreground $(BENCH)
+	$(RUN)python -m benchmarks.planning $(BENCH)
 	$(RUN)python -m benchmarks.idle
 
 lint: $(READY)

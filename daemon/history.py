@@ -167,7 +167,7 @@ def finding(transaction: Transaction, run: int, found: Finding, now: datetime) -
 
 
 def remember(transaction: Transaction, job: str, database: str, ended: Sequence[Ended], now: datetime) -> None:
-    """Keep what the next plan wants to know of each object whose step succeeded."""
+    """Keep what the next plan wants to know of each object whose step succeeded, or why it was in vain."""
     at = to_text(now)
     rows = (
         (
@@ -180,7 +180,7 @@ def remember(transaction: Transaction, job: str, database: str, ended: Sequence[
             json.dumps(dict(outcome.evidence), default=str),
         )
         for what, outcome in ended
-        if outcome.status is Status.DONE
+        if outcome.status is Status.DONE or (outcome.status is Status.INEFFECTIVE and outcome.evidence)
     )
     transaction.execute_many(_REMEMBER, rows)
 

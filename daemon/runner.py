@@ -22,8 +22,9 @@ from daemon.verdict import End, RunState, final
 from postgres import claims, guard, locks
 from postgres.claims import Claim, Settled
 from postgres.connection import LostError, Session, TargetError, UnreachableError, lost
-from postgres.executor import Executor, first_line
+from postgres.executor import Executor
 from postgres.pace import Progress, Stop
+from postgres.trouble import first_line
 from postgres.window import Window, opens_for
 from store.lock import Locked, exclusive
 from store.store import StoreError

@@ -28,7 +28,7 @@ _ESTIMATE = sql.SQL(
       CROSS JOIN LATERAL (SELECT pg_catalog.pg_stat_get_live_tuples(t.oid)::float8 AS alive,
                                  pg_catalog.pg_stat_get_dead_tuples(t.oid) AS dead) s
       WHERE i.relpages >= {least} / current_setting('block_size')::int AND ({which})
-        AND x.indisvalid AND x.indisready AND x.indislive AND i.oid >= 16384
+        AND x.indisvalid AND x.indisready AND x.indislive AND NOT x.indisexclusion AND i.oid >= 16384
     ), sized AS (
       SELECT l.*, (SELECT sum(coalesce(s.stawidth * (1 - s.stanullfrac), 16))
                    FROM pg_catalog.generate_series(1, l.indnatts) k
@@ -106,17 +106,16 @@ def estimates(session: Session, least: int) -> Sequence[Bloat]:
     return _bloats(session, least, sql.SQL("true"))
 
 
-def confirmed(session: Session, oid: int) -> Bloat | None:
-    """Measure one by reading it whole, where pgstattuple is there; else estimate it again. None: it is gone."""
-    found = _bloats(session, 0, sql.SQL("x.indexrelid = {}").format(sql.Literal(oid)))
-    if not found:
-        return None
+def confirmed(session: Session, found: Bloat) -> Bloat:
+    """Measure one by reading it whole, where pgstattuple is there; else count its table's rows and estimate again."""
     schemas = session.rows(_MEASURES)
     if not schemas:
-        return found[0]
+        session.execute(sql.SQL("ANALYZE {}").format(found.table.identifier()))
+        again = _bloats(session, 0, sql.SQL("x.indexrelid = {}").format(sql.Literal(found.oid)))
+        return again[0] if again else found
     measure = sql.Identifier(schemas[0]["schema"], "pgstatindex")
-    row = session.rows(_MEASURE.format(measure=measure, oid=sql.Literal(oid)))[0]
-    return replace(found[0], bytes=row["bytes"], needed=min(row["needed"], row["bytes"]), measured=True)
+    row = session.rows(_MEASURE.format(measure=measure, oid=sql.Literal(found.oid)))[0]
+    return replace(found, bytes=row["bytes"], needed=min(row["needed"], row["bytes"]), measured=True)
 
 
 def _bloats(session: Session, least: int, which: sql.Composable) -> list[Bloat]:

@@ -117,6 +117,7 @@ class Session:
         self.facts = facts
         self._gentle: bool | None = None
         self._undisturbed = False
+        self._lock_milliseconds = LOCK_TIMEOUT_MILLISECONDS
 
     def rows(self, statement: Statement, parameters: Sequence[object] | Mapping[str, object] | None = None) -> Rows:
         """Run one statement that answers with rows. By the extended protocol: a second one behind a `;` is refused."""
@@ -138,9 +139,15 @@ class Session:
                 self.execute(sql.SQL("SET TRANSACTION READ ONLY"))
             yield
 
-    def allow(self, seconds: float) -> None:
-        """Let each following statement take that long (at least a millisecond: 0 would mean for ever)."""
+    def allow(self, seconds: float, lock_milliseconds: int = LOCK_TIMEOUT_MILLISECONDS) -> None:
+        """Let each following statement take that long (at least a millisecond: 0 would mean for ever).
+
+        And wait so long for a lock; 0 is for ever, and only for what is watched.
+        """
         self.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(max(1, int(seconds * 1000)))))
+        if lock_milliseconds != self._lock_milliseconds:
+            self.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(lock_milliseconds)))
+            self._lock_milliseconds = lock_milliseconds
 
     def report(self) -> None:
         """Let the server count now what this session has changed; else it does so up to a second later (from 15 on)."""
@@ -148,7 +155,7 @@ class Session:
             self.rows(sql.SQL("SELECT pg_stat_force_next_flush()"))
 
     def go(self, *, gentle: bool) -> None:
-        """Let VACUUM, ANALYZE and REINDEX take a breath now and then and have no helpers, or go at full speed."""
+        """Let VACUUM and ANALYZE take a breath now and then, or none; and them and REINDEX have no helpers, or some."""
         if gentle is not self._gentle:
             self.rows(speed.SET, speed.GENTLE if gentle else speed.FULL)
             self._gentle = gentle
@@ -166,10 +173,6 @@ class Session:
             yield
         finally:
             self._undisturbed = False
-
-    def wait_for_locks(self, milliseconds: int = LOCK_TIMEOUT_MILLISECONDS) -> None:
-        """Set how long a statement waits for each lock; 0 is for ever."""
-        self.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(milliseconds)))
 
     def close(self) -> None:
         """End the session; the server lets its locks go."""

@@ -10,18 +10,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import psycopg
-from psycopg import errors, sql
 
 from postgres import governor
-from postgres.connection import Session, lost
+from postgres.connection import Session
 from postgres.group import Group
-from postgres.pace import RETRYABLE, Halted, Pace, Stop, Terms
+from postgres.pace import Halted, Pace, Stop, Terms
 from postgres.rebuild import Rebuild
 from postgres.statement import Statement
 from postgres.step import Outcome, Status, Step
+from postgres.trouble import GRACE_SECONDS, REASONS, understand
 from postgres.window import UNLIMITED, opens_for
 
-GRACE_SECONDS = 1.0
 HANDFUL_SECONDS = 1.0
 WATCH_SECONDS = 0.5
 ABANDON_SECONDS = 0.2
@@ -33,24 +32,7 @@ MOST_WAYS = 3
 Ended = tuple[Step, Outcome]
 _Long = Statement | Group | Rebuild
 
-_REASONS = {
-    Stop.WINDOW: "the window ended",
-    Stop.THROTTLED: "held back too long",
-    Stop.INTERRUPTED: "interrupted",
-}
-
-_THROTTLED = Outcome(Status.UNFINISHED, _REASONS[Stop.THROTTLED], stop=Stop.THROTTLED)
-
-_HOLDERS = sql.SQL(
-    """
-    SELECT l.pid, coalesce(nullif(a.application_name, ''), a.backend_type, 'unknown') AS application,
-           coalesce(extract(epoch FROM now() - a.xact_start), 0)::float8 AS age
-    FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
-    WHERE l.relation = to_regclass(%(relation)s) AND l.granted AND l.pid <> pg_backend_pid()
-      AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-    ORDER BY a.xact_start NULLS LAST LIMIT 1
-    """
-)
+_THROTTLED = Outcome(Status.UNFINISHED, REASONS[Stop.THROTTLED], stop=Stop.THROTTLED)
 
 
 class Executor:
@@ -76,15 +58,29 @@ class Executor:
         numbered = enumerate(steps, 1)
         late: list[Ended] = []
         for alone, stage in itertools.groupby(numbered, lambda item: item[0] if item[1].alone else 0):
+            blocked: list[Ended] = []
             for handful in self._stage(list(stage), len(steps), lanes=1 if alone else len(self._lanes)):
-                late += [ended for ended in handful if ended[1].blocked]
+                blocked += [ended for ended in handful if ended[1].blocked]
                 if settled := [ended for ended in handful if not ended[1].blocked]:
                     yield settled
-        if late and (self._terms.stop.is_set() or self._terms.window.left() <= GRACE_SECONDS):
-            yield late
-        elif late:
-            again = [(len(steps) + number, step) for number, (step, _) in enumerate(late, 1)]
-            yield from self._stage(again, len(steps) + len(late), lanes=1)
+            if alone:
+                late += blocked
+            elif blocked:
+                yield from self._again(blocked, len(steps))
+        if late:
+            yield from self._again(late, len(steps))
+
+    def _again(self, blocked: Sequence[Ended], of: int) -> Iterator[list[Ended]]:
+        """Give what a lock kept from its turn a second one; the first counts where that cannot begin."""
+        left = 0.0 if self._terms.stop.is_set() or self._given_up else self._terms.window.left()
+        in_time = [left > GRACE_SECONDS or (left > 0 and exempt(step, left)) for step, _ in blocked]
+        if over := [ended for ended, fits in zip(blocked, in_time, strict=True) if not fits]:
+            yield over
+        first = [ended for ended, fits in zip(blocked, in_time, strict=True) if fits]
+        before = {id(step): outcome for step, outcome in first}
+        numbered = [(of + number, step) for number, (step, _) in enumerate(first, 1)]
+        for handful in self._stage(numbered, of + len(first), lanes=1) if first else ():
+            yield [(step, _both(before[id(step)], outcome)) for step, outcome in handful]
 
     def _stage(self, numbered: Sequence[tuple[int, Step]], of: int, lanes: int) -> Iterator[list[Ended]]:
         ended: queue.SimpleQueue[Future[list[Ended]]] = queue.SimpleQueue()
@@ -142,8 +138,7 @@ class Executor:
             pace = self._paces.get(self._busy.get(lane.facts.pid, 0)) if lane is not None else None
             if lane is None or pace is None or not pace.yields:
                 continue
-            waits = behind.get(lane.facts.pid)
-            why = f"{waits} waits for its lock" if waits else critical
+            why = behind.get(lane.facts.pid) or critical
             if why:
                 pace.gave_way = why
                 lane.cancel()
@@ -219,37 +214,19 @@ class Executor:
             fits = begins(step, pace.window.left(), pace.window.length)
             outcome = step.apply(lane, pace) if fits else _too_long(step, pace)
         except Halted:
-            outcome = Outcome(Status.UNFINISHED, _REASONS[pace.stopped or Stop.WINDOW], rows=pace.rows)
+            outcome = Outcome(Status.UNFINISHED, REASONS[pace.stopped or Stop.WINDOW], rows=pace.rows)
         except (psycopg.Error, OSError) as error:
-            outcome = replace(self._understand(error, step, lane, pace), rows=pace.rows)
+            outcome = replace(understand(error, step, lane, pace), rows=pace.rows)
         pace.yields = False
         return outcome
 
-    def _understand(self, error: Exception, step: Step, lane: Session | None, pace: Pace) -> Outcome:
-        line = first_line(error)
-        if lost(error):
-            pace.stopped = Stop.LOST
-            return Outcome(Status.UNFINISHED, line)
-        if isinstance(error, errors.InsufficientPrivilege):
-            return Outcome(Status.SKIPPED, f"no privilege: {line}")
-        if isinstance(error, RETRYABLE):
-            return Outcome(Status.SKIPPED, f"{line}{_blocker(step, lane)}; tried again and again", blocked=True)
-        if isinstance(error, errors.QueryCanceled):
-            return self._cancelled(line, pace)
-        return Outcome(Status.FAILED, line)
 
-    def _cancelled(self, line: str, pace: Pace) -> Outcome:
-        """Tell a stop of ours, the end of the window, the step's own limit and somebody else's cancel apart."""
-        if self._terms.stop.is_set():
-            pace.stopped = Stop.INTERRUPTED
-        elif pace.gave_way:
-            pace.stopped = Stop.THROTTLED
-            return Outcome(Status.UNFINISHED, f"gave way: {pace.gave_way}")
-        elif self._terms.window.left() <= GRACE_SECONDS:
-            pace.stopped = Stop.WINDOW
-        else:
-            return Outcome(Status.FAILED, line)
-        return Outcome(Status.UNFINISHED, _REASONS[pace.stopped])
+def _both(first: Outcome, second: Outcome) -> Outcome:
+    """Add a second turn to the first one, or keep that, if the second was not begun."""
+    if second.stop is not None and second.rows == 0:
+        return first
+    paused = {why: first.paused.get(why, 0.0) + second.paused.get(why, 0.0) for why in {*first.paused, *second.paused}}
+    return replace(second, rows=first.rows + second.rows, seconds=first.seconds + second.seconds, paused=paused)
 
 
 def exempt(step: Step, left: float) -> bool:
@@ -270,24 +247,3 @@ def _too_long(step: Step, pace: Pace) -> Outcome:
     pace.stopped = Stop.TOO_LONG if never else Stop.WINDOW
     than = f"any window of {pace.window.length:.0f} s" if never else "is left"
     return Outcome(Status.UNFINISHED, f"would take about {step.predicted_seconds:.0f} s, longer than {than}")
-
-
-def _blocker(step: Step, lane: Session | None) -> str:
-    """Name who stands in the way, as far as the login may see."""
-    if lane is None:
-        return ""
-    try:
-        holders = lane.rows(_HOLDERS, {"relation": step.object})
-    except psycopg.Error:
-        return ""
-    if not holders:
-        return ""
-    first = holders[0]
-    return f"; in the way: pid {first['pid']} ({first['application']}), in its transaction for {first['age']:.0f} s"
-
-
-def first_line(error: Exception) -> str:
-    """Return an error's own sentence: never its context, which quotes the data of rows."""
-    primary = getattr(getattr(error, "diag", None), "message_primary", None)
-    lines = (primary or str(error)).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

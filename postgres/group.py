@@ -75,7 +75,7 @@ class Group:
         """Run it; those that an error, a lock or the end of the time kept from their turn are the rest."""
         assert session is not None  # noqa: S101 - the executor of a database job has one
         before = self.worked.look(session)
-        session.go(gentle=not self.urgent and pace.gentle())
+        session.go(gentle=not self.urgent and pace.gentle(self.members[0].speed))
         session.allow(pace.remaining_seconds())
         pace.yields = not self.urgent
         with contextlib.suppress(psycopg.Error):  # what came of it is looked up; the rest meets its error on its own
@@ -90,5 +90,5 @@ class Group:
             effect = reached[due.oid]
             status = Status.INEFFECTIVE if effect.in_vain else Status.DONE
             reason = effect.in_vain or effect.left
-            parts.append((member, Outcome(status, reason, effect.rows, member.bytes, evidence=member.evidence)))
+            parts.append((member, Outcome(status, reason, effect.rows, member.bytes, evidence=effect.evidence)))
         return Outcome(Status.DONE, parts=tuple(parts), rest=tuple(rest))

@@ -109,6 +109,10 @@ def _refuse(administrator: Administrator, wishes: Wishes, existing: Mapping[str,
 def shortcomings(administrator: Administrator) -> Iterator[str]:
     """Yield what the logins will not be able to do, and the cure."""
     if administrator.info.server_version >= _MAINTAIN_ROLE_SINCE:
+        yield (
+            "indexes: `maintain` may not drop what a rebuild that fails would leave, so it rebuilds none; if it is to, "
+            "make it a member of their tables' owners (GRANT … TO … WITH INHERIT TRUE, SET FALSE)"
+        )
         return
     for row in administrator.execute(_SUPERUSERS_TABLES):
         yield (

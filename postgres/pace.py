@@ -79,7 +79,7 @@ class Terms:
     watch: Callable[[], Mapping[int, Done]] = dict
     """How far the statements in flight are, by the pid of their backend."""
     behind: Callable[[], Mapping[int, str]] = dict
-    """Who waits for a lock that a backend has, by the pid of that backend."""
+    """Why a backend should give way, by its pid."""
     speed: Speed = "auto"
     beat: Callable[[], object] = lambda: None
     """A sign of life: called every second or so, unless a step has hung."""
@@ -111,6 +111,11 @@ class Pace:
     def window(self) -> Window:
         """The window that binds this step."""
         return self._terms.window
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether all is to stop."""
+        return self._terms.stop.is_set()
 
     def remaining_seconds(self) -> float:
         """Return the seconds that a statement begun now may take: more than zero, or Halted."""

@@ -22,17 +22,28 @@ _BLOCKS = sql.SQL(
 
 _BEHIND = sql.SQL(
     """
-    SELECT ours.pid AS pid, format('pid %s (%s)', w.pid, coalesce(nullif(w.application_name, ''), 'no name')) AS who
-    FROM pg_catalog.pg_stat_activity w
+    SELECT ours.pid AS pid,
+           format('pid %s (%s) waits for its lock', w.pid, coalesce(nullif(a.application_name, ''), 'no name')) AS why
+    FROM pg_catalog.pg_locks w
+    LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
     CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(w.pid)) ours (pid)
-    WHERE w.wait_event_type = 'Lock' AND w.datname = current_database() AND w.application_name NOT LIKE 'sereno/%'
+    WHERE NOT w.granted AND coalesce(a.application_name, '') NOT LIKE 'sereno/%'
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks o WHERE o.pid = ours.pid AND NOT o.granted) -- it ends soon itself
+    UNION ALL
+    SELECT w.pid, 'it waits for a lock itself'
+    FROM pg_catalog.pg_locks w JOIN pg_catalog.pg_stat_activity a USING (pid)
+    WHERE NOT w.granted AND w.locktype = 'relation' AND a.application_name LIKE 'sereno/%'
+      AND w.waitstart < clock_timestamp() - interval '0.4 s' -- after a second an autovacuum would make way for it
     """
 )
 
 
 def behind(session: Session) -> dict[int, str]:
-    """Return who waits for a lock, by the pid that has it."""
-    return {row["pid"]: row["who"] for row in session.rows(_BEHIND)}
+    """Return why a backend should give way, by its pid: somebody waits for its lock, or it waits too long for one.
+
+    From pg_locks, that everybody may read: a login without pg_monitor sees no wait events.
+    """
+    return {row["pid"]: row["why"] for row in session.rows(_BEHIND)}
 
 
 def blocks(session: Session) -> dict[int, Done]:

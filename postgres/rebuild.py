@@ -7,33 +7,49 @@ write has to keep up. A watchdog cancels it instead when somebody waits behind i
 
 import contextlib
 import os
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 from psycopg import errors, sql
 
 from postgres import bloat
+from postgres.bloat import Bloat
 from postgres.connection import Session, lost
 from postgres.identifiers import Relation
 from postgres.pace import Pace
 from postgres.step import Evidence, Outcome, Status
 
-CLEAN_SECONDS = 2.5
-CLEAN_TRIES = 3
+CLEAN_SECONDS = 7.0
 ROOM = 2.0
 """So many times its size is to be free before an index is built a second time."""
+LASTING_SECONDS = 60.0
+"""A snapshot that is so old may be kept for hours; a build would wait for its end."""
 
 _NOW = sql.SQL(
     """
     SELECT x.indexrelid::bigint AS oid, x.indisvalid AND x.indisready AND x.indislive AS valid,
-           pg_catalog.pg_relation_size(x.indexrelid) AS bytes, x.indrelid::bigint AS table_oid,
-           coalesce(pg_catalog.pg_stat_get_mod_since_analyze(x.indrelid), 0) > 0 AS changed,
-           (SELECT format('pid %%s (%%s)', l.pid, coalesce(nullif(a.application_name, ''), a.backend_type))
+           x.indrelid::bigint AS table_oid,
+           -- of one that was never built its pages say nothing: half its table is a guess on the safe side
+           (greatest(i.relpages, CASE WHEN x.indisvalid THEN 0 ELSE t.relpages / 2 END)
+            * current_setting('block_size')::bigint) AS bytes,
+           (SELECT CASE WHEN l.pid IS NULL THEN 'a prepared transaction' -- never waited for: nobody may end it
+                        ELSE format('pid %%s (%%s)', l.pid, coalesce(nullif(a.application_name, ''), a.backend_type))
+                   END || ' has a lock on its table'
             FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
-            WHERE l.relation = x.indrelid AND l.granted AND l.pid <> pg_backend_pid()
-              AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-              AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock') LIMIT 1) AS holder,
+            WHERE l.relation = x.indrelid AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+              AND l.database = d.oid
+              AND (l.pid IS NULL OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
+            LIMIT 1) AS holder,
+           (SELECT format('pid %%s (%%s) has looked at the database for %%s s and may go on', pid,
+                          coalesce(nullif(application_name, ''), 'no name'),
+                          round(extract(epoch FROM clock_timestamp() - xact_start)))
+            FROM pg_catalog.pg_stat_activity
+            WHERE datname = d.datname AND backend_xmin IS NOT NULL AND pid <> pg_backend_pid()
+              AND xact_start < clock_timestamp() - {lasting} * interval '1 s'
+              AND pid NOT IN (SELECT pid FROM pg_catalog.pg_stat_progress_vacuum)
+            ORDER BY xact_start LIMIT 1) AS snapshot,
            CASE WHEN coalesce(host(inet_server_addr()), '127.0.0.1') IN ('127.0.0.1', '::1') THEN
              coalesce(nullif(pg_catalog.pg_tablespace_location(coalesce(nullif(i.reltablespace, 0),
                                                                         d.dattablespace)), ''),
@@ -41,6 +57,7 @@ _NOW = sql.SQL(
                            THEN current_setting('data_directory', true) END) END AS folder
     FROM pg_catalog.pg_index x
     JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
+    JOIN pg_catalog.pg_class t ON t.oid = x.indrelid
     JOIN pg_catalog.pg_namespace n ON n.oid = i.relnamespace
     CROSS JOIN pg_catalog.pg_database d
     WHERE n.nspname = %s AND i.relname = %s AND d.datname = current_database()
@@ -55,6 +72,10 @@ _BROKEN = sql.SQL(
       AND i.relname ~ '_cc(new|old)[0-9]*$'
     """
 )
+
+State = dict[str, Any]
+LOOKED: Evidence = {"index": True, "looked": True}
+"""It was not built: how long that took says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +95,9 @@ class Rebuild:
     index: Relation
     table: Relation
     why: str
-    limits: Limits | None = None
-    """None: it is invalid, and that is reason enough."""
+    bloated: Bloat | None = None
+    """The estimate that it was planned for; None: it is invalid, and that is reason enough."""
+    limits: Limits = Limits(0, 0.0)
     refused: str = ""
     bytes: int = 0
     predicted_seconds: float = 0.0
@@ -86,7 +108,6 @@ class Rebuild:
     lock: str = "SHARE UPDATE EXCLUSIVE"
     limit_seconds: float = 12 * 3600.0
     alone: bool = True
-    evidence: Evidence = field(default_factory=lambda: {"index": True})
 
     @property
     def object(self) -> str:
@@ -100,80 +121,82 @@ class Rebuild:
     def apply(self, session: Session | None, pace: Pace) -> Outcome:
         """Look again, whether it is still needed and there is room; build; look whether it worked."""
         assert session is not None  # noqa: S101 - the executor of a database job has one
-        before = _now(session, self.index)
-        session.go(gentle=pace.gentle())
+        if self.refused:
+            return Outcome(Status.SKIPPED, self.refused)
         session.allow(pace.remaining_seconds())
-        refused = self.refused or self._unneeded(session, before) or self._no_room(before)
-        if isinstance(refused, Outcome):
-            return refused
-        if refused or before is None:
-            return Outcome(Status.SKIPPED, refused, blocked=bool(before and before["holder"]))
-        try:
-            pace.attempt(lambda: self._build(session, pace, before["table_oid"]))
-        except errors.UniqueViolation as error:
-            return Outcome(Status.INEFFECTIVE, f"its keys are not unique: {error.diag.message_primary}")
-        after = _now(session, self.index)
-        if after is None or not after["valid"] or after["oid"] == before["oid"]:
-            return Outcome(Status.INEFFECTIVE, "the index is the same as before")
-        left = "" if self.limits is None or after["bytes"] < before["bytes"] else "no smaller than before"
-        return Outcome(Status.DONE, left, bytes=before["bytes"], evidence={"index": True, "now": after["bytes"]})
+        before = _now(session, self.index)
+        if before is None or (before["valid"] and self.bloated is None):
+            return Outcome(Status.DONE, "it is gone" if before is None else "it is valid now", evidence=LOOKED)
+        if reason := self._no_room(before):
+            return Outcome(Status.SKIPPED, reason)
+        session.go(gentle=pace.gentle())
+        if self.bloated and (sound := self._sound(session, pace, self.bloated)):
+            return Outcome(Status.DONE, sound, evidence={**LOOKED, "now": before["bytes"]})
+        return pace.attempt(lambda: self._build(session, pace))
 
     def _command(self) -> sql.Composed:
         return sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(self.index.identifier())
 
-    def _unneeded(self, session: Session, before: dict[str, Any] | None) -> Outcome | str:
-        """Say why it is not to be built, or not now."""
-        if before is None:
-            return Outcome(Status.DONE, "it is gone")
-        if before["holder"]:
-            return f"in the way: {before['holder']} has a lock on {self.table}"
-        if self.limits is None:
-            return Outcome(Status.DONE, "it is valid now") if before["valid"] else ""
-        if before["changed"]:
-            session.execute(sql.SQL("ANALYZE {}").format(self.table.identifier()))
-        found = bloat.confirmed(session, before["oid"])
-        if found is None or (found.wasted >= self.limits.wasted and found.share >= self.limits.share):
-            return ""
-        how = "measured" if found.measured else "estimated again"
-        evidence = {"index": True, "now": found.bytes}
-        return Outcome(Status.DONE, f"not bloated: {found.share:.0%} of it wasted, {how}", evidence=evidence)
-
-    def _no_room(self, before: dict[str, Any] | None) -> str:
-        if before is None:
-            return ""
+    def _no_room(self, before: State) -> str:
         try:
             state = os.statvfs(before["folder"]) if before["folder"] else None
         except OSError:
             state = None
         if state is None:
-            blind = self.limits is not None and not self.limits.unseen_disk
+            blind = self.bloated is not None and not self.limits.unseen_disk
             return "free disk unknown: the server is elsewhere (jobs.vacuum.reindex.unseen_disk)" if blind else ""
         free = state.f_bavail * state.f_frsize
         if free >= ROOM * before["bytes"]:
             return ""
         return f"no room: {before['bytes'] / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free; it needs twice its size"
 
-    def _build(self, session: Session, pace: Pace, table: int) -> None:
-        there = _broken(session, table)
-        session.wait_for_locks(0)
-        session.allow(pace.remaining_seconds())
+    def _sound(self, session: Session, pace: Pace, bloated: Bloat) -> str:
+        """Look closer; say so if it is not bloated after all."""
         pace.yields = True
+        found = bloat.confirmed(session, bloated)
+        pace.yields = False
+        if found.wasted >= self.limits.wasted and found.share >= self.limits.share:
+            return ""
+        return f"not bloated: {found.share:.0%} of it wasted, {'measured' if found.measured else 'estimated again'}"
+
+    def _build(self, session: Session, pace: Pace) -> Outcome:
+        """Build, unless it would have to wait; whatever comes of it, drop what it would leave."""
+        before = _now(session, self.index)
+        if before is None:
+            return Outcome(Status.DONE, "it is gone", evidence=LOOKED)
+        there = _broken(session, before["table_oid"])
+        stale = ", ".join(map(str, sorted(there - {self.index})))
+        still = f"{stale} is still to be dropped" if stale else ""
+        if reasons := [why for why in (before["holder"] or before["snapshot"], still) if why]:
+            return Outcome(Status.SKIPPED, f"in the way: {'; '.join(reasons)}", blocked=True)
         try:
-            session.execute(self._command())
+            _concurrently(session, pace, self._command())
+        except errors.UniqueViolation as error:
+            reason = f"its keys are not unique: {error.diag.message_primary}"
+            return Outcome(Status.INEFFECTIVE, reason + _left(_clean(session, before["table_oid"], there)))
         except psycopg.Error as error:
-            pace.yields = False
-            if not lost(error):
-                _clean(session, table, there)
-            raise
-        finally:
-            pace.yields = False
-            with contextlib.suppress(psycopg.Error):
-                session.wait_for_locks()
+            if lost(error):
+                raise
+            left = _left(_clean(session, before["table_oid"], there))
+            if (swapped := self._swapped(session, before)) is None:
+                if left:
+                    error.add_note(left)
+                raise
+            return replace(swapped, reason=left)
+        return self._swapped(session, before) or Outcome(Status.INEFFECTIVE, "the index is the same as before")
+
+    def _swapped(self, session: Session, before: State) -> Outcome | None:
+        """Return that it is done, if another, valid index has its name by now."""
+        after = _now(session, self.index)
+        if after is None or not after["valid"] or after["oid"] == before["oid"]:
+            return None
+        left = "no smaller than before" if self.bloated and after["bytes"] >= before["bytes"] else ""
+        return Outcome(Status.DONE, left, bytes=before["bytes"], evidence={"index": True, "now": after["bytes"]})
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """DROP INDEX CONCURRENTLY of what a rebuild that was broken off has left."""
+    """DROP INDEX CONCURRENTLY of what a rebuild that was broken off has left, or a drop that was."""
 
     index: Relation
     why: str
@@ -196,23 +219,21 @@ class Leftover:
     def apply(self, session: Session | None, pace: Pace) -> Outcome:
         """Look again whether it is still one, and nobody is at work on it."""
         assert session is not None  # noqa: S101 - the executor of a database job has one
+        if self.refused:
+            return Outcome(Status.SKIPPED, self.refused)
+        session.allow(pace.remaining_seconds())
         before = _now(session, self.index)
         if before is None or before["valid"]:
-            return Outcome(Status.DONE, "it is gone" if before is None else "it is valid now")
-        if self.refused or before["holder"]:
-            reason = f"in the way: {before['holder']} has a lock on its table"
-            return Outcome(Status.SKIPPED, self.refused or reason, blocked=not self.refused)
-
-        def piece() -> None:
-            session.allow(pace.remaining_seconds())
-            session.execute(_drop(self.index))
-
-        pace.attempt(piece)
-        return Outcome(Status.DONE, bytes=before["bytes"], evidence={"index": True})
+            return Outcome(Status.DONE, "it is gone" if before is None else "it is valid now", evidence=LOOKED)
+        if before["holder"]:
+            return Outcome(Status.SKIPPED, f"in the way: {before['holder']}", blocked=True)
+        _concurrently(session, pace, _drop(self.index))
+        return Outcome(Status.DONE, evidence=LOOKED)
 
 
-def _now(session: Session, index: Relation) -> dict[str, Any] | None:
-    found = session.rows(_NOW, (index.schema, index.name))
+def _now(session: Session, index: Relation) -> State | None:
+    query = _NOW.format(lasting=sql.Literal(LASTING_SECONDS))
+    found = session.rows(query, (index.schema, index.name))
     return found[0] if found else None
 
 
@@ -224,16 +245,37 @@ def _drop(index: Relation) -> sql.Composed:
     return sql.SQL("DROP INDEX CONCURRENTLY {}").format(index.identifier())
 
 
-def _clean(session: Session, table: int, there: set[Relation]) -> None:
-    """Drop what our build has left behind; what somebody still keeps is for the next run to find."""
+def _concurrently(session: Session, pace: Pace, command: sql.Composed) -> None:
+    """Run it without a `lock_timeout`, under the eyes of the executor, who cancels it when it stands in the way."""
+    session.allow(pace.remaining_seconds(), lock_milliseconds=0)
+    pace.yields = True
+    try:
+        session.execute(command)
+    finally:
+        pace.yields = False
+
+
+def _clean(session: Session, table: int, there: set[Relation]) -> set[Relation]:
+    """Drop what our build has left behind; return what somebody kept us from."""
+    ends = time.monotonic() + CLEAN_SECONDS
+    left: set[Relation] = set()
     with session.undisturbed():
-        for _ in range(CLEAN_TRIES):
+        while (seconds := ends - time.monotonic()) > 0:
             try:
-                session.allow(CLEAN_SECONDS)
-                for index in _broken(session, table) - there:
+                session.allow(seconds, lock_milliseconds=0)
+                left = _broken(session, table) - there
+                for index in left:
                     session.execute(_drop(index))
             except errors.QueryCanceled:
-                continue  # a cancel that was on its way, or somebody has the table
+                continue  # a cancel that was on its way; or the time is over
             except psycopg.Error:
-                return
-            return
+                break
+            left = set()
+            break
+        with contextlib.suppress(psycopg.Error):
+            session.allow(CLEAN_SECONDS)
+    return left
+
+
+def _left(left: set[Relation]) -> str:
+    return f"left behind: {', '.join(map(str, sorted(left)))}, which the next run drops" if left else ""

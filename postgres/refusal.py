@@ -1,4 +1,4 @@
-"""A step that is refused before it begins: it stands in the plan and fails with its reason, so nobody misses it."""
+"""A step that is not done, and stands in the plan with its reason, so that nobody misses it."""
 
 from dataclasses import dataclass
 
@@ -14,6 +14,8 @@ class Refusal:
     name: str
     object: str
     why: str
+    unseen: bool = False
+    """We are blind there, which is told; else it is refused, and that is a failure."""
     lock: str = ""
     predicted_seconds: float = 0.0
     limit_seconds: float = 60.0
@@ -21,8 +23,8 @@ class Refusal:
 
     def statement(self) -> str:
         """Nothing is run."""
-        return f"-- refused: {self.why}"
+        return f"-- {'skipped' if self.unseen else 'refused'}: {self.why}"
 
     def apply(self, _session: Session | None, _pace: Pace) -> Outcome:
-        """Fail."""
-        return Outcome(Status.FAILED, f"refused: {self.why}")
+        """Do nothing."""
+        return Outcome(Status.SKIPPED, self.why) if self.unseen else Outcome(Status.FAILED, f"refused: {self.why}")

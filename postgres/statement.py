@@ -66,6 +66,6 @@ class Statement:
 
         pace.attempt(piece)
         effect = self.worked.effect(session, before)
-        if effect.in_vain:
-            return Outcome(Status.INEFFECTIVE, effect.in_vain, rows=effect.rows)
-        return Outcome(Status.DONE, effect.left, effect.rows, self.bytes, evidence=self.evidence)
+        status = Status.INEFFECTIVE if effect.in_vain else Status.DONE
+        evidence = {**self.evidence, **effect.evidence}
+        return Outcome(status, effect.in_vain or effect.left, effect.rows, self.bytes, evidence=evidence)

@@ -1,13 +1,14 @@
 """Whether a command did what it was for. No error is no proof: without the right, ANALYZE only warns."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from psycopg import sql
 
 from postgres.connection import SHARED_STATISTICS_SINCE, Session
-from postgres.horizon import holder
+from postgres.horizon import blind, oldest
 
 SETTLE_SECONDS = 3.0
 
@@ -23,6 +24,8 @@ class Effect:
     in_vain: str = ""
     rows: int = 0
     left: str = ""
+    evidence: Mapping[str, object] = field(default_factory=dict)
+    """What the next plan wants to know of it."""
 
 
 class Postcondition(Protocol):
@@ -45,9 +48,11 @@ def _settled(session: Session) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Analyzed:
-    """The server counts one more ANALYZE of the relation."""
+    """The server counts one more ANALYZE of the relation; and (asked where it was for that) nothing is missing."""
 
     oid: int
+    missing: Callable[[Session], Sequence[str]] | None = None
+    """What has no statistics."""
 
     def look(self, session: Session) -> int | None:
         """Return the server's count; None where it keeps none."""
@@ -66,7 +71,9 @@ class Analyzed:
             if after is None:
                 return Effect("the table is gone")
             if after > (before or 0):
-                return Effect()
+                names = list(self.missing(session)) if self.missing else []
+                left = f"still no statistics of {', '.join(names)}" if names else ""
+                return Effect(left=left, evidence={"missing": names} if names else {})
             if time.monotonic() >= deadline:
                 return Effect("the server counts no new ANALYZE: is the right to analyze this table missing?")
             time.sleep(0.05)
@@ -166,11 +173,20 @@ def _came_to(session: Session, table: Due, before: Counts, after: Counts) -> Eff
     for kind, rows in _ROWS.items():
         if now[kind] > getattr(table, kind):
             left = f"{rows} that stay: {now[kind]}"
-            if 2 * now[kind] >= was[kind] and (held := holder(session)):
-                return Effect(f"{left}; {held}", removed)
+            if 2 * now[kind] >= was[kind] and (effect := _held(session, left, removed, now["dead"])):
+                return effect
     for kind, unit in _UNITS.items():
         if was[kind] >= getattr(table, kind) and now[kind] >= getattr(table, kind):
             left = f"its oldest row is still {now[kind]} {unit} old"
-            if held := holder(session):
-                return Effect(f"{left}; {held}", removed)
+            if effect := _held(session, left, removed, now["dead"]):
+                return effect
     return Effect("", removed, left)
+
+
+def _held(session: Session, left: str, removed: int, dead: int) -> Effect | None:
+    """Name who held it, and remember where: until that has changed, to do it again would be in vain."""
+    held = oldest(session)
+    if held:
+        return Effect(f"{left}; {held}", removed, evidence={"horizon": held.xid, "dead": dead})
+    unseen = blind(session)
+    return Effect(f"{left}; {unseen}", removed) if unseen else None

@@ -295,7 +295,7 @@ def table():
     def make(name, **changes):
         values = {
             "oid": hash(name), "system": False, "partitioned": False, "root": None, "unknown": False, "modified": 0,
-            "dead": 0, "inserted": 0, "toast_dead": 0, "toast_inserted": 0, "age": 0, "members": 0, "recent": False, "analyzed_ago": None, "vacuumed_ago": None, "tuples": 1000.0, "failing": False, "worker": None,
+            "dead": 0, "inserted": 0, "toast_dead": 0, "toast_inserted": 0, "age": 0, "members": 0, "recent": False, "analyzed_ago": None, "tuples": 1000.0, "failing": False, "worker": None,
             "analyze_threshold": 60.0, "dead_threshold": 100.0, "inserted_threshold": 1000.0, "toast_threshold": 50.0, "toast_inserted_threshold": None,
             "age_limit": 150e6, "members_limit": 150e6, "changes": 0, "bytes": 8192, "dead_bytes": 0, "allowed": True,
         }  # fmt: skip

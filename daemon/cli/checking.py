@@ -13,8 +13,8 @@ from daemon.jobs.job import Errand
 from daemon.parts import Parts
 from daemon.preview import look
 from postgres.connection import TargetError
-from postgres.executor import first_line
 from postgres.step import Status
+from postgres.trouble import first_line
 
 LOOKING = ("integrity_check", "disk_check")
 

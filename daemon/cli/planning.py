@@ -9,8 +9,9 @@ from daemon.errands import errands
 from daemon.parts import Parts
 from daemon.preview import plan
 from postgres.connection import TargetError
-from postgres.executor import begins, exempt, first_line
+from postgres.executor import begins, exempt
 from postgres.step import Step
+from postgres.trouble import first_line
 from postgres.window import UNLIMITED
 
 

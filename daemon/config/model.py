@@ -85,7 +85,8 @@ class GovernorLimits(Model):
         3.0, ge=1, description="So many times over its limit a signal also cancels what is in flight."
     )
     pace: Literal["auto", "gentle", "full"] = Field(
-        "auto", description="How fast VACUUM and ANALYZE go: auto is gentle while others are at work."
+        "auto",
+        description="How fast VACUUM and ANALYZE go: auto is gentle while others are at work; gentle is one session.",
     )
     patience: Duration = Field(timedelta(hours=1), description="After this long the step is given up: throttled.")
     batch: Duration = Field(timedelta(milliseconds=200), description="How long one batch of rows should take.")

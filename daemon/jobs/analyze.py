@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 
 from psycopg import sql
@@ -9,9 +10,11 @@ from psycopg import sql
 from daemon.history import Memory
 from daemon.jobs.job import Job, Looking, Scope, effect
 from daemon.jobs.tables import Observation, Table, look
+from postgres.connection import Session
+from postgres.refusal import Refusal
 from postgres.statement import Statement
 from postgres.step import Step
-from postgres.verify import Analyzed, Believed
+from postgres.verify import Analyzed
 from postgres.window import UNLIMITED
 
 _ONLY_SINCE = 180000
@@ -42,13 +45,21 @@ def observe(looking: Looking) -> Stale:
     """Look at all tables but those to leave alone."""
     session, options = looking.session, looking.config.jobs.analyze
     assert session is not None  # noqa: S101 - the scope is the database
-    missing = None
-    if session.rows(_SEES)[0]["sees"]:
-        inherit = _INHERIT if session.facts.version >= _INHERITED_SINCE else sql.SQL("")
-        rows = session.rows(sql.SQL(_MISSING).format(inherit=inherit))
-        missing = {row["oid"]: row["names"] for row in rows}
+    missing = _without(session, sql.SQL("true")) if session.rows(_SEES)[0]["sees"] else None
     older = options.older_than.total_seconds() if options.older_than else UNLIMITED
     return Stale(look(looking, options, list(missing or ())), missing, older)
+
+
+def _without(session: Session, which: sql.Composable) -> Mapping[int, Sequence[str]]:
+    """Return what has no statistics, by the oid of its table."""
+    inherit = _INHERIT if session.facts.version >= _INHERITED_SINCE else sql.SQL("")
+    rows = session.rows(sql.SQL(_MISSING).format(inherit=inherit, which=which))
+    return {row["oid"]: row["names"] for row in rows}
+
+
+def _still_missing(session: Session, oid: int) -> Sequence[str]:
+    """Look again after an ANALYZE: what it cannot make is no reason for another."""
+    return _without(session, sql.SQL("oid = {}").format(sql.Literal(oid))).get(oid, ())
 
 
 def plan(seen: Stale) -> Sequence[Step]:
@@ -59,7 +70,9 @@ def plan(seen: Stale) -> Sequence[Step]:
     covered = set() if only else {table.oid for _, _, table in wanted if table.partitioned}
     wanted.sort(key=lambda item: (-item[0], item[2].relation))
     steps = [_step(table, why, seen, only=only) for _, why, table in wanted if table.root not in covered]
-    return steps if seen.missing is not None else [*steps, _unseen()]
+    return (
+        steps if seen.missing is not None else [*steps, Refusal("analyze", "missing statistics", UNSEEN, unseen=True)]
+    )
 
 
 def _need(table: Table, seen: Stale) -> tuple[float, str] | None:
@@ -94,29 +107,20 @@ def _missing(table: Table, seen: Stale) -> list[str]:
 def _step(table: Table, why: str, seen: Stale, *, only: bool) -> Step:
     command = sql.SQL("ANALYZE ONLY {}") if table.partitioned and only else sql.SQL("ANALYZE {}")
     refused, rule = seen.tables.refused(table), seen.tables.rule(table)
-    changes = {"changes": table.changes} if table.partitioned else {}
-    missing = {"missing": names} if (names := _missing(table, seen)) else {}  # what stays so is no reason again
     return Statement(
         name="analyze",
         object=str(table.relation),
         why=f"{why}; {refused}" if refused else why,
         lock="SHARE UPDATE EXCLUSIVE",
         command=command.format(table.relation.identifier()),
-        worked=Analyzed(table.oid),
+        worked=Analyzed(table.oid, partial(_still_missing, oid=table.oid) if _missing(table, seen) else None),
         refused=refused,
         bytes=table.bytes,
         predicted_seconds=seen.tables.predicted(table),
         sure=str(table.relation) in seen.tables.memory,
         overrun=bool(rule.overrun),
         speed=rule.pace,
-        evidence={**changes, **missing},
-    )
-
-
-def _unseen() -> Step:
-    """Say that we are blind there."""
-    return Statement(
-        "analyze", "missing statistics", UNSEEN, "", sql.SQL("ANALYZE").format(), Believed(), refused=UNSEEN
+        evidence={"changes": table.changes} if table.partitioned else {},
     )
 
 

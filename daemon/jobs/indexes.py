@@ -15,12 +15,14 @@ from postgres import bloat
 from postgres.bloat import Bloat
 from postgres.identifiers import Relation
 from postgres.rebuild import Leftover, Limits, Rebuild
+from postgres.refusal import Refusal
 from postgres.step import Step
 
 NOT_OWNED = "no privilege: needs membership in the table's owner, to drop what a rebuild that fails would leave"
 UNSEEN = "no privilege: how bloated indexes are only a member of pg_read_all_data may see"
 UNSAFE = "PostgreSQL 14.0 to 14.3 can corrupt an index that is rebuilt CONCURRENTLY: update it first"
 EXCLUSION = "the index of an exclusion constraint can only be rebuilt under an exclusive lock: REINDEX INDEX it by hand"
+NO_LIMITS = Limits(0, 0.0)
 GROWN = 1.1
 """One that was found sound, or rebuilt, is looked at again when it has grown so much."""
 
@@ -37,6 +39,8 @@ class Broken:
     table: Relation
     bytes: int
     exclusion: bool
+    live: bool
+    """Else a DROP INDEX CONCURRENTLY was broken off."""
     leftover: bool
     busy: int | None
     """The pid of somebody who may be building it."""
@@ -50,7 +54,7 @@ class Indexes:
     broken: Sequence[Broken] = ()
     bloated: Sequence[Bloat] | None = ()
     """None: it cannot be seen."""
-    limits: Limits | None = None
+    limits: Limits = NO_LIMITS
     memory: Mapping[str, Memory] = field(default_factory=dict)
     version: int = 0
 
@@ -79,43 +83,41 @@ def plan(seen: Indexes) -> Iterator[Step]:
     speed = rate(one for one in seen.memory.values() if "index" in one.evidence)
     for one in seen.broken:
         what = f"invalid, on {one.table}"
-        refused = _refused(seen, owned=one.owned, busy=one.busy)
-        if one.leftover:
-            yield Leftover(one.index, f"{what}: a rebuild that was broken off has left it", refused)
+        building = f"; pid {one.busy} has a lock on its table, and may be building it" if one.busy else ""
+        owned = "" if one.owned else NOT_OWNED
+        if one.leftover or not one.live:
+            of = "a drop" if not one.live else "by its name and shape a rebuild"
+            yield Leftover(one.index, f"{what}: {of} that was broken off has left it{building}", owned)
             continue
-        refused = EXCLUSION if one.exclusion else refused
-        yield Rebuild(
-            one.index, one.table, f"{what}: no query uses it", None, refused, **_long(seen, one.index, one.bytes, speed)
-        )
+        refused = EXCLUSION if one.exclusion else owned or _unsafe(seen)
+        why, long = f"{what}: no query uses it{building}", _long(seen, one.index, one.bytes, speed)
+        yield Rebuild(one.index, one.table, why, refused=refused, **long)
     if seen.bloated is None:
-        yield Rebuild(Relation("any", "bloated index"), Relation("any", "table"), UNSEEN, None, UNSEEN)
+        yield Refusal("reindex", "bloated indexes", UNSEEN, unseen=True)
     for found in sorted(seen.bloated or (), key=lambda one: (-one.wasted, one.index)):
         if _bloated(found, seen):
             why = f"{found.wasted / 1e6:.0f} MB of {found.bytes / 1e6:.0f} MB wasted, {found.share:.0%}, by estimate"
-            refused = _refused(seen, owned=found.owned, busy=None)
+            refused = _unsafe(seen) if found.owned else NOT_OWNED
             long = _long(seen, found.index, found.bytes, speed)
-            yield Rebuild(found.index, found.table, why, seen.limits, refused, **long)
+            yield Rebuild(found.index, found.table, why, found, seen.limits, refused, **long)
 
 
 def _bloated(found: Bloat, seen: Indexes) -> bool:
     """Say whether it is over both limits; not what was looked at, unless it has grown since."""
     before = seen.memory.get(str(found.index))
     known = int(before.evidence.get("now", 0)) if before else 0
-    limits = seen.limits
-    enough = limits is not None and found.wasted >= limits.wasted and found.share >= limits.share
+    enough = found.wasted >= seen.limits.wasted and found.share >= seen.limits.share
     return enough and found.bytes > GROWN * known
 
 
-def _refused(seen: Indexes, *, owned: bool, busy: int | None) -> str:
-    if seen.version in _UNSAFE:
-        return UNSAFE
-    if not owned:
-        return NOT_OWNED
-    return f"pid {busy} has a lock on its table, and may be building it" if busy else ""
+def _unsafe(seen: Indexes) -> str:
+    return UNSAFE if seen.version in _UNSAFE else ""
 
 
 def _long(seen: Indexes, index: Relation, size: int, speed: float) -> dict[str, Any]:
     before = seen.memory.get(str(index))
+    if before and before.evidence.get("looked"):
+        before = None
     return {"bytes": size, "predicted_seconds": predicted(before, size, speed), "sure": before is not None}
 
 

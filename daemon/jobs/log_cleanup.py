@@ -15,10 +15,10 @@ from daemon.config.values import in_words
 from daemon.jobs.job import Job, Looking, Scope, effect
 from postgres.batches import Deletion
 from postgres.connection import Session
-from postgres.executor import first_line
 from postgres.identifiers import Relation
 from postgres.refusal import Refusal
 from postgres.step import Step
+from postgres.trouble import first_line
 
 _TABLE = sql.SQL(
     """

@@ -48,8 +48,6 @@ class Table:
     """The same in multixacts."""
     analyzed_ago: float | None
     """Seconds since its last ANALYZE, whoever's; None: the server knows of none."""
-    vacuumed_ago: float | None
-    """The same of its last VACUUM."""
     worker: int | None
     """The pid of the autovacuum worker that is on it."""
     recent: bool

@@ -13,7 +13,8 @@ from daemon.jobs.indexes import Indexes
 from daemon.jobs.job import Job, Looking, Scope, Verdict, effect
 from daemon.jobs.tables import Observation, Table, look
 from postgres.group import Group
-from postgres.horizon import Holder, in_vain, oldest
+from postgres.horizon import Holder, oldest, still
+from postgres.pace import Speed
 from postgres.statement import Statement
 from postgres.step import Outcome, Step
 from postgres.verify import Believed, Due, Vacuumed
@@ -24,6 +25,7 @@ GROUP_TABLES = 100
 GROUP_TABLES_BEFORE_16 = 500
 """There each command ends with a look at every table of the database, to move its age forward."""
 GROUP_BYTES = 64 * 1024**2
+MANY_MORE = 1.5
 _STATISTICS_APART_SINCE = 160000
 _STANDBYS = sql.SQL(
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_replication WHERE state IS DISTINCT FROM 'backup') AS standbys"
@@ -88,8 +90,7 @@ def _wanted(table: Table, seen: Dirty) -> _Wanted | None:
     ):
         if value >= limit:
             why = f"its oldest row is {value} {unit} old: frozen before autovacuum has to, at {limit:.0f}"
-            doomed = unit == "transactions" and _doomed(table, None, seen.holder)
-            return _Wanted(table, why, value / max(limit, 1), analyze, doomed or "")
+            return _Wanted(table, why, value / max(limit, 1), analyze, _doomed(table, seen))
     for what, count, threshold in (
         ("dead rows", table.dead, seen.tables.trigger(table, table.dead_threshold)),
         ("dead TOAST rows", table.toast_dead, table.toast_threshold),
@@ -97,21 +98,30 @@ def _wanted(table: Table, seen: Dirty) -> _Wanted | None:
         ("TOAST rows inserted", table.toast_inserted, table.toast_inserted_threshold),
     ):
         if threshold is not None and count > threshold:
-            doomed = _doomed(table, table.vacuumed_ago, seen.holder)
-            return _Wanted(table, f"{what}: {count}, threshold {threshold:.0f}", 0.0, analyze, doomed)
+            return _Wanted(table, f"{what}: {count}, threshold {threshold:.0f}", 0.0, analyze, _doomed(table, seen))
     return None
 
 
-def _doomed(table: Table, vacuumed_ago: float | None, holder: Holder | None) -> str:
-    return str(holder) if holder and holder.dooms(table.age, vacuumed_ago) else ""
+def _doomed(table: Table, seen: Dirty) -> str:
+    """Name who made the last one vain, if he still stands where he stood: what has died since stays as well.
+
+    All but the rows of transactions that were rolled back: when there are many more dead rows, it is tried again.
+    """
+    before = seen.tables.memory.get(str(table.relation))
+    if before is None or seen.holder is None or before.evidence.get("horizon") != seen.holder.xid:
+        return ""
+    return str(seen.holder) if table.dead <= MANY_MORE * int(before.evidence.get("dead", 0)) else ""
 
 
 def _steps(wanted: Sequence[_Wanted], seen: Dirty) -> Iterator[Step]:
     """Yield the large one by one; the small ones in commands of many, those of the same options together."""
     yield from (_statement(one, seen) for one in wanted if not _small(one, seen))
-    for analyze in (True, False):
-        alike = [one for one in wanted if _small(one, seen) and one.analyze is analyze]
-        for members in _groups(alike, seen.tables.version):
+    alike: dict[tuple[bool, Speed | None], list[_Wanted]] = {}
+    for one in wanted:
+        if _small(one, seen):
+            alike.setdefault((not one.analyze, seen.tables.rule(one.table).pace), []).append(one)
+    for _, together in sorted(alike.items(), key=lambda item: str(item[0])):
+        for members in _groups(together, seen.tables.version):
             yield _group(members, seen) if len(members) > 1 else _statement(members[0], seen)
 
 
@@ -133,8 +143,11 @@ def _groups(wanted: Sequence[_Wanted], version: int) -> Iterator[list[_Wanted]]:
 def _small(wanted: _Wanted, seen: Dirty) -> bool:
     """Whether it goes with others: it needs nothing of its own, and takes no time."""
     table, tables = wanted.table, seen.tables
-    special = wanted.doomed or tables.refused(table) or (tables.rules and tables.rule(table).pace)
-    return not special and table.bytes < SMALL_BYTES and tables.predicted(table) < SMALL_SECONDS
+    return (
+        not (wanted.doomed or tables.refused(table) or table.failing)
+        and table.bytes < SMALL_BYTES
+        and tables.predicted(table) < SMALL_SECONDS
+    )
 
 
 def _group(wanted: Sequence[_Wanted], seen: Dirty) -> Group:
@@ -156,7 +169,7 @@ def _statement(wanted: _Wanted, seen: Dirty) -> Statement:
         worked=Vacuumed((_due(table, seen),)),
         urgent=wanted.urgent > 0,
         refused=refused,
-        in_vain=partial(in_vain, oid=table.oid, by_age=wanted.urgent > 0) if wanted.doomed else None,
+        in_vain=partial(still, xid=seen.holder.xid) if wanted.doomed and seen.holder else None,
         bytes=table.bytes,
         predicted_seconds=tables.predicted(table),
         sure=name in tables.memory,
@@ -168,12 +181,13 @@ def _statement(wanted: _Wanted, seen: Dirty) -> Statement:
 def _command(wanted: Sequence[_Wanted], seen: Dirty, *, together: bool = False) -> sql.Composed:
     """Choose the options by measure; what is left out here the server chooses well, or the pace has set."""
     first = wanted[0]
+    failing = first.urgent > 0 and first.table.failing
     options = {
         "SKIP_LOCKED": together,
         "SKIP_DATABASE_STATS": seen.tables.version >= _STATISTICS_APART_SINCE,
         "FREEZE": first.urgent > 0,
-        "INDEX_CLEANUP OFF": first.table.failing,
-        "TRUNCATE OFF": first.table.failing or (seen.standbys and not _hollow(wanted)),
+        "INDEX_CLEANUP OFF": failing,
+        "TRUNCATE OFF": failing or (seen.standbys and not _hollow(wanted)),
         "ANALYZE": first.analyze,
     }
     verb = _verb(tuple(option for option, chosen in options.items() if chosen))
@@ -212,8 +226,8 @@ def _database_statistics() -> Statement:
 
 
 def lanes(config: Config) -> int:
-    """As many sessions as the configuration says."""
-    return config.jobs.vacuum.parallel
+    """As many sessions as the configuration says; one where it says that they shall be gentle."""
+    return 1 if config.governor.pace == "gentle" else config.jobs.vacuum.parallel
 
 
 _VACUUMED = effect("vacuum", cures="dead_tuples", remedy="end what holds the rows back, then: sereno now vacuum")

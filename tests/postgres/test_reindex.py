@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -69,9 +70,27 @@ def slow_invalid(database, rows=1500):
     database.run(f"INSERT INTO public.t SELECT generate_series(1, {rows})")
 
 
+@contextmanager
+def altered(database, wait):
+    """Somebody wants to alter the table while an index of it is built; the list says how long that took."""
+    waited = []
+
+    def alter():
+        wait(lambda: database.rows(BUILDING))
+        with database.connect(autocommit=True) as other:
+            began = time.monotonic()
+            other.execute("ALTER TABLE public.t SET (fillfactor = 90)")
+            waited.append(time.monotonic() - began)
+
+    other = threading.Thread(target=alter)
+    other.start()
+    yield waited
+    other.join()
+
+
 def test_the_plan_names_each_reason():
     def broken(name, **changes):
-        usual = {"oid": 1, "bytes": 5, "exclusion": False, "leftover": False, "busy": None, "owned": True}
+        usual = {"oid": 1, "bytes": 5, "exclusion": False, "leftover": False, "busy": None, "owned": True, "live": True}
         return Broken(index=Relation("public", name), table=Relation("public", "t"), **(usual | changes))
 
     def bloat(name, wasted, share, owned=True):  # noqa: FBT002
@@ -81,7 +100,7 @@ def test_the_plan_names_each_reason():
     seen = Indexes(
         [
             broken("left_ccnew", leftover=True), broken("mine"), broken("built", busy=7), broken("theirs", owned=False),
-            broken("apart", exclusion=True),
+            broken("apart", exclusion=True), broken("unwanted", live=False),
         ],
         [
             bloat("some", 150 * MEGABYTE, 0.6), bloat("most", 200 * MEGABYTE, 0.8), bloat("few", 90 * MEGABYTE, 0.9),
@@ -95,13 +114,14 @@ def test_the_plan_names_each_reason():
     steps = list(plan(seen))
     assert [(step.name, step.index.name) for step in steps] == [
         ("drop", "left_ccnew"), ("reindex", "mine"), ("reindex", "built"), ("reindex", "theirs"), ("reindex", "apart"),
-        ("reindex", "grown"), ("reindex", "most"), ("reindex", "some"), ("reindex", "foreign"),
+        ("drop", "unwanted"), ("reindex", "grown"), ("reindex", "most"), ("reindex", "some"), ("reindex", "foreign"),
     ]  # fmt: skip
     by_name = {step.index.name: step for step in steps}
     assert by_name["mine"].statement() == 'REINDEX INDEX CONCURRENTLY "public"."mine"'
     assert by_name["mine"].why == "invalid, on public.t: no query uses it"
     assert by_name["most"].why == "200 MB of 250 MB wasted, 80%, by estimate"
-    assert by_name["built"].refused == "pid 7 has a lock on its table, and may be building it"
+    assert by_name["built"].why.endswith("; pid 7 has a lock on its table, and may be building it")
+    assert by_name["unwanted"].why == "invalid, on public.t: a drop that was broken off has left it"
     assert by_name["theirs"].refused.startswith("no privilege")
     assert by_name["foreign"].refused.startswith("no privilege")
     assert "exclusive lock" in by_name["apart"].refused
@@ -109,7 +129,7 @@ def test_the_plan_names_each_reason():
     assert all(step.alone for step in steps)
     old = Indexes([broken("mine")], version=140003)
     assert "14.0 to 14.3" in next(iter(plan(old))).refused
-    assert [step.refused[:12] for step in plan(Indexes(bloated=None))] == ["no privilege"]
+    assert [step.why[:12] for step in plan(Indexes(bloated=None))] == ["no privilege"]
 
 
 def test_what_is_invalid_is_rebuilt_and_left_overs_dropped(any_house, mended):
@@ -160,19 +180,8 @@ def test_whoever_waits_behind_a_rebuild_does_not_wait_long(any_house, mended, wa
     """It is cancelled for an ALTER TABLE, cleaned up, and begins again."""
     database = any_house.database
     slow_invalid(database)
-    waited = []
-
-    def alter():
-        wait(lambda: database.rows(BUILDING))
-        with database.connect(autocommit=True) as other:
-            began = time.monotonic()
-            other.execute("ALTER TABLE public.t SET (fillfactor = 90)")
-            waited.append(time.monotonic() - began)
-
-    other = threading.Thread(target=alter)
-    other.start()
-    ((status, _),) = mended().values()
-    other.join()
+    with altered(database, wait) as waited:
+        ((status, _),) = mended().values()
     assert (status, invalid(database)) == ("done", [])
     assert waited[0] < 2.0
 
@@ -191,9 +200,77 @@ def test_somebody_elses_build_is_left_alone(any_house, mended, wait):
     wait(lambda: invalid(database))
     ((status, reason),) = mended().values()
     assert status == "skipped"
-    assert reason.endswith("has a lock on its table, and may be building it")
+    assert reason.endswith("has a lock on its table")
     builder.join()
     assert invalid(database) == []
+
+
+def test_a_snapshot_that_has_lasted_is_not_waited_for(any_house, mended, monkeypatch):
+    monkeypatch.setattr(rebuild, "LASTING_SECONDS", 0.0)
+    slow_invalid(any_house.database, rows=5)
+    with any_house.database.connect() as old:
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM pg_class LIMIT 1")
+        ((status, reason),) = mended().values()
+        assert status == "skipped"
+        assert reason.startswith(f"in the way: pid {old.info.backend_pid} (no name) has looked at the database for ")
+    assert [status for status, _ in mended().values()] == ["done"]
+
+
+def test_a_unique_one_is_no_left_over_of_one_that_is_not(any_house, mended):
+    """Named like it, and of the same columns; what a broken drop has left is dropped, not raised from the dead."""
+    database = any_house.database
+    database.run(
+        "CREATE TABLE public.t (a int); INSERT INTO public.t VALUES (1), (1); CREATE INDEX t_a ON public.t (a)"
+    )
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        database.run("CREATE UNIQUE INDEX CONCURRENTLY t_a_ccnew ON public.t (a)")
+    database.run("CREATE INDEX gone ON public.t (a)")
+    database.run("SET allow_system_table_mods = on")
+    database.run(
+        "UPDATE pg_index SET indislive = false, indisready = false, indisvalid = false"
+        " WHERE indexrelid = 'public.gone'::regclass"
+    )
+    done = {name: status for name, (status, _) in mended().items()}
+    assert done == {("drop", "public.gone"): "done", ("reindex", "public.t_a_ccnew"): "ineffective"}
+    assert invalid(database) == ["t_a_ccnew"]
+
+
+def test_what_somebody_keeps_us_from_dropping_is_named_and_dropped_the_next_time(any_house, mended, wait):
+    """He waits behind the build, gets his lock when it makes way, and keeps it."""
+    database = any_house.database
+    slow_invalid(database)
+    done = threading.Event()
+
+    def alter():
+        wait(lambda: database.rows(BUILDING))
+        with database.connect() as other:
+            other.execute("LOCK TABLE public.t IN SHARE ROW EXCLUSIVE MODE")
+            done.wait(20)
+
+    other = threading.Thread(target=alter)
+    other.start()
+    ((status, reason),) = mended().values()
+    done.set()
+    other.join()
+    assert status == "skipped"
+    assert reason.endswith("has a lock on its table; public.slow_ccnew is still to be dropped")
+    assert list(mended()) == [("drop", "public.slow_ccnew"), ("reindex", "public.slow")]
+    assert invalid(database) == []
+
+
+def test_whoever_waits_is_seen_by_a_login_that_sees_little(any_house, wait):
+    """An owner without pg_monitor, who sees nobody's wait events."""
+    database = any_house.database
+    slow_invalid(database)
+    database.run(f"CREATE ROLE {any_house.maintain} LOGIN; ALTER TABLE public.t OWNER TO {any_house.maintain}")
+    any_house.with_logins = False
+    path = any_house.write()
+    path.write_text(path.read_text().replace("user=postgres", f"user={any_house.maintain}"))
+    any_house.write = lambda: path
+    with altered(database, wait) as waited:
+        steps = any_house.run("vacuum")["steps"]
+    assert [step["status"] for step in steps if step["name"] == "reindex"] == ["done"]
+    assert waited[0] < 2.0
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

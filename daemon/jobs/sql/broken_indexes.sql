@@ -1,16 +1,18 @@
 -- Indexes that no query can use, though every write may have to keep them up, and whether they are left over from a
 -- rebuild: named as one and with a twin, the same but for its name (a `_ccold` only with one that is valid).
 SELECT x.indexrelid::bigint AS oid, n.nspname AS schema, i.relname AS name, tn.nspname AS table_schema,
-       t.relname AS table_name, i.relpages * current_setting('block_size')::bigint AS bytes,
-       x.indisexclusion AS exclusion,
+       t.relname AS table_name, greatest(i.relpages, b.relpages / 2) * current_setting('block_size')::bigint AS bytes,
+       x.indisexclusion AS exclusion, x.indislive AS live,
        i.relname ~ '_cc(new|old)[0-9]*$' AND EXISTS (
          SELECT FROM pg_catalog.pg_index y JOIN pg_catalog.pg_class j ON j.oid = y.indexrelid
          WHERE y.indrelid = x.indrelid AND y.indexrelid <> x.indexrelid
            AND (y.indisvalid OR i.relname !~ '_ccold[0-9]*$' AND j.relname !~ '_cc(new|old)[0-9]*$')
-           AND (y.indkey, y.indclass, y.indcollation) = (x.indkey, x.indclass, x.indcollation)
+           AND (y.indkey, y.indclass, y.indcollation, y.indisunique)
+             = (x.indkey, x.indclass, x.indcollation, x.indisunique)
+           AND to_jsonb(y)->'indnullsnotdistinct' IS NOT DISTINCT FROM to_jsonb(x)->'indnullsnotdistinct' -- from 15 on
            AND y.indoption::text = x.indoption::text
-           AND y.indexprs::text IS NOT DISTINCT FROM x.indexprs::text
-           AND y.indpred::text IS NOT DISTINCT FROM x.indpred::text) AS leftover,
+           AND pg_get_expr(y.indexprs, y.indrelid) IS NOT DISTINCT FROM pg_get_expr(x.indexprs, x.indrelid)
+           AND pg_get_expr(y.indpred, y.indrelid) IS NOT DISTINCT FROM pg_get_expr(x.indpred, x.indrelid)) AS leftover,
        (SELECT min(l.pid) FROM pg_catalog.pg_locks l
         WHERE l.relation = x.indrelid AND l.granted AND l.pid <> pg_backend_pid()
           AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())

@@ -5,7 +5,7 @@ WITH counted AS MATERIALIZED (
 ), analyzed AS MATERIALIZED (
   SELECT oid, relkind = 'p' AS inherit, relnatts
   FROM pg_catalog.pg_class
-  WHERE relkind IN ('r', 'm', 'p') AND reltuples > 0 AND relpersistence <> 't'
+  WHERE relkind IN ('r', 'm', 'p') AND reltuples > 0 AND relpersistence <> 't' AND {which}
     AND relnamespace <> ALL (ARRAY(SELECT oid FROM pg_catalog.pg_namespace
                                    WHERE nspname IN ('pg_catalog', 'information_schema', 'sereno')))
 ), missing (relid, name) AS (

@@ -13,8 +13,10 @@ WITH RECURSIVE setting AS (
          current_setting('autovacuum_multixact_freeze_max_age')::float8 AS members_most,
          nullif(current_setting('vacuum_freeze_table_age')::float8, 0) AS age_table, -- 0 is: always aggressive
          nullif(current_setting('vacuum_multixact_freeze_table_age')::float8, 0) AS members_table,
-         0.75 * current_setting('vacuum_failsafe_age')::float8 AS age_failsafe,
-         0.75 * current_setting('vacuum_multixact_failsafe_age')::float8 AS members_failsafe,
+         0.75 * greatest(current_setting('vacuum_failsafe_age')::float8, -- its floor is the server's own
+                         1.05 * current_setting('autovacuum_freeze_max_age')::float8) AS age_failsafe,
+         0.75 * greatest(current_setting('vacuum_multixact_failsafe_age')::float8,
+                         1.05 * current_setting('autovacuum_multixact_freeze_max_age')::float8) AS members_failsafe,
          current_setting('block_size')::float8 AS block,
          current_setting('server_version_num')::int AS version,
          pg_catalog.pg_has_role((SELECT datdba FROM pg_catalog.pg_database WHERE datname = current_database()), 'USAGE')
@@ -97,8 +99,6 @@ SELECT r.oid::bigint AS oid, r.nspname AS schema, r.relname AS name, r.system, r
        coalesce(pg_catalog.pg_stat_get_last_analyze_time(r.oid) > now() - interval '1 day', false) AS recent,
        extract(epoch FROM now() - greatest(pg_catalog.pg_stat_get_last_analyze_time(r.oid),
                                            pg_catalog.pg_stat_get_last_autoanalyze_time(r.oid)))::float8 AS analyzed_ago,
-       extract(epoch FROM now() - greatest(pg_catalog.pg_stat_get_last_vacuum_time(r.oid),
-                                           pg_catalog.pg_stat_get_last_autovacuum_time(r.oid)))::float8 AS vacuumed_ago,
        w.pid AS worker, r.tuples,
        coalesce((r.own->>'autovacuum_analyze_threshold')::float8, g.analyze_base)
          + coalesce((r.own->>'autovacuum_analyze_scale_factor')::float8, g.analyze_scale) * r.tuples AS analyze_threshold,
