@@ -72,11 +72,11 @@ class Executor:
 
     def _again(self, blocked: Sequence[Ended], of: int) -> Iterator[list[Ended]]:
         """Give what a lock kept from its turn a second one; the first counts where that cannot begin."""
-        left = 0.0 if self._terms.stop.is_set() or self._given_up else self._terms.window.left()
-        in_time = [left > GRACE_SECONDS or (left > 0 and exempt(step, left)) for step, _ in blocked]
-        if over := [ended for ended, fits in zip(blocked, in_time, strict=True) if not fits]:
-            yield over
-        first = [ended for ended, fits in zip(blocked, in_time, strict=True) if fits]
+        over = self._terms.stop.is_set() or self._given_up is not None
+        left = self._terms.window.left()
+        first = [one for one in blocked if not over and (left > GRACE_SECONDS or exempt(one[0], left))]
+        if too_late := [one for one in blocked if one not in first]:
+            yield too_late
         before = {id(step): outcome for step, outcome in first}
         numbered = [(of + number, step) for number, (step, _) in enumerate(first, 1)]
         for handful in self._stage(numbered, of + len(first), lanes=1) if first else ():

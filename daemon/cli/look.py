@@ -50,6 +50,9 @@ def plan(
                 if entry["step"] != "check":
                     end = "" if entry["sql"].startswith("--") else ";"
                     console.print(Text(f"{entry['sql']}{end}"), soft_wrap=True)
+            if window:
+                begun = sum(entry["in_window"] == "yes" for entry in entries)
+                console.print(f"In {window}: {begun} of {len(entries)} steps; {len(entries) - begun} for another night")
             for problem in problems:
                 Console(stderr=True).print(Text(problem, style="bold red"))
         raise typer.Exit(Exit.CANNOT if problems else Exit.FINE)

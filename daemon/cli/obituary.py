@@ -47,7 +47,8 @@ def _configuration(path: Path | None, environment: Mapping[str, str]) -> "Config
         try:
             return _without_checks(kept)
         except ConfigError:
-            raise error from None
+            nor = f"nor is there one that was good before: {kept} (STATE_DIRECTORY says where)"
+            raise ConfigError(error.path, [*error.problems, nor]) from None
 
 
 def _without_checks(path: Path) -> "Config":

@@ -23,7 +23,7 @@ class ConfigError(Exception):
 
     def __init__(self, path: Path, problems: Sequence[str]) -> None:
         super().__init__("\n".join([f"{path}:", *(f"  {problem}" for problem in problems)]))
-        self.problems = tuple(problems)
+        self.path, self.problems = path, tuple(problems)
 
 
 def load_config(path: Path, jobs: Collection[str]) -> Config:

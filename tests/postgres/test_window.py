@@ -87,6 +87,8 @@ def test_the_plan_shows_the_cut(house):
         ("public.two", "36.0", "no"),
         ("public.three", "9.6", "yes"),
     ]
+    said = house.sereno("plan", "vacuum", "--window", "30s").stdout
+    assert f"In 30s: {len(steps) - 1} of {len(steps)} steps; 1 for another night" in said
     assert house.sereno("plan", "vacuum", "--window", "half", check=False).returncode == 2
 
 
