@@ -8,7 +8,7 @@ from daemon.cli.options import LARGEST, ConfigOption, DatabaseOption, JsonOption
 from daemon.exit import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 UPCOMING = 10
 
@@ -28,34 +28,39 @@ def plan(
 ) -> None:
     """Show what would run now, in which order, why, with which lock and SQL. Changes nothing."""
     with parts(config, database) as wired:
-        from rich.console import Console
-        from rich.text import Text
-
         from daemon.cli.planning import planned
         from daemon.cli.session import names, window_of
         from daemon.jobs.registry import JOBS
-        from daemon.screen import table
 
         entries, problems = planned(wired, names(wired, jobs or list(JOBS)), database, window_of(window).length)
         if as_json:
             answer({"steps": entries, "problems": problems})
         else:
-            rows = [
-                (e["job"], e["database"] or f"({e['scope']})", e["step"], e["object"], e["why"], e["lock"], _when(e))
-                for e in entries
-            ]
-            table("Plan", ("job", "database", "step", "object", "why", "lock", "seconds"), rows)
-            console = Console()
-            for entry in entries:
-                if entry["step"] != "check":
-                    end = "" if entry["sql"].startswith("--") else ";"
-                    console.print(Text(f"{entry['sql']}{end}"), soft_wrap=True)
-            if window:
-                begun = sum(entry["in_window"] == "yes" for entry in entries)
-                console.print(f"In {window}: {begun} of {len(entries)} steps; {len(entries) - begun} for another night")
-            for problem in problems:
-                Console(stderr=True).print(Text(problem, style="bold red"))
+            _show_plan(entries, problems, window)
         raise typer.Exit(Exit.CANNOT if problems else Exit.FINE)
+
+
+def _show_plan(entries: "Sequence[Mapping[str, str]]", problems: "Sequence[str]", window: str | None) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from daemon.screen import table
+
+    rows = [
+        (e["job"], e["database"] or f"({e['scope']})", e["step"], e["object"], e["why"], e["lock"], _when(e))
+        for e in entries
+    ]
+    table("Plan", ("job", "database", "step", "object", "why", "lock", "seconds"), rows)
+    console = Console()
+    for entry in entries:
+        if entry["step"] != "check":
+            end = "" if entry["sql"].startswith("--") else ";"
+            console.print(Text(f"{entry['sql']}{end}"), soft_wrap=True)
+    if window:
+        begun = sum(entry["in_window"] == "yes" for entry in entries)
+        console.print(f"In {window}: {begun} of {len(entries)} steps; {len(entries) - begun} for another night")
+    for problem in problems:
+        Console(stderr=True).print(Text(problem, style="bold red"))
 
 
 def _when(entry: "Mapping[str, str]") -> str:
