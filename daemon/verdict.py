@@ -53,13 +53,16 @@ def final(outcomes: Sequence[tuple[Step, Outcome]]) -> End:
 
 
 def _forecast(outcomes: Sequence[tuple[Step, Outcome]]) -> str:
-    """Say how many more nights what is left will take: by predictions where there are any, else by counting steps."""
+    """Say how many more nights what is left will take: by predictions where there are any, else by counting steps.
+
+    Prediction against prediction: the same margins are in both.
+    """
     done = [(step, outcome) for step, outcome in outcomes if outcome.status is Status.DONE]
     left = [step for step, outcome in outcomes if outcome.stop is Stop.WINDOW]
     if not done or not left:
         return ""
-    seconds = sum(step.predicted_seconds for step in left)
-    used = sum(outcome.seconds for _, outcome in done)
-    nights = seconds / used if seconds and used else len(left) / len(done)
+    needed = sum(step.predicted_seconds for step in left)
+    did = sum(step.predicted_seconds for step, _ in done)
+    nights = needed / did if needed and did else len(left) / len(done)
     count = max(1, ceil(nights))
     return f"; at this rate {count} more night{'s' if count > 1 else ''}"

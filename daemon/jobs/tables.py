@@ -92,19 +92,12 @@ class Observation:
         return predicted(self.memory.get(str(table.relation)), table.bytes, self.rate)
 
     def rule(self, table: Table) -> TableRule:
-        """Return what the configuration says of a table: of each field the first that is said."""
-        meant = [rule for rule in self.rules if rule.table.matches(table.relation)]
-        if len(meant) < 2:  # noqa: PLR2004 - nothing to choose from
-            return meant[0] if meant else _NO_RULE
-        said = {name: value for rule in reversed(meant) for name, value in rule if value is not None}
-        return _NO_RULE.model_copy(update=said)
+        """Return what the configuration says of a table."""
+        return _rule(self.rules, table)
 
     def trigger(self, table: Table, own: float) -> float:
         """Return from how many rows on a table is due: as the configuration says, else its own trigger."""
-        rule = self.rule(table) if self.rules else _NO_RULE
-        if rule.threshold is None and rule.scale_factor is None:
-            return own
-        return (rule.threshold or 0) + (rule.scale_factor or 0.0) * table.tuples
+        return trigger(self.rules, table, own)
 
 
 def look(looking: Looking, options: TableJob, also: Sequence[int] = ()) -> Observation:
@@ -125,6 +118,23 @@ def look(looking: Looking, options: TableJob, also: Sequence[int] = ()) -> Obser
         rules=options.tables,
         rate=rate(one for one in looking.memory.values() if "index" not in one.evidence),
     )
+
+
+def trigger(rules: Sequence[TableRule], table: Table, own: float) -> float:
+    """Return from how many rows on a table is due: as the rules of a job say, else its own trigger."""
+    rule = _rule(rules, table)
+    if rule.threshold is None and rule.scale_factor is None:
+        return own
+    return (rule.threshold or 0) + (rule.scale_factor or 0.0) * table.tuples
+
+
+def _rule(rules: Sequence[TableRule], table: Table) -> TableRule:
+    """Of each field the first that is said."""
+    meant = [rule for rule in rules if rule.table.matches(table.relation)]
+    if len(meant) < 2:  # noqa: PLR2004 - nothing to choose from
+        return meant[0] if meant else _NO_RULE
+    said = {name: value for rule in reversed(meant) for name, value in rule if value is not None}
+    return _NO_RULE.model_copy(update=said)
 
 
 def predicted(before: Memory | None, size: int, rate: float) -> float:

@@ -7,11 +7,12 @@ from functools import cache, partial
 from psycopg import sql
 
 from checks.check import Place
+from daemon.config.jobs import Analyze
 from daemon.config.model import Config
 from daemon.jobs import indexes
 from daemon.jobs.indexes import Indexes
 from daemon.jobs.job import Job, Looking, Scope, Verdict, effect
-from daemon.jobs.tables import Observation, Table, look
+from daemon.jobs.tables import Observation, Table, look, trigger
 from postgres.group import Group
 from postgres.horizon import Holder, oldest, still
 from postgres.pace import Speed
@@ -54,6 +55,8 @@ class Dirty:
     """Who holds the xmin horizon back the farthest."""
     standbys: bool = False
     indexes: Indexes = field(default_factory=Indexes)
+    analysis: Analyze = field(default_factory=Analyze)
+    """What the configuration says of ANALYZE, which a VACUUM brings along."""
 
 
 def observe(looking: Looking) -> Dirty:
@@ -62,7 +65,8 @@ def observe(looking: Looking) -> Dirty:
     assert session is not None  # noqa: S101 - the scope is the database
     options = looking.config.jobs.vacuum
     standbys = session.rows(_STANDBYS)[0]["standbys"]
-    return Dirty(look(looking, options), oldest(session), standbys, indexes.look(looking, options))
+    analysis = looking.config.jobs.analyze
+    return Dirty(look(looking, options), oldest(session), standbys, indexes.look(looking, options), analysis)
 
 
 def plan(seen: Dirty) -> Sequence[Step]:
@@ -82,8 +86,7 @@ def _wanted(table: Table, seen: Dirty) -> _Wanted | None:
     """Tell the first reason that holds. A parent has no rows; the system's that are not ours are autovacuum's."""
     if table.partitioned or (table.system and not table.allowed):
         return None
-    changed = table.modified > table.analyze_threshold or (table.unknown and table.bytes > 0)
-    analyze = changed and not table.system
+    analyze = _stale(table, seen.analysis)
     for unit, value, limit in (
         ("transactions", table.age, table.age_limit),
         ("multixacts", table.members, table.members_limit),
@@ -100,6 +103,14 @@ def _wanted(table: Table, seen: Dirty) -> _Wanted | None:
         if threshold is not None and count > threshold:
             return _Wanted(table, f"{what}: {count}, threshold {threshold:.0f}", 0.0, analyze, _doomed(table, seen))
     return None
+
+
+def _stale(table: Table, analysis: Analyze) -> bool:
+    """Whether the job analyze would do it, too."""
+    if table.system or not analysis.selection.chooses(table.relation):
+        return False
+    threshold = trigger(analysis.tables, table, table.analyze_threshold)
+    return table.modified > threshold or (table.unknown and table.bytes > 0)
 
 
 def _doomed(table: Table, seen: Dirty) -> str:

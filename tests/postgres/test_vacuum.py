@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from daemon.config.jobs import TableRule
+from daemon.config.jobs import Analyze, TableRule
 from daemon.history import Memory
 from daemon.jobs.tables import Observation
 from daemon.jobs.vacuum import GROUP_TABLES, SMALL_BYTES, Dirty, plan
@@ -47,6 +47,19 @@ def test_the_plan_is_wraparound_first_then_by_dead_bytes_then_the_small_together
     assert by_name["public.large"].predicted_seconds == pytest.approx(8.4)
     assert by_name["public.theirs"].why.startswith("dead rows: 999, threshold 100; no privilege")
     assert [step.alone for step in steps][-2:] == [False, True]
+
+
+def test_the_analyze_that_comes_along_obeys_the_rules_of_the_job_analyze(table):
+    seen = Observation([table("t", dead=101, modified=61)], {}, 150000)
+
+    def verb(**options):
+        (step,) = plan(Dirty(seen, analysis=Analyze(**options)))
+        return step.statement()
+
+    assert verb() == 'VACUUM (ANALYZE) "public"."t"'
+    assert verb(exclude=("public.t",)) == 'VACUUM "public"."t"'
+    assert verb(tables=({"table": "public.t", "threshold": 62},)) == 'VACUUM "public"."t"'
+    assert verb(tables=({"table": "public.t", "threshold": 60},)) == 'VACUUM (ANALYZE) "public"."t"'
 
 
 def test_before_16_a_vacuum_has_no_options_it_does_not_know(table):
