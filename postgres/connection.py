@@ -132,11 +132,16 @@ class Session:
             return cursor.rowcount
 
     @contextmanager
-    def transaction(self, *, read_only: bool = False) -> Iterator[None]:
-        """Commit the body as one; roll back on any exception. Read only, whatever the session's default has become."""
+    def transaction(self, *, read_only: bool = False, repeatable: bool = False) -> Iterator[None]:
+        """Commit the body as one; roll back on any exception. Read only, whatever the session's default has become.
+
+        `repeatable`: all of it sees one snapshot (REPEATABLE READ).
+        """
         with self._connection.transaction():
             if read_only:
                 self.execute(sql.SQL("SET TRANSACTION READ ONLY"))
+            if repeatable:
+                self.execute(sql.SQL("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
             yield
 
     def allow(self, seconds: float, lock_milliseconds: int = LOCK_TIMEOUT_MILLISECONDS) -> None:

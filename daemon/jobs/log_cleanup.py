@@ -13,8 +13,9 @@ from daemon.config.jobs import ExpiringFiles, ExpiringTable
 from daemon.config.model import Config
 from daemon.config.values import in_words
 from daemon.jobs.job import Job, Looking, Scope, effect
-from postgres.batches import Deletion
+from postgres.batches import Expired
 from postgres.connection import Session
+from postgres.deletion import Deletion
 from postgres.identifiers import Relation
 from postgres.refusal import Refusal
 from postgres.step import Step
@@ -166,15 +167,10 @@ def plan(seen: Observation) -> Sequence[Step]:
 
 def _deletion(table: SeenTable) -> Step:
     walk = "by its index" if table.blocks is None else f"through {table.blocks} blocks: no index on the column"
-    return Deletion(
-        table=table.table,
-        column=table.column,
-        cutoff=table.cutoff,
-        why=f"about {table.estimate} rows are older than {table.keep}; {walk}",
-        partitioned=table.partitioned,
-        blocks=table.blocks,
-        estimated_rows=table.estimate,
+    expired = Expired(
+        table.table, table.column, table.cutoff, table.partitioned, blocks=table.blocks, estimate=table.estimate
     )
+    return Deletion(expired, f"about {table.estimate} rows are older than {table.keep}; {walk}")
 
 
 def _files_why(folder: SeenFolder) -> str:

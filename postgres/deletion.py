@@ -1,0 +1,51 @@
+"""Expired rows are deleted."""
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from postgres.batches import Batch, Expired, Walk
+from postgres.connection import Session
+from postgres.pace import Pace
+from postgres.step import Outcome, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """Delete them, batch by batch."""
+
+    expired: Expired
+    why: str
+    predicted_seconds: float = 0.0
+    limit_seconds: float = 12 * 3600.0
+    alone: bool = False
+    name: str = "delete"
+    lock: str = "ROW EXCLUSIVE"
+
+    @property
+    def object(self) -> str:
+        """The table, as in psql."""
+        return str(self.expired.table)
+
+    def statement(self) -> str:
+        """Return what one batch comes down to."""
+        table, column, cutoff = self.expired.table, self.expired.column, self.expired.cutoff
+        return (
+            sql.SQL("DELETE FROM {} WHERE {} < {}  -- in batches")
+            .format(table.identifier(), sql.Identifier(column), sql.Literal(cutoff))
+            .as_string(None)
+        )
+
+    def apply(self, session: Session | None, pace: Pace) -> Outcome:
+        """Delete until none is left; look afterwards."""
+        assert session is not None  # noqa: S101 - the executor of a database job has one
+        opened = session
+
+        def take(batch: Batch) -> int:
+            return opened.execute(batch.delete)
+
+        walk = Walk(self.expired, session, pace)
+        walk.all(take)
+        if walk.left():
+            return Outcome(Status.INEFFECTIVE, "a trigger or a concurrent change kept expired rows", rows=walk.taken)
+        return Outcome(Status.DONE, rows=walk.taken)
