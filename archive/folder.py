@@ -1,8 +1,7 @@
 """Old files leave a folder, and nothing but old files of that folder.
 
-Every step of the way is a descriptor: the folder is opened part by part with O_NOFOLLOW, a file is looked at and
-unlinked by its folder's descriptor. A path is never resolved a second time, so whoever swaps a file or a folder for
-a link meanwhile gains nothing: what is unlinked is an entry of the folder that was opened.
+A file is looked at and unlinked by its folder's descriptor. A path is never resolved a second time, so whoever swaps
+a file or a folder for a link meanwhile gains nothing: what is unlinked is an entry of the folder that was opened.
 """
 
 import fnmatch
@@ -10,19 +9,15 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from archive.descent import opened
 from postgres.connection import Session
 from postgres.pace import Halted, Pace
 from postgres.step import Outcome, Status
 
 SHALLOWEST = 2
-
-
-class UnsafeFolderError(OSError):
-    """The folder is not one to delete in; the sentence says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,34 +76,6 @@ def expired(rule: Rule, now: float) -> tuple[Sequence[File], str]:
         return (), f"{share}: is the clock right? Nothing is deleted (most_share)"
     note = f"{len(old) - rule.most_files} more next time (most_files)" if len(old) > rule.most_files else ""
     return old[: rule.most_files], note
-
-
-@contextmanager
-def opened(folder: str) -> Iterator[int]:
-    """Open a folder part by part. UnsafeFolderError: a part is a link, or anybody may write there.
-
-    A part on the way that anybody may write to must be sticky, like /tmp: else anybody may put another in its place.
-    """
-    pure = PurePosixPath(folder)
-    if not pure.is_absolute() or ".." in pure.parts:
-        raise UnsafeFolderError(f"{folder}: not an absolute path")
-    descriptor = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for part in pure.parts[1:]:
-            try:
-                below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
-            except NotADirectoryError:
-                raise UnsafeFolderError(f"{folder}: {part!r} is a link or no folder; give the real path") from None
-            os.close(descriptor)
-            descriptor = below
-            mode = os.fstat(descriptor).st_mode
-            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-                raise UnsafeFolderError(f"{folder}: anybody may write to {part!r}; nothing is deleted")
-        if os.fstat(descriptor).st_mode & stat.S_IWOTH:
-            raise UnsafeFolderError(f"{folder}: anybody may write there; nothing is deleted")
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _files(descriptor: int, pattern: str) -> Iterator[File]:

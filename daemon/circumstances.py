@@ -41,6 +41,7 @@ class Circumstances:
             open=lambda name: self.sessions.open(name, job, read_only=True),
             reading=self.parts.store.reading,
             now=self.parts.clock(),
+            instance=self.parts.store.instance(),
         )
 
     def terms(self, window: Window, steward: Session | None, beat: Callable[[], object] = lambda: None) -> Terms:

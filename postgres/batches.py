@@ -38,6 +38,8 @@ _DELETE_FROM_TREE = sql.SQL(
 _NESTED = sql.SQL("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
 """Rows of a tree are found by their places; a planner that knows no better reads whole parts for that."""
 _DUE = sql.SQL("{alias}.{column} < {cutoff}")
+_AGE: LiteralString = "c.{column} AS age, c.ctid AS place"
+_UUID: LiteralString = 'c.{column}::text COLLATE "C" AS age, c.ctid AS place'
 _SOME = sql.SQL("SELECT EXISTS (SELECT FROM {table} c WHERE {due}) AS some")
 _WAITERS = sql.SQL(
     """
@@ -58,6 +60,8 @@ class Expired:
     blocks: int | None = None
     """Walk this many heap blocks; None walks an index on the column."""
     estimate: int = 0
+    uuids: bool = False
+    """The ages are UUIDs of version 7, which have no minimum of their own before server 18."""
 
     def composed(self, template: sql.SQL, **parts: sql.Composable) -> sql.Composed:
         """Fill names and values in. Values as literals: beside parameters psycopg would read a `%` in a name.
@@ -124,7 +128,7 @@ class Walk:
     def _one(self, take: Take) -> tuple[int, int, str | None, int]:
         with self._session.transaction(repeatable=True):
             self._session.allow(self._pace.remaining_seconds())
-            found = self._session.rows(_BOUNDS.format(self._chosen("c.{column} AS age, c.ctid AS place")))[0]
+            found = self._session.rows(_BOUNDS.format(self._chosen(_UUID if self._expired.uuids else _AGE)))[0]
             took = take(self._batch(found)) if found["chosen"] else 0
             last = found["place"] if self._expired.blocks is not None else found["last"]
             return found["chosen"], took, last, int(self._session.rows(_WAITERS)[0]["waiters"])

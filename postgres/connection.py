@@ -1,10 +1,4 @@
-"""The one door to a server: how a session is opened, what it is asked before it is trusted, how it is cancelled.
-
-The recipe: keepalives on both ends and `client_connection_check_interval`, so that a dead client's statement
-and locks end in seconds; a `lock_timeout` under `deadlock_timeout`, so that autovacuum is never made to cancel
-itself for us; a `search_path` that nobody else can write to; `row_security = off`, which turns rows hidden by a
-policy into an error instead of a silence.
-"""
+"""The one door to a server: how a session is opened, what it is asked before it is trusted, how it is cancelled."""
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,46 +10,17 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from postgres import speed
+from postgres import speed, stream
+from postgres.recipe import CLIENT, CONNECT_SECONDS, LOCK_TIMEOUT_MILLISECONDS, SERVER
 
 OLDEST = 140000
 SHARED_STATISTICS_SINCE = 150000
 """Before, a process of their own gathers them, up to half a second later."""
-LOCK_TIMEOUT_MILLISECONDS = 300
-IDLE_TIMEOUT_MILLISECONDS = 60_000
-STATEMENT_MILLISECONDS = 60_000
-CONNECT_SECONDS = 5
 _GONE = {"57P01", "57P02", "57P03"}
 
 Login = Literal["maintain", "data"]
 Statement = sql.SQL | sql.Composed | bytes
 Rows = list[dict[str, Any]]
-
-_CLIENT = {
-    "connect_timeout": CONNECT_SECONDS,
-    "keepalives": 1,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 4000,
-    "client_encoding": "UTF8",
-}
-_SERVER: Mapping[str, str | int] = {
-    "search_path": "pg_catalog,pg_temp",
-    "lock_timeout": LOCK_TIMEOUT_MILLISECONDS,
-    "statement_timeout": STATEMENT_MILLISECONDS,
-    "idle_in_transaction_session_timeout": IDLE_TIMEOUT_MILLISECONDS,
-    "idle_session_timeout": 0,
-    "client_connection_check_interval": 2000,
-    "tcp_keepalives_idle": 5,
-    "tcp_keepalives_interval": 2,
-    "tcp_keepalives_count": 3,
-    "tcp_user_timeout": 10_000,  # with an answer in flight there are no keepalives; the kernel would try for minutes
-    "row_security": "off",
-    "DateStyle": "ISO,YMD",  # ages travel as text; elsewhere "CST" is another time in another country
-    "IntervalStyle": "postgres",
-    "plan_cache_mode": "force_custom_plan",
-}
 
 
 class TargetError(Exception):
@@ -124,6 +89,10 @@ class Session:
         with self._connection.cursor() as cursor:
             cursor.execute(statement, parameters, prepare=True)
             return cursor.fetchall()
+
+    def copy_out(self, statement: sql.Composed, write: stream.Write) -> int:
+        """Run a COPY … TO STDOUT, give its rows to `write`, return how many. What `write` raises ends it."""
+        return stream.copy_out(self._connection, statement.as_bytes(self._connection), write)
 
     def execute(self, statement: Statement, parameters: Sequence[object] | None = None) -> int:
         """Run one statement; return how many rows it touched."""
@@ -214,10 +183,10 @@ def administrator(conninfo: str, name: str) -> psycopg.Connection[dict[str, Any]
 
 def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Session:
     nonce = secrets.token_hex(8)
-    options = {**_SERVER, "sereno.session": nonce, "timezone": target.timezone}
+    options = {**SERVER, "sereno.session": nonce, "timezone": target.timezone}
     if read_only:
         options["default_transaction_read_only"] = "on"
-    overrides = _user(target, login) | {"application_name": f"sereno/{task}", **_CLIENT}
+    overrides = _user(target, login) | {"application_name": f"sereno/{task}", **CLIENT}
     flags = " ".join(f"-c {name}={_escaped(str(value))}" for name, value in options.items())
     try:
         connection = psycopg.connect(target.conninfo, **overrides, options=flags, row_factory=dict_row, autocommit=True)

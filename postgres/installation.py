@@ -56,6 +56,28 @@ _PLANTED = sql.SQL(
     FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles o ON o.oid = n.nspowner WHERE n.nspname = 'sereno'
     """
 )
+_OURS = (
+    sql.SQL("CREATE SCHEMA IF NOT EXISTS sereno"),
+    sql.SQL("REVOKE ALL ON SCHEMA sereno FROM PUBLIC"),
+    sql.SQL(
+        "CREATE TABLE IF NOT EXISTS sereno.owner (instance_id text PRIMARY KEY, "
+        "instance_name text NOT NULL, trusted_at timestamptz NOT NULL DEFAULT now())"
+    ),
+    sql.SQL(
+        "CREATE TABLE IF NOT EXISTS sereno.claim (instance text, schedule text, job text, scope text, "
+        "nominal timestamp, state text NOT NULL, reason text NOT NULL DEFAULT '', "
+        "steps_left bigint NOT NULL DEFAULT 0, taken_by text NOT NULL, attempts int NOT NULL DEFAULT 1, "
+        "taken_at timestamptz NOT NULL DEFAULT now(), settled_at timestamptz, "
+        "PRIMARY KEY (instance, schedule, job, scope, nominal))"
+    ),
+    sql.SQL(
+        "CREATE TABLE IF NOT EXISTS sereno.archive_batch (id uuid PRIMARY KEY, instance text NOT NULL, "
+        '"schema" text NOT NULL, "table" text NOT NULL, destination text NOT NULL, file text, '
+        '"position" bigint, length bigint, sha256 text, rows bigint NOT NULL, first text NOT NULL, '
+        "last text NOT NULL, columns jsonb NOT NULL, archived_at timestamptz NOT NULL DEFAULT now(), "
+        "restored_at timestamptz)"
+    ),
+)
 _MAINTAIN_ROLE_SINCE, _INHERIT_OPTION_SINCE = 170000, 160000
 
 
@@ -69,7 +91,8 @@ class Wishes:
 
     maintain: Credentials
     data: Credentials
-    tables: Sequence[Relation]
+    tables: Mapping[Relation, str]
+    """Those that rows leave, and the option that names each."""
     instance_id: str
     instance_name: str
 
@@ -103,7 +126,7 @@ def _refuse(administrator: Administrator, wishes: Wishes, existing: Mapping[str,
     present = _present(administrator)
     missing = [table for table in wishes.tables if table not in present]
     if missing:
-        raise InstallError(f"jobs.log_cleanup.tables: there is no table {missing[0]} in this database")
+        raise InstallError(f"{wishes.tables[missing[0]]}: there is no table {missing[0]} in this database")
 
 
 def shortcomings(administrator: Administrator) -> Iterator[str]:
@@ -157,28 +180,10 @@ def _passwords(administrator: Administrator, wishes: Wishes) -> Iterator[sql.Com
 
 def _schema(wishes: Wishes) -> Iterator[sql.Composed]:
     both = sql.SQL(", ").join([sql.Identifier(wishes.maintain.user), sql.Identifier(wishes.data.user)])
-    yield sql.Composed([sql.SQL("CREATE SCHEMA IF NOT EXISTS sereno")])
-    yield sql.Composed([sql.SQL("REVOKE ALL ON SCHEMA sereno FROM PUBLIC")])
-    yield sql.Composed(
-        [
-            sql.SQL(
-                "CREATE TABLE IF NOT EXISTS sereno.owner (instance_id text PRIMARY KEY, "
-                "instance_name text NOT NULL, trusted_at timestamptz NOT NULL DEFAULT now())"
-            )
-        ]
-    )
-    yield sql.Composed(
-        [
-            sql.SQL(
-                "CREATE TABLE IF NOT EXISTS sereno.claim (instance text, schedule text, job text, scope text, "
-                "nominal timestamp, state text NOT NULL, reason text NOT NULL DEFAULT '', "
-                "steps_left bigint NOT NULL DEFAULT 0, taken_by text NOT NULL, attempts int NOT NULL DEFAULT 1, "
-                "taken_at timestamptz NOT NULL DEFAULT now(), settled_at timestamptz, "
-                "PRIMARY KEY (instance, schedule, job, scope, nominal))"
-            )
-        ]
-    )
+    yield from (sql.Composed([statement]) for statement in _OURS)
     yield sql.SQL("GRANT USAGE ON SCHEMA sereno TO {}").format(both)
+    yield sql.SQL("GRANT SELECT ON sereno.archive_batch TO {}").format(both)
+    yield sql.SQL("GRANT INSERT ON sereno.archive_batch TO {}").format(sql.Identifier(wishes.data.user))
     yield sql.SQL("GRANT SELECT ON sereno.owner TO {}").format(both)
     maintain = sql.Identifier(wishes.maintain.user)
     yield sql.SQL("GRANT INSERT, UPDATE, DELETE ON sereno.owner TO {}").format(maintain)

@@ -93,7 +93,10 @@ def _wishes(wired: "Parts", database: str) -> "Wishes":
             '  data = { user = "sereno_data", password = { credential = "data" } }',
             Exit.CONFIG,
         )
-    tables = [wish.table for wish in wired.config.jobs.log_cleanup.tables if wish.database in {None, database}]
+    jobs = wired.config.jobs
+    here = {None, database}
+    tables = {wish.table: "jobs.log_cleanup.tables" for wish in jobs.log_cleanup.tables if wish.database in here}
+    tables |= {wish.table: "jobs.archive.tables" for wish in jobs.archive.tables if wish.database in here}
     return Wishes(
         target.logins["maintain"],
         target.logins["data"],

@@ -8,8 +8,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from alerts.secret import Secret
 from archive.folder import check_path
-from daemon.config.values import Column, CronText, Duration, Retention, Size, Table, TablePattern
+from daemon.config.values import Column, CronText, Destination, Duration, Retention, Size, Table, TablePattern
 from postgres.selection import Selection
+
+Epoch = Literal["s", "ms", "us"]
 
 
 class Model(BaseModel):
@@ -41,8 +43,23 @@ class ExpiringTable(Model):
     """Rows of a table that expire by age."""
 
     table: Table = Field(description="As in SQL, with its schema.")
-    column: Column = Field(description="Its age: date, timestamp or timestamptz.")
+    column: Column = Field(description="Its age: date, timestamp, timestamptz, uuid (v7), or an integer (see epoch).")
+    epoch: Epoch | None = Field(None, description="What an integer counts since 1970.")
     keep: Retention = Field(description="Older rows are deleted.")
+    database: str | None = Field(None, description="Which database it is in; every one where it is not said.")
+
+
+class ArchivedTable(Model):
+    """Rows of a table that are archived when they are old."""
+
+    table: Table = Field(description="As in SQL, with its schema.")
+    column: Column = Field(description="Its age, as in [[jobs.log_cleanup.tables]].")
+    epoch: Epoch | None = Field(None, description="What an integer counts since 1970.")
+    older_than: Retention = Field(description="Older rows are archived.")
+    to: Destination = Field(description='Where they go: a folder (like "file:///var/lib/sereno/archive").')
+    key: Literal["ctid"] | None = Field(
+        None, description='"ctid" archives a table though no unique key tells its rows apart.'
+    )
     database: str | None = Field(None, description="Which database it is in; every one where it is not said.")
 
 
@@ -71,6 +88,12 @@ class LogCleanup(JobOptions):
 
     tables: tuple[ExpiringTable, ...] = ()
     files: tuple[ExpiringFiles, ...] = ()
+
+
+class Archive(JobOptions):
+    """Old rows that move to files."""
+
+    tables: tuple[ArchivedTable, ...] = ()
 
 
 class TableRule(Model):
@@ -150,6 +173,7 @@ class Jobs(Model):
     """What each job works on."""
 
     log_cleanup: LogCleanup = LogCleanup()
+    archive: Archive = Archive()
     analyze: Analyze = Analyze()
     disk_check: DiskCheck = DiskCheck()
     integrity_check: IntegrityCheck = IntegrityCheck()

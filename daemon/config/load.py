@@ -110,12 +110,18 @@ def _dangling(values: Mapping[str, Any], jobs: Collection[str]) -> Iterator[Prob
         yield from _unknown("channel", names, channels, f"routes.{severity}")
     readers = _at(values, "jobs", "health_report", "channels")
     yield from _unknown("channel", readers, channels, "jobs.health_report.channels")
+    yield from _strangers(values)
+
+
+def _strangers(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """Find tables of a database that is not configured."""
     databases = _at(values, "databases")
-    tables = _at(values, "jobs", "log_cleanup", "tables")
-    for number, table in enumerate(tables if isinstance(tables, list) else ()):
-        name = _at(table, "database")
-        if name is not None:
-            yield from _unknown("database", name, databases, f"jobs.log_cleanup.tables[{number}].database")
+    for job in ("log_cleanup", "archive"):
+        tables = _at(values, "jobs", job, "tables")
+        for number, table in enumerate(tables if isinstance(tables, list) else ()):
+            name = _at(table, "database")
+            if name is not None:
+                yield from _unknown("database", name, databases, f"jobs.{job}.tables[{number}].database")
 
 
 def _at(values: object, *keys: str) -> object:

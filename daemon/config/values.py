@@ -3,12 +3,15 @@
 import ipaddress
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BeforeValidator, PlainSerializer
 
+from archive.folder import SHALLOWEST
 from daemon.calendar import Cron, parse_cron
 from postgres.identifiers import Columns, Relation, parse_columns, parse_name, parse_relation
 from postgres.selection import Pattern, parse_pattern
@@ -67,6 +70,26 @@ def in_words(span: timedelta) -> str:
             count = int(seconds // length)
             return f"{count} {unit}" if unit == "days" else f"{count}{unit}"
     return f"{int(seconds) if seconds.is_integer() else seconds}s"
+
+
+@dataclass(frozen=True, slots=True)
+class Archives:
+    """A folder for archives."""
+
+    folder: str
+
+    def __str__(self) -> str:
+        """Write it as it is read."""
+        return f"file://{self.folder}"
+
+
+def destination(text: str) -> Archives:
+    """Read `file:///var/lib/sereno/archive`."""
+    folder = PurePosixPath(text.removeprefix("file://"))
+    deep = folder.is_absolute() and len(folder.parts) > SHALLOWEST and ".." not in folder.parts
+    if not (text.startswith("file://") and deep):
+        raise ValueError(f'{_shown(text)} is no folder for an archive (like "file:///var/lib/sereno/archive")')
+    return Archives(str(folder))
 
 
 def timezone(text: object) -> str:
@@ -128,4 +151,7 @@ TablePattern = Annotated[
     Pattern, BeforeValidator(_text(parse_pattern, Pattern, "a pattern of tables")), PlainSerializer(str)
 ]
 TableColumns = Annotated[Columns, BeforeValidator(_text(parse_columns, Columns, "columns")), PlainSerializer(str)]
+Destination = Annotated[
+    Archives, BeforeValidator(_text(destination, Archives, "a place for an archive")), PlainSerializer(str)
+]
 Column = Annotated[str, BeforeValidator(_name)]

@@ -45,6 +45,8 @@ class Looking:
     reading: Callable[[], AbstractContextManager[Transaction]]
     """Read the store; the health report looks at nothing else."""
     now: datetime
+    instance: str
+    """The id that the database knows us by."""
 
 
 @dataclass(frozen=True, slots=True)

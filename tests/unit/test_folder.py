@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from archive.folder import FolderCleanup, Rule, UnsafeFolderError, expired
+from archive.descent import UnsafeFolderError
+from archive.folder import FolderCleanup, Rule, expired
 from postgres.governor import Limits, Sample
 from postgres.pace import Pace, Terms
 from postgres.step import Status

@@ -1,0 +1,71 @@
+"""The way into a folder: part by part, each by the descriptor of the one before, never through a link.
+
+A path that is resolved twice may mean two things; a descriptor means the folder that was opened.
+"""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OURS = 0o700
+
+
+class UnsafeFolderError(OSError):
+    """The folder is not one to delete in; the sentence says why."""
+
+
+@contextmanager
+def opened(folder: str) -> Iterator[int]:
+    """Open a folder part by part. UnsafeFolderError: a part is a link, or anybody may write there.
+
+    A part on the way that anybody may write to must be sticky, like /tmp: else anybody may put another in its place.
+    """
+    pure = PurePosixPath(folder)
+    if not pure.is_absolute() or ".." in pure.parts:
+        raise UnsafeFolderError(f"{folder}: not an absolute path")
+    descriptor = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in pure.parts[1:]:
+            below = _below(descriptor, part, folder)
+            os.close(descriptor)
+            descriptor = below
+            mode = os.fstat(descriptor).st_mode
+            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+                raise UnsafeFolderError(f"{folder}: anybody may write to {part!r}; nothing is deleted")
+        if os.fstat(descriptor).st_mode & stat.S_IWOTH:
+            raise UnsafeFolderError(f"{folder}: anybody may write there; nothing is deleted")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def made(folder: str, parts: Sequence[str]) -> Iterator[int]:
+    """Open `folder`/`parts`, and make what is missing, durably; of `folder` only the last part is made."""
+    pure = PurePosixPath(folder)
+    with opened(str(pure.parent)) as root:
+        descriptor = os.dup(root)
+        try:
+            for part in (pure.name, *parts):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, _OURS, dir_fd=descriptor)
+                    os.fsync(descriptor)
+                below = _below(descriptor, part, folder)
+                os.close(descriptor)
+                descriptor = below
+                if os.fstat(descriptor).st_mode & (stat.S_IWOTH | stat.S_IWGRP):
+                    raise UnsafeFolderError(f"{folder}: others may write to {part!r}; nothing is archived there")
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def _below(descriptor: int, part: str, folder: str) -> int:
+    try:
+        return os.open(part, _FOLDER, dir_fd=descriptor)
+    except NotADirectoryError:
+        raise UnsafeFolderError(f"{folder}: {part!r} is a link or no folder; give the real path") from None

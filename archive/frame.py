@@ -1,0 +1,96 @@
+r"""One batch as one zstd frame of COPY's text format: a line a row, lossless for every type.
+
+Frames in a row are one stream.
+Text and not CSV: a value with a line of `\.` in it ends a CSV for psql before 18 (manual, COPY, File Formats).
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import zstandard
+
+LEVEL = 3
+PIECE_BYTES = 256 * 1024
+
+
+class DamagedError(OSError):
+    """What stands in a file is not what was written there; the sentence says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where a frame stands in its file, and what proves it: the SHA-256 of its bytes as they stand there."""
+
+    position: int
+    length: int
+    sha256: str
+    rows: int
+
+
+class FrameWriter:
+    """Compresses what it is given and appends it to a file, opened for appending."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
+        self._digest = hashlib.sha256()
+        self._pending: list[bytes | memoryview] = []
+        self._size = 0
+        self._length = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Take some of the rows; they go to the file piece by piece."""
+        self._pending.append(data)
+        self._size += len(data)
+        if self._size >= PIECE_BYTES:
+            self._flush()
+
+    def finish(self, position: int, rows: int) -> Frame:
+        """End the frame, and let it be durable. OSError: it is not."""
+        self._flush()
+        self._append(self._compressor.flush())
+        os.fsync(self._descriptor)
+        return Frame(position, self._length, self._digest.hexdigest(), rows)
+
+    def _flush(self) -> None:
+        self._append(self._compressor.compress(b"".join(self._pending)))
+        self._pending.clear()
+        self._size = 0
+
+    def _append(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._length += len(data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+
+def lines(descriptor: int, frame: Frame) -> Iterator[bytes]:
+    """Yield the rows of a frame in pieces; DamagedError at the end, if it was not what was written."""
+    digest, rows = hashlib.sha256(), 0
+    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    position, end = frame.position, frame.position + frame.length
+    while position < end:
+        data = os.pread(descriptor, min(PIECE_BYTES, end - position), position)
+        if not data:
+            raise DamagedError(f"the file ends at {position}, before its frame does ({end})")
+        position += len(data)
+        digest.update(data)
+        try:
+            piece = decompressor.decompress(data)
+        except zstandard.ZstdError as error:
+            raise DamagedError(f"the frame at {frame.position}: {error}") from None
+        rows += piece.count(b"\n")
+        yield piece
+    if digest.hexdigest() != frame.sha256 or not decompressor.eof:
+        raise DamagedError(f"the frame at {frame.position} has another digest than when it was written")
+    if rows != frame.rows:
+        raise DamagedError(f"the frame at {frame.position} has {rows} rows, not {frame.rows}")
+
+
+def prove(descriptor: int, frame: Frame) -> None:
+    """Read a frame back. DamagedError: it is not what was written."""
+    for _ in lines(descriptor, frame):
+        pass

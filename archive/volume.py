@@ -1,0 +1,187 @@
+"""The files of one table in an archive: which one is written to, and what of it may be cut off.
+
+A file is appended to by one process at a time (flock on its folder), and only by who its manifest says has begun it.
+What lies behind its last ledgered batch was never committed: the rows are still in the table, and it is cut off.
+Everything else that does not fit together is left as it is, and a new file is begun.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from urllib.parse import quote
+
+from archive import manifest
+from archive.descent import made
+from archive.frame import DamagedError, Frame, FrameWriter, prove
+from archive.manifest import Columns, Entry, Manifest, Writer
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_MODE = 0o600
+SUFFIX = ".copy.zst"
+MANIFEST_SUFFIX = ".manifest.jsonl"
+
+Fill = Callable[[Callable[[bytes | memoryview], None]], int]
+"""Writes the rows of one batch to what it is given, and returns how many."""
+
+Known = Callable[[], Mapping[str, Sequence[Entry]]]
+"""Reads what the ledger knows of the files, by their names."""
+
+
+class Volume:
+    """One file, open for appending after `position`."""
+
+    def __init__(self, name: str, descriptor: int, notes: int, position: int) -> None:
+        self.name = name
+        self._descriptor, self._notes = descriptor, notes
+        self._position = position
+
+    def append(self, fill: Fill) -> Frame:
+        """Append a frame, durable and read back. What an attempt before has left behind the last commit is cut off.
+
+        OSError: it could not be written, or is not what was written.
+        """
+        os.ftruncate(self._descriptor, self._position)
+        writer = FrameWriter(self._descriptor)
+        rows = fill(writer.write)
+        frame = writer.finish(self._position, rows)
+        prove(self._descriptor, frame)
+        return frame
+
+    def committed(self, entry: Entry) -> None:
+        """The transaction that a frame belongs to has been committed."""
+        self._position = entry.frame.position + entry.frame.length
+        _write(self._notes, manifest.line(entry))
+
+
+def parts(database: str, schema: str, table: str) -> tuple[str, str, str]:
+    """Return the folders of a table below the archive's: names may be anything, so what is not plain is escaped."""
+    return _plain(database), _plain(schema), _plain(table)
+
+
+def _plain(name: str) -> str:
+    safe = quote(name, safe="")
+    return "%2E" + safe[1:] if safe.startswith(".") else safe
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Where the files of a table are, who writes them, and what their lines are made of."""
+
+    root: str
+    writer: Writer
+    columns: Columns
+
+    @property
+    def destination(self) -> str:
+        """The root as the configuration writes it."""
+        return f"file://{self.root}"
+
+    @contextmanager
+    def volume(self, month: str, ledgered: Known) -> Iterator[Volume]:
+        """Open the file of a month (like 2026-11) to be written to.
+
+        OSError: another process writes there, or a file is shorter than the ledger says.
+        """
+        who = self.writer
+        with made(self.root, parts(who.database, who.schema, who.table)) as folder:
+            _alone(folder)
+            known = ledgered()
+            stems = (month if generation == 1 else f"{month}-{generation}" for generation in count(1))
+            stem = next(stem for stem in stems if self._ours(folder, stem, known.get(stem + SUFFIX, ())))
+            with self._opened(folder, stem, known.get(stem + SUFFIX, ())) as volume:
+                yield volume
+
+    def _ours(self, folder: int, stem: str, entries: Sequence[Entry]) -> bool:
+        """Say whether a file is new, or ours to go on with."""
+        before = _manifest(folder, stem)
+        if before is None:
+            return not _exists(folder, stem + SUFFIX) and not _exists(folder, stem + MANIFEST_SUFFIX) and not entries
+        ahead = before.end > _end(entries)  # the database knows less than it did: it is a copy, or was set back
+        return before.writer == self.writer and before.columns == self.columns and not ahead
+
+    @contextmanager
+    def _opened(self, folder: int, stem: str, entries: Sequence[Entry]) -> Iterator[Volume]:
+        notes = os.open(stem + MANIFEST_SUFFIX, _WRITE, _MODE, dir_fd=folder)
+        try:
+            self._reconcile(notes, entries)
+            os.fsync(folder)
+            descriptor = os.open(stem + SUFFIX, _WRITE, _MODE, dir_fd=folder)
+            try:
+                _regular(descriptor, stem)
+                size, end = os.fstat(descriptor).st_size, _end(entries)
+                if size < end:
+                    raise DamagedError(f"{stem + SUFFIX} has {size} bytes, and batches up to {end}: it is damaged")
+                os.fsync(folder)
+                yield Volume(stem + SUFFIX, descriptor, notes, end)
+            finally:
+                os.close(descriptor)
+        finally:
+            with suppress(OSError):
+                os.fsync(notes)
+            os.close(notes)
+
+    def _reconcile(self, notes: int, entries: Sequence[Entry]) -> None:
+        """Write what is missing in a manifest: its header (before the first byte of the file), the last batches."""
+        text = _whole(notes)
+        before = manifest.read(text)
+        os.ftruncate(notes, text.rfind(b"\n") + 1)
+        if before is None:
+            _write(notes, manifest.header(self.writer, self.columns, datetime.now(UTC).isoformat(timespec="seconds")))
+        written = {entry.batch for entry in before.entries} if before else set()
+        for entry in entries:
+            if entry.batch not in written:
+                _write(notes, manifest.line(entry))
+        os.fsync(notes)
+
+
+def _end(entries: Sequence[Entry]) -> int:
+    return max((entry.frame.position + entry.frame.length for entry in entries), default=0)
+
+
+def _alone(folder: int) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OSError(errno.EAGAIN, "another process writes to this folder of the archive") from None
+
+
+def _regular(descriptor: int, name: str) -> None:
+    entry = os.fstat(descriptor)
+    if not stat.S_ISREG(entry.st_mode) or entry.st_nlink != 1:
+        raise DamagedError(f"{name} is not a file of its own; nothing is written to it")
+
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _manifest(folder: int, stem: str) -> Manifest | None:
+    try:
+        descriptor = os.open(stem + MANIFEST_SUFFIX, _READ, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    try:
+        return manifest.read(_whole(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+def _whole(descriptor: int) -> bytes:
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,112 @@
+"""Old rows move to verified files: none is lost, none is there twice."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from archive import ledger
+from archive.descent import opened
+from archive.manifest import Writer
+from archive.source import Source, Wish, look, walked
+from archive.to_file import ToFile
+from archive.volume import Shelf
+from daemon.config.jobs import ArchivedTable
+from daemon.config.model import Config
+from daemon.config.values import in_words
+from daemon.jobs.job import Job, Looking, Scope, effect
+from postgres.connection import Session
+from postgres.refusal import Refusal
+from postgres.step import Step
+from postgres.trust import ours
+
+NO_LEDGER = (
+    "sereno.archive_batch, which says what was archived, is missing or strange; run: sereno install {} --admin DSN"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A listed table, where its old rows are to go, and the month that it is."""
+
+    source: Source
+    shelf: Shelf
+    month: str
+    wrong: str = ""
+
+
+def observe(looking: Looking) -> Sequence[Seen]:
+    """Look at the listed tables of this database, and at where they go."""
+    session = looking.session
+    assert session is not None  # noqa: S101 - the scope is the database
+    wishes = [wish for wish in looking.config.jobs.archive.tables if wish.database in {None, looking.database}]
+    missing = "" if not wishes or ours(session, ledger.TABLE) else NO_LEDGER.format(looking.database)
+    return [_seen(looking, session, wish, missing) for wish in wishes]
+
+
+def _seen(looking: Looking, session: Session, wish: ArchivedTable, missing: str) -> Seen:
+    source = look(session, Wish(wish.table, wish.column, wish.older_than, wish.epoch))
+    facts = session.facts
+    writer = Writer(
+        looking.instance,
+        facts.system_identifier,
+        facts.database_oid,
+        looking.database,
+        wish.table.schema,
+        wish.table.name,
+    )
+    shelf = Shelf(wish.to.folder, writer, source.columns)
+    wrong = source.wrong or missing or _unkeyed(source, wish) or _full(wish.to.folder, looking.config)
+    return Seen(source, shelf, looking.now.strftime("%Y-%m"), wrong)
+
+
+def _unkeyed(source: Source, wish: ArchivedTable) -> str:
+    if source.keyed or wish.key == "ctid":
+        return ""
+    return 'it has no unique key, so nobody could tell its rows apart again; if that is meant: key = "ctid"'
+
+
+def _full(folder: str, config: Config) -> str:
+    """Say what is wrong with the archive's folder: it is not there, not safe, or its disk is nearly full."""
+    parent = str(PurePosixPath(folder).parent)
+    try:
+        with opened(parent) as descriptor:
+            state = os.fstatvfs(descriptor)
+    except OSError as error:
+        return f"{parent}: {error.strerror or error}"
+    free = state.f_bavail / state.f_blocks if state.f_blocks else 1.0
+    if free < config.governor.free_disk:
+        return f"{folder}: only {free:.1%} of its disk are free (governor.free_disk)"
+    return ""
+
+
+def plan(seen: Sequence[Seen]) -> Sequence[Step]:
+    """In the order of the configuration; nothing where nothing is old enough."""
+    steps: list[Step] = []
+    for one in seen:
+        expired = one.source.expired
+        if one.wrong or expired is None:
+            steps.append(Refusal("archive", str(one.source.wish.table), one.wrong))
+        elif one.source.some:
+            age = in_words(one.source.wish.age)
+            why = f"about {expired.estimate} rows are older than {age}; {walked(expired)}; to {one.shelf.destination}"
+            steps.append(ToFile(expired, one.shelf, one.month, why))
+    return steps
+
+
+def wanted(config: Config, _scope: Scope) -> bool:
+    """Where a table is listed."""
+    return bool(config.jobs.archive.tables)
+
+
+JOB = Job(
+    name="archive",
+    summary="move old rows to verified files",
+    scopes=(Scope.DATABASE,),
+    observe=observe,
+    plan=plan,
+    judge=effect("archive"),
+    wanted=wanted,
+    login="data",
+    deletes=True,
+)

@@ -1,0 +1,44 @@
+"""The settings of every session.
+
+Keepalives on both ends and `client_connection_check_interval`, so that a dead client's statement
+and locks end in seconds; a `lock_timeout` under `deadlock_timeout`, so that autovacuum is never made to cancel
+itself for us; a `search_path` that nobody else can write to; `row_security = off`, which turns rows hidden by a
+policy into an error instead of a silence.
+"""
+
+from collections.abc import Mapping
+
+LOCK_TIMEOUT_MILLISECONDS = 300
+IDLE_TIMEOUT_MILLISECONDS = 60_000
+STATEMENT_MILLISECONDS = 60_000
+CONNECT_SECONDS = 5
+
+CLIENT = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 4000,
+    "client_encoding": "UTF8",
+}
+SERVER: Mapping[str, str | int] = {
+    "search_path": "pg_catalog,pg_temp",
+    "lock_timeout": LOCK_TIMEOUT_MILLISECONDS,
+    "statement_timeout": STATEMENT_MILLISECONDS,
+    "idle_in_transaction_session_timeout": IDLE_TIMEOUT_MILLISECONDS,
+    "idle_session_timeout": 0,
+    "client_connection_check_interval": 2000,
+    "tcp_keepalives_idle": 5,
+    "tcp_keepalives_interval": 2,
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # with an answer in flight there are no keepalives; the kernel would try for minutes
+    "row_security": "off",
+    "DateStyle": "ISO,YMD",  # ages travel as text; elsewhere "CST" is another time in another country
+    "IntervalStyle": "postgres",
+    "extra_float_digits": 1,  # and what is archived as text has to be read back as the same value
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "xmloption": "content",
+    "plan_cache_mode": "force_custom_plan",
+}

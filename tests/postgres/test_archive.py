@@ -1,0 +1,191 @@
+"""Old rows move to files: each is in exactly one place, and comes back as it was."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import zstandard
+
+TABLE = """
+[[jobs.archive.tables]]
+table = 'public.event'
+column = "at"
+older_than = "30 days"
+to = "file://{}"
+"""
+
+
+@pytest.fixture
+def event(house):
+    house.database.run("CREATE TABLE public.event (id bigint PRIMARY KEY, at timestamptz, note text)")
+    house.archive = house.folder / "archive"
+    house.extra = TABLE.format(house.archive)
+    house.install()
+    return house
+
+
+def fill(house, old, new=10):
+    house.database.run(
+        f"INSERT INTO public.event SELECT n, now() - interval '31 days' - n * interval '1 s', 'ä ' || n FROM generate_series(1, {old}) n"
+    )
+    house.database.run(
+        f"INSERT INTO public.event SELECT -n, now() - n * interval '1 hour' FROM generate_series(1, {new}) n"
+    )
+
+
+def files(house):
+    return sorted(house.archive.rglob("*.copy.zst"))
+
+
+def lines(house):
+    """What the files hold, as stock tools read it."""
+    return b"".join(
+        subprocess.run(["zstd", "-dcq", str(path)], check=True, capture_output=True).stdout
+        if Path("/usr/bin/zstd").exists()
+        else zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True).read()
+        for path in files(house)
+    ).splitlines()
+
+
+def ids(house):
+    return sorted(int(line.split(b"\t")[0]) for line in lines(house))
+
+
+def manifest(house):
+    (path,) = house.archive.rglob("*.manifest.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("indexed", [True, False], ids=["by index", "by block"])
+def test_old_rows_move_to_one_file_and_the_ledger_knows_where(event, indexed):
+    if indexed:
+        event.database.run("CREATE INDEX ON public.event (at)")
+    fill(event, 5000)
+    run = event.run("archive")
+    assert (run["state"], run["steps"][0]["rows"]) == ("finished", 5000), run
+    assert event.database.value("SELECT count(*) FROM public.event") == 10
+    assert ids(event) == list(range(1, 5001))
+    ledger = event.database.rows('SELECT * FROM sereno.archive_batch ORDER BY "position"')
+    assert sum(row["rows"] for row in ledger) == 5000
+    assert len(ledger) > 1
+    assert files(event)[0].stat().st_size == ledger[-1]["position"] + ledger[-1]["length"]
+    header, *entries = manifest(event)
+    assert (header["table"], header["columns"][0]) == ("event", ["id", "bigint"])
+    assert [entry["sha256"] for entry in entries] == [row["sha256"] for row in ledger]
+    assert event.run("archive")["steps"] == []
+
+
+def test_another_writer_or_an_unknown_file_is_never_touched(event):
+    """A staging clone with the same configuration, and somebody's file in the way: a new file is begun."""
+    fill(event, 100)
+    event.run("archive")
+    (first,) = files(event)
+    before = first.read_bytes()
+    event.database.run("DELETE FROM sereno.archive_batch")  # as in a copy of the database from before
+    fill_more = "INSERT INTO public.event SELECT n, now() - interval '40 days' FROM generate_series(1000, 1100) n"
+    event.database.run(fill_more)
+    assert event.run("archive")["state"] == "finished"
+    assert first.read_bytes() == before
+    second = files(event)[0] if files(event)[0] != first else files(event)[1]
+    assert second.name.endswith("-2.copy.zst")
+    third = second.with_name(second.name.replace("-2.", "-3."))
+    third.write_text("mine")
+    event.database.run("ALTER TABLE public.event ADD COLUMN more int")
+    event.database.run(fill_more.replace("1000, 1100", "2000, 2100"))
+    assert event.run("archive")["state"] == "finished"
+    assert third.read_text() == "mine"
+    assert [path.name[7:] for path in files(event)] == ["-2.copy.zst", "-3.copy.zst", "-4.copy.zst", ".copy.zst"]
+
+
+def test_what_lies_behind_the_last_ledgered_batch_is_cut_off(event):
+    fill(event, 50)
+    event.run("archive")
+    (path,) = files(event)
+    good = path.read_bytes()
+    path.write_bytes(good + b"half a frame")
+    event.database.run("INSERT INTO public.event VALUES (99, now() - interval '40 days')")
+    assert event.run("archive")["state"] == "finished"
+    assert path.read_bytes().startswith(good)
+    assert ids(event) == sorted([*range(1, 51), 99])
+
+
+def test_a_file_that_is_too_short_stops_it_and_nothing_is_deleted(event):
+    fill(event, 50)
+    event.run("archive")
+    (path,) = files(event)
+    path.write_bytes(path.read_bytes()[:-1])
+    event.database.run("INSERT INTO public.event VALUES (99, now() - interval '40 days')")
+    run = event.run("archive")
+    assert run["state"] == "failed"
+    assert "it is damaged" in run["reason"]
+    assert event.database.value("SELECT count(*) FROM public.event WHERE id = 99") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("ALTER TABLE public.event DROP CONSTRAINT event_pkey", 'key = "ctid"'),
+        ("ALTER TABLE public.event ALTER at TYPE text", "is text"),
+        ("CREATE TABLE public.child (e bigint REFERENCES public.event ON DELETE CASCADE)", "public.child"),
+        ("DROP TABLE sereno.archive_batch", "sereno install main"),
+    ],
+)
+def test_what_is_refused_is_named_and_nothing_moves(event, change, said):
+    fill(event, 5)
+    event.database.run(change)
+    run = event.run("archive")
+    assert (run["state"], said in run["reason"]) == ("failed", True), run["reason"]
+    assert event.database.value("SELECT count(*) FROM public.event") == 15
+
+
+def test_a_link_in_the_way_is_refused(event):
+    fill(event, 5)
+    elsewhere = event.folder / "elsewhere"
+    elsewhere.mkdir()
+    event.archive.symlink_to(elsewhere)
+    run = event.run("archive")
+    assert (run["state"], "is a link" in run["reason"]) == ("failed", True)
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "young", "epoch"),
+    [
+        ("date", "now() - interval '40 days'", "now()", ""),
+        ("timestamp", "now() - interval '40 days'", "now()", ""),
+        ("bigint", "extract(epoch FROM now() - interval '40 days') * 1000", "extract(epoch FROM now()) * 1000", "ms"),
+        ("int", "extract(epoch FROM now() - interval '40 days')", "extract(epoch FROM now())", "s"),
+        ("uuid", "'01890000-0000-7abc-8000-0123456789ab'", "'ff900000-0000-7abc-8000-0123456789ab'", ""),
+    ],
+)
+def test_every_kind_of_age(event, kind, old, young, epoch):
+    event.database.run(f"ALTER TABLE public.event DROP COLUMN at, ADD COLUMN at {kind}")
+    event.database.run(f"INSERT INTO public.event (id, at) VALUES (1, {old}), (2, {young}), (3, NULL)")
+    if epoch:
+        assert "since 1970" in event.run("archive")["reason"]
+        event.extra += f'epoch = "{epoch}"\n'
+    run = event.run("archive")
+    assert run["state"] == "finished", run["reason"]
+    assert ids(event) == [1]
+
+
+def test_uuids_without_an_age_are_refused(event):
+    event.database.run("ALTER TABLE public.event DROP COLUMN at, ADD COLUMN at uuid DEFAULT gen_random_uuid()")
+    event.database.run("INSERT INTO public.event (id) VALUES (1), (2)")
+    assert "not of version 7" in event.run("archive")["reason"]
+
+
+def test_names_may_be_anything(house):
+    name = 'Ärger ".." / %s {x}; DROP'
+    quoted = name.replace('"', '""')
+    house.database.run('CREATE SCHEMA ".."')
+    house.database.run(f'CREATE TABLE ".."."{quoted}" (id int PRIMARY KEY, at date)')
+    house.archive = house.folder / "archive"
+    house.extra = TABLE.format(house.archive).replace("'public.event'", f'\'".."."{quoted}"\'')
+    house.install()
+    house.database.run(f'INSERT INTO ".."."{quoted}" VALUES (1, \'2020-01-01\')')
+    run = house.run("archive")
+    assert run["state"] == "finished", run["reason"]
+    assert ids(house) == [1]
+    assert all(house.archive in path.parents for path in house.folder.rglob("*.zst"))
