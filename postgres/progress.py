@@ -28,7 +28,8 @@ _BEHIND = sql.SQL(
     LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
     CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(w.pid)) ours (pid)
     WHERE NOT w.granted AND coalesce(a.application_name, '') NOT LIKE 'sereno/%'
-      AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks o WHERE o.pid = ours.pid AND NOT o.granted) -- it ends soon itself
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks o -- it ends soon itself; a wait for an old snapshot does not
+                      WHERE o.pid = ours.pid AND NOT o.granted AND o.locktype = 'relation')
     UNION ALL
     SELECT w.pid, 'it waits for a lock itself'
     FROM pg_catalog.pg_locks w JOIN pg_catalog.pg_stat_activity a USING (pid)

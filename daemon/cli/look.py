@@ -1,5 +1,6 @@
 """Commands that only look: plan, status, history."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 UPCOMING = 10
+_FATES = {"yes": "", "no": "left for another night", "tried": "a guess, is tried"}
 
 
 def plan(
@@ -57,15 +59,15 @@ def _show_plan(entries: "Sequence[Mapping[str, str]]", problems: "Sequence[str]"
             end = "" if entry["sql"].startswith("--") else ";"
             console.print(Text(f"{entry['sql']}{end}"), soft_wrap=True)
     if window:
-        begun = sum(entry["in_window"] == "yes" for entry in entries)
-        console.print(f"In {window}: {begun} of {len(entries)} steps; {len(entries) - begun} for another night")
+        fates = Counter(entry["in_window"] for entry in entries)
+        tried = f"{fates['tried']} tried, for nobody knows yet how long they take; " if fates["tried"] else ""
+        console.print(f"In {window}: {fates['yes']} of {len(entries)} steps; {tried}{fates['no']} for another night")
     for problem in problems:
         Console(stderr=True).print(Text(problem, style="bold red"))
 
 
 def _when(entry: "Mapping[str, str]") -> str:
-    left = "left for another night" if entry["in_window"] == "no" else ""
-    return f"{entry['seconds']} {left}".strip()
+    return f"{entry['seconds']} {_FATES[entry['in_window']]}".strip()
 
 
 def status(

@@ -27,8 +27,9 @@ def planned(
         except (TargetError, psycopg.Error, OSError) as error:
             problems.append(f"{errand.job.name} {errand.database}: {first_line(error)}")
             continue
-        cut = _cut(steps, errand.job.lanes(wired.config), used[errand.place], seconds)
-        used[errand.place] = max((ends for ends in cut if ends is not None), default=used[errand.place])
+        lanes = [used[errand.place]] * errand.job.lanes(wired.config)
+        cut = _cut(lanes, steps, seconds)
+        used[errand.place] = max(lanes)
         entries += [
             {
                 "job": errand.job.name,
@@ -39,25 +40,28 @@ def planned(
                 "why": step.why,
                 "lock": step.lock,
                 "seconds": f"{step.predicted_seconds:.1f}" if step.predicted_seconds else "",
-                "in_window": "yes" if ends is not None else "no",
+                "in_window": fate,
                 "sql": step.statement(),
             }
-            for step, ends in zip(steps, cut, strict=True)
+            for step, fate in zip(steps, cut, strict=True)
         ]
     return entries, problems
 
 
-def _cut(steps: Sequence[Step], lanes: int, since: float, seconds: float) -> list[float | None]:
-    """Return when each step would end, in seconds from the window's beginning; None: it would not be begun.
+def _cut(lanes: list[float], steps: Sequence[Step], seconds: float) -> list[str]:
+    """Say of each step whether the window would see it begun: `yes`, `no`, or `tried`, where nobody knows yet.
 
-    As the executor does it: who is free takes the next step that fits; what is urgent needs no window.
+    As the executor does it: who is free (`lanes`: from when on each is) takes the next step that fits; what is urgent
+    needs no window; one that was never done before is tried in the window's first half.
     """
-    free, found = [since] * lanes, []
+    found = []
     for step in steps:
-        lane = free.index(min(free))
-        left = seconds - free[lane]
-        fits = exempt(step, left) or begins(step, left, seconds)
-        if fits:
-            free[lane] += step.predicted_seconds
-        found.append(free[lane] if fits else None)
+        lane = lanes.index(min(lanes))
+        left = seconds - lanes[lane]
+        free = exempt(step, left)
+        if not (free or begins(step, left, seconds)):
+            found.append("no")
+            continue
+        found.append("yes" if free or step.predicted_seconds <= left else "tried")
+        lanes[lane] += step.predicted_seconds
     return found

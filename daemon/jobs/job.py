@@ -126,7 +126,8 @@ def effect(job: str, cures: str = "", remedy: str = "") -> Judge:
     def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
         if outcome.status is Status.INEFFECTIVE:
             identity = Identity(INEFFECTIVE, place.instance, place.cluster, place.database, step.object, job)
-            summary = f"{step.name} of {step.object} did nothing: {outcome.reason}"
+            came = "fell short" if outcome.rows else "did nothing"
+            summary = f"{step.name} of {step.object} {came}: {outcome.reason}"
             return Verdict((Finding(identity, Severity.WARNING, summary, remedy=remedy),))
         if outcome.stop is Stop.TOO_LONG:
             identity = Identity(WINDOW_TOO_SMALL, place.instance, place.cluster, place.database, step.object, job)

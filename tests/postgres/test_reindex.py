@@ -186,6 +186,22 @@ def test_whoever_waits_behind_a_rebuild_does_not_wait_long(any_house, mended, wa
     assert waited[0] < 2.0
 
 
+def test_nor_while_the_rebuild_waits_for_a_snapshot_of_a_third(any_house, mended, wait):
+    database = any_house.database
+    slow_invalid(database, rows=5)
+    with database.connect() as old:
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM pg_class LIMIT 1")
+        release = threading.Timer(8.0, old.rollback)
+        release.start()
+        with altered(database, wait) as waited:
+            mended()
+        release.cancel()
+        release.join()
+    assert waited[0] < 3.0
+    assert invalid(database) in ([], ["slow"])
+    assert [status for status, _ in mended().values()] in ([], ["done"])
+
+
 def test_somebody_elses_build_is_left_alone(any_house, mended, wait):
     database = any_house.database
     database.run(SLOW)

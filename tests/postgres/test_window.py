@@ -81,7 +81,7 @@ def test_the_plan_shows_the_cut(house):
     house.with_logins, house.extra = False, "[jobs.vacuum]\nparallel = 1\n"
     for name, seconds in (("one", 10.0), ("two", 30.0), ("three", 8.0)):
         dirty(house.database, name, rows={"one": 90_000, "two": 60_000, "three": 30_000}[name])
-        remember(house, f"public.{name}", seconds, size=10**9)
+        remember(house, f"public.{name}", seconds, size=10**7)
     steps = json.loads(house.sereno("plan", "vacuum", "--window", "30s", "--json").stdout)["steps"]
     assert [(step["object"], step["seconds"], step["in_window"]) for step in steps[:3]] == [
         ("public.one", "12.0", "yes"),
@@ -90,6 +90,9 @@ def test_the_plan_shows_the_cut(house):
     ]
     said = house.sereno("plan", "vacuum", "--window", "30s").stdout
     assert f"In 30s: {len(steps) - 1} of {len(steps)} steps; 1 for another night" in said
+    dirty(house.database, "new", rows=120_000)
+    guessed = house.sereno("plan", "vacuum", "--window", "1s").stdout
+    assert "1 tried, for nobody knows yet how long they take" in guessed
     assert house.sereno("plan", "vacuum", "--window", "half", check=False).returncode == 2
 
 
