@@ -6,13 +6,16 @@ Text and not CSV: a value with a line of `\.` in it ends a CSV for psql before 1
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 import zstandard
 
 LEVEL = 3
 PIECE_BYTES = 256 * 1024
+MOST_PENDING = 4
 
 
 class DamagedError(OSError):
@@ -30,34 +33,31 @@ class Frame:
 
 
 class FrameWriter:
-    """Compresses what it is given and appends it to a file, opened for appending."""
+    """Compresses what it is given, in a thread of its own, and appends it to a file, opened for appending."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, descriptor: int, pool: Executor) -> None:
+        self._descriptor, self._pool = descriptor, pool
         self._compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
         self._digest = hashlib.sha256()
-        self._pending: list[bytes | memoryview] = []
-        self._size = 0
+        self._pending: deque[Future[None]] = deque()
         self._length = 0
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Take some of the rows; they go to the file piece by piece."""
-        self._pending.append(data)
-        self._size += len(data)
-        if self._size >= PIECE_BYTES:
-            self._flush()
+    def write(self, piece: bytes) -> None:
+        """Take some of the rows. OSError: an earlier piece could not be written."""
+        self._pending.append(self._pool.submit(self._compress, piece))
+        if len(self._pending) > MOST_PENDING:
+            self._pending.popleft().result()
 
     def finish(self, position: int, rows: int) -> Frame:
         """End the frame, and let it be durable. OSError: it is not."""
-        self._flush()
+        while self._pending:
+            self._pending.popleft().result()
         self._append(self._compressor.flush())
         os.fsync(self._descriptor)
         return Frame(position, self._length, self._digest.hexdigest(), rows)
 
-    def _flush(self) -> None:
-        self._append(self._compressor.compress(b"".join(self._pending)))
-        self._pending.clear()
-        self._size = 0
+    def _compress(self, piece: bytes) -> None:
+        self._append(self._compressor.compress(piece))
 
     def _append(self, data: bytes) -> None:
         self._digest.update(data)

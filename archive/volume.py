@@ -10,6 +10,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ _MODE = 0o600
 SUFFIX = ".copy.zst"
 MANIFEST_SUFFIX = ".manifest.jsonl"
 
-Fill = Callable[[Callable[[bytes | memoryview], None]], int]
+Fill = Callable[[Callable[[bytes], None]], int]
 """Writes the rows of one batch to what it is given, and returns how many."""
 
 Known = Callable[[], Mapping[str, Sequence[Entry]]]
@@ -47,10 +48,10 @@ class Volume:
 
         OSError: it could not be written, or is not what was written.
         """
-        os.ftruncate(self._descriptor, self._position)
-        writer = FrameWriter(self._descriptor)
-        rows = fill(writer.write)
-        frame = writer.finish(self._position, rows)
+        with ThreadPoolExecutor(1, thread_name_prefix="compress") as pool:
+            os.ftruncate(self._descriptor, self._position)
+            writer = FrameWriter(self._descriptor, pool)
+            frame = writer.finish(self._position, fill(writer.write))
         prove(self._descriptor, frame)
         return frame
 
