@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
@@ -23,12 +24,37 @@ _INSERT = sql.SQL(
 )
 _FILED = sql.SQL(
     """
-    SELECT id::text AS batch, file, "position", length, sha256, rows, first, last
+    SELECT id::text AS batch, "schema", "table", destination, file, "position", length, sha256, rows, first, last,
+           columns, restored_at IS NOT NULL AS restored
     FROM sereno.archive_batch
-    WHERE "schema" = %s AND "table" = %s AND destination = %s AND file LIKE %s
-    ORDER BY file, "position"
+    WHERE file IS NOT NULL AND destination LIKE 'file://%' {which}
+    ORDER BY destination, file, "position"
     """
 )
+_OF_TABLE = sql.SQL('AND "schema" = {schema} AND "table" = {table} AND destination = {destination}')
+_MARK = sql.SQL("UPDATE sereno.archive_batch SET restored_at = now() WHERE id = %s AND restored_at IS NULL")
+_COLUMNS = sql.SQL(
+    """
+    SELECT a.attname::text AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type
+    FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname = %s AND a.attname::text = ANY (%s)
+      AND NOT a.attisdropped AND a.attgenerated = ''
+    ORDER BY pg_catalog.array_position(%s::text[], a.attname::text)
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """One batch that stands in a file."""
+
+    table: Relation
+    path: str
+    entry: Entry
+    columns: Columns
+    restored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +68,50 @@ class Moved:
     last: str
 
 
-def filed(session: Session, shelf: Shelf, month: str = "") -> dict[str, list[Entry]]:
-    """Return what the files of a month (or all) are known to hold, by their names."""
+def everything(session: Session) -> list[Filed]:
+    """Return all batches that stand in files."""
+    return [_filed(row) for row in session.rows(_FILED.format(which=sql.SQL("")))]
+
+
+def filed(session: Session, shelf: Shelf, month: str) -> dict[str, list[Entry]]:
+    """Return what the files of a month are known to hold, by their names."""
+    which = _OF_TABLE.format(
+        schema=sql.Literal(shelf.writer.schema),
+        table=sql.Literal(shelf.writer.table),
+        destination=sql.Literal(shelf.destination),
+    )
     found: dict[str, list[Entry]] = {}
-    writer = shelf.writer
-    for row in session.rows(_FILED, (writer.schema, writer.table, shelf.destination, f"{month}%")):
-        frame = Frame(row["position"], row["length"], row["sha256"], row["rows"])
-        found.setdefault(row["file"], []).append(Entry(row["batch"], frame, row["first"], row["last"]))
+    for row in session.rows(_FILED.format(which=which)):
+        folder, _, name = row["file"].rpartition("/")
+        if folder == shelf.folder and name.startswith(month):
+            found.setdefault(name, []).append(_filed(row).entry)
     return found
+
+
+def mark(session: Session, batch: Filed) -> bool:
+    """Mark a batch as restored; say whether it was not yet."""
+    return session.execute(_MARK, (batch.entry.batch,)) == 1
+
+
+def columns(session: Session, table: Relation, names: Sequence[str]) -> Columns:
+    """Return the types that columns of a table have now, those that are still there."""
+    wanted = list(names)
+    rows = session.rows(_COLUMNS, (table.schema, table.name, wanted, wanted))
+    return tuple((row["name"], row["type"]) for row in rows)
+
+
+def _filed(row: dict[str, Any]) -> Filed:
+    frame = Frame(row["position"], row["length"], row["sha256"], row["rows"])
+    entry = Entry(row["batch"], frame, row["first"], row["last"])
+    path = f"{row['destination'].removeprefix('file://')}/{row['file']}"
+    kinds = tuple((str(name), str(kind)) for name, kind in row["columns"])
+    return Filed(Relation(row["schema"], row["table"]), path, entry, kinds, restored=row["restored"])
 
 
 def file(session: Session, shelf: Shelf, name: str, entry: Entry) -> None:
     """Write down a batch that stands in a file."""
     frame, writer = entry.frame, shelf.writer
-    where = (name, frame.position, frame.length, frame.sha256, frame.rows)
+    where = (f"{shelf.folder}/{name}", frame.position, frame.length, frame.sha256, frame.rows)
     who = (entry.batch, writer.instance, writer.schema, writer.table, shelf.destination)
     session.execute(_INSERT, (*who, *where, entry.first, entry.last, _json(shelf.columns)))
 

@@ -84,6 +84,11 @@ class Shelf:
         """The root as the configuration writes it."""
         return f"file://{self.root}"
 
+    @property
+    def folder(self) -> str:
+        """Where they are below the root."""
+        return "/".join(parts(self.writer.database, self.writer.schema, self.writer.table))
+
     @contextmanager
     def volume(self, month: str, ledgered: Known) -> Iterator[Volume]:
         """Open the file of a month (like 2026-11) to be written to.

@@ -1,7 +1,7 @@
 """The one door to a server: how a session is opened, what it is asked before it is trusted, how it is cancelled."""
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -94,6 +94,14 @@ class Session:
         """Run a COPY … TO STDOUT, give its rows to `write`, return how many. What `write` raises ends it."""
         return stream.copy_out(self._connection, statement.as_bytes(self._connection), write)
 
+    def copy_in(self, statement: Statement, pieces: Iterable[bytes]) -> int:
+        """Run a COPY … FROM STDIN; return how many rows. What the pieces raise ends it, and nothing of it stays."""
+        with self._connection.cursor() as cursor:
+            with cursor.copy(statement) as copy:
+                for piece in pieces:
+                    copy.write(piece)
+            return cursor.rowcount
+
     def execute(self, statement: Statement, parameters: Sequence[object] | None = None) -> int:
         """Run one statement; return how many rows it touched."""
         with self._connection.cursor() as cursor:
@@ -122,6 +130,11 @@ class Session:
         if lock_milliseconds != self._lock_milliseconds:
             self.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(lock_milliseconds)))
             self._lock_milliseconds = lock_milliseconds
+
+    def superuser(self) -> bool:
+        """Say whether the login is one."""
+        query = sql.SQL("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")
+        return bool(self.rows(query)[0]["rolsuper"])
 
     def report(self) -> None:
         """Let the server count now what this session has changed; else it does so up to a second later (from 15 on)."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli import act, alerts, configure, demo, letter, look, prepare, serve
+from daemon.cli import act, alerts, archive, configure, demo, letter, look, prepare, serve
 
 app = typer.Typer(
     name="sereno",
@@ -45,4 +45,5 @@ app.command("report")(letter.report)
 app.command("pause")(act.pause)
 app.command("resume")(act.resume)
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(archive.app, name="archive")
 app.add_typer(configure.app, name="config")

@@ -189,3 +189,56 @@ def test_names_may_be_anything(house):
     assert run["state"] == "finished", run["reason"]
     assert ids(house) == [1]
     assert all(house.archive in path.parents for path in house.folder.rglob("*.zst"))
+
+
+def test_list_verify_and_restore(event):
+    fill(event, 3000)
+    before = event.database.rows("SELECT * FROM public.event ORDER BY id")
+    event.run("archive")
+    listed = json.loads(event.sereno("archive", "list", "--json").stdout)
+    assert sum(batch["rows"] for batch in listed) == 3000
+    assert "3000" in event.sereno("archive", "list").stdout
+    assert event.sereno("archive", "verify").returncode == 0
+    deep = json.loads(event.sereno("archive", "verify", "--deep", "--json").stdout)
+    assert (deep["verified"][0]["rows"], deep["faults"]) == (3000, [])
+    restore = ("archive", "restore", "public.event", "--database", "main", "--admin", event.database.dsn, "--yes")
+    refused = event.sereno(*restore, check=False)
+    assert (refused.returncode, "GRANT INSERT" in refused.stderr) == (2, True)
+    came = json.loads(event.sereno(*restore, "--privileged", "--json").stdout)
+    assert sum(batch["rows"] for batch in came["restored"]) == 3000
+    assert event.database.rows("SELECT * FROM public.event ORDER BY id") == before
+    again = json.loads(event.sereno(*restore, "--privileged", "--json").stdout)
+    assert (again["restored"], again["before"]) == ([], len(listed))
+
+
+def test_rows_that_are_there_already_stop_a_restore_or_are_left_alone(event):
+    fill(event, 20)
+    event.run("archive")
+    event.database.run("INSERT INTO public.event VALUES (7, now(), 'newer')")
+    restore = ("archive", "restore", "public.event", "--database", "main", "--admin", event.database.dsn, "--yes", "--privileged")  # fmt: skip
+    refused = event.sereno(*restore, check=False)
+    assert (refused.returncode, "duplicate key" in refused.stderr) == (2, True)
+    assert event.database.value("SELECT count(*) FROM public.event") == 11
+    said = event.sereno(*restore, "--skip").stdout
+    assert "19 rows came back, 1 were there" in said
+    assert event.database.value("SELECT note FROM public.event WHERE id = 7") == "newer"
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda path: path.unlink(), "No such file"),
+        (lambda path: path.write_bytes(bytes([*path.read_bytes()[:-9], path.read_bytes()[-9] ^ 1, *path.read_bytes()[-8:]])), "the frame at 0"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "ends at"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"x"), "1 bytes behind"),
+        (lambda path: path.with_name("1999-01.copy.zst").write_text("?"), "no ledger knows it"),
+    ],
+    ids=["missing", "flipped", "short", "long", "stranger"],
+)  # fmt: skip
+def test_verify_names_what_is_wrong(event, harm, said):
+    fill(event, 20)
+    event.run("archive")
+    harm(files(event)[0])
+    done = event.sereno("archive", "verify")
+    assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+    assert str(event.archive) in done.stderr
