@@ -43,11 +43,7 @@ class ToFile:
 
     def statement(self) -> str:
         """Return what one batch comes down to."""
-        table, column, cutoff = self.expired.table, self.expired.column, self.expired.cutoff
-        delete = sql.SQL("DELETE FROM {} WHERE {} < {}").format(
-            table.identifier(), sql.Identifier(column), sql.Literal(cutoff)
-        )
-        return _COPY.format(delete=delete, columns=self._columns()).as_string(None) + "  -- in batches"
+        return _COPY.format(delete=self.expired.whole(), columns=self._columns()).as_string(None) + "  -- in batches"
 
     def apply(self, session: Session | None, pace: Pace) -> Outcome:
         """Move until none is left; look afterwards. OSError: the archive cannot be written to."""

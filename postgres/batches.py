@@ -40,6 +40,7 @@ _NESTED = sql.SQL("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin =
 _DUE = sql.SQL("{alias}.{column} < {cutoff}")
 _AGE: LiteralString = "c.{column} AS age, c.ctid AS place"
 _UUID: LiteralString = 'c.{column}::text COLLATE "C" AS age, c.ctid AS place'
+_WHOLE = sql.SQL("DELETE FROM {table} WHERE {column} < {cutoff}")
 _SOME = sql.SQL("SELECT EXISTS (SELECT FROM {table} c WHERE {due}) AS some")
 _WAITERS = sql.SQL(
     """
@@ -72,6 +73,12 @@ class Expired:
         due = _DUE.format(alias=sql.SQL("c"), column=column, cutoff=sql.Literal(self.cutoff))
         table = sql.SQL("" if self.partitioned else "ONLY ") + self.table.identifier()
         return template.format(table=table, column=column, due=due, **parts)
+
+    def whole(self) -> sql.Composed:
+        """Return the DELETE of all of them at once, as all batches together come down to."""
+        return _WHOLE.format(
+            table=self.table.identifier(), column=sql.Identifier(self.column), cutoff=sql.Literal(self.cutoff)
+        )
 
     def some(self, session: Session) -> bool:
         """Say whether there are any."""

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from psycopg import sql
-
 from postgres.batches import Batch, Expired, Walk
 from postgres.connection import Session
 from postgres.pace import Pace
@@ -29,12 +27,7 @@ class Deletion:
 
     def statement(self) -> str:
         """Return what one batch comes down to."""
-        table, column, cutoff = self.expired.table, self.expired.column, self.expired.cutoff
-        return (
-            sql.SQL("DELETE FROM {} WHERE {} < {}  -- in batches")
-            .format(table.identifier(), sql.Identifier(column), sql.Literal(cutoff))
-            .as_string(None)
-        )
+        return self.expired.whole().as_string(None) + "  -- in batches"
 
     def apply(self, session: Session | None, pace: Pace) -> Outcome:
         """Delete until none is left; look afterwards."""

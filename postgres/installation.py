@@ -93,6 +93,8 @@ class Wishes:
     data: Credentials
     tables: Mapping[Relation, str]
     """Those that rows leave, and the option that names each."""
+    archives: Sequence[Relation]
+    """Those that they move to."""
     instance_id: str
     instance_name: str
 
@@ -124,9 +126,10 @@ def _refuse(administrator: Administrator, wishes: Wishes, existing: Mapping[str,
     if wishes.maintain.user == wishes.data.user:
         raise InstallError("maintain and data need two different logins: one looks and maintains, one deletes")
     present = _present(administrator)
-    missing = [table for table in wishes.tables if table not in present]
+    named = dict.fromkeys(wishes.archives, "jobs.archive.tables") | dict(wishes.tables)
+    missing = [table for table in named if table not in present]
     if missing:
-        raise InstallError(f"{wishes.tables[missing[0]]}: there is no table {missing[0]} in this database")
+        raise InstallError(f"{named[missing[0]]}: there is no table {missing[0]} in this database")
 
 
 def shortcomings(administrator: Administrator) -> Iterator[str]:
@@ -208,7 +211,9 @@ def _maintain(administrator: Administrator, wishes: Wishes) -> Iterator[sql.Comp
 
 def _data(wishes: Wishes) -> Iterator[sql.Composed]:
     role = sql.Identifier(wishes.data.user)
-    for schema in sorted({table.schema for table in wishes.tables}):
+    for schema in sorted({table.schema for table in (*wishes.tables, *wishes.archives)}):
         yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), role)
     for table in wishes.tables:
         yield sql.SQL("GRANT SELECT, DELETE ON {} TO {}").format(table.identifier(), role)
+    for table in wishes.archives:
+        yield sql.SQL("GRANT INSERT ON {} TO {}").format(table.identifier(), role)

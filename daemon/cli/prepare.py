@@ -96,11 +96,13 @@ def _wishes(wired: "Parts", database: str) -> "Wishes":
     jobs = wired.config.jobs
     here = {None, database}
     tables = {wish.table: "jobs.log_cleanup.tables" for wish in jobs.log_cleanup.tables if wish.database in here}
-    tables |= {wish.table: "jobs.archive.tables" for wish in jobs.archive.tables if wish.database in here}
+    archived = [wish for wish in jobs.archive.tables if wish.database in here]
+    tables |= {wish.table: "jobs.archive.tables" for wish in archived}
     return Wishes(
         target.logins["maintain"],
         target.logins["data"],
         tables,
+        [wish.to.table for wish in archived if wish.to.table],
         wired.store.instance(),
         wired.config.daemon.name,
     )

@@ -56,7 +56,7 @@ class ArchivedTable(Model):
     column: Column = Field(description="Its age, as in [[jobs.log_cleanup.tables]].")
     epoch: Epoch | None = Field(None, description="What an integer counts since 1970.")
     older_than: Retention = Field(description="Older rows are archived.")
-    to: Destination = Field(description='Where they go: a folder (like "file:///var/lib/sereno/archive").')
+    to: Destination = Field(description="A folder (file://…), or a table of the same database (table:schema.name).")
     key: Literal["ctid"] | None = Field(
         None, description='"ctid" archives a table though no unique key tells its rows apart.'
     )
@@ -91,7 +91,7 @@ class LogCleanup(JobOptions):
 
 
 class Archive(JobOptions):
-    """Old rows that move to files."""
+    """Old rows that move to files, or to other tables."""
 
     tables: tuple[ArchivedTable, ...] = ()
 

@@ -74,21 +74,25 @@ def in_words(span: timedelta) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Archives:
-    """A folder for archives."""
+    """Where archived rows go: a folder, or a table of the same database."""
 
-    folder: str
+    folder: str = ""
+    table: Relation | None = None
 
     def __str__(self) -> str:
         """Write it as it is read."""
-        return f"file://{self.folder}"
+        return f"table:{self.table}" if self.table else f"file://{self.folder}"
 
 
 def destination(text: str) -> Archives:
-    """Read `file:///var/lib/sereno/archive`."""
+    """Read `file:///var/lib/sereno/archive`, or `table:historia."Evento"`."""
+    if text.startswith("table:"):
+        return Archives(table=parse_relation(text.removeprefix("table:")))
     folder = PurePosixPath(text.removeprefix("file://"))
     deep = folder.is_absolute() and len(folder.parts) > SHALLOWEST and ".." not in folder.parts
     if not (text.startswith("file://") and deep):
-        raise ValueError(f'{_shown(text)} is no folder for an archive (like "file:///var/lib/sereno/archive")')
+        examples = """like "file:///var/lib/sereno/archive", or 'table:history."Event"'"""
+        raise ValueError(f"{_shown(text)} is no place for an archive ({examples})")
     return Archives(str(folder))
 
 

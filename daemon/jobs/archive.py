@@ -1,4 +1,4 @@
-"""Old rows move to verified files: none is lost, none is there twice."""
+"""Old rows move to verified files, or to another table: none is lost, none is there twice."""
 
 import os
 from collections.abc import Sequence
@@ -10,12 +10,14 @@ from archive.descent import opened
 from archive.manifest import Writer
 from archive.source import Source, Wish, look, walked
 from archive.to_file import ToFile
+from archive.to_table import ToTable
 from archive.volume import Shelf
 from daemon.config.jobs import ArchivedTable
 from daemon.config.model import Config
 from daemon.config.values import in_words
 from daemon.jobs.job import Job, Looking, Scope, effect
 from postgres.connection import Session
+from postgres.identifiers import Relation
 from postgres.refusal import Refusal
 from postgres.step import Step
 from postgres.trust import ours
@@ -32,6 +34,8 @@ class Seen:
     source: Source
     shelf: Shelf
     month: str
+    to: Relation | None = None
+    """The table that they go to; None: to files."""
     wrong: str = ""
 
 
@@ -56,8 +60,19 @@ def _seen(looking: Looking, session: Session, wish: ArchivedTable, missing: str)
         wish.table.name,
     )
     shelf = Shelf(wish.to.folder, writer, source.columns)
-    wrong = source.wrong or missing or _unkeyed(source, wish) or _full(wish.to.folder, looking.config)
-    return Seen(source, shelf, looking.now.strftime("%Y-%m"), wrong)
+    wrong = source.wrong or missing or _unkeyed(source, wish)
+    if wish.to.table:
+        wrong = wrong or _unfit(session, source, wish.to.table)
+    else:
+        wrong = wrong or _full(wish.to.folder, looking.config)
+    return Seen(source, shelf, looking.now.strftime("%Y-%m"), wish.to.table, wrong)
+
+
+def _unfit(session: Session, source: Source, to: Relation) -> str:
+    """Say what of the rows the other table cannot take as it is."""
+    there = ledger.columns(session, to, [name for name, _ in source.columns])
+    lacking = [f"{name} {kind}" for name, kind in source.columns if (name, kind) not in there]
+    return f"{to} does not fit: it has no {', '.join(lacking)}" if lacking else ""
 
 
 def _unkeyed(source: Source, wish: ArchivedTable) -> str:
@@ -89,8 +104,12 @@ def plan(seen: Sequence[Seen]) -> Sequence[Step]:
             steps.append(Refusal("archive", str(one.source.wish.table), one.wrong))
         elif one.source.some:
             age = in_words(one.source.wish.age)
-            why = f"about {expired.estimate} rows are older than {age}; {walked(expired)}; to {one.shelf.destination}"
-            steps.append(ToFile(expired, one.shelf, one.month, why))
+            why = f"about {expired.estimate} rows are older than {age}; {walked(expired)}; to "
+            if one.to:
+                columns, writer = one.shelf.columns, one.shelf.writer
+                steps.append(ToTable(expired, one.to, columns, writer, f"{why}{one.to}"))
+            else:
+                steps.append(ToFile(expired, one.shelf, one.month, f"{why}{one.shelf.destination}"))
     return steps
 
 
@@ -101,7 +120,7 @@ def wanted(config: Config, _scope: Scope) -> bool:
 
 JOB = Job(
     name="archive",
-    summary="move old rows to verified files",
+    summary="move old rows to verified files, or to another table",
     scopes=(Scope.DATABASE,),
     observe=observe,
     plan=plan,

@@ -242,3 +242,58 @@ def test_verify_names_what_is_wrong(event, harm, said):
     done = event.sereno("archive", "verify")
     assert (done.returncode, said in done.stderr) == (1, True), done.stderr
     assert str(event.archive) in done.stderr
+
+
+@pytest.fixture
+def history(event):
+    event.database.run("CREATE SCHEMA history")
+    event.database.run("CREATE TABLE history.event (note text, id bigint, at timestamptz, extra int DEFAULT 7)")
+    event.extra = TABLE.replace("file://{}", "table:history.event")
+    event.install()
+    return event
+
+
+def test_rows_move_to_another_table(history):
+    fill(history, 3000)
+    run = history.run("archive")
+    assert (run["state"], run["steps"][0]["rows"]) == ("finished", 3000), run["reason"]
+    assert history.database.value("SELECT count(*) FROM public.event") == 10
+    moved = history.database.rows("SELECT id, note, extra FROM history.event ORDER BY id")
+    assert [row["id"] for row in moved] == list(range(1, 3001))
+    assert (moved[6]["note"], moved[6]["extra"]) == ("ä 7", 7)
+    assert (
+        history.database.value("SELECT sum(rows) FROM sereno.archive_batch WHERE destination = 'history.event'") == 3000
+    )
+
+
+def test_a_table_that_no_longer_fits_is_refused(history):
+    fill(history, 5)
+    history.database.run("ALTER TABLE history.event ALTER note TYPE varchar(3)")
+    run = history.run("archive")
+    assert (run["state"], "does not fit: it has no note text" in run["reason"]) == ("failed", True)
+    assert history.database.value("SELECT count(*) FROM public.event") == 15
+
+
+def test_a_table_that_swallows_rows_keeps_them_where_they_are(history):
+    fill(history, 5)
+    history.database.run(
+        "CREATE FUNCTION public.eat() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id = 3 THEN RETURN NULL; END IF; RETURN NEW; END $$"
+    )
+    history.database.run(
+        "CREATE TRIGGER eats BEFORE INSERT ON history.event FOR EACH ROW EXECUTE FUNCTION public.eat()"
+    )
+    run = history.run("archive")
+    assert (run["state"], "took 4 of 5 rows" in run["reason"]) == ("failed", True)
+    assert history.database.value("SELECT count(*) FROM public.event") == 15
+    assert history.database.value("SELECT count(*) FROM history.event") == 0
+
+
+def test_a_plan_changes_nothing(event):
+    fill(event, 50)
+    digest = "SELECT md5(string_agg(e::text, ',' ORDER BY id)) FROM public.event e"
+    before = event.database.value(digest)
+    plan = event.sereno("plan", "archive").stdout
+    assert "COPY (DELETE FROM" in plan
+    assert event.database.value(digest) == before
+    assert event.database.value("SELECT count(*) FROM sereno.archive_batch") == 0
+    assert not event.archive.exists()
