@@ -158,18 +158,17 @@ class Ground:
             table = {row["id"]: row["note"] for row in connection.execute("SELECT id, note FROM public.event")}
             ledger = connection.execute('SELECT * FROM sereno.archive_batch ORDER BY file, "position"').fetchall()
         archived, doubled, ends = {}, 0, {}
-        (folder,) = {path.parent for path in self.archive_folder.rglob("*.zst")} or {self.archive_folder}
         for row in ledger:
             frame = Frame(row["position"], row["length"], row["sha256"], row["rows"])
             assert frame.position == ends.get(row["file"], 0), "batches lie without gaps"
             ends[row["file"]] = frame.position + frame.length
-            descriptor = os.open(folder / row["file"], os.O_RDONLY)
+            descriptor = os.open(self.archive_folder / row["file"], os.O_RDONLY)
             for line in b"".join(lines(descriptor, frame)).decode().splitlines():
                 key, _, note = line.split("\t")
                 doubled += int(key) in archived
                 archived[int(key)] = note
             os.close(descriptor)
-        sizes = {path.name: path.stat().st_size for path in folder.glob("*.zst")}
+        sizes = {path.name: path.stat().st_size for path in self.archive_folder.rglob("*.zst")}
         doubled += len(archived.keys() & table.keys())
         lost = strange = 0
         for key, allowed in self.allowed.items():
