@@ -236,8 +236,12 @@ def exempt(step: Step, left: float) -> bool:
 
 def begins(step: Step, left: float, length: float) -> bool:
     """Say whether a step can be begun when so much of a window is left. One never done is tried in its first half."""
-    guessed = isinstance(step, _Long) and not step.sure
-    return left > 0 and (step.predicted_seconds <= left or (guessed and left >= length / 2))
+    return left > 0 and (step.predicted_seconds <= left or (guessed(step) and left >= length / 2))
+
+
+def guessed(step: Step) -> bool:
+    """Say whether nobody knows from before how long a step takes."""
+    return isinstance(step, _Long) and not step.sure
 
 
 def _too_long(step: Step, pace: Pace) -> Outcome:

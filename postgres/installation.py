@@ -37,6 +37,10 @@ _SUPERUSERS_TABLES = sql.SQL(
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'm') AND o.rolsuper AND c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'sereno')
+      AND NOT EXISTS ( -- whose rights `maintain` has, by the tables that it owns as well
+        SELECT FROM pg_catalog.pg_database d JOIN pg_catalog.pg_roles r ON r.oid = d.datdba
+        WHERE d.datname = current_database() AND NOT r.rolsuper
+          AND EXISTS (SELECT FROM pg_catalog.pg_class t WHERE t.relowner = r.oid AND t.relkind IN ('r', 'p', 'm')))
     GROUP BY 1 ORDER BY 1
     """
 )

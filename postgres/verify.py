@@ -180,7 +180,8 @@ def _came_to(session: Session, table: Due, before: Counts, after: Counts) -> Eff
             left = f"its oldest row is still {now[kind]} {unit} old"
             if effect := _held(session, left, removed, now["dead"]):
                 return effect
-    return Effect("", removed, left)
+    held = oldest(session) if left else None
+    return Effect("", removed, f"{left}; {held}" if held else left)
 
 
 def _held(session: Session, left: str, removed: int, dead: int) -> Effect | None:

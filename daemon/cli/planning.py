@@ -9,7 +9,7 @@ from daemon.errands import errands
 from daemon.parts import Parts
 from daemon.preview import plan
 from postgres.connection import TargetError
-from postgres.executor import begins, exempt
+from postgres.executor import begins, exempt, guessed
 from postgres.step import Step
 from postgres.trouble import first_line
 from postgres.window import UNLIMITED
@@ -62,6 +62,7 @@ def _cut(lanes: list[float], steps: Sequence[Step], seconds: float) -> list[str]
         if not (free or begins(step, left, seconds)):
             found.append("no")
             continue
-        found.append("yes" if free or step.predicted_seconds <= left else "tried")
+        known = 0 < step.predicted_seconds <= left or not guessed(step)
+        found.append("yes" if free or known else "tried")
         lanes[lane] += step.predicted_seconds
     return found

@@ -143,6 +143,22 @@ def test_rows_that_an_open_transaction_still_sees_are_not_called_vacuumed(any_ho
     assert alerts == [{"kind": "ineffective", "state": "resolved"}]
 
 
+def test_what_stays_of_many_is_named_with_who_holds_it(any_house, flush):
+    any_house.with_logins = False
+    database = any_house.database
+    dirty(database, "t", rows=4000)
+    database.run("DELETE FROM public.t")
+    with database.connect() as other:
+        other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM public.t")
+        database.run("INSERT INTO public.t SELECT generate_series(1, 1000)")
+        database.run("DELETE FROM public.t")
+        flush()
+        (step,) = [step for step in any_house.run("vacuum")["steps"] if step["object"] == "public.t"]
+        assert step["status"] == "done"
+        assert "dead rows that stay: " in step["reason"]
+        assert f"; held back by pid {other.info.backend_pid}" in step["reason"]
+
+
 def spanish(scratch):
     """A Spanish locale of the test's own, for servers that speak it; none where this machine cannot make one."""
     folder = scratch / "locale"
