@@ -28,11 +28,13 @@ prove: $(READY)  ## the long proofs, with their figures
 	$(RUN)python tests/prove/calendar_proof.py
 	$(RUN)python tests/prove/systemd_calendar.py
 	$(RUN)python tests/prove/two_daemons.py
+	$(RUN)python tests/prove/archive_crashes.py
 
 bench: $(READY)  ## beside the peer, in turns: ratios
 	$(RUN)python -m benchmarks.vacuum $(BENCH)
 	$(RUN)python -m benchmarks.foreground $(BENCH)
 	$(RUN)python -m benchmarks.planning $(BENCH)
+	$(RUN)python -m benchmarks.archive $(BENCH)
 	$(RUN)python -m benchmarks.idle
 
 lint: $(READY)

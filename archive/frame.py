@@ -33,12 +33,17 @@ class Frame:
 
 
 class FrameWriter:
-    """Compresses what it is given, in a thread of its own, and appends it to a file, opened for appending."""
+    """Compresses what it is given, in a thread of its own, and appends it to a file, opened for appending.
+
+    What it appends it also unpacks at once: then the digest of the bytes proves the rows.
+    """
 
     def __init__(self, descriptor: int, pool: Executor) -> None:
         self._descriptor, self._pool = descriptor, pool
         self._compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
+        self._unpacker = zstandard.ZstdDecompressor().decompressobj()
         self._digest = hashlib.sha256()
+        self._rows = 0
         self._pending: deque[Future[None]] = deque()
         self._length = 0
 
@@ -49,12 +54,15 @@ class FrameWriter:
             self._pending.popleft().result()
 
     def finish(self, position: int, rows: int) -> Frame:
-        """End the frame, and let it be durable. OSError: it is not."""
+        """End the frame, let it be durable, read it back. OSError: it is not. DamagedError: it is something else."""
         while self._pending:
             self._pending.popleft().result()
         self._append(self._compressor.flush())
         os.fsync(self._descriptor)
-        return Frame(position, self._length, self._digest.hexdigest(), rows)
+        frame = Frame(position, self._length, self._digest.hexdigest(), rows)
+        if self._rows != rows or not self._unpacker.eof or _digest(self._descriptor, frame) != frame.sha256:
+            raise DamagedError(f"what was written at {position} reads as something else")
+        return frame
 
     def _compress(self, piece: bytes) -> None:
         self._append(self._compressor.compress(piece))
@@ -62,6 +70,7 @@ class FrameWriter:
     def _append(self, data: bytes) -> None:
         self._digest.update(data)
         self._length += len(data)
+        self._rows += self._unpacker.decompress(data).count(b"\n") if data else 0
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
@@ -88,6 +97,13 @@ def lines(descriptor: int, frame: Frame) -> Iterator[bytes]:
         raise DamagedError(f"the frame at {frame.position} has another digest than when it was written")
     if rows != frame.rows:
         raise DamagedError(f"the frame at {frame.position} has {rows} rows, not {frame.rows}")
+
+
+def _digest(descriptor: int, frame: Frame) -> str:
+    digest = hashlib.sha256()
+    for offset in range(0, frame.length, PIECE_BYTES):
+        digest.update(os.pread(descriptor, min(PIECE_BYTES, frame.length - offset), frame.position + offset))
+    return digest.hexdigest()
 
 
 def prove(descriptor: int, frame: Frame) -> None:

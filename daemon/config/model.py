@@ -90,7 +90,7 @@ class GovernorLimits(Model):
     )
     patience: Duration = Field(timedelta(hours=1), description="After this long the step is given up: throttled.")
     batch: Duration = Field(timedelta(milliseconds=200), description="How long one batch of rows should take.")
-    batch_rows: int = Field(10_000, ge=1, le=1_000_000, description="The most rows of one batch.")
+    batch_rows: int = Field(50_000, ge=1, le=1_000_000, description="The most rows of one batch.")
 
 
 class Routes(Model):
