@@ -77,6 +77,8 @@ class _Mover:
         if frame.rows:
             self._entry = Entry(str(uuid.uuid4()), frame, batch.first, batch.last)
             ledger.file(self._session, self._step.shelf, self._volume.name, self._entry)
+        else:
+            self._volume.discard()  # a trigger has kept them all
         return frame.rows
 
     def done(self) -> None:

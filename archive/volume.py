@@ -53,6 +53,10 @@ class Volume:
             writer = FrameWriter(self._descriptor, pool)
             return writer.finish(self._position, fill(writer.write))
 
+    def discard(self) -> None:
+        """Cut off a frame that nothing was committed for."""
+        os.ftruncate(self._descriptor, self._position)
+
     def committed(self, entry: Entry) -> None:
         """The transaction that a frame belongs to has been committed."""
         self._position = entry.frame.position + entry.frame.length

@@ -83,16 +83,22 @@ def _unkeyed(source: Source, wish: ArchivedTable) -> str:
 
 def _full(folder: str, config: Config) -> str:
     """Say what is wrong with the archive's folder: it is not there, not safe, or its disk is nearly full."""
-    parent = str(PurePosixPath(folder).parent)
     try:
-        with opened(parent) as descriptor:
-            state = os.fstatvfs(descriptor)
+        try:
+            state = _disk(folder)
+        except FileNotFoundError:  # it is made when something goes there
+            state = _disk(str(PurePosixPath(folder).parent))
     except OSError as error:
-        return f"{parent}: {error.strerror or error}"
+        return f"{folder}: {error.strerror or error}"
     free = state.f_bavail / state.f_blocks if state.f_blocks else 1.0
     if free < config.governor.free_disk:
         return f"{folder}: only {free:.1%} of its disk are free (governor.free_disk)"
     return ""
+
+
+def _disk(folder: str) -> os.statvfs_result:
+    with opened(folder) as descriptor:
+        return os.fstatvfs(descriptor)
 
 
 def plan(seen: Sequence[Seen]) -> Sequence[Step]:

@@ -297,3 +297,60 @@ def test_a_plan_changes_nothing(event):
     assert event.database.value(digest) == before
     assert event.database.value("SELECT count(*) FROM sereno.archive_batch") == 0
     assert not event.archive.exists()
+
+
+def test_a_partitioned_table_row_by_row(house):
+    house.database.run(
+        "CREATE TABLE public.event (id bigint, at timestamptz, note text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)"
+    )
+    house.database.run(
+        "CREATE TABLE public.event_old PARTITION OF public.event FOR VALUES FROM (MINVALUE) TO ('2025-01-01')"
+    )
+    house.database.run("CREATE TABLE public.event_new PARTITION OF public.event DEFAULT")
+    house.archive = house.folder / "archive"
+    house.extra = TABLE.format(house.archive)
+    house.install()
+    house.database.run("INSERT INTO public.event SELECT n + 10000, '2024-06-01' FROM generate_series(1, 2500) n")
+    fill(house, 1500)
+    assert house.run("archive")["steps"][0]["rows"] == 4000
+    assert ids(house) == [*range(1, 1501), *range(10001, 12501)]
+
+
+def test_rows_that_a_trigger_keeps_are_told_and_leave_no_bytes_behind(event):
+    fill(event, 60)
+    event.database.run("CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$")
+    event.database.run("CREATE TRIGGER keeps BEFORE DELETE ON public.event FOR EACH ROW EXECUTE FUNCTION public.keep()")
+    run = event.run("archive")
+    assert [step["status"] for step in run["steps"]] == ["ineffective"]
+    assert files(event)[0].stat().st_size == 0
+    assert event.database.value("SELECT count(*) FROM public.event") == 70
+
+
+def test_a_hostile_trigger_gains_nothing_and_a_superuser_is_refused(event):
+    fill(event, 20)
+    alice = f"alice_{event.maintain}"
+    event.database.run(
+        f"CREATE ROLE {alice} LOGIN; GRANT ALL ON SCHEMA public TO {alice}; ALTER TABLE public.event OWNER TO {alice}"
+    )
+    with event.database.connect(alice, autocommit=True) as connection:
+        connection.execute(f"""
+            CREATE FUNCTION public.attack() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+              BEGIN EXECUTE 'ALTER ROLE {alice} SUPERUSER'; EXCEPTION WHEN OTHERS THEN NULL; END;
+              BEGIN PERFORM set_config('role', 'none', false); DELETE FROM sereno.archive_batch; EXCEPTION WHEN OTHERS THEN NULL; END;
+              BEGIN UPDATE sereno.archive_batch SET restored_at = now(); EXCEPTION WHEN OTHERS THEN NULL; END;
+              BEGIN UPDATE sereno.owner SET instance_id = 'mine'; EXCEPTION WHEN OTHERS THEN NULL; END;
+              RETURN OLD; END $$""")
+        connection.execute(
+            "CREATE TRIGGER attacks BEFORE DELETE ON public.event FOR EACH ROW EXECUTE FUNCTION public.attack()"
+        )
+    owner = event.database.rows("SELECT * FROM sereno.owner")
+    data, event.data = event.data, "postgres"
+    refused = event.run("archive")
+    assert (refused["state"], "SUPERUSER" in refused["reason"]) == ("failed", True)
+    assert event.database.value("SELECT count(*) FROM public.event") == 30
+    event.data = data
+    assert event.run("archive")["state"] == "finished"
+    assert ids(event) == list(range(1, 21))
+    assert not event.database.value("SELECT rolsuper FROM pg_roles WHERE rolname = %s", alice)
+    assert event.database.rows("SELECT * FROM sereno.owner") == owner
+    assert event.database.value("SELECT sum(rows) FROM sereno.archive_batch WHERE restored_at IS NULL") == 20
