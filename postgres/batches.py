@@ -124,7 +124,10 @@ class Walk:
             self._pace.waiters(waiters)
             self._pace.advance(self.taken, self._expired.estimate)
             more = self._move(chosen, took, last)
-            self._tune(time.monotonic() - began)
+            seconds = time.monotonic() - began
+            self._tune(seconds)
+            if more:
+                self._pace.breathe(seconds)
         self._session.report()  # the jobs that follow plan by the server's counts
         self._session.allow(self._pace.remaining_seconds())
 

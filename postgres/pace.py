@@ -147,6 +147,11 @@ class Pace:
         sample = self._terms.sample()
         return sample.active > 0 or any(one.times >= HALF for one in governor.pressures(sample, self._terms.limits))
 
+    def breathe(self, seconds: float) -> None:
+        """Leave the others as long as the last piece took, where they are to be spared."""
+        if self.gentle():
+            self._terms.stop.wait(min(seconds, self.remaining_seconds()))
+
     def attempt(self, piece: Callable[[], T]) -> T:
         """Do a piece that leaves nothing behind when it fails; again, with back-off, when a lock was not to be had."""
         for attempt in range(1, ATTEMPTS):

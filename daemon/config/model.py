@@ -86,7 +86,8 @@ class GovernorLimits(Model):
     )
     pace: Literal["auto", "gentle", "full"] = Field(
         "auto",
-        description="How fast VACUUM and ANALYZE go: auto is gentle while others are at work; gentle is one session.",
+        description="How fast the work goes: auto is gentle while others are at work. Gentle is one session, a breath "
+        "between batches, and VACUUM and ANALYZE with breaths of their own.",
     )
     patience: Duration = Field(timedelta(hours=1), description="After this long the step is given up: throttled.")
     batch: Duration = Field(timedelta(milliseconds=200), description="How long one batch of rows should take.")

@@ -388,6 +388,19 @@ def test_a_lock_waiter_pauses_a_running_clean_up(log, wait):
     assert step["paused_seconds"] > 0
 
 
+@pytest.mark.parametrize(("pace", "least"), [("full", 1.0), ("gentle", 1.8)])
+def test_gentle_leaves_the_others_as_long_as_a_batch_took(log, pace, least):
+    fill(log, 500)
+    log.extra = f'[governor]\npace = "{pace}"\nbatch_rows = 100\nbatch = "5s"\n' + TABLE
+    log.database.run(
+        "CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$"
+    )
+    log.database.run("CREATE TRIGGER slow AFTER DELETE ON public.log FOR EACH STATEMENT EXECUTE FUNCTION public.slow()")
+    (step,) = log.run("log_cleanup")["steps"]
+    assert step["rows"] == 500
+    assert step["seconds"] >= least
+
+
 def test_a_flag_file_and_sereno_pause_hold_a_running_clean_up(log, wait):
     flag = log.folder / "hold"
     log.extra = f'[governor]\nflag_file = "{flag}"\nbatch_rows = 100\n' + TABLE
