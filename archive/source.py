@@ -61,6 +61,8 @@ class Wish:
     column: str
     age: timedelta
     epoch: str | None = None
+    where: sql.SQL | None = None
+    """A condition in SQL, of who wrote the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,9 @@ def _looked_at(session: Session, wish: Wish) -> Source:
     partitioned = row["kind"] == "p"
     blocks = None if row["indexed"] or partitioned else int(row["blocks"])
     uuids = row["type"] == "uuid"
-    expired = Expired(wish.table, wish.column, _cutoff(row, wish), partitioned, blocks, uuids=uuids)
+    expired = Expired(
+        wish.table, wish.column, _cutoff(row, wish), partitioned, blocks, condition=wish.where, uuids=uuids
+    )
     if uuids and not session.rows(expired.composed(_VERSIONS))[0]["seventh"]:
         return Source(wish, wrong=f"column {wish.column!r} holds UUIDs that are not of version 7: they have no age")
     columns = tuple((name, kind) for name, kind in row["columns"])

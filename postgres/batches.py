@@ -37,10 +37,10 @@ _DELETE_FROM_TREE = sql.SQL(
 )
 _NESTED = sql.SQL("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
 """Rows of a tree are found by their places; a planner that knows no better reads whole parts for that."""
-_DUE = sql.SQL("{alias}.{column} < {cutoff}")
+_DUE = sql.SQL("{alias}{column} < {cutoff}")
 _AGE: LiteralString = "c.{column} AS age, c.ctid AS place"
 _UUID: LiteralString = 'c.{column}::text COLLATE "C" AS age, c.ctid AS place'
-_WHOLE = sql.SQL("DELETE FROM {table} WHERE {column} < {cutoff}")
+_WHOLE = sql.SQL("DELETE FROM {table} WHERE {due}")
 _SOME = sql.SQL("SELECT EXISTS (SELECT FROM {table} c WHERE {due}) AS some")
 _WAITERS = sql.SQL(
     """
@@ -61,6 +61,8 @@ class Expired:
     blocks: int | None = None
     """Walk this many heap blocks; None walks an index on the column."""
     estimate: int = 0
+    condition: sql.SQL | None = None
+    """What the configuration says besides, in SQL: whoever writes it may do anything there."""
     uuids: bool = False
     """The ages are UUIDs of version 7, which have no minimum of their own before server 18."""
 
@@ -70,15 +72,19 @@ class Expired:
         ONLY, unless the table is partitioned: tables that merely inherit from a listed one are not listed.
         """
         column = sql.Identifier(self.column)
-        due = _DUE.format(alias=sql.SQL("c"), column=column, cutoff=sql.Literal(self.cutoff))
+        due = self._due(sql.SQL("c."))
         table = sql.SQL("" if self.partitioned else "ONLY ") + self.table.identifier()
         return template.format(table=table, column=column, due=due, **parts)
 
     def whole(self) -> sql.Composed:
         """Return the DELETE of all of them at once, as all batches together come down to."""
-        return _WHOLE.format(
-            table=self.table.identifier(), column=sql.Identifier(self.column), cutoff=sql.Literal(self.cutoff)
-        )
+        return _WHOLE.format(table=self.table.identifier(), due=self._due(sql.SQL("")))
+
+    def _due(self, alias: sql.SQL) -> sql.Composed:
+        due = _DUE.format(alias=alias, column=sql.Identifier(self.column), cutoff=sql.Literal(self.cutoff))
+        if self.condition is None:
+            return due
+        return sql.Composed([due, sql.SQL(" AND ("), self.condition, sql.SQL("\n)")])  # a comment ends there
 
     def some(self, session: Session) -> bool:
         """Say whether there are any."""

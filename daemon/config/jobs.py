@@ -8,7 +8,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from alerts.secret import Secret
 from archive.folder import check_path
-from daemon.config.values import Column, CronText, Destination, Duration, Retention, Size, Table, TablePattern
+from daemon.config.values import (
+    Column,
+    Condition,
+    CronText,
+    Destination,
+    Duration,
+    Retention,
+    Size,
+    Table,
+    TablePattern,
+)
 from postgres.selection import Selection
 
 Epoch = Literal["s", "ms", "us"]
@@ -46,6 +56,7 @@ class ExpiringTable(Model):
     column: Column = Field(description="Its age: date, timestamp, timestamptz, uuid (v7), or an integer (see epoch).")
     epoch: Epoch | None = Field(None, description="What an integer counts since 1970.")
     keep: Retention = Field(description="Older rows are deleted.")
+    where: Condition | None = Field(None, description="Only where this holds, in SQL; functions with their schema.")
     database: str | None = Field(None, description="Which database it is in; every one where it is not said.")
 
 
@@ -56,6 +67,7 @@ class ArchivedTable(Model):
     column: Column = Field(description="Its age, as in [[jobs.log_cleanup.tables]].")
     epoch: Epoch | None = Field(None, description="What an integer counts since 1970.")
     older_than: Retention = Field(description="Older rows are archived.")
+    where: Condition | None = Field(None, description="Only where this holds, as in [[jobs.log_cleanup.tables]].")
     to: Destination = Field(description="A folder (file://…), or a table of the same database (table:schema.name).")
     key: Literal["ctid"] | None = Field(
         None, description='"ctid" archives a table though no unique key tells its rows apart.'

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
+from psycopg import sql
 from pydantic import BeforeValidator, PlainSerializer
 
 from archive.folder import SHALLOWEST
@@ -138,6 +139,15 @@ def _text(read: Callable[[str], Any], kind: type, what: str) -> Callable[[object
     return parse
 
 
+def _condition(value: object) -> sql.SQL:
+    """Take what the configuration says as it is: who writes it may do anything there."""
+    if isinstance(value, sql.SQL):
+        return value
+    if not isinstance(value, str) or ";" in value or "\x00" in value:
+        raise ValueError(f"{_shown(value)} is not one condition in SQL (like \"level = 'debug'\")")
+    return sql.SQL(value.strip())
+
+
 def _name(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not a column")  # noqa: TRY004 - pydantic gathers ValueErrors
@@ -157,5 +167,8 @@ TablePattern = Annotated[
 TableColumns = Annotated[Columns, BeforeValidator(_text(parse_columns, Columns, "columns")), PlainSerializer(str)]
 Destination = Annotated[
     Archives, BeforeValidator(_text(destination, Archives, "a place for an archive")), PlainSerializer(str)
+]
+Condition = Annotated[
+    sql.SQL, BeforeValidator(_condition), PlainSerializer(lambda condition: condition.as_string(None))
 ]
 Column = Annotated[str, BeforeValidator(_name)]

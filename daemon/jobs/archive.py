@@ -49,7 +49,7 @@ def observe(looking: Looking) -> Sequence[Seen]:
 
 
 def _seen(looking: Looking, session: Session, wish: ArchivedTable, missing: str) -> Seen:
-    source = look(session, Wish(wish.table, wish.column, wish.older_than, wish.epoch))
+    source = look(session, Wish(wish.table, wish.column, wish.older_than, wish.epoch, wish.where))
     facts = session.facts
     writer = Writer(
         looking.instance,

@@ -38,7 +38,7 @@ def observe(looking: Looking) -> Observation:
 
 
 def _wish(table: ExpiringTable) -> Wish:
-    return Wish(table.table, table.column, table.keep, table.epoch)
+    return Wish(table.table, table.column, table.keep, table.epoch, table.where)
 
 
 def _folder(files: ExpiringFiles) -> SeenFolder:

@@ -354,3 +354,18 @@ def test_a_hostile_trigger_gains_nothing_and_a_superuser_is_refused(event):
     assert not event.database.value("SELECT rolsuper FROM pg_roles WHERE rolname = %s", alice)
     assert event.database.rows("SELECT * FROM sereno.owner") == owner
     assert event.database.value("SELECT sum(rows) FROM sereno.archive_batch WHERE restored_at IS NULL") == 20
+
+
+def test_only_what_a_condition_holds_for(event):
+    fill(event, 100)
+    event.extra += "where = '''id % 2 = 0 AND note LIKE '%4' -- even, and four'''\n"
+    plan = event.sereno("plan", "archive").stdout
+    assert "note LIKE" in plan
+    assert event.run("archive")["steps"][0]["rows"] == 10
+    assert ids(event) == list(range(4, 101, 10))
+    event.extra = event.extra.replace("id % 2", "no_such % 2")
+    run = event.run("archive")
+    assert (run["state"], "no_such" in run["reason"]) == ("failed", True)
+    event.extra = event.extra.replace("no_such % 2 = 0", "true; DROP TABLE public.event")
+    done = event.sereno("plan", "archive", check=False)
+    assert (done.returncode, "is not one condition" in done.stderr) == (78, True)
