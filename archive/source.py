@@ -9,9 +9,11 @@ import psycopg
 from psycopg import sql
 
 from archive.manifest import Columns
+from postgres import detach, partitions
 from postgres.batches import Expired
 from postgres.connection import Session
 from postgres.identifiers import Relation
+from postgres.partitions import Partition
 from postgres.trouble import first_line
 
 _TABLE = sql.SQL(
@@ -63,6 +65,8 @@ class Wish:
     epoch: str | None = None
     where: sql.SQL | None = None
     """A condition in SQL, of who wrote the configuration."""
+    whole: bool = False
+    """Partitions leave as a whole: of a partitioned table no single row does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ class Source:
     some: bool = False
     expired: Expired | None = None
     keyed: bool = False
+    partitions: Sequence[Partition] = ()
+    """Those that leave as a whole, and those that were begun with and are not settled."""
     columns: Columns = ()
     """All but the generated ones, which say nothing of their own."""
 
@@ -86,6 +92,19 @@ def look(session: Session, wish: Wish) -> Source:
         raise
     except psycopg.Error as error:
         return Source(wish, wrong=first_line(error))
+
+
+def with_partitions(source: Source, session: Session, instance: str) -> Source:
+    """Look at the partitions as well, through a session that may read them all: first what was begun with."""
+    if source.expired is None or source.wrong or not source.wish.whole:
+        return source
+    try:
+        begun = detach.unsettled(session, source.expired, instance)
+        known = {part.oid for part in begun}
+        others = [part for part in partitions.look(session, source.expired) if part.oid not in known]
+    except psycopg.Error as error:
+        return Source(source.wish, wrong=first_line(error))
+    return replace(source, partitions=(*begun, *others))
 
 
 def _looked_at(session: Session, wish: Wish) -> Source:
@@ -104,7 +123,8 @@ def _looked_at(session: Session, wish: Wish) -> Source:
     if uuids and not session.rows(expired.composed(_VERSIONS))[0]["seventh"]:
         return Source(wish, wrong=f"column {wish.column!r} holds UUIDs that are not of version 7: they have no age")
     columns = tuple((name, kind) for name, kind in row["columns"])
-    source = Source(wish, some=expired.some(session), expired=expired, keyed=row["keyed"], columns=columns)
+    some = not (wish.whole and partitioned) and expired.some(session)
+    source = Source(wish, some=some, expired=expired, keyed=row["keyed"], columns=columns)
     if not source.some:
         return source
     plan = session.rows(expired.composed(_ESTIMATE))[0]["QUERY PLAN"]
@@ -121,7 +141,7 @@ def _wrong(wish: Wish, found: Sequence[dict[str, Any]]) -> str:
         return f'column {wish.column!r} is {row["type"]}: say what it counts since 1970: epoch = "s", "ms" or "us"'
     if row["type"] not in TIMES | INTEGERS | {"uuid"}:
         return f"column {wish.column!r} is {row['type']}, not date, timestamp, timestamptz, uuid (v7) or a bigint epoch"
-    if row["cascades"]:
+    if row["cascades"] and not (wish.whole and row["kind"] == "p"):
         return f"deleting would reach into {', '.join(row['cascades'])} by foreign key"
     return ""
 

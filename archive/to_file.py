@@ -69,20 +69,22 @@ class _Mover:
 
     def __init__(self, step: ToFile, session: Session, volume: Volume) -> None:
         self._step, self._session, self._volume = step, session, volume
-        self._entry: Entry | None = None
+        self._entries: list[Entry] = []
         self.bytes = 0
 
     def take(self, batch: Batch) -> int:
+        self._volume.begin()
+        self._entries = []
         frame = self._volume.append(partial(self._session.copy_out, self._step.copy(batch)))
         if frame.rows:
-            self._entry = Entry(str(uuid.uuid4()), frame, batch.first, batch.last)
-            ledger.file(self._session, self._step.shelf, self._volume.name, self._entry)
+            entry = Entry(str(uuid.uuid4()), frame, batch.first, batch.last)
+            ledger.file(self._session, self._step.shelf, self._volume.name, entry)
+            self._entries.append(entry)
         else:
-            self._volume.discard()  # a trigger has kept them all
+            self._volume.begin()  # a trigger has kept them all
         return frame.rows
 
     def done(self) -> None:
-        if self._entry is not None:
-            self._volume.committed(self._entry)
-            self.bytes += self._entry.frame.length
-            self._entry = None
+        self._volume.committed(self._entries)
+        self.bytes += sum(entry.frame.length for entry in self._entries)
+        self._entries = []

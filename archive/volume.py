@@ -41,26 +41,25 @@ class Volume:
     def __init__(self, name: str, descriptor: int, notes: int, position: int) -> None:
         self.name = name
         self._descriptor, self._notes = descriptor, notes
-        self._position = position
+        self._position = self._end = position
+
+    def begin(self) -> None:
+        """Begin a transaction: what one before has left behind the last commit is cut off."""
+        os.ftruncate(self._descriptor, self._position)
+        self._end = self._position
 
     def append(self, fill: Fill) -> Frame:
-        """Append a frame, durable and read back. What an attempt before has left behind the last commit is cut off.
-
-        OSError: it could not be written, or is not what was written.
-        """
+        """Append a frame, durable and read back. OSError: it could not be written, or is not what was written."""
         with ThreadPoolExecutor(1, thread_name_prefix="compress") as pool:
-            os.ftruncate(self._descriptor, self._position)
             writer = FrameWriter(self._descriptor, pool)
-            return writer.finish(self._position, fill(writer.write))
+            frame = writer.finish(self._end, fill(writer.write))
+        self._end += frame.length
+        return frame
 
-    def discard(self) -> None:
-        """Cut off a frame that nothing was committed for."""
-        os.ftruncate(self._descriptor, self._position)
-
-    def committed(self, entry: Entry) -> None:
-        """The transaction that a frame belongs to has been committed."""
-        self._position = entry.frame.position + entry.frame.length
-        _write(self._notes, manifest.line(entry))
+    def committed(self, entries: Sequence[Entry]) -> None:
+        """The transaction that these frames belong to has been committed."""
+        self._position = self._end
+        _write(self._notes, b"".join(manifest.line(entry) for entry in entries))
 
 
 def parts(database: str, schema: str, table: str) -> tuple[str, str, str]:

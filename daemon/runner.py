@@ -24,6 +24,7 @@ from postgres.claims import Claim, Settled
 from postgres.connection import LostError, Session, TargetError, UnreachableError, lost
 from postgres.executor import Executor
 from postgres.pace import Progress, Stop
+from postgres.step import Owned
 from postgres.trouble import first_line
 from postgres.window import Window, opens_for
 from store.lock import Locked, exclusive
@@ -183,8 +184,11 @@ class Runner:
             cluster = steward.facts.system_identifier if steward is not None else ""
             place = Place(self._parts.config.daemon.name, cluster, errand.database)
             terms = self._circumstances.terms(window, steward, partial(self._alive, recorder.number))
+            owner = None
+            if steward is not None and any(isinstance(step, Owned) for step in steps):
+                owner = stack.enter_context(self._worker(errand, steward, owner=True))
             outcomes = []
-            for handful in Executor(terms, lanes).run(steps):
+            for handful in Executor(terms, lanes, owner).run(steps):
                 outcomes += handful
                 recorder.steps([one for one in handful if one[1].stop is not Stop.LOST], place)
         for _, outcome in outcomes:
@@ -193,18 +197,18 @@ class Runner:
         return final(outcomes)
 
     @contextmanager
-    def _worker(self, errand: Errand, steward: Session) -> Iterator[Session]:
-        """Open a session that works under the steward's lock."""
-        with self._sessions.open(errand.database, errand.job) as worker:
+    def _worker(self, errand: Errand, steward: Session, *, owner: bool = False) -> Iterator[Session]:
+        """Open a session that works under the steward's lock; for an owner's work, as `maintain`."""
+        with self._sessions.open(errand.database, errand.job, owner=owner) as worker:
             self._sessions.recognise(worker)
             locks.enlist(worker)
             locks.still_held(steward)  # else somebody else has taken over before we enlisted
-            self._may(errand.job, worker)
+            self._may(errand.job, worker, rows=not owner)
             yield worker
 
-    def _may(self, job: Job, worker: Session) -> None:
+    def _may(self, job: Job, worker: Session, *, rows: bool) -> None:
         if job.deletes:
-            refused = guard.refusal(worker, self._parts.store.instance())
+            refused = guard.refusal(worker, self._parts.store.instance(), rows=rows)
             if refused:
                 raise TargetError(f"{job.name} refused: {refused}")
 

@@ -53,10 +53,15 @@ class Sessions:
             time.sleep(AGAIN_SECONDS)
 
     @contextmanager
-    def open(self, database: str, job: Job, *, steward: bool = False, read_only: bool = False) -> Iterator[Session]:
-        """Open one for a job, with its own login, or as the steward that holds its lock. GivenUp: stopped."""
+    def open(
+        self, database: str, job: Job, *, steward: bool = False, read_only: bool = False, owner: bool = False
+    ) -> Iterator[Session]:
+        """Open one for a job: with its login, as the steward that holds its lock, or for what only an owner may do.
+
+        GivenUp: stopped.
+        """
         target = self._parts.target(database)
-        login = "maintain" if steward or read_only else job.login
+        login = "maintain" if steward or read_only or owner else job.login
         with session(target, login, job.name, read_only=read_only or (job.read_only and not steward)) as opened:
             with self._guard:
                 self._sessions.append(opened)

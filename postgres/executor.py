@@ -17,7 +17,7 @@ from postgres.group import Group
 from postgres.pace import Halted, Pace, Stop, Terms
 from postgres.rebuild import Rebuild
 from postgres.statement import Statement
-from postgres.step import Outcome, Status, Step
+from postgres.step import Outcome, Owned, Status, Step
 from postgres.trouble import GRACE_SECONDS, REASONS, understand
 from postgres.window import UNLIMITED, opens_for
 
@@ -36,11 +36,15 @@ _THROTTLED = Outcome(Status.UNFINISHED, REASONS[Stop.THROTTLED], stop=Stop.THROT
 
 
 class Executor:
-    """Runs steps under the terms of their run, one in each lane (a session; None for steps of the host) at a time."""
+    """Runs steps under the terms of their run, one in each lane (a session; None for steps of the host) at a time.
 
-    def __init__(self, terms: Terms, lanes: Sequence[Session | None]) -> None:
+    `owner` is the lane of what needs the rights of a table's owner.
+    """
+
+    def __init__(self, terms: Terms, lanes: Sequence[Session | None], owner: Session | None = None) -> None:
         self._terms = terms
-        self._lanes = lanes
+        self._owner = owner
+        self._lanes = [*lanes, owner] if owner is not None else lanes
         self._free: queue.SimpleQueue[Session | None] = queue.SimpleQueue()
         for lane in lanes:
             self._free.put(lane)
@@ -156,7 +160,8 @@ class Executor:
             time.sleep(ABANDON_SECONDS)
 
     def _in_lane(self, number: int, of: int, step: Step) -> list[Ended]:
-        lane = self._free.get()
+        owned = isinstance(step, Owned)
+        lane = self._owner if owned else self._free.get()
         try:
             if lane is not None:
                 self._busy[lane.facts.pid] = number
@@ -166,7 +171,8 @@ class Executor:
             self._terms.progress.end(number, status.status, status.reason)
             return ended
         finally:
-            self._free.put(lane)
+            if not owned:
+                self._free.put(lane)
 
     def _parts(self, step: Step, lane: Session | None, number: int) -> Iterator[Ended]:
         """Do it, and what it left one by one; a step of several ends as each of them."""

@@ -40,10 +40,13 @@ _RIGHTS = sql.SQL(
 )
 
 
-def refusal(session: Session, instance: str) -> str:
-    """Return why this instance may not delete rows through this session, and the cure; nothing if it may."""
+def refusal(session: Session, instance: str, *, rows: bool = True) -> str:
+    """Return why this instance may not delete rows through this session, and the cure; nothing if it may.
+
+    Without `rows` it drops whole partitions at the most: that fires no trigger of an owner, and takes their rights.
+    """
     with session.transaction(read_only=True):
-        return _powerful(session) or _foreign(session, instance)
+        return (_powerful(session) if rows else "") or _foreign(session, instance)
 
 
 def _foreign(session: Session, instance: str) -> str:

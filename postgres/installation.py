@@ -81,6 +81,12 @@ _OURS = (
         "last text NOT NULL, columns jsonb NOT NULL, archived_at timestamptz NOT NULL DEFAULT now(), "
         "restored_at timestamptz)"
     ),
+    sql.SQL(
+        "CREATE TABLE IF NOT EXISTS sereno.detached_partition (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), "
+        'instance text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL, "oid" oid NOT NULL, '
+        "partition_schema text NOT NULL, partition text NOT NULL, begun_at timestamptz NOT NULL DEFAULT now(), "
+        "settled_at timestamptz)"
+    ),
 )
 _MAINTAIN_ROLE_SINCE, _INHERIT_OPTION_SINCE = 170000, 160000
 
@@ -190,11 +196,13 @@ def _schema(wishes: Wishes) -> Iterator[sql.Composed]:
     yield from (sql.Composed([statement]) for statement in _OURS)
     yield sql.SQL("GRANT USAGE ON SCHEMA sereno TO {}").format(both)
     yield sql.SQL("GRANT SELECT ON sereno.archive_batch TO {}").format(both)
-    yield sql.SQL("GRANT INSERT ON sereno.archive_batch TO {}").format(sql.Identifier(wishes.data.user))
+    yield sql.SQL("GRANT INSERT ON sereno.archive_batch TO {}").format(both)
+    yield sql.SQL("GRANT SELECT ON sereno.detached_partition TO {}").format(both)
     yield sql.SQL("GRANT SELECT ON sereno.owner TO {}").format(both)
     maintain = sql.Identifier(wishes.maintain.user)
     yield sql.SQL("GRANT INSERT, UPDATE, DELETE ON sereno.owner TO {}").format(maintain)
     yield sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON sereno.claim TO {}").format(maintain)
+    yield sql.SQL("GRANT INSERT, UPDATE ON sereno.detached_partition TO {}").format(maintain)
     yield sql.SQL(
         "INSERT INTO sereno.owner (instance_id, instance_name) "
         "SELECT {}, {} WHERE NOT EXISTS (SELECT FROM sereno.owner)"

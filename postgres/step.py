@@ -11,6 +11,12 @@ from postgres.pace import Pace, Stop
 Evidence = Mapping[str, object]
 
 
+class Owned:
+    """A step that needs the rights of a table's owner: it is done as `maintain`, whatever login its job has."""
+
+    __slots__ = ()
+
+
 class Status(StrEnum):
     """How a step ended. `ineffective`: it ran without an error and changed nothing that it should have."""
 

@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from alerts.secret import Secret
 from archive.folder import check_path
@@ -57,7 +57,16 @@ class ExpiringTable(Model):
     epoch: Epoch | None = Field(None, description="What an integer counts since 1970.")
     keep: Retention = Field(description="Older rows are deleted.")
     where: Condition | None = Field(None, description="Only where this holds, in SQL; functions with their schema.")
+    partitions: Literal["rows", "drop"] = Field(
+        "rows", description="What has expired leaves row by row; or partitions as a whole: detached, then dropped."
+    )
     database: str | None = Field(None, description="Which database it is in; every one where it is not said.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.partitions != "rows" and self.where is not None:
+            raise ValueError('a whole partition leaves, whatever `where` says: leave it out, or partitions = "rows"')
+        return self
 
 
 class ArchivedTable(Model):
@@ -72,7 +81,20 @@ class ArchivedTable(Model):
     key: Literal["ctid"] | None = Field(
         None, description='"ctid" archives a table though no unique key tells its rows apart.'
     )
+    partitions: Literal["rows", "detach", "drop"] = Field(
+        "rows",
+        description="What is old leaves row by row; or partitions as a whole: detached, then archived; or dropped then "
+        "as well.",
+    )
     database: str | None = Field(None, description="Which database it is in; every one where it is not said.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.partitions != "rows" and self.where is not None:
+            raise ValueError('a whole partition leaves, whatever `where` says: leave it out, or partitions = "rows"')
+        if self.partitions != "rows" and self.to.table:
+            raise ValueError('whole partitions go to files only: to = "file://…", or partitions = "rows"')
+        return self
 
 
 class ExpiringFiles(Model):

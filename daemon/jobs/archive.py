@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from archive import ledger
 from archive.descent import opened
 from archive.manifest import Writer
-from archive.source import Source, Wish, look, walked
+from archive.partition_to_file import PartitionToFile
+from archive.source import Source, Wish, look, walked, with_partitions
 from archive.to_file import ToFile
 from archive.to_table import ToTable
 from archive.volume import Shelf
@@ -16,12 +17,16 @@ from daemon.config.jobs import ArchivedTable
 from daemon.config.model import Config
 from daemon.config.values import in_words
 from daemon.jobs.job import Job, Looking, Scope, effect
+from daemon.jobs.partitions import partition_why
 from postgres.connection import Session
 from postgres.identifiers import Relation
+from postgres.partitions import Partition
 from postgres.refusal import Refusal
 from postgres.step import Step
 from postgres.trust import ours
 
+COPIED_PER_SECOND = 30_000_000
+"""Bytes of a partition: a guess on the safe side."""
 NO_LEDGER = (
     "sereno.archive_batch, which says what was archived, is missing or strange; run: sereno install {} --admin DSN"
 )
@@ -36,6 +41,8 @@ class Seen:
     month: str
     to: Relation | None = None
     """The table that they go to; None: to files."""
+    drop: bool = False
+    """Archived partitions are dropped."""
     wrong: str = ""
 
 
@@ -49,7 +56,11 @@ def observe(looking: Looking) -> Sequence[Seen]:
 
 
 def _seen(looking: Looking, session: Session, wish: ArchivedTable, missing: str) -> Seen:
-    source = look(session, Wish(wish.table, wish.column, wish.older_than, wish.epoch, wish.where))
+    whole = wish.partitions != "rows"
+    source = look(session, Wish(wish.table, wish.column, wish.older_than, wish.epoch, wish.where, whole))
+    if whole:
+        with looking.open(looking.database) as reader:
+            source = with_partitions(source, reader, looking.instance)
     facts = session.facts
     writer = Writer(
         looking.instance,
@@ -65,7 +76,7 @@ def _seen(looking: Looking, session: Session, wish: ArchivedTable, missing: str)
         wrong = wrong or _unfit(session, source, wish.to.table)
     else:
         wrong = wrong or _full(wish.to.folder, looking.config)
-    return Seen(source, shelf, looking.now.strftime("%Y-%m"), wish.to.table, wrong)
+    return Seen(source, shelf, looking.now.strftime("%Y-%m"), wish.to.table, wish.partitions == "drop", wrong)
 
 
 def _unfit(session: Session, source: Source, to: Relation) -> str:
@@ -76,7 +87,7 @@ def _unfit(session: Session, source: Source, to: Relation) -> str:
 
 
 def _unkeyed(source: Source, wish: ArchivedTable) -> str:
-    if source.keyed or wish.key == "ctid":
+    if source.keyed or wish.key == "ctid" or (source.wish.whole and not source.some):
         return ""
     return 'it has no unique key, so nobody could tell its rows apart again; if that is meant: key = "ctid"'
 
@@ -108,7 +119,9 @@ def plan(seen: Sequence[Seen]) -> Sequence[Step]:
         expired = one.source.expired
         if one.wrong or expired is None:
             steps.append(Refusal("archive", str(one.source.wish.table), one.wrong))
-        elif one.source.some:
+            continue
+        steps += [_whole(one, part) for part in one.source.partitions]
+        if one.source.some:
             age = in_words(one.source.wish.age)
             why = f"about {expired.estimate} rows are older than {age}; {walked(expired)}; to "
             if one.to:
@@ -117,6 +130,15 @@ def plan(seen: Sequence[Seen]) -> Sequence[Step]:
             else:
                 steps.append(ToFile(expired, one.shelf, one.month, f"{why}{one.shelf.destination}"))
     return steps
+
+
+def _whole(seen: Seen, part: Partition) -> Step:
+    why = partition_why(part, seen.source.wish.age)
+    if part.wrong:
+        return Refusal("archive", str(part.table), part.wrong)
+    why, instance = f"{why}; to {seen.shelf.destination}", seen.shelf.writer.instance
+    seconds = part.bytes / COPIED_PER_SECOND
+    return PartitionToFile(part, seen.shelf, seen.month, instance, seen.drop, why, predicted_seconds=seconds)
 
 
 def wanted(config: Config, _scope: Scope) -> bool:

@@ -5,13 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from archive.folder import File, FolderCleanup, Rule, expired
-from archive.source import Source, Wish, look, walked
+from archive.source import Source, Wish, look, walked, with_partitions
 from daemon.config.jobs import ExpiringFiles, ExpiringTable
 from daemon.config.model import Config
 from daemon.config.values import in_words
 from daemon.jobs.job import Job, Looking, Scope, effect
+from daemon.jobs.partitions import partition_why
 from postgres.batches import Expired
+from postgres.connection import Session
 from postgres.deletion import Deletion
+from postgres.partition_drop import PartitionDrop
+from postgres.partitions import Partition
 from postgres.refusal import Refusal
 from postgres.step import Step
 
@@ -25,20 +29,32 @@ class SeenFolder:
     note: str
 
 
-Observation = tuple[Sequence[Source], Sequence[SeenFolder]]
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen."""
+
+    tables: Sequence[Source] = ()
+    folders: Sequence[SeenFolder] = ()
+    instance: str = ""
+    """The id that the database knows us by."""
 
 
 def observe(looking: Looking) -> Observation:
     """Look at the listed tables of this database, or at the listed folders of this host."""
     wishes = looking.config.jobs.log_cleanup
     if looking.session is None:
-        return (), [_folder(files) for files in wishes.files]
+        return Observation(folders=[_folder(files) for files in wishes.files])
     listed = [wish for wish in wishes.tables if wish.database in {None, looking.database}]
-    return [look(looking.session, _wish(wish)) for wish in listed], ()
+    return Observation([_source(looking, looking.session, wish) for wish in listed], instance=looking.instance)
 
 
-def _wish(table: ExpiringTable) -> Wish:
-    return Wish(table.table, table.column, table.keep, table.epoch, table.where)
+def _source(looking: Looking, session: Session, table: ExpiringTable) -> Source:
+    whole = table.partitions == "drop"
+    source = look(session, Wish(table.table, table.column, table.keep, table.epoch, table.where, whole))
+    if not whole:
+        return source
+    with looking.open(looking.database) as reader:
+        return with_partitions(source, reader, looking.instance)
 
 
 def _folder(files: ExpiringFiles) -> SeenFolder:
@@ -54,16 +70,17 @@ def _folder(files: ExpiringFiles) -> SeenFolder:
 
 def plan(seen: Observation) -> Sequence[Step]:
     """In the order of the configuration; nothing where nothing has expired."""
-    tables, folders = seen
     steps: list[Step] = []
-    for source in tables:
+    for source in seen.tables:
         if source.wrong or source.expired is None:
             steps.append(Refusal("delete", str(source.wish.table), source.wrong))
-        elif source.some:
+            continue
+        steps += [_drop(part, source.wish, seen.instance) for part in source.partitions]
+        if source.some:
             steps.append(_deletion(source.wish, source.expired))
     steps += [
         FolderCleanup(folder.rule, folder.files, folder.note or _files_why(folder))
-        for folder in folders
+        for folder in seen.folders
         if folder.files or folder.note
     ]
     return steps
@@ -72,6 +89,12 @@ def plan(seen: Observation) -> Sequence[Step]:
 def _deletion(wish: Wish, expired: Expired) -> Step:
     why = f"about {expired.estimate} rows are older than {in_words(wish.age)}; {walked(expired)}"
     return Deletion(expired, why)
+
+
+def _drop(part: Partition, wish: Wish, instance: str) -> Step:
+    if part.wrong:
+        return Refusal("drop", str(part.table), part.wrong)
+    return PartitionDrop(part, instance, partition_why(part, wish.age))
 
 
 def _files_why(folder: SeenFolder) -> str:

@@ -1,0 +1,213 @@
+"""Whole partitions leave: detached, archived, dropped; a crash at any point leaves each row in exactly one place."""
+
+import threading
+import time
+
+import pytest
+import zstandard
+
+ARCHIVE = """
+[[jobs.archive.tables]]
+table = 'public.event'
+column = "at"
+older_than = "30 days"
+to = "file://{}"
+partitions = "{}"
+"""
+LOG = """
+[[jobs.log_cleanup.tables]]
+table = 'public.event'
+column = "at"
+keep = "30 days"
+partitions = "drop"
+"""
+
+
+@pytest.fixture
+def prepare(any_house):
+    """A partitioned (or inherited) table of somebody who has lent `maintain` his rights: two old months, and this one."""
+    house = any_house
+    run = house.database.run
+    owner = f"owner_{house.maintain}"
+
+    def prepared(how="drop", kind="declared", extra=ARCHIVE, also=""):
+        if kind == "declared":
+            run("CREATE TABLE public.event (id bigint, at timestamptz NOT NULL, note text) PARTITION BY RANGE (at)")
+            part = "CREATE TABLE public.{} PARTITION OF public.event FOR VALUES FROM ({}) TO ({})"
+        else:
+            run("CREATE TABLE public.event (id bigint, at timestamptz NOT NULL, note text)")
+            part = "CREATE TABLE public.{} (CHECK (at >= {} AND at < {})) INHERITS (public.event)"
+        for name, first, end in (("one", "'2025-01-01'", "'2025-02-01'"), ("two", "'2025-02-01'", "'2025-03-01'"), ("now", "'2025-03-01'", "'2099-01-01'")):  # fmt: skip
+            run(part.format(name, first, end))
+        into = ("event", "event", "event") if kind == "declared" else ("one", "two", "now")
+        run(f"INSERT INTO public.{into[0]} SELECT n, '2025-01-03', 'ä ' || n FROM generate_series(1, 3000) n")
+        run(f"INSERT INTO public.{into[1]} SELECT n, '2025-02-03', 'b' FROM generate_series(3001, 4000) n")
+        run(f"INSERT INTO public.{into[2]} SELECT n, now() - n * interval '1 day', 'c' FROM generate_series(1, 60) n")
+        run(also) if also else None
+        run(f"CREATE ROLE {owner}")
+        for name in ("event", "one", "two", "now"):
+            run(f"ALTER TABLE public.{name} OWNER TO {owner}")
+        house.archive = house.folder / "archive"
+        house.extra = extra.format(house.archive, how)
+        house.install()
+        run("VACUUM ANALYZE")
+        if house.database.value("SELECT current_setting('server_version_num')::int") >= 160000:
+            run(f"GRANT {owner} TO {house.maintain} WITH INHERIT TRUE, SET FALSE")
+        return house
+
+    yield prepared
+    run(f"DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}")
+
+
+def archived(house):
+    """The keys that stand in the files."""
+    text = b""
+    for path in sorted(house.archive.rglob("*.copy.zst")):
+        with path.open("rb") as file:
+            text += zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read()
+    return sorted(int(line.split(b"\t")[0]) for line in text.splitlines())
+
+
+def there(house, table="event"):
+    return house.database.value(f"SELECT count(*) FROM public.{table}")
+
+
+@pytest.mark.parametrize("kind", ["declared", "inherited"])
+def test_old_partitions_are_detached_archived_and_dropped(prepare, kind):
+    house = prepare("drop", kind)
+    run = house.run("archive")
+    assert [(step["object"], step["status"], step["rows"]) for step in run["steps"]] == [
+        ("public.one", "done", 3000),
+        ("public.two", "done", 1000),
+    ], run
+    assert archived(house) == list(range(1, 4001))
+    assert there(house) == 60, "what is younger than the end of its partition stays, row by row too"
+    assert house.database.value("SELECT to_regclass('public.one') IS NULL AND to_regclass('public.two') IS NULL")
+    assert "4000 rows" in house.sereno("archive", "verify", "--deep").stdout
+    assert house.run("archive")["steps"] == []
+
+
+def test_only_when_it_is_told_are_they_dropped(prepare):
+    house = prepare("detach")
+    assert house.run("archive")["state"] == "finished"
+    assert archived(house) == list(range(1, 4001))
+    assert (there(house), there(house, "one"), there(house, "two")) == (60, 3000, 1000)
+    assert house.run("archive")["steps"] == [], "what stands detached is not archived again"
+
+
+@pytest.mark.parametrize("kind", ["declared", "inherited"])
+def test_expired_log_partitions_are_dropped(prepare, kind):
+    house = prepare(kind=kind, extra=LOG)
+    plan = house.sereno("plan", "log_cleanup").stdout
+    assert "DROP TABLE" in plan
+    assert there(house) == 4060, "a plan changes nothing"
+    run = house.run("log_cleanup")
+    assert [step["object"] for step in run["steps"]] == ["public.one", "public.two"], run
+    assert there(house) == 60
+    assert not house.archive.exists()
+
+
+def test_a_reader_is_waited_for_named_and_the_next_run_finishes_it(prepare):
+    """He who reads the table while DETACH … CONCURRENTLY waits for him: it stays pending, and is finalized."""
+    house = prepare("drop")
+    with house.database.connect() as reader:
+        reader.execute("SELECT count(*) FROM public.event")
+        run = house.run("archive")
+        assert {step["status"] for step in run["steps"]} == {"skipped"}, run
+        assert all("in the way: pid" in step["reason"] for step in run["steps"]), run
+        assert house.database.value("SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = 'public.one'::regclass")
+        assert archived(house) == []
+    run = house.run("archive")
+    assert run["state"] == "finished", run
+    assert archived(house) == list(range(1, 4001))
+    assert there(house) == 60
+
+
+def test_a_default_partition_makes_it_a_short_lock(prepare):
+    house = prepare("drop", also="CREATE TABLE public.other PARTITION OF public.event DEFAULT")
+    assert house.run("archive")["state"] == "finished"
+    assert archived(house) == list(range(1, 4001))
+    assert there(house) == 60
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "SELECT 1",
+        "ALTER TABLE public.event DETACH PARTITION public.one",
+    ],
+    ids=["before it was detached", "before it was archived"],
+)
+def test_what_was_begun_with_is_brought_to_its_end(prepare, left):
+    house = prepare("drop")
+    house.database.run(
+        'INSERT INTO sereno.detached_partition (instance, "schema", "table", "oid", partition_schema, partition)'
+        " SELECT instance_id, 'public', 'event', 'public.one'::regclass, 'public', 'one' FROM sereno.owner"
+    )
+    house.database.run(left)
+    assert "was begun with" in house.plan("archive")[0].why
+    assert house.run("archive")["state"] == "finished"
+    assert archived(house) == list(range(1, 4001))
+    assert house.run("archive")["steps"] == []
+    assert house.database.value("SELECT count(*) FROM sereno.detached_partition WHERE settled_at IS NULL") == 0
+
+
+def test_a_partition_of_strangers_columns_or_bounds_is_refused(prepare):
+    house = prepare("drop", "inherited", also="ALTER TABLE public.one ADD COLUMN more int")
+    run = house.run("archive")
+    (one,) = [step for step in run["steps"] if step["object"] == "public.one"]
+    assert "columns that its parent has not" in one["reason"]
+    assert archived(house) == list(range(3001, 4001))
+    assert there(house, "one") == 3000
+
+
+def test_young_rows_in_an_inherited_table_keep_it(prepare):
+    house = prepare("drop", "inherited", also="ALTER TABLE public.two DROP CONSTRAINT two_at_check; INSERT INTO public.two VALUES (0, now())")  # fmt: skip
+    assert [step["object"] for step in house.run("archive")["steps"]] == ["public.one"]
+    assert there(house) == 1061
+
+
+def test_without_the_owners_rights_it_is_refused_with_the_cure(prepare):
+    house = prepare("drop")
+    house.database.run(f"REVOKE owner_{house.maintain} FROM {house.maintain}")
+    run = house.run("archive")
+    assert run["state"] == "failed"
+    assert "GRANT" in run["steps"][0]["reason"]
+    assert there(house) == 4060
+
+
+def test_a_writer_is_not_disturbed(prepare):
+    """Rows come in while partitions leave: none waits for longer than a lock timeout, and none is lost."""
+    house = prepare("drop")
+    slowest, stop, written = [0.0], threading.Event(), [0]
+
+    def write():
+        with house.database.connect(autocommit=True) as connection:
+            while not stop.is_set():
+                began = time.monotonic()
+                connection.execute("INSERT INTO public.event VALUES (%s, now(), 'w')", (100_000 + written[0],))
+                slowest[0] = max(slowest[0], time.monotonic() - began)
+                written[0] += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert house.run("archive")["state"] == "finished"
+    finally:
+        stop.set()
+        writer.join()
+    assert there(house) == 60 + written[0]
+    assert slowest[0] < 2, slowest
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (ARCHIVE + 'where = "true"', "a whole partition leaves, whatever `where` says"),
+        (ARCHIVE.replace("file://{}", "table:public.old").replace("{}", "drop"), "whole partitions go to files only"),
+    ],
+)
+def test_contradictions_are_refused(any_house, extra, said):
+    any_house.extra = extra.format(any_house.folder / "archive", "drop")
+    any_house.write()
+    assert said in any_house.sereno("config", "check", check=False).stderr
