@@ -38,9 +38,10 @@ def sweep(make, what, calls, step=1):
             ground.fill(100)
             trace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={calls}"]
             done = ground.sereno(
-                "now", "archive", prefix=[*trace, "-e", f"inject={calls}:{what.replace('N', str(number))}"]
+                "now", "archive", prefix=[*trace, "-e", f"inject={calls}:{what.format(number)}"]
             )
             runs += 1
+            assert "invalid" not in done.stderr, done.stderr  # strace's own word for an injection that is none
             if done.returncode == 0 and "+" not in what:
                 break
             if "+" in what and number > 60:
@@ -95,11 +96,11 @@ def commits(make, how):
 
 PROOFS = {
     "kills": kills,
-    "sweep: SIGKILL": lambda make: sweep(make, "signal=SIGKILL:when=N", TOUCHES),
-    "sweep: EIO once": lambda make: sweep(make, "error=EIO:when=N", FILES),
-    "sweep: ENOSPC once": lambda make: sweep(make, "error=ENOSPC:when=N", FILES),
-    "sweep: EIO for ever": lambda make: sweep(make, "error=EIO:when=N+", FILES),
-    "sweep: ENOSPC for ever": lambda make: sweep(make, "error=ENOSPC:when=N+", FILES),
+    "sweep: SIGKILL": lambda make: sweep(make, "signal=SIGKILL:when={}", TOUCHES),
+    "sweep: EIO once": lambda make: sweep(make, "error=EIO:when={}", FILES),
+    "sweep: ENOSPC once": lambda make: sweep(make, "error=ENOSPC:when={}", FILES),
+    "sweep: EIO for ever": lambda make: sweep(make, "error=EIO:when={}+", FILES),
+    "sweep: ENOSPC for ever": lambda make: sweep(make, "error=ENOSPC:when={}+", FILES),
     "server": server,
     "full": full,
     "commits: before": lambda make: commits(make, "before"),
