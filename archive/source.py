@@ -8,6 +8,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from archive import family
+from archive.family import Family
 from archive.manifest import Columns
 from postgres import detach, partitions
 from postgres.batches import Expired
@@ -29,11 +31,6 @@ _TABLE = sql.SQL(
            EXISTS (SELECT FROM pg_catalog.pg_index x
                    WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid AND x.indimmediate
                      AND x.indpred IS NULL AND x.indexprs IS NULL) AS keyed,
-           ARRAY(SELECT DISTINCT k.conrelid::regclass::text FROM pg_catalog.pg_constraint k
-                 WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd')
-                   AND k.confrelid IN (SELECT c.oid UNION SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)
-                                       UNION SELECT relid FROM pg_catalog.pg_partition_ancestors(c.oid))
-                 ORDER BY 1) AS cascades,
            ARRAY(SELECT ARRAY[f.attname::text, pg_catalog.format_type(f.atttypid, f.atttypmod)]
                  FROM pg_catalog.pg_attribute f
                  WHERE f.attrelid = c.oid AND f.attnum > 0 AND NOT f.attisdropped AND f.attgenerated = ''
@@ -65,6 +62,8 @@ class Wish:
     epoch: str | None = None
     where: sql.SQL | None = None
     """A condition in SQL, of who wrote the configuration."""
+    children: tuple[Relation, ...] = ()
+    """Tables whose rows leave with those that they refer to."""
     whole: bool = False
     """Partitions leave as a whole: of a partitioned table no single row does."""
 
@@ -80,6 +79,8 @@ class Source:
     keyed: bool = False
     partitions: Sequence[Partition] = ()
     """Those that leave as a whole, and those that were begun with and are not settled."""
+    family: Family | None = None
+    """What leaves with them, and what forbids it."""
     columns: Columns = ()
     """All but the generated ones, which say nothing of their own."""
 
@@ -116,15 +117,27 @@ def _looked_at(session: Session, wish: Wish) -> Source:
     row = found[0]
     partitioned = row["kind"] == "p"
     blocks = None if row["indexed"] or partitioned else int(row["blocks"])
+    relatives = None
+    if not (wish.whole and partitioned):
+        relatives = family.look(session, wish.table, wish.children)
+        if relatives.wrong:
+            return Source(wish, wrong=relatives.wrong)
     uuids = row["type"] == "uuid"
     expired = Expired(
-        wish.table, wish.column, _cutoff(row, wish), partitioned, blocks, condition=wish.where, uuids=uuids
+        wish.table,
+        wish.column,
+        _cutoff(row, wish),
+        partitioned,
+        blocks,
+        condition=wish.where,
+        uuids=uuids,
+        pinned=bool(wish.children),
     )
     if uuids and not session.rows(expired.composed(_VERSIONS))[0]["seventh"]:
         return Source(wish, wrong=f"column {wish.column!r} holds UUIDs that are not of version 7: they have no age")
     columns = tuple((name, kind) for name, kind in row["columns"])
     some = not (wish.whole and partitioned) and expired.some(session)
-    source = Source(wish, some=some, expired=expired, keyed=row["keyed"], columns=columns)
+    source = Source(wish, some=some, expired=expired, keyed=row["keyed"], columns=columns, family=relatives)
     if not source.some:
         return source
     plan = session.rows(expired.composed(_ESTIMATE))[0]["QUERY PLAN"]
@@ -141,8 +154,6 @@ def _wrong(wish: Wish, found: Sequence[dict[str, Any]]) -> str:
         return f'column {wish.column!r} is {row["type"]}: say what it counts since 1970: epoch = "s", "ms" or "us"'
     if row["type"] not in TIMES | INTEGERS | {"uuid"}:
         return f"column {wish.column!r} is {row['type']}, not date, timestamp, timestamptz, uuid (v7) or a bigint epoch"
-    if row["cascades"] and not (wish.whole and row["kind"] == "p"):
-        return f"deleting would reach into {', '.join(row['cascades'])} by foreign key"
     return ""
 
 

@@ -5,12 +5,15 @@ before the commit leaves them in the table, and behind the last ledgered batch s
 """
 
 import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from psycopg import sql
 
 from archive import ledger
+from archive.family import Family
 from archive.manifest import Entry
 from archive.volume import Shelf, Volume
 from postgres.batches import Batch, Expired, Walk
@@ -30,6 +33,10 @@ class ToFile:
     shelf: Shelf
     month: str
     why: str
+    family: Family | None = None
+    """What leaves with them, if anything does."""
+    shelves: tuple[Shelf, ...] = ()
+    """Where its children go, in their order."""
     predicted_seconds: float = 0.0
     limit_seconds: float = 12 * 3600.0
     alone: bool = False
@@ -43,48 +50,86 @@ class ToFile:
 
     def statement(self) -> str:
         """Return what one batch comes down to."""
-        return _COPY.format(delete=self.expired.whole(), columns=self._columns()).as_string(None) + "  -- in batches"
+        copy = _COPY.format(delete=self.expired.whole(), columns=_columns(self.shelf)).as_string(None)
+        also = f", and what refers to them in {self._others()}" if self.shelves else ""
+        return f"{copy}  -- in batches{also}"
 
     def apply(self, session: Session | None, pace: Pace) -> Outcome:
         """Move until none is left; look afterwards. OSError: the archive cannot be written to."""
         assert session is not None  # noqa: S101 - the executor of a database job has one
-        with self.shelf.volume(self.month, partial(ledger.filed, session, self.shelf, self.month)) as volume:
-            mover = _Mover(self, session, volume)
+        with ExitStack() as stack:
+            writers = [
+                stack.enter_context(_writer(session, shelf, self.month)) for shelf in (*self.shelves, self.shelf)
+            ]
+            mover = _Mover(self.family, session, writers)
             walk = Walk(self.expired, session, pace)
             walk.all(mover.take, mover.done)
         if walk.left():
             return Outcome(Status.INEFFECTIVE, KEPT, rows=walk.taken, bytes=mover.bytes)
-        return Outcome(Status.DONE, rows=walk.taken, bytes=mover.bytes)
+        reason = f"and {mover.others} rows of {self._others()}" if self.shelves else ""
+        return Outcome(Status.DONE, reason, rows=walk.taken, bytes=mover.bytes)
 
-    def copy(self, batch: Batch) -> sql.Composed:
-        """Return the statement of a batch."""
-        return _COPY.format(delete=batch.delete, columns=self._columns("t"))
-
-    def _columns(self, *alias: str) -> sql.Composed:
-        return sql.SQL(", ").join([sql.Identifier(*alias, name) for name, _ in self.shelf.columns])
+    def _others(self) -> str:
+        return ", ".join(str(child.table) for child in (self.family.children if self.family else ()))
 
 
-class _Mover:
-    """Between the table and the file."""
+def _columns(shelf: Shelf, *alias: str) -> sql.Composed:
+    return sql.SQL(", ").join([sql.Identifier(*alias, name) for name, _ in shelf.columns])
 
-    def __init__(self, step: ToFile, session: Session, volume: Volume) -> None:
-        self._step, self._session, self._volume = step, session, volume
+
+class _Writer:
+    """The file of one table, and what the transaction in progress has put there."""
+
+    def __init__(self, session: Session, shelf: Shelf, volume: Volume) -> None:
+        self._session, self._shelf, self._volume = session, shelf, volume
         self._entries: list[Entry] = []
-        self.bytes = 0
 
-    def take(self, batch: Batch) -> int:
+    def write(self, delete: sql.Composed, batch: Batch) -> int:
+        """Delete rows into a frame, and ledger it; return how many."""
         self._volume.begin()
         self._entries = []
-        frame = self._volume.append(partial(self._session.copy_out, self._step.copy(batch)))
+        copy = _COPY.format(delete=delete, columns=_columns(self._shelf, "t"))
+        frame = self._volume.append(partial(self._session.copy_out, copy))
         if frame.rows:
             entry = Entry(str(uuid.uuid4()), frame, batch.first, batch.last)
-            ledger.file(self._session, self._step.shelf, self._volume.name, entry)
+            ledger.file(self._session, self._shelf, self._volume.name, entry)
             self._entries.append(entry)
         else:
             self._volume.begin()  # a trigger has kept them all
         return frame.rows
 
-    def done(self) -> None:
+    def committed(self) -> int:
+        """Write the manifest on; return how many bytes have come."""
         self._volume.committed(self._entries)
-        self.bytes += sum(entry.frame.length for entry in self._entries)
+        length = sum(entry.frame.length for entry in self._entries)
         self._entries = []
+        return length
+
+
+@contextmanager
+def _writer(session: Session, shelf: Shelf, month: str) -> Iterator[_Writer]:
+    with shelf.volume(month, partial(ledger.filed, session, shelf, month)) as volume:
+        yield _Writer(session, shelf, volume)
+
+
+class _Mover:
+    """Between the tables and their files, that of the children first."""
+
+    def __init__(self, family: Family | None, session: Session, writers: list[_Writer]) -> None:
+        self._family, self._session, self._writers = family, session, writers
+        self._others = self.others = self.bytes = 0
+
+    def take(self, batch: Batch) -> int:
+        """Take a batch, and first what refers to it."""
+        self._others = 0
+        *others, own = self._writers
+        if self._family is not None and batch.places is not None:
+            for child, writer in zip(self._family.children, others, strict=True):
+                self._others += writer.write(self._family.delete(child, batch.places), batch)
+        return own.write(batch.delete, batch)
+
+    def done(self) -> None:
+        """What was taken is committed."""
+        self.bytes += sum(writer.committed() for writer in self._writers)
+        self.others += self._others
+        self._others = 0

@@ -28,8 +28,11 @@ _BY_BLOCK = sql.SQL(
     "ORDER BY c.ctid LIMIT {rows}"
 )
 _BOUNDS = sql.SQL(
-    "SELECT count(*) AS chosen, min(age)::text AS first, max(age)::text AS last, max(place)::text AS place FROM ({}) b"
+    "SELECT count(*) AS chosen, min(age)::text AS first, max(age)::text AS last, max(place)::text AS place{places}"
+    " FROM ({chosen}) b"
 )
+_PLACES = sql.SQL(", array_agg(place)::text AS places")
+_PINNED = sql.SQL("DELETE FROM {table} t WHERE t.ctid = ANY ({places})")
 _DELETE = sql.SQL("DELETE FROM {table} t WHERE t.ctid = ANY (ARRAY({chosen}))")
 _DELETE_FROM_TREE = sql.SQL(
     "DELETE FROM {table} t USING ({chosen}) b WHERE t.tableoid = b.part AND t.ctid = b.place"
@@ -65,6 +68,8 @@ class Expired:
     """What the configuration says besides, in SQL: whoever writes it may do anything there."""
     uuids: bool = False
     """The ages are UUIDs of version 7, which have no minimum of their own before server 18."""
+    pinned: bool = False
+    """Choose the rows of a batch once, by their places: others leave with them. Not of a partitioned table."""
 
     def composed(self, template: sql.SQL, **parts: sql.Composable) -> sql.Composed:
         """Fill names and values in. Values as literals: beside parameters psycopg would read a `%` in a name.
@@ -99,6 +104,8 @@ class Batch:
     first: str
     last: str
     delete: sql.Composed
+    places: sql.Composable | None = None
+    """Where they stand, as an array of TIDs, if they are pinned."""
 
 
 Take = Callable[[Batch], int]
@@ -144,13 +151,19 @@ class Walk:
     def _one(self, take: Take) -> tuple[int, int, str | None, int]:
         with self._session.transaction(repeatable=True):
             self._session.allow(self._pace.remaining_seconds())
-            found = self._session.rows(_BOUNDS.format(self._chosen(_UUID if self._expired.uuids else _AGE)))[0]
+            chosen = self._chosen(_UUID if self._expired.uuids else _AGE)
+            places = _PLACES if self._expired.pinned else sql.SQL("")
+            found = self._session.rows(_BOUNDS.format(chosen=chosen, places=places))[0]
             took = take(self._batch(found)) if found["chosen"] else 0
             last = found["place"] if self._expired.blocks is not None else found["last"]
             return found["chosen"], took, last, int(self._session.rows(_WAITERS)[0]["waiters"])
 
     def _batch(self, found: dict[str, object]) -> Batch:
         first, last = str(found["first"]), str(found["last"])
+        if self._expired.pinned:
+            places = sql.SQL("{}::tid[]").format(sql.Literal(found["places"]))
+            delete = self._expired.composed(_PINNED, places=places)
+            return Batch(int(str(found["chosen"])), first, last, delete, places)
         if not self._expired.partitioned:
             delete = self._expired.composed(_DELETE, chosen=self._chosen("c.ctid"))
         else:

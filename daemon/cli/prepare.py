@@ -97,7 +97,7 @@ def _wishes(wired: "Parts", database: str) -> "Wishes":
     here = {None, database}
     tables = {wish.table: "jobs.log_cleanup.tables" for wish in jobs.log_cleanup.tables if wish.database in here}
     archived = [wish for wish in jobs.archive.tables if wish.database in here]
-    tables |= {wish.table: "jobs.archive.tables" for wish in archived}
+    tables |= {table: "jobs.archive.tables" for wish in archived for table in (wish.table, *wish.children)}
     return Wishes(
         target.logins["maintain"],
         target.logins["data"],

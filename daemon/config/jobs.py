@@ -77,6 +77,9 @@ class ArchivedTable(Model):
     epoch: Epoch | None = Field(None, description="What an integer counts since 1970.")
     older_than: Retention = Field(description="Older rows are archived.")
     where: Condition | None = Field(None, description="Only where this holds, as in [[jobs.log_cleanup.tables]].")
+    children: tuple[Table, ...] = Field(
+        (), description="Tables whose rows leave with those that they refer to by foreign key, in one transaction."
+    )
     to: Destination = Field(description="A folder (file://…), or a table of the same database (table:schema.name).")
     key: Literal["ctid"] | None = Field(
         None, description='"ctid" archives a table though no unique key tells its rows apart.'
@@ -94,6 +97,8 @@ class ArchivedTable(Model):
             raise ValueError('a whole partition leaves, whatever `where` says: leave it out, or partitions = "rows"')
         if self.partitions != "rows" and self.to.table:
             raise ValueError('whole partitions go to files only: to = "file://…", or partitions = "rows"')
+        if self.children and (self.to.table or self.partitions != "rows"):
+            raise ValueError('children go to files only, and row by row: to = "file://…", partitions = "rows"')
         return self
 
 

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from archive import ledger
 from archive.descent import opened
-from archive.manifest import Writer
+from archive.manifest import Columns, Writer
 from archive.partition_to_file import PartitionToFile
 from archive.source import Source, Wish, look, walked, with_partitions
 from archive.to_file import ToFile
@@ -38,6 +38,8 @@ class Seen:
 
     source: Source
     shelf: Shelf
+    shelves: tuple[Shelf, ...]
+    """Of its children."""
     month: str
     to: Relation | None = None
     """The table that they go to; None: to files."""
@@ -57,26 +59,26 @@ def observe(looking: Looking) -> Sequence[Seen]:
 
 def _seen(looking: Looking, session: Session, wish: ArchivedTable, missing: str) -> Seen:
     whole = wish.partitions != "rows"
-    source = look(session, Wish(wish.table, wish.column, wish.older_than, wish.epoch, wish.where, whole))
+    asked = Wish(wish.table, wish.column, wish.older_than, wish.epoch, wish.where, wish.children, whole)
+    source = look(session, asked)
     if whole:
         with looking.open(looking.database) as reader:
             source = with_partitions(source, reader, looking.instance)
-    facts = session.facts
-    writer = Writer(
-        looking.instance,
-        facts.system_identifier,
-        facts.database_oid,
-        looking.database,
-        wish.table.schema,
-        wish.table.name,
-    )
-    shelf = Shelf(wish.to.folder, writer, source.columns)
+    shelf = _shelf(looking, session, wish, wish.table, source.columns)
+    children = source.family.children if source.family else ()
+    shelves = tuple(_shelf(looking, session, wish, child.table, child.columns) for child in children)
     wrong = source.wrong or missing or _unkeyed(source, wish)
     if wish.to.table:
         wrong = wrong or _unfit(session, source, wish.to.table)
     else:
         wrong = wrong or _full(wish.to.folder, looking.config)
-    return Seen(source, shelf, looking.now.strftime("%Y-%m"), wish.to.table, wish.partitions == "drop", wrong)
+    return Seen(source, shelf, shelves, looking.now.strftime("%Y-%m"), wish.to.table, wish.partitions == "drop", wrong)
+
+
+def _shelf(looking: Looking, session: Session, wish: ArchivedTable, table: Relation, columns: Columns) -> Shelf:
+    facts = session.facts
+    database = (facts.system_identifier, facts.database_oid, looking.database)
+    return Shelf(wish.to.folder, Writer(looking.instance, *database, table.schema, table.name), columns)
 
 
 def _unfit(session: Session, source: Source, to: Relation) -> str:
@@ -128,7 +130,8 @@ def plan(seen: Sequence[Seen]) -> Sequence[Step]:
                 columns, writer = one.shelf.columns, one.shelf.writer
                 steps.append(ToTable(expired, one.to, columns, writer, f"{why}{one.to}"))
             else:
-                steps.append(ToFile(expired, one.shelf, one.month, f"{why}{one.shelf.destination}"))
+                why += one.shelf.destination
+                steps.append(ToFile(expired, one.shelf, one.month, why, one.source.family, one.shelves))
     return steps
 
 

@@ -50,7 +50,7 @@ def observe(looking: Looking) -> Observation:
 
 def _source(looking: Looking, session: Session, table: ExpiringTable) -> Source:
     whole = table.partitions == "drop"
-    source = look(session, Wish(table.table, table.column, table.keep, table.epoch, table.where, whole))
+    source = look(session, Wish(table.table, table.column, table.keep, table.epoch, table.where, whole=whole))
     if not whole:
         return source
     with looking.open(looking.database) as reader:

@@ -37,9 +37,7 @@ def sweep(make, what, calls, step=1):
             number += step
             ground.fill(100)
             trace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={calls}"]
-            done = ground.sereno(
-                "now", "archive", prefix=[*trace, "-e", f"inject={calls}:{what.format(number)}"]
-            )
+            done = ground.sereno("now", "archive", prefix=[*trace, "-e", f"inject={calls}:{what.format(number)}"])
             runs += 1
             assert "invalid" not in done.stderr, done.stderr  # strace's own word for an injection that is none
             if done.returncode == 0 and "+" not in what:
