@@ -31,7 +31,8 @@ def kills(make):
 
 def sweep(make, what, calls, step=1):
     """Inject at the first such call, the second, … until a run meets none any more."""
-    ground, number, runs = make("sweep" + "".join(letter for letter in what if letter.isalnum()).lower(), rows=0), 0, 0
+    name = "".join(letter for letter in what.replace("+", "ever") if letter.isalnum()).lower()
+    ground, number, runs = make(f"sweep{name}", rows=0), 0, 0
     with ground:
         while True:
             number += step
