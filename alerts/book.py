@@ -13,6 +13,16 @@ from store.store import Row, Transaction
 _OPEN = "SELECT * FROM alert WHERE resolved_at IS NULL ORDER BY id"
 _ALL = "SELECT * FROM alert ORDER BY id DESC LIMIT ?"
 _ENDED = "SELECT * FROM alert WHERE resolved_at > ? ORDER BY resolved_at DESC LIMIT ?"
+_OVER = "SELECT count(*) AS alerts FROM alert WHERE resolved_at < ?"
+_FORGET_EVENTS = """
+DELETE FROM event WHERE alert IN (
+  SELECT id FROM alert
+  WHERE resolved_at < ? AND NOT EXISTS (SELECT 1 FROM notification WHERE notification.alert = alert.id)
+)
+"""
+_FORGET = """
+DELETE FROM alert WHERE resolved_at < ? AND NOT EXISTS (SELECT 1 FROM notification WHERE notification.alert = alert.id)
+"""
 _ONE = "SELECT * FROM alert WHERE id = ?"
 _TOLD = """
     SELECT DISTINCT n.alert, n.channel FROM notification n JOIN alert a ON a.id = n.alert
@@ -51,6 +61,17 @@ def known(transaction: Transaction) -> Known:
 def latest(transaction: Transaction, limit: int) -> list[Alert]:
     """Read the newest alerts, the resolved ones too."""
     return [_alert(row) for row in transaction.rows(_ALL, (limit,))]
+
+
+def over(transaction: Transaction, before: datetime) -> int:
+    """Count the alerts that were over before."""
+    return int(str(transaction.rows(_OVER, (to_text(before),))[0]["alerts"]))
+
+
+def forget(transaction: Transaction, before: datetime) -> None:
+    """Forget them, with their events, unless a message of theirs is still there."""
+    transaction.execute(_FORGET_EVENTS, (to_text(before),))
+    transaction.execute(_FORGET, (to_text(before),))
 
 
 def ended(transaction: Transaction, since: datetime, limit: int) -> list[Alert]:

@@ -64,6 +64,16 @@ _UNSENT = """
     SELECT 1 AS unsent FROM notification
     WHERE alert = ? AND channel = ? AND state IN ('pending', 'leased') AND recipients = '[]' LIMIT 1
 """
+_ENDED = """
+SELECT count(*) AS messages FROM notification
+WHERE state IN ('sent', 'dead') AND coalesce(sent_at, created_at) < ?
+  AND NOT EXISTS (SELECT 1 FROM alert WHERE alert.id = notification.alert AND resolved_at IS NULL)
+"""
+_FORGET = """
+DELETE FROM notification
+WHERE state IN ('sent', 'dead') AND coalesce(sent_at, created_at) < ?
+  AND NOT EXISTS (SELECT 1 FROM alert WHERE alert.id = notification.alert AND resolved_at IS NULL)
+"""
 _COUNTS = "SELECT channel, state, count(*) AS messages, min(created_at) AS oldest FROM notification GROUP BY 1, 2"
 _NEXT = """
     SELECT min(CASE state WHEN 'pending' THEN not_before ELSE lease_until END) AS at
@@ -188,6 +198,16 @@ def waiting(transaction: Transaction) -> list[Waiting]:
         )
         for row in transaction.rows(_WAITING)
     ]
+
+
+def ended(transaction: Transaction, before: datetime) -> int:
+    """Count the messages that were sent, or given up, before; those of an alert that is not over are not meant."""
+    return int(str(transaction.rows(_ENDED, (to_text(before),))[0]["messages"]))
+
+
+def forget(transaction: Transaction, before: datetime) -> None:
+    """Forget them."""
+    transaction.execute(_FORGET, (to_text(before),))
 
 
 def counts(transaction: Transaction) -> dict[str, dict[str, tuple[int, datetime]]]:

@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from archive.descent import opened
+from archive.openfiles import Inode
 from postgres.connection import Session
 from postgres.pace import Halted, Pace
 from postgres.step import Outcome, Status
 
 SHALLOWEST = 2
+YOUNGEST_SECONDS = 3600.0
+"""Whatever a limit of size says: somebody may still write to a file that is younger."""
+COMPRESSED, PARTIAL = ".gz", ".gz.sereno"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class File:
     bytes: int
     changed_at: float
     """The later of mtime and ctime: a file whose times were set back is as young as its inode."""
+    owner: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +42,17 @@ class Rule:
     """What expires in a folder, and how much may go at once."""
 
     path: str
-    keep_seconds: float
+    keep_seconds: float | None
     keep_newest: int
     most_files: int
     most_share: float
+    total_bytes: int | None = None
+    """The oldest leave until the rest is no larger."""
+    compress_seconds: float | None = None
+    owner: int | None = None
+    """Only files of this user."""
+    busy: frozenset[Inode] = frozenset()
+    """What is open somewhere, or is a server's current log, and stays whatever its age."""
 
     @property
     def folder(self) -> str:
@@ -68,34 +80,71 @@ def check_path(path: str) -> str:
 
 def expired(rule: Rule, now: float) -> tuple[Sequence[File], str]:
     """Look (nothing else): return the files that have expired, oldest first, and why the rest of them stays."""
-    with opened(rule.folder) as descriptor:
-        files = sorted(_files(descriptor, rule.pattern), key=lambda file: file.changed_at)
-    old = [file for file in files[: max(0, len(files) - rule.keep_newest)] if file.changed_at < now - rule.keep_seconds]
+    files, may = _seen(rule)
+    age = rule.keep_seconds
+    old = [file for file in may if age is not None and file.changed_at < now - age]
     if files and len(old) / len(files) > rule.most_share:
         share = f"{len(old)} of {len(files)} files have expired, more than {rule.most_share:.0%}"
         return (), f"{share}: is the clock right? Nothing is deleted (most_share)"
+    over = sum(file.bytes for file in files) - sum(file.bytes for file in old) - (rule.total_bytes or 0)
+    for file in may[len(old) :] if rule.total_bytes is not None else ():
+        if over <= 0 or file.changed_at >= now - YOUNGEST_SECONDS:
+            break
+        old.append(file)
+        over -= file.bytes
     note = f"{len(old) - rule.most_files} more next time (most_files)" if len(old) > rule.most_files else ""
     return old[: rule.most_files], note
 
 
-def _files(descriptor: int, pattern: str) -> Iterator[File]:
-    """Yield regular files of one name and one link; links, folders, pipes and hard-linked files are left alone."""
+def compressible(rule: Rule, now: float) -> Sequence[File]:
+    """Look (nothing else): return the files that are old enough to be compressed, and not old enough to leave."""
+    age = rule.compress_seconds
+    if age is None:
+        return ()
+    _, may = _seen(rule)
+    leaving = set(expired(rule, now)[0])
+    old = [file for file in may if file.changed_at < now - age and file not in leaving]
+    return [file for file in old if not file.name.endswith(COMPRESSED)][: rule.most_files]
+
+
+def _seen(rule: Rule) -> tuple[Sequence[File], Sequence[File]]:
+    """Return all files of a rule, oldest first, and those that may be touched: not the newest, nor open ones."""
+    with opened(rule.folder) as descriptor:
+        files = sorted(_files(descriptor, rule), key=lambda file: file.changed_at)
+    older = files[: max(0, len(files) - rule.keep_newest)]
+    return files, [file for file in older if (file.device, file.inode) not in rule.busy]
+
+
+def _files(descriptor: int, rule: Rule) -> Iterator[File]:
+    """Yield regular files of one name and one link; links, folders, pipes and hard-linked files are left alone.
+
+    So are files of other owners than the rule's, and those that are mounted into the folder.
+    """
+    device = os.fstat(descriptor).st_dev
     for name in os.listdir(descriptor):
-        if not fnmatch.fnmatchcase(name, pattern):
+        if name.endswith(PARTIAL) or not _matches(rule, name):
             continue
-        file = _look(descriptor, name)
-        if file is not None:
+        file = look(descriptor, name)
+        if file is not None and file.device == device and rule.owner in {None, file.owner}:
             yield file
 
 
-def _look(descriptor: int, name: str) -> File | None:
+def _matches(rule: Rule, name: str) -> bool:
+    """Say whether a name is meant; what was compressed is so by the name that it had."""
+    plain = name.removesuffix(COMPRESSED) if rule.compress_seconds is not None else name
+    return fnmatch.fnmatchcase(name, rule.pattern) or fnmatch.fnmatchcase(plain, rule.pattern)
+
+
+def look(descriptor: int, name: str) -> File | None:
+    """Look at one entry of a folder; None: it is gone, or no file of one name."""
     try:
         entry = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(entry.st_mode) or entry.st_nlink != 1:
         return None
-    return File(name, entry.st_dev, entry.st_ino, entry.st_size, max(entry.st_mtime, entry.st_ctime))
+    changed = max(entry.st_mtime, entry.st_ctime)
+    return File(name, entry.st_dev, entry.st_ino, entry.st_size, changed, entry.st_uid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +188,16 @@ class FolderCleanup:
             return Outcome(Status.DONE if gone else Status.INEFFECTIVE, reason, gone, freed)
         return Outcome(Status.DONE, rows=gone, bytes=freed)
 
+    def _youngest(self) -> float:
+        age = self.rule.keep_seconds
+        if self.rule.total_bytes is None and age is not None:
+            return age
+        return YOUNGEST_SECONDS if age is None else min(age, YOUNGEST_SECONDS)
+
     def _unlink(self, descriptor: int, file: File) -> bool:
         """Delete one file if it is still the same; one that may not be deleted keeps no other from leaving."""
         try:
-            if _look(descriptor, file.name) != file or file.changed_at >= time.time() - self.rule.keep_seconds:
+            if look(descriptor, file.name) != file or file.changed_at >= time.time() - self._youngest():
                 return False
             os.unlink(file.name, dir_fd=descriptor)
         except OSError:

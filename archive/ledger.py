@@ -27,7 +27,7 @@ _FILED = sql.SQL(
     SELECT id::text AS batch, "schema", "table", destination, file, "position", length, sha256, rows, first, last,
            columns, restored_at IS NOT NULL AS restored
     FROM sereno.archive_batch
-    WHERE file IS NOT NULL AND destination LIKE 'file://%' {which}
+    WHERE file IS NOT NULL AND destination LIKE 'file://%' AND expired_at IS NULL {which}
     ORDER BY destination, file, "position"
     """
 )

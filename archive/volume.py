@@ -105,6 +105,19 @@ class Shelf:
             with self._opened(folder, stem, known.get(stem + SUFFIX, ())) as volume:
                 yield volume
 
+    def remove(self, name: str) -> None:
+        """Remove one of its files. DamagedError: its manifest does not say that this writer has written it."""
+        stem = name.removesuffix(SUFFIX)
+        with made(self.root, parts(self.writer.database, self.writer.schema, self.writer.table)) as folder:
+            _alone(folder)
+            before = _manifest(folder, stem)
+            if _exists(folder, name) and (before is None or before.writer != self.writer):
+                raise DamagedError(f"{name}: its manifest does not say that we have written it; it stays")
+            for gone in (name, stem + MANIFEST_SUFFIX):  # the manifest last: it says whose the file is
+                with suppress(FileNotFoundError):
+                    os.unlink(gone, dir_fd=folder)
+                    os.fsync(folder)
+
     def _ours(self, folder: int, stem: str, entries: Sequence[Entry]) -> bool:
         """Say whether a file is new, or ours to go on with."""
         before = _manifest(folder, stem)

@@ -63,6 +63,8 @@ _KNOWN_SINCE = """
     INSERT INTO instance (name, value) VALUES (?, ?)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE value > excluded.value
 """
+_ENDED = "SELECT count(*) AS runs FROM run WHERE finished_at < ?"
+_FORGET = "DELETE FROM run WHERE finished_at < ?"
 _RUNS = "SELECT * FROM run ORDER BY id DESC LIMIT ?"
 _RUN = "SELECT * FROM run WHERE id = ?"
 _STEPS = "SELECT * FROM step WHERE run = ? ORDER BY ordinal"
@@ -249,6 +251,16 @@ def planned_since(transaction: Transaction, task: Task, cron: str) -> datetime |
 
 def _planned(task: Task, cron: str) -> str:
     return f"planned {task.trigger.schedule} {cron} {task.job} {task.database}"
+
+
+def ended(transaction: Transaction, before: datetime) -> int:
+    """Count the runs that ended before."""
+    return int(str(transaction.rows(_ENDED, (to_text(before),))[0]["runs"]))
+
+
+def forget(transaction: Transaction, before: datetime) -> None:
+    """Forget them, with their steps, findings and measures."""
+    transaction.execute(_FORGET, (to_text(before),))
 
 
 def runs(transaction: Transaction, limit: int) -> list[Row]:

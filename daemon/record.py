@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from alerts import outbox
+from alerts import book, outbox
 from alerts.policy import Coverage
 from checks.check import Place
 from checks.finding import Finding, Identity, Severity
@@ -52,6 +52,10 @@ class Recorder:
             self._tell(transaction, verdict)
             for message, channel in verdict.letters:
                 outbox.owe(transaction, message, channel, now)
+            if verdict.forget:
+                outbox.forget(transaction, verdict.forget)
+                book.forget(transaction, verdict.forget)
+                history.forget(transaction, verdict.forget)
         self._steps += len(ended)
 
     def reached(self) -> None:

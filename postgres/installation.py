@@ -79,7 +79,7 @@ _OURS = (
         '"schema" text NOT NULL, "table" text NOT NULL, destination text NOT NULL, file text, '
         '"position" bigint, length bigint, sha256 text, rows bigint NOT NULL, first text NOT NULL, '
         "last text NOT NULL, columns jsonb NOT NULL, archived_at timestamptz NOT NULL DEFAULT now(), "
-        "restored_at timestamptz)"
+        "restored_at timestamptz, expired_at timestamptz)"
     ),
     sql.SQL(
         "CREATE TABLE IF NOT EXISTS sereno.detached_partition (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), "
@@ -197,6 +197,8 @@ def _schema(wishes: Wishes) -> Iterator[sql.Composed]:
     yield sql.SQL("GRANT USAGE ON SCHEMA sereno TO {}").format(both)
     yield sql.SQL("GRANT SELECT ON sereno.archive_batch TO {}").format(both)
     yield sql.SQL("GRANT INSERT ON sereno.archive_batch TO {}").format(both)
+    data = sql.Identifier(wishes.data.user)
+    yield sql.SQL("GRANT UPDATE (expired_at) ON sereno.archive_batch TO {}").format(data)
     yield sql.SQL("GRANT SELECT ON sereno.detached_partition TO {}").format(both)
     yield sql.SQL("GRANT SELECT ON sereno.owner TO {}").format(both)
     maintain = sql.Identifier(wishes.maintain.user)

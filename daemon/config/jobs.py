@@ -81,6 +81,10 @@ class ArchivedTable(Model):
         (), description="Tables whose rows leave with those that they refer to by foreign key, in one transaction."
     )
     to: Destination = Field(description="A folder (file://…), or a table of the same database (table:schema.name).")
+    keep: Retention | None = Field(
+        None, description="A file leaves the archive when its last batch was archived so long ago; never if not said."
+    )
+    hold: bool = Field(default=False, description="Legal hold: nothing leaves the archive, whatever `keep` says.")
     key: Literal["ctid"] | None = Field(
         None, description='"ctid" archives a table though no unique key tells its rows apart.'
     )
@@ -97,23 +101,38 @@ class ArchivedTable(Model):
             raise ValueError('a whole partition leaves, whatever `where` says: leave it out, or partitions = "rows"')
         if self.partitions != "rows" and self.to.table:
             raise ValueError('whole partitions go to files only: to = "file://…", or partitions = "rows"')
+        if self.to.table and self.keep is not None:
+            raise ValueError(f"keep is for files; list {self.to.table} in jobs.log_cleanup.tables instead")
         if self.children and (self.to.table or self.partitions != "rows"):
             raise ValueError('children go to files only, and row by row: to = "file://…", partitions = "rows"')
         return self
 
 
 class ExpiringFiles(Model):
-    """Files of one folder that expire by age."""
+    """Files of one folder that expire by age, or by their size together."""
 
     path: Annotated[str, AfterValidator(check_path)] = Field(
         description="A folder and a pattern for names in it; folders below are left alone."
     )
-    keep: Retention = Field(description="Older files (by the later of mtime and ctime) are deleted.")
+    keep: Retention | None = Field(None, description="Older files (by the later of mtime and ctime) are deleted.")
+    total: Size | None = Field(
+        None, gt=0, description="The oldest are deleted until the rest is no larger; none of the last hour."
+    )
+    compress: Retention | None = Field(None, description="Older files are compressed (gzip) where they lie.")
+    owner: str | None = Field(None, description="Only files of this user; of any where it is not said.")
     keep_newest: int = Field(2, ge=1, description="This many stay, however old.")
     most_files: int = Field(1000, ge=1, description="The most that one run deletes; the rest next time.")
     most_share: float = Field(
-        0.9, gt=0, le=1, description="More than this share of the files is never deleted at once."
+        0.9, gt=0, le=1, description="More than this share of the files never expires by age at once."
     )
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.keep is None and self.total is None and self.compress is None:
+            raise ValueError('says nothing: give keep = "30 days", total = "10 GB" or compress = "2 days"')
+        if self.keep is not None and self.compress is not None and self.compress >= self.keep:
+            raise ValueError("compress: files that old are deleted already (keep)")
+        return self
 
 
 class JobOptions(Model):

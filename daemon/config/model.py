@@ -13,7 +13,7 @@ from alerts.channels.channel import ChannelOptions
 from alerts.secret import Secret
 from checks.references import Pair
 from daemon.config.jobs import Jobs, Model, Times
-from daemon.config.values import Duration, Listen, Size, TimeZone
+from daemon.config.values import Duration, Listen, Retention, Size, TimeZone
 
 
 def _conninfo(text: str) -> str:
@@ -36,6 +36,12 @@ class Daemon(Model):
     )
     timezone: TimeZone = Field("UTC", description="The zone of the schedules, and of columns without one.")
     state: Path = Field(Path("/var/lib/sereno/state.db"), description="History, alerts and outbox.")
+    keep: Retention = Field(
+        timedelta(days=400),
+        ge=timedelta(days=35),
+        description="Finished runs, ended alerts, delivered messages and the pages of reports: log_cleanup removes "
+        "older ones.",
+    )
     checks: Path = Field(Path("/etc/sereno/checks.d"), description="Your own checks: one SQL file each.")
     listen: Listen = Field("127.0.0.1:9188", description='Where /metrics and /healthz are; "" is nowhere.')
 

@@ -27,9 +27,10 @@ _UNITS = {
     "d": 86400,
     "day": 86400,
     "week": 604800,
+    "year": 366 * 86400,
     "w": 604800,
 }
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|days?|d|weeks?|w)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|days?|d|weeks?|w|years?)")
 _SIZES = {"": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3, "tb": 1024**4}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(|kb|mb|gb|tb)", re.IGNORECASE)
 
@@ -46,12 +47,12 @@ def duration(text: object) -> timedelta:
 
 
 def retention(text: object) -> timedelta:
-    """Read how long rows or files are kept, in days or weeks: `6m` would be six minutes, and is meant as months."""
+    """Read how long rows or files are kept: `6m` would be six minutes, and is meant as months. A year has 366 days."""
     if isinstance(text, timedelta):
         return text
     span = duration(text)
-    if span < timedelta(days=1) or not re.search(r"d|w", str(text)):
-        raise ValueError(f'{_shown(text)} is no time to keep something: give days or weeks (like "400 days")')
+    if span < timedelta(days=1) or not re.search(r"d|w|y", str(text)):
+        raise ValueError(f'{_shown(text)} is no time to keep something: give days, weeks or years (like "400 days")')
     return span
 
 

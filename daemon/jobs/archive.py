@@ -3,10 +3,12 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import PurePosixPath
 
 from archive import ledger
 from archive.descent import opened
+from archive.expiry import Expiry, Stale, due
 from archive.manifest import Columns, Writer
 from archive.partition_to_file import PartitionToFile
 from archive.source import Source, Wish, look, walked, with_partitions
@@ -46,6 +48,9 @@ class Seen:
     drop: bool = False
     """Archived partitions are dropped."""
     wrong: str = ""
+    stale: Sequence[tuple[Shelf, Stale]] = ()
+    """Files that the archive itself has kept long enough."""
+    keep: timedelta | None = None
 
 
 def observe(looking: Looking) -> Sequence[Seen]:
@@ -72,7 +77,11 @@ def _seen(looking: Looking, session: Session, wish: ArchivedTable, missing: str)
         wrong = wrong or _unfit(session, source, wish.to.table)
     else:
         wrong = wrong or _full(wish.to.folder, looking.config)
-    return Seen(source, shelf, shelves, looking.now.strftime("%Y-%m"), wish.to.table, wish.partitions == "drop", wrong)
+    stale: list[tuple[Shelf, Stale]] = []
+    if wish.keep is not None and not wish.hold and not missing:
+        stale = [(one, old) for one in (shelf, *shelves) for old in due(session, one, wish.keep)]
+    month, drop = looking.now.strftime("%Y-%m"), wish.partitions == "drop"
+    return Seen(source, shelf, shelves, month, wish.to.table, drop, wrong, stale, wish.keep)
 
 
 def _shelf(looking: Looking, session: Session, wish: ArchivedTable, table: Relation, columns: Columns) -> Shelf:
@@ -118,6 +127,7 @@ def plan(seen: Sequence[Seen]) -> Sequence[Step]:
     """In the order of the configuration; nothing where nothing is old enough."""
     steps: list[Step] = []
     for one in seen:
+        steps += [_expiry(one.keep, shelf, stale) for shelf, stale in one.stale if one.keep]
         expired = one.source.expired
         if one.wrong or expired is None:
             steps.append(Refusal("archive", str(one.source.wish.table), one.wrong))
@@ -133,6 +143,11 @@ def plan(seen: Sequence[Seen]) -> Sequence[Step]:
                 why += one.shelf.destination
                 steps.append(ToFile(expired, one.shelf, one.month, why, one.source.family, one.shelves))
     return steps
+
+
+def _expiry(keep: timedelta, shelf: Shelf, stale: Stale) -> Step:
+    why = f"archived until {stale.last}, kept for {in_words(keep)}; {stale.rows} rows, {stale.bytes} bytes"
+    return Expiry(shelf, stale, why)
 
 
 def _whole(seen: Seen, part: Partition) -> Step:

@@ -59,6 +59,8 @@ class Verdict:
     """What is kept to be compared with later."""
     letters: tuple[tuple[Message, str], ...] = ()
     """What is owed beside alerts: messages, each with its channel."""
+    forget: datetime | None = None
+    """What of our own history ended before this is not kept any longer."""
 
 
 def together(verdicts: Sequence[Verdict]) -> Verdict:
@@ -68,6 +70,7 @@ def together(verdicts: Sequence[Verdict]) -> Verdict:
         tuple(area for verdict in verdicts for area in verdict.coverage),
         tuple(measure for verdict in verdicts for measure in verdict.measures),
         tuple(letter for verdict in verdicts for letter in verdict.letters),
+        max((verdict.forget for verdict in verdicts if verdict.forget), default=None),
     )
 
 

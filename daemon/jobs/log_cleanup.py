@@ -1,15 +1,24 @@
 """Expired rows of log tables leave in small batches; expired log files by descriptor."""
 
+import pwd
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from archive.folder import File, FolderCleanup, Rule, expired
+from alerts import book, outbox
+from archive.compression import FolderCompression
+from archive.folder import File, FolderCleanup, Rule, compressible, expired
+from archive.openfiles import Inode, open_files
 from archive.source import Source, Wish, look, walked, with_partitions
+from checks.check import Place
+from daemon import history
 from daemon.config.jobs import ExpiringFiles, ExpiringTable
 from daemon.config.model import Config
 from daemon.config.values import in_words
-from daemon.jobs.job import Job, Looking, Scope, effect
+from daemon.jobs.currentlog import current_logs
+from daemon.jobs.health_report import folder as reports
+from daemon.jobs.job import Job, Looking, Scope, Verdict, effect
+from daemon.jobs.ownhistory import OwnHistory
 from daemon.jobs.partitions import partition_why
 from postgres.batches import Expired
 from postgres.connection import Session
@@ -17,7 +26,7 @@ from postgres.deletion import Deletion
 from postgres.partition_drop import PartitionDrop
 from postgres.partitions import Partition
 from postgres.refusal import Refusal
-from postgres.step import Step
+from postgres.step import Outcome, Status, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,8 @@ class SeenFolder:
     rule: Rule
     files: Sequence[File]
     note: str
+    large: Sequence[File] = ()
+    """What is to be compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +48,38 @@ class Observation:
     folders: Sequence[SeenFolder] = ()
     instance: str = ""
     """The id that the database knows us by."""
+    own: OwnHistory | None = None
 
 
 def observe(looking: Looking) -> Observation:
     """Look at the listed tables of this database, or at the listed folders of this host."""
     wishes = looking.config.jobs.log_cleanup
     if looking.session is None:
-        return Observation(folders=[_folder(files) for files in wishes.files])
+        busy = open_files() | set(current_logs(looking)) if wishes.files else frozenset()
+        folders = [_folder(files, busy) for files in wishes.files]
+        return Observation(folders=[*folders, *_reports(looking)], own=_own(looking))
     listed = [wish for wish in wishes.tables if wish.database in {None, looking.database}]
     return Observation([_source(looking, looking.session, wish) for wish in listed], instance=looking.instance)
+
+
+def _own(looking: Looking) -> OwnHistory | None:
+    keep = looking.config.daemon.keep
+    before = looking.now - keep
+    with looking.reading() as transaction:
+        rows = history.ended(transaction, before) + outbox.ended(transaction, before) + book.over(transaction, before)
+    return OwnHistory(before, rows, keep) if rows else None
+
+
+def _reports(looking: Looking) -> Iterator[SeenFolder]:
+    """Look at the pages of our own reports, once there are any."""
+    path = reports(looking.config) / "*.html"
+    rule = Rule(str(path), looking.config.daemon.keep.total_seconds(), 1, 1000, 1.0)
+    try:
+        yield SeenFolder(rule, *expired(rule, time.time()))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        yield SeenFolder(rule, (), str(error))
 
 
 def _source(looking: Looking, session: Session, table: ExpiringTable) -> Source:
@@ -57,15 +91,27 @@ def _source(looking: Looking, session: Session, table: ExpiringTable) -> Source:
         return with_partitions(source, reader, looking.instance)
 
 
-def _folder(files: ExpiringFiles) -> SeenFolder:
-    rule = Rule(files.path, files.keep.total_seconds(), files.keep_newest, files.most_files, files.most_share)
+def _folder(files: ExpiringFiles, busy: frozenset[Inode]) -> SeenFolder:
+    rule = Rule(
+        files.path,
+        files.keep.total_seconds() if files.keep else None,
+        files.keep_newest,
+        files.most_files,
+        files.most_share,
+        files.total,
+        files.compress.total_seconds() if files.compress else None,
+        busy=busy,
+    )
     try:
+        rule = replace(rule, owner=pwd.getpwnam(files.owner).pw_uid if files.owner else None)
         found, note = expired(rule, time.time())
+        return SeenFolder(rule, found, note, compressible(rule, time.time()))
+    except KeyError:
+        return SeenFolder(rule, (), f"there is no user {files.owner}")
     except FileNotFoundError:
         return SeenFolder(rule, (), "there is no such folder")
     except OSError as error:
         return SeenFolder(rule, (), str(error))
-    return SeenFolder(rule, found, note)
 
 
 def plan(seen: Observation) -> Sequence[Step]:
@@ -78,10 +124,16 @@ def plan(seen: Observation) -> Sequence[Step]:
         steps += [_drop(part, source.wish, seen.instance) for part in source.partitions]
         if source.some:
             steps.append(_deletion(source.wish, source.expired))
+    steps += [seen.own] if seen.own else []
     steps += [
-        FolderCleanup(folder.rule, folder.files, folder.note or _files_why(folder))
+        FolderCleanup(folder.rule, folder.files, folder.note or _files_why(folder.files))
         for folder in seen.folders
         if folder.files or folder.note
+    ]
+    steps += [
+        FolderCompression(folder.rule, folder.large, _files_why(folder.large))
+        for folder in seen.folders
+        if folder.large
     ]
     return steps
 
@@ -97,14 +149,23 @@ def _drop(part: Partition, wish: Wish, instance: str) -> Step:
     return PartitionDrop(part, instance, partition_why(part, wish.age))
 
 
-def _files_why(folder: SeenFolder) -> str:
-    return f"{len(folder.files)} files, {sum(file.bytes for file in folder.files)} bytes"
+def _files_why(files: Sequence[File]) -> str:
+    return f"{len(files)} files, {sum(file.bytes for file in files)} bytes"
 
 
 def wanted(config: Config, scope: Scope) -> bool:
-    """Tables are the database's, files the host's; one may be there without the other."""
-    wishes = config.jobs.log_cleanup
-    return bool(wishes.files if scope is Scope.HOST else wishes.tables)
+    """Tables are the database's; files, and what sereno itself keeps, the host's."""
+    return scope is Scope.HOST or bool(config.jobs.log_cleanup.tables)
+
+
+def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
+    """What was in vain is a finding; our own history goes with the transaction that records this."""
+    if isinstance(step, OwnHistory) and outcome.status is Status.DONE:
+        return Verdict(forget=step.before)
+    return _EFFECT(step, outcome, place)
+
+
+_EFFECT = effect("log_cleanup")
 
 
 JOB = Job(
@@ -113,7 +174,7 @@ JOB = Job(
     scopes=(Scope.DATABASE, Scope.HOST),
     observe=observe,
     plan=plan,
-    judge=effect("log_cleanup"),
+    judge=judge,
     wanted=wanted,
     login="data",
     deletes=True,

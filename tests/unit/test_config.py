@@ -96,7 +96,7 @@ def test_every_mistake_at_once_with_its_path(tmp_path):
         "schedules.daily.jobs[1]": "'archiv' is not a job",
         "schedules.daily.jobs[2]": "'vacum' is not a job; did you mean 'vacuum'?",
         "jobs.log_cleanup.tables[1].keep": '"5x" is not a duration (like "30 days"',
-        "jobs.log_cleanup.tables[2].keep": "give days or weeks",
+        "jobs.log_cleanup.tables[2].keep": "give days, weeks or years",
         "jobs.log_cleanup.tables[1].table": "needs its schema",
         "jobs.log_cleanup.files[0].path": "too near the root",
         "checks.wraparound.warning": "must be a number",

@@ -1,14 +1,18 @@
 """Old files leave, and nothing else does: not links, not what lies behind them, not what changed meanwhile."""
 
+import gzip
 import os
+import subprocess
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from archive.compression import FolderCompression
 from archive.descent import UnsafeFolderError
-from archive.folder import FolderCleanup, Rule, expired
+from archive.folder import YOUNGEST_SECONDS, FolderCleanup, Rule, compressible, expired
+from archive.openfiles import open_files
 from postgres.governor import Limits, Sample
 from postgres.pace import Pace, Terms
 from postgres.step import Status
@@ -147,3 +151,118 @@ def test_the_symlink_race_hits_no_foreign_file(logs, tmp_path, pace):
         attacker.join()
     assert passes > 50
     assert sorted(path.name for path in precious.iterdir()) == sorted(names)
+
+
+def test_the_oldest_leave_until_the_rest_is_no_larger_but_none_of_the_last_hour(logs):
+    for name in "abcd":
+        (logs / f"{name}.log").write_text("x" * 100)
+        time.sleep(0.01)
+    by_size = Rule(str(logs / "*.log"), None, 1, 100, 1.0, total_bytes=250)
+    assert expired(by_size, time.time())[0] == []
+    later = time.time() + 2 * YOUNGEST_SECONDS
+    assert [file.name for file in expired(by_size, later)[0]] == ["a.log", "b.log"]
+    nothing = Rule(str(logs / "*.log"), None, 1, 100, 1.0, total_bytes=1)
+    assert [file.name for file in expired(nothing, later)[0]] == ["a.log", "b.log", "c.log"], "keep_newest stays"
+
+
+def test_what_is_open_or_of_another_owner_or_mounted_stays(logs):
+    make(logs, ["a.log", "b.log", "c.log", "d.log", "e.log"])
+    os.chown(logs / "b.log", 12345, -1)
+    with (logs / "a.log").open() as held:
+        busy = frozenset({(os.fstat(held.fileno()).st_dev, os.fstat(held.fileno()).st_ino)})
+    wanted = Rule(str(logs / "*.log"), -1, 1, 100, 1.0, owner=os.getuid(), busy=busy)
+    assert {file.name for file in expired(wanted, time.time())[0]} <= {"c.log", "d.log", "e.log"}
+    assert len(expired(wanted, time.time())[0]) == 2
+
+
+def test_a_file_that_another_process_has_open_is_seen(logs):
+    make(logs, ["a.log"])
+    holder = subprocess.Popen(["tail", "-f", str(logs / "a.log")], stdout=subprocess.DEVNULL)
+    try:
+        entry = (logs / "a.log").stat()
+        while (entry.st_dev, entry.st_ino) not in open_files():
+            assert holder.poll() is None
+    finally:
+        holder.kill()
+        holder.wait()
+    assert (entry.st_dev, entry.st_ino) not in open_files()
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    (folder / "0.log").write_text("")
+    other = tmp_path / "disk"
+    other.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(other)], check=False).returncode:
+        pytest.skip("needs the right to mount")
+    (other / "far.log").write_text("far")
+    (folder / "far.log").write_text("")
+    subprocess.run(["mount", "--bind", str(other / "far.log"), str(folder / "far.log")], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder / "far.log"), str(other)], check=True)
+
+
+def test_a_file_that_is_mounted_into_the_folder_is_left_alone(mounted):
+    make(mounted, ["z.log"])
+    assert [file.name for file in expired(rule(mounted), time.time())[0]] == ["0.log"]
+
+
+COMPRESSING = {"compress_seconds": -1.0}
+
+
+def compress(logs, pace, **options):
+    wanted = Rule(str(logs / "*.log"), None, 1, 100, 1.0, **COMPRESSING, **options)
+    return FolderCompression(wanted, compressible(wanted, time.time()), "old").apply(None, pace)
+
+
+def test_old_files_are_compressed_with_their_times_modes_and_owners(logs, pace):
+    text = "line\n" * 10_000
+    (logs / "a.log").write_text(text)
+    (logs / "a.log").chmod(0o640)
+    os.chown(logs / "a.log", 12345, 54321)
+    os.utime(logs / "a.log", (1_700_000_000, 1_700_000_000))
+    make(logs, ["z.log"])
+    outcome = compress(logs, pace)
+    assert (outcome.status, outcome.rows) == (Status.DONE, 1)
+    packed = logs / "a.log.gz"
+    assert outcome.bytes == len(text) - packed.stat().st_size
+    assert gzip.decompress(packed.read_bytes()).decode() == text
+    entry = packed.stat()
+    assert (entry.st_mode & 0o777, entry.st_uid, entry.st_gid, entry.st_mtime) == (0o640, 12345, 54321, 1_700_000_000)
+    assert {path.name for path in logs.iterdir()} == {"a.log.gz", "z.log"}
+    (logs / "z.log").unlink()
+    time.sleep(0.01)
+    make(logs, ["z.log"])
+    again = Rule(str(logs / "*.log"), -1, 1, 100, 1.0, **COMPRESSING)
+    assert [file.name for file in expired(again, time.time())[0]] == ["a.log.gz"], "what was compressed expires as well"
+    assert compressible(again, time.time()) == []
+
+
+@pytest.mark.parametrize("there", ["the same", "another", "a pipe"])
+def test_what_has_the_name_already_is_never_overwritten(logs, pace, there):
+    make(logs, ["a.log", "z.log"])
+    if there == "a pipe":
+        os.mkfifo(logs / "a.log.gz")
+    else:
+        (logs / "a.log.gz").write_bytes(gzip.compress(b"a.log" if there == "the same" else b"other"))
+    (logs / ".a.log.gz.sereno").write_text("half of a run that did not end")
+    outcome = compress(logs, pace)
+    assert (logs / "a.log").exists() == (there != "the same")
+    assert bool(outcome.reason) == (there != "the same")
+    assert not (logs / ".a.log.gz.sereno").exists()
+
+
+def test_a_full_disk_loses_nothing(logs, pace):
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs", str(logs)], check=False).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        content = os.urandom(40_000)
+        (logs / "a.log").write_bytes(content)
+        make(logs, ["z.log"])
+        assert compress(logs, pace).status is Status.INEFFECTIVE
+        assert (logs / "a.log").read_bytes() == content
+        assert {path.name for path in logs.iterdir()} == {"a.log", "z.log"}
+    finally:
+        subprocess.run(["umount", str(logs)], check=True)
