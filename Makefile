@@ -35,6 +35,7 @@ bench: $(READY)  ## beside the peer, in turns: ratios
 	$(RUN)python -m benchmarks.foreground $(BENCH)
 	$(RUN)python -m benchmarks.planning $(BENCH)
 	$(RUN)python -m benchmarks.archive $(BENCH)
+	$(RUN)python -m benchmarks.archive_foreground $(BENCH)
 	$(RUN)python -m benchmarks.idle
 
 lint: $(READY)

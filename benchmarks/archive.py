@@ -1,20 +1,35 @@
-"""Archiving a million rows of an audit log, beside what one would type: psql's copy into `zstd -3`, then one DELETE.
+"""Archiving a million rows of an audit log, beside what one would type.
 
-The peer proves nothing and survives no crash in between; ours is from the command to its end.
+To a file: psql's copy into `zstd -3`, then one DELETE, which proves nothing and survives no crash in between. To a
+table: one `WITH … DELETE … INSERT`. And: batches while an old snapshot is held, row by row, memory.
 """
 
 import os
+import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from benchmarks.server import Place, compared, options, servers
+import psycopg
+
+from benchmarks.server import COMPILED, Place, compared, options, servers
+from daemon.demo.cluster import Cluster
 
 ROWS = 1_000_000
+FEW = 20_000
+BATCH = 50_000
+EVEN = 5_000
+"""So many a batch, where batches are compared with each other."""
+FIFTH = 5
 COPY = "\\copy (SELECT * FROM public.audit WHERE at < now() - interval '30 days') TO PSTDOUT"
 DELETE = "DELETE FROM public.audit WHERE at < now() - interval '30 days'"
+MOVE = (
+    "WITH gone AS (DELETE FROM public.audit WHERE at < now() - interval '30 days' RETURNING *)"
+    " INSERT INTO public.old_audit SELECT * FROM gone"
+)
 EXTRA = """
 maintain = {{ user = "maintain" }}
 data = {{ user = "data" }}
@@ -23,7 +38,9 @@ data = {{ user = "data" }}
 table = "public.audit"
 column = "at"
 older_than = "30 days"
-to = "file://{folder}/archive"
+to = "{to}"
+[governor]
+batch_rows = {batch}
 """
 FILL = """
 INSERT INTO public.audit (who, action, detail, at)
@@ -43,64 +60,150 @@ def make(place: Place) -> None:
             " action text NOT NULL, detail jsonb NOT NULL, at timestamptz NOT NULL)"
         )
         connection.execute("CREATE INDEX ON public.audit (at)")
+        connection.execute("CREATE TABLE public.old_audit (LIKE public.audit)")
     place.sereno("install", "main")
 
 
 def fill(place: Place, rows: int = ROWS) -> None:
     """Fill it anew."""
     with place.connect(autocommit=True) as connection:
-        connection.execute("TRUNCATE public.audit")
+        connection.execute("TRUNCATE public.audit, public.old_audit")
         connection.execute(FILL.format(rows=rows))
         connection.execute("VACUUM (ANALYZE) public.audit")
     place.settle()
 
 
-def ours(place: Place, folder: Path) -> tuple[float, float]:
-    """Archive it; return the seconds of the whole process, and those of the job, by its record."""
+Seconds = tuple[float, float]
+"""Of the whole process, and of the job by its record; of a peer twice the same."""
+Work = Callable[[Place, Path], Seconds]
+
+
+def place(cluster: Cluster, folder: Path, name: str, to: str, batch: int = BATCH) -> Place:
+    """Make a database whose audit log goes there."""
+    made = Place(cluster, folder, name, EXTRA.format(to=to.format(folder=folder), batch=batch))
+    make(made)
+    return made
+
+
+def ours(place: Place, _folder: Path, rows: int = ROWS) -> Seconds:
+    """Archive it."""
     seconds, (run,) = place.sereno("now", "archive")
-    assert run["steps"][0]["rows"] == ROWS, run
-    assert (folder / "archive").exists()
+    assert run["steps"][0]["rows"] == rows, run
     began, ended = (datetime.fromisoformat(run[key]) for key in ("started_at", "finished_at"))
     return seconds, (ended - began).total_seconds()
 
 
-def peer(place: Place, folder: Path) -> tuple[float, float]:
-    """Copy, then delete."""
+def _psql(place: Place, statement: str) -> list[str]:
     cluster = place.cluster
-    psql = [cluster.program("psql"), "-h", str(cluster.socket), "-p", str(cluster.port), "-U", "postgres", "-Xq"]
-    copy = [*psql, "-c", COPY, place.database]
-    target = folder / "peer.zst"
+    where = ["-h", str(cluster.socket), "-p", str(cluster.port), "-U", "postgres"]
+    return [cluster.program("psql"), *where, "-Xqc", statement, place.database]
+
+
+def copied(place: Place, folder: Path) -> Seconds:
+    """Copy, then delete."""
     began = time.monotonic()
-    with subprocess.Popen(copy, stdout=subprocess.PIPE) as out:
-        subprocess.run(["/usr/bin/zstd", "-3", "-qf", "-o", str(target)], stdin=out.stdout, check=True)
-    subprocess.run([*psql, "-c", DELETE, place.database], check=True)
+    with subprocess.Popen(_psql(place, COPY), stdout=subprocess.PIPE) as out:
+        target = ["-o", str(folder / "peer.zst")]
+        subprocess.run(["/usr/bin/zstd", "-3", "-qf", *target], stdin=out.stdout, check=True)
+    subprocess.run(_psql(place, DELETE), check=True)
     return (time.monotonic() - began,) * 2
 
 
-def pair(place: Place, folder: Path, *, ours_first: bool) -> tuple[tuple[float, float], tuple[float, float]]:
+def moved(place: Place, _folder: Path) -> Seconds:
+    """Move it with one statement."""
+    began = time.monotonic()
+    subprocess.run(_psql(place, MOVE), check=True)
+    return (time.monotonic() - began,) * 2
+
+
+def pair(place: Place, folder: Path, peer: Work, *, first: bool) -> tuple[Seconds, Seconds]:
     """Return our seconds and the peer's: whole processes, and our job beside the peer."""
-    runners: list[Callable[[Place, Path], tuple[float, float]]] = [ours, peer]
+    runners: list[Work] = [ours, peer]
     seconds = [(0.0, 0.0), (0.0, 0.0)]
-    for who in (0, 1) if ours_first else (1, 0):
+    for who in (0, 1) if first else (1, 0):
         fill(place)
         seconds[who] = runners[who](place, folder)
     return (seconds[0][0], seconds[1][0]), (seconds[0][1], seconds[1][1])
 
 
+def beside(cluster: Cluster, folder: Path, pairs: int) -> Iterator[tuple[str, str, str]]:
+    """Yield the cases that have a peer: what, the comparison, the aim."""
+    for name, to, peer, aim in (
+        ("to a file", "file://{folder}/archive", copied, "≤ 1.30"),
+        ("to a table", "table:public.old_audit", moved, "≤ 1.20"),
+    ):
+        where = place(cluster, folder, name.replace(" ", ""), to)
+        found = [pair(where, folder, peer, first=bool(number % 2)) for number in range(pairs)]
+        yield f"{name}: whole process", compared([one[0] for one in found]), aim
+        yield f"{name}: the job alone", compared([one[1] for one in found]), aim
+
+
+def old_snapshot(place: Place, folder: Path) -> Seconds:
+    """Archive while somebody holds a snapshot; return the seconds of a batch in the last fifth, and in the first."""
+    fill(place)
+    with place.connect() as holder:
+        holder.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        holder.execute("SELECT count(*) FROM public.audit")
+        ours(place, folder)
+    with place.connect() as connection:
+        times = connection.execute(
+            "SELECT extract(epoch FROM lead(archived_at) OVER w - archived_at)::float8 FROM sereno.archive_batch"
+            " WHERE rows >= %s AND archived_at > now() - interval '1 hour' WINDOW w AS (ORDER BY archived_at)",
+            (EVEN,),
+        ).fetchall()
+        connection.execute("DELETE FROM sereno.archive_batch")
+    batches = [one[0] for one in times if one[0] is not None]
+    fifth = len(batches) // FIFTH
+    return statistics.median(batches[-fifth:]), statistics.median(batches[:fifth])
+
+
+def row_by_row(place: Place) -> float:
+    """Select, insert, delete and commit row by row, as an application would; return the seconds of one."""
+    began = time.monotonic()
+    with place.connect(autocommit=True) as connection, place.connect() as rows:
+        for (number,) in rows.execute("SELECT id FROM public.audit ORDER BY at LIMIT %s", (FEW,)).fetchall():
+            with connection.transaction():
+                row = connection.execute("SELECT * FROM public.audit WHERE id = %s", (number,)).fetchone()
+                assert row is not None
+                values = (*row[:3], psycopg.types.json.Jsonb(row[3]), row[4])
+                connection.execute("INSERT INTO public.old_audit VALUES (%s, %s, %s, %s, %s)", values)
+                connection.execute("DELETE FROM public.audit WHERE id = %s", (number,))
+    return (time.monotonic() - began) / FEW
+
+
+def memory(place: Place, rows: int) -> float:
+    """Archive so many rows; return the most memory that the process had, in MB."""
+    fill(place, rows)
+    command = [sys.executable, "-m", "daemon", "now", "archive", "--json", "--config", str(place.config)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=COMPILED) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss / 1024
+
+
 def main() -> None:
-    """Print a row a server, as Markdown."""
+    """Print rows for each server, as Markdown."""
     chosen = options(__doc__)
     print(f"{chosen.pairs} pairs on {os.cpu_count()} cores; ratio = sereno / peer, below 1 is quicker\n")
-    print("| server | case | sereno s | peer s | ratio | spread | aim |")
+    print("| server | 1,000,000 rows | sereno s | peer s | ratio | spread | aim |")
     print("|---|---|---|---|---|---|---|")
     for version, cluster, folder in servers(chosen):
-        place = Place(cluster, folder, "archiving", EXTRA.format(folder=folder))
-        make(place)
-        pairs = [pair(place, folder, ours_first=bool(number % 2)) for number in range(chosen.pairs)]
-        for what, which in (("whole process", 0), ("the job alone", 1)):
-            print(
-                f"| {version} | 1,000,000 rows to a file: {what} | {compared([one[which] for one in pairs])} | ≤ 1.30 |"
-            )
+        for what, said, aim in beside(cluster, folder, chosen.pairs):
+            print(f"| {version} | {what} | {said} | {aim} |", flush=True)
+        held = place(cluster, folder, "held", "file://{folder}/held", EVEN)
+        fifths = compared([old_snapshot(held, folder) for _ in range(chosen.pairs)])
+        print(f"| {version} | old snapshot: a batch of the last fifth / of the first | {fifths} | ≤ 1.20 |", flush=True)
+        slow = place(cluster, folder, "slow", "table:public.old_audit")
+        fill(slow)
+        theirs = row_by_row(slow) * ROWS
+        fill(slow)
+        mine = ours(slow, folder)[0]
+        print(
+            f"| {version} | row by row ({FEW} of them) | {mine:.2f} | {theirs:.0f} | {mine / theirs:.4f} | | ≤ 0.04 |"
+        )
+        used = [memory(held, rows) for rows in (ROWS // 10, ROWS)]
+        print(f"| {version} | memory in MB, 100,000 and 1,000,000 rows | {used[0]:.0f}, {used[1]:.0f} | | | | ≤ 150 |")
 
 
 if __name__ == "__main__":

@@ -120,17 +120,20 @@ def ours(place: Place) -> tuple[float, float]:
     return min(times), max(times)
 
 
-WHO: tuple[Callable[[Place], tuple[float, float]], ...] = (nothing, peer, ours)
+Work = Callable[[Place], tuple[float, float]]
+WHO: tuple[Work, Work, Work] = (nothing, peer, ours)
 
 
-def turn(place: Place, foreground: Foreground, number: int) -> tuple[float, ...]:
+def turn(
+    place: Place, foreground: Foreground, number: int, who: tuple[Work, Work, Work], before: Callable[[Place], None]
+) -> tuple[float, ...]:
     """Return p99 alone, beside the peer, beside us; ours as a multiple of alone; our seconds of the peer's."""
-    felt, lasted = [0.0] * len(WHO), [0.0] * len(WHO)
-    for place_in_order in range(len(WHO)):
-        which = (place_in_order + number) % len(WHO)
-        soil(place)
+    felt, lasted = [0.0] * len(who), [0.0] * len(who)
+    for place_in_order in range(len(who)):
+        which = (place_in_order + number) % len(who)
+        before(place)
         with foreground.at_work() as seen:
-            since, until = WHO[which](place)
+            since, until = who[which](place)
         felt[which], lasted[which] = percentile(seen, since, until), until - since
     return (*felt, felt[2] / felt[0], lasted[2] / lasted[1])
 
@@ -145,7 +148,7 @@ def main() -> None:
         place = Place(cluster, folder, "foreground", GENTLE)
         make(place)
         foreground = Foreground(place, folder)
-        turns = [turn(place, foreground, number) for number in range(chosen.pairs)]
+        turns = [turn(place, foreground, number, WHO, soil) for number in range(chosen.pairs)]
         cells = [statistics.median(column) for column in zip(*turns, strict=True)]
         spread = sorted(one[3] for one in turns)
         print(
