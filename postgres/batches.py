@@ -41,8 +41,11 @@ _DELETE_FROM_TREE = sql.SQL(
 _NESTED = sql.SQL("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
 """Rows of a tree are found by their places; a planner that knows no better reads whole parts for that."""
 _DUE = sql.SQL("{alias}{column} < {cutoff}")
-_AGE: LiteralString = "c.{column} AS age, c.ctid AS place"
-_UUID: LiteralString = 'c.{column}::text COLLATE "C" AS age, c.ctid AS place'
+_AGE: LiteralString = "c.{column} AS age"
+_UUID: LiteralString = 'c.{column}::text COLLATE "C" AS age'
+_PLACE: LiteralString = ", c.ctid AS place"
+_NOWHERE: LiteralString = ", NULL::tid AS place"
+"""Then the index alone may answer."""
 _WHOLE = sql.SQL("DELETE FROM {table} WHERE {due}")
 _SOME = sql.SQL("SELECT EXISTS (SELECT FROM {table} c WHERE {due}) AS some")
 _WAITERS = sql.SQL(
@@ -151,7 +154,9 @@ class Walk:
     def _one(self, take: Take) -> tuple[int, int, str | None, int]:
         with self._session.transaction(repeatable=True):
             self._session.allow(self._pace.remaining_seconds())
-            chosen = self._chosen(_UUID if self._expired.uuids else _AGE)
+            placed = self._expired.pinned or self._expired.blocks is not None
+            age = _UUID if self._expired.uuids else _AGE
+            chosen = self._chosen(age + (_PLACE if placed else _NOWHERE))
             places = _PLACES if self._expired.pinned else sql.SQL("")
             found = self._session.rows(_BOUNDS.format(chosen=chosen, places=places))[0]
             took = take(self._batch(found)) if found["chosen"] else 0

@@ -25,12 +25,18 @@ jobs = ["log_cleanup", "analyze", "disk_check", "integrity_check"]
 [schedules.weekly]
 cron = "0 3 * * sun"
 window = "4h"
-jobs = ["vacuum", "health_report"]
+jobs = ["archive", "vacuum", "health_report"]
 
 [[jobs.log_cleanup.tables]]
 table = 'public."AuditLog"'
 column = "fecha"
 keep = "400 days"
+
+[[jobs.archive.tables]]
+table = 'public."Evento"'
+column = "fecha"
+older_than = "300 days"
+to = {archive}
 
 [[checks.orphans]]
 child = 'public."Pago"("factura_id")'
@@ -72,6 +78,7 @@ def configure(kept: Path, scratch: Path, cluster: Cluster, ports: Mapping[str, i
         paths[name].chmod(0o600)
     quoted = {
         "state": kept / "state.db",
+        "archive": f"file://{kept}/archive",
         "checks": scratch / "checks.d",
         "dsn": f"host={cluster.socket} port={cluster.port} dbname=coop",
         **paths,

@@ -11,7 +11,7 @@ from archive.descent import opened
 from archive.expiry import Expiry, Stale, due
 from archive.manifest import Columns, Writer
 from archive.partition_to_file import PartitionToFile
-from archive.source import Source, Wish, look, walked, with_partitions
+from archive.source import Source, Wish, look, with_partitions
 from archive.to_file import ToFile
 from archive.to_table import ToTable
 from archive.volume import Shelf
@@ -19,7 +19,8 @@ from daemon.config.jobs import ArchivedTable
 from daemon.config.model import Config
 from daemon.config.values import in_words
 from daemon.jobs.job import Job, Looking, Scope, effect
-from daemon.jobs.partitions import partition_why
+from daemon.jobs.leaving import partition_why, rows_why
+from daemon.report.words import size
 from postgres.connection import Session
 from postgres.identifiers import Relation
 from postgres.partitions import Partition
@@ -134,8 +135,7 @@ def plan(seen: Sequence[Seen]) -> Sequence[Step]:
             continue
         steps += [_whole(one, part) for part in one.source.partitions]
         if one.source.some:
-            age = in_words(one.source.wish.age)
-            why = f"about {expired.estimate} rows are older than {age}; {walked(expired)}; to "
+            why = f"{rows_why(one.source)}; to "
             if one.to:
                 columns, writer = one.shelf.columns, one.shelf.writer
                 steps.append(ToTable(expired, one.to, columns, writer, f"{why}{one.to}"))
@@ -146,7 +146,7 @@ def plan(seen: Sequence[Seen]) -> Sequence[Step]:
 
 
 def _expiry(keep: timedelta, shelf: Shelf, stale: Stale) -> Step:
-    why = f"archived until {stale.last}, kept for {in_words(keep)}; {stale.rows} rows, {stale.bytes} bytes"
+    why = f"archived until {stale.last}, kept for {in_words(keep)}; {stale.rows} rows, {size(stale.bytes)}"
     return Expiry(shelf, stale, why)
 
 

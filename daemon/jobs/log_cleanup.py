@@ -9,18 +9,17 @@ from alerts import book, outbox
 from archive.compression import FolderCompression
 from archive.folder import File, FolderCleanup, Rule, compressible, expired
 from archive.openfiles import Inode, open_files
-from archive.source import Source, Wish, look, walked, with_partitions
+from archive.source import Source, Wish, look, with_partitions
 from checks.check import Place
 from daemon import history
 from daemon.config.jobs import ExpiringFiles, ExpiringTable
 from daemon.config.model import Config
-from daemon.config.values import in_words
 from daemon.jobs.currentlog import current_logs
 from daemon.jobs.health_report import folder as reports
 from daemon.jobs.job import Job, Looking, Scope, Verdict, effect
+from daemon.jobs.leaving import partition_why, rows_why
 from daemon.jobs.ownhistory import OwnHistory
-from daemon.jobs.partitions import partition_why
-from postgres.batches import Expired
+from daemon.report.words import size
 from postgres.connection import Session
 from postgres.deletion import Deletion
 from postgres.partition_drop import PartitionDrop
@@ -123,7 +122,7 @@ def plan(seen: Observation) -> Sequence[Step]:
             continue
         steps += [_drop(part, source.wish, seen.instance) for part in source.partitions]
         if source.some:
-            steps.append(_deletion(source.wish, source.expired))
+            steps.append(Deletion(source.expired, rows_why(source)))
     steps += [seen.own] if seen.own else []
     steps += [
         FolderCleanup(folder.rule, folder.files, folder.note or _files_why(folder.files))
@@ -138,11 +137,6 @@ def plan(seen: Observation) -> Sequence[Step]:
     return steps
 
 
-def _deletion(wish: Wish, expired: Expired) -> Step:
-    why = f"about {expired.estimate} rows are older than {in_words(wish.age)}; {walked(expired)}"
-    return Deletion(expired, why)
-
-
 def _drop(part: Partition, wish: Wish, instance: str) -> Step:
     if part.wrong:
         return Refusal("drop", str(part.table), part.wrong)
@@ -150,7 +144,7 @@ def _drop(part: Partition, wish: Wish, instance: str) -> Step:
 
 
 def _files_why(files: Sequence[File]) -> str:
-    return f"{len(files)} files, {sum(file.bytes for file in files)} bytes"
+    return f"{len(files)} files, {size(sum(file.bytes for file in files))}"
 
 
 def wanted(config: Config, scope: Scope) -> bool:
