@@ -135,7 +135,8 @@ class Walk:
             self._pace.proceed()
             began = time.monotonic()
             chosen, took, last, waiters = self._pace.attempt(lambda: self._one(take))
-            done()
+            if chosen:  # else the attempt that went through had nothing to take
+                done()
             self.taken += took
             self._pace.waiters(waiters)
             self._pace.advance(self.taken, self._expired.estimate)

@@ -4,8 +4,12 @@ import json
 import subprocess
 from pathlib import Path
 
+import psycopg
 import pytest
 import zstandard
+
+from archive import to_file
+from postgres.pace import Pace
 
 TABLE = """
 [[jobs.archive.tables]]
@@ -369,3 +373,28 @@ def test_only_what_a_condition_holds_for(event):
     event.extra = event.extra.replace("no_such % 2 = 0", "true; DROP TABLE public.event")
     done = event.sereno("plan", "archive", check=False)
     assert (done.returncode, "is not one condition" in done.stderr) == (78, True)
+
+
+def test_rows_that_vanish_between_two_attempts_leave_no_trace(event, monkeypatch):
+    """The first attempt wrote a frame and had to begin again; then somebody had deleted the rows: nothing is left."""
+    fill(event, 20)
+    take, tries = to_file._Mover.take, []
+
+    def vanish(*arguments):
+        tries.append(take(*arguments))
+        raise psycopg.errors.SerializationFailure
+
+    def delete(*_):
+        event.database.run("DELETE FROM public.event WHERE id > 0")
+
+    monkeypatch.setattr(to_file._Mover, "take", vanish)
+    monkeypatch.setattr(Pace, "proceed", lambda pace: delete() if tries else None)
+    assert event.run("archive")["state"] == "finished"
+    monkeypatch.undo()
+    assert len(tries) == 1
+    assert len(manifest(event)) == 1, "its header alone"
+    event.database.run("INSERT INTO public.event VALUES (7, now() - interval '40 days')")
+    assert event.run("archive")["state"] == "finished"
+    assert ids(event) == [7]
+    assert [path.name[7:] for path in files(event)] == [".copy.zst"], "no second file was begun"
+    assert "no ledger knows" not in event.sereno("archive", "verify").stderr
