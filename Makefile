@@ -29,6 +29,8 @@ prove: $(READY)  ## the long proofs, with their figures
 	$(RUN)python tests/prove/systemd_calendar.py
 	$(RUN)python tests/prove/two_daemons.py
 	$(RUN)python tests/prove/archive_crashes.py
+	$(RUN)python tests/prove/partition_crashes.py
+	$(RUN)python tests/prove/symlink_race.py
 
 bench: $(READY)  ## beside the peer, in turns: ratios
 	$(RUN)python -m benchmarks.vacuum $(BENCH)

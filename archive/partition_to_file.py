@@ -84,7 +84,7 @@ class PartitionToFile(Owned):
     def _moved(self, session: Session, pace: Pace, volume: Volume, record: str) -> list[Entry]:
         session.allow(pace.remaining_seconds())
         with session.transaction():
-            detach.lock(session, self.part)
+            detach.lock(session, self.part, readers=not self.drop)
             volume.begin()
             entries: list[Entry] = []
             for first, last, copy in self._pieces(session):

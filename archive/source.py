@@ -17,6 +17,7 @@ from postgres.connection import Session
 from postgres.identifiers import Relation
 from postgres.partitions import Partition
 from postgres.trouble import first_line
+from postgres.trust import ours
 
 _TABLE = sql.SQL(
     """
@@ -50,6 +51,8 @@ _VERSIONS = sql.SQL(
     "SELECT coalesce(bool_and(substr({column}::text, 15, 1) = '7'), true) AS seventh"
     " FROM (SELECT {column} FROM {table} LIMIT 1000) s"
 )
+NO_RECORD = "sereno.detached_partition is missing or not as sereno made it; run: sereno install {} --admin DSN"
+STRANDED = 'it was taken out of its table and is at no end yet: set partitions = "detach" or "drop" again for this'
 TIMES = frozenset({"date", "timestamp", "timestamptz"})
 INTEGERS = frozenset({"int4", "int8"})
 EPOCHS = {"s": 1, "ms": 1000, "us": 1000000}
@@ -101,15 +104,23 @@ def look(session: Session, wish: Wish) -> Source:
 
 
 def with_partitions(source: Source, session: Session, instance: str) -> Source:
-    """Look at the partitions as well, through a session that may read them all: first what was begun with."""
-    if source.expired is None or source.wrong or not source.wish.whole:
+    """Look at the partitions as well, through a session that may read them all: first what was begun with.
+
+    Where single rows leave now, what was begun with as a whole stands there with the cure.
+    """
+    whole = source.wish.whole
+    if source.expired is None or source.wrong:
         return source
+    if not ours(session, detach.TABLE):
+        return replace(source, wrong=NO_RECORD.format(session.target.name)) if whole else source
     try:
         begun = detach.unsettled(session, source.expired, instance)
         known = {part.oid for part in begun}
-        others = [part for part in partitions.look(session, source.expired) if part.oid not in known]
+        others = [part for part in partitions.look(session, source.expired) if part.oid not in known] if whole else []
     except psycopg.Error as error:
         return Source(source.wish, wrong=first_line(error))
+    if not whole:
+        begun = [replace(part, wrong=STRANDED) for part in begun]
     return replace(source, partitions=(*begun, *others))
 
 

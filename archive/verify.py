@@ -13,10 +13,13 @@ from archive.descent import opened
 from archive.frame import DamagedError, lines
 from archive.ledger import Filed
 from archive.volume import SUFFIX
+from postgres import detach
 from postgres.connection import Session
 from postgres.trust import ours
 
 _OUT = sql.SQL("COPY {} TO STDOUT (FORMAT text, ENCODING 'UTF8')").format(scratch.TABLE)
+
+STRANDED = "taken out of its table (begun {}), and neither archived nor dropped yet: the next run brings it to its end"
 
 Told = Callable[[Filed], object]
 
@@ -51,6 +54,8 @@ def verify(session: Session, *, deep: bool = False, told: Told = lambda _: None)
         here = [batch for batch in batches if batch.path == path]
         faults += [Fault(path, what) for what in _file(session, path, here, told, deep=deep)]
     faults += [Fault(path, "no ledger knows it") for path in _strangers(batches)]
+    if ours(session, detach.TABLE):
+        faults += [Fault(name, STRANDED.format(since)) for name, since in detach.stranded(session)]
     size = sum(batch.entry.frame.length for batch in batches)
     rows = sum(batch.entry.frame.rows for batch in batches)
     return Verified(len({batch.path for batch in batches}), len(batches), rows, size, faults)

@@ -24,6 +24,9 @@ _BEGIN = sql.SQL(
     VALUES (%s, %s, %s, %s, %s, %s) RETURNING id::text AS id
     """
 )
+_BEGUN = sql.SQL(
+    'SELECT id::text AS id FROM sereno.detached_partition WHERE instance = %s AND "oid" = %s AND settled_at IS NULL'
+)
 _OPEN = sql.SQL(
     """
     SELECT d.id::text AS id, d."oid"::bigint AS oid, d.partition_schema AS schema, d.partition AS name, d.declared,
@@ -34,6 +37,10 @@ _OPEN = sql.SQL(
     LEFT JOIN pg_catalog.pg_class c ON c.oid = d."oid"
     WHERE d.instance = %s AND d."schema" = %s AND d."table" = %s AND d.settled_at IS NULL ORDER BY d.begun_at, d.id
     """
+)
+_STRANDED = sql.SQL(
+    "SELECT partition_schema AS schema, partition AS name, begun_at::text AS since FROM sereno.detached_partition"
+    " WHERE settled_at IS NULL ORDER BY begun_at"
 )
 _SETTLE = sql.SQL("UPDATE sereno.detached_partition SET settled_at = now() WHERE id = %s AND settled_at IS NULL")
 _STATE = sql.SQL(
@@ -60,6 +67,7 @@ _AHEAD = sql.SQL(
 _DETACH = sql.SQL("ALTER TABLE {parent} DETACH PARTITION {part}{how}")
 _NO_INHERIT = sql.SQL("ALTER TABLE {part} NO INHERIT {parent}")
 _LOCK = sql.SQL("LOCK TABLE {part} IN ACCESS EXCLUSIVE MODE")
+_SHARE = sql.SQL("LOCK TABLE {part} IN SHARE MODE")
 _DROP = sql.SQL("DROP TABLE {part}")
 _FINALIZE, _CONCURRENTLY, _AT_ONCE = sql.SQL(" FINALIZE"), sql.SQL(" CONCURRENTLY"), sql.SQL("")
 
@@ -85,6 +93,12 @@ def unsettled(session: Session, expired: Expired, instance: str) -> Sequence[Par
     ]
 
 
+def stranded(session: Session) -> Sequence[tuple[str, str]]:
+    """Return what anybody has begun to take out of a table and has not brought to its end: its name, and since when."""
+    rows = session.rows(_STRANDED)
+    return [(str(Relation(row["schema"], row["name"])), row["since"]) for row in rows]
+
+
 def detach(session: Session, pace: Pace, part: Partition, instance: str) -> str | None:
     """Take a partition out of its table; return its id in sereno.detached_partition, None if it is gone.
 
@@ -106,17 +120,21 @@ def drop(session: Session, part: Partition) -> None:
     session.execute(_DROP.format(part=part.table.identifier()))
 
 
-def lock(session: Session, part: Partition) -> None:
-    """Let nobody at it until the transaction ends. PartitionError: something else has its name, or it is attached."""
-    session.execute(_LOCK.format(part=part.table.identifier()))
+def lock(session: Session, part: Partition, *, readers: bool) -> None:
+    """Let nobody write to it until the transaction ends; nor read, unless `readers` may.
+
+    PartitionError: something else has its name, or it is attached.
+    """
+    session.execute((_SHARE if readers else _LOCK).format(part=part.table.identifier()))
     state = _state(session, part)
     if state is None or state["attached"]:
         raise PartitionError(f"{part.table} is not the detached partition that it was")
 
 
 def settle(session: Session, record: str) -> None:
-    """Write down that all is done with it that was to be done."""
-    session.execute(_SETTLE, (record,))
+    """Write down that all is done with it that was to be done. PartitionError: that stands there already."""
+    if session.execute(_SETTLE, (record,)) != 1:
+        raise PartitionError("it was brought to its end already")
 
 
 def statements(part: Partition) -> str:
@@ -129,7 +147,8 @@ def statements(part: Partition) -> str:
 def _begun(session: Session, part: Partition, instance: str) -> str:
     parent = part.expired.table
     who = (instance, parent.schema, parent.name, part.oid, part.table.schema, part.table.name)
-    return str(session.rows(_BEGIN, who)[0]["id"])
+    begun = session.rows(_BEGUN, (instance, part.oid))  # by a turn before this one
+    return str((begun or session.rows(_BEGIN, who))[0]["id"])
 
 
 def _state(session: Session, part: Partition) -> dict[str, Any] | None:

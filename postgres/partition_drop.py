@@ -43,7 +43,7 @@ class PartitionDrop(Owned):
         def dropped() -> None:
             opened.allow(pace.remaining_seconds())
             with opened.transaction():
-                detach.lock(opened, part)
+                detach.lock(opened, part, readers=False)
                 if young(opened, part):
                     raise PartitionError(f"{part.table} has got rows that have not expired; it stays, detached")
                 detach.drop(opened, part)

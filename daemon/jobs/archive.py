@@ -70,6 +70,8 @@ def _seen(looking: Looking, session: Session, wish: ArchivedTable, missing: str)
     if whole:
         with looking.open(looking.database) as reader:
             source = with_partitions(source, reader, looking.instance)
+    else:
+        source = with_partitions(source, session, looking.instance)
     shelf = _shelf(looking, session, wish, wish.table, source.columns)
     children = source.family.children if source.family else ()
     shelves = tuple(_shelf(looking, session, wish, child.table, child.columns) for child in children)

@@ -85,7 +85,7 @@ def _source(looking: Looking, session: Session, table: ExpiringTable) -> Source:
     whole = table.partitions == "drop"
     source = look(session, Wish(table.table, table.column, table.keep, table.epoch, table.where, whole=whole))
     if not whole:
-        return source
+        return with_partitions(source, session, looking.instance)
     with looking.open(looking.database) as reader:
         return with_partitions(source, reader, looking.instance)
 

@@ -292,15 +292,38 @@ def test_a_table_that_swallows_rows_keeps_them_where_they_are(history):
     assert history.database.value("SELECT count(*) FROM history.event") == 0
 
 
+WHOLE = """
+SELECT md5(string_agg(x.line, '|' ORDER BY x.line)) FROM (
+  SELECT format('%s %s %s', c.oid, c.relfilenode,
+                (xpath('/row/d/text()', query_to_xml(format('SELECT md5(string_agg(t::text, $$,$$ ORDER BY t::text)) AS d FROM %s t', c.oid::regclass), false, true, '')))[1]) AS line
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')) x
+"""
+
+
 def test_a_plan_changes_nothing(event):
+    """Nothing in any table, and not so much as a transaction ID was spent."""
+    event.extra += TABLE.replace("public.event", "public.other").format(event.archive) + 'partitions = "drop"\n'
+    event.extra += "[[jobs.log_cleanup.tables]]\ntable = 'public.noise'\ncolumn = 'at'\nkeep = '1 day'\n"
+    event.database.run("CREATE TABLE public.other (at timestamptz NOT NULL) PARTITION BY RANGE (at)")
+    event.database.run(
+        "CREATE TABLE public.other_1 PARTITION OF public.other FOR VALUES FROM (MINVALUE) TO ('2025-01-01')"
+    )
+    event.database.run(
+        "CREATE TABLE public.noise AS SELECT now() - interval '9 days' AS at FROM generate_series(1, 99)"
+    )
+    event.database.run("INSERT INTO public.other VALUES ('2024-01-01')")
+    event.install()
     fill(event, 50)
-    digest = "SELECT md5(string_agg(e::text, ',' ORDER BY id)) FROM public.event e"
-    before = event.database.value(digest)
-    plan = event.sereno("plan", "archive").stdout
+    spent = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"
+    before = event.database.value(WHOLE), event.database.value(spent)
+    plan = event.sereno("plan", "archive", "log_cleanup").stdout
     assert "COPY (DELETE FROM" in plan
-    assert event.database.value(digest) == before
-    assert event.database.value("SELECT count(*) FROM sereno.archive_batch") == 0
+    assert "DELETE FROM" in plan.replace("COPY (DELETE FROM", "")
+    assert (event.database.value(WHOLE), event.database.value(spent)) == before
     assert not event.archive.exists()
+    event.database.run("UPDATE public.event SET note = 'x' WHERE id = 7")
+    assert event.database.value(WHOLE) != before[0], "the checksum sees one changed value"
 
 
 def test_a_partitioned_table_row_by_row(house):

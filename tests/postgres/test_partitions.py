@@ -107,9 +107,10 @@ def test_expired_log_partitions_are_dropped(prepare, kind):
     assert not house.archive.exists()
 
 
-def test_a_reader_is_waited_for_named_and_the_next_run_finishes_it(prepare):
+@pytest.mark.parametrize("how", ["detach", "drop"])
+def test_a_reader_is_waited_for_named_and_the_next_run_finishes_it(prepare, how):
     """He who reads the table while DETACH … CONCURRENTLY waits for him: it stays pending, and is finalized."""
-    house = prepare("drop")
+    house = prepare(how)
     with house.database.connect() as reader:
         reader.execute("SELECT count(*) FROM public.event")
         run = house.run("archive")
@@ -119,8 +120,9 @@ def test_a_reader_is_waited_for_named_and_the_next_run_finishes_it(prepare):
         assert archived(house) == []
     run = house.run("archive")
     assert run["state"] == "finished", run
-    assert archived(house) == list(range(1, 4001))
+    assert archived(house) == list(range(1, 4001)), "once, though it had two turns"
     assert there(house) == 60
+    assert house.run("archive")["steps"] == []
 
 
 def test_a_default_partition_makes_it_a_short_lock(prepare):
@@ -211,3 +213,34 @@ def test_contradictions_are_refused(any_house, extra, said):
     any_house.extra = extra.format(any_house.folder / "archive", "drop")
     any_house.write()
     assert said in any_house.sereno("config", "check", check=False).stderr
+
+
+def test_what_is_begun_with_is_not_forgotten_when_the_configuration_changes(prepare):
+    house = prepare("drop")
+    with house.database.connect() as reader:
+        reader.execute("SELECT count(*) FROM public.event")
+        house.run("archive")
+    house.extra = house.extra.replace('partitions = "drop"', 'key = "ctid"')
+    house.install()
+    (refusal,) = [step for step in house.plan("archive") if step.object == "public.one"]
+    assert "at no end yet" in refusal.why
+    verified = house.sereno("archive", "verify", check=False)
+    assert verified.returncode == 1
+    assert "public.one: taken out of its table" in verified.stderr
+    house.extra = house.extra.replace('key = "ctid"', 'partitions = "drop"')
+    assert house.run("archive")["state"] == "finished"
+    assert archived(house) == list(range(1, 4001))
+
+
+def test_a_planted_record_is_never_written_to(prepare):
+    """A table of that name with a trigger would run with the rights of `maintain`."""
+    house = prepare("drop")
+    house.database.run("DROP TABLE sereno.detached_partition; CREATE TABLE sereno.detached_partition (x int)")
+    house.database.run(
+        "CREATE FUNCTION public.trap() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; "
+        "CREATE TRIGGER trap BEFORE INSERT ON sereno.detached_partition FOR EACH ROW EXECUTE FUNCTION public.trap()"
+    )
+    run = house.run("archive")
+    assert run["state"] == "failed"
+    assert "missing or not as" in run["reason"]
+    assert there(house) == 4060
