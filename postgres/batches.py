@@ -215,5 +215,5 @@ class Walk:
 
     def _tune(self, seconds: float) -> None:
         """A fifth more after a quick batch, half after a slow one; never above the limit of the configuration."""
-        factor = FASTER if seconds < self._pace.batch_seconds else SLOWER
+        factor = FASTER if seconds < self._pace.batch_seconds() else SLOWER
         self._rows = max(min(FEWEST_ROWS, self._pace.batch_rows), min(self._pace.batch_rows, int(self._rows * factor)))

@@ -22,6 +22,8 @@ FIRST_WAIT_SECONDS = 0.25
 SAMPLE_SECONDS = 0.5
 HALF = 0.5
 """From half of a limit on, what begins is gentle."""
+GENTLE_SHARE, BREATH = 0.1, 4.0
+"""A gentle piece takes so little of the time that it may, and leaves the others so many times as long as it took."""
 
 
 class Halted(Exception):  # noqa: N818 - not a mistake: the step is to end here
@@ -97,7 +99,6 @@ class Pace:
         self._ends = time.monotonic() + limit_seconds
         self._waiters = 0
         self._sampled = -SAMPLE_SECONDS
-        self.batch_seconds = terms.batch_seconds
         self.batch_rows = terms.batch_rows
         self.rows = 0
         self.paused: dict[str, float] = {}
@@ -147,10 +148,14 @@ class Pace:
         sample = self._terms.sample()
         return sample.active > 0 or any(one.times >= HALF for one in governor.pressures(sample, self._terms.limits))
 
+    def batch_seconds(self) -> float:
+        """Return how long one batch should take."""
+        return self._terms.batch_seconds * (GENTLE_SHARE if self.gentle() else 1.0)
+
     def breathe(self, seconds: float) -> None:
-        """Leave the others as long as the last piece took, where they are to be spared."""
+        """Leave the others some times as long as the last piece took, where they are to be spared."""
         if self.gentle():
-            self._terms.stop.wait(min(seconds, self.remaining_seconds()))
+            self._terms.stop.wait(min(BREATH * seconds, self.remaining_seconds()))
 
     def attempt(self, piece: Callable[[], T]) -> T:
         """Do a piece that leaves nothing behind when it fails; again, with back-off, when a lock was not to be had."""
