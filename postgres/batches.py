@@ -48,6 +48,7 @@ _NOWHERE: LiteralString = ", NULL::tid AS place"
 """Then the index alone may answer."""
 _WHOLE = sql.SQL("DELETE FROM {table} WHERE {due}")
 _SOME = sql.SQL("SELECT EXISTS (SELECT FROM {table} c WHERE {due}) AS some")
+_STILL = sql.SQL("SELECT EXISTS (SELECT FROM {table} c WHERE {due} {after}) AS some")
 _WAITERS = sql.SQL(
     """
     SELECT count(DISTINCT pid) AS waiters FROM pg_catalog.pg_locks
@@ -149,8 +150,13 @@ class Walk:
         self._session.allow(self._pace.remaining_seconds())
 
     def left(self) -> bool:
-        """Say whether expired rows have stayed."""
-        return self.kept or self._expired.some(self._session)
+        """Say whether expired rows have stayed, from where the walk has ended: before that all was seen.
+
+        The index would lead through everything dead otherwise, which keeps a core busy for long.
+        """
+        if self.kept or self._expired.blocks is not None or self._last is None:
+            return self.kept or self._expired.some(self._session)
+        return bool(self._session.rows(self._expired.composed(_STILL, after=self._after()))[0]["some"])
 
     def _one(self, take: Take) -> tuple[int, int, str | None, int]:
         with self._session.transaction(repeatable=True):
@@ -187,11 +193,13 @@ class Walk:
             last = sql.Literal(self._last or f"({self._block},0)")
             end = sql.Literal(f"({self._block + self._span()},0)")
             return self._expired.composed(_BY_BLOCK, found=columns, rows=rows, last=last, end=end)
-        after: sql.Composable = sql.SQL("")
-        if self._last is not None:
-            than = sql.SQL(">" if self._past else ">=")
-            after = _AFTER.format(column=sql.Identifier(self._expired.column), than=than, last=sql.Literal(self._last))
-        return self._expired.composed(_BY_COLUMN, found=columns, rows=rows, after=after)
+        return self._expired.composed(_BY_COLUMN, found=columns, rows=rows, after=self._after())
+
+    def _after(self) -> sql.Composable:
+        if self._last is None:
+            return sql.SQL("")
+        than = sql.SQL(">" if self._past else ">=")
+        return _AFTER.format(column=sql.Identifier(self._expired.column), than=than, last=sql.Literal(self._last))
 
     def _span(self) -> int:
         """Return how many blocks hold about one batch, were all their rows expired (100 rows a block)."""
@@ -201,7 +209,7 @@ class Walk:
         """Step past what was seen. Rows that a trigger kept would be chosen for ever: past them as well."""
         full = chosen >= self._rows
         stuck = chosen > 0 and took == 0
-        self.kept = self.kept or stuck
+        self.kept = self.kept or took < chosen
         if self._expired.blocks is not None:
             if full:
                 self._last = last
@@ -209,8 +217,8 @@ class Walk:
                 self._block += self._span()
                 self._last = None
             return self._block < self._expired.blocks
-        self._past = stuck
-        self._last = last
+        if last is not None:
+            self._past, self._last = stuck, last
         return full
 
     def _tune(self, seconds: float) -> None:
