@@ -2,10 +2,13 @@
 
 import contextlib
 import threading
+import time
 
 import psycopg
 import pytest
 import zstandard
+
+from postgres import pace
 
 ARCHIVE = """
 [[jobs.archive.tables]]
@@ -98,10 +101,11 @@ def test_what_cannot_be_done_is_refused_with_its_reason(prepare, children, optio
     assert house.database.value("SELECT count(*) FROM public.orden") == OLD + 10
 
 
-def test_children_that_come_meanwhile_are_never_dragged_along(prepare):
+def test_children_that_come_meanwhile_are_never_dragged_along(prepare, monkeypatch):
     """A row inserted under a parent that is just leaving: either both stay for now, or both are archived."""
     house = prepare("public.linea", 'public."Nota %"', action="CASCADE")
     house.extra = house.extra.replace("[[jobs", "[governor]\nbatch_rows = 20\n[[jobs", 1)
+    monkeypatch.setattr(pace, "FIRST_WAIT_SECONDS", 0.01)
     stop, started, came = threading.Event(), threading.Event(), []
 
     def write():
@@ -109,6 +113,7 @@ def test_children_that_come_meanwhile_are_never_dragged_along(prepare):
             number = 1_000_000
             while not stop.is_set():
                 number += 1
+                time.sleep(0.003)
                 with contextlib.suppress(psycopg.errors.ForeignKeyViolation):
                     connection.execute("INSERT INTO public.linea VALUES (%s, %s, 9)", (number, number % OLD + 1))
                     came.append(number)

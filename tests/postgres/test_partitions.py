@@ -6,6 +6,8 @@ import time
 import pytest
 import zstandard
 
+from postgres import pace
+
 ARCHIVE = """
 [[jobs.archive.tables]]
 table = 'public.event'
@@ -21,6 +23,13 @@ column = "at"
 keep = "30 days"
 partitions = "drop"
 """
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch):
+    """What is locked is tried again sooner, and not as often."""
+    monkeypatch.setattr(pace, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(pace, "ATTEMPTS", 2)
 
 
 @pytest.fixture
