@@ -282,6 +282,15 @@ def any_house(tmp_path, any_database):
 
 
 @pytest.fixture
+def hurried(monkeypatch):
+    """What is locked is tried again sooner, and not as often."""
+    from postgres import pace
+
+    monkeypatch.setattr(pace, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(pace, "ATTEMPTS", 2)
+
+
+@pytest.fixture
 def make_house():
     return House
 

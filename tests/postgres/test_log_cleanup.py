@@ -350,6 +350,7 @@ def test_without_the_schema_deleting_is_refused_and_looking_works(house):
     assert house.run("integrity_check")["state"] == "finished"
 
 
+@pytest.mark.usefixtures("hurried")
 def test_a_locked_table_is_skipped_and_the_blocker_is_named(log):
     fill(log, 5)
     with log.database.connect(application_name="the blocker") as other:

@@ -6,8 +6,6 @@ import time
 import pytest
 import zstandard
 
-from postgres import pace
-
 ARCHIVE = """
 [[jobs.archive.tables]]
 table = 'public.event'
@@ -25,11 +23,7 @@ partitions = "drop"
 """
 
 
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch):
-    """What is locked is tried again sooner, and not as often."""
-    monkeypatch.setattr(pace, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(pace, "ATTEMPTS", 2)
+pytestmark = pytest.mark.usefixtures("hurried")
 
 
 @pytest.fixture
