@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from psycopg import sql
+from psycopg import errors, sql
 
 from archive import ledger, scratch
 from archive.descent import opened
 from archive.frame import lines, prove
 from archive.ledger import Filed
 from postgres.connection import Session
+from postgres.trouble import first_line
 
 Conflict = Literal["error", "skip"]
 
@@ -40,9 +41,19 @@ class Restored:
 def restore(session: Session, batch: Filed, conflict: Conflict) -> Restored | None:
     """Put the rows of a batch back; None: that was done before.
 
-    RestoreError: its columns are others now. OSError: its file is missing or damaged. psycopg.Error: a row is there
-    already (conflict "error"), or the login may not insert.
+    RestoreError: its columns are others now, a row is there already (conflict "error"), its partition is not, or the
+    login may not insert. OSError: its file is missing or damaged.
     """
+    try:
+        return _restored(session, batch, conflict)
+    except errors.CheckViolation as error:
+        cure = "make the partition, or drop the constraint, first"
+        raise RestoreError(f"{first_line(error)}: {cure}") from None
+    except (errors.IntegrityError, errors.InsufficientPrivilege) as error:
+        raise RestoreError(first_line(error)) from None
+
+
+def _restored(session: Session, batch: Filed, conflict: Conflict) -> Restored | None:
     names = [name for name, _ in batch.columns]
     if ledger.columns(session, batch.table, names) != batch.columns:
         raise RestoreError(f"{batch.table} has other columns now than when batch {batch.entry.batch} was archived")

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from postgres.batches import Expired
 from postgres.connection import Session
-from postgres.identifiers import Relation
+from postgres.identifiers import Relation, quoted
 
 _PARTS = sql.SQL(
     """
@@ -76,7 +76,7 @@ def look(session: Session, expired: Expired) -> Sequence[Partition]:
             expired, Relation(row["schema"], row["name"]), row["oid"], row["declared"], row["rows"], row["bytes"]
         )
         if not row["other"] and _past(session, part, row):
-            parts.append(replace(part, wrong=_wrong(row)))
+            parts.append(replace(part, wrong=_wrong(row, session.facts.user)))
     return parts
 
 
@@ -103,7 +103,7 @@ def _past(session: Session, part: Partition, row: dict[str, Any]) -> bool:
     return bool(session.rows(_PAST.format(upper=upper, cutoff=cutoff, type=kind))[0]["past"])
 
 
-def _wrong(row: dict[str, Any]) -> str:
+def _wrong(row: dict[str, Any], user: str) -> str:
     if row["declared"] and not row["ranged"]:
         return "it is no partition by range of the column alone, so nobody can tell whether it has expired as a whole"
     if row["kind"] not in "rp":
@@ -111,6 +111,6 @@ def _wrong(row: dict[str, Any]) -> str:
     if not row["fits"]:
         return "it has columns that its parent has not"
     if not row["may"]:
-        owner = row["owner"]
-        return f"only its owner may detach it: GRANT {owner} TO the maintain login WITH INHERIT TRUE, SET FALSE"
+        grant = f"GRANT {quoted(row['owner'])} TO {quoted(user)} WITH INHERIT TRUE, SET FALSE"
+        return f"only its owner may detach it: {grant} (before server 16 without the WITH)"
     return ""

@@ -87,6 +87,17 @@ def test_old_partitions_are_detached_archived_and_dropped(prepare, kind):
     assert there(house) == 60, "what is younger than the end of its partition stays, row by row too"
     assert house.database.value("SELECT to_regclass('public.one') IS NULL AND to_regclass('public.two') IS NULL")
     assert "4000 rows" in house.sereno("archive", "verify", "--deep").stdout
+    if kind == "declared":
+        restore = ("archive", "restore", "public.event", "--database", "main", "--privileged", "--yes", "--admin")
+        failed = house.sereno(*restore, house.database.dsn, check=False)
+        assert "make the partition" in failed.stderr
+        assert "2025-01" not in failed.stderr, "no data of rows"
+        house.database.run(
+            "CREATE TABLE public.back PARTITION OF public.event FOR VALUES FROM (MINVALUE) TO ('2025-03-01')"
+        )
+        house.sereno(*restore, house.database.dsn)
+        assert (there(house), there(house, "back")) == (4060, 4000)
+        house.database.run("DROP TABLE public.back")
     assert house.run("archive")["steps"] == []
 
 
