@@ -2,17 +2,33 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from alerts.alert import Alert, Change, Reason, State
-from alerts.policy import Known
+from alerts.policy import UNREACHABLE, Known
 from checks.finding import Severity
 from store.instant import from_text, to_text
 from store.store import Row, Transaction
 
 _OPEN = "SELECT * FROM alert WHERE resolved_at IS NULL ORDER BY id"
+_CONCERNED = """
+    SELECT * FROM alert WHERE resolved_at IS NULL
+      AND (fingerprint IN (SELECT value FROM json_each(:fingerprints)) OR kind IN (SELECT value FROM json_each(:kinds)))
+    ORDER BY id
+"""
+_REVIEWED = """
+    SELECT * FROM alert WHERE resolved_at IS NULL
+      AND (withheld <> '' OR next_repeat_at <= :now OR acknowledged_until <= :now OR severity = 'critical')
+    ORDER BY id
+"""
+_ENDED_BEFORE = """
+    SELECT *, max(resolved_at) FROM alert
+    WHERE resolved_at IS NOT NULL AND fingerprint IN (SELECT value FROM json_each(?)) GROUP BY fingerprint
+"""
+_LOST = "SELECT database FROM alert WHERE resolved_at IS NULL AND kind = ? AND state <> 'pending'"
 _ALL = "SELECT * FROM alert ORDER BY id DESC LIMIT ?"
-_ENDED = "SELECT * FROM alert WHERE resolved_at > ? ORDER BY resolved_at DESC LIMIT ?"
+_ENDED = "SELECT * FROM alert WHERE resolved_at > ? AND generation > 0 ORDER BY resolved_at DESC LIMIT ?"
 _OVER = "SELECT count(*) AS alerts FROM alert WHERE resolved_at < ?"
 _FORGET_EVENTS = """
 DELETE FROM event WHERE alert IN (
@@ -24,38 +40,72 @@ _FORGET = """
 DELETE FROM alert WHERE resolved_at < ? AND NOT EXISTS (SELECT 1 FROM notification WHERE notification.alert = alert.id)
 """
 _ONE = "SELECT * FROM alert WHERE id = ?"
+_SEVERAL = "SELECT * FROM alert WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
 _TOLD = """
     SELECT DISTINCT n.alert, n.channel FROM notification n JOIN alert a ON a.id = n.alert
-    WHERE a.resolved_at IS NULL AND n.state <> 'dead' ORDER BY n.alert, n.channel
+    WHERE a.id IN (SELECT value FROM json_each(?)) AND n.generation = a.generation AND n.state <> 'dead'
+    ORDER BY n.alert, n.channel
 """
+_TOLD_ON = """
+    SELECT * FROM alert a WHERE resolved_at IS NULL AND state <> 'pending' AND EXISTS (
+      SELECT 1 FROM notification n
+      WHERE n.alert = a.id AND n.generation = a.generation AND n.channel = ? AND n.state = 'sent')
+    ORDER BY id
+"""
+_EVENTS = "SELECT occurred_at, reason, severity, summary, run FROM event WHERE alert = ? ORDER BY id DESC LIMIT ?"
+_COLUMNS = (
+    "fingerprint", "kind", "cluster", "database", "object", "task", "state", "severity", "summary", "remedy",
+    "evidence", "opened_at", "last_seen_at", "occurrences", "next_repeat_at", "acknowledged_by", "resolved_at",
+    "failures", "passes", "generation", "fired_at", "turns", "flapping", "withheld", "escalation", "acknowledged_until",
+)  # fmt: skip
 _INSERT = """
     INSERT INTO alert (fingerprint, kind, cluster, database, object, task, state, severity, summary, remedy, evidence,
-                       opened_at, last_seen_at, occurrences, next_repeat_at, acknowledged_by, resolved_at)
+                       opened_at, last_seen_at, occurrences, next_repeat_at, acknowledged_by, resolved_at, failures,
+                       passes, generation, fired_at, turns, flapping, withheld, escalation, acknowledged_until)
     VALUES (:fingerprint, :kind, :cluster, :database, :object, :task, :state, :severity, :summary, :remedy, :evidence,
-            :opened_at, :last_seen_at, :occurrences, :next_repeat_at, :acknowledged_by, :resolved_at)
+            :opened_at, :last_seen_at, :occurrences, :next_repeat_at, :acknowledged_by, :resolved_at, :failures,
+            :passes, :generation, :fired_at, :turns, :flapping, :withheld, :escalation, :acknowledged_until)
 """
 _UPDATE = """
     UPDATE alert SET state = :state, severity = :severity, summary = :summary, remedy = :remedy, evidence = :evidence,
-                     last_seen_at = :last_seen_at, occurrences = :occurrences, next_repeat_at = :next_repeat_at,
-                     acknowledged_by = :acknowledged_by, resolved_at = :resolved_at
+                     opened_at = :opened_at, last_seen_at = :last_seen_at, occurrences = :occurrences,
+                     next_repeat_at = :next_repeat_at, acknowledged_by = :acknowledged_by, resolved_at = :resolved_at,
+                     failures = :failures, passes = :passes, generation = :generation, fired_at = :fired_at,
+                     turns = :turns, flapping = :flapping, withheld = :withheld, escalation = :escalation,
+                     acknowledged_until = :acknowledged_until
     WHERE id = :id
 """
 _EVENT = """
     INSERT INTO event (alert, run, reason, severity, summary, evidence, occurred_at)
     VALUES (?, ?, ?, ?, ?, ?, ?)
 """
-_ACKNOWLEDGE = """
-    UPDATE alert SET state = 'acknowledged', acknowledged_by = ? WHERE id = ? AND resolved_at IS NULL
-"""
+_INSTANTS = ("next_repeat_at", "resolved_at", "fired_at", "acknowledged_until")
 
 
-def known(transaction: Transaction) -> Known:
-    """Read what is open and who was told."""
+def open_alerts(transaction: Transaction) -> list[Alert]:
+    """Read all that is open, what is pending too."""
+    return [_alert(row) for row in transaction.rows(_OPEN)]
+
+
+def concerned(transaction: Transaction, fingerprints: Collection[str], kinds: Collection[str]) -> Known:
+    """Read what a look is about: what it has found, and what it might end."""
+    found = json.dumps(list(fingerprints))
+    rows = transaction.rows(_CONCERNED, {"fingerprints": found, "kinds": json.dumps(list(kinds))})
+    ended = {row["fingerprint"]: _alert(row) for row in transaction.rows(_ENDED_BEFORE, (found,))}
+    return _known(transaction, [_alert(row) for row in rows], ended)
+
+
+def reviewed(transaction: Transaction, now: datetime) -> Known:
+    """Read what may be owed though nobody looked."""
+    return _known(transaction, [_alert(row) for row in transaction.rows(_REVIEWED, {"now": to_text(now)})], {})
+
+
+def _known(transaction: Transaction, alerts: Sequence[Alert], ended: dict[str, Alert]) -> Known:
     told: dict[int, list[str]] = defaultdict(list)
-    for row in transaction.rows(_TOLD):
+    for row in transaction.rows(_TOLD, (json.dumps([alert.id for alert in alerts]),)):
         told[row["alert"]].append(row["channel"])
-    alerts = [_alert(row) for row in transaction.rows(_OPEN)]
-    return Known(alerts, {alert: tuple(channels) for alert, channels in told.items()})
+    unreachable = frozenset(row["database"] for row in transaction.rows(_LOST, (UNREACHABLE,)))
+    return Known(alerts, {number: tuple(names) for number, names in told.items()}, ended, (), unreachable)
 
 
 def latest(transaction: Transaction, limit: int) -> list[Alert]:
@@ -85,6 +135,26 @@ def one(transaction: Transaction, number: int) -> Alert | None:
     return None if row is None else _alert(row)
 
 
+def several(transaction: Transaction, numbers: Collection[int]) -> list[Alert]:
+    """Read alerts by their numbers."""
+    return [_alert(row) for row in transaction.rows(_SEVERAL, (json.dumps(list(numbers)),))]
+
+
+def told_on(transaction: Transaction, channel: str) -> list[Alert]:
+    """Read what is open and was told on a channel."""
+    return [_alert(row) for row in transaction.rows(_TOLD_ON, (channel,))]
+
+
+def events(transaction: Transaction, number: int, limit: int) -> list[Row]:
+    """Read what has happened to an alert, the last first."""
+    return transaction.rows(_EVENTS, (number, limit))
+
+
+def known_of(transaction: Transaction, alert: Alert) -> Known:
+    """Read who was told of an alert."""
+    return _known(transaction, [alert], {})
+
+
 def record(transaction: Transaction, change: Change, run: int | None, now: datetime) -> int:
     """Write the alert as it is now, and (unless it was only seen again) its event; return the alert's number."""
     values = _values(change.alert)
@@ -95,64 +165,37 @@ def record(transaction: Transaction, change: Change, run: int | None, now: datet
         transaction.execute(_UPDATE, {**values, "id": number})
     if change.reason is not Reason.SEEN:
         alert = change.alert
-        event = (
-            number,
-            run,
-            change.reason.value,
-            alert.severity.value,
-            alert.summary,
-            values["evidence"],
-            to_text(now),
-        )
-        transaction.execute(_EVENT, event)
+        said = (change.reason.value, alert.severity.value, alert.summary, values["evidence"])
+        transaction.execute(_EVENT, (number, run, *said, to_text(now)))
     return number
 
 
-def acknowledge(transaction: Transaction, number: int, who: str) -> bool:
-    """Stop repeats of an open alert; say whether there was one."""
-    return transaction.execute(_ACKNOWLEDGE, (who, number)) == 1
-
-
 def _values(alert: Alert) -> dict[str, str | int | None]:
+    instants = {name: getattr(alert, name) for name in _INSTANTS}
     return {
-        "fingerprint": alert.fingerprint,
-        "kind": alert.kind,
-        "cluster": alert.cluster,
-        "database": alert.database,
-        "object": alert.object,
-        "task": alert.task,
+        **{name: getattr(alert, name) for name in _COLUMNS},
+        **{name: to_text(at) if at else None for name, at in instants.items()},
         "state": alert.state.value,
         "severity": alert.severity.value,
-        "summary": alert.summary,
-        "remedy": alert.remedy,
         "evidence": json.dumps(dict(alert.evidence), default=str, ensure_ascii=False),
         "opened_at": to_text(alert.opened_at),
         "last_seen_at": to_text(alert.last_seen_at),
-        "occurrences": alert.occurrences,
-        "next_repeat_at": to_text(alert.next_repeat_at) if alert.next_repeat_at else None,
-        "acknowledged_by": alert.acknowledged_by,
-        "resolved_at": to_text(alert.resolved_at) if alert.resolved_at else None,
+        "turns": json.dumps([to_text(turn) for turn in alert.turns]),
+        "flapping": int(alert.flapping),
     }
 
 
 def _alert(row: Row) -> Alert:
-    return Alert(
-        fingerprint=row["fingerprint"],
-        kind=row["kind"],
-        cluster=row["cluster"],
-        database=row["database"],
-        object=row["object"],
-        task=row["task"],
-        state=State(row["state"]),
-        severity=Severity(row["severity"]),
-        summary=row["summary"],
-        remedy=row["remedy"],
-        evidence=json.loads(row["evidence"]),
-        opened_at=from_text(row["opened_at"]),
-        last_seen_at=from_text(row["last_seen_at"]),
-        occurrences=row["occurrences"],
-        next_repeat_at=from_text(row["next_repeat_at"]) if row["next_repeat_at"] else None,
-        acknowledged_by=row["acknowledged_by"],
-        resolved_at=from_text(row["resolved_at"]) if row["resolved_at"] else None,
-        id=row["id"],
-    )
+    instants = {name: from_text(row[name]) if row[name] else None for name in _INSTANTS}
+    read = {
+        **{name: row[name] for name in _COLUMNS},
+        **instants,
+        "state": State(row["state"]),
+        "severity": Severity(row["severity"]),
+        "evidence": json.loads(row["evidence"]),
+        "opened_at": from_text(row["opened_at"]),
+        "last_seen_at": from_text(row["last_seen_at"]),
+        "turns": tuple(from_text(turn) for turn in json.loads(row["turns"])),
+        "flapping": bool(row["flapping"]),
+    }
+    return Alert(**read, id=row["id"])

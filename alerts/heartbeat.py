@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from alerts.channels.channel import DeliveryError
-from alerts.channels.post import post, private
+from alerts.channels.post import Request, ask, private
 from alerts.scrub import scrub
 from alerts.secret import Secret, SecretError
 
@@ -62,7 +62,7 @@ class Heartbeat:
                 _log.error("heartbeat.refused", reason="its URL is not https")
                 return True
             whole = address.rstrip("/") + path + sign + query
-            post(whole, scrub(text)[:LONGEST].encode(), {"Content-Type": "text/plain; charset=utf-8"})
+            ask(Request(whole, scrub(text)[:LONGEST].encode(), {"Content-Type": "text/plain; charset=utf-8"}))
         except (SecretError, DeliveryError) as error:
             _log.warning("heartbeat.failed", path=path, reason=str(error))
             return False

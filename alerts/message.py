@@ -5,44 +5,69 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from alerts.alert import Alert, Change, Letter, Message, Reason
+from alerts.alert import Alert, Change, Letter, Line, Message, Reason, State
 from alerts.scrub import scrub
 from checks.finding import Severity
 from store.instant import from_text, to_text
 
-_TYPES = {"migration": "MIGRATION_STATUS"}
-_DEFAULT_TYPE = "MAINTENANCE_FAILURE"
+_TYPES = {
+    "task": "MAINTENANCE_FAILURE",
+    "migration": "MIGRATION_STATUS",
+    "channel": "DELIVERY_FAILURE",
+    "recipient": "DELIVERY_FAILURE",
+    "service": "SERVICE_FAILURE",
+    "configuration": "SERVICE_FAILURE",
+    "metrics": "SERVICE_FAILURE",
+    "database": "DATABASE_UNREACHABLE",
+}
+"""By the first word of the kind."""
+_CHECK = "CHECK_FINDING"
 MOST_DETAILS = 20
 
 
-def compose(change: Change, instance: str, now: datetime) -> Message:
+def compose(change: Change, instance: str, now: datetime, *, hide_addresses: bool = False) -> Message:
     """Say what changed. The title stays the same as long as the alert lives: mail threads hang on it."""
     alert = change.alert
-    place = " ".join(part for part in (alert.database, alert.object or alert.task) if part)
+
+    def clean(text: str) -> str:
+        return scrub(text, hide_addresses=hide_addresses)
+
+    details = {clean(str(name)): clean(_value(value)) for name, value in list(alert.evidence.items())[:MOST_DETAILS]}
     return Message(
         instance=instance,
         severity=alert.severity,
         reason=change.reason,
         kind=alert.kind,
-        type=_TYPES.get(alert.kind, _DEFAULT_TYPE),
-        title=scrub(f"{alert.kind}: {place}" if place else alert.kind),
-        summary=scrub(alert.summary),
-        database=scrub(alert.database),
-        object=scrub(alert.object),
-        remedy=scrub(alert.remedy),
+        type=_TYPES.get(alert.kind.partition("_")[0], _CHECK),
+        title=clean(title(alert)),
+        summary=clean(alert.summary),
+        database=clean(alert.database),
+        object=clean(alert.object),
+        remedy=clean(alert.remedy),
         occurred_at=now,
+        task=alert.task,
         alert=alert.id,
         fingerprint=alert.fingerprint,
-        details=_details(alert),
-        action_required=change.reason is not Reason.RESOLVED and alert.severity >= Severity.HIGH,
+        generation=alert.generation,
+        opened_at=alert.fired_at or alert.opened_at,
+        acknowledged_by=clean(alert.acknowledged_by),
+        details=details | _seen(alert),
+        action_required=alert.state is not State.RESOLVED and alert.severity >= Severity.HIGH,
     )
 
 
-def _details(alert: Alert) -> dict[str, str]:
-    details = {scrub(str(name)): scrub(_value(value)) for name, value in list(alert.evidence.items())[:MOST_DETAILS]}
-    details["first seen"] = alert.opened_at.isoformat(timespec="seconds")
+def title(alert: Alert) -> str:
+    """Return what an alert is called."""
+    place = " ".join(part for part in (alert.database, alert.object or alert.task) if part)
+    return f"{alert.kind}: {place}" if place else alert.kind
+
+
+def _seen(alert: Alert) -> dict[str, str]:
+    details = {"first seen": alert.opened_at.isoformat(timespec="seconds")}
     if alert.occurrences > 1:
         details["seen"] = f"{alert.occurrences} times"
+    if alert.flapping:
+        details["flapping"] = "it comes and goes: told again when it has been calm, or tomorrow"
     return details
 
 
@@ -54,14 +79,20 @@ def _value(value: object) -> str:
 
 def to_json(message: Message) -> str:
     """Write a message for the outbox."""
-    return json.dumps({**asdict(message), "occurred_at": to_text(message.occurred_at)}, ensure_ascii=False)
+    opened = to_text(message.opened_at) if message.opened_at else None
+    values = {**asdict(message), "occurred_at": to_text(message.occurred_at), "opened_at": opened}
+    return json.dumps(values, ensure_ascii=False)
 
 
 def from_json(text: str) -> Message:
-    """Read what `to_json` wrote."""
+    """Read what `to_json` wrote, of a former version too."""
     values: dict[str, Any] = json.loads(text)
     values["occurred_at"] = from_text(values["occurred_at"])
+    values["opened_at"] = from_text(values["opened_at"]) if values.get("opened_at") else None
     values["severity"] = Severity(values["severity"])
     values["reason"] = Reason(values["reason"])
     values["letter"] = Letter(**values["letter"]) if values.get("letter") else None
+    values["lines"] = tuple(
+        Line(**{**line, "severity": Severity(line["severity"])}) for line in values.get("lines", ())
+    )
     return Message(**values)

@@ -1,69 +1,59 @@
-"""What is owed: written in the transaction of its cause, claimed by lease, settled when the channel has taken it."""
+"""What is owed: written in the transaction of its cause, settled when the channel has taken it."""
 
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from alerts import book
-from alerts.alert import TOLD, Change, Message, Notification, Reason, Receipt
-from alerts.message import compose, from_json, to_json
+from alerts.alert import Message, Notification, Receipt
+from alerts.message import from_json, to_json
 from checks.finding import Severity
 from store.instant import from_text, to_text
 from store.store import Row, Transaction
 
-LEASE = timedelta(minutes=2)
-
 _INSERT = """
-    INSERT INTO notification (id, alert, channel, reason, severity, message, created_at, not_before, state)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending')
-"""
-_CLAIM = """
-    UPDATE notification SET state = 'leased', lease_until = :lease, attempts = attempts + 1
-    WHERE id = (
-      SELECT id FROM notification n
-      WHERE channel = :channel AND not_before <= :now
-        AND (state = 'pending' OR (state = 'leased' AND lease_until <= :now))
-        -- a resolve never overtakes what it resolves: a ticket would be closed before it is opened
-        AND (n.reason <> 'resolved' OR NOT EXISTS (SELECT 1 FROM notification e
-                        WHERE e.alert = n.alert AND e.channel = n.channel AND e.rowid < n.rowid
-                          AND e.state IN ('pending', 'leased') AND e.recipients = '[]'))
-      ORDER BY CASE severity WHEN 'critical' THEN 0 WHEN 'high' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END,
-               created_at, rowid
-      LIMIT 1)
-    RETURNING *
-"""
-_THREAD = """
-    SELECT remote FROM notification
-    WHERE alert = ? AND channel = ? AND state = 'sent' AND remote <> '' ORDER BY sent_at LIMIT 1
+    INSERT INTO notification (id, alert, channel, reason, severity, message, created_at, not_before, state, generation,
+                              run, urgency)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?)
 """
 _SENT = """
     UPDATE notification
     SET state = 'sent', sent_at = ?, remote = ?, receipt = trim(receipt || '; ' || ?, '; '), lease_until = NULL
-    WHERE id = ?
+    WHERE id IN (SELECT value FROM json_each(?))
+"""
+_CONVERSATION = """
+    INSERT INTO conversation (alert, channel, remote, subject)
+    SELECT DISTINCT alert, channel, ?, ? FROM notification
+    WHERE id IN (SELECT value FROM json_each(?)) AND alert IS NOT NULL
+    ON CONFLICT DO NOTHING
 """
 _PARTLY = """
-    UPDATE notification SET recipients = ?, receipt = trim(receipt || '; ' || ?, '; '), remote = ? WHERE id = ?
+    UPDATE notification SET recipients = ?, receipt = trim(receipt || '; ' || ?, '; '), remote = ?
+    WHERE id IN (SELECT value FROM json_each(?))
 """
-_RETRY = "UPDATE notification SET state = 'pending', not_before = ?, last_error = ?, lease_until = NULL WHERE id = ?"
-_DEAD = "UPDATE notification SET state = 'dead', last_error = ?, lease_until = NULL WHERE id = ?"
+_RETRY = """
+    UPDATE notification SET state = 'pending', not_before = ?, last_error = ?, lease_until = NULL,
+                            bundle = CASE WHEN ? OR recipients <> '[]' THEN bundle ELSE '' END
+    WHERE id IN (SELECT value FROM json_each(?))
+"""
+_ALONE = """
+    UPDATE notification SET state = 'pending', bundle = id, last_error = ?, lease_until = NULL
+    WHERE id IN (SELECT value FROM json_each(?))
+"""
+_DEAD = """
+    UPDATE notification SET state = 'dead', last_error = ?, lease_until = NULL
+    WHERE id IN (SELECT value FROM json_each(?))
+"""
 _EXPIRE = "UPDATE notification SET state = 'pending', lease_until = NULL WHERE state = 'leased'"
 _WAITING = "SELECT * FROM notification WHERE state IN ('pending', 'leased') ORDER BY not_before, rowid"
-_DUE = """
-    SELECT count(*) AS due FROM notification n
-    WHERE state = 'leased'
-       OR (state = 'pending' AND (not_before <= :since OR attempts = 0)
-           AND (n.reason <> 'resolved' OR NOT EXISTS (
-                  SELECT 1 FROM notification e
-                  WHERE e.alert = n.alert AND e.channel = n.channel AND e.rowid < n.rowid
-                    AND e.state = 'pending' AND e.attempts > 0 AND e.not_before > :since AND e.recipients = '[]')))
-"""
+_LEFT = "SELECT count(*) AS waiting FROM notification WHERE state IN ('pending', 'leased')"
 _UNSENT = """
     SELECT 1 AS unsent FROM notification
     WHERE alert = ? AND channel = ? AND state IN ('pending', 'leased') AND recipients = '[]' LIMIT 1
 """
+_LAST_OF_RUN = "SELECT max(sent_at) AS at FROM notification WHERE run = ? AND channel = ? AND state = 'sent'"
 _ENDED = """
 SELECT count(*) AS messages FROM notification
 WHERE state IN ('sent', 'dead') AND coalesce(sent_at, created_at) < ?
@@ -75,14 +65,31 @@ WHERE state IN ('sent', 'dead') AND coalesce(sent_at, created_at) < ?
   AND NOT EXISTS (SELECT 1 FROM alert WHERE alert.id = notification.alert AND resolved_at IS NULL)
 """
 _COUNTS = "SELECT channel, state, count(*) AS messages, min(created_at) AS oldest FROM notification GROUP BY 1, 2"
-_NEXT = """
-    SELECT min(CASE state WHEN 'pending' THEN not_before ELSE lease_until END) AS at
-    FROM notification WHERE channel = ? AND state IN ('pending', 'leased')
-"""
 _OLDEST = """
     SELECT channel, severity, min(created_at) AS at FROM notification WHERE state IN ('pending', 'leased') GROUP BY 1, 2
 """
+_OVERDUE = """
+    SELECT n.channel, min(n.created_at) AS at, max(n.last_error) AS error FROM notification n
+    WHERE n.state IN ('pending', 'leased') AND n.attempts > 0 AND n.created_at <= :before AND n.recipients = '[]'
+    GROUP BY 1
+"""
+_URGENT = """
+    SELECT n.* FROM notification n JOIN alert a ON a.id = n.alert AND a.resolved_at IS NULL
+    WHERE n.channel = ? AND n.state IN ('pending', 'leased') AND n.urgency = 0 ORDER BY n.rowid
+"""
+_REACHED = """
+    SELECT 1 AS reached FROM notification WHERE alert = ? AND generation = ? AND channel = ? AND state <> 'dead' LIMIT 1
+"""
 _ONE = "SELECT * FROM notification WHERE id = ?"
+_OF_ALERT = "SELECT * FROM notification WHERE alert = ? ORDER BY created_at DESC, rowid DESC LIMIT ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long a message waits for others to go with it, and of which run it is."""
+
+    span: timedelta = timedelta()
+    run: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,65 +114,54 @@ class Waiting:
     last_error: str
 
 
-def enqueue(
-    transaction: Transaction, changes: Iterable[Change], instance: str, run: int | None, now: datetime
-) -> list[str]:
-    """Record every change and owe its messages, all in the caller's transaction; return the ids of the messages."""
-    owed = []
-    for change in changes:
-        number = book.record(transaction, change, run, now)
-        if change.reason in TOLD:
-            told = replace(change, alert=replace(change.alert, id=number))
-            message = compose(told, instance, now)
-            owed += [
-                owe(transaction, message, channel, now)
-                for channel in change.channels
-                if change.reason is not Reason.REPEATED or not _unsent(transaction, number, channel)
-            ]
-    return owed
+def owe(transaction: Transaction, message: Message, channel: str, now: datetime, wait: Wait = Wait()) -> str:
+    """Owe one message to one channel, to be sent after a wait at the earliest; return its id."""
+    number = uuid.uuid4().hex
+    what = (number, message.alert, channel, message.reason.value, message.severity.value, to_json(message))
+    urgency = len(Severity) - 1 - message.severity.rank
+    transaction.execute(_INSERT, (*what, to_text(now), to_text(now + wait.span), message.generation, wait.run, urgency))
+    transaction.ring()
+    return number
 
 
-def _unsent(transaction: Transaction, alert: int, channel: str) -> bool:
+def unsent(transaction: Transaction, alert: int, channel: str) -> bool:
     """Say whether the channel has not even taken the last message: to repeat it would only make the pile higher."""
     return transaction.row(_UNSENT, (alert, channel)) is not None
 
 
-def owe(transaction: Transaction, message: Message, channel: str, now: datetime) -> str:
-    """Owe one message to one channel; return its id."""
-    number = uuid.uuid4().hex
-    values = (number, message.alert, channel, message.reason.value, message.severity.value, to_json(message))
-    transaction.execute(_INSERT, (*values, to_text(now), to_text(now)))
-    return number
-
-
-def claim(transaction: Transaction, channel: str, now: datetime) -> Notification | None:
-    """Take the most urgent message that is due for a channel; nobody else gets it while the lease lasts."""
-    row = transaction.row(_CLAIM, {"channel": channel, "now": to_text(now), "lease": to_text(now + LEASE)})
-    if row is None:
-        return None
-    thread = transaction.row(_THREAD, (row["alert"], channel))
-    return replace(_notification(row), thread=thread["remote"] if thread else "")
+def last_of_run(transaction: Transaction, run: int, channel: str) -> datetime | None:
+    """Return when the channel last took a message of a run."""
+    row = transaction.row(_LAST_OF_RUN, (run, channel))
+    return from_text(row["at"]) if row and row["at"] else None
 
 
 def sent(transaction: Transaction, notification: Notification, receipt: Receipt, now: datetime) -> None:
-    """The channel has taken it."""
-    transaction.execute(_SENT, (to_text(now), receipt.remote, receipt.words, notification.id))
+    """The channel has taken it; what it calls it is where later messages of these alerts go."""
+    members = json.dumps(notification.members)
+    transaction.execute(_SENT, (to_text(now), receipt.remote, receipt.words, members))
+    if receipt.remote:
+        transaction.execute(_CONVERSATION, (receipt.remote, notification.message.title, members))
 
 
 def partly(transaction: Transaction, notification: Notification, receipt: Receipt) -> None:
     """Some have taken it: from now on it is owed to the others only."""
     left = json.dumps(list(receipt.later), ensure_ascii=False)
-    transaction.execute(_PARTLY, (left, receipt.words, receipt.remote, notification.id))
+    transaction.execute(_PARTLY, (left, receipt.words, receipt.remote, json.dumps(notification.members)))
 
 
-def retry(transaction: Transaction, notification: Notification, error: str, at: datetime) -> None:
-    """Try again, not before that instant."""
-    transaction.execute(_RETRY, (to_text(at), error, notification.id))
+def retry(transaction: Transaction, notification: Notification, error: str, at: datetime, *, same: bool) -> None:
+    """Try again, not before that instant; as the `same` copy, if somebody may have taken it."""
+    transaction.execute(_RETRY, (to_text(at), error, same, json.dumps(notification.members)))
+
+
+def alone(transaction: Transaction, notification: Notification, error: str) -> None:
+    """What was refused together is tried one by one: one bad message takes no other with it."""
+    transaction.execute(_ALONE, (error, json.dumps(notification.members)))
 
 
 def dead(transaction: Transaction, notification: Notification, error: str) -> None:
     """Give up; the courier tells it elsewhere."""
-    transaction.execute(_DEAD, (error, notification.id))
+    transaction.execute(_DEAD, (error, json.dumps(notification.members)))
 
 
 def expire_leases(transaction: Transaction) -> int:
@@ -175,13 +171,23 @@ def expire_leases(transaction: Transaction) -> int:
 
 def stranded(transaction: Transaction, channels: Collection[str]) -> list[Notification]:
     """Return what is owed to channels that the configuration no longer knows."""
-    return [_notification(row) for row in transaction.rows(_WAITING) if row["channel"] not in channels]
+    return [read(row) for row in transaction.rows(_WAITING) if row["channel"] not in channels]
 
 
-def due(transaction: Transaction, since: datetime) -> int:
-    """Count what is being sent, and what could be but has not been tried since an instant."""
-    row = transaction.row(_DUE, {"since": to_text(since)})
-    return row["due"] if row else 0
+def overdue(transaction: Transaction, before: datetime) -> dict[str, tuple[datetime, str]]:
+    """Return the channels that were tried, and owe something since before an instant: since when, and why."""
+    rows = transaction.rows(_OVERDUE, {"before": to_text(before)})
+    return {row["channel"]: (from_text(row["at"]), row["error"]) for row in rows}
+
+
+def urgent(transaction: Transaction, channel: str) -> list[Notification]:
+    """Return what is critical, still so, and waits for a channel."""
+    return [read(row) for row in transaction.rows(_URGENT, (channel,))]
+
+
+def reached(transaction: Transaction, message: Message, channel: str) -> bool:
+    """Say whether a channel was told, or is to be told, of what a message is about."""
+    return transaction.row(_REACHED, (message.alert, message.generation, channel)) is not None
 
 
 def waiting(transaction: Transaction) -> list[Waiting]:
@@ -198,6 +204,12 @@ def waiting(transaction: Transaction) -> list[Waiting]:
         )
         for row in transaction.rows(_WAITING)
     ]
+
+
+def left(transaction: Transaction) -> int:
+    """Count what is not yet delivered."""
+    row = transaction.row(_LEFT)
+    return row["waiting"] if row else 0
 
 
 def ended(transaction: Transaction, before: datetime) -> int:
@@ -218,12 +230,6 @@ def counts(transaction: Transaction) -> dict[str, dict[str, tuple[int, datetime]
     return found
 
 
-def next_due(transaction: Transaction, channel: str) -> datetime | None:
-    """Return when the channel's next message is to be tried; None: there is none."""
-    row = transaction.row(_NEXT, (channel,))
-    return from_text(row["at"]) if row and row["at"] else None
-
-
 def oldest(transaction: Transaction) -> list[Oldest]:
     """Return since when each channel owes messages of each severity."""
     return [
@@ -237,7 +243,19 @@ def state(transaction: Transaction, number: str) -> tuple[str, str, str, str]:
     return (row["state"], row["receipt"], row["last_error"], row["channel"]) if row else ("unknown", "", "", "")
 
 
-def _notification(row: Row) -> Notification:
+def last_drill(transaction: Transaction) -> datetime | None:
+    """Return when channels were last tried."""
+    row = transaction.row("SELECT max(created_at) AS at FROM notification WHERE reason = 'drill'")
+    return from_text(row["at"]) if row and row["at"] else None
+
+
+def of_alert(transaction: Transaction, alert: int, limit: int) -> list[Row]:
+    """Read the messages of an alert, the last first."""
+    return transaction.rows(_OF_ALERT, (alert, limit))
+
+
+def read(row: Row) -> Notification:
+    """Make a notification of a row of the outbox."""
     return Notification(
         id=row["id"],
         channel=row["channel"],
@@ -245,4 +263,5 @@ def _notification(row: Row) -> Notification:
         created_at=from_text(row["created_at"]),
         attempts=row["attempts"],
         recipients=tuple(json.loads(row["recipients"])),
+        members=(row["id"],),
     )

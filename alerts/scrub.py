@@ -16,13 +16,16 @@ _SECRETS = (
     re.compile(r"()(\bwhsec_[\w+/=-]+)"),
     re.compile(r"(https://hooks\.slack\.com/services/)(\S+)"),
 )
+_ADDRESS = re.compile(r"[^\s@<>\"'(),:;=]+@[^\s@<>\"'(),:;=]+\.\w+")
 _FORMAT_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co"})
 
 
-def scrub(text: str) -> str:
+def scrub(text: str, *, hide_addresses: bool = False) -> str:
     """Return the text on one line, without secrets, without control and direction characters, not too long."""
     for pattern in _SECRETS:
         text = pattern.sub(r"\1***", text)
+    if hide_addresses:
+        text = _ADDRESS.sub("***@***", text)
     visible = "".join(
         " " if character in "\t\r\n\u2028\u2029" or unicodedata.category(character) in _FORMAT_CATEGORIES else character
         for character in text

@@ -5,12 +5,11 @@ from pathlib import Path
 from alerts.channels.channel import Sender
 from alerts.channels.registry import build
 from alerts.courier import now
-from alerts.policy import Policy
 from alerts.secret import SecretError
-from checks.finding import Severity
 from checks.registry import load
 from daemon.config.model import Config, Database, Login
 from daemon.parts import Parts
+from daemon.rules import policy
 from postgres import connection
 from postgres.connection import Target, TargetError
 from store.store import open_store
@@ -19,14 +18,13 @@ from store.store import open_store
 def assemble(config: Config) -> Parts:
     """Open the store and wire everything to it. StoreError as the store says."""
     sender = Sender(config.daemon.name)
-    routes = {severity: getattr(config.routes, severity.value) for severity in Severity}
-    repeat = {Severity.HIGH: config.repeat.high, Severity.CRITICAL: config.repeat.critical}
+    channels = {name: build(options, sender) for name, options in config.channels.items()}
     return Parts(
         config=config,
         store=open_store(config.daemon.state),
         checks=load(Path(config.daemon.checks)),
-        policy=Policy(routes, repeat),
-        channels={name: build(options, sender) for name, options in config.channels.items()},
+        policy=policy(config, channels, now()),
+        channels=channels,
         target=lambda name: target(config, name),
         clock=now,
     )

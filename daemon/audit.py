@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 
 from alerts import book, outbox
-from alerts.courier import UNDELIVERED
+from alerts.obstacles import UNDELIVERED
 from checks.finding import Severity
 from daemon import history
 from daemon.errands import errands
@@ -50,6 +50,6 @@ def _messages(transaction: Transaction, now: datetime) -> Iterator[str]:
         if now - one.created_at > _IN_TIME.get(one.severity, _ANY):
             minutes = (now - one.created_at).total_seconds() / 60
             yield f"a message that is {one.severity.value} waits for channel {one.channel} since {minutes:.0f} min"
-    for alert in book.known(transaction).alerts:
+    for alert in book.open_alerts(transaction):
         if alert.kind == UNDELIVERED:
             yield f"channel {alert.object} takes no messages"

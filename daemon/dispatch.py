@@ -15,7 +15,7 @@ import structlog
 
 from alerts import book
 from alerts.heartbeat import Heartbeat
-from alerts.policy import Coverage
+from alerts.policy import UNREACHABLE, Coverage
 from checks.finding import Finding, Identity, Severity
 from daemon import history
 from daemon.calendar import Due
@@ -23,7 +23,6 @@ from daemon.errands import errands, owed
 from daemon.history import Trigger
 from daemon.jobs.job import Errand, Scope
 from daemon.parts import Parts
-from daemon.record import UNREACHABLE
 from daemon.runner import Runner
 from daemon.tell import tell, tell_within
 from daemon.timetable import Timing, timings
@@ -103,7 +102,7 @@ class Dispatcher:
         with self._guard:
             at_work = {errand.database for errand in self._runner.at_work().values()}
             with self._parts.store.reading() as transaction:
-                lost = {alert.database for alert in book.known(transaction).alerts if alert.kind == UNREACHABLE}
+                lost = {alert.database for alert in book.open_alerts(transaction) if alert.kind == UNREACHABLE}
             for database in lost & self._parts.config.databases.keys() - at_work:
                 threading.Thread(
                     target=_probe, args=(self._parts, database), name=f"probe {database}", daemon=True

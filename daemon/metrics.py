@@ -8,10 +8,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
-from functools import lru_cache
 from importlib.metadata import version
-from itertools import islice, pairwise, takewhile
 from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -28,14 +25,14 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from alerts import book, outbox
+from alerts.alert import State
 from checks.finding import Severity
 from daemon import figures, history
-from daemon.calendar import Cron, upcoming
 from daemon.config.values import address
 from daemon.errands import errands
 from daemon.history import Trigger
 from daemon.parts import Parts
-from daemon.timetable import timings
+from daemon.timetable import longest_gap, timings
 from store.instant import from_text
 from store.store import StoreError, Transaction
 
@@ -46,8 +43,6 @@ BUCKETS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800)
 TASK = ("task", "database")
 MISSES = 2
 """A task is late when so many of its due times have gone by."""
-LEAST_DUES = 3
-HORIZON = timedelta(days=8)
 REQUEST_SECONDS = 10
 
 
@@ -96,7 +91,7 @@ class StoreCollector(Collector):
         """Yield each task that a schedule plans, with its largest age and since when; of two schedules, the last."""
         now = self._parts.clock()
         for name, schedule in self._parts.config.timetable.items():
-            seconds = max_age(schedule.cron, self._zone, now.replace(hour=0, minute=0, second=0, microsecond=0))
+            seconds = MISSES * longest_gap(schedule.cron, self._zone, now).total_seconds()
             for errand in errands(self._parts.config, schedule.jobs, Trigger(name)):
                 known = history.planned_since(transaction, errand.task, str(schedule.cron))
                 yield (errand.job.name, errand.database), (seconds, (known or now).timestamp())
@@ -129,19 +124,10 @@ class StoreCollector(Collector):
     def _next(self) -> Metric:
         due = _gauge("sereno_schedule_next_timestamp_seconds", "When it is due next.", ("schedule",))
         for name, timing in timings(self._parts.config).items():
-            for one in islice(timing.upcoming(self._parts.clock()), 1):
+            one = next(timing.upcoming(self._parts.clock()), None)
+            if one is not None:
                 due.add_metric((name,), one.instant.timestamp())
         return due
-
-
-@lru_cache(maxsize=64)
-def max_age(cron: Cron, zone: ZoneInfo, day: datetime) -> float:
-    """Return twice the longest time between two due times, of those of the next eight days, or of the next three."""
-    dues = upcoming(cron, zone, day)
-    looked_at = list(islice(dues, LEAST_DUES))
-    looked_at += takewhile(lambda due: due.instant < day + HORIZON, dues)
-    gaps = [(later.instant - earlier.instant).total_seconds() for earlier, later in pairwise(looked_at)]
-    return MISSES * max(gaps, default=0.0)
 
 
 def _ended(transaction: Transaction) -> Iterator[Metric]:
@@ -170,7 +156,7 @@ def _troubles(transaction: Transaction) -> Iterator[Metric]:
     findings = _gauge("sereno_findings", "Findings of the last run of each task.", ("severity",))
     opened = _gauge("sereno_alerts_open", "Alerts that are not over.", ("severity",))
     found = figures.found(transaction)
-    alerts = [alert.severity for alert in book.known(transaction).alerts]
+    alerts = [alert.severity for alert in book.open_alerts(transaction) if alert.state is not State.PENDING]
     for severity in Severity:
         findings.add_metric((severity.value,), found.get(severity.value, 0))
         opened.add_metric((severity.value,), alerts.count(severity))

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from alerts.channels.channel import Channel
 from alerts.courier import Courier
-from alerts.policy import Policy
+from alerts.rules import Policy
 from checks.registry import Known
 from daemon.config.model import Config
 from postgres.connection import Target
@@ -28,4 +28,4 @@ class Parts:
 
     def courier(self) -> Courier:
         """Return who carries the messages."""
-        return Courier(self.store, self.channels, self.policy, self.config.daemon.name, self.clock)
+        return Courier(self.store, self.channels, self.policy, self.clock)

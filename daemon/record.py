@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from alerts import book, outbox
-from alerts.policy import Coverage
+from alerts.policy import UNREACHABLE, Coverage
 from checks.check import Place
 from checks.finding import Finding, Identity, Severity
 from daemon import history
@@ -18,7 +18,6 @@ TASK_FAILED = "task_failed"
 TASK_SKIPPED = "task_skipped"
 TASK_UNFINISHED = "task_unfinished"
 TASK_ORPHANED = "task_orphaned"
-UNREACHABLE = "database_unreachable"
 
 
 class Recorder:

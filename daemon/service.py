@@ -10,9 +10,9 @@ from functools import partial
 
 import structlog
 
-from alerts import book, outbox
+from alerts.channels.channel import Listening
 from alerts.heartbeat import Heartbeat
-from alerts.policy import Coverage, repeats
+from alerts.policy import Coverage
 from checks.finding import Finding, Identity, Severity
 from daemon import history
 from daemon.audit import audit
@@ -22,10 +22,11 @@ from daemon.notify import notify, reloading, sentence, under_systemd, watchdog_s
 from daemon.orphans import take_up
 from daemon.parts import Parts
 from daemon.pulse import Pulse
+from daemon.remind import remind
 from daemon.runner import FENCE_SECONDS, Runner
 from daemon.schedule import BEAT_SECONDS, Schedule
 from daemon.screen import Silent
-from daemon.tell import tell
+from daemon.tell import taking, tell
 from store.lock import exclusive
 from store.store import StoreError
 
@@ -71,6 +72,7 @@ class Service:
         self._dispatcher = Dispatcher(parts, self._runner, self._heartbeat)
         self._chore = threading.Event()
         self._closed = False
+        self._since = parts.clock()
         self._ways = ExitStack()
         self._probed_at = 0.0
         self._audited_at = time.monotonic()
@@ -116,6 +118,10 @@ class Service:
         silence = threading.Event()
         couriers = self._parts.courier().start(silence, lambda name: self._pulse.beat(name, COURIER_SECONDS))
         self._ways.callback(self._hush, silence, couriers)
+        for channel in self._parts.channels.values():
+            ending = channel.listen(taking(self._parts)) if isinstance(channel, Listening) else None
+            if ending is not None:
+                self._ways.callback(ending)
         listen = self._parts.config.daemon.listen
         findings = []
         if listen:
@@ -127,6 +133,7 @@ class Service:
 
     def _hush(self, silence: threading.Event, couriers: Sequence[threading.Thread]) -> None:
         silence.set()
+        self._parts.store.ring()
         deadline = time.monotonic() + FLUSH_SECONDS
         for courier in couriers:
             courier.join(max(0.0, deadline - time.monotonic()))
@@ -210,10 +217,7 @@ class Service:
         self._dispatcher.look_at_all()
         if self._closed:
             self._reopen()
-        now = self._parts.clock()
-        with self._parts.store.transaction() as transaction:
-            again = repeats(book.known(transaction), self._parts.policy, now)
-            outbox.enqueue(transaction, again, self._parts.config.daemon.name, None, now)
+        remind(self._parts, self._since)
         if time.monotonic() - self._probed_at >= PROBE_SECONDS:
             self._probed_at = time.monotonic()
             self._dispatcher.look_for_the_lost()

@@ -4,10 +4,15 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import islice, pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 from daemon.calendar import Cron, Due, latest, upcoming
 from daemon.config.model import Config
+
+LEAST_DUES = 3
+HORIZON = timedelta(days=8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,19 @@ def timings(config: Config) -> dict[str, Timing]:
         name: Timing(times.cron, zone, share(f"{config.daemon.name} {name}", times.jitter or timedelta()))
         for name, times in config.timetable.items()
     }
+
+
+def longest_gap(cron: Cron, zone: ZoneInfo, now: datetime) -> timedelta:
+    """Return the longest time between two due times, of those of the next eight days, or of the next three."""
+    return _longest_gap(cron, zone, now.replace(hour=0, minute=0, second=0, microsecond=0))
+
+
+@lru_cache(maxsize=64)
+def _longest_gap(cron: Cron, zone: ZoneInfo, day: datetime) -> timedelta:
+    dues = upcoming(cron, zone, day)
+    looked_at = list(islice(dues, LEAST_DUES))
+    looked_at += takewhile(lambda due: due.instant < day + HORIZON, dues)
+    return max((later.instant - earlier.instant for earlier, later in pairwise(looked_at)), default=timedelta())
 
 
 def share(identity: str, most: timedelta) -> timedelta:

@@ -13,4 +13,4 @@ def to_text(instant: datetime) -> str:
 
 def from_text(text: str) -> datetime:
     """Read what `to_text` wrote."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    return datetime.fromisoformat(text).astimezone(UTC)

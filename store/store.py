@@ -7,10 +7,11 @@ as long as one transaction, so threads and processes share nothing but the file.
 
 import shutil
 import sqlite3
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,11 @@ class Transaction:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.rang = False
+
+    def ring(self) -> None:
+        """Wake, when this is committed, those of this process who wait for news."""
+        self.rang = True
 
     def execute(self, statement: str, parameters: Parameters = ()) -> int:
         """Run a statement; return how many rows it changed."""
@@ -63,6 +69,17 @@ class Store:
     """The state file at `path`, of this program's version."""
 
     path: Path
+    _news: threading.Condition = field(default_factory=threading.Condition, repr=False, compare=False)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a commit of this process that rings, or so long."""
+        with self._news:
+            self._news.wait(seconds)
+
+    def ring(self) -> None:
+        """Wake those who wait."""
+        with self._news:
+            self._news.notify_all()
 
     @property
     def changed(self) -> tuple[int, int]:
@@ -90,8 +107,11 @@ class Store:
         """
         with _connected(self.path) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            yield Transaction(connection)
+            transaction = Transaction(connection)
+            yield transaction
             connection.execute("COMMIT")
+        if transaction.rang:
+            self.ring()
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
@@ -189,6 +209,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
         return
     if version:
         shutil.copy2(path, path.with_name(f"{path.name}.schema{version}"))
+    connection.execute("PRAGMA foreign_keys = OFF")  # a table that is made anew keeps those who refer to it
     connection.execute("BEGIN EXCLUSIVE")
     for number in range(_version(connection), len(scripts)):
         for statement in _statements(scripts[number]):

@@ -325,14 +325,28 @@ class Endpoint:
             answer = lambda *_: constant  # noqa: E731 - the same each time
         self.requests = []
         self.answer = answer or (
-            lambda number, _request: (200, {}, b'{"ok": true, "ts": "1.%d", "key": "T-%d"}' % (number, number))
+            lambda number, _request: (
+                200,
+                {},
+                b'{"ok": true, "channel": "C9", "ts": "1.%d", "key": "T-%d"}' % (number, number),
+            )
         )
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
+                self._serve()
+
+            do_GET = do_PUT = do_PATCH = do_POST  # noqa: N815 - http.server's own names
+
+            def _serve(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                request = {"path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()}, "body": body}
+                request = {
+                    "path": self.path,
+                    "method": self.command,
+                    "headers": {k.lower(): v for k, v in self.headers.items()},
+                    "body": body,
+                }
                 endpoint.requests.append(request)
                 answer = endpoint.answer(len(endpoint.requests), request)
                 if answer is None:
@@ -385,13 +399,15 @@ def notify():
     from alerts.alert import Message, Notification, Reason
     from checks.finding import Severity
 
-    def make(number="n0123", thread="", **message):
+    def make(number="n0123", thread="", *, again=False, **message):
         values = {
             "instance": "coop", "severity": Severity.HIGH, "reason": Reason.OPENED, "kind": "orphans",
             "type": "MAINTENANCE_FAILURE", "title": "orphans: x", "summary": "7 rows", "database": "main", "object": "x",
             "remedy": "mend", "occurred_at": datetime.now(UTC),
         }  # fmt: skip
-        return Notification(number, "c", Message(**(values | message)), datetime.now(UTC), attempts=1, thread=thread)
+        return Notification(
+            number, "c", Message(**(values | message)), datetime.now(UTC), attempts=1, thread=thread, again=again
+        )
 
     return make
 

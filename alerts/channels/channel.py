@@ -1,12 +1,13 @@
 """What every channel is: it takes a notification, or says how it failed."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
-from alerts.alert import Notification, Receipt
+from alerts.alert import Message, Notification, Receipt
 
 
 class Failure(StrEnum):
@@ -22,10 +23,14 @@ class Failure(StrEnum):
 class DeliveryError(Exception):
     """The channel has not (or perhaps not) taken the message. The sentence holds no secret."""
 
-    def __init__(self, failure: Failure, reason: str, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self, failure: Failure, reason: str, retry_after_seconds: float | None = None, status: int = 0
+    ) -> None:
         super().__init__(reason)
         self.failure = failure
         self.retry_after_seconds = retry_after_seconds
+        self.status = status
+        """HTTP's, where it was HTTP."""
 
 
 class ChannelOptions(BaseModel):
@@ -36,11 +41,54 @@ class ChannelOptions(BaseModel):
     type: str
 
 
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What kind of way a channel is."""
+
+    bundles: bool = False
+    """One message may stand for several alerts (else each alert is a thing of its own there, like a ticket)."""
+    edits: bool = False
+    """What was told first can be brought up to date."""
+    converses: bool = False
+    """It wants to know who has acknowledged."""
+    interval_seconds: float = 0.0
+    """How far apart its messages have to be, at the least."""
+    refresh_seconds: float = 0.0
+    """How often it wants to hear what is still so; 0: not at all."""
+
+
 class Channel(Protocol):
     """One way out of the house."""
 
+    @property
+    def traits(self) -> Traits:
+        """Say what kind of way it is."""
+
     def deliver(self, notification: Notification) -> Receipt:
         """Send one copy. DeliveryError: nobody has taken it, or nobody knows."""
+
+
+@runtime_checkable
+class Refreshing(Protocol):
+    """A way on which what is not said again and again is over."""
+
+    def refresh(self, messages: Sequence[Message]) -> None:
+        """Say again what is still so. DeliveryError: nobody has heard it."""
+
+
+class Taken(Protocol):
+    """What is done when somebody acknowledges an alert from outside."""
+
+    def __call__(self, alert: int, by: str) -> None:
+        """Take an alert by its number; one that is over already is left."""
+
+
+@runtime_checkable
+class Listening(Protocol):
+    """A way on which somebody may acknowledge."""
+
+    def listen(self, taken: Taken) -> Callable[[], None] | None:
+        """Begin to listen, without waiting; return how that is ended. None: it is not wished."""
 
 
 @dataclass(frozen=True, slots=True)

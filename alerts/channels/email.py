@@ -1,36 +1,24 @@
-"""Email: text and HTML, a Message-ID that stays the same on every copy, and threads that hang on the first one."""
+"""Email by SMTP: encrypted as required, several recipients of whom some may refuse."""
 
-import base64
-import html
 import re
 import smtplib
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from email.message import EmailMessage
-from email.utils import format_datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from alerts.alert import Message, Notification, Reason, Receipt
-from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender
+from alerts.alert import Notification, Receipt
+from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender, Traits
+from alerts.channels.mail import compose
 from alerts.channels.post import deadline
 from alerts.secret import Secret, SecretError
-from checks.finding import Severity
 
 TOTAL_SECONDS = 180
 TIMEOUT_SECONDS = 20.0
 PERMANENT = 500
 """SMTP's replies from here on are final (RFC 5321, 4.2.1)."""
-_LABEL = "padding:4px 14px 4px 0;color:#667;vertical-align:top;white-space:nowrap"
-_COLOURS = {
-    Severity.INFO: "#3b6ea5",
-    Severity.WARNING: "#b7791f",
-    Severity.HIGH: "#c05621",
-    Severity.CRITICAL: "#b00020",
-}
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ADDRESS = re.compile(r"[^\s@<>\"(),:;\\\[\]]+@[^\s@<>\"(),:;\\\[\]]+")
 
 
@@ -56,11 +44,16 @@ class Options(ChannelOptions):
     ca_file: str | None = Field(None, description="certificates to trust instead of the system's")
     user: str | None = None
     password: Secret | None = None
+    client_cert: str | None = Field(None, description="our own certificate (PEM), for servers that ask for one")
+    client_key: str | None = Field(None, description="its key, if it lies in a file of its own")
 
     @model_validator(mode="after")
     def _both_or_none(self) -> Self:
         if (self.user is None) != (self.password is None):
             message = "user and password go together"
+            raise ValueError(message)
+        if self.client_key is not None and self.client_cert is None:
+            message = "client_key goes with client_cert"
             raise ValueError(message)
         return self
 
@@ -68,13 +61,15 @@ class Options(ChannelOptions):
 class Email:
     """One SMTP session a message."""
 
+    traits = Traits(bundles=True)
+
     def __init__(self, options: Options, sender: Sender) -> None:
         self._options = options
         self._instance = sender.instance
 
     def deliver(self, notification: Notification) -> Receipt:
         """Send it to everybody, or to those who have not taken it yet; its name is the Message-ID."""
-        mail = compose(notification, self._options, self._instance)
+        mail = compose(notification, self._options.sender, ", ".join(self._options.to), self._instance)
         to = notification.recipients or self._options.to
         try:
             with self._server() as server:
@@ -97,7 +92,7 @@ class Email:
     @contextmanager
     def _server(self) -> Iterator[smtplib.SMTP]:
         options = self._options
-        context = ssl.create_default_context(cafile=options.ca_file)
+        context = self._trust()
         if options.tls == "tls":
             server: smtplib.SMTP = smtplib.SMTP_SSL(
                 options.host, options.port or 465, timeout=TIMEOUT_SECONDS, context=context
@@ -120,96 +115,23 @@ class Email:
         finally:
             server.close()
 
+    def _trust(self) -> ssl.SSLContext:
+        """Return whom we trust, and how we show who we are. DeliveryError: a file is not there, or is none."""
+        options = self._options
+        try:
+            context = ssl.create_default_context(cafile=options.ca_file)
+            if options.client_cert is not None:
+                context.load_cert_chain(options.client_cert, options.client_key)
+        except OSError as error:  # an SSLError is one
+            files = ", ".join(filter(None, (options.ca_file, options.client_cert, options.client_key)))
+            raise DeliveryError(Failure.TRANSIENT, f"{files}: {error.strerror or error}") from None
+        return context
+
     def _password(self) -> str:
         try:
             return self._options.password.reveal() if self._options.password else ""
         except SecretError as error:
             raise DeliveryError(Failure.TRANSIENT, str(error)) from None
-
-
-def compose(notification: Notification, options: Options, instance: str) -> EmailMessage:
-    """Build the mail. The subject stays the same while the alert lives; state and severity stand in the body."""
-    message = notification.message
-    mail = EmailMessage()
-    mail["Subject"] = header(f"sereno {instance}: {message.title}")
-    mail["From"] = header(options.sender)
-    mail["To"] = header(", ".join(options.to))
-    mail["Date"] = format_datetime(message.occurred_at)
-    mail["Message-ID"] = f"<{notification.id}@{_domain(options.sender)}>"
-    mail["Auto-Submitted"] = "auto-generated"
-    mail["X-Auto-Response-Suppress"] = "All"
-    mail["List-Id"] = header(f"<{re.sub(r'[^A-Za-z0-9-]+', '-', instance)}.sereno>")
-    mail["X-Sereno-Severity"] = message.severity.value
-    mail["X-Sereno-Reason"] = message.reason.value
-    if message.severity is Severity.CRITICAL:
-        mail["Importance"] = "high"
-    if notification.thread:
-        mail["In-Reply-To"] = mail["References"] = header(notification.thread)
-    if message.letter is None:
-        mail.set_content(_plain(message))
-        mail.add_alternative(_html(message), subtype="html")
-        return mail
-    mail.set_content(message.letter.text)
-    mail.add_alternative(message.letter.html, subtype="html")
-    body = mail.get_payload()[1]  # type: ignore[index]
-    for name, image in message.letter.images.items():
-        content = base64.b64decode(image)
-        body.add_related(content, "image", "png", cid=f"<{name}>", filename=f"{name}.png", disposition="inline")  # type: ignore[union-attr]
-    return mail
-
-
-def header(text: str) -> str:
-    """Let no line break or other control character into a header."""
-    return _CONTROL.sub(" ", text).strip()
-
-
-def _domain(address: str) -> str:
-    return address.rpartition("@")[2]
-
-
-def _headline(message: Message) -> str:
-    if message.reason is Reason.RESOLVED:
-        return f"RESOLVED (was {message.severity.value.upper()})"
-    return message.severity.value.upper()
-
-
-def _lines(message: Message) -> Iterator[tuple[str, str]]:
-    """Yield what both parts of the mail say."""
-    yield "database", message.database
-    yield "object", message.object
-    if message.reason is not Reason.RESOLVED:
-        yield "what to do", message.remedy
-    yield from message.details.items()
-    yield "told because", message.reason.value.replace("_", " ")
-    yield "at", message.occurred_at.strftime("%Y-%m-%d %H:%M:%S UTC")
-    if message.alert is not None:
-        yield "acknowledge", f"sereno alerts ack {message.alert}"
-
-
-def _plain(message: Message) -> str:
-    lines = [f"{name}: {value}" for name, value in _lines(message) if value]
-    return "\n".join([f"{_headline(message)} - {message.title}", "", message.summary, "", *lines, ""])
-
-
-def _html(message: Message) -> str:
-    colour = "#2f855a" if message.reason is Reason.RESOLVED else _COLOURS[message.severity]
-    rows = "".join(
-        f'<tr><td style="{_LABEL}">{html.escape(name)}</td>'
-        f'<td style="padding:4px 0;word-break:break-word">{html.escape(value)}</td></tr>'
-        for name, value in _lines(message)
-        if value
-    )
-    return (
-        '<!doctype html><html><head><meta charset="utf-8"><meta name="color-scheme" content="light dark"></head>'
-        '<body style="margin:0;padding:16px;font:15px/1.45 system-ui,sans-serif;color:#223;background:#fff">'
-        f'<div style="max-width:640px;border-left:6px solid {colour};padding:2px 16px">'
-        f'<p style="margin:0 0 4px;color:{colour};font-weight:700">{html.escape(_headline(message))}</p>'
-        f'<h1 style="margin:0 0 10px;font-size:19px;word-break:break-word">{html.escape(message.title)}</h1>'
-        f'<p style="margin:0 0 12px">{html.escape(message.summary)}</p>'
-        f'<table style="border-collapse:collapse;font-size:14px">{rows}</table>'
-        f'<p style="margin:14px 0 0;color:#889;font-size:12px">sereno on {html.escape(message.instance)}</p>'
-        "</div></body></html>"
-    )
 
 
 def _receipt(number: str, to: Sequence[str], refused: Mapping[str, tuple[int, bytes]]) -> Receipt:

@@ -5,7 +5,7 @@ from typing import Literal
 import structlog
 
 from alerts.alert import Notification, Receipt
-from alerts.channels.channel import ChannelOptions, Sender
+from alerts.channels.channel import ChannelOptions, Sender, Traits
 from checks.finding import Severity
 
 _LEVELS = {
@@ -24,6 +24,8 @@ class Options(ChannelOptions):
 
 class Log:
     """Cannot fail."""
+
+    traits = Traits()
 
     def __init__(self, _options: Options, _sender: Sender) -> None:
         self._logger = structlog.get_logger("alerts")

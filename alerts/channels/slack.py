@@ -1,51 +1,40 @@
-"""Slack, by bot token or incoming webhook. The only module that knows slack_sdk, whose own retries post twice."""
+"""Slack, by bot token or incoming webhook. slack_sdk's own retries post twice, so it has none here."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import partial
+from typing import Any, Literal, Self, TypeVar
 
+import structlog
 from pydantic import Field, model_validator
 
-from alerts.alert import Message, Notification, Reason, Receipt
-from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender
+from alerts.alert import Message, Notification, Receipt
+from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender, Taken, Traits
 from alerts.channels.post import private
+from alerts.channels.slackblocks import CALLED, blocks, called, summary
+from alerts.channels.slackbuttons import Line, listen
 from alerts.secret import Secret, SecretError
 from checks.finding import Severity
 
 TIMEOUT_SECONDS = 10
-LONGEST_SECTION = 2900
-LONGEST_FIELD = 1900
-MOST_FIELDS = 10
-_MARKS = {Severity.INFO: "🔵", Severity.WARNING: "🟡", Severity.HIGH: "🟠", Severity.CRITICAL: "🔴"}
+LOOK_BACK = timedelta(minutes=1)
+SECOND_COPY = "this may be a second copy: Slack did not answer to the first"
 _PERMANENT = frozenset(
     {
-        "invalid_auth",
-        "not_authed",
-        "account_inactive",
-        "token_revoked",
-        "token_expired",
-        "channel_not_found",
-        "is_archived",
-        "not_in_channel",
-        "no_permission",
-        "missing_scope",
-        "invalid_blocks",
-        "msg_blocks_too_long",
-        "msg_too_long",
-        "no_text",
+        "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "channel_not_found",
+        "is_archived", "not_in_channel", "no_permission", "missing_scope", "invalid_blocks", "msg_blocks_too_long",
+        "msg_too_long", "no_text",
         # those of an incoming webhook
-        "no_service",
-        "no_service_id",
-        "no_team",
-        "no_active_hooks",
-        "team_disabled",
-        "invalid_token",
-        "invalid_payload",
-        "action_prohibited",
-        "posting_to_general_channel_denied",
-        "channel_is_archived",
+        "no_service", "no_service_id", "no_team", "no_active_hooks", "team_disabled", "invalid_token",
+        "invalid_payload", "action_prohibited", "posting_to_general_channel_denied", "channel_is_archived",
     }
-)
+)  # fmt: skip
+_THROTTLED = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded"})
+
+T = TypeVar("T")
+
+_log = structlog.get_logger("slack")
 
 
 class Options(ChannelOptions):
@@ -53,11 +42,16 @@ class Options(ChannelOptions):
 
     type: Literal["slack"]
     token: Secret | None = Field(None, examples=['{ credential = "slack-token" }'])
-    channel: str = Field("", examples=['"#operaciones"'])
+    channel: str = Field(
+        "", description="Its id (C…) is best: with channels:history a copy is never posted twice.",
+        examples=['"#operaciones"'],
+    )  # fmt: skip
     url: Secret | None = Field(None, description="an incoming webhook, instead of token and channel")
     mention: str = Field(
         "", description="who is called for critical ones: a user id (U…), a group id (S…), here or channel"
     )
+    mentions: dict[Severity, str] = Field(default_factory=dict, description="the same for each severity")
+    app_token: Secret | None = Field(None, description="xapp-…, for the button Acknowledge (Socket Mode)")
     api_url: str = Field("https://slack.com/api/", description="only for tests and proxies")
 
     @model_validator(mode="after")
@@ -65,92 +59,115 @@ class Options(ChannelOptions):
         if (self.url is None) == (self.token is None) or bool(self.channel) != (self.token is not None):
             message = "give token and channel, or the url of an incoming webhook"
             raise ValueError(message)
+        if self.app_token is not None and self.token is None:
+            message = "app_token goes with token and channel"
+            raise ValueError(message)
         return self
 
 
 class Slack:
-    """Posts the first message of an alert, and answers in its thread from then on."""
+    """Posts the first message of an alert, keeps it up to date, and answers in its thread."""
 
     def __init__(self, options: Options, _sender: Sender) -> None:
-        self._options = options
+        self.options = options
+        self.traits = Traits(
+            bundles=True, edits=options.url is None, converses=options.url is None, interval_seconds=1.0
+        )
+        self._place = options.channel if options.channel[:1] in {"C", "G", "D"} else ""
 
     def deliver(self, notification: Notification) -> Receipt:
-        """Post it; its name in the channel is its timestamp (by webhook it has none)."""
-        from slack_sdk.errors import SlackApiError, SlackClientError
+        """Post it; its name is the channel's id and its timestamp (by webhook it has none).
 
-        logging.getLogger("slack_sdk").setLevel(logging.CRITICAL)  # it logs errors itself, at DEBUG the token
-        try:
-            if self._options.url is not None:
-                return self._by_webhook(notification, self._options.url)
-            answer = self._client().chat_postMessage(**payload(notification, self._options))
-        except SlackApiError as error:
-            raise _understand(error.response) from None
-        except SlackClientError as error:
-            raise DeliveryError(Failure.TRANSIENT, type(error).__name__) from None
-        except TimeoutError:
-            raise DeliveryError(Failure.AMBIGUOUS, "no answer in time") from None
-        except ConnectionRefusedError as error:
-            raise DeliveryError(Failure.TRANSIENT, str(error)) from None
-        except OSError as error:
-            refused = "refused" in str(error) or "not known" in str(error)
-            failure = Failure.TRANSIENT if refused else Failure.AMBIGUOUS
-            raise DeliveryError(failure, str(error) or type(error).__name__) from None
+        First messages are edited before: that may be done twice, a post may not.
+        """
+        if self.options.url is not None:
+            return _asked(lambda: self._by_webhook(notification, self.options.url))
+        client = self._client()
+        doubt = ""
+        if notification.again:
+            found = _asked(lambda: self._posted(client, notification))
+            if found:
+                return Receipt("found: it was there already", remote=found)
+            doubt = SECOND_COPY if found is None else ""
+        for remote, root in notification.roots:
+            _asked(lambda remote=remote, root=root: self._edit(client, remote, root))  # type: ignore[misc]
+        answer = _asked(lambda: client.chat_postMessage(**payload(notification, self.options, doubt)))
+        self._place = str(answer.get("channel", ""))
         stamp = str(answer.get("ts", ""))
-        return Receipt(f"in {self._options.channel} as {stamp}", remote=stamp)
+        return Receipt(f"in {self.options.channel} as {stamp}", remote=f"{self._place}:{stamp}")
 
-    def _by_webhook(self, notification: Notification, secret: Secret) -> Receipt:
+    def listen(self, taken: Taken) -> Callable[[], None] | None:
+        """Hear who presses Acknowledge, where there is an app's token."""
+        options = self.options
+        if options.app_token is None:
+            return None
+        line = Line(lambda: (revealed(options.token), revealed(options.app_token)), options.api_url)
+        return listen(line, taken)
+
+    def _posted(self, client: Any, notification: Notification) -> str | None:  # noqa: ANN401 - slack_sdk's, not imported at start-up
+        """Look whether a former copy is there: its name, nothing, or None: that cannot be seen."""
+        place, _, thread = notification.thread.rpartition(":")
+        place = place or self._place
+        if not place:
+            return None
+        since = (notification.created_at - LOOK_BACK).timestamp()
+        asked = {"channel": place, "oldest": f"{since:.6f}", "limit": 200, "include_all_metadata": True}
+        from slack_sdk.errors import SlackApiError
+
+        ask = partial(client.conversations_replies, ts=thread) if thread else client.conversations_history
+        try:
+            answer = ask(**asked)
+        except SlackApiError as error:
+            if _word(error) in {"missing_scope", "not_in_channel", "channel_not_found", "thread_not_found"}:
+                return None
+            raise
+        for one in answer.get("messages", ()):
+            if one.get("metadata", {}).get("event_payload", {}).get("id") == notification.id:
+                return f"{place}:{one['ts']}"
+        return ""
+
+    def _edit(self, client: Any, remote: str, root: Message) -> None:  # noqa: ANN401 - slack_sdk's, not imported at start-up
+        """Bring a first message up to date. One that is gone, or may not be edited any more, is left."""
+        from slack_sdk.errors import SlackApiError
+
+        place, _, stamp = remote.rpartition(":")
+        try:
+            content = _content(root, "", button=self.options.app_token is not None)
+            client.chat_update(channel=place or self._place or self.options.channel, ts=stamp, **content)
+        except SlackApiError as error:
+            word = _word(error)
+            if not word or word in _THROTTLED or error.response.status_code >= 500:  # noqa: PLR2004 - RFC 9110, 15.6
+                raise
+            _log.warning("slack.not_edited", message=remote, reason=word)
+
+    def _by_webhook(self, notification: Notification, secret: Secret | None) -> Receipt:
         """The reduced mode: no metadata, no thread; a later message stands on its own."""
         from slack_sdk.webhook import WebhookClient
 
-        url = _revealed(secret)
+        url = revealed(secret)
         if not private(url):
             raise DeliveryError(Failure.PERMANENT, "the webhook's url is not https")
-        said = payload(notification, self._options)
+        said = _content(notification.message, _mention(notification.message, self.options), button=False)
         answer = WebhookClient(url, timeout=TIMEOUT_SECONDS, retry_handlers=[]).send_dict(
-            {name: said[name] for name in ("text", "blocks", "unfurl_links", "unfurl_media")}
+            {**said, "unfurl_links": False, "unfurl_media": False}
         )
         if answer.status_code == 200 and answer.body == "ok":  # noqa: PLR2004 - Slack's whole answer
             return Receipt("by the webhook")
         raise _refused(answer.status_code, answer.body, answer.headers)
 
-    def _client(self) -> Any:  # noqa: ANN401 - the type would import the library at start-up
+    def _client(self) -> Any:  # noqa: ANN401 - slack_sdk's, not imported at start-up
         from slack_sdk import WebClient
 
-        token = _revealed(self._options.token) if self._options.token else ""
-        return WebClient(token=token, base_url=self._options.api_url, timeout=TIMEOUT_SECONDS, retry_handlers=[])
+        token = revealed(self.options.token)
+        return WebClient(token=token, base_url=self.options.api_url, timeout=TIMEOUT_SECONDS, retry_handlers=[])
 
 
-def _revealed(secret: Secret) -> str:
-    try:
-        return secret.reveal()
-    except SecretError as error:
-        raise DeliveryError(Failure.TRANSIENT, str(error)) from None
-
-
-def payload(notification: Notification, options: Options) -> dict[str, Any]:
-    """Build the arguments of chat.postMessage, within Slack's limits, everything from outside escaped."""
+def payload(notification: Notification, options: Options, note: str = "") -> dict[str, Any]:
+    """Build the arguments of chat.postMessage."""
     message = notification.message
-    text = f"{_mark(message)} {escape(message.title)}: {escape(message.summary)}"
-    blocks: list[dict[str, Any]] = [
-        {
-            "type": "section",
-            "text": _markdown(f"{_mark(message)} *{escape(message.title)}*\n{escape(message.summary)}"),
-        }
-    ]
-    if message.remedy and message.reason is not Reason.RESOLVED:
-        blocks.append({"type": "section", "text": _markdown(f"*What to do*\n{escape(message.remedy)}")})
-    fields = [_field(name, value) for name, value in message.details.items() if value][:MOST_FIELDS]
-    if fields:
-        blocks.append({"type": "section", "fields": fields})
-    blocks.append({"type": "context", "elements": [{"type": "plain_text", "text": _footer(message), "emoji": False}]})
-    mention = _mention(message, options)
-    if mention:
-        blocks.insert(0, {"type": "section", "text": _markdown(mention)})
-        text = f"{mention} {text}"
     arguments: dict[str, Any] = {
         "channel": options.channel,
-        "text": text[:LONGEST_SECTION],
-        "blocks": blocks,
+        **_content(message, _mention(message, options), button=options.app_token is not None, note=note),
         "unfurl_links": False,
         "unfurl_media": False,
         "link_names": False,
@@ -158,69 +175,61 @@ def payload(notification: Notification, options: Options) -> dict[str, Any]:
         "metadata": {"event_type": "sereno_alert", "event_payload": {"id": notification.id}},
     }
     if notification.thread:
-        arguments["thread_ts"] = notification.thread
+        _, _, arguments["thread_ts"] = notification.thread.rpartition(":")
+        arguments["reply_broadcast"] = message.reason in CALLED
     return arguments
 
 
-def escape(text: str) -> str:
-    """Escape what Slack reads as control: a table named <!channel> pings nobody."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _mark(message: Message) -> str:
-    if message.reason is Reason.RESOLVED:
-        return "✅ resolved"
-    return f"{_MARKS[message.severity]} {message.severity.value}"
-
-
 def _mention(message: Message, options: Options) -> str:
-    quiet = message.reason in {Reason.RESOLVED, Reason.REPORT}
-    if not options.mention or message.severity is not Severity.CRITICAL or quiet:
-        return ""
-    if options.mention in {"here", "channel"}:
-        return f"<!{options.mention}>"
-    return (
-        f"<!subteam^{escape(options.mention)}>" if options.mention.startswith("S") else f"<@{escape(options.mention)}>"
-    )
+    chosen = {Severity.CRITICAL: options.mention, **options.mentions}
+    return called(chosen.get(message.severity, "")) if message.reason in CALLED else ""
 
 
-def _markdown(text: str) -> dict[str, Any]:
-    return {"type": "mrkdwn", "text": _cut(text, LONGEST_SECTION), "verbatim": True}
+def revealed(secret: Secret | None) -> str:
+    """Read a secret for a delivery."""
+    try:
+        return secret.reveal() if secret is not None else ""
+    except SecretError as error:
+        raise DeliveryError(Failure.TRANSIENT, str(error)) from None
 
 
-def _field(name: str, value: str) -> dict[str, Any]:
-    return {
-        "type": "mrkdwn",
-        "text": _cut(f"*{escape(name)}*\n{escape(value)}", LONGEST_FIELD),
-        "verbatim": True,
-    }
+def _content(message: Message, mention: str, *, button: bool, note: str = "") -> dict[str, Any]:
+    text = summary(message)
+    shown = blocks(message, mention=mention, button=button, note=note)
+    return {"text": f"{mention} {text}" if mention else text, "blocks": shown}
 
 
-def _cut(text: str, length: int) -> str:
-    """Cut, but never inside an escape (`&am`)."""
-    if len(text) <= length:
-        return text
-    kept = text[: length - 1]
-    ampersand = kept.rfind("&", length - 7)
-    if ampersand >= 0 and ";" not in kept[ampersand:]:
-        kept = kept[:ampersand]
-    return kept + "…"
+def _asked(ask: Callable[[], T]) -> T:
+    """Ask Slack; every way to fail is classed. DeliveryError."""
+    from slack_sdk.errors import SlackApiError, SlackClientError
+
+    logging.getLogger("slack_sdk").setLevel(logging.CRITICAL)  # it logs errors itself, at DEBUG the token
+    try:
+        return ask()
+    except SlackApiError as error:
+        word = _word(error)
+        raise _refused(error.response.status_code, word, error.response.headers) from None
+    except SlackClientError as error:
+        raise DeliveryError(Failure.TRANSIENT, type(error).__name__) from None
+    except TimeoutError:
+        raise DeliveryError(Failure.AMBIGUOUS, "no answer in time") from None
+    except ConnectionRefusedError as error:
+        raise DeliveryError(Failure.TRANSIENT, str(error)) from None
+    except OSError as error:
+        refused = "refused" in str(error) or "not known" in str(error)
+        failure = Failure.TRANSIENT if refused else Failure.AMBIGUOUS
+        raise DeliveryError(failure, str(error) or type(error).__name__) from None
 
 
-def _footer(message: Message) -> str:
-    told = f"{message.instance} · {message.reason.value} · {message.occurred_at:%Y-%m-%d %H:%M} UTC"
-    return f"{told} · sereno alerts ack {message.alert}" if message.alert else told
-
-
-def _understand(response: Any) -> DeliveryError:  # noqa: ANN401 - the type would import the library at start-up
-    """Class an answer that is not ok: a 429 is throttling, with Slack's own Retry-After; HTTP 200 may be an error."""
-    error = str(response.get("error", "")) if isinstance(response.data, dict) else ""
-    return _refused(response.status_code, error, response.headers)
+def _word(error: Exception) -> str:
+    """Return Slack's word for what is wrong; nothing where the error is not Slack's."""
+    data = getattr(getattr(error, "response", None), "data", None)
+    return str(data.get("error", "")) if isinstance(data, dict) else ""
 
 
 def _refused(status: int, error: str, headers: Mapping[str, str]) -> DeliveryError:
-    """Class Slack's word, which means the same by both ways."""
-    if status == 429 or error in {"ratelimited", "rate_limited", "message_limit_exceeded"}:  # noqa: PLR2004
+    """Class Slack's word, which means the same by both ways: a 429 is throttling; HTTP 200 may be an error."""
+    if status == 429 or error in _THROTTLED:  # noqa: PLR2004 - RFC 6585, 4
         after = headers.get("Retry-After") or headers.get("retry-after")
         return DeliveryError(Failure.THROTTLED, error or "429", float(after) if after else None)
     if error in _PERMANENT:

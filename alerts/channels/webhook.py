@@ -5,24 +5,43 @@ import hashlib
 import hmac
 import json
 import time
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.parse import quote
 
-from pydantic import AfterValidator, Field
+from pydantic import Field, model_validator
 
-from alerts.alert import Notification, Reason, Receipt
-from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender
-from alerts.channels.post import checked, post
+from alerts.alert import Message, Notification, Reason, Receipt
+from alerts.channels.channel import DeliveryError, Failure, Sender, Traits
+from alerts.channels.post import HttpOptions, Request, ask, checked
 from alerts.secret import Secret, SecretError
 from store.instant import to_text
 
-_TYPES = {Reason.RESOLVED: "alert.resolved", Reason.REPORT: "report"}
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+LONGEST = 20_000
+"""Standard Webhooks' advice for a body, in bytes."""
+LONGEST_DETAIL = 200
+_TYPES = {
+    Reason.RESOLVED: "alert.resolved",
+    Reason.ACKNOWLEDGED: "alert.acknowledged",
+    Reason.REPORT: "report",
+    Reason.DRILL: "drill",
+}
+_KEYS = ("key", "id", "number")
 
 
-class Options(ChannelOptions):
-    """Where tickets are made."""
+class Options(HttpOptions):
+    """Where tickets are made: any system that takes JSON."""
 
     type: Literal["webhook"]
-    url: Annotated[str, AfterValidator(checked)] = Field(examples=['"https://tickets.example.org/api/incidents"'])
+    url: str = Field(examples=['"https://tickets.example.org/api/incidents"'])
+    update_url: str = Field("", description="where a known ticket is changed, with {ticket} for its key")
+    update_method: Literal["POST", "PUT", "PATCH"] = "POST"
+    key: str = Field("", description='where the answer has the ticket\'s key, like "result.number"')
+    body: str = Field(
+        "", description="a Jinja2 template of the body instead of ours, like '{\"title\": {{ message | tojson }}}'"
+    )
     secret: Secret | None = Field(
         None,
         description="whsec_… signs each message (Standard Webhooks)",
@@ -30,20 +49,46 @@ class Options(ChannelOptions):
     )
     token: Secret | None = Field(None, description="sent as Authorization: Bearer")
 
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        if self.update_url:
+            checked(self.update_url.replace("{ticket}", "x"), plain_http=self.plain_http)
+        if self.body:
+            _template(self.body)
+        return self
+
 
 class Webhook:
-    """One POST a message; no redirect is followed."""
+    """One request a message; no redirect is followed."""
+
+    traits = Traits(converses=True)
 
     def __init__(self, options: Options, sender: Sender) -> None:
         self._options = options
         self._agent = f"sereno ({sender.instance})".encode("ascii", "replace").decode()
 
     def deliver(self, notification: Notification) -> Receipt:
-        """Post it; the ticket's key, if the answer has one, is its name from then on."""
-        body = json.dumps(payload(notification), ensure_ascii=False).encode("utf-8", "replace")
-        answer = post(self._options.url, body, self._headers(notification, body))
-        key = _key(answer.content)
+        """Send it; the ticket's key, if the answer has one, is its name from then on."""
+        options = self._options
+        body = self._body(notification)
+        url, method = options.url, "POST"
+        if notification.thread and options.update_url:
+            url = options.update_url.replace("{ticket}", quote(notification.thread, safe=""))
+            method = options.update_method
+        headers = self._headers(notification, body)
+        answer = ask(Request(url, body, headers, method, options.ca_file))
+        key = find_key(answer.content, options.key) or notification.thread
         return Receipt(f"HTTP {answer.status}" + (f", ticket {key}" if key else ""), remote=key)
+
+    def _body(self, notification: Notification) -> bytes:
+        said = payload(notification)
+        if self._options.body:
+            return _filled(self._options.body, {"id": notification.id, **said["data"], "event": said["type"]})
+        body = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
+        if len(body) > LONGEST:
+            said["data"]["details"] = {name: text[:LONGEST_DETAIL] for name, text in said["data"]["details"].items()}
+            body = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
+        return body
 
     def _headers(self, notification: Notification, body: bytes) -> dict[str, str]:
         timestamp = int(time.time())
@@ -68,7 +113,6 @@ class Webhook:
 def payload(notification: Notification) -> dict[str, Any]:
     """Build the body; severity, type, message, details, timestamp and actionRequired as ticket systems know them."""
     message = notification.message
-    resolved = message.reason is Reason.RESOLVED
     return {
         "type": _TYPES.get(message.reason, "alert.firing"),
         "timestamp": to_text(message.occurred_at),
@@ -79,7 +123,7 @@ def payload(notification: Notification) -> dict[str, Any]:
             "details": dict(message.details),
             "timestamp": to_text(message.occurred_at),
             "actionRequired": message.action_required,
-            "state": "resolved" if resolved else "firing",
+            "state": _state(message),
             "reason": message.reason.value,
             "kind": message.kind,
             "database": message.database,
@@ -87,10 +131,17 @@ def payload(notification: Notification) -> dict[str, Any]:
             "remedy": message.remedy,
             "fingerprint": message.fingerprint,
             "alert": message.alert,
+            "generation": message.generation,
             "instance": message.instance,
             "ticket": notification.thread or None,
         },
     }
+
+
+def _state(message: Message) -> str:
+    if message.over:
+        return "resolved"
+    return "acknowledged" if message.reason is Reason.ACKNOWLEDGED else "firing"
 
 
 def sign(secret: str, number: str, timestamp: int, body: bytes) -> str:
@@ -100,12 +151,37 @@ def sign(secret: str, number: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
 
 
-def _key(content: bytes) -> str:
-    """Find the ticket's key in the answer."""
+def find_key(content: bytes, path: str) -> str:
+    """Find the ticket's key in the answer: where it was said to be, else by its usual names."""
     try:
-        answer = json.loads(content)
+        found = json.loads(content)
     except ValueError:
         return ""
-    if not isinstance(answer, dict):
-        return ""
-    return str(next((answer[name] for name in ("key", "id", "number") if answer.get(name)), ""))
+    for name in path.split(".") if path else ():
+        found = found.get(name) if isinstance(found, dict) else None
+    if not path:
+        found = next((found[name] for name in _KEYS if found.get(name)), "") if isinstance(found, dict) else ""
+    return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
+
+
+def _template(text: str) -> "Template":
+    """Read a template, in Jinja2's sandbox. ValueError says what is wrong with it."""
+    from jinja2 import StrictUndefined, TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    try:
+        return ImmutableSandboxedEnvironment(undefined=StrictUndefined).from_string(text)
+    except TemplateError as error:
+        raise ValueError(f"body is no template: {error}") from None
+
+
+def _filled(text: str, values: dict[str, Any]) -> bytes:
+    """Fill a template in. What it makes has to be JSON: else a quote in a table's name would change what is said."""
+    from jinja2 import TemplateError
+
+    try:
+        body = _template(text).render(values)
+        json.loads(body)
+    except (TemplateError, ValueError) as error:
+        raise DeliveryError(Failure.PERMANENT, f"body makes no JSON (use | tojson): {error}") from None
+    return body.encode("utf-8", "replace")

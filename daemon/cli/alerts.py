@@ -1,16 +1,24 @@
 """`sereno alerts …`."""
 
 import getpass
-from typing import Annotated
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daemon.cli.options import LARGEST, ConfigOption, JsonOption, answer, fail, parts, say
 from daemon.exit import Exit
 
+if TYPE_CHECKING:
+    pass
+
 app = typer.Typer(
-    help="What is open, who was told, and whether a channel works.", no_args_is_help=True, rich_markup_mode=None
+    help="What is open, who was told, what is kept quiet, and whether a channel works.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
+Number = Annotated[int, typer.Argument(min=1, max=LARGEST, help="The alert's number.")]
+Name = Annotated[str, typer.Option("--as", help="Your name.", show_default=False)]
 
 
 @app.command("list")
@@ -21,52 +29,79 @@ def list_alerts(
 ) -> None:
     """List open alerts."""
     with parts(config) as wired:
-        from alerts import book
+        from alerts import book, silences
         from daemon.cli.render import as_row
         from daemon.screen import table
 
+        now = wired.clock()
         with wired.store.reading() as transaction:
-            found = book.latest(transaction, 500) if everything else book.known(transaction).alerts
-        rows = [as_row(alert) for alert in found]
+            found = book.latest(transaction, 500) if everything else book.open_alerts(transaction)
+            active = silences.active(transaction, now)
+        rows = [
+            {**as_row(alert), "quiet": alert.withheld or wired.policy.silenced(alert, active, now)} for alert in found
+        ]
         if as_json:
             answer(rows)
+            return
+        shown = [
+            (
+                row["alert"],
+                row["severity"],
+                f"{row['state']}{', quiet' if row['quiet'] else ''}",
+                f"{row['kind']} {row['object']}: {row['summary']}",
+                row["opened"][:16],
+            )
+            for row in rows
+        ]
+        table("Alerts", ("alert", "severity", "state", "what", "since (UTC)"), shown)
+
+
+@app.command()
+def show(alert: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show one alert: what it is, what has become of it, and who was told what."""
+    with parts(config) as wired:
+        from daemon.cli.story import print_story, story
+
+        told = story(wired, alert)
+        if told is None:
+            fail(f"there is no alert {alert}", Exit.CANNOT)
+        if as_json:
+            answer(told)
         else:
-            shown = [
-                (
-                    row["alert"],
-                    row["severity"],
-                    row["state"],
-                    f"{row['kind']} {row['object']}: {row['summary']}",
-                    row["opened"][:16],
-                )
-                for row in rows
-            ]
-            table("Alerts", ("alert", "severity", "state", "what", "since (UTC)"), shown)
+            print_story(told)
 
 
 @app.command()
 def ack(
-    alert: Annotated[int, typer.Argument(min=1, max=LARGEST, help="The alert's number.")],
-    who: Annotated[str, typer.Option("--as", help="Your name.", show_default=False)] = "",
+    alert: Number,
+    who: Name = "",
+    lasting: Annotated[
+        str | None, typer.Option("--for", help="Then it is told again (8h); without it, until it is over.")
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Acknowledge an alert: it is not repeated until it gets worse or comes back."""
+    """Acknowledge an alert: it is not repeated, nor escalated, until it gets worse or comes back."""
     with parts(config) as wired:
         from alerts import book
+        from alerts.policy import Acknowledgement
+        from alerts.teller import Teller
+        from daemon.cli.session import deliver
 
+        now = wired.clock()
+        until = None if lasting is None else _after(now, lasting)
         with wired.store.transaction() as transaction:
-            if not book.acknowledge(transaction, alert, who or getpass.getuser()):
+            found = book.one(transaction, alert)
+            if found is None or found.resolved_at is not None:
                 fail(f"there is no open alert {alert}", Exit.CANNOT)
+            taken = Acknowledgement(who or getpass.getuser(), until)
+            Teller(transaction, wired.policy, now).take(found, taken)
+        deliver(wired, 10)
         say(f"alert {alert} acknowledged", {"alert": alert, "state": "acknowledged"}, as_json=as_json)
 
 
 @app.command()
-def resolve(
-    alert: Annotated[int, typer.Argument(min=1, max=LARGEST, help="The alert's number.")],
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def resolve(alert: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Declare an alert over that no look can end any more (its database is gone); whoever was told hears it."""
     with parts(config) as wired:
         from alerts import book
@@ -78,95 +113,80 @@ def resolve(
             found = book.one(transaction, alert)
         if found is None or found.resolved_at is not None:
             fail(f"there is no open alert {alert}", Exit.CANNOT)
-        tell(wired, [], [Coverage(found.kind, found.database, found.object, found.task, found.cluster)])
+        area = Coverage(found.kind, found.database, found.object, found.task, found.cluster, final=True)
+        tell(wired, [], [area])
         deliver(wired, 10)
         say(f"alert {alert} resolved", {"alert": alert, "state": "resolved"}, as_json=as_json)
 
 
 @app.command()
-def outbox(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """List what is not yet delivered, and why."""
-    with parts(config) as wired:
-        from dataclasses import asdict
-
-        from alerts import outbox as box
-        from daemon.screen import table
-
-        with wired.store.reading() as transaction:
-            waiting = box.waiting(transaction)
-        if as_json:
-            answer([asdict(one) for one in waiting])
-        else:
-            columns = ("channel", "title", "state", "attempts", "next try", "last error")
-            rows = [
-                (
-                    one.channel,
-                    one.title,
-                    one.state,
-                    one.attempts,
-                    f"{one.not_before:%H:%M:%S} UTC",
-                    one.last_error,
-                )
-                for one in waiting
-            ]
-            table("Outbox", columns, rows)
-
-
-@app.command()
-def test(
-    channels: Annotated[
-        list[str] | None,
-        typer.Argument(help="Channels; all of them where none is named.", show_default=False),
-    ] = None,
+def silence(
+    reason: Annotated[str, typer.Option("--reason", help="Why; whoever wonders reads it.")],
+    lasting: Annotated[str, typer.Option("--for", help="How long (2h, 3 days).")],
+    database: Annotated[str, typer.Option(help="Patterns, as the shell has them.")] = "*",
+    job: str = "*",
+    check: Annotated[str, typer.Option(help="The kind: a check's name, task_failed, …")] = "*",
+    object_: Annotated[str, typer.Option("--object")] = "*",
+    tag: str = "",
+    severity: Annotated[list[str] | None, typer.Option(help="May be given more than once.")] = None,
+    who: Name = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send a drill through the real outbox and say what each channel answered."""
+    """Keep alerts quiet for a while: nobody is told, unless they are over; what is still so afterwards is told then."""
     with parts(config) as wired:
-        from daemon.cli.drill import drill
+        from alerts import silences
+        from alerts.rules import Matcher, Silence
+        from daemon.cli.session import severity as read
 
-        unknown = [name for name in channels or () if name not in wired.channels]
-        if unknown:
-            fail(
-                f"there is no channel {unknown[0]!r} ({', '.join(wired.channels) or 'none is configured'})",
-                Exit.CANNOT,
-            )
-        if not wired.channels:
-            fail("no channel is configured ([channels.NAME])", Exit.CANNOT)
-        answered = list(drill(wired, channels or list(wired.channels)))
+        now = wired.clock()
+        matcher = Matcher(tuple(read(one) for one in severity or ()), database, job, check, object_, tag)
+        if matcher == Matcher():
+            fail("say what is to be quiet: --check, --database, --object, … ('*' fits all)", Exit.CANNOT)
+        made = Silence(matcher, who or getpass.getuser(), reason, now, _after(now, lasting))
+        with wired.store.transaction() as transaction:
+            number = silences.add(transaction, made)
+        said = {"silence": number, "until": made.ends_at.isoformat()}
+        say(f"silence {number} until {made.ends_at:%Y-%m-%d %H:%M} UTC", said, as_json=as_json)
+
+
+@app.command("silences")
+def list_silences(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List what is kept quiet, by whom and why; maintenance windows that are open, too."""
+    with parts(config) as wired:
+        from alerts import silences
+        from daemon.cli.render import quiet_row
+        from daemon.screen import table
+
+        now = wired.clock()
+        with wired.store.reading() as transaction:
+            rows = [quiet_row(one) for one in (*silences.active(transaction, now), *wired.policy.windows(now))]
         if as_json:
-            keys = ("channel", "state", "accepted", "error")
-            answer([dict(zip(keys, one, strict=True)) for one in answered])
+            answer(rows)
         else:
-            for name, state, receipt, error in answered:
-                accepted = f"accepted: {receipt}" if receipt else ("accepted" if state == "sent" else state)
-                typer.echo(f"{name}: {accepted}{f' ({error})' if error and error not in receipt else ''}")
-        raise typer.Exit(Exit.FINE if all(state == "sent" for _, state, _, _ in answered) else Exit.FOUND)
+            table("Silences", ("silence", "what", "until (UTC)", "by", "why"), [tuple(row.values()) for row in rows])
 
 
-@app.command("service-failed")
-def service_failed(
-    unit: Annotated[str, typer.Option("--unit", help="Which unit has failed.")] = "sereno.service",
+@app.command()
+def unsilence(
+    number: Annotated[int, typer.Argument(min=1, max=LARGEST, help="The silence's number.")],
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Tell that the service has died: for OnFailure=, works without it, its state file or a good configuration."""
-    import os
-    import sys
+    """End a silence now."""
+    with parts(config) as wired:
+        from alerts import silences
 
-    import structlog
+        with wired.store.transaction() as transaction:
+            if not silences.end(transaction, number, wired.clock()):
+                fail(f"there is no silence {number} that is not over", Exit.CANNOT)
+        say(f"silence {number} ended", {"silence": number, "state": "ended"}, as_json=as_json)
 
-    from daemon.cli.obituary import tell_of_death
-    from daemon.config.load import ConfigError
-    from daemon.log import set_up
 
-    set_up(sys.stderr, quiet=True)
+def _after(now: datetime, text: str) -> datetime:
+    from daemon.config.values import duration
+
     try:
-        answered = list(tell_of_death(config, unit, os.environ))
-    except ConfigError as error:
-        structlog.get_logger("service").critical("untold", unit=unit, reason=str(error))
-        fail(f"{unit} has failed, and nobody can be told: {error}", Exit.CONFIG)
-    for name, said in answered:
-        typer.echo(f"{name}: {said}")
-    if not any(said.startswith("told") for _, said in answered):
-        structlog.get_logger("service").critical("untold", unit=unit, channels=dict(answered))
-        raise typer.Exit(Exit.FOUND)
+        return now + duration(text)
+    except (ValueError, OverflowError) as error:
+        fail(f"--for: {error}", Exit.CANNOT)

@@ -4,30 +4,11 @@ import time
 from collections.abc import Iterator, Sequence
 
 from alerts import outbox
-from alerts.alert import Message, Reason
-from checks.finding import Severity
+from alerts.alert import Message
 from daemon.cli.session import deliver
 from daemon.parts import Parts
 
 PATIENCE_SECONDS = 30.0
-
-
-def drill(wired: Parts, channels: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
-    """Yield each channel with the state of its message, what was accepted of it, and the last error."""
-    message = Message(
-        instance=wired.config.daemon.name,
-        severity=Severity.INFO,
-        reason=Reason.DRILL,
-        kind="drill",
-        type="DRILL",
-        title="drill: nothing is wrong",
-        summary="Somebody tries whether this channel works. Nothing is to be done.",
-        database="",
-        object="",
-        remedy="",
-        occurred_at=wired.clock(),
-    )
-    yield from send(wired, message, channels)
 
 
 def send(wired: Parts, message: Message, channels: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli import act, alerts, archive, configure, demo, letter, look, prepare, serve
+from daemon.cli import act, alerts, archive, configure, delivery, demo, letter, look, prepare, serve
 
 app = typer.Typer(
     name="sereno",
@@ -44,6 +44,9 @@ app.command("history")(look.history)
 app.command("report")(letter.report)
 app.command("pause")(act.pause)
 app.command("resume")(act.resume)
+alerts.app.command("outbox")(delivery.outbox)
+alerts.app.command("test")(delivery.test)
+alerts.app.command("service-failed")(delivery.service_failed)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(archive.app, name="archive")
 app.add_typer(configure.app, name="config")

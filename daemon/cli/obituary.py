@@ -72,17 +72,13 @@ def _without_checks(path: Path) -> "Config":
 
 def _by_outbox(config: "Config", finding: "Finding") -> Iterator[tuple[str, str]]:
     """The usual way: an alert, that the next start of the service ends."""
-    from alerts import book, outbox
-    from alerts.policy import decide
+    from alerts import outbox
     from daemon.app import assemble
     from daemon.cli.session import deliver
+    from daemon.tell import tell
 
     wired = assemble(config)
-    now = wired.clock()
-    with wired.store.transaction() as transaction:
-        known = book.known(transaction)
-        changes = decide([finding], [], known, wired.policy, now)
-        owed = outbox.enqueue(transaction, changes, config.daemon.name, None, now)
+    owed = tell(wired, [finding])
     if not owed:
         yield from ((channel, "told before") for channel in config.routes.critical)
     deliver(wired, SECONDS)
@@ -101,7 +97,8 @@ def _straight(config: "Config", finding: "Finding") -> Iterator[tuple[str, str]]
     from alerts.channels.registry import build
     from alerts.courier import now
     from alerts.message import compose
-    from alerts.policy import Known, Policy, decide
+    from alerts.policy import Known, decide
+    from alerts.rules import Policy
 
     moment, instance = now(), config.daemon.name
     (change,) = decide([finding], (), Known(()), Policy({finding.severity: config.routes.critical}), moment)

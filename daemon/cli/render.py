@@ -1,12 +1,14 @@
 """Tables for people, JSON for programs."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from alerts.alert import Alert
+from alerts.rules import Silence
 from checks.finding import Finding, Severity
 from daemon import history
 from daemon.cli.checking import Looked
@@ -132,4 +134,16 @@ def as_row(alert: Alert) -> dict[str, Any]:
         "seen": alert.occurrences,
         "acknowledged_by": alert.acknowledged_by,
         "fingerprint": alert.fingerprint,
+    }
+
+
+def quiet_row(silence: Silence) -> dict[str, Any]:
+    """Return a silence, or a maintenance window (0), for a table or JSON."""
+    given = {name: value for name, value in asdict(silence.matcher).items() if value not in {"*", "", ()}}
+    return {
+        "silence": silence.id,
+        "what": ", ".join(f"{name} {value}" for name, value in given.items()) or "all",
+        "until": f"{silence.ends_at:%Y-%m-%d %H:%M}",
+        "author": silence.author,
+        "reason": silence.reason,
     }

@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 
 from rich.console import Console
 
-from alerts import outbox
 from checks.finding import Severity
 from daemon.cli.options import fail
 from daemon.config.values import duration
@@ -80,11 +79,9 @@ def deliver(wired: Parts, seconds: float) -> int:
     """Try once to send what is due; where a service runs, that is its work. Return how many messages still wait."""
     try:
         with exclusive(wired.store.service_lock):
-            wired.courier().drain(seconds)
+            return wired.courier().drain(seconds)
     except Locked:
         return 0
-    with wired.store.reading() as transaction:
-        return len(outbox.waiting(transaction))
 
 
 def window_of(text: str | None) -> Window:

@@ -22,9 +22,9 @@ def standing(wired: Parts) -> dict[str, Any]:
     now = wired.clock()
     zone = ZoneInfo(wired.config.daemon.timezone)
     with wired.store.reading() as transaction:
-        alerts = book.known(transaction).alerts
+        alerts = book.open_alerts(transaction)
         runs = history.runs(transaction, LATEST)
-        waiting = outbox.waiting(transaction)
+        waiting = outbox.left(transaction)
         paused = pause.paused(transaction, now)
     return {
         "instance": wired.config.daemon.name,
@@ -33,7 +33,7 @@ def standing(wired: Parts) -> dict[str, Any]:
         "next": list(due_times(wired, 1)),
         "runs": [{key: minute(run[key]) if key.endswith("_at") else run[key] for key in _RUN} for run in runs],
         "alerts": [_alert(alert) for alert in alerts],
-        "outbox": len(waiting),
+        "outbox": waiting,
     }
 
 

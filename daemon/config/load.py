@@ -105,12 +105,21 @@ def _dangling(values: Mapping[str, Any], jobs: Collection[str]) -> Iterator[Prob
     for name in schedules if isinstance(schedules, Mapping) else ():
         if _at(values, "jobs", name, "schedule") is not None:
             yield Problem(f"schedules.{name}", f"the job {name} has a schedule of its own; give the list another name")
+    yield from _deaf(values)
+    yield from _strangers(values)
+
+
+def _deaf(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """Find channels that are named, and not there."""
     channels, routes = (_at(values, name) for name in ("channels", "routes"))
     for severity, names in routes.items() if isinstance(routes, Mapping) else ():
         yield from _unknown("channel", names, channels, f"routes.{severity}")
-    readers = _at(values, "jobs", "health_report", "channels")
-    yield from _unknown("channel", readers, channels, "jobs.health_report.channels")
-    yield from _strangers(values)
+    for path in ("jobs.health_report.channels", "escalation.fallback"):
+        yield from _unknown("channel", _at(values, *path.split(".")), channels, path)
+    for path in ("alerts.routes", "escalation.steps"):
+        listed = _at(values, *path.split("."))
+        for number, one in enumerate(listed if isinstance(listed, list) else ()):
+            yield from _unknown("channel", _at(one, "channels"), channels, f"{path}[{number}].channels")
 
 
 def _strangers(values: Mapping[str, Any]) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 from alerts.channels.channel import ChannelOptions
 from alerts.secret import Secret
 from checks.references import Pair
+from daemon.config.alerting import Alerting, Escalation
 from daemon.config.jobs import Jobs, Model, Times
 from daemon.config.values import Duration, Listen, Retention, Size, TimeZone
 
@@ -62,6 +63,7 @@ class Database(Model):
     )
     maintain: Login | None = Field(None, description="Looks, and runs ANALYZE and VACUUM.")
     data: Login | None = Field(None, description="Deletes rows of the listed tables, and may do nothing else.")
+    tags: tuple[str, ...] = Field((), description="Words that rules of alerting may match.")
     allow_privileged_dml: bool = Field(
         default=False, description="Delete rows even with a login whose rights a trigger could abuse."
     )
@@ -155,6 +157,8 @@ class Config(Model):
     channels: dict[str, ChannelOptions] = Field(default_factory=dict)
     routes: Routes = Routes()
     repeat: Repeat = Repeat()
+    alerts: Alerting = Alerting()
+    escalation: Escalation = Escalation()
     heartbeat: Heartbeat = Heartbeat()
 
     @property

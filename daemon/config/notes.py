@@ -24,7 +24,10 @@ def notes(config: Config) -> Iterator[str]:
             secret.reveal()
         except SecretError as error:
             yield f"{path}: {error}"
-    routed = {name for names in config.routes.model_dump().values() for name in names}
+    lists = [*config.routes.model_dump().values(), config.escalation.fallback]
+    lists += [one.channels for one in config.alerts.routes]
+    lists += [one.channels for one in config.escalation.steps]
+    routed = {name for names in lists for name in names}
     for severity, names in config.routes.model_dump().items():
         if config.channels and not names and severity != "info":
             yield f"routes.{severity}: nobody hears of what is {severity}; only the weekly report has it"

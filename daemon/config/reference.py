@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from alerts.channels.registry import CHANNELS
 from checks.registry import PAIRED, load
-from daemon.config import jobs, model
+from daemon.config import alerting, jobs, model
 from daemon.config.values import in_words
 from postgres.identifiers import Columns, Relation
 
@@ -73,23 +73,25 @@ def _lines() -> Iterator[str]:
     yield from _section("schedules.weekly", model.Schedule)
     yield from _section("governor", model.GovernorLimits)
     for name, field in jobs.Jobs.model_fields.items():
-        yield from _job(name, field)
+        assert isinstance(field.annotation, type)  # noqa: S101 - every job's options are a model
+        yield from _nested(f"jobs.{name}", field.annotation)
     yield from _checks()
     for kind, (options, _) in CHANNELS.items():
         yield from _section(f"channels.{kind}", options)
     yield from _section("routes", model.Routes)
     yield from _section("repeat", model.Repeat)
+    yield from _nested("alerts", alerting.Alerting)
+    yield from _nested("escalation", alerting.Escalation)
     yield from _section("heartbeat", model.Heartbeat)
 
 
-def _job(name: str, field: FieldInfo) -> Iterator[str]:
-    job = field.annotation
-    assert isinstance(job, type)  # noqa: S101 - every job's options are a model
-    below = {key: found for key, one in job.model_fields.items() if (found := _model(one.annotation))}
-    yield from _section(f"jobs.{name}", job, skip=below.keys())
+def _nested(name: str, model: type[BaseModel]) -> Iterator[str]:
+    """Write a section and the sections below it; a schedule of its own is shown for one job only."""
+    below = {key: found for key, one in model.model_fields.items() if (found := _model(one.annotation))}
+    yield from _section(name, model, skip=below.keys())
     for key, (kind, listed) in below.items():
-        if key != "schedule" or name == "analyze":
-            path = f"jobs.{name}.{key}"
+        path = f"{name}.{key}"
+        if key != "schedule" or path in _EXAMPLES:
             yield from _section(f"[{path}]" if listed else path, kind)
 
 

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from psycopg import sql
 from pydantic import BeforeValidator, PlainSerializer
 
+from alerts.hours import Hours
 from archive.folder import SHALLOWEST
 from daemon.calendar import Cron, parse_cron
 from postgres.identifiers import Columns, Relation, parse_columns, parse_name, parse_relation
@@ -119,6 +120,13 @@ def listen(text: object) -> str:
     return str(text)
 
 
+def working_hours(text: object) -> str:
+    """Read `mon-fri 08:00-18:00`, or nothing."""
+    if text != "":
+        Hours.read(str(text), "UTC")
+    return str(text)
+
+
 def address(text: str) -> tuple[str, int]:
     """Cut an address and its port apart."""
     host, _, port = text.rpartition(":")
@@ -158,6 +166,7 @@ def _name(value: object) -> str:
 Duration = Annotated[timedelta, BeforeValidator(duration), PlainSerializer(in_words)]
 Retention = Annotated[timedelta, BeforeValidator(retention), PlainSerializer(in_words)]
 Listen = Annotated[str, BeforeValidator(listen)]
+WorkingHours = Annotated[str, BeforeValidator(working_hours)]
 Size = Annotated[int, BeforeValidator(size)]
 TimeZone = Annotated[str, BeforeValidator(timezone)]
 CronText = Annotated[Cron, BeforeValidator(_text(parse_cron, Cron, "a cron line")), PlainSerializer(str)]

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 
@@ -62,9 +63,16 @@ def _slack(folder: Path) -> Iterator[Received]:
             str(payload.get("id", "")),
             severity,
             html.unescape(": ".join(title.split(": ")[:2])),
-            text,
+            html.unescape("\n".join([text, *_shown(values.get("blocks", "[]"))])),
             reason,
         )
+
+
+def _shown(blocks: str | list[dict[str, Any]]) -> Iterator[str]:
+    """Yield what stands in the blocks of a message."""
+    for block in json.loads(blocks) if isinstance(blocks, str) else blocks:
+        if "text" in block:
+            yield str(block["text"]["text"])
 
 
 def _tickets(folder: Path) -> Iterator[Received]:

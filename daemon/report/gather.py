@@ -7,7 +7,7 @@ from itertools import islice
 from zoneinfo import ZoneInfo
 
 from alerts import book, outbox
-from alerts.alert import Alert
+from alerts.alert import Alert, State
 from alerts.scrub import scrub
 from daemon import figures
 from daemon.config.model import Config
@@ -39,7 +39,7 @@ def gather(transaction: Transaction, config: Config, now: datetime) -> Report:
         since=since.astimezone(zone),
         until=now.astimezone(zone),
         first=last is None,
-        troubles=[_trouble(alert, since, zone) for alert in _worst_first(book.known(transaction).alerts)],
+        troubles=[_trouble(alert, since, zone) for alert in _worst_first(book.open_alerts(transaction))],
         over=[_over(alert, zone) for alert in book.ended(transaction, since, MOST_OVER)],
         tasks=list(_tasks(runs)),
         works=[_work(row) for row in works],
@@ -56,7 +56,8 @@ def gather(transaction: Transaction, config: Config, now: datetime) -> Report:
 
 
 def _worst_first(alerts: Sequence[Alert]) -> list[Alert]:
-    return sorted(alerts, key=lambda alert: (-alert.severity.rank, alert.opened_at))
+    told = [alert for alert in alerts if alert.state is not State.PENDING]
+    return sorted(told, key=lambda alert: (-alert.severity.rank, alert.opened_at))
 
 
 def _trouble(alert: Alert, since: datetime, zone: ZoneInfo) -> Trouble:

@@ -23,9 +23,12 @@ from alerts import book, outbox
 from alerts.alert import Message, Notification, Reason
 from alerts.channels import email, slack, webhook
 from alerts.channels.channel import DeliveryError, Failure, Sender
-from alerts.courier import UNDELIVERED, Courier
-from alerts.policy import Coverage, Policy, decide, repeats
+from alerts.courier import Courier
+from alerts.obstacles import UNDELIVERED
+from alerts.policy import Coverage
+from alerts.rules import Policy
 from alerts.secret import Secret
+from alerts.teller import Teller
 from checks.finding import Finding, Identity, Severity
 from daemon.demo.cluster import free_port
 from store.store import open_store
@@ -242,7 +245,7 @@ def chat(place, tmp_path):
 
 def test_slack(endpoint, tmp_path):
     place = endpoint()
-    assert chat(place, tmp_path).deliver(notification()).remote == "1.1"
+    assert chat(place, tmp_path).deliver(notification()).remote == "C9:1.1"
     (request,) = place.requests
     assert (request["path"], request["headers"]["authorization"]) == ("/api/chat.postMessage", "Bearer xoxb-canary")
     sent = (
@@ -342,7 +345,7 @@ def courier(tmp_path, endpoint):
         for name, place in (("good", good), ("bad", bad))
     }
     routes = dict.fromkeys(Severity, ("good", "bad"))
-    return Courier(store, channels, Policy(routes), "coop", Clock()), good, bad
+    return Courier(store, channels, Policy(routes, instance="coop"), Clock()), good, bad
 
 
 def owe(courier, channel, severity=Severity.HIGH):
@@ -423,8 +426,7 @@ def test_a_full_mailbox_keeps_nothing_from_the_others(courier):
 
         def tell(findings, coverage=()):
             with carrier.store.transaction() as transaction:
-                changes = decide(findings, coverage, book.known(transaction), policy, carrier.clock())
-                outbox.enqueue(transaction, changes, "coop", None, carrier.clock())
+                Teller(transaction, policy, carrier.clock()).tell(findings, coverage)
             while carrier.deliver_one("bad"):
                 pass
 
@@ -454,7 +456,7 @@ def test_a_refused_address_is_told_by_its_own_channel_and_over_when_it_is_mended
         while carrier.deliver_one("bad"):
             pass
     with carrier.store.reading() as transaction:
-        assert book.known(transaction).alerts == []
+        assert book.open_alerts(transaction) == []
 
 
 def test_what_is_open_about_a_channel_that_is_gone_is_over(courier, tmp_path):
@@ -463,7 +465,7 @@ def test_what_is_open_about_a_channel_that_is_gone_is_over(courier, tmp_path):
     owe(carrier, "bad")
     carrier.deliver_one("bad")
     with carrier.store.reading() as transaction:
-        assert [alert.object for alert in book.known(transaction).alerts] == ["bad"]
+        assert [alert.object for alert in book.open_alerts(transaction)] == ["bad"]
     without = replace(carrier, channels={"good": carrier.channels["good"]})
     stop = threading.Event()
     workers = without.start(stop)
@@ -471,7 +473,7 @@ def test_what_is_open_about_a_channel_that_is_gone_is_over(courier, tmp_path):
     for worker in workers:
         worker.join()
     with carrier.store.reading() as transaction:
-        assert book.known(transaction).alerts == []
+        assert book.open_alerts(transaction) == []
 
 
 def test_a_permanent_refusal_is_not_tried_again(courier):
@@ -498,15 +500,14 @@ def test_retry_after_is_waited_in_full(courier):
 
 
 def test_a_resolve_waits_for_what_it_resolves_and_worse_news_for_nothing(courier):
-    """The first message is refused for now: what got worse overtakes it, the end does not."""
+    """Nobody knows whether the first message was taken: what got worse overtakes it, the end does not."""
     carrier, good, _ = courier
     finding = Finding(Identity("orphans", object="x"), Severity.WARNING, "bad")
-    good.answer = answering(500)
+    good.answer = lambda *_: None
 
     def look(*findings):
         with carrier.store.transaction() as transaction:
-            changes = decide(findings, [Coverage("orphans")], book.known(transaction), carrier.policy, carrier.clock())
-            outbox.enqueue(transaction, changes, "coop", None, carrier.clock())
+            Teller(transaction, carrier.policy, carrier.clock()).tell(findings, [Coverage("orphans")])
 
     look(finding)
     assert carrier.deliver_one("good")
@@ -537,23 +538,11 @@ def test_repeats_do_not_pile_up_while_a_channel_is_down(courier):
     good.answer = answering(500)
     finding = Finding(Identity("orphans", object="x"), Severity.CRITICAL, "bad")
     with carrier.store.transaction() as transaction:
-        outbox.enqueue(
-            transaction,
-            decide([finding], (), book.known(transaction), carrier.policy, carrier.clock()),
-            "c",
-            None,
-            carrier.clock(),
-        )
+        Teller(transaction, carrier.policy, carrier.clock()).tell([finding])
     for _ in range(10):
         carrier.clock.now += timedelta(hours=1)
         with carrier.store.transaction() as transaction:
-            outbox.enqueue(
-                transaction,
-                repeats(book.known(transaction), carrier.policy, carrier.clock()),
-                "c",
-                None,
-                carrier.clock(),
-            )
+            Teller(transaction, carrier.policy, carrier.clock()).tell_again()
     with carrier.store.reading() as transaction:
         assert [one.channel for one in outbox.waiting(transaction)] == ["good", "bad"]
 

@@ -70,7 +70,7 @@ keep = "30 days"
 
     def alerts(self):
         with self.parts.store.reading() as transaction:
-            return [alert.kind for alert in book.known(transaction).alerts]
+            return [alert.kind for alert in book.open_alerts(transaction)]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_server_that_is_back_after_the_window_ends_its_alert(house, wait):
 
     def alerts():
         with parts.store.reading() as transaction:
-            return [alert.kind for alert in book.known(transaction).alerts]
+            return [alert.kind for alert in book.open_alerts(transaction)]
 
     assert alerts() == ["database_unreachable"]
     dispatcher.look_for_the_lost()

@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.calendar import parse_cron
 from daemon.demo.cluster import free_port
-from daemon.metrics import max_age
+from daemon.metrics import MISSES
+from daemon.timetable import longest_gap
 
 WEEKLY = """
 [schedules.weekly]
@@ -112,7 +113,8 @@ def test_what_prometheus_reads(house, wait, endpoint):
     ],
 )
 def test_how_old_a_success_may_be(cron, seconds):
-    assert max_age(parse_cron(cron), ZoneInfo("UTC"), datetime(2026, 3, 4, 3, tzinfo=UTC)) == seconds
+    gap = longest_gap(parse_cron(cron), ZoneInfo("UTC"), datetime(2026, 3, 4, 3, tzinfo=UTC))
+    assert MISSES * gap.total_seconds() == seconds
 
 
 def test_a_restart_forgets_nothing(house, wait):

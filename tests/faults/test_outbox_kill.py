@@ -15,7 +15,7 @@ from pathlib import Path
 from alerts.channels.channel import Sender
 from alerts.channels.webhook import Options, Webhook
 from alerts.courier import Courier
-from alerts.policy import Policy
+from alerts.rules import Policy
 from store.store import open_store
 
 ROOT = Path(__file__).parents[2]
@@ -25,20 +25,19 @@ PROGRAM = """
 import sys, threading
 from datetime import UTC, datetime
 from pathlib import Path
-from alerts import outbox
 from alerts.channels.channel import Sender
 from alerts.channels.webhook import Options, Webhook
 from alerts.courier import Courier
-from alerts.policy import Policy, decide
-from alerts import book
+from alerts.rules import Policy
+from alerts.teller import Teller
 from checks.finding import Finding, Identity, Severity
 from daemon.log import set_up
 from store.store import open_store
 
 set_up(quiet=True)
 store = open_store(Path(sys.argv[1]))
-policy = Policy({Severity.HIGH: ("ticket",)})
-courier = Courier(store, {"ticket": Webhook(Options(type="webhook", url=sys.argv[2]), Sender("coop"))}, policy, "coop")
+policy = Policy({Severity.HIGH: ("ticket",)}, instance="coop")
+courier = Courier(store, {"ticket": Webhook(Options(type="webhook", url=sys.argv[2]), Sender("coop"))}, policy)
 stop = threading.Event()
 courier.start(stop)
 number = 0
@@ -47,8 +46,7 @@ while True:
     now = datetime.now(UTC)
     finding = Finding(Identity("orphans", object=f"{sys.argv[3]}-{number}"), Severity.HIGH, "x")
     with store.transaction() as transaction:
-        changes = decide([finding], (), book.known(transaction), policy, now)
-        owed = outbox.enqueue(transaction, changes, "coop", None, now)
+        owed = Teller(transaction, policy, now).tell([finding])
     print(*owed, flush=True)
 """
 
@@ -88,7 +86,7 @@ def test_nothing_is_lost_and_every_copy_has_the_same_id(tmp_path, endpoint):
         kill.clear()
     store = open_store(state)
     channels = {"ticket": Webhook(Options(type="webhook", url=place.url), Sender("coop"))}
-    courier = Courier(store, channels, Policy({}), "coop")
+    courier = Courier(store, channels, Policy({}, instance="coop"))
     while courier.drain(20):
         pass
     with store.transaction() as transaction:  # what was left in back-off by a dropped answer

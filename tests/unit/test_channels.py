@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.alert import Message, Notification, Reason
-from alerts.channels import email, slack, webhook
+from alerts.channels import email, mail, slack, webhook
 from alerts.channels.channel import DeliveryError
 from alerts.message import from_json, to_json
 from alerts.scrub import scrub
@@ -35,6 +35,10 @@ def message(text=HOSTILE, severity=Severity.CRITICAL, reason=Reason.OPENED):
 
 def notification(text=HOSTILE, thread="", **changes):
     return Notification("0123456789abcdef", "c", message(text, **changes), datetime.now(UTC), thread=thread)
+
+
+def compose_mail(one):
+    return mail.compose(one, MAIL.sender, ", ".join(MAIL.to), "coop")
 
 
 texts = st.just(HOSTILE) | st.text(st.sampled_from("<>&!@|#\r\n:= x") | st.characters(), max_size=200)
@@ -72,10 +76,9 @@ def test_slack_calls_the_watch_for_critical_only_and_answers_in_the_thread():
 
 @given(texts)
 def test_a_mail_has_our_headers_and_no_other(text):
-    mail = email.compose(notification(text), MAIL, "coop")
     from email import message_from_bytes, policy
 
-    read = message_from_bytes(mail.as_bytes(), policy=policy.default)
+    read = message_from_bytes(compose_mail(notification(text)).as_bytes(), policy=policy.default)
     assert read["Bcc"] is None
     assert read["Message-ID"] == "<0123456789abcdef@localhost.localdomain>"
     assert set(read.keys()) == {
@@ -87,8 +90,8 @@ def test_a_mail_has_our_headers_and_no_other(text):
 
 
 def test_a_mails_subject_stays_and_the_thread_hangs_on_the_first():
-    first = email.compose(notification(), MAIL, "coop")
-    last = email.compose(notification(reason=Reason.RESOLVED, thread=first["Message-ID"]), MAIL, "coop")
+    first = compose_mail(notification())
+    last = compose_mail(notification(reason=Reason.RESOLVED, thread=first["Message-ID"]))
     assert first["Subject"] == last["Subject"]
     assert last["In-Reply-To"] == last["References"] == first["Message-ID"]
     assert "RESOLVED" in last.get_body(("plain",)).get_content()
@@ -185,6 +188,6 @@ def test_who_answers_a_byte_at_a_time_is_hung_up_on(monkeypatch):
     dripping.start()
     began = time.monotonic()
     with pytest.raises(DeliveryError):
-        way.post(f"http://127.0.0.1:{port}/", b"{}", {})
+        way.ask(way.Request(f"http://127.0.0.1:{port}/", b"{}"))
     assert time.monotonic() - began < 3
     dripping.join(10)

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.alert import TOLD, Reason, State
-from alerts.policy import Coverage, Known, Policy, decide, repeats
+from alerts.policy import Coverage, Known, decide
+from alerts.policy import review as repeats
+from alerts.rules import Policy
 from checks.finding import Finding, Identity, Severity
 
 POLICY = Policy(

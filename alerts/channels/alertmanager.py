@@ -1,0 +1,78 @@
+"""Prometheus' Alertmanager (API v2): what is open is said again and again, for what it does not hear of is over."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import Field
+
+from alerts.alert import Message, Notification, Receipt
+from alerts.channels.channel import Sender, Traits
+from alerts.channels.post import HttpOptions, Request, ask
+
+EVERY_SECONDS = 60.0
+LASTING = timedelta(minutes=5)
+"""What is not said again is over after so long: as it is when we are gone."""
+
+
+class Options(HttpOptions):
+    """An Alertmanager; it groups and routes by its own rules."""
+
+    type: Literal["alertmanager"]
+    url: str = Field(examples=['"http://127.0.0.1:9093"'])
+
+
+class Alertmanager:
+    """One alert, by its labels, for one of ours."""
+
+    traits = Traits(refresh_seconds=EVERY_SECONDS)
+
+    def __init__(self, options: Options, _sender: Sender) -> None:
+        self._options = options
+
+    def deliver(self, notification: Notification) -> Receipt:
+        """Say it; a second copy changes nothing."""
+        self._send([notification.message])
+        return Receipt("accepted")
+
+    def refresh(self, messages: Sequence[Message]) -> None:
+        """Say again what is still so."""
+        self._send(messages)
+
+    def _send(self, messages: Sequence[Message]) -> None:
+        now = datetime.now(UTC)
+        body = json.dumps([posted(message, now) for message in messages], ensure_ascii=False)
+        url = f"{self._options.url.rstrip('/')}/api/v2/alerts"
+        headers = {"Content-Type": "application/json"}
+        ask(Request(url, body.encode("utf-8", "replace"), headers, ca_file=self._options.ca_file))
+
+
+def posted(message: Message, now: datetime) -> dict[str, Any]:
+    """Build one alert. Its labels are what it is, never how bad in words or numbers."""
+    ends = message.occurred_at if message.over else now + LASTING
+    labels = {
+        "alertname": message.kind,
+        "severity": message.severity.value,
+        "sereno": message.instance,
+        "database": message.database,
+        "object": message.object,
+        "task": message.task,
+    }
+    annotations = {
+        "summary": f"{message.title}: {message.summary}",
+        "remedy": message.remedy,
+        "acknowledged_by": message.acknowledged_by,
+        "fingerprint": message.fingerprint,
+        "alert": str(message.alert or ""),
+    }
+    return {
+        "labels": {name: value for name, value in labels.items() if value},
+        "annotations": {name: value for name, value in annotations.items() if value},
+        "startsAt": _written(message.opened_at or message.occurred_at),
+        "endsAt": _written(ends),
+    }
+
+
+def _written(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")

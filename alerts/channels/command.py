@@ -1,0 +1,81 @@
+"""A program of your own: it gets the message as JSON on its standard input, and nothing of our surroundings."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from alerts.alert import Notification, Receipt
+from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender, Traits
+from alerts.channels.webhook import payload
+
+LONGEST = 200
+SURROUNDINGS = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
+
+
+class Options(ChannelOptions):
+    """A program; status 0 means that it has taken the message, any other that it is to be tried again."""
+
+    type: Literal["command"]
+    command: tuple[str, ...] = Field(
+        min_length=1, description="the program, and its arguments; no shell", examples=['["/usr/local/bin/tell"]']
+    )
+    timeout_seconds: float = Field(30.0, gt=0, le=120)
+
+    @field_validator("command")
+    @classmethod
+    def _whole(cls, command: tuple[str, ...]) -> tuple[str, ...]:
+        if not Path(command[0]).is_absolute():
+            raise ValueError(f'"{command[0]}" is no whole path (like "/usr/local/bin/tell")')
+        return command
+
+
+class Command:
+    """One process a message."""
+
+    traits = Traits(converses=True)
+
+    def __init__(self, options: Options, _sender: Sender) -> None:
+        self._options = options
+
+    def deliver(self, notification: Notification) -> Receipt:
+        """Run it; the first line that it prints is what it calls the message."""
+        said = json.dumps({"id": notification.id, **payload(notification)}, ensure_ascii=False)
+        surroundings = {name: os.environ[name] for name in SURROUNDINGS if name in os.environ}
+        try:
+            process = subprocess.Popen(  # noqa: S603 - the operator's own program, by its whole path
+                self._options.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=surroundings,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise DeliveryError(Failure.TRANSIENT, f"{self._options.command[0]}: {error.strerror}") from None
+        printed, complained = self._talk(process, said.encode("utf-8", "replace"))
+        if process.returncode != 0:
+            reason = f"status {process.returncode}{f': {_first(complained)}' if complained else ''}"
+            raise DeliveryError(Failure.TRANSIENT, reason)
+        return Receipt("status 0", remote=_first(printed))
+
+    def _talk(self, process: "subprocess.Popen[bytes]", said: bytes) -> tuple[bytes, bytes]:
+        """Give it the message, and wait; it and its children are ended when that takes too long."""
+        try:
+            return process.communicate(said, self._options.timeout_seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            seconds = f"{self._options.timeout_seconds:.0f} s"
+            raise DeliveryError(Failure.AMBIGUOUS, f"it did not end within {seconds}, and was ended") from None
+        finally:
+            for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
+                pipe.close()
+
+
+def _first(output: bytes) -> str:
+    return " ".join(output[: LONGEST * 4].decode("utf-8", "replace").split("\n")[0].split())[:LONGEST]

@@ -1,0 +1,141 @@
+"""Jira: an alert is one issue, made once, commented, resolved and reopened; its key is kept, and used first."""
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+from urllib.parse import quote, urlencode
+
+from pydantic import Field
+
+from alerts.alert import BEGUN, Message, Notification, Reason, Receipt
+from alerts.channels.channel import DeliveryError, Failure, Sender, Traits
+from alerts.channels.post import HttpOptions, Request, ask
+from alerts.secret import Secret, SecretError
+from checks.finding import Severity
+
+LONGEST_SUMMARY = 250
+GONE = 404
+_MARKUP = re.compile(r"([\\\[\]{}!|*_^+~@])")
+
+
+class Options(HttpOptions):
+    """A project of Jira, in the cloud or of your own (REST API v2)."""
+
+    type: Literal["jira"]
+    url: str = Field(description="where Jira is", examples=['"https://example.atlassian.net"'])
+    user: str = Field("", description="with it the token is sent as Basic, without it as Bearer")
+    token: Secret = Field(examples=['{ credential = "jira-token" }'])
+    project: str = Field(examples=['"OPS"'])
+    issue_type: str = "Task"
+    resolve: str = Field("Done", description="the transition that ends an issue")
+    reopen: str = Field("To Do", description="the transition that opens it again")
+    priorities: dict[Severity, str] = Field(default_factory=dict, description="a priority for each severity")
+    fields: dict[str, Any] = Field(default_factory=dict, description="further fields of a new issue")
+
+
+class Jira:
+    """Makes an issue, and speaks in it from then on."""
+
+    traits = Traits(converses=True)
+
+    def __init__(self, options: Options, _sender: Sender) -> None:
+        self._options = options
+
+    def deliver(self, notification: Notification) -> Receipt:
+        """Make, comment, end or reopen the issue. What is over before it had one gets none."""
+        message = notification.message
+        key = notification.thread or (self._made_before(notification) if notification.again else "")
+        if not key:
+            if message.over:
+                return Receipt("over before it had an issue; none was made")
+            key = self._make(notification)
+            if message.reason is Reason.DRILL:
+                self._move(key, self._options.resolve)
+            return Receipt(f"issue {key}", remote=key)
+        self._ask("POST", f"issue/{quote(key)}/comment", {"body": "\n".join(_lines(notification))})
+        if message.over:
+            self._move(key, self._options.resolve)
+        elif message.reason in BEGUN:
+            self._move(key, self._options.reopen)
+        return Receipt(f"issue {key}", remote=key)
+
+    def _make(self, notification: Notification) -> str:
+        message, options = notification.message, self._options
+        fields: dict[str, Any] = {
+            "project": {"key": options.project},
+            "issuetype": {"name": options.issue_type},
+            "summary": f"sereno {message.instance}: {message.title}"[:LONGEST_SUMMARY],
+            "description": "\n".join(_lines(notification)),
+            "labels": ["sereno", f"sereno-{message.fingerprint or 'drill'}", f"sereno-{notification.id}"],
+            **options.fields,
+        }
+        if message.severity in options.priorities:
+            fields["priority"] = {"name": options.priorities[message.severity]}
+        made = self._ask("POST", "issue", {"fields": fields})
+        key = str(made.get("key", ""))
+        if not key:
+            raise DeliveryError(Failure.AMBIGUOUS, "Jira's answer has no key")
+        return key
+
+    def _made_before(self, notification: Notification) -> str:
+        """Look for the issue of a copy whose answer was lost, by the label that only it has."""
+        asked = urlencode({"jql": f'labels = "sereno-{notification.id}"', "fields": "key", "maxResults": 1})
+        try:
+            found = self._ask("GET", f"search/jql?{asked}")
+        except DeliveryError as error:
+            if error.status != GONE:  # Jira's own data centers know the older address only
+                raise
+            found = self._ask("GET", f"search?{asked}")
+        return next((str(issue["key"]) for issue in found.get("issues", ())), "")
+
+    def _move(self, key: str, name: str) -> None:
+        """Take a transition by its name; an issue that has none of that name now stays as it is."""
+        found = self._ask("GET", f"issue/{quote(key)}/transitions").get("transitions", ())
+        wanted = name.casefold()
+        for one in found:
+            if wanted in {str(one.get("name", "")).casefold(), str(one.get("to", {}).get("name", "")).casefold()}:
+                self._ask("POST", f"issue/{quote(key)}/transitions", {"transition": {"id": one["id"]}})
+                return
+
+    def _ask(self, method: str, path: str, said: dict[str, Any] | None = None) -> dict[str, Any]:
+        body = b"" if said is None else json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "Authorization": self._who()}
+        url = f"{self._options.url.rstrip('/')}/rest/api/2/{path}"
+        answer = ask(Request(url, body, headers, method, self._options.ca_file))
+        try:
+            read = json.loads(answer.content or b"{}")
+        except ValueError:
+            raise DeliveryError(Failure.AMBIGUOUS, "Jira's answer is no JSON") from None
+        return read if isinstance(read, dict) else {}
+
+    def _who(self) -> str:
+        try:
+            token = self._options.token.reveal()
+        except SecretError as error:
+            raise DeliveryError(Failure.TRANSIENT, str(error)) from None
+        if not self._options.user:
+            return f"Bearer {token}"
+        return "Basic " + base64.b64encode(f"{self._options.user}:{token}".encode()).decode("ascii")
+
+
+def escape(text: str) -> str:
+    """Let no markup through: `[~name]` would call somebody."""
+    return _MARKUP.sub(r"\\\1", text)
+
+
+def _lines(notification: Notification) -> Iterator[str]:
+    message: Message = notification.message
+    state = "RESOLVED" if message.over else f"{message.severity.value.upper()} ({message.reason.value})"
+    yield f"{state}: {escape(message.summary)}"
+    rows = {
+        "database": message.database,
+        "object": message.object,
+        "acknowledged by": message.acknowledged_by,
+        "what to do": "" if message.over else message.remedy,
+        **message.details,
+        "acknowledge": "" if message.over or message.alert is None else f"sereno alerts ack {message.alert}",
+        "message": notification.id,
+    }
+    yield from (f"{escape(name)}: {escape(value)}" for name, value in rows.items() if value)

@@ -1,0 +1,131 @@
+"""A message as a mail: text and HTML, a Message-ID that stays the same on every copy, threads. Pure."""
+
+import base64
+import re
+from collections.abc import Iterator
+from email.message import EmailMessage
+from email.utils import format_datetime
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from alerts.alert import Letter, Message, Notification, Reason
+from checks.finding import Severity
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+MOST_LINES = 60
+"""A mail is cut by some readers at about 100 kB; a list that is longer stands in an attachment."""
+_COLOURS = {
+    Severity.INFO: "#3b6ea5",
+    Severity.WARNING: "#a66a08",
+    Severity.HIGH: "#c05621",
+    Severity.CRITICAL: "#b00020",
+}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_WORDS = {
+    Reason.OPENED: "",
+    Reason.RAISED: "it is worse",
+    Reason.REPEATED: "still so",
+    Reason.ESCALATED: "still so, and nobody has acknowledged it",
+    Reason.REOPENED: "it is back",
+    Reason.FLAPPING: "it comes and goes",
+    Reason.UNMUTED: "still so, and no longer kept quiet",
+    Reason.DRILL: "a drill",
+}
+
+
+def compose(notification: Notification, sender: str, to: str, instance: str) -> EmailMessage:
+    """Build the mail. The subject stays the same while the alert lives; state and severity stand in the body."""
+    message = notification.message
+    subject = header(f"sereno {instance}: {notification.subject or message.title}")
+    mail = EmailMessage()
+    mail["Subject"] = subject
+    mail["From"] = header(sender)
+    mail["To"] = header(to)
+    mail["Date"] = format_datetime(message.occurred_at)
+    mail["Message-ID"] = f"<{notification.id}@{sender.rpartition('@')[2]}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    mail["X-Auto-Response-Suppress"] = "All"
+    mail["List-Id"] = header(f"<{re.sub(r'[^A-Za-z0-9-]+', '-', instance)}.sereno>")
+    mail["X-Sereno-Severity"] = message.severity.value
+    mail["X-Sereno-Reason"] = message.reason.value
+    if message.severity is Severity.CRITICAL and not message.over:
+        mail["Importance"] = "high"
+    if notification.thread:
+        mail["In-Reply-To"] = mail["References"] = header(notification.thread)
+    if message.letter is not None:
+        _enclose(mail, message.letter)
+        return mail
+    mail.set_content(_plain(message))
+    mail.add_alternative(_html(message, subject), subtype="html")
+    if len(message.lines) > MOST_LINES:
+        listed = "\n".join(_listed(message))
+        mail.add_attachment(listed, filename="alerts.txt", disposition="attachment")
+    return mail
+
+
+def header(text: str) -> str:
+    """Let no line break or other control character into a header."""
+    return _CONTROL.sub(" ", text).strip()
+
+
+def _enclose(mail: EmailMessage, letter: Letter) -> None:
+    mail.set_content(letter.text)
+    mail.add_alternative(letter.html, subtype="html")
+    body = mail.get_payload()[1]  # type: ignore[index]
+    for name, image in letter.images.items():
+        content = base64.b64decode(image)
+        body.add_related(content, "image", "png", cid=f"<{name}>", filename=f"{name}.png", disposition="inline")  # type: ignore[union-attr]
+
+
+def _headline(message: Message) -> str:
+    if message.over:
+        return f"RESOLVED (was {message.severity.value.upper()})"
+    word = _WORDS.get(message.reason, message.reason.value)
+    return f"{message.severity.value.upper()}{f': {word}' if word else ''}"
+
+
+def _rows(message: Message) -> Iterator[tuple[str, str]]:
+    """Yield what both parts of the mail say besides."""
+    yield "database", message.database
+    yield "object", message.object
+    if message.acknowledged_by:
+        yield "acknowledged by", message.acknowledged_by
+    yield from message.details.items()
+    yield "at", message.occurred_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    if message.alert is not None and not message.over:
+        yield "acknowledge", f"sereno alerts ack {message.alert}"
+    if message.lines:
+        yield "all of them", "sereno alerts list"
+
+
+def _listed(message: Message) -> Iterator[str]:
+    for line in message.lines:
+        note = f" ({line.note})" if line.note else ""
+        yield f"#{line.alert} {'over' if line.over else line.severity.value}: {line.title} - {line.summary}{note}"
+
+
+def _plain(message: Message) -> str:
+    remedy = [f"what to do: {message.remedy}"] if message.remedy and not message.over and not message.lines else []
+    lines = list(_listed(message))[:MOST_LINES]
+    if len(message.lines) > MOST_LINES:
+        lines.append(f"and {len(message.lines) - MOST_LINES} more: all of them stand in the attachment")
+    rows = [f"{name}: {value}" for name, value in _rows(message) if value]
+    head = [f"{_headline(message)} - {message.title}", "", message.summary, ""]
+    return "\n".join([*head, *remedy, *lines, *([""] if lines else []), *rows, ""])
+
+
+def _html(message: Message, subject: str) -> str:
+    rows = [(name, value) for name, value in _rows(message) if value]
+    shown = {"message": message, "subject": subject, "headline": _headline(message), "rows": rows}
+    return _template().render(**shown, colours=_COLOURS, most=MOST_LINES)
+
+
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, StrictUndefined
+
+    text = (resources.files("alerts.channels") / "alert.html").read_text("utf-8")
+    return Environment(autoescape=True, undefined=StrictUndefined).from_string(text)

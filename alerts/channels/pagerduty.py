@@ -1,0 +1,86 @@
+"""PagerDuty, Events API v2: an alert is one incident, by its fingerprint, from trigger to resolve."""
+
+import json
+from typing import Any, Literal
+
+from pydantic import Field
+
+from alerts.alert import Message, Notification, Reason, Receipt
+from alerts.channels.channel import DeliveryError, Failure, Sender, Traits
+from alerts.channels.post import HttpOptions, Request, ask
+from alerts.secret import Secret, SecretError
+from checks.finding import Severity
+from store.instant import to_text
+
+LONGEST_SUMMARY = 1024
+_SEVERITIES = {
+    Severity.INFO: "info",
+    Severity.WARNING: "warning",
+    Severity.HIGH: "error",
+    Severity.CRITICAL: "critical",
+}
+
+
+class Options(HttpOptions):
+    """A service of PagerDuty, by its integration key."""
+
+    type: Literal["pagerduty"]
+    routing_key: Secret = Field(examples=['{ credential = "pagerduty-key" }'])
+    url: str = Field("https://events.pagerduty.com/v2/enqueue", description="only for tests and proxies")
+
+
+class PagerDuty:
+    """One event a message; those of a fingerprint are one incident, so a second copy changes nothing."""
+
+    traits = Traits(converses=True, interval_seconds=0.5)
+
+    def __init__(self, options: Options, _sender: Sender) -> None:
+        self._options = options
+
+    def deliver(self, notification: Notification) -> Receipt:
+        """Send the event; the incident's name is its dedup key. A drill is triggered and resolved at once."""
+        key = notification.message.fingerprint or notification.id
+        self._send(event(notification.message, key))
+        if notification.message.reason is Reason.DRILL:
+            self._send({"event_action": "resolve", "dedup_key": key})
+        return Receipt(f"accepted as {key}", remote=key)
+
+    def _send(self, said: dict[str, Any]) -> None:
+        try:
+            key = self._options.routing_key.reveal()
+        except SecretError as error:
+            raise DeliveryError(Failure.TRANSIENT, str(error)) from None
+        body = json.dumps({"routing_key": key, **said}, ensure_ascii=False).encode("utf-8", "replace")
+        try:
+            ask(Request(self._options.url, body, {"Content-Type": "application/json"}, ca_file=self._options.ca_file))
+        except DeliveryError as error:
+            error.args = (str(error).replace(key, "***"),)
+            raise
+
+
+def event(message: Message, key: str) -> dict[str, Any]:
+    """Build the event, within the API's limits."""
+    if message.over:
+        return {"event_action": "resolve", "dedup_key": key}
+    if message.reason is Reason.ACKNOWLEDGED:
+        return {"event_action": "acknowledge", "dedup_key": key}
+    return {
+        "event_action": "trigger",
+        "dedup_key": key,
+        "client": f"sereno ({message.instance})",
+        "payload": {
+            "summary": f"{message.title}: {message.summary}"[:LONGEST_SUMMARY],
+            "source": " ".join(part for part in (message.instance, message.database) if part),
+            "severity": _SEVERITIES[message.severity],
+            "timestamp": to_text(message.occurred_at),
+            "component": message.object,
+            "group": message.database,
+            "class": message.kind,
+            "custom_details": {
+                "what to do": message.remedy,
+                "told because": message.reason.value,
+                "acknowledge": f"sereno alerts ack {message.alert}",
+                **message.details,
+            },
+        },
+    }

@@ -1,0 +1,93 @@
+"""Several messages as one: each alert is a line, and what came and went is one line, not two messages. Pure."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from alerts.alert import BEGUN, Line, Message, Reason
+from checks.finding import Severity
+
+LATE = timedelta(minutes=5)
+"""A message that goes out so long after its time says so."""
+
+
+def name(ids: Sequence[str]) -> str:
+    """Return the id of a copy that stands for these: always the same for the same ones."""
+    if len(ids) == 1:
+        return ids[0]
+    return hashlib.sha256(" ".join(sorted(ids)).encode("ascii")).hexdigest()[:32]
+
+
+def combine(messages: Sequence[Message]) -> Message:
+    """Make one message of several, given in the order in which they were owed."""
+    by_alert: dict[int | None, list[Message]] = {}
+    for message in messages:
+        by_alert.setdefault(message.alert, []).append(message)
+    latest = [_latest(of_one) for of_one in by_alert.values()]
+    return latest[0] if len(latest) == 1 else together(latest)
+
+
+def together(messages: Sequence[Message]) -> Message:
+    """Make one message that has a line for each of these alerts, worst first, what is over last."""
+    ordered = sorted(messages, key=lambda one: (one.over, -one.severity.rank, one.occurred_at, one.alert or 0))
+    firing = [one for one in ordered if not one.over]
+    worst = max(one.severity for one in firing or ordered)
+    begun = next((one.reason for one in firing if one.reason in BEGUN), firing[0].reason if firing else Reason.RESOLVED)
+    types = {one.type for one in ordered}
+    return Message(
+        instance=ordered[0].instance,
+        severity=worst,
+        reason=begun,
+        kind="digest",
+        type=types.pop() if len(types) == 1 else "MAINTENANCE_FAILURE",
+        title=f"{len(ordered)} alerts",
+        summary=_counted(ordered),
+        database="",
+        object="",
+        remedy=next((one.remedy for one in firing if one.remedy), ""),
+        occurred_at=max(one.occurred_at for one in ordered),
+        action_required=any(one.action_required for one in ordered),
+        lines=tuple(_line(one) for one in ordered),
+    )
+
+
+def late(message: Message, by: timedelta, why: str) -> Message:
+    """Let a message say how late it is."""
+    if by < LATE:
+        return message
+    minutes = round(by.total_seconds() / 60)
+    shown = f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"  # noqa: PLR2004 - two hours
+    return replace(message, details={"late": f"delayed by {shown}{f': {why}' if why else ''}", **message.details})
+
+
+def _latest(messages: Sequence[Message]) -> Message:
+    """Return what is to be said of one alert, of which these were owed."""
+    first, last = messages[0], messages[-1]
+    if len(messages) == 1:
+        return last
+    if not last.over:
+        return replace(last, reason=first.reason if first.reason in BEGUN else last.reason)
+    if first.reason not in BEGUN:
+        return last
+    went = f"came {_clock(first.occurred_at)}, went {_clock(last.occurred_at)} UTC, before it could be told"
+    return replace(last, details={"it": went, **last.details})
+
+
+def _line(message: Message) -> Line:
+    note = message.details.get("it", "")
+    if not note and message.acknowledged_by and not message.over:
+        note = f"acknowledged by {message.acknowledged_by}"
+    return Line(message.alert or 0, message.severity, message.title, message.summary, message.over, note)
+
+
+def _counted(messages: Iterable[Message]) -> str:
+    """Say how many there are of each severity."""
+    found = Counter("over" if message.over else message.severity.value for message in messages)
+    order = [*(severity.value for severity in reversed(Severity)), "over"]
+    return ", ".join(f"{found[word]} {word}" for word in order if found[word])
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%H:%M}"

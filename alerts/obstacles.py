@@ -1,0 +1,118 @@
+"""What a channel cannot say is itself an alert, told elsewhere; and what cannot wait for it goes by the fallback."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from datetime import datetime
+
+from alerts import book, outbox
+from alerts.alert import Notification, Receipt
+from alerts.policy import Coverage
+from alerts.rules import Policy
+from alerts.scrub import scrub
+from alerts.teller import Teller
+from checks.finding import Finding, Identity, Severity
+from store.store import Transaction
+
+UNDELIVERED = "channel_undelivered"
+REFUSED = "recipient_refused"
+
+
+def given_up(transaction: Transaction, policy: Policy, notification: Notification, reason: str, now: datetime) -> None:
+    """A message will never arrive: settle it, and tell so on every other channel that takes high ones."""
+    outbox.dead(transaction, notification, reason)
+    finding = _silent(policy, notification.channel, f"did not take a message: {reason}", notification.message.title)
+    Teller(transaction, _without(policy, notification.channel), now).tell([finding])
+
+
+def gone(transaction: Transaction, policy: Policy, channels: Collection[str], now: datetime) -> None:
+    """What is owed to, or open about, channels that the configuration does not have any more is over, and told."""
+    areas = [
+        Coverage(alert.kind, object=alert.object, final=True)
+        for alert in book.open_alerts(transaction)
+        if alert.kind in {UNDELIVERED, REFUSED} and alert.object.partition(": ")[0] not in channels
+    ]
+    Teller(transaction, policy, now).tell((), areas)
+    for notification in outbox.stranded(transaction, channels):
+        reason = "the configuration no longer has this channel"
+        outbox.dead(transaction, notification, reason)
+        finding = _silent(policy, notification.channel, f"did not take a message: {reason}", notification.message.title)
+        cure = "nothing, if it was taken out on purpose: this ends with the next start"
+        Teller(transaction, _without(policy, notification.channel), now).tell([replace(finding, remedy=cure)])
+
+
+def watch(transaction: Transaction, policy: Policy, now: datetime) -> None:
+    """A channel that has not delivered for its time is told elsewhere, and what is critical goes by the fallback."""
+    overdue = outbox.overdue(transaction, now - policy.undelivered)
+    told = {alert.object for alert in book.concerned(transaction, (), {UNDELIVERED}).alerts} if overdue else set()
+    for channel, (since, error) in overdue.items():
+        if channel not in told:
+            minutes = policy.undelivered.total_seconds() / 60
+            what = f"has not delivered a message for {minutes:.0f} min: {error or 'no answer'}"
+            evidence = {"waiting since": f"{since:%Y-%m-%d %H:%M} UTC"}
+            finding = replace(_silent(policy, channel, what, ""), evidence=evidence)
+            Teller(transaction, _without(policy, channel), now).tell([finding])
+        _by_the_fallback(transaction, policy, channel, now)
+
+
+def _by_the_fallback(transaction: Transaction, policy: Policy, channel: str, now: datetime) -> None:
+    """Let what is critical, and waits for a channel, go by those that are meant for that; each alert once."""
+    for notification in outbox.urgent(transaction, channel):
+        for other in policy.fallback:
+            if other != channel and not outbox.reached(transaction, notification.message, other):
+                details = {"not delivered by": channel, **notification.message.details}
+                outbox.owe(transaction, replace(notification.message, details=details), other, now)
+
+
+def delivered(
+    transaction: Transaction, policy: Policy, notification: Notification, receipt: Receipt, now: datetime
+) -> None:
+    """A delivery ends what was open about its channel; who was refused is told, there too if others took it."""
+    Teller(transaction, policy, now).tell((), list(_over(transaction, notification, receipt)))
+    dumb = policy if receipt.accepted else _without(policy, notification.channel)
+    for who, why in receipt.refused.items():
+        finding = Finding(
+            Identity(REFUSED, policy.instance, object=f"{notification.channel}: {who}"),
+            Severity.HIGH,
+            scrub(f"{who} is not reached by channel {notification.channel}, others are: {why}"),
+            remedy=f"mend the address in channels.{notification.channel}, "
+            f"then: sereno alerts test {notification.channel}",
+            evidence={"message": notification.message.title},
+        )
+        Teller(transaction, dumb, now).tell([finding])
+
+
+def _over(transaction: Transaction, notification: Notification, receipt: Receipt) -> Iterator[Coverage]:
+    """Yield what a delivery ends: the channel works; and so does each recipient that is not refused any more.
+
+    An address that was taken out of the configuration is not among those that refused either.
+    """
+    yield Coverage(UNDELIVERED, object=notification.channel, final=True)
+    prefix = f"{notification.channel}: "
+    still = {f"{prefix}{who}" for who in (*receipt.refused, *receipt.later)}
+    spoken_for = {f"{prefix}{who}" for who in receipt.accepted}
+    known = book.concerned(transaction, (), {REFUSED})
+    refused = {alert.object for alert in known.alerts if alert.object.startswith(prefix)}
+    ended = (refused if not notification.recipients else refused & spoken_for) - still
+    yield from (Coverage(REFUSED, object=one, final=True) for one in ended)
+
+
+def _silent(policy: Policy, channel: str, what: str, message: str) -> Finding:
+    return Finding(
+        Identity(UNDELIVERED, policy.instance, object=channel),
+        Severity.HIGH,
+        scrub(f"channel {channel} {what}"),
+        remedy=f"mend channels.{channel}, then: sereno alerts test {channel}",
+        evidence={"message": message} if message else {},
+    )
+
+
+def _without(policy: Policy, channel: str) -> Policy:
+    """Return the same rules without a channel; the fallback hears of it besides."""
+    routes = {
+        severity: tuple(name for name in dict.fromkeys((*names, *policy.fallback)) if name != channel)
+        for severity, names in policy.routes.items()
+    }
+    rules = tuple(
+        replace(rule, channels=tuple(name for name in rule.channels if name != channel)) for rule in policy.rules
+    )
+    return replace(policy, routes=routes, rules=rules)

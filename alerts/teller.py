@@ -1,0 +1,66 @@
+"""Tells: findings, what is open and what time it is become alerts, and messages that are owed, in one transaction."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from alerts import book, outbox, silences
+from alerts.alert import TOLD, Alert, Change, Message, Reason
+from alerts.message import compose
+from alerts.outbox import Wait
+from alerts.policy import Acknowledgement, Coverage, Known, acknowledge, decide, review
+from alerts.rules import Policy
+from checks.finding import Finding, Severity
+from store.store import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """By which rules, in whose transaction, at what instant; and of which run, if it is one that tells."""
+
+    transaction: Transaction
+    policy: Policy
+    now: datetime
+    run: int | None = None
+
+    def tell(self, findings: Sequence[Finding] = (), coverage: Collection[Coverage] = ()) -> list[str]:
+        """Open, repeat or resolve alerts; return the ids of the messages owed."""
+        fingerprints = {finding.identity.fingerprint() for finding in findings}
+        known = book.concerned(self.transaction, fingerprints, {area.kind for area in coverage})
+        return self._keep(decide(findings, coverage, self._quiet(known), self.policy, self.now))
+
+    def tell_again(self) -> list[str]:
+        """Tell what is owed though nobody looked; return the ids of the messages owed."""
+        return self._keep(review(self._quiet(book.reviewed(self.transaction, self.now)), self.policy, self.now))
+
+    def take(self, alert: Alert, acknowledgement: Acknowledgement) -> None:
+        """Acknowledge an open alert."""
+        known = book.known_of(self.transaction, alert)
+        self._keep([acknowledge(alert, acknowledgement, known, self.policy)])
+
+    def _quiet(self, known: Known) -> Known:
+        return replace(known, silences=silences.active(self.transaction, self.now))
+
+    def _keep(self, changes: Iterable[Change]) -> list[str]:
+        """Record every change and owe its messages."""
+        owed = []
+        for change in changes:
+            number = book.record(self.transaction, change, self.run, self.now)
+            if change.reason not in TOLD:
+                continue
+            told = replace(change, alert=replace(change.alert, id=number))
+            message = compose(told, self.policy.instance, self.now, hide_addresses=self.policy.hide_addresses)
+            for channel in change.channels:
+                if change.reason is Reason.REPEATED and outbox.unsent(self.transaction, number, channel):
+                    continue
+                wait = Wait(self._wait(message, channel), self.run)
+                owed.append(outbox.owe(self.transaction, message, channel, self.now, wait))
+        return owed
+
+    def _wait(self, message: Message, channel: str) -> timedelta:
+        """Return how long a message waits for others to go with it: never, if it is critical."""
+        policy = self.policy
+        if channel not in policy.bundling or message.severity is Severity.CRITICAL:
+            return timedelta()
+        last = None if self.run is None else outbox.last_of_run(self.transaction, self.run, channel)
+        return policy.group_wait if last is None else max(policy.group_wait, last + policy.group_interval - self.now)

@@ -1,0 +1,235 @@
+"""A world with a clock of its own: troubles come and go, people acknowledge and silence, channels fail, we die.
+
+The store, the rules, the outbox and the courier are the real ones; a channel is a party that takes messages, refuses
+them, or takes them and loses its answer. What has to be so at every moment, and in the end, is asserted here.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+
+from alerts import book, outbox, silences
+from alerts.alert import Reason, Receipt, State
+from alerts.channels.channel import DeliveryError, Failure, Traits
+from alerts.courier import Courier
+from alerts.policy import UNREACHABLE, Acknowledgement, Coverage
+from alerts.rules import Matcher, Policy, Rung, Silence, Threshold
+from alerts.teller import Teller
+from checks.finding import Finding, Identity, Severity
+from store.store import open_store
+
+START = datetime(2026, 3, 1, 2, tzinfo=UTC)
+ROUTES = {
+    Severity.WARNING: ("chat",),
+    Severity.HIGH: ("chat", "mail", "ticket"),
+    Severity.CRITICAL: ("chat", "mail", "ticket"),
+}
+CHANNELS = {"chat": Traits(bundles=True, edits=True, converses=True), "mail": Traits(bundles=True), "ticket": Traits(converses=True), "second": Traits()}  # fmt: skip
+POLICIES = (
+    Policy(ROUTES, instance="world", bundling=frozenset({"chat", "mail"}), conversing=frozenset({"chat", "ticket"}), group_wait=timedelta(seconds=15), ladder=(Rung(timedelta(minutes=30), ("second",)),), fallback=("second",)),
+    Policy({**ROUTES, Severity.HIGH: ("mail",)}, instance="world", bundling=frozenset({"chat"}), conversing=frozenset({"chat"})),
+    Policy(ROUTES, instance="world", thresholds=(Threshold(Matcher(object="b"), failures=2, passes=2),), group_interval=timedelta(minutes=5)),
+)  # fmt: skip
+QUIET_REASONS = {Reason.RESOLVED, Reason.ACKNOWLEDGED, Reason.DRILL}
+
+
+class Died(BaseException):
+    """The process is killed here."""
+
+
+@dataclass
+class Party:
+    """One channel: what it has taken, and how it will behave."""
+
+    traits: Traits
+    behaviour: str = "take"
+    taken: list = field(default_factory=list)
+    clock: object = None
+
+    def deliver(self, notification):
+        if self.behaviour == "refuse":
+            raise DeliveryError(Failure.TRANSIENT, "refused")
+        if self.behaviour == "throttle":
+            raise DeliveryError(Failure.THROTTLED, "slow down", 30.0)
+        if self.behaviour == "die before":
+            raise Died
+        if self.behaviour == "lose":
+            raise DeliveryError(Failure.AMBIGUOUS, "no answer")
+        self.taken.append(notification)
+        if self.behaviour == "take and lose":
+            raise DeliveryError(Failure.AMBIGUOUS, "no answer")
+        if self.behaviour == "die after":
+            raise Died
+        return Receipt("taken", remote=f"r{len(self.taken)}")
+
+
+def believed(notification):
+    """What a party knows after a message: by alert, whether it is over."""
+    message = notification.message
+    if message.lines:
+        return {line.alert: line.over for line in message.lines}
+    return {message.alert: message.over}
+
+
+class World:
+    def __init__(self, path):
+        self.now = START
+        self.store = open_store(path)
+        self.parties = {name: Party(traits) for name, traits in CHANNELS.items()}
+        self.policy = POLICIES[0]
+        self.doubts = 0
+        self.lost = set()
+
+    def courier(self):
+        return Courier(self.store, self.parties, self.policy, lambda: self.now)
+
+    def teller(self, transaction):
+        return Teller(transaction, self.policy, self.now)
+
+    # what happens
+
+    def look(self, found, covered):
+        findings = [Finding(Identity("orphans", "world", database="main", object=name), severity, f"{name} is {severity}") for name, severity in found]  # fmt: skip
+        self._write(lambda teller: teller.tell(findings, [Coverage("orphans", "main")] if covered else []))
+
+    def server(self, up):
+        finding = Finding(Identity(UNREACHABLE, "world", database="main"), Severity.CRITICAL, "no answer")
+        self._write(lambda teller: teller.tell([] if up else [finding], [Coverage(UNREACHABLE, "main")] if up else []))
+
+    def tick(self):
+        self._write(lambda teller: teller.tell_again())
+        self.courier().watch()
+
+    def acknowledge(self, number, minutes):
+        with self.store.transaction() as transaction:
+            alerts = book.open_alerts(transaction)
+            if alerts:
+                until = self.now + timedelta(minutes=minutes) if minutes else None
+                self.teller(transaction).take(alerts[number % len(alerts)], Acknowledgement("ana", until))
+
+    def silence(self, name, minutes):
+        made = Silence(Matcher(object=name), "ana", "moving house", self.now, self.now + timedelta(minutes=minutes))
+        with self.store.transaction() as transaction:
+            silences.add(transaction, made)
+
+    def pass_time(self, minutes):
+        self.now += timedelta(minutes=minutes)
+
+    def configure(self, number):
+        self.policy = POLICIES[number]
+
+    def deliver(self, name, behaviour):
+        party = self.parties[name]
+        party.behaviour = behaviour
+        before = len(party.taken)
+        try:
+            self.courier().deliver_one(name)
+        except Died:
+            with self.store.transaction() as transaction:  # the next start
+                outbox.expire_leases(transaction)
+            self.doubts += 1
+        self.doubts += behaviour == "take and lose" and len(party.taken) > before
+        party.behaviour = "take"
+        self._consistent()
+
+    def _write(self, act):
+        with self.store.reading() as transaction:
+            last = transaction.row("SELECT coalesce(max(rowid), 0) AS n FROM notification")["n"]
+        with self.store.transaction() as transaction:
+            act(self.teller(transaction))
+        with self.store.reading() as transaction:
+            active = silences.active(transaction, self.now)
+            for row in transaction.rows("SELECT n.reason, n.alert, n.created_at, n.channel FROM notification n WHERE n.rowid > ?", (last,)):  # fmt: skip
+                event = transaction.row("SELECT 1 AS yes FROM event WHERE alert = ? AND reason = ? AND occurred_at = ?", (row["alert"], row["reason"], row["created_at"]))  # fmt: skip
+                assert event, "nothing is told but for an event that is written down"
+                alert = book.one(transaction, row["alert"])
+                quiet = any(one.matcher.matches(alert) for one in active)
+                assert Reason(row["reason"]) in QUIET_REASONS or not quiet, "what is silenced is not told"
+        self._consistent()
+
+    # what has to be so
+
+    def _consistent(self):
+        with self.store.reading() as transaction:
+            alerts = book.open_alerts(transaction)
+        prints = [alert.fingerprint for alert in alerts]
+        assert len(set(prints)) == len(prints), "one open alert a trouble"
+
+    def finish(self):
+        """Every party takes what it is owed; then what it knows is so."""
+        for _ in range(400):
+            self.now += timedelta(minutes=20)
+            if not sum([self.courier().deliver_one(name) for name in self.parties]):
+                with self.store.reading() as transaction:
+                    if not outbox.left(transaction):
+                        break
+        with self.store.reading() as transaction:
+            assert outbox.left(transaction) == 0, "everything that is owed is delivered"
+            assert not transaction.rows("SELECT 1 FROM notification WHERE state = 'dead'")
+            alerts = {alert.id: alert for alert in book.latest(transaction, 10_000)}
+            rows = transaction.rows("SELECT * FROM notification ORDER BY created_at, rowid")
+        self._knowledge(alerts)
+        self._copies(rows)
+        self._pauses(rows)
+
+    def _knowledge(self, alerts):
+        for party in self.parties.values():
+            known = {}
+            for notification in party.taken:
+                known |= believed(notification)
+            for number, over in known.items():
+                if alerts[number].state is State.RESOLVED:
+                    assert over, "who was told hears that it is over"
+
+    def _copies(self, rows):
+        total = 0
+        for name, party in self.parties.items():
+            said, copies = defaultdict(set), defaultdict(set)
+            for notification in party.taken:
+                said[notification.id].add(notification.members)
+                for member in notification.members:
+                    copies[member].add(notification.id)
+            assert all(len(members) == 1 for members in said.values()), "an id stands for the same things always"
+            assert all(len(ids) == 1 for ids in copies.values()), "every copy carries the same id"
+            told = {member for members in said.values() for one in members for member in one}
+            assert told == {row["id"] for row in rows if row["channel"] == name}, "all that is owed, and nothing else"
+            total += len(party.taken) - len(said)
+        assert total <= self.doubts, "no copy without a reason to doubt"
+
+    def _pauses(self, rows):
+        last = {}
+        for row in rows:
+            key = (row["alert"], row["generation"], row["channel"])
+            at = datetime.fromisoformat(row["created_at"])
+            if row["reason"] == Reason.REPEATED.value and key in last:
+                assert at - last[key] >= timedelta(hours=1), "nothing is repeated before its time"
+            if row["reason"] != Reason.ACKNOWLEDGED.value:
+                last[key] = at
+
+
+severities = st.sampled_from([Severity.WARNING, Severity.HIGH, Severity.CRITICAL])
+found = st.lists(st.tuples(st.sampled_from("abc"), severities), max_size=3, unique_by=lambda one: one[0])
+behaviours = st.sampled_from(["take", "take", "take", "refuse", "throttle", "lose", "take and lose", "die before", "die after"])  # fmt: skip
+happenings = st.one_of(
+    st.tuples(st.just("look"), found, st.booleans()),
+    st.tuples(st.just("look"), found, st.just(value=True)),
+    st.tuples(st.just("deliver"), st.sampled_from(list(CHANNELS)), behaviours),
+    st.tuples(st.just("deliver"), st.sampled_from(["chat", "mail"]), behaviours),
+    st.tuples(st.just("pass_time"), st.integers(1, 2000)),
+    st.tuples(st.just("pass_time"), st.integers(1, 20)),
+    st.tuples(st.just("tick")),
+    st.tuples(st.just("acknowledge"), st.integers(0, 5), st.sampled_from([0, 0, 30, 600])),
+    st.tuples(st.just("silence"), st.sampled_from(["a", "b", "*"]), st.integers(1, 600)),
+    st.tuples(st.just("configure"), st.integers(0, len(POLICIES) - 1)),
+    st.tuples(st.just("server"), st.booleans()),
+)
+sequences = st.lists(happenings, min_size=3, max_size=30)
+
+
+def live(world, sequence):
+    """Let it all happen."""
+    for name, *arguments in sequence:
+        getattr(world, name)(*arguments)
+    world.finish()
