@@ -121,6 +121,7 @@ class Line:
     over: bool = False
     note: str = ""
     """What a reader has to know besides: that it came and went, who has acknowledged it."""
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

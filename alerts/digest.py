@@ -42,11 +42,11 @@ def together(messages: Sequence[Message]) -> Message:
         reason=begun,
         kind="digest",
         type=types.pop() if len(types) == 1 else "MAINTENANCE_FAILURE",
-        title=f"{len(ordered)} alerts",
+        title=f"{len(ordered)} alerts of {ordered[0].occurred_at:%Y-%m-%d}",
         summary=_counted(ordered),
         database="",
         object="",
-        remedy=next((one.remedy for one in firing if one.remedy), ""),
+        remedy="",
         occurred_at=max(one.occurred_at for one in ordered),
         action_required=any(one.action_required for one in ordered),
         lines=tuple(_line(one) for one in ordered),
@@ -79,7 +79,8 @@ def _line(message: Message) -> Line:
     note = message.details.get("it", "")
     if not note and message.acknowledged_by and not message.over:
         note = f"acknowledged by {message.acknowledged_by}"
-    return Line(message.alert or 0, message.severity, message.title, message.summary, message.over, note)
+    remedy = "" if message.over else message.remedy
+    return Line(message.alert or 0, message.severity, message.title, message.summary, message.over, note, remedy)
 
 
 def _counted(messages: Iterable[Message]) -> str:

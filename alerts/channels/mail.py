@@ -2,14 +2,14 @@
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from email.message import EmailMessage
 from email.utils import format_datetime
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from alerts.alert import Letter, Message, Notification, Reason
+from alerts.alert import Letter, Line, Message, Notification, Reason
 from checks.finding import Severity
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def compose(notification: Notification, sender: str, to: str, instance: str) -> 
     mail.set_content(_plain(message))
     mail.add_alternative(_html(message, subject), subtype="html")
     if len(message.lines) > MOST_LINES:
-        listed = "\n".join(_listed(message))
+        listed = "\n".join(_listed(message.lines))
         mail.add_attachment(listed, filename="alerts.txt", disposition="attachment")
     return mail
 
@@ -101,15 +101,17 @@ def _rows(message: Message) -> Iterator[tuple[str, str]]:
         yield "all of them", "sereno alerts list"
 
 
-def _listed(message: Message) -> Iterator[str]:
-    for line in message.lines:
+def _listed(lines: Iterable[Line]) -> Iterator[str]:
+    for line in lines:
         note = f" ({line.note})" if line.note else ""
         yield f"#{line.alert} {'over' if line.over else line.severity.value}: {line.title} - {line.summary}{note}"
+        if line.remedy:
+            yield f"    what to do: {line.remedy}"
 
 
 def _plain(message: Message) -> str:
-    remedy = [f"what to do: {message.remedy}"] if message.remedy and not message.over and not message.lines else []
-    lines = list(_listed(message))[:MOST_LINES]
+    remedy = [f"what to do: {message.remedy}"] if message.remedy and not message.over else []
+    lines = list(_listed(message.lines[:MOST_LINES]))
     if len(message.lines) > MOST_LINES:
         lines.append(f"and {len(message.lines) - MOST_LINES} more: all of them stand in the attachment")
     rows = [f"{name}: {value}" for name, value in _rows(message) if value]

@@ -12,12 +12,13 @@ Block = dict[str, Any]
 LONGEST_SECTION = 2900
 LONGEST_FIELD = 400
 LONGEST_PART = 1500
-LONGEST_LINE = 220
 LONGEST_LIST = 11_000
 """All blocks together may have about 13,200 characters; nobody at Slack has written that down."""
 MOST_NUMBERS = 150
 """A button carries 2,000 characters."""
 MOST_FIELDS = 10
+FEW = 8
+"""Of so few each is shown with what to do."""
 ACKNOWLEDGE = "acknowledge"
 _MARKS = {Severity.INFO: "🔵", Severity.WARNING: "🟡", Severity.HIGH: "🟠", Severity.CRITICAL: "🔴"}
 _OVER = "✅"
@@ -103,7 +104,7 @@ def _digest(message: Message) -> Iterator[Block]:
     )
     shown, length, text = 0, 0, ""
     for line in message.lines:
-        words = _line(line)
+        words = _line(line, remedy=len(message.lines) <= FEW)
         if length + len(words) + 1 > LONGEST_LIST:
             break
         if len(text) + len(words) + 1 > LONGEST_SECTION:
@@ -115,12 +116,11 @@ def _digest(message: Message) -> Iterator[Block]:
         yield _section(cut(_rest(message, shown), LONGEST_PART))
 
 
-def _line(line: Line) -> str:
+def _line(line: Line, *, remedy: bool) -> str:
     sign = _OVER if line.over else _MARKS[line.severity]
-    note = f" ({escape(line.note)})" if line.note else ""
-    return f"{sign} #{line.alert} *{cut(escape(line.title), 120)}* {cut(escape(line.summary), 80)}{note}"[
-        : LONGEST_LINE * 2
-    ]
+    note = f" ({cut(escape(line.note), 80)})" if line.note else ""
+    words = f"{sign} #{line.alert} *{cut(escape(line.title), 120)}* {cut(escape(line.summary), 300 if remedy else 60)}{note}"
+    return f"{words}\n     → {cut(escape(line.remedy), 300)}" if remedy and line.remedy else words
 
 
 def _rest(message: Message, shown: int) -> str:
