@@ -78,6 +78,7 @@ def _compressed(folder: int, file: File) -> int | None:
             if not _named(folder, partial, file.name + COMPRESSED, source) or look(folder, file.name) != file:
                 return None
             os.fsync(folder)
+            _gone(folder, partial)  # before the original: what has two names never leaves
             os.unlink(file.name, dir_fd=folder)
             return os.fstat(target.fileno()).st_size
     except OSError:

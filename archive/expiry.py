@@ -9,21 +9,20 @@ from psycopg import sql
 from archive.volume import Shelf
 from postgres.connection import Session
 from postgres.pace import Pace
-from postgres.step import Outcome, Status
+from postgres.step import Outcome, Owned, Status
 
 _DUE = sql.SQL(
     """
-    SELECT file, sum(rows)::bigint AS rows, sum(length)::bigint AS bytes, max(archived_at)::text AS last
+    SELECT file, sum(rows)::bigint AS rows, sum(length)::bigint AS bytes, max(archived_at)::text AS last,
+           array_agg(id::text) AS batches
     FROM sereno.archive_batch
     WHERE instance = %s AND "schema" = %s AND "table" = %s AND destination = %s AND expired_at IS NULL
+      AND file = %s || '/' || pg_catalog.reverse(pg_catalog.split_part(pg_catalog.reverse(file), '/', 1))
     GROUP BY file HAVING max(archived_at) < now() - %s::interval ORDER BY file
     """
 )
 _EXPIRE = sql.SQL(
-    """
-    UPDATE sereno.archive_batch SET expired_at = now()
-    WHERE instance = %s AND "schema" = %s AND "table" = %s AND destination = %s AND file = %s AND expired_at IS NULL
-    """
+    "UPDATE sereno.archive_batch SET expired_at = now() WHERE id = ANY (%s::uuid[]) AND expired_at IS NULL"
 )
 
 
@@ -35,20 +34,29 @@ class Stale:
     rows: int
     bytes: int
     last: str
+    batches: tuple[str, ...] = ()
 
 
 def due(session: Session, shelf: Shelf, keep: timedelta) -> Sequence[Stale]:
     """Return the files of a shelf whose last batch is older than that."""
-    found = session.rows(_DUE, (*_key(shelf), keep))
-    return [Stale(row["file"].rpartition("/")[2], row["rows"], row["bytes"], row["last"]) for row in found]
+    writer = shelf.writer
+    asked = (writer.instance, writer.schema, writer.table, shelf.destination, shelf.folder, keep)
+    return [
+        Stale(row["file"].rpartition("/")[2], row["rows"], row["bytes"], row["last"], tuple(row["batches"]))
+        for row in session.rows(_DUE, asked)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
-class Expiry:
-    """Remove one file of the archive that this instance has written; the ledger keeps its batches, marked."""
+class Expiry(Owned):
+    """Remove one file of the archive that this instance has written; the ledger keeps its batches, marked.
+
+    As `maintain`, which no trigger runs as: nobody else can mark a batch as expired.
+    """
 
     shelf: Shelf
     stale: Stale
+    keep: timedelta
     why: str
     predicted_seconds: float = 0.0
     limit_seconds: float = 600.0
@@ -66,13 +74,20 @@ class Expiry:
         return f"unlink {self.object}"
 
     def apply(self, session: Session | None, pace: Pace) -> Outcome:
-        """Remove it, then say so: who dies in between finds it gone the next time. OSError: it is not ours."""
+        """Remove it, if it is still due, then say so: who dies in between finds it gone the next time.
+
+        OSError: it is not ours.
+        """
         assert session is not None  # noqa: S101 - the executor of a database job has one
-        session.allow(pace.remaining_seconds())
-        self.shelf.remove(self.stale.name)
-        session.execute(_EXPIRE, (*_key(self.shelf), f"{self.shelf.folder}/{self.stale.name}"))
+        opened = session
+        opened.allow(pace.remaining_seconds())
+
+        def still() -> Sequence[str]:
+            found = [one for one in due(opened, self.shelf, self.keep) if one.name == self.stale.name]
+            return found[0].batches if found else ()
+
+        gone = self.shelf.remove(self.stale.name, still)
+        if not gone:
+            return Outcome(Status.SKIPPED, "it has got newer batches since it was planned")
+        opened.execute(_EXPIRE, (list(gone),))
         return Outcome(Status.DONE, rows=self.stale.rows, bytes=self.stale.bytes)
-
-
-def _key(shelf: Shelf) -> tuple[str, str, str, str]:
-    return shelf.writer.instance, shelf.writer.schema, shelf.writer.table, shelf.destination

@@ -14,6 +14,9 @@ from postgres.identifiers import Relation
 _MEMBERS = sql.SQL(
     """
     SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind = 'p' AS partitioned,
+           EXISTS (SELECT FROM pg_catalog.pg_index x
+                   WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid AND x.indimmediate
+                     AND x.indpred IS NULL AND x.indexprs IS NULL) AS keyed,
            ARRAY(SELECT ARRAY[f.attname::text, pg_catalog.format_type(f.atttypid, f.atttypmod)]
                  FROM pg_catalog.pg_attribute f
                  WHERE f.attrelid = c.oid AND f.attnum > 0 AND NOT f.attisdropped AND f.attgenerated = ''
@@ -66,6 +69,8 @@ class Member:
     table: Relation
     partitioned: bool = False
     columns: Columns = ()
+    keyed: bool = True
+    """Whether a unique key tells its rows apart."""
     links: tuple[Link, ...] = ()
 
     def named(self) -> sql.Composed:
@@ -119,7 +124,7 @@ def look(session: Session, head: Relation, children: Sequence[Relation]) -> Fami
     inside = [key for key in keys if key.own in children and key.link.to in tables and key.own != key.link.to]
     if odd := [key for key in inside if not key.plain]:
         return Family(head, wrong=f"a foreign key of {odd[0].own} compares by an operator that is not the server's own")
-    beyond = {key.own for key in keys if key.cascades and key not in inside and key.own not in children}
+    beyond = {key.own for key in keys if key.cascades and key not in inside}
     if beyond:
         reached = ", ".join(sorted(str(table) for table in beyond))
         return Family(head, wrong=f"deleting would reach into {reached} by foreign key")
@@ -128,7 +133,7 @@ def look(session: Session, head: Relation, children: Sequence[Relation]) -> Fami
 
 def _member(row: dict[str, Any]) -> Member:
     columns = tuple((name, kind) for name, kind in row["columns"])
-    return Member(Relation(row["schema"], row["name"]), row["partitioned"], columns)
+    return Member(Relation(row["schema"], row["name"]), row["partitioned"], columns, row["keyed"])
 
 
 @dataclass(frozen=True, slots=True)

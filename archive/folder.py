@@ -54,6 +54,10 @@ class Rule:
     busy: frozenset[Inode] = frozenset()
     """What is open somewhere, or is a server's current log, and stays whatever its age."""
 
+    def by_mtime(self, name: str) -> bool:
+        """Say whether a file's own time says how old it is: compressing gave the file another inode, a young one."""
+        return self.compress_seconds is not None and name.endswith(COMPRESSED)
+
     @property
     def folder(self) -> str:
         """The folder."""
@@ -124,7 +128,7 @@ def _files(descriptor: int, rule: Rule) -> Iterator[File]:
     for name in os.listdir(descriptor):
         if name.endswith(PARTIAL) or not _matches(rule, name):
             continue
-        file = look(descriptor, name)
+        file = look(descriptor, name, by_mtime=rule.by_mtime(name))
         if file is not None and file.device == device and rule.owner in {None, file.owner}:
             yield file
 
@@ -135,7 +139,7 @@ def _matches(rule: Rule, name: str) -> bool:
     return fnmatch.fnmatchcase(name, rule.pattern) or fnmatch.fnmatchcase(plain, rule.pattern)
 
 
-def look(descriptor: int, name: str) -> File | None:
+def look(descriptor: int, name: str, *, by_mtime: bool = False) -> File | None:
     """Look at one entry of a folder; None: it is gone, or no file of one name."""
     try:
         entry = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
@@ -143,7 +147,7 @@ def look(descriptor: int, name: str) -> File | None:
         return None
     if not stat.S_ISREG(entry.st_mode) or entry.st_nlink != 1:
         return None
-    changed = max(entry.st_mtime, entry.st_ctime)
+    changed = entry.st_mtime if by_mtime else max(entry.st_mtime, entry.st_ctime)
     return File(name, entry.st_dev, entry.st_ino, entry.st_size, changed, entry.st_uid)
 
 
@@ -197,7 +201,8 @@ class FolderCleanup:
     def _unlink(self, descriptor: int, file: File) -> bool:
         """Delete one file if it is still the same; one that may not be deleted keeps no other from leaving."""
         try:
-            if look(descriptor, file.name) != file or file.changed_at >= time.time() - self._youngest():
+            there = look(descriptor, file.name, by_mtime=self.rule.by_mtime(file.name))
+            if there != file or file.changed_at >= time.time() - self._youngest():
                 return False
             os.unlink(file.name, dir_fd=descriptor)
         except OSError:

@@ -31,6 +31,13 @@ _FILED = sql.SQL(
     ORDER BY destination, file, "position"
     """
 )
+_MOVES = sql.SQL(
+    """
+    SELECT "schema", "table", destination, count(*) AS batches, sum(rows)::bigint AS rows,
+           min(first) AS first, max(last) AS last
+    FROM sereno.archive_batch WHERE file IS NULL GROUP BY "schema", "table", destination ORDER BY 1, 2, 3
+    """
+)
 _OF_TABLE = sql.SQL('AND "schema" = {schema} AND "table" = {table} AND destination = {destination}')
 _MARK = sql.SQL("UPDATE sereno.archive_batch SET restored_at = now() WHERE id = %s AND restored_at IS NULL")
 _COLUMNS = sql.SQL(
@@ -42,6 +49,25 @@ _COLUMNS = sql.SQL(
     WHERE n.nspname = %s AND c.relname = %s AND a.attname::text = ANY (%s)
       AND NOT a.attisdropped AND a.attgenerated = ''
     ORDER BY pg_catalog.array_position(%s::text[], a.attname::text)
+    """
+)
+
+
+_KIND = sql.SQL(
+    """
+    SELECT c.relkind::text AS kind,
+           EXISTS (SELECT FROM pg_catalog.pg_class m WHERE m.relpersistence <> 'p'
+                   AND (m.oid = c.oid OR m.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)))) AS unlogged,
+           EXISTS (SELECT FROM pg_catalog.pg_partition_tree(c.oid) t
+                   JOIN pg_catalog.pg_class m ON m.oid = t.relid WHERE m.relkind = 'f') AS foreign,
+           EXISTS (SELECT FROM pg_catalog.pg_class s JOIN pg_catalog.pg_namespace y ON y.oid = s.relnamespace
+                   WHERE y.nspname = %s AND s.relname = %s
+                     AND (s.oid = c.oid OR s.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid))
+                          OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(s.oid))
+                          OR EXISTS (SELECT FROM pg_catalog.pg_inherits i
+                                     WHERE (i.inhrelid, i.inhparent) IN ((s.oid, c.oid), (c.oid, s.oid))))) AS itself
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname = %s
     """
 )
 
@@ -73,6 +99,15 @@ def everything(session: Session) -> list[Filed]:
     return [_filed(row) for row in session.rows(_FILED.format(which=sql.SQL("")))]
 
 
+def moves(session: Session) -> list[str]:
+    """Say what went to other tables: from which, to which, how many batches and rows, of which ages."""
+    return [
+        f"{Relation(row['schema'], row['table'])} went to {row['destination']}: {row['batches']} batches, "
+        f"{row['rows']} rows, from {row['first']} to {row['last']}"
+        for row in session.rows(_MOVES)
+    ]
+
+
 def filed(session: Session, shelf: Shelf, month: str) -> dict[str, list[Entry]]:
     """Return what the files of a month are known to hold, by their names."""
     which = _OF_TABLE.format(
@@ -98,6 +133,19 @@ def columns(session: Session, table: Relation, names: Sequence[str]) -> Columns:
     wanted = list(names)
     rows = session.rows(_COLUMNS, (table.schema, table.name, wanted, wanted))
     return tuple((row["name"], row["type"]) for row in rows)
+
+
+def unfit(session: Session, source: Relation, to: Relation) -> str:
+    """Say why a relation cannot keep what leaves another one; nothing if it can."""
+    found = session.rows(_KIND, (source.schema, source.name, to.schema, to.name))
+    if not found:
+        return "there is no such table"
+    row = found[0]
+    if row["kind"] not in {"r", "p"} or row["foreign"]:
+        return "it is not a table of this database"
+    if row["itself"]:
+        return "it is the table that they leave, or a part of it"
+    return "it is unlogged: a crash would empty it" if row["unlogged"] else ""
 
 
 def _filed(row: dict[str, Any]) -> Filed:

@@ -16,6 +16,7 @@ from archive.manifest import Entry
 from archive.volume import Shelf, Volume
 from postgres import detach
 from postgres.connection import Session
+from postgres.detach import PartitionError
 from postgres.identifiers import Relation
 from postgres.pace import Pace
 from postgres.partitions import Partition
@@ -32,6 +33,11 @@ _LEAVES = sql.SQL(
     WHERE c.relkind = 'r' AND (c.oid = %(oid)s OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(%(oid)s)))
     ORDER BY c.oid
     """
+)
+_NOW = sql.SQL(
+    "SELECT a.attname::text AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type"
+    " FROM pg_catalog.pg_attribute a"
+    " WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''"
 )
 _RANGE = sql.SQL(" FROM ONLY {leaf} c WHERE c.ctid >= {first}::tid AND c.ctid < {end}::tid")
 _BOUNDS = sql.SQL(
@@ -85,6 +91,7 @@ class PartitionToFile(Owned):
         session.allow(pace.remaining_seconds())
         with session.transaction():
             detach.lock(session, self.part, readers=not self.drop)
+            self._as_planned(session)
             volume.begin()
             entries: list[Entry] = []
             for first, last, copy in self._pieces(session):
@@ -97,6 +104,13 @@ class PartitionToFile(Owned):
                 detach.drop(session, self.part)
             detach.settle(session, record)
         return entries
+
+    def _as_planned(self, session: Session) -> None:
+        """PartitionError: a column has come, gone or changed since; what is written would not be all of it."""
+        there = {(row["name"], row["type"]) for row in session.rows(_NOW, (self.part.oid,))}
+        if there != set(self.shelf.columns):
+            changed = f"{self.part.table} has other columns than when this was planned"
+            raise PartitionError(f"{changed}; the next run looks again")
 
     def _pieces(self, session: Session) -> Iterator[tuple[str, str, sql.Composed]]:
         """Yield the ages that a piece of the heap is of, and the COPY of it; none without rows."""

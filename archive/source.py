@@ -11,7 +11,7 @@ from psycopg import sql
 from archive import family
 from archive.family import Family
 from archive.manifest import Columns
-from postgres import detach, partitions
+from postgres import detach, partitions, witness
 from postgres.batches import Expired
 from postgres.connection import Session
 from postgres.identifiers import Relation
@@ -24,7 +24,7 @@ _TABLE = sql.SQL(
     SELECT c.relkind::text AS kind, t.typname::text AS type, now() - %(age)s::interval AS cutoff,
            extract(epoch FROM now() - %(age)s::interval)::numeric AS epoch,
            pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::bigint AS blocks,
-           (SELECT sum(pg_catalog.pg_table_size(s.oid))::float8 / greatest(sum(greatest(s.reltuples, 0)), 1)
+           (SELECT sum(pg_catalog.pg_table_size(s.oid))::float8 / nullif(sum(greatest(s.reltuples, 0)), 0)
             FROM pg_catalog.pg_class s
             WHERE s.oid = c.oid OR s.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid))) AS bytes_a_row,
            EXISTS (SELECT FROM pg_catalog.pg_index x
@@ -147,6 +147,8 @@ def _looked_at(session: Session, wish: Wish) -> Source:
         blocks,
         condition=wish.where,
         uuids=uuids,
+        also=wish.children,
+        shape=witness.shape(session, (wish.table, *wish.children)),
         pinned=bool(wish.children),
     )
     if uuids and not session.rows(expired.composed(_VERSIONS))[0]["seventh"]:
@@ -158,7 +160,7 @@ def _looked_at(session: Session, wish: Wish) -> Source:
         return source
     plan = session.rows(expired.composed(_ESTIMATE))[0]["QUERY PLAN"]
     rows = int(plan[0]["Plan"]["Plan Rows"])
-    return replace(source, bytes=int(rows * row["bytes_a_row"]), expired=replace(expired, estimate=rows))
+    return replace(source, bytes=int(rows * (row["bytes_a_row"] or 0)), expired=replace(expired, estimate=rows))
 
 
 def _wrong(wish: Wish, found: Sequence[dict[str, Any]]) -> str:

@@ -84,6 +84,11 @@ class _Writer:
         self._session, self._shelf, self._volume = session, shelf, volume
         self._entries: list[Entry] = []
 
+    @property
+    def frames(self) -> int:
+        """How many the transaction in progress has put there."""
+        return len(self._entries)
+
     def write(self, delete: sql.Composed, batch: Batch) -> int:
         """Delete rows into a frame, and ledger it; return how many."""
         self._volume.begin()
@@ -119,14 +124,15 @@ class _Mover:
         self._family, self._session, self._writers = family, session, writers
         self._others = self.others = self.bytes = 0
 
-    def take(self, batch: Batch) -> int:
-        """Take a batch, and first what refers to it."""
+    def take(self, batch: Batch) -> tuple[int, int]:
+        """Take a batch, and first what refers to it; return how many rows, and how many frames all of it is."""
         self._others = 0
         *others, own = self._writers
         if self._family is not None and batch.places is not None:
             for child, writer in zip(self._family.children, others, strict=True):
                 self._others += writer.write(self._family.delete(child, batch.places), batch)
-        return own.write(batch.delete, batch)
+        rows = own.write(batch.delete, batch)
+        return rows, sum(writer.frames for writer in self._writers)
 
     def done(self) -> None:
         """What was taken is committed."""

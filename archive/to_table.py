@@ -51,14 +51,14 @@ class ToTable:
         assert session is not None  # noqa: S101 - the executor of a database job has one
         opened = session
 
-        def take(batch: Batch) -> int:
+        def take(batch: Batch) -> tuple[int, int]:
             moved = opened.rows(self._move(batch.delete, self._names("t")))[0]
             if moved["put"] != moved["gone"]:
                 raise DamagedError(f"{self.to} took {moved['put']} of {moved['gone']} rows: a trigger of its own?")
             if moved["gone"]:
                 written = ledger.Moved(str(uuid.uuid4()), self.to, moved["gone"], batch.first, batch.last)
                 ledger.move(opened, self.writer, written, self.columns)
-            return int(moved["gone"])
+            return int(moved["gone"]), 1 if moved["gone"] else 0
 
         walk = Walk(self.expired, session, pace)
         walk.all(take)

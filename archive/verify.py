@@ -1,5 +1,6 @@
 """Read an archive again: is every ledgered batch there, byte by byte, and is there nothing else?"""
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,11 @@ from postgres.trust import ours
 _OUT = sql.SQL("COPY {} TO STDOUT (FORMAT text, ENCODING 'UTF8')").format(scratch.TABLE)
 
 STRANDED = "taken out of its table (begun {}), and neither archived nor dropped yet: the next run brings it to its end"
+
+BEHIND = (
+    "{} bytes behind its last batch: of a run that did not end, and then the next one cuts them off; or of batches that"
+    " the database no longer knows (it was set back), and then they stay, and a new file is begun"
+)
 
 Told = Callable[[Filed], object]
 
@@ -48,7 +54,7 @@ def verify(session: Session, *, deep: bool = False, told: Told = lambda _: None)
 
     `deep` also loads each batch into a scratch table, and compares what leaves it.
     """
-    batches = ledger.everything(session) if ours(session, ledger.TABLE) else []
+    batches = ledger.everything(session)
     faults: list[Fault] = []
     for path in sorted({batch.path for batch in batches}):
         here = [batch for batch in batches if batch.path == path]
@@ -81,16 +87,29 @@ def _file(session: Session, path: str, batches: Sequence[Filed], told: Told, *, 
             except DamagedError as error:
                 yield f"batch {batch.entry.batch}: {error}"
         behind = os.fstat(descriptor).st_size - max(b.entry.frame.position + b.entry.frame.length for b in batches)
-        if behind > 0:
-            yield f"{behind} bytes behind its last batch: of a run that did not end; the next one cuts them off"
+        if behind > 0 and _quiet(str(pure.parent)):
+            yield BEHIND.format(behind)
     finally:
         os.close(descriptor)
+
+
+def _quiet(folder: str) -> bool:
+    """Say whether nobody writes to a folder of the archive now."""
+    with opened(folder) as descriptor:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def _loaded(session: Session, descriptor: int, batch: Filed, digest: str) -> str:
     """Load a batch into a scratch table and say how what leaves it differs."""
     names = [name for name, _ in batch.columns]
-    if (now := ledger.columns(session, batch.table, names)) != batch.columns:
+    now = ledger.columns(session, batch.table, names)
+    if not now:
+        return f"batch {batch.entry.batch}: not loaded, its table {batch.table} is not there any more"
+    if now != batch.columns:
         return f"batch {batch.entry.batch}: not loaded, its columns are others now: {_difference(batch.columns, now)}"
     again = hashlib.sha256()
     with session.transaction():
@@ -110,7 +129,14 @@ def _strangers(batches: Sequence[Filed]) -> Iterator[str]:
     for folder in sorted({str(PurePosixPath(path).parent) for path in known}):
         try:
             with opened(folder) as descriptor:
-                names = sorted(os.listdir(descriptor))  # noqa: PTH208 - by the descriptor, not by the path
+                names = sorted(_written(descriptor))
         except OSError:
             continue
-        yield from (f"{folder}/{name}" for name in names if name.endswith(SUFFIX) and f"{folder}/{name}" not in known)
+        yield from (f"{folder}/{name}" for name in names if f"{folder}/{name}" not in known)
+
+
+def _written(folder: int) -> Iterator[str]:
+    """Yield the files of a folder in which something is: of one that was only begun, nothing is to be known."""
+    for name in os.listdir(folder):
+        if name.endswith(SUFFIX) and os.stat(name, dir_fd=folder, follow_symlinks=False).st_size:
+            yield name

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from urllib.parse import quote
@@ -105,18 +105,32 @@ class Shelf:
             with self._opened(folder, stem, known.get(stem + SUFFIX, ())) as volume:
                 yield volume
 
-    def remove(self, name: str) -> None:
-        """Remove one of its files. DamagedError: its manifest does not say that this writer has written it."""
+    def remove(self, name: str, batches: Callable[[], Sequence[str]]) -> Sequence[str]:
+        """Remove one of its files, while nobody writes there, if it has `batches`; return them.
+
+        DamagedError: its manifest does not say that this instance has written it, or knows of more than the ledger.
+        A server that was upgraded since has another identifier, so that is not asked for.
+        """
         stem = name.removesuffix(SUFFIX)
         with made(self.root, parts(self.writer.database, self.writer.schema, self.writer.table)) as folder:
             _alone(folder)
+            known = batches()
+            if not known:
+                return ()
             before = _manifest(folder, stem)
-            if _exists(folder, name) and (before is None or before.writer != self.writer):
+            if _exists(folder, name) and not (before and self._akin(before, known)):
                 raise DamagedError(f"{name}: its manifest does not say that we have written it; it stays")
             for gone in (name, stem + MANIFEST_SUFFIX):  # the manifest last: it says whose the file is
                 with suppress(FileNotFoundError):
                     os.unlink(gone, dir_fd=folder)
                     os.fsync(folder)
+            return known
+
+    def _akin(self, before: Manifest, known: Sequence[str]) -> bool:
+        """Say whether a file is this instance's, of this table, and holds nothing that is not known."""
+        same = replace(before.writer, system_identifier="", database_oid=0)
+        mine = replace(self.writer, system_identifier="", database_oid=0)
+        return same == mine and {entry.batch for entry in before.entries} <= set(known)
 
     def _ours(self, folder: int, stem: str, entries: Sequence[Entry]) -> bool:
         """Say whether a file is new, or ours to go on with."""

@@ -16,6 +16,7 @@ from psycopg import sql
 from postgres.connection import Session
 from postgres.identifiers import Relation
 from postgres.pace import Pace
+from postgres.witness import Witness
 
 FIRST_ROWS = 1000
 FEWEST_ROWS = 50
@@ -41,6 +42,8 @@ _DELETE_FROM_TREE = sql.SQL(
 _NESTED = sql.SQL("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
 """Rows of a tree are found by their places; a planner that knows no better reads whole parts for that."""
 _DUE = sql.SQL("{alias}{column} < {cutoff}")
+_DUE_UUID = sql.SQL("{alias}{column} < {cutoff} AND pg_catalog.substr({alias}{column}::text, 15, 1) = '7'")
+"""Those of other versions have no age."""
 _AGE: LiteralString = "c.{column} AS age"
 _UUID: LiteralString = 'c.{column}::text COLLATE "C" AS age'
 _PLACE: LiteralString = ", c.ctid AS place"
@@ -72,6 +75,10 @@ class Expired:
     """What the configuration says besides, in SQL: whoever writes it may do anything there."""
     uuids: bool = False
     """The ages are UUIDs of version 7, which have no minimum of their own before server 18."""
+    also: tuple[Relation, ...] = ()
+    """Tables whose rows leave with them."""
+    shape: str = ""
+    """How all of them were when this was planned."""
     pinned: bool = False
     """Choose the rows of a batch once, by their places: others leave with them. Not of a partitioned table."""
 
@@ -90,7 +97,8 @@ class Expired:
         return _WHOLE.format(table=self.table.identifier(), due=self._due(sql.SQL("")))
 
     def _due(self, alias: sql.SQL) -> sql.Composed:
-        due = _DUE.format(alias=alias, column=sql.Identifier(self.column), cutoff=sql.Literal(self.cutoff))
+        template = _DUE_UUID if self.uuids else _DUE
+        due = template.format(alias=alias, column=sql.Identifier(self.column), cutoff=sql.Literal(self.cutoff))
         if self.condition is None:
             return due
         return sql.Composed([due, sql.SQL(" AND ("), self.condition, sql.SQL("\n)")])  # a comment ends there
@@ -112,8 +120,9 @@ class Batch:
     """Where they stand, as an array of TIDs, if they are pinned."""
 
 
-Take = Callable[[Batch], int]
-"""Take the rows of one batch out of the table, inside its transaction; return how many went."""
+Take = Callable[[Batch], tuple[int, int]]
+"""Take the rows of one batch out of the table, inside its transaction; return how many went, and how many rows the
+archive's ledger has got for them."""
 
 
 class Walk:
@@ -125,6 +134,7 @@ class Walk:
         self._last: str | None = None
         self._block = 0
         self._past = False
+        self._witness = Witness(session, (expired.table, *expired.also), expired.shape, tree=expired.partitioned)
         self.taken = 0
         self.kept = False
         """Whether a trigger has kept rows."""
@@ -161,12 +171,14 @@ class Walk:
     def _one(self, take: Take) -> tuple[int, int, str | None, int]:
         with self._session.transaction(repeatable=True):
             self._session.allow(self._pace.remaining_seconds())
+            self._witness.before()
             placed = self._expired.pinned or self._expired.blocks is not None
             age = _UUID if self._expired.uuids else _AGE
             chosen = self._chosen(age + (_PLACE if placed else _NOWHERE))
             places = _PLACES if self._expired.pinned else sql.SQL("")
             found = self._session.rows(_BOUNDS.format(chosen=chosen, places=places))[0]
-            took = take(self._batch(found)) if found["chosen"] else 0
+            took, written = take(self._batch(found)) if found["chosen"] else (0, 0)
+            self._witness.after(written)
             last = found["place"] if self._expired.blocks is not None else found["last"]
             return found["chosen"], took, last, int(self._session.rows(_WAITERS)[0]["waiters"])
 

@@ -34,8 +34,8 @@ class Deletion:
         assert session is not None  # noqa: S101 - the executor of a database job has one
         opened = session
 
-        def take(batch: Batch) -> int:
-            return opened.execute(batch.delete)
+        def take(batch: Batch) -> tuple[int, int]:
+            return opened.execute(batch.delete), 0
 
         walk = Walk(self.expired, session, pace)
         walk.all(take)

@@ -40,7 +40,9 @@ _OPEN = sql.SQL(
 )
 _STRANDED = sql.SQL(
     "SELECT partition_schema AS schema, partition AS name, begun_at::text AS since FROM sereno.detached_partition"
-    " WHERE settled_at IS NULL ORDER BY begun_at"
+    " d WHERE settled_at IS NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i"
+    '                                             WHERE i.inhrelid = d."oid" AND NOT i.inhdetachpending)'
+    " ORDER BY begun_at"
 )
 _SETTLE = sql.SQL("UPDATE sereno.detached_partition SET settled_at = now() WHERE id = %s AND settled_at IS NULL")
 _STATE = sql.SQL(

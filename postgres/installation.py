@@ -56,7 +56,7 @@ _PLANTED = sql.SQL(
            NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles t ON t.oid = c.relowner
                        WHERE c.relnamespace = n.oid
                          AND (c.relowner <> current_user::regrole AND NOT t.rolsuper
-                              OR c.relkind NOT IN ('r', 'i') OR c.relhastriggers OR c.relhasrules)) AS plain
+                              OR c.relkind NOT IN ('r', 'i', 'S') OR c.relhastriggers OR c.relhasrules)) AS plain
     FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles o ON o.oid = n.nspowner WHERE n.nspname = 'sereno'
     """
 )
@@ -81,6 +81,8 @@ _OURS = (
         "last text NOT NULL, columns jsonb NOT NULL, archived_at timestamptz NOT NULL DEFAULT now(), "
         "restored_at timestamptz, expired_at timestamptz)"
     ),
+    sql.SQL("ALTER TABLE sereno.archive_batch ADD COLUMN IF NOT EXISTS ordinal bigint GENERATED ALWAYS AS IDENTITY"),
+    sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS archive_batch_ordinal ON sereno.archive_batch (ordinal)"),
     sql.SQL(
         "CREATE TABLE IF NOT EXISTS sereno.detached_partition (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), "
         'instance text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL, "oid" oid NOT NULL, '
@@ -88,6 +90,10 @@ _OURS = (
         "settled_at timestamptz)"
     ),
 )
+_FILLED = sql.SQL(
+    'id, instance, "schema", "table", destination, file, "position", length, sha256, rows, first, last, columns'
+)
+"""What a batch says of itself; when that was, and in which order, nobody can say but the server."""
 _MAINTAIN_ROLE_SINCE, _INHERIT_OPTION_SINCE = 170000, 160000
 
 
@@ -196,12 +202,12 @@ def _schema(wishes: Wishes) -> Iterator[sql.Composed]:
     yield from (sql.Composed([statement]) for statement in _OURS)
     yield sql.SQL("GRANT USAGE ON SCHEMA sereno TO {}").format(both)
     yield sql.SQL("GRANT SELECT ON sereno.archive_batch TO {}").format(both)
-    yield sql.SQL("GRANT INSERT ON sereno.archive_batch TO {}").format(both)
-    data = sql.Identifier(wishes.data.user)
-    yield sql.SQL("GRANT UPDATE (expired_at) ON sereno.archive_batch TO {}").format(data)
+    yield sql.SQL("REVOKE INSERT, UPDATE ON sereno.archive_batch FROM {}").format(both)
+    yield sql.SQL("GRANT INSERT ({}) ON sereno.archive_batch TO {}").format(_FILLED, both)
     yield sql.SQL("GRANT SELECT ON sereno.detached_partition TO {}").format(both)
     yield sql.SQL("GRANT SELECT ON sereno.owner TO {}").format(both)
     maintain = sql.Identifier(wishes.maintain.user)
+    yield sql.SQL("GRANT UPDATE (expired_at) ON sereno.archive_batch TO {}").format(maintain)
     yield sql.SQL("GRANT INSERT, UPDATE, DELETE ON sereno.owner TO {}").format(maintain)
     yield sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON sereno.claim TO {}").format(maintain)
     yield sql.SQL("GRANT INSERT, UPDATE ON sereno.detached_partition TO {}").format(maintain)

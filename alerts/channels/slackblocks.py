@@ -119,7 +119,8 @@ def _digest(message: Message) -> Iterator[Block]:
 def _line(line: Line, *, remedy: bool) -> str:
     sign = _OVER if line.over else _MARKS[line.severity]
     note = f" ({cut(escape(line.note), 80)})" if line.note else ""
-    words = f"{sign} #{line.alert} *{cut(escape(line.title), 120)}* {cut(escape(line.summary), 300 if remedy else 60)}{note}"
+    said = cut(escape(line.summary), 300 if remedy else 60)
+    words = f"{sign} #{line.alert} *{cut(escape(line.title), 120)}* {said}{note}"
     return f"{words}\n     → {cut(escape(line.remedy), 300)}" if remedy and line.remedy else words
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from daemon.parts import Parts
     from postgres.connection import Session
 
+STATEMENT_SECONDS = 12 * 3600.0
+"""A batch comes back as a whole, however slow the triggers are that it meets."""
+
 app = typer.Typer(
     help="What was archived, whether it is whole, and how it comes back.", no_args_is_help=True, rich_markup_mode=None
 )
@@ -26,7 +29,14 @@ def list_batches(config: ConfigOption = None, database: DatabaseOption = None, a
     with parts(config, database) as wired:
         from daemon.screen import table
 
-        found = [(name, batch) for name in _databases(wired, database) for batch in _ledgered(wired, name)]
+        found: list[tuple[str, Filed]] = []
+        moved: list[str] = []
+        for name in _databases(wired, database):
+            with _opened(wired, name) as session:
+                from archive import ledger
+
+                found += [(name, batch) for batch in _read(session)]
+                moved += [f"{name}: {line}" for line in ledger.moves(session)]
         if as_json:
             answer([_as_row(name, batch) for name, batch in found])
             return
@@ -45,7 +55,10 @@ def list_batches(config: ConfigOption = None, database: DatabaseOption = None, a
             )
             for key, batches in files.items()
         ]
-        table("Archive", ("database", "table", "file", "batches", "rows", "bytes", "from", "to", "restored"), rows)
+        if rows or not moved:
+            table("Archive", ("database", "table", "file", "batches", "rows", "bytes", "from", "to", "restored"), rows)
+        for line in moved:
+            typer.echo(line)
 
 
 @app.command()
@@ -61,7 +74,10 @@ def verify(
 
         said = []
         for name in _databases(wired, database):
-            with _opened(wired, name) as session:
+            with _opened(wired, name, login="data" if deep else "maintain") as session:
+                _read(session)
+                if deep:  # what hangs on a type runs with the login's rights
+                    _harmless(session, wired.store.instance())
                 said.append((name, verifying.verify(session, deep=deep)))
         faults = [
             {"database": name, "file": fault.file, "what": fault.what} for name, seen in said for fault in seen.faults
@@ -100,9 +116,9 @@ def restore(
         from archive.restore import PRIVILEGED
 
         with _opened(wired, database, admin) as session:
+            batches = _of_table(session, table, batch or ())
             if session.superuser() and not privileged:
                 fail(PRIVILEGED.format(table=table), Exit.CANNOT)
-            batches = _of_table(session, table, batch or ())
             owed = [one for one in batches if not one.restored]
             rows = sum(one.entry.frame.rows for one in owed)
             if owed and not yes:
@@ -135,8 +151,9 @@ def _restored(session: "Session", owed: "Sequence[Filed]", conflict: "Conflict")
     for number, one in enumerate(owed, 1):
         try:
             came = restore(session, one, conflict)
-        except RestoreError as error:
-            fail(f"{error}; {number - 1} batches came back", Exit.CANNOT)
+        except (RestoreError, OSError) as error:
+            said = f"{one.path}, batch {one.entry.batch}: {getattr(error, 'strerror', None) or error}"
+            fail(f"{said}; {number - 1} batches came back", Exit.CANNOT)
         typer.echo(f"{number} of {len(owed)} batches", err=True)
         if came is not None:
             yield {"batch": one.entry.batch, "rows": came.rows, "there": came.there}
@@ -147,7 +164,9 @@ def _databases(wired: "Parts", only: str | None) -> list[str]:
 
 
 @contextmanager
-def _opened(wired: "Parts", name: str, admin: str = "") -> "Iterator[Session]":
+def _opened(
+    wired: "Parts", name: str, admin: str = "", login: Literal["maintain", "data"] = "maintain"
+) -> "Iterator[Session]":
     from dataclasses import replace
 
     from postgres.connection import session
@@ -155,20 +174,26 @@ def _opened(wired: "Parts", name: str, admin: str = "") -> "Iterator[Session]":
     target = wired.target(name)
     if admin:
         target = replace(target, conninfo=admin, logins={})
-    with session(target, "maintain", "archive") as opened:
+    with session(target, login, "archive") as opened:
+        opened.allow(STATEMENT_SECONDS)
         yield opened
-
-
-def _ledgered(wired: "Parts", name: str) -> "list[Filed]":
-    with _opened(wired, name) as session:
-        return _read(session)
 
 
 def _read(session: "Session") -> "list[Filed]":
     from archive import ledger
+    from daemon.jobs.archive import NO_LEDGER
     from postgres.trust import ours
 
-    return ledger.everything(session) if ours(session, ledger.TABLE) else []
+    if not ours(session, ledger.TABLE):
+        fail(NO_LEDGER.format(session.target.name), Exit.CANNOT)
+    return ledger.everything(session)
+
+
+def _harmless(session: "Session", instance: str) -> None:
+    from postgres import guard
+
+    if refused := guard.refusal(session, instance):
+        fail(f"--deep: {refused}", Exit.CANNOT)
 
 
 def _as_row(name: str, batch: "Filed") -> dict[str, object]:

@@ -1,6 +1,7 @@
 """The options of the jobs as frozen models, each field with its one sentence; and what every table is made of."""
 
 from datetime import timedelta
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -152,6 +153,18 @@ class Archive(JobOptions):
     """Old rows that move to files, or to other tables."""
 
     tables: tuple[ArchivedTable, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_time(self) -> Self:
+        """Entries whose rows stand in the same files keep them for the same time: a file leaves as a whole."""
+        for one, other in combinations(self.tables, 2):
+            shared = {one.table, *one.children} & {other.table, *other.children}
+            apart = None not in {one.database, other.database} and one.database != other.database
+            if shared and not apart and one.to == other.to and (one.keep, one.hold) != (other.keep, other.hold):
+                table = min(map(str, shared))
+                cure = "give both entries the same keep and hold, or another place"
+                raise ValueError(f"tables: rows of {table} go to the same files twice; {cure}")
+        return self
 
 
 class TableRule(Model):

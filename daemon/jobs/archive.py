@@ -27,6 +27,7 @@ from postgres.partitions import Partition
 from postgres.refusal import Refusal
 from postgres.step import Step
 from postgres.trust import ours
+from postgres.witness import ledgered
 
 COPIED_PER_SECOND = 30_000_000
 """Bytes of a partition: a guess on the safe side."""
@@ -59,7 +60,8 @@ def observe(looking: Looking) -> Sequence[Seen]:
     session = looking.session
     assert session is not None  # noqa: S101 - the scope is the database
     wishes = [wish for wish in looking.config.jobs.archive.tables if wish.database in {None, looking.database}]
-    missing = "" if not wishes or ours(session, ledger.TABLE) else NO_LEDGER.format(looking.database)
+    good = not wishes or (ours(session, ledger.TABLE) and ledgered(session))
+    missing = "" if good else NO_LEDGER.format(looking.database)
     return [_seen(looking, session, wish, missing) for wish in wishes]
 
 
@@ -95,15 +97,19 @@ def _shelf(looking: Looking, session: Session, wish: ArchivedTable, table: Relat
 
 def _unfit(session: Session, source: Source, to: Relation) -> str:
     """Say what of the rows the other table cannot take as it is."""
+    if wrong := ledger.unfit(session, source.wish.table, to):
+        return f"{to} is no place for archived rows: {wrong}"
     there = ledger.columns(session, to, [name for name, _ in source.columns])
     lacking = [f"{name} {kind}" for name, kind in source.columns if (name, kind) not in there]
     return f"{to} does not fit: it has no {', '.join(lacking)}" if lacking else ""
 
 
 def _unkeyed(source: Source, wish: ArchivedTable) -> str:
-    if source.keyed or wish.key == "ctid" or (source.wish.whole and not source.some):
+    bare = [str(child.table) for child in (source.family.children if source.family else ()) if not child.keyed]
+    if wish.key == "ctid" or (source.wish.whole and not source.some) or (source.keyed and not bare):
         return ""
-    return 'it has no unique key, so nobody could tell its rows apart again; if that is meant: key = "ctid"'
+    cure = 'so nobody could tell its rows apart again; if that is meant: key = "ctid"'
+    return f"{', '.join(bare) or 'it'} has no unique key, {cure}"
 
 
 def _full(folder: str, config: Config) -> str:
@@ -149,7 +155,7 @@ def plan(seen: Sequence[Seen]) -> Sequence[Step]:
 
 def _expiry(keep: timedelta, shelf: Shelf, stale: Stale) -> Step:
     why = f"archived until {stale.last}, kept for {in_words(keep)}; {stale.rows} rows, {size(stale.bytes)}"
-    return Expiry(shelf, stale, why)
+    return Expiry(shelf, stale, keep, why)
 
 
 def _whole(seen: Seen, part: Partition) -> Step:

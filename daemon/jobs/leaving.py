@@ -12,7 +12,8 @@ def rows_why(source: Source) -> str:
     """Say how many rows leave, how large they are, how old, and how they are found."""
     if source.expired is None:
         return source.wrong
-    much = f"about {source.expired.estimate} rows, {size(source.bytes)}"
+    counted = f", {size(source.bytes)}" if source.bytes else " (not analyzed yet: how large is not known)"
+    much = f"about {source.expired.estimate} rows{counted}"
     return f"{much}, are older than {in_words(source.wish.age)}; {walked(source.expired)}"
 
 

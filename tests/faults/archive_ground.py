@@ -56,12 +56,17 @@ class Ground:
         with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {database}")
         with self.connect() as connection:
-            connection.execute("CREATE TABLE public.event (id bigint PRIMARY KEY, at timestamptz, note text)")
-            connection.execute("CREATE INDEX ON public.event (at)")
+            for statement in self.PREPARE:
+                connection.execute(statement)
         self.direct = f"host={cluster.socket} port={cluster.port} dbname={database}"
         self.configure(self.direct, batch_rows)
         self.sereno("install", "main", "--admin", cluster.dsn(database)).check_returncode()
         self.fill(rows)
+
+    PREPARE = (
+        "CREATE TABLE public.event (id bigint PRIMARY KEY, at timestamptz, note text)",
+        "CREATE INDEX ON public.event (at)",
+    )
 
     def connect(self):
         return psycopg.connect(self.cluster.dsn(self.database), autocommit=True, row_factory=dict_row)
@@ -156,19 +161,16 @@ class Ground:
         """Say how many rows are lost, doubled, or not as they should be, and how many are where."""
         with self.connect() as connection:
             table = {row["id"]: row["note"] for row in connection.execute("SELECT id, note FROM public.event")}
-            ledger = connection.execute('SELECT * FROM sereno.archive_batch ORDER BY file, "position"').fetchall()
+            ledger = connection.execute("""SELECT * FROM sereno.archive_batch WHERE "table" = 'event' ORDER BY file, "position\"""").fetchall()  # fmt: skip
         archived, doubled, ends = {}, 0, {}
         for row in ledger:
-            frame = Frame(row["position"], row["length"], row["sha256"], row["rows"])
-            assert frame.position == ends.get(row["file"], 0), "batches lie without gaps"
-            ends[row["file"]] = frame.position + frame.length
-            descriptor = os.open(self.archive_folder / row["file"], os.O_RDONLY)
-            for line in b"".join(lines(descriptor, frame)).decode().splitlines():
-                key, _, note = line.split("\t")
+            assert row["position"] == ends.get(row["file"], 0), "batches lie without gaps"
+            ends[row["file"]] = row["position"] + row["length"]
+            for line in self._lines(row):
+                key, _, note = line.decode().split("\t")
                 doubled += int(key) in archived
                 archived[int(key)] = note
-            os.close(descriptor)
-        sizes = {path.name: path.stat().st_size for path in self.archive_folder.rglob("*.zst")}
+        sizes = {path: path.stat().st_size for path in self.archive_folder.glob("*/public/event/*.zst")}
         doubled += len(archived.keys() & table.keys())
         lost = strange = 0
         for key, allowed in self.allowed.items():
@@ -181,6 +183,14 @@ class Ground:
             "unledgered bytes": sum(sizes.values()) - sum(ends.values()),
         }  # fmt: skip
 
+    def _lines(self, row):
+        """What a batch of the ledger holds."""
+        descriptor = os.open(self.archive_folder / row["file"], os.O_RDONLY)
+        frame = Frame(row["position"], row["length"], row["sha256"], row["rows"])
+        text = b"".join(lines(descriptor, frame))
+        os.close(descriptor)
+        return text.splitlines()
+
     def whole(self):
         """Archive the rest, and return the verdict; nothing may be wrong with it."""
         self.finish()
@@ -188,6 +198,82 @@ class Ground:
         wrong = {name: said[name] for name in ("lost", "doubled", "strange", "unledgered bytes") if said[name]}
         assert not wrong, said
         return said
+
+
+class Family(Ground):
+    """Each event has three lines, that leave with it: where an event is, there are its lines, and nowhere else."""
+
+    PREPARE = (
+        *Ground.PREPARE,
+        "CREATE TABLE public.line (id bigint PRIMARY KEY, event bigint NOT NULL REFERENCES public.event, note text)",
+        "CREATE INDEX ON public.line (event)",
+        "CREATE FUNCTION public.lines() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.line SELECT new.id * 10 + n, new.id, new.note FROM generate_series(0, 2) n; RETURN NULL; END'",
+        "CREATE TRIGGER lines AFTER INSERT ON public.event FOR EACH ROW EXECUTE FUNCTION public.lines()",
+    )
+    MORE = "children = ['public.line']\n"
+
+    def configure(self, dsn, batch_rows=50):
+        super().configure(dsn, batch_rows)
+        path = self.folder / "config.toml"
+        path.write_text(path.read_text() + self.MORE)
+
+    def _write(self, connection, number):
+        """Events with lines are not deleted by others: a key forbids it."""
+        self._act = self._random.choice(("update", "insert")) if self.allowed else "insert"
+        key = len(self.allowed) + 1 if self._act == "insert" else self._random.randrange(1, len(self.allowed) + 1)
+        before = self.allowed.get(key, {None})
+        note = f"v{number}"
+        self.allowed[key] = before | {note}
+        if self._act == "insert":
+            connection.execute(f"INSERT INTO public.event VALUES ({key}, {OLD}, '{note}')")
+            self.allowed[key] = {note}
+        else:
+            changed = connection.execute("UPDATE public.event SET note = %s WHERE id = %s", (note, key)).rowcount
+            self.allowed[key] = {note} if changed else before
+
+    def verdict(self):
+        """The same for the lines: those of archived events are archived, once; those of the others are there."""
+        with self.connect() as connection:
+            there = {row["id"] for row in connection.execute("SELECT id FROM public.line")}
+            events = {row["id"] for row in connection.execute("SELECT id FROM public.event")}
+            ledger = connection.execute("""SELECT * FROM sereno.archive_batch WHERE "table" = 'line'""").fetchall()
+        archived = [int(line.split(b"\t")[0]) for row in ledger for line in self._lines(row)]
+        said = super().verdict()
+        wanted = {key * 10 + number for key in self.allowed for number in range(3)}
+        gone = {key for key in wanted if key // 10 not in events}
+        said["lost"] += len(wanted - there - set(archived)) + len(gone - set(archived))
+        said["doubled"] += len(archived) - len(set(archived)) + len(there & set(archived))
+        return {**said, "lines archived": len(archived)}
+
+
+class ToTable(Ground):
+    """Events that move to another table of the same database."""
+
+    PREPARE = (
+        *Ground.PREPARE,
+        "CREATE SCHEMA history",
+        "CREATE TABLE history.event (id bigint, at timestamptz, note text)",
+    )
+
+    def configure(self, dsn, batch_rows=50):
+        super().configure(dsn, batch_rows)
+        path = self.folder / "config.toml"
+        path.write_text(path.read_text().replace(f"file://{self.archive_folder}", "table:history.event"))
+
+    def verdict(self):
+        with self.connect() as connection:
+            table = {row["id"]: row["note"] for row in connection.execute("SELECT id, note FROM public.event")}
+            moved = connection.execute("SELECT id, note FROM history.event").fetchall()
+            ledgered = connection.execute("SELECT coalesce(sum(rows), 0)::bigint AS n FROM sereno.archive_batch").fetchone()["n"]  # fmt: skip
+        archived = {row["id"]: row["note"] for row in moved}
+        found = archived | table
+        lost = sum(key not in found and None not in allowed for key, allowed in self.allowed.items())
+        strange = sum(found[key] not in self.allowed.get(key, ()) for key in found)
+        return {
+            "rows": len(self.allowed), "archived": len(archived), "in the table": len(table), "lost": lost,
+            "doubled": len(moved) - len(archived) + len(archived.keys() & table.keys()), "strange": strange,
+            "unledgered bytes": abs(len(moved) - ledgered),
+        }  # fmt: skip
 
 
 class Proxy:

@@ -91,3 +91,29 @@ def test_through_stock_psql_with_what_the_manifest_says(zoo):
     done = subprocess.run(command, input=text, capture_output=True, check=False, env={"PGCLIENTENCODING": "UTF8"})
     assert done.returncode == 0, done.stderr
     assert zoo.database.rows(WHOLE) == zoo.before
+
+
+RARE = {
+    "xid": "'5'", "xid8": "'18446744073709551615'", "cid": "'3'", "tid": "'(1,2)'", "pg_snapshot": "'10:20:10,14'",
+    "txid_snapshot": "'10:20:10'", "int2vector": "'1 2'", "oidvector": "'1 2'", "aclitem": "'postgres=r/postgres'",
+    "refcursor": "'x'", "regproc": "'now'", "regprocedure": "'now()'", "regoperator": "'+(integer,integer)'",
+    "regtype": "'int4'", "regrole": "'postgres'", "regnamespace": "'public'", "regconfig": "'english'",
+    "regdictionary": "'simple'", "regcollation": "'\"C\"'", "int8range": "'[1,2)'", "numrange": "'[1,)'",
+    "daterange": "'empty'", "tsrange": "'[,)'", "int8multirange": "'{[1,2)}'", "nummultirange": "'{}'",
+    "datemultirange": "'{[2020-01-01,2020-02-01)}'", "tsmultirange": "'{(,)}'", "tstzmultirange": "'{[2020-01-01 00:00+00,)}'",
+}  # fmt: skip
+
+
+def test_types_that_are_rare_in_tables(any_house):
+    house = any_house
+    columns = ", ".join(f"c{number} {kind}" for number, kind in enumerate(RARE))
+    house.database.run(f'CREATE TABLE public."Ä zoo" (id int PRIMARY KEY, at date, {columns})')
+    house.database.run(f"""INSERT INTO public."Ä zoo" VALUES (1, '2020-01-01', {", ".join(RARE.values())})""")
+    house.archive = house.folder / "archive"
+    house.extra = TABLE.format(house.archive)
+    house.install()
+    before = house.database.rows(WHOLE)
+    assert house.run("archive")["state"] == "finished"
+    assert house.database.rows(WHOLE) == []
+    house.before = before
+    test_through_our_own_restore(house)

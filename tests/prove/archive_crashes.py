@@ -15,35 +15,42 @@ import time
 from pathlib import Path
 
 from daemon.demo.cluster import Cluster, embedded_binaries
-from tests.faults.archive_ground import Ground, Proxy
+from tests.faults.archive_ground import Family, Ground, Proxy, ToTable
 
-KILLS, CRASHES, FULL, COMMITS = 300, 20, 20, 50
+KILLS, CRASHES, FULL, COMMITS, FOR_EVER, FEWER = 300, 20, 20, 50, 150, 60
 TOUCHES = "write,fsync,ftruncate,pread64,sendto,flock,mkdirat,pwrite64,fdatasync"
 FILES = "write,fsync,ftruncate,pread64,mkdirat"
 
 
-def kills(make):
-    draw, ground = random.Random(3), make("kills", rows=400_000)
+def kills(make, name="kills", kind=Ground, wanted=KILLS):
+    draw, ground, hits = random.Random(3), make(name, kind, rows=0), 0
     with ground:
-        hits = sum(ground.kill(draw.uniform(0.45, 1.0)) for _ in range(KILLS))
+        while hits < wanted:
+            ground.fill(1500)
+            hits += ground.kill(draw.uniform(0.45, 1.0))
     return {"killed": hits, **ground.whole()}
 
 
-def sweep(make, what, calls, step=1):
-    """Inject at the first such call, the second, … until a run meets none any more."""
+def sweep(make, what, calls, *, paths=False):
+    """Inject at the first such call, the second, … until a run meets none any more; on the archive's paths, or any."""
     name = "".join(letter for letter in what.replace("+", "ever") if letter.isalnum()).lower()
-    ground, number, runs = make(f"sweep{name}", rows=0), 0, 0
+    ground, number, runs = make(f"sweep{name}{'paths' if paths else ''}", rows=0), 0, 0
     with ground:
+        ground.fill(100)
+        ground.sereno("now", "archive").check_returncode()  # from now on the files are there
         while True:
-            number += step
+            number += 1
             ground.fill(100)
             trace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={calls}"]
+            folders = [ground.archive_folder / "main/public/event"] if paths else []
+            where = [*folders, *(path for folder in folders for path in folder.glob("*"))]
+            trace += [word for path in where for word in ("-P", str(path))]
             done = ground.sereno("now", "archive", prefix=[*trace, "-e", f"inject={calls}:{what.format(number)}"])
             runs += 1
             assert "invalid" not in done.stderr, done.stderr  # strace's own word for an injection that is none
             if done.returncode == 0 and "+" not in what:
                 break
-            if "+" in what and number > 60:
+            if "+" in what and number > FOR_EVER:
                 break
     return {"points": runs, **ground.whole()}
 
@@ -95,6 +102,11 @@ def commits(make, how):
 
 PROOFS = {
     "kills": kills,
+    "family: kills": lambda make: kills(make, "family", Family, FEWER),
+    "table: kills": lambda make: kills(make, "totable", ToTable, FEWER),
+    "sweep: SIGKILL at every call on the archive's paths": lambda make: sweep(
+        make, "signal=SIGKILL:when={}", "all", paths=True
+    ),
     "sweep: SIGKILL": lambda make: sweep(make, "signal=SIGKILL:when={}", TOUCHES),
     "sweep: EIO once": lambda make: sweep(make, "error=EIO:when={}", FILES),
     "sweep: ENOSPC once": lambda make: sweep(make, "error=ENOSPC:when={}", FILES),
@@ -114,9 +126,9 @@ def main(chosen):
     try:
         with Cluster(scratch / "cluster", embedded_binaries(), {"autovacuum": "on", "fsync": "on"}) as cluster:
 
-            def make(name, **options):
+            def make(name, kind=Ground, **options):
                 (scratch / name).mkdir()
-                return Ground(scratch / name, cluster, f"g_{name}", **options)
+                return kind(scratch / name, cluster, f"g_{name}", **options)
 
             for name, proof in PROOFS.items():
                 if not chosen or name.partition(":")[0] in chosen or name in chosen:
