@@ -31,6 +31,8 @@ prove: $(READY)  ## the long proofs, with their figures
 	$(RUN)python tests/prove/archive_crashes.py
 	$(RUN)python tests/prove/partition_crashes.py
 	$(RUN)python tests/prove/symlink_race.py
+	$(RUN)python tests/prove/alert_kills.py
+	$(RUN)python tests/prove/alert_sequences.py
 
 bench: $(READY)  ## beside the peer, in turns: ratios
 	$(RUN)python -m benchmarks.vacuum $(BENCH)
@@ -38,6 +40,7 @@ bench: $(READY)  ## beside the peer, in turns: ratios
 	$(RUN)python -m benchmarks.planning $(BENCH)
 	$(RUN)python -m benchmarks.archive $(BENCH)
 	$(RUN)python -m benchmarks.archive_foreground $(BENCH)
+	$(RUN)python -m benchmarks.alerting
 	$(RUN)python -m benchmarks.idle
 
 lint: $(READY)
