@@ -118,11 +118,13 @@ class Courier:
             return outbox.left(transaction)
 
     def work_off(self, name: str, deadline: float) -> None:
-        """Deliver what a channel is owed, until nothing is due, or until then."""
+        """Deliver what a channel is owed, until nothing is due, or until then; one that asks to wait longer is left."""
         rhythm = self._rhythm(name)
         try:
-            while time.monotonic() < deadline and self.deliver_one(name):
-                time.sleep(min(rhythm.pause(), max(0.0, deadline - time.monotonic())))
+            while time.monotonic() + rhythm.pause() < deadline:
+                time.sleep(rhythm.pause())
+                if not self.deliver_one(name):
+                    return
         except StoreError as error:
             _log.error("courier.store_failed", channel=name, error=str(error))
 

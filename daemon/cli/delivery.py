@@ -66,7 +66,8 @@ def test(
             answer([dict(zip(keys, one, strict=True)) for one in answered])
         else:
             for name, state, receipt, error in answered:
-                accepted = f"accepted: {receipt}" if receipt else ("accepted" if state == "sent" else state)
+                waits = "not tried yet; sereno alerts outbox says why" if state == "pending" and not error else state
+                accepted = f"accepted: {receipt}" if receipt else ("accepted" if state == "sent" else waits)
                 typer.echo(f"{name}: {accepted}{f' ({error})' if error and error not in receipt else ''}")
         raise typer.Exit(Exit.FINE if all(state == "sent" for _, state, _, _ in answered) else Exit.FOUND)
 

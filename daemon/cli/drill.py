@@ -16,8 +16,8 @@ def send(wired: Parts, message: Message, channels: Sequence[str]) -> Iterator[tu
     now = wired.clock()
     with wired.store.transaction() as transaction:
         owed = {channel: outbox.owe(transaction, message, channel, now) for channel in channels}
-    deliver(wired, PATIENCE_SECONDS)
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    theirs = deliver(wired, PATIENCE_SECONDS) is None
+    deadline = time.monotonic() + (PATIENCE_SECONDS if theirs else 0.0)
     for channel, number in owed.items():
         yield channel, *_settled(wired, number, deadline)
 

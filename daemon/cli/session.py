@@ -75,13 +75,13 @@ def _all(runner: Runner, planned: Iterator[Errand], window: Window, bars: Bars |
     return done
 
 
-def deliver(wired: Parts, seconds: float) -> int:
-    """Try once to send what is due; where a service runs, that is its work. Return how many messages still wait."""
+def deliver(wired: Parts, seconds: float) -> int | None:
+    """Try once to send what is due; return how many messages still wait. None: a service runs, and it is its work."""
     try:
         with exclusive(wired.store.service_lock):
             return wired.courier().drain(seconds)
     except Locked:
-        return 0
+        return None
 
 
 def window_of(text: str | None) -> Window:

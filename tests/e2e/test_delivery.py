@@ -135,6 +135,42 @@ def test_mail_by_tls_with_a_password(tmp_path, password, tls):
     assert "7 rows" in opened.get_body(("plain",)).get_content()
 
 
+def test_a_server_that_asks_for_our_certificate_gets_it(tmp_path):
+    path, context = certificate(tmp_path)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(path)
+    postbox = Postbox()
+    with smtp(postbox, tls_context=context, require_starttls=True) as port:
+        options = {"type": "email", "host": "localhost", "port": port, "to": ["a@example.org"], "ca_file": str(path)}
+        email.Email(email.Options(**options, client_cert=str(path)), Sender("coop")).deliver(notification())
+        with pytest.raises(DeliveryError):
+            email.Email(email.Options(**options), Sender("coop")).deliver(notification())
+        missing = email.Email(email.Options(**options, client_cert="/nowhere/cert.pem"), Sender("coop"))
+        with pytest.raises(DeliveryError, match="cert") as caught:
+            missing.deliver(notification())
+    assert caught.value.failure is Failure.TRANSIENT
+    assert len(postbox.mails) == 1
+    with pytest.raises(ValueError, match="client_key goes with"):
+        email.Options(**options, client_key="/x")
+
+
+def test_a_storm_by_mail_is_one_mail_with_the_whole_list_enclosed():
+    from alerts.digest import together
+
+    one = notification().message
+    storm = together([replace(one, alert=number, title=f"orphans: public.t{number}") for number in range(1, 1001)])
+    postbox = Postbox()
+    with smtp(postbox) as port:
+        options = email.Options(type="email", host="localhost", port=port, to=["a@example.org"], tls="none")
+        email.Email(options, Sender("coop")).deliver(replace(notification(), message=storm))
+    ((mail, _, _),) = postbox.mails
+    (listed,) = mail.iter_attachments()
+    assert (listed.get_filename(), len(mail.get_body(("html",)).get_content()) < 100_000) == ("alerts.txt", True)
+    text = listed.get_content()
+    assert all(f"public.t{number} " in text for number in range(1, 1001))
+    assert "and 940 more" in mail.get_body(("plain",)).get_content()
+
+
 def test_starttls_is_required_not_tried(password):
     postbox = Postbox()
     with smtp(postbox) as port:

@@ -182,3 +182,35 @@ def test_one_owner_at_a_time_and_none_after_a_kill(tmp_path):
         other.send_signal(signal.SIGKILL)
     with exclusive(path):
         pass
+
+
+def test_alerts_of_an_older_file_are_the_same_afterwards(tmp_path):
+    """The table of alerts is made anew: its rows, who refers to them, and the numbers that are taken stay."""
+    path = tmp_path / "state.db"
+    folder = Path(__file__).parents[2] / "store/migrations"
+    with sqlite3.connect(path) as connection:
+        for name in ("0001_initial.sql", "0002_measures.sql"):
+            connection.executescript((folder / name).read_text())
+        at = "2026-03-01T02:00:00.000000Z"
+        alert = "INSERT INTO alert (fingerprint, kind, cluster, database, object, task, state, severity, summary, opened_at, last_seen_at, resolved_at) VALUES (?, 'orphans', '', 'main', 'x', '', ?, 'high', '7 rows', ?, ?, ?)"  # fmt: skip
+        connection.executemany(alert, [("a", "firing", at, at, None), ("b", "resolved", at, at, at), ("c", "resolved", at, at, at)])  # fmt: skip
+        connection.execute("DELETE FROM alert WHERE id = 3")
+        connection.execute("INSERT INTO event (alert, reason, severity, summary, occurred_at) VALUES (1, 'opened', 'high', '7 rows', ?)", (at,))  # fmt: skip
+        sent = "INSERT INTO notification (id, alert, channel, reason, severity, message, created_at, not_before, state, remote, sent_at) VALUES (?, 1, 'slack', 'opened', 'critical', '{}', ?, ?, 'sent', '1.7', ?)"  # fmt: skip
+        connection.execute(sent, ("n", at, at, at))
+        connection.execute("INSERT INTO instance VALUES ('id', 'old')")
+    connection.close()
+    store = open_store(path)
+    from alerts import book
+
+    with store.transaction() as transaction:
+        (opened,) = book.open_alerts(transaction)
+        assert (opened.id, opened.generation, opened.fired_at) == (1, 1, opened.opened_at)
+        assert book.known_of(transaction, opened).told == {1: ("slack",)}
+        assert transaction.row("SELECT urgency, generation FROM notification") == {"urgency": 0, "generation": 1}
+        assert transaction.rows("SELECT alert, channel, remote FROM conversation") == [{"alert": 1, "channel": "slack", "remote": "1.7"}]  # fmt: skip
+        assert transaction.rows("PRAGMA foreign_key_check") == []
+        new = "INSERT INTO alert (fingerprint, kind, cluster, database, object, task, state, severity, summary, opened_at, last_seen_at) SELECT 'd', kind, cluster, database, object, task, state, severity, summary, opened_at, last_seen_at FROM alert WHERE id = 1"  # fmt: skip
+        assert transaction.insert(new) == 4
+    with pytest.raises(sqlite3.IntegrityError), store.transaction() as transaction:
+        transaction.execute("INSERT INTO event (alert, reason, severity, summary, occurred_at) VALUES (99, 'x', 'high', '', '')")  # fmt: skip
