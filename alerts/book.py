@@ -3,10 +3,11 @@
 import json
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 from alerts.alert import Alert, Change, Reason, State
-from alerts.policy import UNREACHABLE, Known
+from alerts.policy import UNREACHABLE, Coverage, Known
 from checks.finding import Severity
 from store.instant import from_text, to_text
 from store.store import Row, Transaction
@@ -14,7 +15,14 @@ from store.store import Row, Transaction
 _OPEN = "SELECT * FROM alert WHERE resolved_at IS NULL ORDER BY id"
 _CONCERNED = """
     SELECT * FROM alert WHERE resolved_at IS NULL
-      AND (fingerprint IN (SELECT value FROM json_each(:fingerprints)) OR kind IN (SELECT value FROM json_each(:kinds)))
+      AND (fingerprint IN (SELECT value FROM json_each(:fingerprints))
+           OR kind IN (SELECT value ->> 'kind' FROM json_each(:areas))
+              AND EXISTS (SELECT 1 FROM json_each(:areas) area
+                          WHERE kind = area.value ->> 'kind'
+                            AND database = coalesce(area.value ->> 'database', database)
+                            AND object = coalesce(area.value ->> 'object', object)
+                            AND task = coalesce(area.value ->> 'task', task)
+                            AND cluster = coalesce(area.value ->> 'cluster', cluster)))
     ORDER BY id
 """
 _REVIEWED = """
@@ -87,10 +95,11 @@ def open_alerts(transaction: Transaction) -> list[Alert]:
     return [_alert(row) for row in transaction.rows(_OPEN)]
 
 
-def concerned(transaction: Transaction, fingerprints: Collection[str], kinds: Collection[str]) -> Known:
+def concerned(transaction: Transaction, fingerprints: Collection[str], coverage: Collection[Coverage]) -> Known:
     """Read what a look is about: what it has found, and what it might end."""
     found = json.dumps(list(fingerprints))
-    rows = transaction.rows(_CONCERNED, {"fingerprints": found, "kinds": json.dumps(list(kinds))})
+    areas = json.dumps([asdict(area) for area in coverage])
+    rows = transaction.rows(_CONCERNED, {"fingerprints": found, "areas": areas})
     ended = {row["fingerprint"]: _alert(row) for row in transaction.rows(_ENDED_BEFORE, (found,))}
     return _known(transaction, [_alert(row) for row in rows], ended)
 

@@ -1,11 +1,11 @@
 """What a channel cannot say is itself an alert, told elsewhere; and what cannot wait for it goes by the fallback."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from alerts import book, outbox
-from alerts.alert import Notification, Receipt
+from alerts.alert import Alert, Notification, Receipt
 from alerts.policy import Coverage
 from alerts.rules import Policy
 from alerts.scrub import scrub
@@ -28,8 +28,8 @@ def gone(transaction: Transaction, policy: Policy, channels: Collection[str], no
     """What is owed to, or open about, channels that the configuration does not have any more is over, and told."""
     areas = [
         Coverage(alert.kind, object=alert.object, final=True)
-        for alert in book.open_alerts(transaction)
-        if alert.kind in {UNDELIVERED, REFUSED} and alert.object.partition(": ")[0] not in channels
+        for alert in _open(transaction, UNDELIVERED, REFUSED)
+        if alert.object.partition(": ")[0] not in channels
     ]
     Teller(transaction, policy, now).tell((), areas)
     for notification in outbox.stranded(transaction, channels):
@@ -43,7 +43,7 @@ def gone(transaction: Transaction, policy: Policy, channels: Collection[str], no
 def watch(transaction: Transaction, policy: Policy, now: datetime) -> None:
     """A channel that has not delivered for its time is told elsewhere, and what is critical goes by the fallback."""
     overdue = outbox.overdue(transaction, now - policy.undelivered)
-    told = {alert.object for alert in book.concerned(transaction, (), {UNDELIVERED}).alerts} if overdue else set()
+    told = {alert.object for alert in _open(transaction, UNDELIVERED)} if overdue else set()
     for channel, (since, error) in overdue.items():
         if channel not in told:
             minutes = policy.undelivered.total_seconds() / 60
@@ -90,10 +90,13 @@ def _over(transaction: Transaction, notification: Notification, receipt: Receipt
     prefix = f"{notification.channel}: "
     still = {f"{prefix}{who}" for who in (*receipt.refused, *receipt.later)}
     spoken_for = {f"{prefix}{who}" for who in receipt.accepted}
-    known = book.concerned(transaction, (), {REFUSED})
-    refused = {alert.object for alert in known.alerts if alert.object.startswith(prefix)}
+    refused = {alert.object for alert in _open(transaction, REFUSED) if alert.object.startswith(prefix)}
     ended = (refused if not notification.recipients else refused & spoken_for) - still
     yield from (Coverage(REFUSED, object=one, final=True) for one in ended)
+
+
+def _open(transaction: Transaction, *kinds: str) -> Sequence[Alert]:
+    return book.concerned(transaction, (), [Coverage(kind) for kind in kinds]).alerts
 
 
 def _silent(policy: Policy, channel: str, what: str, message: str) -> Finding:

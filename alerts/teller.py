@@ -26,7 +26,7 @@ class Teller:
     def tell(self, findings: Sequence[Finding] = (), coverage: Collection[Coverage] = ()) -> list[str]:
         """Open, repeat or resolve alerts; return the ids of the messages owed."""
         fingerprints = {finding.identity.fingerprint() for finding in findings}
-        known = book.concerned(self.transaction, fingerprints, {area.kind for area in coverage})
+        known = book.concerned(self.transaction, fingerprints, coverage)
         return self._keep(decide(findings, coverage, self._quiet(known), self.policy, self.now))
 
     def tell_again(self) -> list[str]:

@@ -84,6 +84,7 @@ def ack(
     """Acknowledge an alert: it is not repeated, nor escalated, until it gets worse or comes back."""
     with parts(config) as wired:
         from alerts import book
+        from alerts.alert import State
         from alerts.policy import Acknowledgement
         from alerts.teller import Teller
         from daemon.cli.session import deliver
@@ -94,6 +95,8 @@ def ack(
             found = book.one(transaction, alert)
             if found is None or found.resolved_at is not None:
                 fail(f"there is no open alert {alert}", Exit.CANNOT)
+            if found.state is State.PENDING:
+                fail(f"alert {alert} is pending: nobody was told of it yet (alerts.thresholds)", Exit.CANNOT)
             taken = Acknowledgement(who or getpass.getuser(), until)
             Teller(transaction, wired.policy, now).take(found, taken)
         deliver(wired, 10)
