@@ -20,7 +20,8 @@ from checks.finding import Severity
 from store.store import Store, StoreError
 
 HORIZON = timedelta(hours=72)
-IDLE_SECONDS = 1.0
+IDLE_SECONDS = 2.0
+"""What this process writes is heard at once; what another one does, after so long."""
 LOOK_SECONDS = 15.0
 LAST_SECONDS = 5.0
 BROKEN_STORE_SECONDS = 5.0
