@@ -148,7 +148,7 @@ class Courier:
             self._failed(notification, error)
         except Exception as error:  # noqa: BLE001 - one poisoned message must not end the channel
             _log.exception("delivery.broke", channel=name, notification=notification.id)
-            self._failed(notification, DeliveryError(Failure.TRANSIENT, type(error).__name__))
+            self._failed(notification, DeliveryError(Failure.AMBIGUOUS, type(error).__name__))
         else:
             self._delivered(notification, receipt)
         return True

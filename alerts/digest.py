@@ -34,7 +34,10 @@ def together(messages: Sequence[Message]) -> Message:
     ordered = sorted(messages, key=lambda one: (one.over, -one.severity.rank, one.occurred_at, one.alert or 0))
     firing = [one for one in ordered if not one.over]
     worst = max(one.severity for one in firing or ordered)
-    begun = next((one.reason for one in firing if one.reason in BEGUN), firing[0].reason if firing else Reason.RESOLVED)
+    calling = [one.reason for one in firing if one.reason in BEGUN] + [
+        one.reason for one in firing if one.reason is not Reason.ACKNOWLEDGED
+    ]
+    begun = next(iter([*calling, *(one.reason for one in firing)]), Reason.RESOLVED)
     types = {one.type for one in ordered}
     return Message(
         instance=ordered[0].instance,

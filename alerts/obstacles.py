@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from alerts import book, outbox
-from alerts.alert import Alert, Notification, Receipt
+from alerts import book, outbox, silences
+from alerts.alert import Alert, Notification, Receipt, State
 from alerts.policy import Coverage
 from alerts.rules import Policy
 from alerts.scrub import scrub
@@ -19,6 +19,7 @@ REFUSED = "recipient_refused"
 
 def given_up(transaction: Transaction, policy: Policy, notification: Notification, reason: str, now: datetime) -> None:
     """A message will never arrive: settle it, and tell so on every other channel that takes high ones."""
+    _by_the_fallback(transaction, policy, notification.channel, [notification], now)
     outbox.dead(transaction, notification, reason)
     finding = _silent(policy, notification.channel, f"did not take a message: {reason}", notification.message.title)
     Teller(transaction, _without(policy, notification.channel), now).tell([finding])
@@ -43,7 +44,9 @@ def gone(transaction: Transaction, policy: Policy, channels: Collection[str], no
 def watch(transaction: Transaction, policy: Policy, now: datetime) -> None:
     """A channel that has not delivered for its time is told elsewhere, and what is critical goes by the fallback."""
     overdue = outbox.overdue(transaction, now - policy.undelivered)
-    told = {alert.object for alert in _open(transaction, UNDELIVERED)} if overdue else set()
+    told = (
+        {one.object for one in _open(transaction, UNDELIVERED) if one.state is not State.PENDING} if overdue else set()
+    )
     for channel, (since, error) in overdue.items():
         if channel not in told:
             minutes = policy.undelivered.total_seconds() / 60
@@ -51,13 +54,22 @@ def watch(transaction: Transaction, policy: Policy, now: datetime) -> None:
             evidence = {"waiting since": f"{since:%Y-%m-%d %H:%M} UTC"}
             finding = replace(_silent(policy, channel, what, ""), evidence=evidence)
             Teller(transaction, _without(policy, channel), now).tell([finding])
-        _by_the_fallback(transaction, policy, channel, now)
+        _by_the_fallback(transaction, policy, channel, outbox.urgent(transaction, channel), now)
 
 
-def _by_the_fallback(transaction: Transaction, policy: Policy, channel: str, now: datetime) -> None:
-    """Let what is critical, and waits for a channel, go by those that are meant for that; each alert once."""
-    for notification in outbox.urgent(transaction, channel):
-        for other in policy.fallback:
+def _by_the_fallback(
+    transaction: Transaction, policy: Policy, channel: str, waiting: Sequence[Notification], now: datetime
+) -> None:
+    """Let what is critical, and a channel does not take, go by those that are meant for that; each alert once.
+
+    Not what is over, somebody looks after, or is kept quiet.
+    """
+    silent = silences.active(transaction, now)
+    for notification in waiting:
+        alert = book.one(transaction, notification.message.alert or 0)
+        if alert is None or alert.state is not State.FIRING or alert.severity is not Severity.CRITICAL:
+            continue
+        for other in () if policy.silenced(alert, silent, now) else policy.fallback:
             if other != channel and not outbox.reached(transaction, notification.message, other):
                 details = {"not delivered by": channel, **notification.message.details}
                 outbox.owe(transaction, replace(notification.message, details=details), other, now)
@@ -115,7 +127,5 @@ def _without(policy: Policy, channel: str) -> Policy:
         severity: tuple(name for name in dict.fromkeys((*names, *policy.fallback)) if name != channel)
         for severity, names in policy.routes.items()
     }
-    rules = tuple(
-        replace(rule, channels=tuple(name for name in rule.channels if name != channel)) for rule in policy.rules
-    )
-    return replace(policy, routes=routes, rules=rules)
+    rules = (replace(rule, channels=tuple(name for name in rule.channels if name != channel)) for rule in policy.rules)
+    return replace(policy, routes=routes, rules=tuple(rule for rule in rules if rule.channels))

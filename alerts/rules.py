@@ -10,6 +10,13 @@ from alerts.hours import Hours
 from checks.finding import Severity
 
 DAY = timedelta(days=1)
+ONCE = frozenset(
+    {
+        "channel_undelivered", "recipient_refused", "configuration_invalid", "metrics_unreachable", "service_failed",
+        "task_missed", "task_orphaned",
+    }
+)  # fmt: skip
+"""What is found once, when it happens, and not again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +145,9 @@ class Policy:
         return at if urgent or self.hours is None else self.hours.opening(at)
 
     def threshold(self, alert: Alert) -> Threshold:
-        """Return what has to be so before it is told."""
+        """Return what has to be so before it is told. Of what no look repeats, nothing has."""
+        if alert.kind in ONCE:
+            return Threshold()
         return next((one for one in self.thresholds if one.matcher.matches(alert, self._tags(alert))), Threshold())
 
     def period(self, alert: Alert) -> timedelta:

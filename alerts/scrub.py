@@ -7,14 +7,15 @@ LONGEST = 2000
 
 _SECRETS = (
     re.compile(
-        r"(?i)([\w-]*(?:password|passwd|pwd|passfile|secret|token|api_?key)[\w-]*[\"']?\s*[=:]\s*)"
+        r"(?i)([\w-]*(?:password|passwd|pwd|passfile|secret|token|api_?key|routing_?key)[\w-]*[\"']?\s*[=:]\s*)"
         r"('[^']*'|\"[^\"]*\"|[^\s,;&{][^\s,;&]*)"
     ),
+    re.compile(r"(?i)(\bpassword\s+)('[^']*'|\"[^\"]*\")"),
     re.compile(r"(\w+://[^:/?#\s@]*:)(\S+)(?=@)"),
     re.compile(r"(?i)(\b(?:Bearer|Basic)\s+)([\w.~+/=-]{6,})"),
-    re.compile(r"()(\bxox[abeoprs]-[\w-]+)"),
+    re.compile(r"()(\b(?:xox[abeoprs]|xapp)-[\w-]+)"),
     re.compile(r"()(\bwhsec_[\w+/=-]+)"),
-    re.compile(r"(https://hooks\.slack\.com/services/)(\S+)"),
+    re.compile(r"(https://hooks\.slack\.com/\w+/)(\S+)"),
 )
 _ADDRESS = re.compile(r"[^\s@<>\"'(),:;=]+@[^\s@<>\"'(),:;=]+\.\w+")
 _FORMAT_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co"})

@@ -4,7 +4,7 @@ import re
 import smtplib
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -111,7 +111,8 @@ class Email:
                 if options.user is not None:
                     server.login(options.user, self._password())
                 yield server
-                server.quit()
+                with suppress(smtplib.SMTPException, OSError):  # the mail is taken, whatever becomes of the goodbye
+                    server.quit()
         finally:
             server.close()
 

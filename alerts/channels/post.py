@@ -6,6 +6,7 @@ What fails before the request is out is transient; once it is out and the answer
 import contextlib
 import http.client
 import ipaddress
+import math
 import socket
 import ssl
 import threading
@@ -25,7 +26,9 @@ TIMEOUT_SECONDS = 15
 TOTAL_SECONDS = 45
 LONGEST_ANSWER = 64 * 1024
 LONGEST_SAYING = 200
-_THROTTLED = frozenset({429, 502, 503, 504})
+_THROTTLED = frozenset({429, 503})
+_AMBIGUOUS = frozenset({500, 502, 504})
+"""What stands behind may have taken it."""
 _REDIRECTS = range(300, 400)
 _TRANSIENT = frozenset({408, 425})
 
@@ -160,6 +163,8 @@ def _understand(status: int, retry_after: str | None, content: bytes) -> Deliver
     reason = f"HTTP {status}{f': {said}' if said and not said.startswith('<') else ''}"
     if status in _THROTTLED:
         return DeliveryError(Failure.THROTTLED, reason, _seconds(retry_after), status)
+    if status in _AMBIGUOUS:
+        return DeliveryError(Failure.AMBIGUOUS, reason, _seconds(retry_after), status)
     if status >= 500 or status in _TRANSIENT:  # noqa: PLR2004 - RFC 9110, 15.6
         return DeliveryError(Failure.TRANSIENT, reason, status=status)
     redirect = " (redirects are not followed)" if status in _REDIRECTS else ""
@@ -170,10 +175,9 @@ def _seconds(retry_after: str | None) -> float | None:
     """Read Retry-After: seconds, or an HTTP date."""
     if retry_after is None:
         return None
-    try:
-        return float(retry_after)
-    except ValueError:
-        pass
+    with contextlib.suppress(ValueError):
+        seconds = float(retry_after)
+        return seconds if 0 < seconds < math.inf else None
     try:
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
     except ValueError:

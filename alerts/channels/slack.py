@@ -1,5 +1,6 @@
 """Slack, by bot token or incoming webhook. slack_sdk's own retries post twice, so it has none here."""
 
+import http.client
 import logging
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -211,8 +212,8 @@ def _asked(ask: Callable[[], T]) -> T:
         raise _refused(error.response.status_code, word, error.response.headers) from None
     except SlackClientError as error:
         raise DeliveryError(Failure.TRANSIENT, type(error).__name__) from None
-    except TimeoutError:
-        raise DeliveryError(Failure.AMBIGUOUS, "no answer in time") from None
+    except (TimeoutError, http.client.HTTPException):
+        raise DeliveryError(Failure.AMBIGUOUS, "no answer in time, or only half of one") from None
     except ConnectionRefusedError as error:
         raise DeliveryError(Failure.TRANSIENT, str(error)) from None
     except OSError as error:
@@ -231,7 +232,8 @@ def _refused(status: int, error: str, headers: Mapping[str, str]) -> DeliveryErr
     """Class Slack's word, which means the same by both ways: a 429 is throttling; HTTP 200 may be an error."""
     if status == 429 or error in _THROTTLED:  # noqa: PLR2004 - RFC 6585, 4
         after = headers.get("Retry-After") or headers.get("retry-after")
-        return DeliveryError(Failure.THROTTLED, error or "429", float(after) if after else None)
+        return DeliveryError(Failure.THROTTLED, error or "429", float(after) if after and after.isdecimal() else None)
     if error in _PERMANENT:
         return DeliveryError(Failure.PERMANENT, error)
-    return DeliveryError(Failure.TRANSIENT, error or f"HTTP {status}")
+    unsure = status in {500, 502, 504}  # what stands behind may have taken it
+    return DeliveryError(Failure.AMBIGUOUS if unsure else Failure.TRANSIENT, error or f"HTTP {status}")

@@ -39,14 +39,12 @@ def listen(line: Line, taken: Taken) -> Callable[[], None]:
 
 
 def _work(line: Line, taken: Taken, stop: threading.Event) -> None:
-    """Connect, again and again until it is possible; from then on the client keeps the line by itself."""
+    """Connect, again and again until it is possible; from then on the client keeps the line by itself (its monitor)."""
     logging.getLogger("slack_sdk").setLevel(logging.CRITICAL)  # at DEBUG it logs the tokens
     client = None
     while not stop.is_set():
         try:
             client = client or _client(line, taken)
-            if not client.is_connected():
-                client.connect()
         except DeliveryError as error:
             _log.warning("slack.deaf", reason=str(error))
         except OSError as error:
@@ -59,7 +57,7 @@ def _work(line: Line, taken: Taken, stop: threading.Event) -> None:
 def _client(line: Line, taken: Taken) -> "SocketModeClient":
     """Open the line. DeliveryError: a token is not there; or Slack does not take it."""
     from slack_sdk import WebClient
-    from slack_sdk.errors import SlackApiError
+    from slack_sdk.errors import SlackClientError
     from slack_sdk.socket_mode import SocketModeClient
 
     token, app_token = line.tokens()
@@ -77,9 +75,12 @@ def _client(line: Line, taken: Taken) -> "SocketModeClient":
     client.socket_mode_request_listeners.append(hear)
     try:
         client.connect()
-    except SlackApiError as error:
+    except SlackClientError as error:
         client.close()
         raise _refusal(error) from None
+    except OSError:
+        client.close()  # it has threads of its own
+        raise
     return client
 
 

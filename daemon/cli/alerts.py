@@ -143,7 +143,9 @@ def silence(
         from daemon.cli.session import severity as read
 
         now = wired.clock()
-        matcher = Matcher(tuple(read(one) for one in severity or ()), database, job, check, object_, tag)
+        matcher = Matcher(tuple(read(one, "--severity") for one in severity or ()), database, job, check, object_, tag)
+        if not reason.strip():
+            fail("--reason: say why; whoever wonders reads it", Exit.CANNOT)
         if matcher == Matcher():
             fail("say what is to be quiet: --check, --database, --object, … ('*' fits all)", Exit.CANNOT)
         made = Silence(matcher, who or getpass.getuser(), reason, now, _after(now, lasting))

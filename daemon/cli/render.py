@@ -9,6 +9,7 @@ from rich.text import Text
 
 from alerts.alert import Alert
 from alerts.rules import Silence
+from alerts.scrub import scrub
 from checks.finding import Finding, Severity
 from daemon import history
 from daemon.cli.checking import Looked
@@ -128,11 +129,11 @@ def as_row(alert: Alert) -> dict[str, Any]:
         "state": alert.state.value,
         "kind": alert.kind,
         "database": alert.database,
-        "object": alert.object or alert.task,
-        "summary": alert.summary,
+        "object": scrub(alert.object or alert.task),
+        "summary": scrub(alert.summary),
         "opened": f"{alert.opened_at:%Y-%m-%d %H:%M:%S}",
         "seen": alert.occurrences,
-        "acknowledged_by": alert.acknowledged_by,
+        "acknowledged_by": scrub(alert.acknowledged_by),
         "fingerprint": alert.fingerprint,
     }
 

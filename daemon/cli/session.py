@@ -94,12 +94,12 @@ def window_of(text: str | None) -> Window:
         fail(f"--window: {error}", Exit.CANNOT)
 
 
-def severity(text: str) -> Severity:
-    """Read `--fail-on`."""
+def severity(text: str, option: str = "--fail-on") -> Severity:
+    """Read `--fail-on`, or what is one of the severities as well."""
     try:
         return Severity(text)
     except ValueError:
-        fail(f"--fail-on: {text!r} is not one of {', '.join(Severity)}", Exit.CANNOT)
+        fail(f"{option}: {text!r} is not one of {', '.join(Severity)}", Exit.CANNOT)
 
 
 def instant(text: str, zone: str, now: datetime) -> datetime:

@@ -51,6 +51,7 @@ ALTER TABLE notification ADD COLUMN bundle TEXT NOT NULL DEFAULT '';
 UPDATE notification SET urgency = CASE severity WHEN 'critical' THEN 0 WHEN 'high' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END;
 DROP INDEX notification_due;
 CREATE INDEX notification_due ON notification (channel, state, urgency, created_at);
+CREATE INDEX notification_run ON notification (run, channel, sent_at) WHERE state = 'sent';
 CREATE INDEX notification_bundle ON notification (bundle) WHERE bundle <> '';
 
 -- What a channel calls its first message about an alert (a ticket, a thread), and the title that it had.

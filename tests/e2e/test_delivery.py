@@ -243,7 +243,7 @@ def answering(status, body=b"{}", **headers):
     ("answer", "failure", "after"),
     [
         (answering(429, Retry_After="7"), Failure.THROTTLED, 7.0), (answering(503), Failure.THROTTLED, None),
-        (answering(500), Failure.TRANSIENT, None), (answering(408), Failure.TRANSIENT, None),
+        (answering(500), Failure.AMBIGUOUS, None), (answering(504), Failure.AMBIGUOUS, None), (answering(408), Failure.TRANSIENT, None),
         (answering(404), Failure.PERMANENT, None), (answering(302, Location="http://127.0.0.1:1/"), Failure.PERMANENT, None),
         (lambda *_: None, Failure.AMBIGUOUS, None),
     ],
@@ -334,7 +334,7 @@ def test_slack_by_webhook(endpoint, tmp_path):
         (answering(404, b"no_service"), Failure.PERMANENT, None),
         (answering(403, b"action_prohibited"), Failure.PERMANENT, None),
         (answering(429, b"rate_limited", Retry_After="7"), Failure.THROTTLED, 7.0),
-        (answering(500, b"rollup_error"), Failure.TRANSIENT, None),
+        (answering(500, b"rollup_error"), Failure.AMBIGUOUS, None),
         (answering(200, b"<html>a proxy's page</html>"), Failure.TRANSIENT, None),
         (lambda *_: None, Failure.AMBIGUOUS, None),
     ],

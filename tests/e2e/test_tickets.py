@@ -154,7 +154,7 @@ def test_an_incident_of_pagerduty(endpoint, secret, notify):
     assert (said[0]["payload"]["severity"], len(said[0]["payload"]["summary"])) == ("critical", 1024)
 
 
-@pytest.mark.parametrize(("status", "failure"), [(400, Failure.PERMANENT), (429, Failure.THROTTLED), (500, Failure.TRANSIENT)])  # fmt: skip
+@pytest.mark.parametrize(("status", "failure"), [(400, Failure.PERMANENT), (429, Failure.THROTTLED), (500, Failure.AMBIGUOUS)])  # fmt: skip
 def test_what_pagerduty_may_answer(endpoint, secret, notify, status, failure):
     place = endpoint((status, {}, b'{"message":"canary-token is invalid"}'))
     channel = pagerduty.PagerDuty(pagerduty.Options(type="pagerduty", url=place.url, routing_key=secret), Sender("c"))
