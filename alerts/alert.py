@@ -80,6 +80,8 @@ class Alert:
     fired_at: datetime | None = None
     turns: tuple[datetime, ...] = ()
     """When it lately began or ended."""
+    peak: Severity = Severity.INFO
+    """The worst that was told of it since it fired."""
     flapping: bool = False
     withheld: str = ""
     """What keeps it from being told, if there is something that nobody has heard."""
@@ -193,3 +195,5 @@ class Receipt:
     """Recipients that will never take it, and why."""
     later: Mapping[str, str] = field(default_factory=dict)
     """Recipients that may take it later, and why not now."""
+    anew: bool = False
+    """What it had called it before is gone: from now on it is this."""

@@ -51,7 +51,8 @@ _ONE = "SELECT * FROM alert WHERE id = ?"
 _SEVERAL = "SELECT * FROM alert WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
 _TOLD = """
     SELECT DISTINCT n.alert, n.channel FROM notification n JOIN alert a ON a.id = n.alert
-    WHERE a.id IN (SELECT value FROM json_each(?)) AND n.generation = a.generation AND n.state <> 'dead'
+    WHERE a.id IN (SELECT value FROM json_each(?)) AND n.generation = a.generation
+      AND (n.state <> 'dead' OR n.recipients <> '[]')
     ORDER BY n.alert, n.channel
 """
 _TOLD_ON = """
@@ -64,14 +65,16 @@ _EVENTS = "SELECT occurred_at, reason, severity, summary, run FROM event WHERE a
 _COLUMNS = (
     "fingerprint", "kind", "cluster", "database", "object", "task", "state", "severity", "summary", "remedy",
     "evidence", "opened_at", "last_seen_at", "occurrences", "next_repeat_at", "acknowledged_by", "resolved_at",
-    "failures", "passes", "generation", "fired_at", "turns", "flapping", "withheld", "escalation", "acknowledged_until",
+    "peak", "failures", "passes", "generation", "fired_at", "turns", "flapping", "withheld", "escalation",
+    "acknowledged_until",
 )  # fmt: skip
 _INSERT = """
     INSERT INTO alert (fingerprint, kind, cluster, database, object, task, state, severity, summary, remedy, evidence,
-                       opened_at, last_seen_at, occurrences, next_repeat_at, acknowledged_by, resolved_at, failures,
-                       passes, generation, fired_at, turns, flapping, withheld, escalation, acknowledged_until)
+                       opened_at, last_seen_at, occurrences, next_repeat_at, acknowledged_by, resolved_at, peak,
+                       failures, passes, generation, fired_at, turns, flapping, withheld, escalation,
+                       acknowledged_until)
     VALUES (:fingerprint, :kind, :cluster, :database, :object, :task, :state, :severity, :summary, :remedy, :evidence,
-            :opened_at, :last_seen_at, :occurrences, :next_repeat_at, :acknowledged_by, :resolved_at, :failures,
+            :opened_at, :last_seen_at, :occurrences, :next_repeat_at, :acknowledged_by, :resolved_at, :peak, :failures,
             :passes, :generation, :fired_at, :turns, :flapping, :withheld, :escalation, :acknowledged_until)
 """
 _UPDATE = """
@@ -79,7 +82,7 @@ _UPDATE = """
                      opened_at = :opened_at, last_seen_at = :last_seen_at, occurrences = :occurrences,
                      next_repeat_at = :next_repeat_at, acknowledged_by = :acknowledged_by, resolved_at = :resolved_at,
                      failures = :failures, passes = :passes, generation = :generation, fired_at = :fired_at,
-                     turns = :turns, flapping = :flapping, withheld = :withheld, escalation = :escalation,
+                     peak = :peak, turns = :turns, flapping = :flapping, withheld = :withheld, escalation = :escalation,
                      acknowledged_until = :acknowledged_until
     WHERE id = :id
 """
@@ -186,6 +189,7 @@ def _values(alert: Alert) -> dict[str, str | int | None]:
         **{name: to_text(at) if at else None for name, at in instants.items()},
         "state": alert.state.value,
         "severity": alert.severity.value,
+        "peak": alert.peak.value,
         "evidence": json.dumps(dict(alert.evidence), default=str, ensure_ascii=False),
         "opened_at": to_text(alert.opened_at),
         "last_seen_at": to_text(alert.last_seen_at),
@@ -201,6 +205,7 @@ def _alert(row: Row) -> Alert:
         **instants,
         "state": State(row["state"]),
         "severity": Severity(row["severity"]),
+        "peak": Severity(row["peak"]),
         "evidence": json.loads(row["evidence"]),
         "opened_at": from_text(row["opened_at"]),
         "last_seen_at": from_text(row["last_seen_at"]),

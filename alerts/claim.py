@@ -26,9 +26,13 @@ _LEAD = """
     SELECT n.*, coalesce(v.remote, '') AS thread, coalesce(v.subject, '') AS subject
     FROM notification n LEFT JOIN conversation v ON v.alert = n.alert AND v.channel = n.channel
     WHERE n.channel = :channel AND n.state = 'pending' AND (n.not_before <= :now OR (:hurried AND n.attempts = 0))
-      AND (n.reason <> 'resolved' OR NOT EXISTS (  -- a resolve never overtakes what it resolves
-        SELECT 1 FROM notification e WHERE e.alert = n.alert AND e.channel = n.channel AND e.rowid < n.rowid
-          AND e.state IN ('pending', 'leased') AND e.bundle <> '' AND e.bundle <> n.bundle AND e.recipients = '[]'))
+      -- a resolve overtakes nothing of its alert, and nothing overtakes a resolve: the last word has to be true
+      AND NOT EXISTS (
+        SELECT 1 FROM notification e
+        JOIN notification r ON r.alert = e.alert AND r.channel = e.channel AND r.rowid BETWEEN e.rowid AND n.rowid
+        WHERE e.alert = n.alert AND e.channel = n.channel AND e.rowid < n.rowid AND e.state IN ('pending', 'leased')
+          AND e.bundle <> '' AND e.bundle <> n.bundle AND e.recipients = '[]'
+          AND r.reason = 'resolved' AND r.state IN ('pending', 'leased'))
     ORDER BY n.urgency, n.created_at, n.rowid LIMIT 1
 """
 _COPY = "SELECT * FROM notification WHERE channel = ? AND bundle = ? AND state = 'pending' ORDER BY rowid"
@@ -36,14 +40,25 @@ _COMPANIONS = """
     SELECT n.* FROM notification n LEFT JOIN conversation v ON v.alert = n.alert AND v.channel = n.channel
     WHERE n.channel = :channel AND n.state = 'pending' AND n.bundle = '' AND n.alert IS NOT NULL
       AND (:everything OR (coalesce(v.remote, '') = :thread AND (:bundles OR n.alert = :alert)))
-      AND (n.reason <> 'resolved' OR NOT EXISTS (
-        SELECT 1 FROM notification e WHERE e.alert = n.alert AND e.channel = n.channel AND e.rowid < n.rowid
-          AND e.state IN ('pending', 'leased') AND e.bundle <> '' AND e.recipients = '[]'))
+      AND NOT EXISTS (
+        SELECT 1 FROM notification e
+        JOIN notification r ON r.alert = e.alert AND r.channel = e.channel AND r.rowid BETWEEN e.rowid AND n.rowid
+        WHERE e.alert = n.alert AND e.channel = n.channel AND e.rowid < n.rowid AND e.state IN ('pending', 'leased')
+          AND e.bundle <> '' AND e.recipients = '[]' AND r.reason = 'resolved' AND r.state IN ('pending', 'leased'))
     ORDER BY n.rowid
 """
 _LEASE = """
     UPDATE notification SET state = 'leased', lease_until = ?, attempts = attempts + 1, bundle = ?
     WHERE id IN (SELECT value FROM json_each(?))
+"""
+_SUPERSEDE = """
+    -- some have taken it; who has not gets the newer one instead, for an older one would be the last word
+    UPDATE notification SET state = 'sent', sent_at = :now, receipt = receipt || '; the others got a newer message'
+    WHERE channel = :channel AND state = 'pending' AND recipients <> '[]'
+      AND alert IN (SELECT alert FROM notification m WHERE m.id IN (SELECT value FROM json_each(:members)))
+      AND id NOT IN (SELECT value FROM json_each(:members))
+      AND (SELECT count(*) FROM notification b
+           WHERE b.bundle = notification.bundle AND b.channel = notification.channel) = 1
 """
 _NEXT = """
     SELECT min(CASE state WHEN 'pending' THEN not_before ELSE lease_until END) AS at
@@ -81,6 +96,7 @@ def claim(transaction: Transaction, claimant: Claimant, policy: Policy, now: dat
     members = [row["id"] for row in rows]
     number = lead["bundle"] or name(members)
     transaction.execute(_LEASE, (to_text(now + LEASE), number, json.dumps(members)))
+    transaction.execute(_SUPERSEDE, {"now": to_text(now), "channel": claimant.channel, "members": json.dumps(members)})
     several = len({row["alert"] for row in rows}) > 1
     return Notification(
         id=number,

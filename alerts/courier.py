@@ -94,14 +94,17 @@ class Courier:
             _log.warning("channel.not_refreshed", channel=name, reason=scrub(str(error)))
 
     def take_over(self) -> None:
-        """Take back what a former owner had claimed, and settle what belongs to no channel any more."""
+        """Take back what a former owner of the outbox had claimed. Not at a reload: that one is we, still at it."""
         with self.store.transaction() as transaction:
             outbox.expire_leases(transaction)
+
+    def _settle_the_gone(self) -> None:
+        with self.store.transaction() as transaction:
             obstacles.gone(transaction, self.policy, self.channels, self.clock())
 
     def start(self, stop: threading.Event, beat: Callable[[str], object] = lambda _: None) -> list[threading.Thread]:
         """Begin one worker for each channel; each says by `beat` that it goes on."""
-        self.take_over()
+        self._settle_the_gone()
         return self._workers(lambda name: self.work(name, stop, beat))
 
     def drain(self, seconds: float) -> int:
@@ -110,6 +113,7 @@ class Courier:
         Needs the service's lock. What would wait for companions goes out at once.
         """
         self.take_over()
+        self._settle_the_gone()
         deadline = time.monotonic() + seconds
         hurried = replace(self, hurried=True)
         workers = self._workers(lambda name: hurried.work_off(name, deadline))

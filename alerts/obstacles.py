@@ -79,7 +79,8 @@ def delivered(
     transaction: Transaction, policy: Policy, notification: Notification, receipt: Receipt, now: datetime
 ) -> None:
     """A delivery ends what was open about its channel; who was refused is told, there too if others took it."""
-    Teller(transaction, policy, now).tell((), list(_over(transaction, notification, receipt)))
+    waiting = outbox.overdue(transaction, now - policy.undelivered)
+    Teller(transaction, policy, now).tell((), list(_over(transaction, notification, receipt, waiting)))
     dumb = policy if receipt.accepted else _without(policy, notification.channel)
     for who, why in receipt.refused.items():
         finding = Finding(
@@ -93,12 +94,15 @@ def delivered(
         Teller(transaction, dumb, now).tell([finding])
 
 
-def _over(transaction: Transaction, notification: Notification, receipt: Receipt) -> Iterator[Coverage]:
-    """Yield what a delivery ends: the channel works; and so does each recipient that is not refused any more.
+def _over(
+    transaction: Transaction, notification: Notification, receipt: Receipt, waiting: Collection[str]
+) -> Iterator[Coverage]:
+    """Yield what a delivery ends: the channel works, unless another message waits for it still; and so does each
 
-    An address that was taken out of the configuration is not among those that refused either.
+    recipient that is not refused any more. An address that was taken out of the configuration is not either.
     """
-    yield Coverage(UNDELIVERED, object=notification.channel, final=True)
+    if notification.channel not in waiting:
+        yield Coverage(UNDELIVERED, object=notification.channel, final=True)
     prefix = f"{notification.channel}: "
     still = {f"{prefix}{who}" for who in (*receipt.refused, *receipt.later)}
     spoken_for = {f"{prefix}{who}" for who in receipt.accepted}

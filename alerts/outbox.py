@@ -18,6 +18,9 @@ _INSERT = """
                               run, urgency)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?)
 """
+_HASTEN = (
+    "UPDATE notification SET not_before = min(not_before, ?) WHERE alert = ? AND channel = ? AND state = 'pending'"
+)
 _SENT = """
     UPDATE notification
     SET state = 'sent', sent_at = ?, remote = ?, receipt = trim(receipt || '; ' || ?, '; '), lease_until = NULL
@@ -27,7 +30,7 @@ _CONVERSATION = """
     INSERT INTO conversation (alert, channel, remote, subject)
     SELECT DISTINCT alert, channel, ?, ? FROM notification
     WHERE id IN (SELECT value FROM json_each(?)) AND alert IS NOT NULL
-    ON CONFLICT DO NOTHING
+    ON CONFLICT DO UPDATE SET remote = excluded.remote, subject = excluded.subject WHERE ?
 """
 _PARTLY = """
     UPDATE notification SET recipients = ?, receipt = trim(receipt || '; ' || ?, '; '), remote = ?
@@ -120,6 +123,8 @@ def owe(transaction: Transaction, message: Message, channel: str, now: datetime,
     what = (number, message.alert, channel, message.reason.value, message.severity.value, to_json(message))
     urgency = len(Severity) - 1 - message.severity.rank
     transaction.execute(_INSERT, (*what, to_text(now), to_text(now + wait.span), message.generation, wait.run, urgency))
+    if message.severity is Severity.CRITICAL:  # what it may have to come after is not waited for long
+        transaction.execute(_HASTEN, (to_text(now), message.alert, channel))
     transaction.ring()
     return number
 
@@ -140,7 +145,7 @@ def sent(transaction: Transaction, notification: Notification, receipt: Receipt,
     members = json.dumps(notification.members)
     transaction.execute(_SENT, (to_text(now), receipt.remote, receipt.words, members))
     if receipt.remote:
-        transaction.execute(_CONVERSATION, (receipt.remote, notification.message.title, members))
+        transaction.execute(_CONVERSATION, (receipt.remote, notification.message.title, members, receipt.anew))
 
 
 def partly(transaction: Transaction, notification: Notification, receipt: Receipt) -> None:

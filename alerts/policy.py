@@ -77,7 +77,12 @@ class _Look:
         quiet = self.quiet(alert)
         if quiet:
             return Change(replace(alert, withheld=quiet), reason)
-        again = replace(alert, withheld="", next_repeat_at=self.policy.next_repeat(alert, self.now))
+        again = replace(
+            alert,
+            withheld="",
+            peak=max(alert.peak, alert.severity),
+            next_repeat_at=self.policy.next_repeat(alert, self.now),
+        )
         return Change(again, reason, self.policy.channels(alert))
 
 
@@ -169,13 +174,16 @@ def _found(finding: Finding, alert: Alert | None, look: _Look) -> Change:
     )
     if alert.state is State.PENDING:
         return _rise(again, look)
-    if finding.severity > alert.severity:
+    if finding.severity > alert.peak:
         return look.tell(_unacknowledged(again, look.now), Reason.RAISED)
     due = alert.next_repeat_at is not None and alert.next_repeat_at <= look.now
     if alert.state is State.FIRING and due and not alert.withheld and not look.quiet(again):
         return look.tell(again, Reason.REPEATED)
-    if finding.severity < alert.severity:
-        return Change(replace(again, next_repeat_at=look.policy.next_repeat(again, look.now)), Reason.LOWERED)
+    if finding.severity is not alert.severity:  # it was as bad before, or is better: that is told at its time
+        sooner = [at for at in (look.policy.next_repeat(again, look.now), alert.next_repeat_at) if at is not None]
+        worse = finding.severity > alert.severity
+        at = min(sooner, default=None) if worse else look.policy.next_repeat(again, look.now)
+        return Change(replace(again, next_repeat_at=at), Reason.SEEN if worse else Reason.LOWERED)
     return Change(again, Reason.SEEN)
 
 
@@ -223,6 +231,7 @@ def _rise(alert: Alert, look: _Look) -> Change:
         generation=alert.generation + 1,
         fired_at=look.now,
         escalation=0,
+        peak=Severity.INFO,
         turns=turns,
         flapping=flapping,
     )

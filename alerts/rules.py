@@ -117,6 +117,8 @@ class Policy:
     """When people are at work: what is not critical is repeated then."""
     windows: Callable[[datetime], tuple[Silence, ...]] = _no_windows
     """The maintenance windows that are open at an instant."""
+    ways: frozenset[str] | None = None
+    """The channels that there are; None: any. What was told on one that was taken out is told there no more."""
     bundling: frozenset[str] = frozenset()
     """Channels of which one message may stand for several alerts."""
     conversing: frozenset[str] = frozenset()

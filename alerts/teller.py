@@ -51,6 +51,8 @@ class Teller:
             told = replace(change, alert=replace(change.alert, id=number))
             message = compose(told, self.policy.instance, self.now, hide_addresses=self.policy.hide_addresses)
             for channel in change.channels:
+                if self.policy.ways is not None and channel not in self.policy.ways:
+                    continue
                 if change.reason is Reason.REPEATED and outbox.unsent(self.transaction, number, channel):
                     continue
                 wait = Wait(self._wait(message, channel), self.run)

@@ -34,6 +34,7 @@ def policy(config: Config, channels: Mapping[str, Channel], now: datetime) -> Po
         undelivered=escalation.undelivered,
         hours=Hours.read(alerts.business_hours, zone) if alerts.business_hours else None,
         windows=lambda at: tuple(filter(None, (_window(one, ZoneInfo(zone), at) for one in alerts.maintenance))),
+        ways=frozenset(channels),
         bundling=frozenset(name for name, channel in channels.items() if channel.traits.bundles),
         conversing=frozenset(name for name, channel in channels.items() if channel.traits.converses),
         group_wait=alerts.group_wait,

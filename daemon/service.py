@@ -83,6 +83,7 @@ class Service:
         patience = START_SECONDS if under_systemd() else PATIENCE_SECONDS
         with exclusive(self._parts.store.service_lock, patience):
             take_up(self._parts)
+            self._parts.courier().take_over()
             tell(self._parts, [], [Coverage(MISCONFIGURED), Coverage(FAILED)])
             schedule = Schedule(lambda: self._pulse.beat("the schedule", 4 * BEAT_SECONDS))
             try:

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
@@ -53,8 +54,13 @@ class Jira:
             key = self._make(notification)
             if message.reason is Reason.DRILL:
                 self._move(key, self._options.resolve)
-            return Receipt(f"issue {key}", remote=key)
-        self._ask("POST", f"issue/{quote(key)}/comment", {"body": "\n".join(_lines(notification))})
+            return Receipt(f"issue {key}", remote=key, anew=True)
+        try:
+            self._ask("POST", f"issue/{quote(key)}/comment", {"body": "\n".join(_lines(notification))})
+        except DeliveryError as error:
+            if error.status != GONE:
+                raise
+            return self.deliver(replace(notification, thread=""))  # the issue was deleted: another one is made
         if message.over:
             self._move(key, self._options.resolve)
         elif message.reason in BEGUN:

@@ -3,6 +3,7 @@
 import http.client
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, Literal, Self, TypeVar
@@ -31,6 +32,7 @@ _PERMANENT = frozenset(
         "invalid_payload", "action_prohibited", "posting_to_general_channel_denied", "channel_is_archived",
     }
 )  # fmt: skip
+_NO_THREAD = frozenset({"thread_not_found", "message_not_found"})
 _THROTTLED = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded"})
 
 T = TypeVar("T")
@@ -92,10 +94,16 @@ class Slack:
             doubt = SECOND_COPY if found is None else ""
         for remote, root in notification.roots:
             _asked(lambda remote=remote, root=root: self._edit(client, remote, root))  # type: ignore[misc]
-        answer = _asked(lambda: client.chat_postMessage(**payload(notification, self.options, doubt)))
+        try:
+            answer = _asked(lambda: client.chat_postMessage(**payload(notification, self.options, doubt)))
+        except DeliveryError as error:
+            if str(error) not in _NO_THREAD or not notification.thread:
+                raise
+            return self.deliver(replace(notification, thread="", roots=()))  # it was deleted: another one is begun
         self._place = str(answer.get("channel", ""))
         stamp = str(answer.get("ts", ""))
-        return Receipt(f"in {self.options.channel} as {stamp}", remote=f"{self._place}:{stamp}")
+        words = f"in {self.options.channel} as {stamp}"
+        return Receipt(words, remote=f"{self._place}:{stamp}", anew=not notification.thread)
 
     def listen(self, taken: Taken) -> Callable[[], None] | None:
         """Hear who presses Acknowledge, where there is an app's token."""

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 LONGEST = 20_000
 """Standard Webhooks' advice for a body, in bytes."""
 LONGEST_DETAIL = 200
+GONE = frozenset({404, 410})
 _TYPES = {
     Reason.RESOLVED: "alert.resolved",
     Reason.ACKNOWLEDGED: "alert.acknowledged",
@@ -76,9 +78,15 @@ class Webhook:
             url = options.update_url.replace("{ticket}", quote(notification.thread, safe=""))
             method = options.update_method
         headers = self._headers(notification, body)
-        answer = ask(Request(url, body, headers, method, options.ca_file))
+        try:
+            answer = ask(Request(url, body, headers, method, options.ca_file))
+        except DeliveryError as error:
+            if error.status not in GONE or url == options.url:
+                raise
+            return self.deliver(replace(notification, thread=""))  # the ticket was deleted: another one is made
         key = find_key(answer.content, options.key) or notification.thread
-        return Receipt(f"HTTP {answer.status}" + (f", ticket {key}" if key else ""), remote=key)
+        words = f"HTTP {answer.status}" + (f", ticket {key}" if key else "")
+        return Receipt(words, remote=key, anew=not notification.thread)
 
     def _body(self, notification: Notification) -> bytes:
         said = payload(notification)

@@ -27,13 +27,14 @@ CREATE TABLE alert_new (
   flapping       INTEGER NOT NULL DEFAULT 0,
   withheld       TEXT NOT NULL DEFAULT '',
   escalation     INTEGER NOT NULL DEFAULT 0,
+  peak           TEXT NOT NULL DEFAULT 'info',
   acknowledged_until TEXT,
   CHECK ((state = 'resolved') = (resolved_at IS NOT NULL))
 ) STRICT;
 INSERT INTO alert_new (id, fingerprint, kind, cluster, database, object, task, state, severity, summary, remedy, evidence,
-                       opened_at, last_seen_at, occurrences, next_repeat_at, acknowledged_by, resolved_at, fired_at)
+                       opened_at, last_seen_at, occurrences, next_repeat_at, acknowledged_by, resolved_at, fired_at, peak)
 SELECT id, fingerprint, kind, cluster, database, object, task, state, severity, summary, remedy, evidence,
-       opened_at, last_seen_at, occurrences, next_repeat_at, acknowledged_by, resolved_at, opened_at FROM alert;
+       opened_at, last_seen_at, occurrences, next_repeat_at, acknowledged_by, resolved_at, opened_at, severity FROM alert;
 -- a number that was once an alert's is never another's
 INSERT INTO sqlite_sequence (name, seq) SELECT 'alert_new', 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'alert_new');
 UPDATE sqlite_sequence SET seq = coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'alert'), 0) WHERE name = 'alert_new';

@@ -104,7 +104,7 @@ class World:
 
     def acknowledge(self, number, minutes):
         with self.store.transaction() as transaction:
-            alerts = book.open_alerts(transaction)
+            alerts = [one for one in book.open_alerts(transaction) if one.state is not State.PENDING]
             if alerts:
                 until = self.now + timedelta(minutes=minutes) if minutes else None
                 self.teller(transaction).take(alerts[number % len(alerts)], Acknowledgement("ana", until))
@@ -175,13 +175,21 @@ class World:
         self._pauses(rows)
 
     def _knowledge(self, alerts):
-        for party in self.parties.values():
+        for name, party in self.parties.items():
             known = {}
             for notification in party.taken:
                 known |= believed(notification)
             for number, over in known.items():
-                if alerts[number].state is State.RESOLVED:
+                alert = alerts[number]
+                if alert.state is State.RESOLVED:
                     assert over, "who was told hears that it is over"
+                elif alert.state is not State.PENDING and name in self._owed_of(alert):
+                    assert not over, "who was told that it fires does not believe that it is over"
+
+    def _owed_of(self, alert):
+        """Who was told in its present life."""
+        with self.store.reading() as transaction:
+            return book.known_of(transaction, alert).told.get(alert.id, ())
 
     def _copies(self, rows):
         total = 0

@@ -39,6 +39,7 @@ store = open_store(Path(sys.argv[1]))
 policy = Policy({Severity.HIGH: ("ticket",)}, instance="coop")
 courier = Courier(store, {"ticket": Webhook(Options(type="webhook", url=sys.argv[2]), Sender("coop"))}, policy)
 stop = threading.Event()
+courier.take_over()
 courier.start(stop)
 number = 0
 while True:

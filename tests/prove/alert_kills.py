@@ -106,7 +106,9 @@ def live(folder, urls, number, hour, said):
     store = Mortal(folder / "state.db")
     object.__setattr__(store, "hour", hour)
     ways = {name: Last(channel, hour) for name, channel in channels(folder, urls).items()}
-    Courier(store, ways, policy()).start(threading.Event())
+    courier = Courier(store, ways, policy())
+    courier.take_over()
+    courier.start(threading.Event())
     for count in range(ALERTS):
         finding = Finding(Identity("orphans", "coop", object=f"{number}-{count}"), Severity.HIGH, "7 rows")
         over = [Coverage("orphans", object=f"{number}-{count - 1}")] if count % 3 == 2 else []
