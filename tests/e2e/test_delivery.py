@@ -550,11 +550,9 @@ def test_a_resolve_waits_for_what_it_resolves_and_worse_news_for_nothing(courier
     look(replace(finding, severity=Severity.CRITICAL))
     look()
     good.answer = answering(200)
-    assert carrier.deliver_one("good")
+    for _ in range(3):  # what is critical lets what stands before its end go at once
+        assert carrier.deliver_one("good")
     assert not carrier.deliver_one("good")
-    carrier.clock.now += timedelta(hours=1)
-    assert carrier.deliver_one("good")
-    assert carrier.deliver_one("good")
     reasons = [json.loads(request["body"])["data"]["reason"] for request in good.requests]
     assert reasons == ["opened", "severity_raised", "opened", "resolved"]
 
