@@ -60,6 +60,11 @@ _SUPERSEDE = """
       AND (SELECT count(*) FROM notification b
            WHERE b.bundle = notification.bundle AND b.channel = notification.channel) = 1
 """
+_WHERE = """
+    SELECT DISTINCT coalesce(v.remote, '') AS thread
+    FROM notification n LEFT JOIN conversation v ON v.alert = n.alert AND v.channel = n.channel
+    WHERE n.id IN (SELECT value FROM json_each(?))
+"""
 _NEXT = """
     SELECT min(CASE state WHEN 'pending' THEN not_before ELSE lease_until END) AS at
     FROM notification WHERE channel = ? AND state IN ('pending', 'leased')
@@ -97,15 +102,16 @@ def claim(transaction: Transaction, claimant: Claimant, policy: Policy, now: dat
     number = lead["bundle"] or name(members)
     transaction.execute(_LEASE, (to_text(now + LEASE), number, json.dumps(members)))
     transaction.execute(_SUPERSEDE, {"now": to_text(now), "channel": claimant.channel, "members": json.dumps(members)})
-    several = len({row["alert"] for row in rows}) > 1
+    threads = transaction.rows(_WHERE, (json.dumps(members),))
+    alone = len(threads) > 1  # alerts of several threads: it stands in none
     return Notification(
         id=number,
         channel=claimant.channel,
         message=_message(rows, lead, policy, now),
         created_at=min(from_text(row["created_at"]) for row in rows),
         attempts=max(row["attempts"] for row in rows) + 1,
-        thread="" if everything and several else lead["thread"],
-        subject="" if everything and several else lead["subject"],
+        thread="" if alone else lead["thread"],
+        subject="" if alone else lead["subject"],
         recipients=tuple(json.loads(lead["recipients"])),
         members=tuple(members),
         again=bool(lead["bundle"]),

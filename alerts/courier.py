@@ -70,6 +70,9 @@ class Courier:
             except StoreError as error:
                 _log.error("courier.store_failed", channel=name, error=str(error))
                 stop.wait(BROKEN_STORE_SECONDS)
+            except Exception:  # noqa: BLE001 - a row that cannot be read must not end the channel
+                _log.exception("courier.broke", channel=name)
+                stop.wait(BROKEN_STORE_SECONDS)
 
     def _patience(self, name: str) -> float:
         """Return how long there is nothing to do, if nobody writes: a file's time may be too coarse to tell."""
@@ -203,6 +206,6 @@ class Courier:
 def _wait(notification: Notification, error: DeliveryError) -> float:
     """Back off with full jitter; what the other side asked for is waited in full."""
     if error.retry_after_seconds is not None:
-        return min(3600.0, error.retry_after_seconds) + random.uniform(0, 1)  # noqa: S311 - spreads load, guards nothing
+        return min(3600.0, max(1.0, error.retry_after_seconds)) + random.uniform(0, 1)  # noqa: S311 - spreads load, guards nothing
     ladder = _URGENT if notification.message.severity is Severity.CRITICAL else _PATIENT
     return random.uniform(0.2, 1.0) * ladder[min(notification.attempts, len(ladder)) - 1]  # noqa: S311

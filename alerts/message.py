@@ -1,7 +1,7 @@
 """An alert in words, without secrets. Pure; and to and from the text that the outbox keeps."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
@@ -95,4 +95,5 @@ def from_json(text: str) -> Message:
     values["lines"] = tuple(
         Line(**{**line, "severity": Severity(line["severity"])}) for line in values.get("lines", ())
     )
-    return Message(**values)
+    known = {field.name for field in fields(Message)}  # of a later version, too
+    return Message(**{name: value for name, value in values.items() if name in known})

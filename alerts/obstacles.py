@@ -102,7 +102,7 @@ def _over(
     recipient that is not refused any more. An address that was taken out of the configuration is not either.
     """
     if notification.channel not in waiting:
-        yield Coverage(UNDELIVERED, object=notification.channel, final=True)
+        yield Coverage(UNDELIVERED, object=notification.channel)
     prefix = f"{notification.channel}: "
     still = {f"{prefix}{who}" for who in (*receipt.refused, *receipt.later)}
     spoken_for = {f"{prefix}{who}" for who in receipt.accepted}
@@ -127,8 +127,9 @@ def _silent(policy: Policy, channel: str, what: str, message: str) -> Finding:
 
 def _without(policy: Policy, channel: str) -> Policy:
     """Return the same rules without a channel; the fallback hears of it besides."""
+    others = sorted((policy.ways or frozenset()) - {channel})  # where nobody else is meant, everybody is
     routes = {
-        severity: tuple(name for name in dict.fromkeys((*names, *policy.fallback)) if name != channel)
+        severity: tuple(name for name in dict.fromkeys((*names, *policy.fallback)) if name != channel) or tuple(others)
         for severity, names in policy.routes.items()
     }
     rules = (replace(rule, channels=tuple(name for name in rule.channels if name != channel)) for rule in policy.rules)

@@ -56,15 +56,13 @@ class Jira:
                 self._move(key, self._options.resolve)
             return Receipt(f"issue {key}", remote=key, anew=True)
         try:
+            if message.over or message.reason in BEGUN:  # that may be done twice; a comment is the last thing
+                self._move(key, self._options.resolve if message.over else self._options.reopen)
             self._ask("POST", f"issue/{quote(key)}/comment", {"body": "\n".join(_lines(notification))})
         except DeliveryError as error:
             if error.status != GONE:
                 raise
             return self.deliver(replace(notification, thread=""))  # the issue was deleted: another one is made
-        if message.over:
-            self._move(key, self._options.resolve)
-        elif message.reason in BEGUN:
-            self._move(key, self._options.reopen)
         return Receipt(f"issue {key}", remote=key)
 
     def _make(self, notification: Notification) -> str:

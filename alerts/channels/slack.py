@@ -184,7 +184,8 @@ def payload(notification: Notification, options: Options, note: str = "") -> dic
         "metadata": {"event_type": "sereno_alert", "event_payload": {"id": notification.id}},
     }
     if notification.thread:
-        _, _, arguments["thread_ts"] = notification.thread.rpartition(":")
+        place, _, arguments["thread_ts"] = notification.thread.rpartition(":")
+        arguments["channel"] = place or options.channel  # it goes on where it began
         arguments["reply_broadcast"] = message.reason in CALLED
     return arguments
 

@@ -25,8 +25,8 @@ from alerts.channels import email, slack, webhook
 from alerts.channels.channel import DeliveryError, Failure, Sender
 from alerts.courier import Courier
 from alerts.obstacles import UNDELIVERED
-from alerts.policy import Coverage
-from alerts.rules import Policy
+from alerts.policy import Acknowledgement, Coverage
+from alerts.rules import Matcher, Policy, Route
 from alerts.secret import Secret
 from alerts.teller import Teller
 from checks.finding import Finding, Identity, Severity
@@ -611,3 +611,73 @@ def test_a_full_disk_is_waited_out(courier, wait):
     finally:
         stop.set()
         worker.join()
+
+
+def told_by(place):
+    return [json.loads(request["body"])["data"]["kind"] for request in place.requests]
+
+
+def tell(carrier, *findings):
+    with carrier.store.transaction() as transaction:
+        Teller(transaction, carrier.policy, carrier.clock()).tell(findings)
+    for name in carrier.channels:
+        while carrier.deliver_one(name):
+            pass
+
+
+@pytest.mark.parametrize("rules", [(), (Route(Matcher(), ("bad",)),)], ids=["by severity", "a rule for all"])
+def test_what_is_critical_and_refused_for_good_goes_by_the_fallback_each_time(courier, rules):
+    carrier, good, bad = courier
+    bad.answer = answering(401)
+    policy = Policy({Severity.CRITICAL: ("bad",), Severity.HIGH: ("bad",)}, instance="coop", rules=rules, fallback=("good",), ways=frozenset({"good", "bad"}))  # fmt: skip
+    carrier = replace(carrier, policy=policy)
+    for name in "ab":
+        tell(carrier, Finding(Identity("orphans", "coop", object=name), Severity.CRITICAL, "7 rows"))
+        carrier.clock.now += timedelta(minutes=1)
+        tell(carrier)
+    assert told_by(good).count("orphans") == 2
+    assert UNDELIVERED in told_by(good)
+
+
+def test_what_somebody_looks_after_goes_by_no_fallback(courier):
+    carrier, good, bad = courier
+    bad.answer = answering(503)
+    carrier = replace(carrier, policy=Policy({Severity.CRITICAL: ("bad",)}, instance="coop", fallback=("good",)))
+    tell(carrier, Finding(Identity("orphans", "coop", object="x"), Severity.CRITICAL, "7 rows"))
+    with carrier.store.transaction() as transaction:
+        (alert,) = book.open_alerts(transaction)
+        Teller(transaction, carrier.policy, carrier.clock()).take(alert, Acknowledgement("ana"))
+    carrier.clock.now += timedelta(minutes=6)
+    carrier.watch()
+    tell(carrier)
+    assert "orphans" not in told_by(good)
+
+
+def test_the_end_replaces_what_some_have_not_taken_yet(courier):
+    carrier, _, _ = courier
+    postbox = Postbox()
+    postbox.refuse = {"b@example.org": "451 later"}
+    policy = Policy({Severity.HIGH: ("bad",)}, instance="coop")
+    with smtp(postbox) as port:
+        carrier = replace(mailing(carrier, port, "a@example.org", "b@example.org"), policy=policy)
+        finding = Finding(Identity("orphans", "coop", object="x"), Severity.HIGH, "7 rows")
+        tell(carrier, finding)
+        with carrier.store.transaction() as transaction:
+            Teller(transaction, policy, carrier.clock()).tell((), [Coverage("orphans")])
+        postbox.refuse.clear()
+        assert carrier.deliver_one("bad")
+        carrier.clock.now += timedelta(hours=1)
+        assert not carrier.deliver_one("bad")
+    assert [(mail["X-Sereno-Reason"], len(to)) for mail, to, _ in postbox.mails] == [("opened", 1), ("resolved", 2)]
+
+
+def test_a_goodbye_that_is_lost_takes_no_mail_back():
+    class Rude(Postbox):
+        async def handle_QUIT(self, server, _session, _envelope):
+            server.transport.abort()
+            return "221 bye"
+
+    postbox = Rude()
+    with smtp(postbox) as port:
+        options = email.Options(type="email", host="localhost", port=port, to=["a@example.org"], tls="none")
+        assert email.Email(options, Sender("coop")).deliver(notification()).accepted == ("a@example.org",)

@@ -236,3 +236,12 @@ def test_each_severity_calls_whom_it_is_said_to(room):
 def test_app_token_goes_with_a_bot(tmp_path):
     with pytest.raises(ValueError, match="app_token"):
         slack.Options(type="slack", url=Secret(env="X"), app_token=Secret(env="Y"))
+
+
+def test_a_thread_that_was_deleted_is_begun_anew(room):
+    house = room()
+    house.look(found())
+    house.slack.fail = [(200, {}, {"ok": False, "error": "thread_not_found"})]
+    worse = house.look(found(severity=Severity.CRITICAL))[-1]
+    assert worse["thread_ts"] is None
+    assert house.look()[-1]["thread_ts"] == worse["ts"]

@@ -244,3 +244,15 @@ def test_a_link_local_address_is_not_spoken_to(address, refused):
             _refuse_link_local(address)
     else:
         _refuse_link_local(address)
+
+
+def test_a_ticket_that_was_deleted_is_made_anew(endpoint, notify):
+    place = endpoint(lambda _number, request: (404, {}, b"") if "/old" in request["path"] else (201, {}, b'{"key": "T-2"}'))  # fmt: skip
+    receipt = hook(place, update_url=place.url + "/{ticket}").deliver(notify(thread="old"))
+    assert (receipt.remote, receipt.anew) == ("T-2", True)
+
+
+def test_an_issue_that_was_deleted_is_made_anew(board, notify):
+    _, _, channel = board
+    receipt = channel.deliver(notify(thread="OPS-99", reason=Reason.RAISED))
+    assert (receipt.remote, receipt.anew) == ("OPS-1", True)
