@@ -54,7 +54,7 @@ class Jira:
             key = self._make(notification)
             if message.reason is Reason.DRILL:
                 self._move(key, self._options.resolve)
-            return Receipt(f"issue {key}", remote=key, anew=True)
+            return Receipt(f"issue {key}", remote=key)
         try:
             if message.over or message.reason in BEGUN:  # that may be done twice; a comment is the last thing
                 self._move(key, self._options.resolve if message.over else self._options.reopen)
@@ -62,7 +62,8 @@ class Jira:
         except DeliveryError as error:
             if error.status != GONE:
                 raise
-            return self.deliver(replace(notification, thread=""))  # the issue was deleted: another one is made
+            made = self.deliver(replace(notification, thread=""))  # the issue was deleted
+            return replace(made, anew=True)
         return Receipt(f"issue {key}", remote=key)
 
     def _make(self, notification: Notification) -> str:

@@ -99,11 +99,11 @@ class Slack:
         except DeliveryError as error:
             if str(error) not in _NO_THREAD or not notification.thread:
                 raise
-            return self.deliver(replace(notification, thread="", roots=()))  # it was deleted: another one is begun
+            begun = self.deliver(replace(notification, thread="", roots=()))  # it was deleted
+            return replace(begun, anew=True)
         self._place = str(answer.get("channel", ""))
         stamp = str(answer.get("ts", ""))
-        words = f"in {self.options.channel} as {stamp}"
-        return Receipt(words, remote=f"{self._place}:{stamp}", anew=not notification.thread)
+        return Receipt(f"in {self.options.channel} as {stamp}", remote=f"{self._place}:{stamp}")
 
     def listen(self, taken: Taken) -> Callable[[], None] | None:
         """Hear who presses Acknowledge, where there is an app's token."""

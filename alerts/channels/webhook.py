@@ -83,10 +83,10 @@ class Webhook:
         except DeliveryError as error:
             if error.status not in GONE or url == options.url:
                 raise
-            return self.deliver(replace(notification, thread=""))  # the ticket was deleted: another one is made
+            made = self.deliver(replace(notification, thread=""))  # the ticket was deleted
+            return replace(made, anew=True)
         key = find_key(answer.content, options.key) or notification.thread
-        words = f"HTTP {answer.status}" + (f", ticket {key}" if key else "")
-        return Receipt(words, remote=key, anew=not notification.thread)
+        return Receipt(f"HTTP {answer.status}" + (f", ticket {key}" if key else ""), remote=key)
 
     def _body(self, notification: Notification) -> bytes:
         said = payload(notification)

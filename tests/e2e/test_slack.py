@@ -245,3 +245,22 @@ def test_a_thread_that_was_deleted_is_begun_anew(room):
     worse = house.look(found(severity=Severity.CRITICAL))[-1]
     assert worse["thread_ts"] is None
     assert house.look()[-1]["thread_ts"] == worse["ts"]
+
+
+def test_a_catch_up_takes_no_alert_out_of_its_thread(room):
+    """What goes on through it is still said, and brought up to date, where it began."""
+    house = room()
+    first = house.look(found("a"))[0]
+    second = house.look(found("a"), found("b"))[1]
+    house.slack.fail = [(503, {}, {})] * 9
+    house.look(found("a", Severity.CRITICAL), found("b", Severity.CRITICAL))
+    house.courier.clock.now += timedelta(minutes=30)
+    house.look(found("a", Severity.CRITICAL), found("b", Severity.CRITICAL), found("c"))
+    house.courier.clock.now += timedelta(minutes=30)
+    house.slack.fail.clear()
+    house.deliver()
+    assert "critical" in first["text"]
+    assert "critical" in second["text"]
+    house.look()
+    assert "resolved" in first["text"]
+    assert "resolved" in second["text"]
