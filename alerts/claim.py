@@ -1,7 +1,7 @@
 """What goes out next, and what goes with it: the most urgent message of a channel, by lease, with its companions."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,29 +23,18 @@ _EXPIRE = """
     WHERE channel = ? AND state = 'leased' AND lease_until <= ?
 """
 _LEAD = """
-    SELECT n.*, coalesce(v.remote, '') AS thread, coalesce(v.subject, '') AS subject
-    FROM notification n LEFT JOIN conversation v ON v.alert = n.alert AND v.channel = n.channel
-    WHERE n.channel = :channel AND n.state = 'pending' AND (n.not_before <= :now OR (:hurried AND n.attempts = 0))
-      -- a resolve overtakes nothing of its alert, and nothing overtakes a resolve: the last word has to be true
-      AND NOT EXISTS (
-        SELECT 1 FROM notification e
-        JOIN notification r ON r.alert = e.alert AND r.channel = e.channel AND r.rowid BETWEEN e.rowid AND n.rowid
-        WHERE e.alert = n.alert AND e.channel = n.channel AND e.rowid < n.rowid AND e.state IN ('pending', 'leased')
-          AND e.bundle <> '' AND e.bundle <> n.bundle AND e.recipients = '[]'
-          AND r.reason = 'resolved' AND r.state IN ('pending', 'leased'))
-    ORDER BY n.urgency, n.created_at, n.rowid LIMIT 1
+    SELECT * FROM ready WHERE channel = :channel AND (not_before <= :now OR (:hurried AND attempts = 0))
+    ORDER BY urgency, created_at, place LIMIT 1
 """
-_COPY = "SELECT * FROM notification WHERE channel = ? AND bundle = ? AND state = 'pending' ORDER BY rowid"
+_COPY = """
+    SELECT n.*, coalesce(v.remote, '') AS thread
+    FROM notification n LEFT JOIN conversation v ON v.alert = n.alert AND v.channel = n.channel
+    WHERE n.channel = ? AND n.bundle = ? AND n.state = 'pending' ORDER BY n.rowid
+"""
 _COMPANIONS = """
-    SELECT n.* FROM notification n LEFT JOIN conversation v ON v.alert = n.alert AND v.channel = n.channel
-    WHERE n.channel = :channel AND n.state = 'pending' AND n.bundle = '' AND n.alert IS NOT NULL
-      AND (:everything OR (coalesce(v.remote, '') = :thread AND (:bundles OR n.alert = :alert)))
-      AND NOT EXISTS (
-        SELECT 1 FROM notification e
-        JOIN notification r ON r.alert = e.alert AND r.channel = e.channel AND r.rowid BETWEEN e.rowid AND n.rowid
-        WHERE e.alert = n.alert AND e.channel = n.channel AND e.rowid < n.rowid AND e.state IN ('pending', 'leased')
-          AND e.bundle <> '' AND e.recipients = '[]' AND r.reason = 'resolved' AND r.state IN ('pending', 'leased'))
-    ORDER BY n.rowid
+    SELECT * FROM ready WHERE channel = :channel AND bundle = '' AND alert IS NOT NULL
+      AND (:everything OR (thread = :thread AND (:bundles OR alert = :alert)))
+    ORDER BY place
 """
 _LEASE = """
     UPDATE notification SET state = 'leased', lease_until = ?, attempts = attempts + 1, bundle = ?
@@ -60,19 +49,9 @@ _SUPERSEDE = """
       AND (SELECT count(*) FROM notification b
            WHERE b.bundle = notification.bundle AND b.channel = notification.channel) = 1
 """
-_WHERE = """
-    SELECT DISTINCT coalesce(v.remote, '') AS thread
-    FROM notification n LEFT JOIN conversation v ON v.alert = n.alert AND v.channel = n.channel
-    WHERE n.id IN (SELECT value FROM json_each(?))
-"""
 _NEXT = """
     SELECT min(CASE state WHEN 'pending' THEN not_before ELSE lease_until END) AS at
     FROM notification WHERE channel = ? AND state IN ('pending', 'leased')
-"""
-_THREADS = """
-    SELECT DISTINCT remote FROM conversation
-    WHERE channel = ? AND alert IN (SELECT alert FROM notification WHERE id IN (SELECT value FROM json_each(?)))
-    ORDER BY remote LIMIT ?
 """
 _PARTIES = "SELECT alert FROM conversation WHERE channel = ? AND remote = ?"
 
@@ -102,20 +81,20 @@ def claim(transaction: Transaction, claimant: Claimant, policy: Policy, now: dat
     number = lead["bundle"] or name(members)
     transaction.execute(_LEASE, (to_text(now + LEASE), number, json.dumps(members)))
     transaction.execute(_SUPERSEDE, {"now": to_text(now), "channel": claimant.channel, "members": json.dumps(members)})
-    threads = transaction.rows(_WHERE, (json.dumps(members),))
-    alone = len(threads) > 1  # alerts of several threads: it stands in none
+    threads = {row["thread"] for row in rows}
+    thread = lead["thread"] if len(threads) == 1 else ""  # alerts of several threads: it stands in none
     return Notification(
         id=number,
         channel=claimant.channel,
         message=_message(rows, lead, policy, now),
         created_at=min(from_text(row["created_at"]) for row in rows),
         attempts=max(row["attempts"] for row in rows) + 1,
-        thread="" if alone else lead["thread"],
-        subject="" if alone else lead["subject"],
+        thread=thread,
+        subject=lead["subject"] if thread else "",
         recipients=tuple(json.loads(lead["recipients"])),
         members=tuple(members),
         again=bool(lead["bundle"]),
-        roots=tuple(_roots(transaction, claimant, members, policy)) if claimant.edits else (),
+        roots=tuple(_roots(transaction, claimant.channel, threads - {""}, policy)) if claimant.edits else (),
     )
 
 
@@ -147,13 +126,13 @@ def _message(rows: Sequence[Row], lead: Row, policy: Policy, now: datetime) -> M
 
 
 def _roots(
-    transaction: Transaction, claimant: Claimant, members: Sequence[str], policy: Policy
+    transaction: Transaction, channel: str, threads: Collection[str], policy: Policy
 ) -> Iterator[tuple[str, Message]]:
     """Yield what the first messages of these alerts should say now."""
-    for row in transaction.rows(_THREADS, (claimant.channel, json.dumps(members), MOST_ROOTS)):
-        parties = [one["alert"] for one in transaction.rows(_PARTIES, (claimant.channel, row["remote"]))]
+    for thread in sorted(threads)[:MOST_ROOTS]:
+        parties = [row["alert"] for row in transaction.rows(_PARTIES, (channel, thread))]
         messages = [as_it_is(alert, policy) for alert in book.several(transaction, parties)]
-        yield row["remote"], messages[0] if len(messages) == 1 else together(messages)
+        yield thread, messages[0] if len(messages) == 1 else together(messages)
 
 
 def as_it_is(alert: Alert, policy: Policy) -> Message:

@@ -34,15 +34,13 @@ def together(messages: Sequence[Message]) -> Message:
     ordered = sorted(messages, key=lambda one: (one.over, -one.severity.rank, one.occurred_at, one.alert or 0))
     firing = [one for one in ordered if not one.over]
     worst = max(one.severity for one in firing or ordered)
-    calling = [one.reason for one in firing if one.reason in BEGUN] + [
-        one.reason for one in firing if one.reason is not Reason.ACKNOWLEDGED
-    ]
-    begun = next(iter([*calling, *(one.reason for one in firing)]), Reason.RESOLVED)
+    # what somebody is to hear comes before that somebody looks after another one
+    loudest = min(firing, key=lambda one: (one.reason not in BEGUN, one.reason is Reason.ACKNOWLEDGED), default=None)
     types = {one.type for one in ordered}
     return Message(
         instance=ordered[0].instance,
         severity=worst,
-        reason=begun,
+        reason=loudest.reason if loudest else Reason.RESOLVED,
         kind="digest",
         type=types.pop() if len(types) == 1 else "MAINTENANCE_FAILURE",
         title=f"{len(ordered)} alerts of {ordered[0].occurred_at:%Y-%m-%d}",

@@ -79,8 +79,8 @@ def delivered(
     transaction: Transaction, policy: Policy, notification: Notification, receipt: Receipt, now: datetime
 ) -> None:
     """A delivery ends what was open about its channel; who was refused is told, there too if others took it."""
-    waiting = outbox.overdue(transaction, now - policy.undelivered)
-    Teller(transaction, policy, now).tell((), list(_over(transaction, notification, receipt, waiting)))
+    since = now - policy.undelivered
+    Teller(transaction, policy, now).tell((), list(_over(transaction, notification, receipt, since)))
     dumb = policy if receipt.accepted else _without(policy, notification.channel)
     for who, why in receipt.refused.items():
         finding = Finding(
@@ -95,13 +95,14 @@ def delivered(
 
 
 def _over(
-    transaction: Transaction, notification: Notification, receipt: Receipt, waiting: Collection[str]
+    transaction: Transaction, notification: Notification, receipt: Receipt, since: datetime
 ) -> Iterator[Coverage]:
     """Yield what a delivery ends: the channel works, unless another message waits for it still; and so does each
 
     recipient that is not refused any more. An address that was taken out of the configuration is not either.
     """
-    if notification.channel not in waiting:
+    told = any(alert.object == notification.channel for alert in _open(transaction, UNDELIVERED))
+    if told and notification.channel not in outbox.overdue(transaction, since):
         yield Coverage(UNDELIVERED, object=notification.channel)
     prefix = f"{notification.channel}: "
     still = {f"{prefix}{who}" for who in (*receipt.refused, *receipt.later)}

@@ -37,20 +37,20 @@ class Rhythm:
     def delivered(self) -> None:
         """It took a message: the next one keeps its distance."""
         moment = time.monotonic()
-        learnt = self._learnt_seconds if moment < self._learnt_until else 0.0
-        self._not_before = moment + max(self.interval_seconds, learnt)
+        self._not_before = moment + max(self.interval_seconds, self._learnt(moment))
 
     def failed(self, error: DeliveryError, wait_seconds: float) -> None:
         """It did not: nothing at all goes there for as long as it asked, or for a while."""
         moment = time.monotonic()
         if error.failure is Failure.THROTTLED:
             asked = error.retry_after_seconds or 1.0
-            self._learnt_seconds = min(
-                LONGEST_SECONDS, max(asked, self._learnt_seconds if moment < self._learnt_until else 0.0)
-            )
+            self._learnt_seconds = min(LONGEST_SECONDS, max(asked, self._learnt(moment)))
             self._learnt_until = moment + LEARNT_SECONDS
             self._not_before = moment + wait_seconds
         elif error.failure is not Failure.PERMANENT:
             self._not_before = moment + min(AFTER_FAILURE_SECONDS, wait_seconds)
         else:
             self.delivered()
+
+    def _learnt(self, moment: float) -> float:
+        return self._learnt_seconds if moment < self._learnt_until else 0.0

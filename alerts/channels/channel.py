@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict
 
 from alerts.alert import Message, Notification, Receipt
+from alerts.secret import Secret, SecretError
 
 
 class Failure(StrEnum):
@@ -31,6 +32,14 @@ class DeliveryError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.status = status
         """HTTP's, where it was HTTP."""
+
+
+def revealed(secret: Secret | None) -> str:
+    """Read a secret for a delivery; nothing where there is none. DeliveryError: it is not there, and may come."""
+    try:
+        return secret.reveal() if secret is not None else ""
+    except SecretError as error:
+        raise DeliveryError(Failure.TRANSIENT, str(error)) from None
 
 
 class ChannelOptions(BaseModel):

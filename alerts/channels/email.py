@@ -10,10 +10,10 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from alerts.alert import Notification, Receipt
-from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender, Traits
+from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender, Traits, revealed
 from alerts.channels.mail import compose
 from alerts.channels.post import deadline
-from alerts.secret import Secret, SecretError
+from alerts.secret import Secret
 
 TOTAL_SECONDS = 180
 TIMEOUT_SECONDS = 20.0
@@ -109,7 +109,7 @@ class Email:
             assert server.sock is not None  # noqa: S101 - it is connected
             with deadline(server.sock, TOTAL_SECONDS):
                 if options.user is not None:
-                    server.login(options.user, self._password())
+                    server.login(options.user, revealed(options.password))
                 yield server
                 with suppress(smtplib.SMTPException, OSError):  # the mail is taken, whatever becomes of the goodbye
                     server.quit()
@@ -127,12 +127,6 @@ class Email:
             files = ", ".join(filter(None, (options.ca_file, options.client_cert, options.client_key)))
             raise DeliveryError(Failure.TRANSIENT, f"{files}: {error.strerror or error}") from None
         return context
-
-    def _password(self) -> str:
-        try:
-            return self._options.password.reveal() if self._options.password else ""
-        except SecretError as error:
-            raise DeliveryError(Failure.TRANSIENT, str(error)) from None
 
 
 def _receipt(number: str, to: Sequence[str], refused: Mapping[str, tuple[int, bytes]]) -> Receipt:

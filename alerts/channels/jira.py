@@ -11,9 +11,9 @@ from urllib.parse import quote, urlencode
 from pydantic import Field
 
 from alerts.alert import BEGUN, Message, Notification, Reason, Receipt
-from alerts.channels.channel import DeliveryError, Failure, Sender, Traits
+from alerts.channels.channel import DeliveryError, Failure, Sender, Traits, revealed
 from alerts.channels.post import HttpOptions, Request, ask
-from alerts.secret import Secret, SecretError
+from alerts.secret import Secret
 from checks.finding import Severity
 
 LONGEST_SUMMARY = 250
@@ -116,10 +116,7 @@ class Jira:
         return read if isinstance(read, dict) else {}
 
     def _who(self) -> str:
-        try:
-            token = self._options.token.reveal()
-        except SecretError as error:
-            raise DeliveryError(Failure.TRANSIENT, str(error)) from None
+        token = revealed(self._options.token)
         if not self._options.user:
             return f"Bearer {token}"
         return "Basic " + base64.b64encode(f"{self._options.user}:{token}".encode()).decode("ascii")

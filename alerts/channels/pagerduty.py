@@ -6,9 +6,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from alerts.alert import Message, Notification, Reason, Receipt
-from alerts.channels.channel import DeliveryError, Failure, Sender, Traits
+from alerts.channels.channel import DeliveryError, Sender, Traits, revealed
 from alerts.channels.post import HttpOptions, Request, ask
-from alerts.secret import Secret, SecretError
+from alerts.secret import Secret
 from checks.finding import Severity
 from store.instant import to_text
 
@@ -46,10 +46,7 @@ class PagerDuty:
         return Receipt(f"accepted as {key}", remote=key)
 
     def _send(self, said: dict[str, Any]) -> None:
-        try:
-            key = self._options.routing_key.reveal()
-        except SecretError as error:
-            raise DeliveryError(Failure.TRANSIENT, str(error)) from None
+        key = revealed(self._options.routing_key)
         body = json.dumps({"routing_key": key, **said}, ensure_ascii=False).encode("utf-8", "replace")
         try:
             ask(Request(self._options.url, body, {"Content-Type": "application/json"}, ca_file=self._options.ca_file))

@@ -12,11 +12,11 @@ import structlog
 from pydantic import Field, model_validator
 
 from alerts.alert import Message, Notification, Receipt
-from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender, Taken, Traits
+from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender, Taken, Traits, revealed
 from alerts.channels.post import private
 from alerts.channels.slackblocks import CALLED, blocks, called, summary
 from alerts.channels.slackbuttons import Line, listen
-from alerts.secret import Secret, SecretError
+from alerts.secret import Secret
 from checks.finding import Severity
 
 TIMEOUT_SECONDS = 10
@@ -193,14 +193,6 @@ def payload(notification: Notification, options: Options, note: str = "") -> dic
 def _mention(message: Message, options: Options) -> str:
     chosen = {Severity.CRITICAL: options.mention, **options.mentions}
     return called(chosen.get(message.severity, "")) if message.reason in CALLED else ""
-
-
-def revealed(secret: Secret | None) -> str:
-    """Read a secret for a delivery."""
-    try:
-        return secret.reveal() if secret is not None else ""
-    except SecretError as error:
-        raise DeliveryError(Failure.TRANSIENT, str(error)) from None
 
 
 def _content(message: Message, mention: str, *, button: bool, note: str = "") -> dict[str, Any]:

@@ -12,9 +12,9 @@ from urllib.parse import quote
 from pydantic import Field, model_validator
 
 from alerts.alert import Message, Notification, Reason, Receipt
-from alerts.channels.channel import DeliveryError, Failure, Sender, Traits
+from alerts.channels.channel import DeliveryError, Failure, Sender, Traits, revealed
 from alerts.channels.post import HttpOptions, Request, ask, checked
-from alerts.secret import Secret, SecretError
+from alerts.secret import Secret
 from store.instant import to_text
 
 if TYPE_CHECKING:
@@ -107,14 +107,11 @@ class Webhook:
             "webhook-id": notification.id,
             "webhook-timestamp": str(timestamp),
         }
-        try:
-            if self._options.secret is not None:
-                secret = self._options.secret.reveal()
-                headers["webhook-signature"] = sign(secret, notification.id, timestamp, body)
-            if self._options.token is not None:
-                headers["Authorization"] = f"Bearer {self._options.token.reveal()}"
-        except SecretError as error:
-            raise DeliveryError(Failure.TRANSIENT, str(error)) from None
+        if self._options.secret is not None:
+            secret = revealed(self._options.secret)
+            headers["webhook-signature"] = sign(secret, notification.id, timestamp, body)
+        if self._options.token is not None:
+            headers["Authorization"] = f"Bearer {revealed(self._options.token)}"
         return headers
 
 

@@ -2,15 +2,12 @@
 
 import getpass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from daemon.cli.options import LARGEST, ConfigOption, JsonOption, answer, fail, parts, say
 from daemon.exit import Exit
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     help="What is open, who was told, what is kept quiet, and whether a channel works.",

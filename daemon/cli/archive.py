@@ -75,7 +75,7 @@ def verify(
         said = []
         for name in _databases(wired, database):
             with _opened(wired, name, login="data" if deep else "maintain") as session:
-                _read(session)
+                _ledger(session)
                 if deep:  # what hangs on a type runs with the login's rights
                     _harmless(session, wired.store.instance())
                 said.append((name, verifying.verify(session, deep=deep)))
@@ -179,13 +179,20 @@ def _opened(
         yield opened
 
 
-def _read(session: "Session") -> "list[Filed]":
+def _ledger(session: "Session") -> None:
+    """See that there is one: without it nothing could be seen, and nothing would be wrong."""
     from archive import ledger
     from daemon.jobs.archive import NO_LEDGER
     from postgres.trust import ours
 
     if not ours(session, ledger.TABLE):
         fail(NO_LEDGER.format(session.target.name), Exit.CANNOT)
+
+
+def _read(session: "Session") -> "list[Filed]":
+    from archive import ledger
+
+    _ledger(session)
     return ledger.everything(session)
 
 

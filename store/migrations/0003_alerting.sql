@@ -67,6 +67,18 @@ CREATE INDEX conversation_remote ON conversation (channel, remote);
 INSERT OR IGNORE INTO conversation (alert, channel, remote)
 SELECT alert, channel, remote FROM notification WHERE alert IS NOT NULL AND state = 'sent' AND remote <> '' ORDER BY sent_at;
 
+-- What a channel is owed, with the thread of its alert, and may be sent: a resolve overtakes nothing of its alert, and
+-- nothing overtakes a resolve, for the last word has to be true. What was, or may have been, sent is what stands in the way.
+CREATE VIEW ready AS
+SELECT n.*, n.rowid AS place, coalesce(v.remote, '') AS thread, coalesce(v.subject, '') AS subject
+FROM notification n LEFT JOIN conversation v ON v.alert = n.alert AND v.channel = n.channel
+WHERE n.state = 'pending' AND NOT EXISTS (
+  SELECT 1 FROM notification e
+  JOIN notification r ON r.alert = e.alert AND r.channel = e.channel AND r.rowid BETWEEN e.rowid AND n.rowid
+  WHERE e.alert = n.alert AND e.channel = n.channel AND e.rowid < n.rowid AND e.state IN ('pending', 'leased')
+    AND e.bundle <> '' AND e.bundle <> n.bundle AND e.recipients = '[]'
+    AND r.reason = 'resolved' AND r.state IN ('pending', 'leased'));
+
 CREATE TABLE silence (
   id        INTEGER PRIMARY KEY AUTOINCREMENT,
   matcher   TEXT NOT NULL,
