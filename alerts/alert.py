@@ -26,7 +26,8 @@ class Reason(StrEnum):
     OPENED = "opened"
     REOPENED = "reopened"
     RAISED = "severity_raised"
-    LOWERED = "severity_lowered"
+    CHANGED = "severity_changed"
+    """It is better, or as bad as before: what was said of it is brought up to date, and nobody is called."""
     REPEATED = "repeat"
     ESCALATED = "escalated"
     ACKNOWLEDGED = "acknowledged"
@@ -45,6 +46,7 @@ BEGUN = frozenset({Reason.OPENED, Reason.REOPENED, Reason.UNMUTED, Reason.FLAPPI
 """What a party hears first of an alert, or first again."""
 TOLD = BEGUN | {
     Reason.RAISED,
+    Reason.CHANGED,
     Reason.REPEATED,
     Reason.ESCALATED,
     Reason.ACKNOWLEDGED,

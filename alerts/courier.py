@@ -182,16 +182,18 @@ class Courier:
         moment = self.clock()
         wait = _wait(notification, error)
         self._rhythm(notification.channel).failed(error, wait)
-        given_up = error.failure is Failure.PERMANENT or moment - notification.created_at > HORIZON
+        refused = error.failure is Failure.PERMANENT
         with self.store.transaction() as transaction:
-            if given_up and len(notification.members) > 1:
+            if refused and len(notification.members) > 1:
+                lost = []
                 outbox.alone(transaction, notification, reason)
-            elif given_up:
-                obstacles.given_up(transaction, self.policy, notification, reason, moment)
             else:
                 same = error.failure is Failure.AMBIGUOUS or notification.again
                 outbox.retry(transaction, notification, reason, moment + timedelta(seconds=wait), same=same)
-        event = "notification.dead" if given_up else "notification.deferred"
+                lost = [notification] if refused else outbox.old(transaction, notification, moment - HORIZON)
+            for one in lost:
+                obstacles.given_up(transaction, self.policy, one, reason, moment)
+        event = "notification.dead" if lost else "notification.deferred"
         _log.warning(event, channel=notification.channel, notification=notification.id, reason=reason)
 
     def _workers(self, work: Callable[[str], None]) -> list[threading.Thread]:

@@ -12,6 +12,8 @@ from checks.finding import Severity
 LATE = timedelta(minutes=5)
 """A message that goes out so long after its time says so."""
 
+_LOW = {Reason.ACKNOWLEDGED: 1, Reason.CHANGED: 2}
+
 
 def name(ids: Sequence[str]) -> str:
     """Return the id of a copy that stands for these: always the same for the same ones."""
@@ -35,7 +37,7 @@ def together(messages: Sequence[Message]) -> Message:
     firing = [one for one in ordered if not one.over]
     worst = max(one.severity for one in firing or ordered)
     # what somebody is to hear comes before that somebody looks after another one
-    loudest = min(firing, key=lambda one: (one.reason not in BEGUN, one.reason is Reason.ACKNOWLEDGED), default=None)
+    loudest = min(firing, key=lambda one: (one.reason not in BEGUN, _LOW.get(one.reason, 0)), default=None)
     types = {one.type for one in ordered}
     return Message(
         instance=ordered[0].instance,
@@ -69,7 +71,8 @@ def _latest(messages: Sequence[Message]) -> Message:
     if len(messages) == 1:
         return last
     if not last.over:
-        return replace(last, reason=first.reason if first.reason in BEGUN else last.reason)
+        loud = [one for one in messages if one.reason is not Reason.CHANGED] or [last]
+        return replace(last, reason=(first if first.reason in BEGUN else loud[-1]).reason)
     if first.reason not in BEGUN:
         return last
     went = f"came {_clock(first.occurred_at)}, went {_clock(last.occurred_at)} UTC, before it could be told"

@@ -1,11 +1,11 @@
 """What a channel cannot say is itself an alert, told elsewhere; and what cannot wait for it goes by the fallback."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from alerts import book, outbox, silences
-from alerts.alert import Alert, Notification, Receipt, State
+from alerts.alert import Alert, Change, Notification, Reason, Receipt, State
 from alerts.policy import Coverage
 from alerts.rules import Policy
 from alerts.scrub import scrub
@@ -15,14 +15,27 @@ from store.store import Transaction
 
 UNDELIVERED = "channel_undelivered"
 REFUSED = "recipient_refused"
+LOST = "not delivered"
+MOST_TITLES = 20
 
 
 def given_up(transaction: Transaction, policy: Policy, notification: Notification, reason: str, now: datetime) -> None:
-    """A message will never arrive: settle it, and tell so on every other channel that takes high ones."""
-    _by_the_fallback(transaction, policy, notification.channel, [notification], now)
+    """A message will never arrive: settle it, and tell so on every other channel that takes high ones.
+
+    Where that is known already, its name is added, and that is told within `group_interval`.
+    """
+    channel = notification.channel
+    _by_the_fallback(transaction, policy, channel, [notification], now)
     outbox.dead(transaction, notification, reason)
-    finding = _silent(policy, notification.channel, f"did not take a message: {reason}", notification.message.title)
-    Teller(transaction, _without(policy, notification.channel), now).tell([finding])
+    (before,) = _about(transaction, channel) or (None,)
+    former = before.evidence.get(LOST, ()) if before else ()
+    titles = list(dict.fromkeys((*former, notification.message.title)))[-MOST_TITLES:]
+    finding = _silent(policy, channel, f"did not take a message: {reason}", {LOST: titles})
+    Teller(transaction, _without(policy, channel), now).tell([finding])
+    if before and titles != list(former):
+        (alert,) = _about(transaction, channel)
+        soon = min(filter(None, (alert.next_repeat_at, now + policy.group_interval)))
+        book.record(transaction, Change(replace(alert, next_repeat_at=soon), Reason.SEEN), None, now)
 
 
 def gone(transaction: Transaction, policy: Policy, channels: Collection[str], now: datetime) -> None:
@@ -34,11 +47,7 @@ def gone(transaction: Transaction, policy: Policy, channels: Collection[str], no
     ]
     Teller(transaction, policy, now).tell((), areas)
     for notification in outbox.stranded(transaction, channels):
-        reason = "the configuration no longer has this channel"
-        outbox.dead(transaction, notification, reason)
-        finding = _silent(policy, notification.channel, f"did not take a message: {reason}", notification.message.title)
-        cure = "nothing, if it was taken out on purpose: this ends with the next start"
-        Teller(transaction, _without(policy, notification.channel), now).tell([replace(finding, remedy=cure)])
+        given_up(transaction, policy, notification, "the configuration no longer has this channel", now)
 
 
 def watch(transaction: Transaction, policy: Policy, now: datetime) -> None:
@@ -51,8 +60,7 @@ def watch(transaction: Transaction, policy: Policy, now: datetime) -> None:
         if channel not in told:
             minutes = policy.undelivered.total_seconds() / 60
             what = f"has not delivered a message for {minutes:.0f} min: {error or 'no answer'}"
-            evidence = {"waiting since": f"{since:%Y-%m-%d %H:%M} UTC"}
-            finding = replace(_silent(policy, channel, what, ""), evidence=evidence)
+            finding = _silent(policy, channel, what, {"waiting since": f"{since:%Y-%m-%d %H:%M} UTC"})
             Teller(transaction, _without(policy, channel), now).tell([finding])
         _by_the_fallback(transaction, policy, channel, outbox.urgent(transaction, channel), now)
 
@@ -101,8 +109,7 @@ def _over(
 
     recipient that is not refused any more. An address that was taken out of the configuration is not either.
     """
-    told = any(alert.object == notification.channel for alert in _open(transaction, UNDELIVERED))
-    if told and notification.channel not in outbox.overdue(transaction, since):
+    if _about(transaction, notification.channel) and notification.channel not in outbox.overdue(transaction, since):
         yield Coverage(UNDELIVERED, object=notification.channel)
     prefix = f"{notification.channel}: "
     still = {f"{prefix}{who}" for who in (*receipt.refused, *receipt.later)}
@@ -116,13 +123,20 @@ def _open(transaction: Transaction, *kinds: str) -> Sequence[Alert]:
     return book.concerned(transaction, (), [Coverage(kind) for kind in kinds]).alerts
 
 
-def _silent(policy: Policy, channel: str, what: str, message: str) -> Finding:
+def _about(transaction: Transaction, channel: str) -> list[Alert]:
+    """Return the alert that a channel does not deliver, if it is open."""
+    return [alert for alert in _open(transaction, UNDELIVERED) if alert.object == channel]
+
+
+def _silent(policy: Policy, channel: str, what: str, evidence: Mapping[str, object]) -> Finding:
+    gone = policy.ways is not None and channel not in policy.ways
+    ending = "nothing, if it was taken out on purpose: this ends with the next start"
     return Finding(
         Identity(UNDELIVERED, policy.instance, object=channel),
         Severity.HIGH,
         scrub(f"channel {channel} {what}"),
-        remedy=f"mend channels.{channel}, then: sereno alerts test {channel}",
-        evidence={"message": message} if message else {},
+        remedy=ending if gone else f"mend channels.{channel}, then: sereno alerts test {channel}",
+        evidence=evidence,
     )
 
 

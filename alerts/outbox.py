@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from alerts.alert import Message, Notification, Receipt
+from alerts.alert import Message, Notification, Reason, Receipt
 from alerts.message import from_json, to_json
 from checks.finding import Severity
 from store.instant import from_text, to_text
@@ -49,6 +49,12 @@ _DEAD = """
     UPDATE notification SET state = 'dead', last_error = ?, lease_until = NULL
     WHERE id IN (SELECT value FROM json_each(?))
 """
+_WITHDRAW = """
+    DELETE FROM notification
+    WHERE alert = ? AND state = 'pending' AND bundle = '' AND recipients = '[]'
+      AND reason IN (SELECT value FROM json_each(?))
+"""
+_OLD = "SELECT * FROM notification WHERE id IN (SELECT value FROM json_each(?)) AND created_at < ? ORDER BY rowid"
 _EXPIRE = "UPDATE notification SET state = 'pending', lease_until = NULL WHERE state = 'leased'"
 _WAITING = "SELECT * FROM notification WHERE state IN ('pending', 'leased') ORDER BY not_before, rowid"
 _LEFT = "SELECT count(*) AS waiting FROM notification WHERE state IN ('pending', 'leased')"
@@ -129,6 +135,11 @@ def owe(transaction: Transaction, message: Message, channel: str, now: datetime,
     return number
 
 
+def withdraw(transaction: Transaction, alert: int, reasons: Collection[Reason]) -> int:
+    """Take back what is owed of an alert for these reasons, and nobody can have got yet; return how many messages."""
+    return transaction.execute(_WITHDRAW, (alert, json.dumps([reason.value for reason in reasons])))
+
+
 def unsent(transaction: Transaction, alert: int, channel: str) -> bool:
     """Say whether the channel has not even taken the last message: to repeat it would only make the pile higher."""
     return transaction.row(_UNSENT, (alert, channel)) is not None
@@ -162,6 +173,12 @@ def retry(transaction: Transaction, notification: Notification, error: str, at: 
 def alone(transaction: Transaction, notification: Notification, error: str) -> None:
     """What was refused together is tried one by one: one bad message takes no other with it."""
     transaction.execute(_ALONE, (error, json.dumps(notification.members)))
+
+
+def old(transaction: Transaction, notification: Notification, before: datetime) -> list[Notification]:
+    """Return those of its messages, each alone, that were owed before an instant."""
+    rows = transaction.rows(_OLD, (json.dumps(notification.members), to_text(before)))
+    return [read(row) for row in rows]
 
 
 def dead(transaction: Transaction, notification: Notification, error: str) -> None:

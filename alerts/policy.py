@@ -183,7 +183,8 @@ def _found(finding: Finding, alert: Alert | None, look: _Look) -> Change:
         sooner = [at for at in (look.policy.next_repeat(again, look.now), alert.next_repeat_at) if at is not None]
         worse = finding.severity > alert.severity
         at = min(sooner, default=None) if worse else look.policy.next_repeat(again, look.now)
-        return Change(replace(again, next_repeat_at=at), Reason.SEEN if worse else Reason.LOWERED)
+        corrected = tuple(name for name in look.told(alert) if name in look.policy.editing)
+        return Change(replace(again, next_repeat_at=at), Reason.CHANGED, corrected)
     return Change(again, Reason.SEEN)
 
 

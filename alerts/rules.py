@@ -123,6 +123,8 @@ class Policy:
     """Channels of which one message may stand for several alerts."""
     conversing: frozenset[str] = frozenset()
     """Channels that want to know who has acknowledged."""
+    editing: frozenset[str] = frozenset()
+    """Channels on which what was said can be brought up to date."""
     group_wait: timedelta = timedelta()
     group_interval: timedelta = timedelta()
     hide_addresses: bool = False

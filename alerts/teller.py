@@ -5,13 +5,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from alerts import book, outbox, silences
-from alerts.alert import TOLD, Alert, Change, Message, Reason
+from alerts.alert import TOLD, Alert, Change, Message, Reason, State
 from alerts.message import compose
 from alerts.outbox import Wait
 from alerts.policy import Acknowledgement, Coverage, Known, acknowledge, decide, review
-from alerts.rules import Policy
+from alerts.rules import Policy, Silence
 from checks.finding import Finding, Severity
 from store.store import Transaction
+
+_AGAIN = frozenset({Reason.REPEATED, Reason.ESCALATED})
+_MUTED = TOLD - {Reason.RESOLVED, Reason.ACKNOWLEDGED, Reason.CHANGED, Reason.DRILL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,20 @@ class Teller:
         return self._keep(review(self._quiet(book.reviewed(self.transaction, self.now)), self.policy, self.now))
 
     def take(self, alert: Alert, acknowledgement: Acknowledgement) -> None:
-        """Acknowledge an open alert."""
+        """Acknowledge an open alert; what would call somebody once more, and waits, is taken back."""
+        outbox.withdraw(self.transaction, alert.id or 0, _AGAIN)
         known = book.known_of(self.transaction, alert)
         self._keep([acknowledge(alert, acknowledgement, known, self.policy)])
+
+    def hush(self, silence: Silence) -> int:
+        """Keep a silence, and take back what waits and is meant by it; return its number."""
+        silence = replace(silence, id=silences.add(self.transaction, silence))
+        for alert in book.open_alerts(self.transaction):
+            quiet = self.policy.silenced(alert, (silence,), self.now)
+            if quiet and outbox.withdraw(self.transaction, alert.id or 0, _MUTED) and alert.state is State.FIRING:
+                withheld = Change(replace(alert, withheld=quiet), Reason.SEEN)
+                book.record(self.transaction, withheld, self.run, self.now)
+        return silence.id
 
     def _quiet(self, known: Known) -> Known:
         return replace(known, silences=silences.active(self.transaction, self.now))

@@ -37,6 +37,7 @@ def policy(config: Config, channels: Mapping[str, Channel], now: datetime) -> Po
         ways=frozenset(channels),
         bundling=frozenset(name for name, channel in channels.items() if channel.traits.bundles),
         conversing=frozenset(name for name, channel in channels.items() if channel.traits.converses),
+        editing=frozenset(name for name, channel in channels.items() if channel.traits.edits),
         group_wait=alerts.group_wait,
         group_interval=alerts.group_interval,
         hide_addresses=alerts.hide_addresses,

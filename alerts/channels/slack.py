@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, TypeVar
 import structlog
 from pydantic import Field, model_validator
 
-from alerts.alert import Message, Notification, Receipt
+from alerts.alert import Message, Notification, Reason, Receipt
 from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender, Taken, Traits, revealed
 from alerts.channels.post import private
 from alerts.channels.slackblocks import CALLED, blocks, called, summary
@@ -87,13 +87,17 @@ class Slack:
             return _asked(lambda: self._by_webhook(notification, self.options.url))
         client = self._client()
         doubt = ""
-        if notification.again:
+        message = notification.message
+        quiet = message.reason is Reason.CHANGED and not any(line.over for line in message.lines)
+        if notification.again and not quiet:
             found = _asked(lambda: self._posted(client, notification))
             if found:
                 return Receipt("found: it was there already", remote=found)
             doubt = SECOND_COPY if found is None else ""
         for remote, root in notification.roots:
             _asked(lambda remote=remote, root=root: self._edit(client, remote, root))  # type: ignore[misc]
+        if quiet:
+            return Receipt("brought up to date", remote=notification.thread)
         try:
             answer = _asked(lambda: client.chat_postMessage(**payload(notification, self.options, doubt)))
         except DeliveryError as error:

@@ -135,8 +135,8 @@ def silence(
 ) -> None:
     """Keep alerts quiet for a while: nobody is told, unless they are over; what is still so afterwards is told then."""
     with parts(config) as wired:
-        from alerts import silences
         from alerts.rules import Matcher, Silence
+        from alerts.teller import Teller
         from daemon.cli.session import severity as read
 
         now = wired.clock()
@@ -147,7 +147,7 @@ def silence(
             fail("say what is to be quiet: --check, --database, --object, … ('*' fits all)", Exit.CANNOT)
         made = Silence(matcher, who or getpass.getuser(), reason, now, _after(now, lasting))
         with wired.store.transaction() as transaction:
-            number = silences.add(transaction, made)
+            number = Teller(transaction, wired.policy, now).hush(made)
         said = {"silence": number, "until": made.ends_at.isoformat()}
         say(f"silence {number} until {made.ends_at:%Y-%m-%d %H:%M} UTC", said, as_json=as_json)
 

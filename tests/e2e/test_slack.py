@@ -35,7 +35,7 @@ class Room:
         values = {"token": Secret(file=folder / "token"), "channel": "#ops", "mention": "S42", "app_token": Secret(file=folder / "app"), **options}  # fmt: skip
         channel = slack.Slack(slack.Options(type="slack", api_url=self.slack.url, **values), Sender("coop"))
         channels = {"slack": channel}
-        policy = Policy(dict.fromkeys(Severity, ("slack",)), instance="coop", bundling=frozenset(channels), conversing=frozenset(channels))  # fmt: skip
+        policy = Policy(dict.fromkeys(Severity, ("slack",)), instance="coop", bundling=frozenset(channels), conversing=frozenset(channels), editing=frozenset(channels))  # fmt: skip
         self.courier = Courier(open_store(folder / "state.db"), channels, policy, Clock(), hurried=True)
 
     def look(self, *findings):
@@ -84,6 +84,17 @@ def test_the_first_message_is_edited_and_answered_in_its_thread(room):
     assert (over["thread_ts"], over["broadcast"]) == (first["ts"], False)
     assert "resolved" in first["text"]
     assert "acknowledge" not in words(first)
+
+
+def test_what_is_better_is_only_edited_and_calls_nobody(room):
+    house = room()
+    (first,) = house.look(found(severity=Severity.CRITICAL))
+    house.courier.clock.now += timedelta(minutes=1)
+    assert len(house.look(found(severity=Severity.WARNING))) == 1
+    assert "warning" in words(first)
+    assert "critical" not in words(first)
+    assert len(house.look(found(severity=Severity.CRITICAL))) == 1  # as bad as it was told to be
+    assert "critical" in words(first)
 
 
 def test_what_comes_back_is_said_in_the_same_thread(room):

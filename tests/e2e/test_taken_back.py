@@ -1,0 +1,130 @@
+"""What waits in the outbox while the world goes on: silenced, acknowledged, given up, or too old."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from alerts import book, outbox
+from alerts.alert import State
+from alerts.channels import webhook
+from alerts.channels.channel import Sender
+from alerts.courier import HORIZON, Courier
+from alerts.policy import Acknowledgement
+from alerts.rules import Matcher, Policy, Rung, Silence
+from alerts.teller import Teller
+from checks.finding import Finding, Identity, Severity
+from store.store import open_store
+
+MINUTE = timedelta(minutes=1)
+
+
+class House:
+    """A good channel, and one that answers as a test says."""
+
+    def __init__(self, folder, endpoint):
+        self.now = datetime(2026, 3, 1, 2, tzinfo=UTC)
+        self.good, self.bad = endpoint(), endpoint((503, {}, b"{}"))
+        channels = {name: webhook.Webhook(webhook.Options(type="webhook", url=place.url), Sender("c")) for name, place in (("good", self.good), ("bad", self.bad))}  # fmt: skip
+        policy = Policy(dict.fromkeys(Severity, ("bad",)), instance="coop", ladder=(Rung(30 * MINUTE, ("bad",)),), group_interval=5 * MINUTE, ways=frozenset(channels))  # fmt: skip
+        self.courier = Courier(open_store(folder / "state.db"), channels, policy, lambda: self.now)
+
+    def use(self, **changes):
+        self.courier = replace(self.courier, policy=replace(self.courier.policy, **changes))
+
+    def act(self, does):
+        with self.courier.store.transaction() as transaction:
+            return does(Teller(transaction, self.courier.policy, self.now), transaction)
+
+    def look(self, *names, severity=Severity.HIGH):
+        found = [Finding(Identity("orphans", object=name), severity, f"rows of {name}") for name in names]
+        self.act(lambda teller, _: teller.tell(found))
+
+    def owed(self):
+        with self.courier.store.reading() as transaction:
+            return [(one.channel, one.title, one.state) for one in outbox.waiting(transaction)]
+
+    def alert(self, number):
+        with self.courier.store.reading() as transaction:
+            return book.one(transaction, number)
+
+    def deliver(self, name):
+        while self.courier.deliver_one(name):
+            pass
+
+    def told(self):
+        """What the good channel was told."""
+        return [json.loads(request["body"])["data"] for request in self.good.requests]
+
+
+@pytest.fixture
+def house(tmp_path, endpoint):
+    return House(tmp_path, endpoint)
+
+
+def test_a_silence_takes_back_what_waits_and_is_told_afterwards_if_it_is_still_so(house):
+    house.look("a", "b")
+    assert house.courier.deliver_one("bad")  # refused: nobody has it
+    meant = Silence(Matcher(object="a"), "ana", "moving house", house.now, house.now + 60 * MINUTE)
+    assert house.act(lambda teller, _: teller.hush(meant)) == 1
+    assert [title for _, title, _ in house.owed()] == ["orphans: b"]
+    assert "ana" in house.alert(1).withheld
+    house.now += 60 * MINUTE
+    house.act(lambda teller, _: teller.tell_again())
+    assert sorted(title for _, title, _ in house.owed()) == ["orphans: a", "orphans: b"]
+
+
+def test_what_may_have_been_taken_is_not_taken_back(house):
+    house.bad.answer = lambda *_: None  # the line is dropped
+    house.look("a")
+    assert house.courier.deliver_one("bad")
+    house.act(lambda teller, _: teller.hush(Silence(Matcher(), "ana", "x", house.now, house.now + MINUTE)))
+    assert len(house.owed()) == 1
+
+
+def test_who_has_acknowledged_is_not_called_by_what_still_waits(house):
+    house.look("a", severity=Severity.CRITICAL)
+    house.now += 30 * MINUTE
+    house.act(lambda teller, _: teller.tell_again())
+    assert len(house.owed()) == 2
+    house.act(lambda teller, _: teller.take(house.alert(1), Acknowledgement("ana")))
+    assert len(house.owed()) == 1
+    assert house.alert(1).state is State.ACKNOWLEDGED
+
+
+def test_each_message_that_is_given_up_is_named_elsewhere_soon(house):
+    house.bad.answer = lambda *_: (410, {}, b"{}")
+    house.look("a", "b", "c")
+    house.deliver("bad")
+    house.deliver("good")
+    (first,) = house.told()
+    assert (first["kind"], first["details"]["not delivered"]) == ("channel_undelivered", "orphans: a")
+    house.now += 5 * MINUTE
+    house.use(routes=dict.fromkeys(Severity, ("good",)))
+    house.act(lambda teller, _: teller.tell_again())
+    house.deliver("good")
+    assert house.told()[1]["details"]["not delivered"] == "orphans: a, orphans: b, orphans: c"
+
+
+def test_what_is_critical_and_owed_to_a_channel_that_is_gone_goes_by_the_fallback(house):
+    house.look("a", severity=Severity.CRITICAL)
+    channels = {"good": house.courier.channels["good"]}
+    house.courier = replace(house.courier, channels=channels)
+    house.use(ways=frozenset(channels), fallback=("good",))
+    house.courier.drain(5)
+    assert [(one["kind"], one["object"]) for one in house.told()] == [("orphans", "a"), ("channel_undelivered", "bad")]
+    assert house.told()[1]["remedy"].startswith("nothing, if it was taken out on purpose")
+
+
+def test_only_what_is_older_than_the_horizon_is_given_up(house):
+    house.use(bundling=frozenset({"bad"}))
+    house.look("a")
+    house.now += HORIZON - MINUTE
+    house.look("b")
+    house.now += 2 * MINUTE
+    assert house.courier.deliver_one("bad")  # both in one message
+    assert [title for channel, title, _ in house.owed() if channel == "bad"] == ["orphans: b"]
+    with house.courier.store.reading() as transaction:
+        (given_up,) = transaction.rows("SELECT * FROM notification WHERE state = 'dead'")
+    assert given_up["alert"] == 1
