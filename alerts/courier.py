@@ -46,7 +46,8 @@ class Courier:
     clock: Callable[[], datetime] = now
     hurried: bool = False
     """What waits for companions goes out now."""
-    _rhythms: dict[str, Rhythm] = field(default_factory=dict, repr=False)
+    rhythms: dict[str, Rhythm] = field(default_factory=dict, repr=False)
+    """What each channel has shown of its limits; it outlives a courier."""
 
     def work(self, name: str, stop: threading.Event, beat: Callable[[str], object] = lambda _: None) -> None:
         """Deliver for one channel until told to stop. A full disk is waited out, not died of."""
@@ -81,7 +82,7 @@ class Courier:
         return LOOK_SECONDS if due is None else min(LOOK_SECONDS, (due - self.clock()).total_seconds())
 
     def _rhythm(self, name: str) -> Rhythm:
-        return self._rhythms.setdefault(name, Rhythm(self.channels[name].traits.interval_seconds))
+        return self.rhythms.setdefault(name, Rhythm(self.channels[name].traits.interval_seconds))
 
     def _refresh(self, name: str) -> None:
         """Say again what is still so, where that has to be said; what is lost of it is said soon again."""

@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+import structlog
+
 from alerts import book, outbox, silences
 from alerts.alert import Alert, Change, Notification, Reason, Receipt, State
 from alerts.policy import Coverage
@@ -13,6 +15,7 @@ from alerts.teller import Teller
 from checks.finding import Finding, Identity, Severity
 from store.store import Transaction
 
+_log = structlog.get_logger("obstacles")
 UNDELIVERED = "channel_undelivered"
 REFUSED = "recipient_refused"
 LOST = "not delivered"
@@ -56,6 +59,8 @@ def watch(transaction: Transaction, policy: Policy, now: datetime) -> None:
     told = (
         {one.object for one in _open(transaction, UNDELIVERED) if one.state is not State.PENDING} if overdue else set()
     )
+    if overdue.keys() - told and policy.ways is not None and policy.ways <= overdue.keys() | told:
+        _log.critical("alerts.undeliverable", channels=sorted(policy.ways))
     for channel, (since, error) in overdue.items():
         if channel not in told:
             minutes = policy.undelivered.total_seconds() / 60

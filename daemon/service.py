@@ -166,6 +166,7 @@ class Service:
             self._tell([Finding(identity, Severity.HIGH, f"the old configuration stays: {error}", remedy=remedy)])
         else:
             self._ways.close()
+            parts.after(self._parts)
             self._parts, self._runner = parts, self._made(parts)
             self._dispatcher.use(parts, self._runner)
             self._reopen()

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Send
 from alerts.channels.webhook import payload
 
 LONGEST = 200
+LOOK_SECONDS = 0.5
 SURROUNDINGS = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
 
 
@@ -64,14 +66,26 @@ class Command:
         return Receipt("status 0", remote=_first(printed))
 
     def _talk(self, process: "subprocess.Popen[bytes]", said: bytes) -> tuple[bytes, bytes]:
-        """Give it the message, and wait; it and its children are ended when that takes too long."""
+        """Give it the message, and wait; it and its children are ended when that takes too long.
+
+        A child that it leaves behind may hold its output open: that is not waited for.
+        """
+        deadline, given = time.monotonic() + self._options.timeout_seconds, said or None
         try:
-            return process.communicate(said, self._options.timeout_seconds)
-        except subprocess.TimeoutExpired:
+            while True:
+                ended = process.poll() is not None
+                try:
+                    return process.communicate(given, LOOK_SECONDS)
+                except subprocess.TimeoutExpired as late:
+                    given = None
+                    if ended:
+                        return late.output or b"", late.stderr or b""
+                    if time.monotonic() >= deadline:
+                        break
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             seconds = f"{self._options.timeout_seconds:.0f} s"
-            raise DeliveryError(Failure.AMBIGUOUS, f"it did not end within {seconds}, and was ended") from None
+            raise DeliveryError(Failure.AMBIGUOUS, f"it did not end within {seconds}, and was ended")
         finally:
             for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
                 pipe.close()

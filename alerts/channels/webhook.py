@@ -6,6 +6,7 @@ import hmac
 import json
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote
 
@@ -15,10 +16,11 @@ from alerts.alert import Message, Notification, Reason, Receipt
 from alerts.channels.channel import DeliveryError, Failure, Sender, Traits, revealed
 from alerts.channels.post import HttpOptions, Request, ask, checked
 from alerts.secret import Secret
+from checks.finding import Severity
 from store.instant import to_text
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment, Template
 
 LONGEST = 20_000
 """Standard Webhooks' advice for a body, in bytes."""
@@ -31,6 +33,27 @@ _TYPES = {
     Reason.DRILL: "drill",
 }
 _KEYS = ("key", "id", "number")
+_HARD = 'a "quote" \\ and\na line'
+_SAMPLE = Notification(
+    id="0" * 32,
+    channel="sample",
+    message=Message(
+        instance="sample",
+        severity=Severity.HIGH,
+        reason=Reason.OPENED,
+        kind="sample",
+        type="CHECK_FINDING",
+        title=_HARD,
+        summary=_HARD,
+        database=_HARD,
+        object=_HARD,
+        remedy=_HARD,
+        occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
+        alert=1,
+    ),
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+)
+"""With it a template is tried when it is read: a quote in a table's name must not break it at night."""
 
 
 class Options(HttpOptions):
@@ -56,7 +79,11 @@ class Options(HttpOptions):
         if self.update_url:
             checked(self.update_url.replace("{ticket}", "x"), plain_http=self.plain_http)
         if self.body:
-            _template(self.body)
+            _names_known(self.body)
+            try:
+                _filled(self.body, _values(_SAMPLE))
+            except DeliveryError as error:
+                raise ValueError(str(error)) from None
         return self
 
 
@@ -89,9 +116,9 @@ class Webhook:
         return Receipt(f"HTTP {answer.status}" + (f", ticket {key}" if key else ""), remote=key)
 
     def _body(self, notification: Notification) -> bytes:
-        said = payload(notification)
         if self._options.body:
-            return _filled(self._options.body, {"id": notification.id, **said["data"], "event": said["type"]})
+            return _filled(self._options.body, _values(notification))
+        said = payload(notification)
         body = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
         if len(body) > LONGEST:
             said["data"]["details"] = {name: text[:LONGEST_DETAIL] for name, text in said["data"]["details"].items()}
@@ -150,8 +177,14 @@ def _state(message: Message) -> str:
 
 
 def sign(secret: str, number: str, timestamp: int, body: bytes) -> str:
-    """Sign `id.timestamp.body` by HMAC-SHA256; a secret is `whsec_` and base64, or its raw bytes."""
-    key = base64.b64decode(secret.removeprefix("whsec_")) if secret.startswith("whsec_") else secret.encode()
+    """Sign `id.timestamp.body` by HMAC-SHA256; a secret is `whsec_` and base64, or its raw bytes.
+
+    DeliveryError: it is not base64; it may be mended.
+    """
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_")) if secret.startswith("whsec_") else secret.encode()
+    except ValueError:
+        raise DeliveryError(Failure.TRANSIENT, "secret: what follows whsec_ is not base64") from None
     content = f"{number}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
 
@@ -169,15 +202,37 @@ def find_key(content: bytes, path: str) -> str:
     return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
 
 
-def _template(text: str) -> "Template":
-    """Read a template, in Jinja2's sandbox. ValueError says what is wrong with it."""
-    from jinja2 import StrictUndefined, TemplateError
+def _values(notification: Notification) -> dict[str, Any]:
+    """Return what a template may name."""
+    said = payload(notification)
+    return {"id": notification.id, **said["data"], "event": said["type"]}
+
+
+def _environment() -> "Environment":
+    from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+    return ImmutableSandboxedEnvironment(undefined=StrictUndefined)
+
+
+def _template(text: str) -> "Template":
+    """Read a template, in Jinja2's sandbox. ValueError says what is wrong with it."""
+    from jinja2 import TemplateError
+
     try:
-        return ImmutableSandboxedEnvironment(undefined=StrictUndefined).from_string(text)
+        return _environment().from_string(text)
     except TemplateError as error:
         raise ValueError(f"body is no template: {error}") from None
+
+
+def _names_known(text: str) -> None:
+    """Look whether a template names only what there is. ValueError."""
+    from jinja2.meta import find_undeclared_variables
+
+    _template(text)
+    known = _values(_SAMPLE).keys()
+    for name in sorted(find_undeclared_variables(_environment().parse(text)) - known):
+        raise ValueError(f"body: {name!r} is not known; there are: {', '.join(sorted(known))}")
 
 
 def _filled(text: str, values: dict[str, Any]) -> bytes:
@@ -187,6 +242,6 @@ def _filled(text: str, values: dict[str, Any]) -> bytes:
     try:
         body = _template(text).render(values)
         json.loads(body)
-    except (TemplateError, ValueError) as error:
+    except (TemplateError, TypeError, ValueError) as error:
         raise DeliveryError(Failure.PERMANENT, f"body makes no JSON (use | tojson): {error}") from None
     return body.encode("utf-8", "replace")

@@ -1,7 +1,7 @@
 """Commands that only look: plan, status, history."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -75,7 +75,7 @@ def status(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what runs, what is next, what is open and what is not yet delivered."""
+    """Show what runs, what is next, what is open and what is not yet delivered; exit 1 if no channel delivers."""
     with parts(config) as wired:
         from daemon.cli.standing import due_times, standing
         from daemon.screen import table
@@ -89,27 +89,37 @@ def status(
                 table("Next", columns, [tuple(one.values()) for one in dues])
             return
         state = standing(wired)
+        lost = bool(wired.channels) and len(state["dumb"]) == len(wired.channels)
         if as_json:
             answer(state)
-            return
-        typer.echo(
-            f"{state['instance']}: service {'running' if state['service'] else 'not running'}"
-            + (f", paused {state['paused']}" if state["paused"] else "")
-        )
-        columns = ("schedule", "nominal", "local time", "UTC", "jobs")
-        table("Next", columns, [tuple(one.values()) for one in state["next"]])
-        table(
-            "Last runs",
-            ("run", "job", "database", "state", "started (UTC)", "reason"),
-            [tuple(one.values()) for one in state["runs"]],
-        )
-        table(
-            "Open alerts",
-            ("alert", "severity", "state", "what", "since"),
-            [tuple(one.values()) for one in state["alerts"]],
-        )
-        if state["outbox"]:
-            typer.echo(f"{state['outbox']} messages not yet delivered (sereno alerts outbox)")
+            raise typer.Exit(Exit.FOUND if lost else Exit.FINE)
+        _show(state, lost=lost)
+        raise typer.Exit(Exit.FOUND if lost else Exit.FINE)
+
+
+def _show(state: "Mapping[str, Any]", *, lost: bool) -> None:
+    from daemon.screen import table
+
+    typer.echo(
+        f"{state['instance']}: service {'running' if state['service'] else 'not running'}"
+        + (f", paused {state['paused']}" if state["paused"] else "")
+    )
+    columns = ("schedule", "nominal", "local time", "UTC", "jobs")
+    table("Next", columns, [tuple(one.values()) for one in state["next"]])
+    table(
+        "Last runs",
+        ("run", "job", "database", "state", "started (UTC)", "reason"),
+        [tuple(one.values()) for one in state["runs"]],
+    )
+    table(
+        "Open alerts",
+        ("alert", "severity", "state", "what", "since"),
+        [tuple(one.values()) for one in state["alerts"]],
+    )
+    if state["outbox"]:
+        typer.echo(f"{state['outbox']} messages not yet delivered (sereno alerts outbox)")
+    if state["dumb"]:
+        typer.echo(f"{'No channel delivers' if lost else 'Not delivering'}: {', '.join(state['dumb'])}", err=True)
 
 
 def history(

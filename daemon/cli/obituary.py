@@ -72,15 +72,18 @@ def _without_checks(path: Path) -> "Config":
 
 def _by_outbox(config: "Config", finding: "Finding") -> Iterator[tuple[str, str]]:
     """The usual way: an alert, that the next start of the service ends."""
-    from alerts import outbox
+    from alerts import book, outbox
     from daemon.app import assemble
     from daemon.cli.session import deliver
     from daemon.tell import tell
 
     wired = assemble(config)
     owed = tell(wired, [finding])
+    with wired.store.reading() as transaction:
+        known = book.concerned(transaction, [finding.identity.fingerprint()], []).alerts
+    quiet = known[0].withheld if known else ""
     if not owed:
-        yield from ((channel, "told before") for channel in config.routes.critical)
+        yield from ((name, f"not told: {quiet}" if quiet else "told before") for name in config.routes.critical)
     deliver(wired, SECONDS)
     for number in owed:
         with wired.store.reading() as transaction:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from alerts.alert import Alert
-from alerts.rules import Silence
+from alerts.rules import Matcher, Silence
 from alerts.scrub import scrub
 from checks.finding import Finding, Severity
 from daemon import history
@@ -138,12 +138,17 @@ def as_row(alert: Alert) -> dict[str, Any]:
     }
 
 
+def _listed(value: str | tuple[str, ...]) -> str:
+    return (value if isinstance(value, str) else ", ".join(value)) or "none"
+
+
 def quiet_row(silence: Silence) -> dict[str, Any]:
     """Return a silence, or a maintenance window (0), for a table or JSON."""
-    given = {name: value for name, value in asdict(silence.matcher).items() if value not in {"*", "", ()}}
+    usual = asdict(Matcher())
+    given = {name: value for name, value in asdict(silence.matcher).items() if value != usual[name]}
     return {
         "silence": silence.id,
-        "what": ", ".join(f"{name} {value}" for name, value in given.items()) or "all",
+        "what": ", ".join(f"{name} {_listed(value)}" for name, value in given.items()) or "all",
         "until": f"{silence.ends_at:%Y-%m-%d %H:%M}",
         "author": silence.author,
         "reason": silence.reason,

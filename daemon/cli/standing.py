@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from alerts import book, outbox
 from alerts.alert import Alert
+from alerts.obstacles import UNDELIVERED
 from daemon import history, pause
 from daemon.parts import Parts
 from daemon.screen import minute
@@ -34,6 +35,7 @@ def standing(wired: Parts) -> dict[str, Any]:
         "runs": [{key: minute(run[key]) if key.endswith("_at") else run[key] for key in _RUN} for run in runs],
         "alerts": [_alert(alert) for alert in alerts],
         "outbox": waiting,
+        "dumb": sorted({alert.object for alert in alerts if alert.kind == UNDELIVERED} & wired.channels.keys()),
     }
 
 

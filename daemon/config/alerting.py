@@ -77,7 +77,7 @@ class Rung(Model):
     """Who is told of a critical alert that nobody has acknowledged for so long."""
 
     after: Duration = timedelta(minutes=30)
-    channels: tuple[str, ...] = Field(examples=['["email"]'])
+    channels: tuple[str, ...] = Field(min_length=1, examples=['["email"]'])
 
 
 class Escalation(Model):

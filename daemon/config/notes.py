@@ -1,5 +1,6 @@
 """What a configuration is right to say, and is not so on this machine at this moment."""
 
+import fnmatch
 import ipaddress
 from collections.abc import Iterator
 
@@ -24,6 +25,7 @@ def notes(config: Config) -> Iterator[str]:
             secret.reveal()
         except SecretError as error:
             yield f"{path}: {error}"
+    yield from _alerting(config)
     lists = [*config.routes.model_dump().values(), config.escalation.fallback]
     lists += [one.channels for one in config.alerts.routes]
     lists += [one.channels for one in config.escalation.steps]
@@ -33,6 +35,24 @@ def notes(config: Config) -> Iterator[str]:
             yield f"routes.{severity}: nobody hears of what is {severity}; only the weekly report has it"
     for name in config.channels.keys() - routed:
         yield f"channels.{name}: no route leads to it"
+
+
+def _alerting(config: Config) -> Iterator[str]:
+    """Yield the rules that fit nothing, as far as that can be said, and those by which nobody hears."""
+    alerts = config.alerts
+    jobs = type(config.jobs).model_fields.keys() | config.timetable.keys()
+    tags = {tag for database in config.databases.values() for tag in database.tags}
+    for name in ("thresholds", "routes", "maintenance"):
+        for number, rule in enumerate(getattr(alerts, name)):
+            path = f"alerts.{name}[{number}]"
+            for key, pattern, known in (("database", rule.database, config.databases), ("job", rule.job, jobs)):
+                if pattern != "*" and not fnmatch.filter(known, pattern):
+                    yield f"{path}.{key}: {pattern!r} fits none of {', '.join(known)}"
+            if rule.tag and rule.tag not in tags:
+                yield f"{path}.tag: no database has the tag {rule.tag!r}"
+    for number, route in enumerate(alerts.routes):
+        if not route.channels:
+            yield f"alerts.routes[{number}].channels: nobody hears of what fits"
 
 
 def _secrets(model: object, path: str) -> Iterator[tuple[str, Secret]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 
 import pytest
@@ -59,6 +60,16 @@ def test_one_that_hangs_is_ended_with_its_children(program, notify, tmp_path, wa
     assert time.monotonic() - began < 10
     child = int((tmp_path / "child").read_text())
     wait(lambda: _gone(child), 5, "its child's end")
+
+
+def test_a_child_that_it_leaves_behind_is_not_waited_for(program, notify, tmp_path):
+    began = time.monotonic()
+    channel = program("echo page 7; sleep 300 & echo $! > child", timeout_seconds=60)
+    try:
+        assert channel.deliver(notify()).remote == "page 7"
+        assert time.monotonic() - began < 20
+    finally:
+        os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
 
 
 def test_one_that_is_not_there(notify):

@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from alerts.channels.channel import DeliveryError, Failure
+from alerts.rhythm import Rhythm
 from daemon.demo.cluster import Cluster, embedded_binaries
 from daemon.pulse import Pulse
 
@@ -364,6 +366,41 @@ def test_a_channel_that_refuses_has_not_told_its_death(house, endpoint):
     house.with_logins = False
     done = house.sereno("alerts", "service-failed", check=False)
     assert (done.returncode, done.stdout) == (1, "ticket: dead: HTTP 404\n")
+
+
+def test_a_death_that_is_kept_quiet_was_not_told(house, endpoint):
+    ticket = endpoint()
+    house.extra = f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n[routes]\ncritical = ["ticket"]\n'
+    house.with_logins = False
+    house.sereno("alerts", "silence", "--check", "service_*", "--for", "1h", "--reason", "moving", "--as", "ana")
+    done = house.sereno("alerts", "service-failed", check=False)
+    assert (done.returncode, ticket.requests) == (1, [])
+    assert "ticket: not told: silence 1" in done.stdout
+    assert "by ana: moving" in done.stdout
+
+
+def test_status_says_that_nobody_can_be_told(house, endpoint):
+    ticket = endpoint((404, {}, b""))
+    house.extra = f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n[routes]\ncritical = ["ticket"]\n'
+    house.with_logins = False
+    assert house.sereno("status", check=False).returncode == 0
+    house.sereno("alerts", "test", check=False)
+    done = house.sereno("status", check=False)
+    assert (done.returncode, done.stderr) == (1, "No channel delivers: ticket\n")
+
+
+def test_a_limit_that_was_learnt_outlives_a_reload_unless_the_channel_is_another(house):
+    house.extra = '[channels.a]\ntype = "webhook"\nurl = "http://127.0.0.1:1"\n[channels.b]\ntype = "log"\n'
+    house.with_logins = False
+    before = house.parts()
+    for name in "ab":
+        before.rhythms[name] = Rhythm()
+        before.rhythms[name].failed(DeliveryError(Failure.THROTTLED, "slow down", 60.0), 60.0)
+    house.extra = house.extra.replace("127.0.0.1:1", "127.0.0.1:2")
+    after = house.parts()
+    after.after(before)
+    assert list(after.rhythms) == ["b"]
+    assert after.courier().rhythms["b"].pause() > 50
 
 
 def test_a_pulse_names_who_stands_still():

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from alerts.secret import Secret, SecretError
 from archive.folder import check_path
 from daemon.config.load import ConfigError, load_config, parse
+from daemon.config.notes import notes
 from daemon.config.values import duration, in_words, size
 from daemon.jobs.registry import JOBS
 
@@ -215,6 +216,25 @@ def test_config_check_as_json(tmp_path):
     command = [sys.executable, "-m", "daemon", "config", "check", "--json", "--config", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert json.loads(done.stdout)["databases"] == ["main"]
+
+
+def test_rules_that_fit_nothing_are_noted_and_a_rung_needs_somebody(tmp_path):
+    rules = """
+        [alerts]
+        routes = [{ tag = "billing", channels = [] }]
+        thresholds = [{ database = "mian" }, { job = "vacuum", database = "m*" }, { job = "analyze" }, { job = "vacum" }]
+    """
+    path = tmp_path / "config.toml"
+    path.write_text(LEAST + rules)
+    found = [note for note in notes(load_config(path, JOBS)) if note.startswith("alerts.")]
+    assert [note.partition(":")[0] for note in found] == [
+        "alerts.thresholds[0].database",
+        "alerts.thresholds[3].job",
+        "alerts.routes[0].tag",
+        "alerts.routes[0].channels",
+    ]
+    (problem,) = problems(tmp_path, LEAST + "[[escalation.steps]]\nchannels = []\n")
+    assert problem.startswith("escalation.steps[0].channels")
 
 
 def test_a_job_may_have_a_schedule_of_its_own_beside_the_lists(tmp_path):
