@@ -33,6 +33,7 @@ prove: $(READY)  ## the long proofs, with their figures
 	$(RUN)python tests/prove/symlink_race.py
 	$(RUN)python tests/prove/alert_kills.py
 	$(RUN)python tests/prove/alert_sequences.py
+	$(RUN)python tests/prove/mail_pictures.py
 
 bench: $(READY)  ## beside the peer, in turns: ratios
 	$(RUN)python -m benchmarks.vacuum $(BENCH)

@@ -22,7 +22,7 @@ from store.store import Store, StoreError
 HORIZON = timedelta(hours=72)
 IDLE_SECONDS = 2.0
 """What this process writes is heard at once; what another one does, after so long."""
-LOOK_SECONDS = 15.0
+LOOK_SECONDS = 30.0
 LAST_SECONDS = 5.0
 BROKEN_STORE_SECONDS = 5.0
 _URGENT = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0)
@@ -136,11 +136,6 @@ class Courier:
                     return
         except StoreError as error:
             _log.error("courier.store_failed", channel=name, error=str(error))
-
-    def watch(self) -> None:
-        """Tell elsewhere of a channel that has not delivered for its time."""
-        with self.store.transaction() as transaction:
-            obstacles.watch(transaction, self.policy, self.clock())
 
     def deliver_one(self, name: str) -> bool:
         """Deliver the channel's most urgent message, with what goes with it; say whether there was one."""

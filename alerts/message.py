@@ -63,7 +63,7 @@ def title(alert: Alert) -> str:
 
 
 def _seen(alert: Alert) -> dict[str, str]:
-    details = {"first seen": alert.opened_at.isoformat(timespec="seconds")}
+    details = {"first seen": f"{alert.opened_at:%Y-%m-%d %H:%M:%S} UTC"}
     if alert.occurrences > 1:
         details["seen"] = f"{alert.occurrences} times"
     if alert.flapping:

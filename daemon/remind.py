@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 from alerts import outbox
 from alerts.alert import Message, Reason
+from alerts.obstacles import watch
 from alerts.teller import Teller
 from checks.finding import Severity
 from daemon.calendar import latest, parse_cron
@@ -15,9 +16,10 @@ DRILLS = {"weekly": parse_cron("0 10 * * mon"), "monthly": parse_cron("0 10 1 * 
 
 def remind(parts: Parts, since: datetime) -> None:
     """Owe what is due now; `since` says from when on somebody was there to do it. StoreError."""
+    now = parts.clock()
     with parts.store.transaction() as transaction:
-        Teller(transaction, parts.policy, parts.clock()).tell_again()
-    parts.courier().watch()
+        Teller(transaction, parts.policy, now).tell_again()
+        watch(transaction, parts.policy, now)
     _drill(parts, since)
 
 

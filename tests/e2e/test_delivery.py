@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from alerts import book, outbox
+from alerts import book, obstacles, outbox
 from alerts.alert import Message, Notification, Reason
 from alerts.channels import email, slack, webhook
 from alerts.channels.channel import DeliveryError, Failure, Sender
@@ -648,7 +648,8 @@ def test_what_somebody_looks_after_goes_by_no_fallback(courier):
         (alert,) = book.open_alerts(transaction)
         Teller(transaction, carrier.policy, carrier.clock()).take(alert, Acknowledgement("ana"))
     carrier.clock.now += timedelta(minutes=6)
-    carrier.watch()
+    with carrier.store.transaction() as transaction:
+        obstacles.watch(transaction, carrier.policy, carrier.clock())
     tell(carrier)
     assert "orphans" not in told_by(good)
 

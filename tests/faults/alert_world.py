@@ -107,8 +107,7 @@ class World:
 
     def tick(self):
         self._write(lambda teller: teller.tell_again())
-        with self._told_rightly():
-            self.courier().watch()
+        self._write(lambda teller: obstacles.watch(teller.transaction, self.policy, self.now))
 
     def acknowledge(self, number, minutes):
         with self.store.transaction() as transaction:
