@@ -223,7 +223,7 @@ class World:
             rows = transaction.rows("SELECT * FROM notification ORDER BY created_at, rowid")
         self._knowledge(alerts, {(row["channel"], row["alert"]) for row in rows if row["state"] == "dead"})
         self._copies(rows)
-        self._pauses(rows)
+        self._pauses([row for row in rows if alerts[row["alert"]].kind != obstacles.UNDELIVERED])  # it has news
 
     def _knowledge(self, alerts, refused):
         for name, who in ((name, who) for name, party in self.parties.items() for who in party.people):
