@@ -16,6 +16,7 @@ from alerts.claim import Claimant, as_it_is, claim, next_due
 from alerts.rhythm import Rhythm
 from alerts.rules import Policy
 from alerts.scrub import scrub
+from alerts.withdrawal import take_back_of
 from checks.finding import Severity
 from store.store import Store, StoreError
 
@@ -159,15 +160,17 @@ class Courier:
     def _delivered(self, notification: Notification, receipt: Receipt) -> None:
         moment = self.clock()
         self._rhythm(notification.channel).delivered()
-        given_up = moment - notification.created_at > HORIZON
-        if given_up:
-            receipt = replace(receipt, refused={**receipt.refused, **receipt.later}, later={})
         with self.store.transaction() as transaction:
             if receipt.later:
                 outbox.partly(transaction, notification, receipt)
                 reason = scrub("; ".join(f"{who}: {why}" for who, why in receipt.later.items()))
                 wait = _wait(notification, DeliveryError(Failure.TRANSIENT, reason))
                 outbox.retry(transaction, notification, reason, moment + timedelta(seconds=wait), same=True)
+                given_up = outbox.old(transaction, notification, moment - HORIZON)
+                for one in given_up:
+                    outbox.sent(transaction, one, receipt, moment)
+                if given_up:
+                    receipt = replace(receipt, refused={**receipt.refused, **receipt.later})
             else:
                 outbox.sent(transaction, notification, receipt, moment)
             obstacles.delivered(transaction, self.policy, notification, receipt, moment)
@@ -186,6 +189,7 @@ class Courier:
             else:
                 same = error.failure is Failure.AMBIGUOUS or notification.again
                 outbox.retry(transaction, notification, reason, moment + timedelta(seconds=wait), same=same)
+                take_back_of(transaction, self.policy, notification, moment)
                 lost = [notification] if refused else outbox.old(transaction, notification, moment - HORIZON)
             for one in lost:
                 obstacles.given_up(transaction, self.policy, one, reason, moment)

@@ -71,7 +71,7 @@ def _latest(messages: Sequence[Message]) -> Message:
     if len(messages) == 1:
         return last
     if not last.over:
-        loud = [one for one in messages if one.reason is not Reason.CHANGED] or [last]
+        loud = [one for one in messages if one.reason is not Reason.CHANGED and not one.over] or [last]
         return replace(last, reason=(first if first.reason in BEGUN else loud[-1]).reason)
     if first.reason not in BEGUN:
         return last

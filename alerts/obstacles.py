@@ -8,15 +8,15 @@ import structlog
 
 from alerts import book, outbox, silences
 from alerts.alert import Alert, Change, Notification, Reason, Receipt, State
+from alerts.claim import as_it_is
 from alerts.policy import Coverage
-from alerts.rules import Policy
+from alerts.rules import UNDELIVERED, Policy
 from alerts.scrub import scrub
 from alerts.teller import Teller
 from checks.finding import Finding, Identity, Severity
 from store.store import Transaction
 
 _log = structlog.get_logger("obstacles")
-UNDELIVERED = "channel_undelivered"
 REFUSED = "recipient_refused"
 LOST = "not delivered"
 MOST_TITLES = 20
@@ -30,15 +30,15 @@ def given_up(transaction: Transaction, policy: Policy, notification: Notificatio
     channel = notification.channel
     _by_the_fallback(transaction, policy, channel, [notification], now)
     outbox.dead(transaction, notification, reason)
-    (before,) = _about(transaction, channel) or (None,)
+    before = _about(transaction, policy, channel)
     former = before.evidence.get(LOST, ()) if before else ()
     titles = list(dict.fromkeys((*former, notification.message.title)))[-MOST_TITLES:]
     finding = _silent(policy, channel, f"did not take a message: {reason}", {LOST: titles})
-    Teller(transaction, _without(policy, channel), now).tell([finding])
-    if before and titles != list(former):
-        (alert,) = _about(transaction, channel)
-        soon = min(filter(None, (alert.next_repeat_at, now + policy.group_interval)))
-        book.record(transaction, Change(replace(alert, next_repeat_at=soon), Reason.SEEN), None, now)
+    Teller(transaction, policy, now).tell([finding])
+    known = _about(transaction, policy, channel)
+    if before and known and titles != list(former):
+        soon = min(filter(None, (known.next_repeat_at, now + policy.group_interval)))
+        book.record(transaction, Change(replace(known, next_repeat_at=soon), Reason.SEEN), None, now)
 
 
 def gone(transaction: Transaction, policy: Policy, channels: Collection[str], now: datetime) -> None:
@@ -66,7 +66,7 @@ def watch(transaction: Transaction, policy: Policy, now: datetime) -> None:
             minutes = policy.undelivered.total_seconds() / 60
             what = f"has not delivered a message for {minutes:.0f} min: {error or 'no answer'}"
             finding = _silent(policy, channel, what, {"waiting since": f"{since:%Y-%m-%d %H:%M} UTC"})
-            Teller(transaction, _without(policy, channel), now).tell([finding])
+            Teller(transaction, policy, now).tell([finding])
         _by_the_fallback(transaction, policy, channel, outbox.urgent(transaction, channel), now)
 
 
@@ -83,9 +83,10 @@ def _by_the_fallback(
         if alert is None or alert.state is not State.FIRING or alert.severity is not Severity.CRITICAL:
             continue
         for other in () if policy.silenced(alert, silent, now) else policy.fallback:
-            if other != channel and not outbox.reached(transaction, notification.message, other):
-                details = {"not delivered by": channel, **notification.message.details}
-                outbox.owe(transaction, replace(notification.message, details=details), other, now)
+            if other != channel and not outbox.reached(transaction, alert, other):
+                message = as_it_is(alert, policy)  # what was owed may be about its former life, or only a correction
+                details = {"not delivered by": channel, **message.details}
+                outbox.owe(transaction, replace(message, details=details, occurred_at=now), other, now)
 
 
 def delivered(
@@ -94,7 +95,7 @@ def delivered(
     """A delivery ends what was open about its channel; who was refused is told, there too if others took it."""
     since = now - policy.undelivered
     Teller(transaction, policy, now).tell((), list(_over(transaction, notification, receipt, since)))
-    dumb = policy if receipt.accepted else _without(policy, notification.channel)
+    dumb = policy if receipt.accepted else policy.without(notification.channel)
     for who, why in receipt.refused.items():
         finding = Finding(
             Identity(REFUSED, policy.instance, object=f"{notification.channel}: {who}"),
@@ -114,7 +115,8 @@ def _over(
 
     recipient that is not refused any more. An address that was taken out of the configuration is not either.
     """
-    if _about(transaction, notification.channel) and notification.channel not in outbox.overdue(transaction, since):
+    told = any(alert.object == notification.channel for alert in _open(transaction, UNDELIVERED))
+    if told and notification.channel not in outbox.overdue(transaction, since):
         yield Coverage(UNDELIVERED, object=notification.channel)
     prefix = f"{notification.channel}: "
     still = {f"{prefix}{who}" for who in (*receipt.refused, *receipt.later)}
@@ -128,9 +130,10 @@ def _open(transaction: Transaction, *kinds: str) -> Sequence[Alert]:
     return book.concerned(transaction, (), [Coverage(kind) for kind in kinds]).alerts
 
 
-def _about(transaction: Transaction, channel: str) -> list[Alert]:
-    """Return the alert that a channel does not deliver, if it is open."""
-    return [alert for alert in _open(transaction, UNDELIVERED) if alert.object == channel]
+def _about(transaction: Transaction, policy: Policy, channel: str) -> Alert | None:
+    """Return this instance's alert that a channel does not deliver, if it is open."""
+    fingerprint = Identity(UNDELIVERED, policy.instance, object=channel).fingerprint()
+    return next(iter(book.concerned(transaction, [fingerprint], []).alerts), None)
 
 
 def _silent(policy: Policy, channel: str, what: str, evidence: Mapping[str, object]) -> Finding:
@@ -143,14 +146,3 @@ def _silent(policy: Policy, channel: str, what: str, evidence: Mapping[str, obje
         remedy=ending if gone else f"mend channels.{channel}, then: sereno alerts test {channel}",
         evidence=evidence,
     )
-
-
-def _without(policy: Policy, channel: str) -> Policy:
-    """Return the same rules without a channel; the fallback hears of it besides."""
-    others = sorted((policy.ways or frozenset()) - {channel})  # where nobody else is meant, everybody is
-    routes = {
-        severity: tuple(name for name in dict.fromkeys((*names, *policy.fallback)) if name != channel) or tuple(others)
-        for severity, names in policy.routes.items()
-    }
-    rules = (replace(rule, channels=tuple(name for name in rule.channels if name != channel)) for rule in policy.rules)
-    return replace(policy, routes=routes, rules=tuple(rule for rule in rules if rule.channels))

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from alerts.alert import Message, Notification, Reason, Receipt
+from alerts.alert import Alert, Message, Notification, Receipt
 from alerts.message import from_json, to_json
 from checks.finding import Severity
 from store.instant import from_text, to_text
@@ -49,18 +49,14 @@ _DEAD = """
     UPDATE notification SET state = 'dead', last_error = ?, lease_until = NULL
     WHERE id IN (SELECT value FROM json_each(?))
 """
-_WITHDRAW = """
-    DELETE FROM notification
-    WHERE alert = ? AND state = 'pending' AND bundle = '' AND recipients = '[]'
-      AND reason IN (SELECT value FROM json_each(?))
-"""
 _OLD = "SELECT * FROM notification WHERE id IN (SELECT value FROM json_each(?)) AND created_at < ? ORDER BY rowid"
 _EXPIRE = "UPDATE notification SET state = 'pending', lease_until = NULL WHERE state = 'leased'"
 _WAITING = "SELECT * FROM notification WHERE state IN ('pending', 'leased') ORDER BY not_before, rowid"
 _LEFT = "SELECT count(*) AS waiting FROM notification WHERE state IN ('pending', 'leased')"
 _UNSENT = """
     SELECT 1 AS unsent FROM notification
-    WHERE alert = ? AND channel = ? AND state IN ('pending', 'leased') AND recipients = '[]' LIMIT 1
+    WHERE alert = ? AND channel = ? AND state IN ('pending', 'leased') AND recipients = '[]'
+      AND reason NOT IN ('severity_changed', 'acknowledged') LIMIT 1
 """
 _LAST_OF_RUN = "SELECT max(sent_at) AS at FROM notification WHERE run = ? AND channel = ? AND state = 'sent'"
 _ENDED = """
@@ -135,11 +131,6 @@ def owe(transaction: Transaction, message: Message, channel: str, now: datetime,
     return number
 
 
-def withdraw(transaction: Transaction, alert: int, reasons: Collection[Reason]) -> int:
-    """Take back what is owed of an alert for these reasons, and nobody can have got yet; return how many messages."""
-    return transaction.execute(_WITHDRAW, (alert, json.dumps([reason.value for reason in reasons])))
-
-
 def unsent(transaction: Transaction, alert: int, channel: str) -> bool:
     """Say whether the channel has not even taken the last message: to repeat it would only make the pile higher."""
     return transaction.row(_UNSENT, (alert, channel)) is not None
@@ -207,9 +198,9 @@ def urgent(transaction: Transaction, channel: str) -> list[Notification]:
     return [read(row) for row in transaction.rows(_URGENT, (channel,))]
 
 
-def reached(transaction: Transaction, message: Message, channel: str) -> bool:
-    """Say whether a channel was told, or is to be told, of what a message is about."""
-    return transaction.row(_REACHED, (message.alert, message.generation, channel)) is not None
+def reached(transaction: Transaction, alert: Alert, channel: str) -> bool:
+    """Say whether a channel was told, or is to be told, of an alert in its present life."""
+    return transaction.row(_REACHED, (alert.id, alert.generation, channel)) is not None
 
 
 def waiting(transaction: Transaction) -> list[Waiting]:

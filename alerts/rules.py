@@ -1,7 +1,7 @@
 """The operator's rules, as values: who hears of what, when, how often, and what keeps it from being told. Pure."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
@@ -10,9 +10,11 @@ from alerts.hours import Hours
 from checks.finding import Severity
 
 DAY = timedelta(days=1)
+UNDELIVERED = "channel_undelivered"
+"""Its object is the channel, on which it is not told."""
 ONCE = frozenset(
     {
-        "channel_undelivered", "recipient_refused", "configuration_invalid", "metrics_unreachable", "service_failed",
+        UNDELIVERED, "recipient_refused", "configuration_invalid", "metrics_unreachable", "service_failed",
         "task_missed", "task_orphaned",
     }
 )  # fmt: skip
@@ -131,16 +133,28 @@ class Policy:
 
     def channels(self, alert: Alert) -> tuple[str, ...]:
         """Return who is told of it: its severity's channels, unless a rule says otherwise."""
+        rules = self.without(alert.object) if alert.kind == UNDELIVERED else self
         more: list[str] = []
-        for rule in self._matching(alert):
+        for rule in rules.matching(alert):
             if not rule.more:
                 return tuple(dict.fromkeys((*rule.channels, *more)))
             more += rule.channels
-        return tuple(dict.fromkeys((*self.routes.get(alert.severity, ()), *more)))
+        return tuple(dict.fromkeys((*rules.routes.get(alert.severity, ()), *more)))
+
+    def without(self, channel: str) -> "Policy":
+        """Return the same rules without a channel; the fallback hears of it besides."""
+
+        def others(names: Iterable[str]) -> tuple[str, ...]:
+            return tuple(name for name in dict.fromkeys(names) if name != channel)
+
+        everybody = others(sorted(self.ways or ()))  # is meant where nobody else is
+        routes = {one: others((*names, *self.fallback)) or everybody for one, names in self.routes.items()}
+        rules = (replace(rule, channels=others(rule.channels)) for rule in self.rules)
+        return replace(self, routes=routes, rules=tuple(rule for rule in rules if rule.channels))
 
     def next_repeat(self, alert: Alert, now: datetime) -> datetime | None:
         """Return when it would be told again; what flaps no sooner than in a day."""
-        own = next((rule.repeat for rule in self._matching(alert) if rule.repeat), None)
+        own = next((rule.repeat for rule in self.matching(alert) if rule.repeat), None)
         interval = own or self.repeat.get(alert.severity)
         if interval is None:
             return None
@@ -164,12 +178,15 @@ class Policy:
 
     def silenced(self, alert: Alert, silences: tuple[Silence, ...], now: datetime) -> str:
         """Return the silence or window that keeps it quiet, in words."""
-        for silence in (*silences, *self.windows(now)):
-            if silence.starts_at <= now < silence.ends_at and silence.matcher.matches(alert, self._tags(alert)):
-                return str(silence)
-        return ""
+        meant = (str(one) for one in (*silences, *self.windows(now)) if self.hushes(one, alert, now))
+        return next(meant, "")
 
-    def _matching(self, alert: Alert) -> list[Route]:
+    def hushes(self, silence: Silence, alert: Alert, now: datetime) -> bool:
+        """Say whether a silence keeps an alert quiet now."""
+        return silence.starts_at <= now < silence.ends_at and silence.matcher.matches(alert, self._tags(alert))
+
+    def matching(self, alert: Alert) -> list[Route]:
+        """Return the rules that fit, in their order."""
         return [rule for rule in self.rules if rule.matcher.matches(alert, self._tags(alert))]
 
     def _tags(self, alert: Alert) -> frozenset[str]:

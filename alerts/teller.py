@@ -5,16 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from alerts import book, outbox, silences
-from alerts.alert import TOLD, Alert, Change, Message, Reason, State
+from alerts.alert import TOLD, Alert, Change, Message, Reason
 from alerts.message import compose
 from alerts.outbox import Wait
 from alerts.policy import Acknowledgement, Coverage, Known, acknowledge, decide, review
 from alerts.rules import Policy, Silence
+from alerts.withdrawal import take_back
 from checks.finding import Finding, Severity
 from store.store import Transaction
-
-_AGAIN = frozenset({Reason.REPEATED, Reason.ESCALATED})
-_MUTED = TOLD - {Reason.RESOLVED, Reason.ACKNOWLEDGED, Reason.CHANGED, Reason.DRILL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +36,16 @@ class Teller:
 
     def take(self, alert: Alert, acknowledgement: Acknowledgement) -> None:
         """Acknowledge an open alert; what would call somebody once more, and waits, is taken back."""
-        outbox.withdraw(self.transaction, alert.id or 0, _AGAIN)
         known = book.known_of(self.transaction, alert)
-        self._keep([acknowledge(alert, acknowledgement, known, self.policy)])
+        change = acknowledge(alert, acknowledgement, known, self.policy)
+        take_back(self.transaction, self.policy, [change.alert], self.now)
+        self._keep([change])
 
     def hush(self, silence: Silence) -> int:
         """Keep a silence, and take back what waits and is meant by it; return its number."""
-        silence = replace(silence, id=silences.add(self.transaction, silence))
-        for alert in book.open_alerts(self.transaction):
-            quiet = self.policy.silenced(alert, (silence,), self.now)
-            if quiet and outbox.withdraw(self.transaction, alert.id or 0, _MUTED) and alert.state is State.FIRING:
-                withheld = Change(replace(alert, withheld=quiet), Reason.SEEN)
-                book.record(self.transaction, withheld, self.run, self.now)
-        return silence.id
+        number = silences.add(self.transaction, silence)
+        take_back(self.transaction, self.policy, book.open_alerts(self.transaction), self.now)
+        return number
 
     def _quiet(self, known: Known) -> Known:
         return replace(known, silences=silences.active(self.transaction, self.now))

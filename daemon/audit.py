@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 
 from alerts import book, outbox
-from alerts.obstacles import UNDELIVERED
+from alerts.rules import UNDELIVERED
 from checks.finding import Severity
 from daemon import history
 from daemon.errands import errands

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Literal
@@ -49,35 +50,37 @@ class Command:
         said = json.dumps({"id": notification.id, **payload(notification)}, ensure_ascii=False)
         surroundings = {name: os.environ[name] for name in SURROUNDINGS if name in os.environ}
         try:
-            process = subprocess.Popen(  # noqa: S603 - the operator's own program, by its whole path
-                self._options.command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=surroundings,
-                start_new_session=True,
-            )
+            with tempfile.TemporaryFile() as message:  # not a pipe: it may be read whenever, or not at all
+                message.write(said.encode("utf-8", "replace"))
+                message.seek(0)
+                process = subprocess.Popen(  # noqa: S603 - the operator's own program, by its whole path
+                    self._options.command,
+                    stdin=message,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=surroundings,
+                    start_new_session=True,
+                )
         except OSError as error:
             raise DeliveryError(Failure.TRANSIENT, f"{self._options.command[0]}: {error.strerror}") from None
-        printed, complained = self._talk(process, said.encode("utf-8", "replace"))
+        printed, complained = self._talk(process)
         if process.returncode != 0:
             reason = f"status {process.returncode}{f': {_first(complained)}' if complained else ''}"
             raise DeliveryError(Failure.TRANSIENT, reason)
         return Receipt("status 0", remote=_first(printed))
 
-    def _talk(self, process: "subprocess.Popen[bytes]", said: bytes) -> tuple[bytes, bytes]:
-        """Give it the message, and wait; it and its children are ended when that takes too long.
+    def _talk(self, process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
+        """Hear what it says, and wait; it and its children are ended when that takes too long.
 
         A child that it leaves behind may hold its output open: that is not waited for.
         """
-        deadline, given = time.monotonic() + self._options.timeout_seconds, said or None
+        deadline = time.monotonic() + self._options.timeout_seconds
         try:
             while True:
                 ended = process.poll() is not None
                 try:
-                    return process.communicate(given, LOOK_SECONDS)
+                    return process.communicate(timeout=LOOK_SECONDS)
                 except subprocess.TimeoutExpired as late:
-                    given = None
                     if ended:
                         return late.output or b"", late.stderr or b""
                     if time.monotonic() >= deadline:
@@ -87,7 +90,7 @@ class Command:
             seconds = f"{self._options.timeout_seconds:.0f} s"
             raise DeliveryError(Failure.AMBIGUOUS, f"it did not end within {seconds}, and was ended")
         finally:
-            for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
+            for pipe in filter(None, (process.stdout, process.stderr)):
                 pipe.close()
 
 

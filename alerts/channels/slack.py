@@ -88,7 +88,7 @@ class Slack:
         client = self._client()
         doubt = ""
         message = notification.message
-        quiet = message.reason is Reason.CHANGED and not any(line.over for line in message.lines)
+        quiet = message.reason is Reason.CHANGED and notification.roots and not any(one.over for one in message.lines)
         if notification.again and not quiet:
             found = _asked(lambda: self._posted(client, notification))
             if found:

@@ -81,7 +81,7 @@ class Options(HttpOptions):
         if self.body:
             _names_known(self.body)
             try:
-                _filled(self.body, _values(_SAMPLE))
+                _filled(self.body, _sample())
             except DeliveryError as error:
                 raise ValueError(str(error)) from None
         return self
@@ -208,6 +208,17 @@ def _values(notification: Notification) -> dict[str, Any]:
     return {"id": notification.id, **said["data"], "event": said["type"]}
 
 
+class _Details(dict[str, str]):
+    """Details of which any may be there."""
+
+    def __missing__(self, _name: str) -> str:
+        return _HARD
+
+
+def _sample() -> dict[str, Any]:
+    return _values(_SAMPLE) | {"details": _Details({"first seen": _HARD})}
+
+
 def _environment() -> "Environment":
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -230,7 +241,7 @@ def _names_known(text: str) -> None:
     from jinja2.meta import find_undeclared_variables
 
     _template(text)
-    known = _values(_SAMPLE).keys()
+    known = _sample().keys()
     for name in sorted(find_undeclared_variables(_environment().parse(text)) - known):
         raise ValueError(f"body: {name!r} is not known; there are: {', '.join(sorted(known))}")
 
@@ -242,6 +253,6 @@ def _filled(text: str, values: dict[str, Any]) -> bytes:
     try:
         body = _template(text).render(values)
         json.loads(body)
-    except (TemplateError, TypeError, ValueError) as error:
+    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise DeliveryError(Failure.PERMANENT, f"body makes no JSON (use | tojson): {error}") from None
     return body.encode("utf-8", "replace")

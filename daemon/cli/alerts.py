@@ -45,7 +45,7 @@ def list_alerts(
                 row["alert"],
                 row["severity"],
                 f"{row['state']}{', quiet' if row['quiet'] else ''}",
-                f"{row['kind']} {row['object']}: {row['summary']}",
+                f"{' '.join(filter(None, (row['kind'], row['database'], row['object'])))}: {row['summary']}",
                 row["opened"][:16],
             )
             for row in rows
@@ -123,11 +123,11 @@ def resolve(alert: Number, config: ConfigOption = None, as_json: JsonOption = Fa
 def silence(
     reason: Annotated[str, typer.Option("--reason", help="Why; whoever wonders reads it.")],
     lasting: Annotated[str, typer.Option("--for", help="How long (2h, 3 days).")],
-    database: Annotated[str, typer.Option(help="Patterns, as the shell has them.")] = "*",
-    job: str = "*",
-    check: Annotated[str, typer.Option(help="The kind: a check's name, task_failed, …")] = "*",
-    object_: Annotated[str, typer.Option("--object")] = "*",
-    tag: str = "",
+    database: Annotated[list[str] | None, typer.Option(help="A pattern, as the shell has them.")] = None,
+    job: list[str] | None = None,
+    check: Annotated[list[str] | None, typer.Option(help="The kind: a check's name, task_failed, …")] = None,
+    object_: Annotated[list[str] | None, typer.Option("--object")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="One of its database's.")] = None,
     severity: Annotated[list[str] | None, typer.Option(help="May be given more than once.")] = None,
     who: Name = "",
     config: ConfigOption = None,
@@ -135,21 +135,32 @@ def silence(
 ) -> None:
     """Keep alerts quiet for a while: nobody is told, unless they are over; what is still so afterwards is told then."""
     with parts(config) as wired:
+        from alerts import book
         from alerts.rules import Matcher, Silence
         from alerts.teller import Teller
         from daemon.cli.session import severity as read
 
         now = wired.clock()
-        matcher = Matcher(tuple(read(one, "--severity") for one in severity or ()), database, job, check, object_, tag)
+        given = {"database": database, "job": job, "check": check, "object": object_, "tag": tag}
+        patterns = {name: _single(name, values) for name, values in given.items() if values}
+        matcher = Matcher(tuple(read(one, "--severity") for one in severity or ()), **patterns)
         if not reason.strip():
             fail("--reason: say why; whoever wonders reads it", Exit.CANNOT)
-        if matcher == Matcher():
+        if not patterns and not severity:
             fail("say what is to be quiet: --check, --database, --object, … ('*' fits all)", Exit.CANNOT)
         made = Silence(matcher, who or getpass.getuser(), reason, now, _after(now, lasting))
         with wired.store.transaction() as transaction:
             number = Teller(transaction, wired.policy, now).hush(made)
-        said = {"silence": number, "until": made.ends_at.isoformat()}
-        say(f"silence {number} until {made.ends_at:%Y-%m-%d %H:%M} UTC", said, as_json=as_json)
+            meant = sum(wired.policy.hushes(made, alert, now) for alert in book.open_alerts(transaction))
+        said = {"silence": number, "until": made.ends_at.isoformat(), "open": meant}
+        until = f"silence {number} until {made.ends_at:%Y-%m-%d %H:%M} UTC"
+        say(f"{until}; it means {meant} of the open alerts", said, as_json=as_json)
+
+
+def _single(name: str, values: list[str]) -> str:
+    if len(values) > 1:
+        fail(f"--{name}: one pattern for each silence; make another one for {values[1]!r}", Exit.CANNOT)
+    return values[0]
 
 
 @app.command("silences")

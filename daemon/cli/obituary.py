@@ -88,7 +88,7 @@ def _by_outbox(config: "Config", finding: "Finding") -> Iterator[tuple[str, str]
     for number in owed:
         with wired.store.reading() as transaction:
             state, _, error, channel = outbox.state(transaction, number)
-        yield channel, "told" if state == "sent" else f"{state}: {error}"
+        yield channel, "told" if state == "sent" else f"{state}: {error or 'the service that runs has it'}"
 
 
 def _straight(config: "Config", finding: "Finding") -> Iterator[tuple[str, str]]:

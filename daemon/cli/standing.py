@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from alerts import book, outbox
 from alerts.alert import Alert
-from alerts.obstacles import UNDELIVERED
+from alerts.rules import UNDELIVERED
 from daemon import history, pause
 from daemon.parts import Parts
 from daemon.screen import minute

@@ -50,7 +50,7 @@ def story(wired: Parts, number: int) -> dict[str, Any] | None:
 
 def print_story(told: dict[str, Any]) -> None:
     """Print it for a person."""
-    typer.echo(f"alert {told['alert']}: {told['kind']} {told['object']}".rstrip())
+    typer.echo(" ".join(filter(None, (f"alert {told['alert']}:", told["kind"], told["database"], told["object"]))))
     typer.echo(f"  {told['severity']}, {told['state']}, since {told['opened']} UTC, seen {told['seen']} times")
     typer.echo(f"  {scrub(told['summary'])}")
     shown = {

@@ -3,12 +3,13 @@
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from checks.finding import Severity
 from daemon.config.jobs import Model
 from daemon.config.values import CronText, Duration, WorkingHours
 
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Counted = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -44,8 +45,8 @@ class Maintenance(Matching):
 
     cron: CronText = Field(description="When it begins, in the zone of [daemon].", examples=['"0 1 * * sat"'])
     lasting: Duration = Field(examples=['"3h"'])
-    author: str = Field(min_length=1, examples=['"who wants it"'])
-    reason: str = Field(min_length=1, examples=['"why"'])
+    author: Words = Field(examples=['"who wants it"'])
+    reason: Words = Field(examples=['"why"'])
 
 
 class Alerting(Model):

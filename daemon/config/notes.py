@@ -2,6 +2,7 @@
 
 import fnmatch
 import ipaddress
+import os
 from collections.abc import Iterator
 
 from psycopg.conninfo import conninfo_to_dict
@@ -26,6 +27,11 @@ def notes(config: Config) -> Iterator[str]:
         except SecretError as error:
             yield f"{path}: {error}"
     yield from _alerting(config)
+    yield from _channels(config)
+
+
+def _channels(config: Config) -> Iterator[str]:
+    """Yield the routes that lead nowhere, the channels that none leads to, and those that can hardly work."""
     lists = [*config.routes.model_dump().values(), config.escalation.fallback]
     lists += [one.channels for one in config.alerts.routes]
     lists += [one.channels for one in config.escalation.steps]
@@ -33,6 +39,12 @@ def notes(config: Config) -> Iterator[str]:
     for severity, names in config.routes.model_dump().items():
         if config.channels and not names and severity != "info":
             yield f"routes.{severity}: nobody hears of what is {severity}; only the weekly report has it"
+    for name, channel in config.channels.items():
+        program = getattr(channel, "command", None)
+        if program and not os.access(program[0], os.X_OK):
+            yield f"channels.{name}.command: {program[0]} is no program that we may run"
+        if "{ticket}" not in (getattr(channel, "update_url", "") or "{ticket}"):
+            yield f"channels.{name}.update_url: names no {{ticket}}; the body alone says which one is meant"
     for name in config.channels.keys() - routed:
         yield f"channels.{name}: no route leads to it"
 

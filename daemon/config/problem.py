@@ -25,6 +25,8 @@ _SENTENCES = {
     "model_type": "must be a table",
     "model_attributes_type": "must be a table",
     "path_type": "must be a path",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
 }
 
 

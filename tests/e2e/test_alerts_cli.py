@@ -45,7 +45,7 @@ def said(house):
 def test_show_tells_the_whole_story(desk):
     desk.sereno("alerts", "ack", "1", "--as", "ana", "--for", "8h")
     shown = desk.sereno("alerts", "show", "1").stdout
-    for word in ("orphans x", "7 rows of x", "mend it", "acknowledged by: ana", "goes to: ticket", "T-1"):
+    for word in ("orphans main x", "7 rows of x", "mend it", "acknowledged by: ana", "goes to: ticket", "T-1"):
         assert word in shown
     story = json.loads(desk.sereno("alerts", "show", "1", "--json").stdout)
     assert [event["reason"] for event in story["events"]] == ["acknowledged", "opened"]
@@ -61,6 +61,7 @@ def test_show_tells_the_whole_story(desk):
         (("silence", "--reason", "x", "--for", "2h"), "say what is to be quiet"),
         (("silence", "--reason", "x", "--for", "x", "--check", "orphans"), "is not a duration"),
         (("silence", "--reason", "x", "--for", "2h", "--severity", "loud"), "is not one of"),
+        (("silence", "--reason", "x", "--for", "2h", "--check", "a", "--check", "b"), "one pattern for each silence"),
         (("test", "nobody"), "there is no channel"),
     ],
 )  # fmt: skip
@@ -73,12 +74,15 @@ def test_wrong_words_get_a_sentence_and_change_nothing(desk, words, sentence):
 
 def test_a_silence_is_seen_and_ended(desk):
     made = desk.sereno("alerts", "silence", "--object", "y*", "--reason", "moving house", "--for", "2h", "--as", "ana")
-    assert "silence 1 until" in made.stdout
+    assert ("silence 1 until" in made.stdout, "it means 0 of the open alerts" in made.stdout) == (True, True)
     tell(desk.parts(), [found("y7")])
     (silence,) = json.loads(desk.sereno("alerts", "silences", "--json").stdout)
     assert (silence["what"], silence["author"], silence["reason"]) == ("object y*", "ana", "moving house")
     listed = {one["object"]: one["quiet"] for one in json.loads(desk.sereno("alerts", "list", "--json").stdout)}
     assert (listed["x"], "moving house" in listed["y7"]) == ("", True)
+    whole = desk.sereno("alerts", "silence", "--database", "ma*", "--reason", "night", "--for", "2h", "--json").stdout
+    assert json.loads(whole)["open"] == 2
+    desk.sereno("alerts", "unsilence", "2")
     desk.sereno("alerts", "unsilence", "1")
     remind(desk.parts(), datetime.now(UTC))
     desk.sereno("alerts", "test")

@@ -38,6 +38,10 @@ def test_one_that_does_not_read_may_take_it_all_the_same(program, notify):
     assert program("exec true").deliver(notify(details={"x": "y" * 100_000})).remote == ""
 
 
+def test_one_that_reads_late_gets_all_of_it(program, notify, tmp_path):
+    assert program("sleep 1; wc -c").deliver(notify(details={"x": "y" * 300_000})).remote > "300000"
+
+
 def test_what_it_complains_of_is_the_reason(program, notify):
     with pytest.raises(DeliveryError, match="status 3: no line to the pager") as caught:
         program("echo no line to the pager >&2; exit 3").deliver(notify())

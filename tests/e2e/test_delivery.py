@@ -24,9 +24,8 @@ from alerts.alert import Message, Notification, Reason
 from alerts.channels import email, slack, webhook
 from alerts.channels.channel import DeliveryError, Failure, Sender
 from alerts.courier import Courier
-from alerts.obstacles import UNDELIVERED
 from alerts.policy import Acknowledgement, Coverage
-from alerts.rules import Matcher, Policy, Route
+from alerts.rules import UNDELIVERED, Matcher, Policy, Route
 from alerts.secret import Secret
 from alerts.teller import Teller
 from checks.finding import Finding, Identity, Severity

@@ -6,16 +6,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from alerts import book, outbox
+from alerts import book, obstacles, outbox
 from alerts.alert import State
 from alerts.channels import webhook
 from alerts.channels.channel import Sender
 from alerts.courier import HORIZON, Courier
-from alerts.policy import Acknowledgement
+from alerts.policy import Acknowledgement, Coverage
 from alerts.rules import Matcher, Policy, Rung, Silence
 from alerts.teller import Teller
 from checks.finding import Finding, Identity, Severity
 from store.store import open_store
+from tests.e2e.test_delivery import Postbox, mailing, smtp
 
 MINUTE = timedelta(minutes=1)
 
@@ -27,7 +28,7 @@ class House:
         self.now = datetime(2026, 3, 1, 2, tzinfo=UTC)
         self.good, self.bad = endpoint(), endpoint((503, {}, b"{}"))
         channels = {name: webhook.Webhook(webhook.Options(type="webhook", url=place.url), Sender("c")) for name, place in (("good", self.good), ("bad", self.bad))}  # fmt: skip
-        policy = Policy(dict.fromkeys(Severity, ("bad",)), instance="coop", ladder=(Rung(30 * MINUTE, ("bad",)),), group_interval=5 * MINUTE, ways=frozenset(channels))  # fmt: skip
+        policy = Policy(dict.fromkeys(Severity, ("bad",)), instance="coop", fallback=(), ladder=(Rung(30 * MINUTE, ("bad",)),), group_interval=5 * MINUTE, ways=frozenset(channels))  # fmt: skip
         self.courier = Courier(open_store(folder / "state.db"), channels, policy, lambda: self.now)
 
     def use(self, **changes):
@@ -101,10 +102,99 @@ def test_each_message_that_is_given_up_is_named_elsewhere_soon(house):
     (first,) = house.told()
     assert (first["kind"], first["details"]["not delivered"]) == ("channel_undelivered", "orphans: a")
     house.now += 5 * MINUTE
-    house.use(routes=dict.fromkeys(Severity, ("good",)))
     house.act(lambda teller, _: teller.tell_again())
     house.deliver("good")
     assert house.told()[1]["details"]["not delivered"] == "orphans: a, orphans: b, orphans: c"
+
+
+@pytest.mark.parametrize("act", ["silence", "acknowledge"])
+def test_what_is_out_meanwhile_and_comes_back_is_taken_back_too(house, act):
+    house.look("a", severity=Severity.CRITICAL)
+    house.deliver("bad")
+    house.now += 30 * MINUTE
+    house.act(lambda teller, _: teller.tell_again())
+    meant = Silence(Matcher(object="a"), "ana", "moving house", house.now, house.now + 60 * MINUTE)
+
+    def answer(*_):
+        if act == "silence":
+            house.act(lambda teller, _: teller.hush(meant))
+        else:
+            house.act(lambda teller, _: teller.take(house.alert(1), Acknowledgement("ana")))
+        return (503, {}, b"{}")
+
+    house.bad.answer = answer
+    assert house.courier.deliver_one("bad")
+    with house.courier.store.reading() as transaction:
+        left = transaction.rows("SELECT reason FROM notification WHERE state = 'pending'")
+    assert [row["reason"] for row in left] == ([] if act == "silence" else ["opened"])
+
+
+def test_only_what_a_silence_means_is_taken_back(house):
+    house.look("a", "b")
+    window = Silence(Matcher(object="b"), "ben", "window", house.now, house.now + 60 * MINUTE)
+    house.use(windows=lambda _: (window,))
+    house.act(lambda teller, _: teller.hush(Silence(Matcher(object="a"), "ana", "x", house.now, house.now + MINUTE)))
+    assert [title for _, title, _ in house.owed()] == ["orphans: b"]
+
+
+def test_who_never_heard_of_it_does_not_hear_its_end(house):
+    over = [Coverage("orphans")]
+    house.look("a")
+    house.act(lambda teller, _: teller.tell([], over))
+    house.now += MINUTE
+    house.look("a")  # it is back
+    assert len(house.owed()) == 3
+    house.act(lambda teller, _: teller.hush(Silence(Matcher(), "ana", "x", house.now, house.now + 60 * MINUTE)))
+    assert house.owed() == []
+
+
+def test_a_correction_that_waits_keeps_no_repeat_back_and_calls_nobody_by_the_fallback(house):
+    house.use(editing=frozenset({"bad"}), fallback=("good",), ladder=())
+    house.bad.answer = lambda *_: (200, {}, b"{}")
+    house.look("a", severity=Severity.CRITICAL)
+    house.deliver("bad")
+    house.bad.answer = lambda *_: (503, {}, b"{}")
+    for severity in (Severity.HIGH, Severity.CRITICAL):
+        house.now += MINUTE
+        house.look("a", severity=severity)
+        house.deliver("bad")
+    house.now += 6 * MINUTE
+    house.act(lambda teller, transaction: obstacles.watch(transaction, teller.policy, teller.now))
+    house.deliver("good")
+    assert [(one["kind"], one["reason"]) for one in house.told()] == [("orphans", "opened"), ("channel_undelivered", "opened")]  # fmt: skip
+    house.now += 60 * MINUTE
+    house.act(lambda teller, _: teller.tell_again())
+    with house.courier.store.reading() as transaction:
+        assert transaction.rows("SELECT 1 FROM notification WHERE reason = 'repeat' AND channel = 'bad'")
+
+
+def test_another_name_of_the_instance_stops_no_message_from_being_given_up(house):
+    house.bad.answer = lambda *_: (410, {}, b"{}")
+    house.look("a")
+    house.deliver("bad")
+    house.use(instance="renamed")
+    house.look("b")
+    house.deliver("bad")
+    assert [one for one in house.owed() if one[0] == "bad"] == []
+
+
+def test_the_old_of_a_mail_that_some_take_later_is_given_up_and_the_young_is_tried_again(house):
+    postbox = Postbox()
+    postbox.refuse = {"full@example.org": "452 mailbox full"}
+    with smtp(postbox) as port:
+        house.courier = mailing(house.courier, port, "ana@example.org", "full@example.org")
+        house.use(bundling=frozenset({"bad"}))
+        house.look("a")
+        house.now += HORIZON - MINUTE
+        house.look("b")
+        house.now += 2 * MINUTE
+        assert house.courier.deliver_one("bad")
+        assert [title for _, title, _ in house.owed() if title.startswith("orphans")] == ["orphans: b"]
+        assert ("bad", "recipient_refused: bad: full@example.org", "pending") in house.owed()
+        postbox.refuse.clear()
+        house.now += 60 * MINUTE
+        house.deliver("bad")
+    assert ["full@example.org"] in [recipients for _, recipients, _ in postbox.mails]
 
 
 def test_what_is_critical_and_owed_to_a_channel_that_is_gone_goes_by_the_fallback(house):

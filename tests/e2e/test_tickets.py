@@ -192,6 +192,10 @@ def test_a_template_that_a_name_could_break_is_refused(endpoint, notify):
 
 
 def test_a_template_is_tried_when_it_is_read(endpoint):
+    for known in ('"first seen"', '"rows"'):
+        hook(endpoint(), body=f'{{"text": {{{{ details[{known}] | tojson }}}}}}')
+    with pytest.raises(ValueError, match="by zero"):
+        hook(endpoint(), body="{{ 1 // 0 }}")
     with pytest.raises(ValueError, match="body: 'summary' is not known; there are: actionRequired, alert"):
         hook(endpoint(), body='{"text": {{ summary | tojson }}}')
 

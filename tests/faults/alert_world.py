@@ -16,7 +16,7 @@ from alerts.alert import Reason, Receipt, State
 from alerts.channels.channel import DeliveryError, Failure, Traits
 from alerts.courier import Courier
 from alerts.policy import UNREACHABLE, Acknowledgement, Coverage
-from alerts.rules import Matcher, Policy, Rung, Silence, Threshold
+from alerts.rules import UNDELIVERED, Matcher, Policy, Rung, Silence, Threshold
 from alerts.teller import Teller
 from checks.finding import Finding, Identity, Severity
 from store.store import open_store
@@ -52,10 +52,14 @@ class Party:
     behaviour: str = "take"
     taken: list = field(default_factory=list)
     taken_by: list = field(default_factory=list)
+    split: set = field(default_factory=set)
+    """What was refused together, and so is tried one by one: under another id, if it was taken together before."""
 
     def deliver(self, notification):
         if self.behaviour == "die before":
             raise Died
+        if self.behaviour == "never" and len(notification.members) > 1:
+            self.split |= set(notification.members)
         if self.behaviour in REFUSALS:
             raise DeliveryError(REFUSALS[self.behaviour], self.behaviour)
         meant = notification.recipients or self.people
@@ -127,7 +131,9 @@ class World:
         """Another configuration, and a reload: a channel may be taken out."""
         self.ways = {name: party for name, party in self.parties.items() if name != absent}
         self.taken_out |= {absent} - {""}
-        self.policy = replace(POLICIES[number], ways=frozenset(self.ways))
+        made = POLICIES[number]
+        routes = {severity: tuple(name for name in names if name != absent) for severity, names in made.routes.items()}
+        self.policy = replace(made, routes=routes, ways=frozenset(self.ways))
         with self._told_rightly():
             self.courier().drain(0)
 
@@ -179,7 +185,7 @@ class World:
     def _told_elsewhere(self, transaction, row):
         """Of what is given up another channel hears, and what is critical goes by the fallback."""
         notification = outbox.read(row)
-        about = next(one for one in book.latest(transaction, 10_000) if (one.kind, one.object) == (obstacles.UNDELIVERED, row["channel"]))  # fmt: skip
+        about = next(one for one in book.latest(transaction, 10_000) if (one.kind, one.object) == (UNDELIVERED, row["channel"]))  # fmt: skip
         assert notification.message.title in about.evidence[obstacles.LOST], "what is given up is named"
         owed = transaction.rows("SELECT channel FROM notification WHERE alert = ? AND generation = ?", (about.id, about.generation))  # fmt: skip
         others = {one["channel"] for one in owed} - {row["channel"]}
@@ -187,7 +193,7 @@ class World:
         alert = book.one(transaction, row["alert"])
         if alert.state is State.FIRING and alert.severity is Severity.CRITICAL and not self._silenced(transaction, alert):  # fmt: skip
             for other in set(self.policy.fallback) - {row["channel"]}:
-                assert outbox.reached(transaction, notification.message, other), "what is critical goes by the fallback"
+                assert outbox.reached(transaction, alert, other), "what is critical goes by the fallback"
 
     def _wanted(self, notification):
         """Nobody is told what was silenced, or called for what was acknowledged, before the message went out."""
@@ -223,7 +229,7 @@ class World:
             rows = transaction.rows("SELECT * FROM notification ORDER BY created_at, rowid")
         self._knowledge(alerts, {(row["channel"], row["alert"]) for row in rows if row["state"] == "dead"})
         self._copies(rows)
-        self._pauses([row for row in rows if alerts[row["alert"]].kind != obstacles.UNDELIVERED])  # it has news
+        self._pauses([row for row in rows if alerts[row["alert"]].kind != UNDELIVERED])  # it has news
 
     def _knowledge(self, alerts, refused):
         for name, who in ((name, who) for name, party in self.parties.items() for who in party.people):
@@ -253,7 +259,8 @@ class World:
                 for member in notification.members:
                     copies[member].add(notification.id)
             assert all(len(members) == 1 for members in said.values()), "an id stands for the same things always"
-            assert all(len(ids) == 1 for ids in copies.values()), "every copy carries the same id"
+            split = party.split
+            assert all(len(ids) == 1 for one, ids in copies.items() if one not in split), "every copy has the same id"
             told = {member for members in said.values() for one in members for member in one}
             owed = {row["id"]: row["state"] for row in rows if row["channel"] == name}
             assert told <= owed.keys(), "nothing but what is owed"

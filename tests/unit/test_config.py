@@ -237,6 +237,25 @@ def test_rules_that_fit_nothing_are_noted_and_a_rung_needs_somebody(tmp_path):
     assert problem.startswith("escalation.steps[0].channels")
 
 
+def test_a_channel_that_can_hardly_work_is_noted_and_words_are_not_blanks(tmp_path):
+    channels = """
+        [channels.pager]
+        type = "command"
+        command = ["/etc/passwd"]
+        [channels.ticket]
+        type = "webhook"
+        url = "https://tickets.example.org/new"
+        update_url = "https://tickets.example.org/change"
+    """
+    path = tmp_path / "config.toml"
+    path.write_text(LEAST + channels)
+    found = [note for note in notes(load_config(path, JOBS)) if note.startswith("channels.") and "no route" not in note]
+    assert [note.partition(":")[0] for note in found] == ["channels.pager.command", "channels.ticket.update_url"]
+    window = 'cron = "0 1 * * sat"\nlasting = "3h"\nauthor = "{}"\nreason = "  "\n'
+    (problem,) = problems(tmp_path, LEAST + "[[alerts.maintenance]]\n" + window.format("ana"))
+    assert problem == "alerts.maintenance[0].reason: must not be empty"
+
+
 def test_a_job_may_have_a_schedule_of_its_own_beside_the_lists(tmp_path):
     own = '[jobs.analyze.schedule]\ncron = "*/30 * * * *"\n[schedules.{}]\ncron = "0 2 * * *"\njobs = ["analyze"]\n'
     path = tmp_path / "config.toml"
