@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -267,3 +268,18 @@ def test_a_job_may_have_a_schedule_of_its_own_beside_the_lists(tmp_path):
     }
     (problem,) = problems(tmp_path, LEAST + own.format("analyze"))
     assert problem.startswith("schedules.analyze: the job analyze has a schedule of its own")
+
+
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+EXAMPLES = [
+    pytest.param(text, id=f"{path.name}-{number}")
+    for path in DOCUMENTS
+    for number, text in enumerate(re.findall(r"```toml\n(.*?)```", path.read_text(), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_what_the_documentation_shows_can_be_read(tmp_path, example):
+    path = tmp_path / "config.toml"
+    path.write_text(example if "[databases." in example else LEAST + example)
+    assert load_config(path, JOBS).databases
