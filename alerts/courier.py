@@ -1,5 +1,6 @@
 """Carries what the outbox owes. One worker a channel: a dead one delays no other. At least once, always the same id."""
 
+import contextlib
 import random
 import threading
 import time
@@ -51,8 +52,8 @@ class Courier:
     """What each channel has shown of its limits; it outlives a courier."""
 
     def work(self, name: str, stop: threading.Event, beat: Callable[[str], object] = lambda _: None) -> None:
-        """Deliver for one channel until told to stop. A full disk is waited out, not died of."""
-        seen, until = (0, 0), 0.0
+        """Deliver for one channel until told to stop (and rung for). A full disk is waited out, not died of."""
+        heard, until = -1, 0.0
         while not stop.is_set():
             beat(f"courier {name}")
             try:
@@ -61,14 +62,14 @@ class Courier:
                     stop.wait(min(pause, IDLE_SECONDS))
                     continue
                 self._refresh(name)
-                before = self.store.changed
-                if before != seen or time.monotonic() >= until:  # somebody has written since we looked, or it is time
+                before = self.store.bell.times
+                if before != heard or time.monotonic() >= until:  # somebody has written since we looked, or it is time
                     wait = self._patience(name)
                     if wait <= 0 and self.deliver_one(name):
                         continue
-                    seen, until = before, time.monotonic() + wait
+                    heard, until = before, time.monotonic() + wait
                 if not stop.is_set():
-                    self.store.wait(min(IDLE_SECONDS, max(0.0, until - time.monotonic())))
+                    self.store.bell.wait(heard, max(0.0, until - time.monotonic()))
             except StoreError as error:
                 _log.error("courier.store_failed", channel=name, error=str(error))
                 stop.wait(BROKEN_STORE_SECONDS)
@@ -80,7 +81,17 @@ class Courier:
         """Return how long there is nothing to do, if nobody writes: a file's time may be too coarse to tell."""
         with self.store.reading() as transaction:
             due = next_due(transaction, name)
-        return LOOK_SECONDS if due is None else min(LOOK_SECONDS, (due - self.clock()).total_seconds())
+        longest = min(LOOK_SECONDS, self.channels[name].traits.refresh_seconds or LOOK_SECONDS)
+        return longest if due is None else min(longest, (due - self.clock()).total_seconds())
+
+    def _listen(self, stop: threading.Event) -> None:
+        """Ring when another process has written: one looks at the file for all workers."""
+        seen = (0, 0)
+        while not stop.wait(IDLE_SECONDS):
+            with contextlib.suppress(StoreError):  # the workers say so
+                before, seen = seen, self.store.changed
+                if before != seen:
+                    self.store.bell.ring()
 
     def _rhythm(self, name: str) -> Rhythm:
         return self.rhythms.setdefault(name, Rhythm(self.channels[name].traits.interval_seconds))
@@ -108,9 +119,11 @@ class Courier:
             obstacles.gone(transaction, self.policy, self.channels, self.clock())
 
     def start(self, stop: threading.Event, beat: Callable[[str], object] = lambda _: None) -> list[threading.Thread]:
-        """Begin one worker for each channel; each says by `beat` that it goes on."""
+        """Begin one worker for each channel, which says by `beat` that it goes on; and one who hears of news."""
         self._settle_the_gone()
-        return self._workers(lambda name: self.work(name, stop, beat))
+        listener = threading.Thread(target=self._listen, args=(stop,), name="news", daemon=True)
+        listener.start()
+        return [listener, *self._workers(lambda name: self.work(name, stop, beat))]
 
     def drain(self, seconds: float) -> int:
         """Try once to deliver all that is due, so long at the most; return how many messages wait.

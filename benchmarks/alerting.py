@@ -117,7 +117,7 @@ def carried(channels: dict[str, Channel], policy: Policy) -> Iterator[Courier]:
             yield courier
         finally:
             stop.set()
-            courier.store.ring()
+            courier.store.bell.ring()
             for worker in workers:
                 worker.join(5)
 

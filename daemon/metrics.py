@@ -204,12 +204,22 @@ def listening(listen: str, parts: Parts, ailing: Callable[[], str]) -> Iterator[
     registry.register(StoreCollector(parts))
     server = _Server(address(listen))
     server.set_app(_application(make_wsgi_app(registry), ailing))
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    ended = threading.Event()
+    serving = threading.Thread(target=_serve, args=(server, ended), name="metrics", daemon=True)
+    serving.start()
     try:
         yield
     finally:
-        server.shutdown()
+        ended.set()
+        server.socket.shutdown(socket.SHUT_RDWR)  # that wakes whoever waits for a connection
+        serving.join()
         server.server_close()
+
+
+def _serve(server: _Server, ended: threading.Event) -> None:
+    """Answer; without `serve_forever`, which wakes twice a second to see whether it is to end."""
+    while not ended.is_set():
+        server.handle_request()
 
 
 def _application(metrics: Any, ailing: Callable[[], str]) -> "WSGIApplication":  # noqa: ANN401 - the library's own type

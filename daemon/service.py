@@ -134,7 +134,7 @@ class Service:
 
     def _hush(self, silence: threading.Event, couriers: Sequence[threading.Thread]) -> None:
         silence.set()
-        self._parts.store.ring()
+        self._parts.store.bell.ring()
         deadline = time.monotonic() + FLUSH_SECONDS
         for courier in couriers:
             courier.join(max(0.0, deadline - time.monotonic()))

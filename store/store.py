@@ -7,7 +7,6 @@ as long as one transaction, so threads and processes share nothing but the file.
 
 import shutil
 import sqlite3
-import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -16,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from store.bell import Bell
 from store.lock import belong
 
 Value = str | int | float | bytes | None
@@ -69,17 +69,8 @@ class Store:
     """The state file at `path`, of this program's version."""
 
     path: Path
-    _news: threading.Condition = field(default_factory=threading.Condition, repr=False, compare=False)
-
-    def wait(self, seconds: float) -> None:
-        """Wait for a commit of this process that rings, or so long."""
-        with self._news:
-            self._news.wait(seconds)
-
-    def ring(self) -> None:
-        """Wake those who wait."""
-        with self._news:
-            self._news.notify_all()
+    bell: Bell = field(default_factory=Bell, repr=False, compare=False)
+    """Rung by each commit of this process that has news."""
 
     @property
     def changed(self) -> tuple[int, int]:
@@ -111,7 +102,7 @@ class Store:
             yield transaction
             connection.execute("COMMIT")
         if transaction.rang:
-            self.ring()
+            self.bell.ring()
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:

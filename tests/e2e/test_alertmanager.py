@@ -104,7 +104,7 @@ def test_what_is_open_is_said_again_and_again(endpoint, sending, wait, monkeypat
         wait(lambda: json.loads(place.requests[-1]["body"])[0]["endsAt"] < datetime.now(UTC).isoformat())
     finally:
         stop.set()
-        courier.store.ring()
+        courier.store.bell.ring()
         worker.join()
     bodies = [json.loads(request["body"]) for request in place.requests]
     assert len({body[0]["startsAt"] for body in bodies}) == 1

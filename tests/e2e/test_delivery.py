@@ -609,7 +609,25 @@ def test_a_full_disk_is_waited_out(courier, wait):
         wait(lambda: good.requests, 10, "the message")
     finally:
         stop.set()
+        carrier.store.bell.ring()
         worker.join()
+
+
+def test_what_another_process_owes_is_heard_of_soon(courier, wait):
+    """Another one's commit rings no bell of ours: one thread looks at the file for all workers."""
+    carrier, good, _ = courier
+    stop = threading.Event()
+    workers = carrier.start(stop)
+    try:
+        wait(lambda: carrier.store.bell.times, 10, "the first look at the file")
+        owe(replace(carrier, store=open_store(carrier.store.path)), "good")
+        wait(lambda: good.requests, 10, "the message")
+    finally:
+        stop.set()
+        carrier.store.bell.ring()
+        for worker in workers:
+            worker.join(1)
+    assert not any(worker.is_alive() for worker in workers)
 
 
 def told_by(place):

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,20 @@ def test_a_transaction_is_all_or_nothing(tmp_path):
         raise ZeroDivisionError
     with store.reading() as transaction:
         assert transaction.rows("SELECT * FROM pause") == []
+
+
+def test_nobody_misses_the_bell_between_a_look_and_the_wait_after_it(tmp_path):
+    store = open_store(tmp_path / "state.db")
+    heard = store.bell.times
+    with store.transaction() as transaction:
+        transaction.ring()
+    began = time.monotonic()
+    store.bell.wait(heard, 60.0)
+    assert time.monotonic() - began < 30
+    with contextlib.suppress(ZeroDivisionError), store.transaction() as transaction:
+        transaction.ring()
+        raise ZeroDivisionError
+    assert store.bell.times == heard + 1  # what was rolled back is no news
 
 
 def test_an_event_is_never_changed(tmp_path):
