@@ -61,7 +61,7 @@ _TOLD_ON = """
       WHERE n.alert = a.id AND n.generation = a.generation AND n.channel = ? AND n.state = 'sent')
     ORDER BY id
 """
-_EVENTS = "SELECT occurred_at, reason, severity, summary, run FROM event WHERE alert = ? ORDER BY id DESC LIMIT ?"
+_EVENTS = "SELECT occurred_at, reason, severity, summary, who, run FROM event WHERE alert = ? ORDER BY id DESC LIMIT ?"
 _COLUMNS = (
     "fingerprint", "kind", "cluster", "database", "object", "task", "state", "severity", "summary", "remedy",
     "evidence", "opened_at", "last_seen_at", "occurrences", "next_repeat_at", "acknowledged_by", "resolved_at",
@@ -87,8 +87,8 @@ _UPDATE = """
     WHERE id = :id
 """
 _EVENT = """
-    INSERT INTO event (alert, run, reason, severity, summary, evidence, occurred_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO event (alert, run, reason, severity, summary, evidence, who, occurred_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _INSTANTS = ("next_repeat_at", "resolved_at", "fired_at", "acknowledged_until")
 
@@ -178,7 +178,8 @@ def record(transaction: Transaction, change: Change, run: int | None, now: datet
     if change.reason is not Reason.SEEN:
         alert = change.alert
         said = (change.reason.value, alert.severity.value, alert.summary, values["evidence"])
-        transaction.execute(_EVENT, (number, run, *said, to_text(now)))
+        who = alert.acknowledged_by if change.reason is Reason.ACKNOWLEDGED else ""
+        transaction.execute(_EVENT, (number, run, *said, who, to_text(now)))
     return number
 
 

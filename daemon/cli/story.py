@@ -33,7 +33,7 @@ def story(wired: Parts, number: int) -> dict[str, Any] | None:
         "flapping": alert.flapping,
         "quiet": alert.withheld or wired.policy.silenced(alert, active, now),
         "channels": list(wired.policy.channels(alert)),
-        "events": [{**event, "summary": scrub(event["summary"])} for event in events],
+        "events": [{**event, "summary": scrub(event["summary"]), "who": scrub(event["who"])} for event in events],
         "messages": [
             {
                 "channel": row["channel"],
@@ -67,13 +67,17 @@ def print_story(told: dict[str, Any]) -> None:
     table(
         "What has happened",
         ("when (UTC)", "what", "severity", "run"),
-        [(_minute(one["occurred_at"]), one["reason"], one["severity"], one["run"] or "") for one in told["events"]],
+        [(_minute(one["occurred_at"]), _event(one), one["severity"], one["run"] or "") for one in told["events"]],
     )
     columns = ("when (UTC)", "channel", "because", "state", "what it said")
     rows = [
         (_minute(one["at"]), *(one[key] for key in ("channel", "reason", "state", "what"))) for one in told["messages"]
     ]
     table("Who was told", columns, rows)
+
+
+def _event(row: dict[str, Any]) -> str:
+    return f"{row['reason']} by {row['who']}" if row["who"] else str(row["reason"])
 
 
 def _minute(text: str) -> str:

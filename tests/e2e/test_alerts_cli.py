@@ -48,9 +48,12 @@ def test_show_tells_the_whole_story(desk):
     for word in ("orphans main x", "7 rows of x", "mend it", "acknowledged by: ana", "goes to: ticket", "T-1"):
         assert word in shown
     story = json.loads(desk.sereno("alerts", "show", "1", "--json").stdout)
-    assert [event["reason"] for event in story["events"]] == ["acknowledged", "opened"]
+    assert [(event["reason"], event["who"]) for event in story["events"]] == [("acknowledged", "ana"), ("opened", "")]
     assert {message["state"] for message in story["messages"]} == {"sent"}
     assert said(desk) == ["opened"]  # both at once: one ticket, as it is now
+    desk.sereno("alerts", "ack", "1", "--as", "eva")
+    shown = desk.sereno("alerts", "show", "1").stdout
+    assert all(f"acknowledged by {who}" in shown for who in ("ana", "eva"))  # whom she took it over from stays known
 
 
 @pytest.mark.parametrize(
