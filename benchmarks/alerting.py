@@ -182,6 +182,7 @@ def dead() -> None:
         middle, least, most = ratios[1], ratios[0], ratios[-1]
         said = f"p50 {middle:.2f} times as long ({least:.2f} to {most:.2f})"
         print(f"beside a channel that {name}: {said}, alone {alone:.1f} ms (aim: 10 % either way)", flush=True)
+    silent.end()
 
 
 def limited() -> None:
