@@ -19,6 +19,8 @@ from daemon.demo.names import NAMES
 from daemon.demo.received import received
 
 ROOT = Path(__file__).parents[2]
+ONE_NIGHT = pytest.mark.xdist_group("demo")
+"""Those that look at the same night, so that it is had once."""
 
 
 def demo(tmp_path, *arguments, **options):
@@ -67,6 +69,7 @@ def whole(scratch):
     return folder, process.returncode, output
 
 
+@ONE_NIGHT
 def test_it_ends_well_and_names_its_page(whole):
     folder, status, output = whole
     assert status == 0, output
@@ -77,6 +80,7 @@ def test_it_ends_well_and_names_its_page(whole):
     assert [path.name[:12] for path in (folder / "tmp").iterdir()] == ["sereno-night"]
 
 
+@ONE_NIGHT
 def test_every_planted_fault_is_noticed_and_the_one_left_out_is_not(whole):
     folder, _, output = whole
     noticed = output[output.rindex("Planted faults") :]
@@ -102,6 +106,7 @@ def test_every_planted_fault_is_noticed_and_the_one_left_out_is_not(whole):
     assert sent["slack"] <= 1 + over + 2  # an index over duplicates cannot be rebuilt: that is told on Slack alone
 
 
+@ONE_NIGHT
 def test_the_report_is_the_mail_and_names_every_fault_with_its_cure(whole):
     folder, _, output = whole
     page = Path(output.strip().splitlines()[-1]).read_text()
