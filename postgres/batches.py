@@ -20,7 +20,7 @@ from postgres.witness import Witness
 
 FIRST_ROWS = 1000
 FEWEST_ROWS = 50
-FAR_FASTER, FASTER, SLOWER = 2.0, 1.2, 0.5
+LEAST, MOST, FULL = 0.5, 2.0, 0.9
 
 _BY_COLUMN = sql.SQL("SELECT {found} FROM {table} c WHERE {due} {after} ORDER BY c.{column} LIMIT {rows}")
 _AFTER = sql.SQL("AND c.{column} {than} {last}")
@@ -234,10 +234,9 @@ class Walk:
         return full
 
     def _tune(self, seconds: float) -> None:
-        """A fifth more after a quick batch, twice as many if it took not half of its time, half after a slow one.
+        """As many as would have taken most of a batch's time: at most twice as many, at least half as many.
 
         Never above the limit of the configuration.
         """
-        share = seconds / self._pace.batch_seconds()
-        factor = SLOWER if share >= 1 else FASTER if 2 * share >= 1 else FAR_FASTER
+        factor = min(MOST, max(LEAST, FULL * self._pace.batch_seconds() / seconds))
         self._rows = max(min(FEWEST_ROWS, self._pace.batch_rows), min(self._pace.batch_rows, int(self._rows * factor)))
