@@ -1,6 +1,6 @@
 """What every channel is: it takes a notification, or says how it failed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -48,6 +48,10 @@ class ChannelOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: str
+
+    def doubts(self) -> Iterator[tuple[str, str]]:
+        """Yield what is right to say, and can hardly work here: the key, and why."""
+        yield from ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +36,11 @@ class Options(ChannelOptions):
         if not Path(command[0]).is_absolute():
             raise ValueError(f'"{command[0]}" is no whole path (like "/usr/local/bin/tell")')
         return command
+
+    def doubts(self) -> Iterator[tuple[str, str]]:
+        """Whether it is there, and may be run."""
+        if not os.access(self.command[0], os.X_OK):
+            yield "command", f"{self.command[0]} is no program that we may run"
 
 
 class Command:

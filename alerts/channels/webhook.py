@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -85,6 +86,11 @@ class Options(HttpOptions):
             except DeliveryError as error:
                 raise ValueError(str(error)) from None
         return self
+
+    def doubts(self) -> Iterator[tuple[str, str]]:
+        """Whether its address says which ticket is meant."""
+        if self.update_url and "{ticket}" not in self.update_url:
+            yield "update_url", "names no {ticket}; the body alone says which one is meant"
 
 
 class Webhook:

@@ -27,7 +27,7 @@ def list_alerts(
     """List open alerts."""
     with parts(config) as wired:
         from alerts import book, silences
-        from daemon.cli.render import as_row
+        from daemon.cli.render import as_row, subject
         from daemon.screen import table
 
         now = wired.clock()
@@ -45,7 +45,7 @@ def list_alerts(
                 row["alert"],
                 row["severity"],
                 f"{row['state']}{', quiet' if row['quiet'] else ''}",
-                f"{' '.join(filter(None, (row['kind'], row['database'], row['object'])))}: {row['summary']}",
+                f"{subject(row)}: {row['summary']}",
                 row["opened"][:16],
             )
             for row in rows

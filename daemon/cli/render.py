@@ -121,6 +121,11 @@ def as_dict(finding: Finding) -> dict[str, Any]:
     }
 
 
+def subject(row: Row) -> str:
+    """Say what an alert is about, and where."""
+    return " ".join(filter(None, (str(row[key]) for key in ("kind", "database", "object"))))
+
+
 def as_row(alert: Alert) -> dict[str, Any]:
     """Return an alert for a table or JSON."""
     return {

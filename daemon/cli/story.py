@@ -7,7 +7,7 @@ import typer
 from alerts import book, outbox, silences
 from alerts.message import from_json
 from alerts.scrub import scrub
-from daemon.cli.render import as_row
+from daemon.cli.render import as_row, subject
 from daemon.parts import Parts
 from daemon.screen import table
 
@@ -50,7 +50,7 @@ def story(wired: Parts, number: int) -> dict[str, Any] | None:
 
 def print_story(told: dict[str, Any]) -> None:
     """Print it for a person."""
-    typer.echo(" ".join(filter(None, (f"alert {told['alert']}:", told["kind"], told["database"], told["object"]))))
+    typer.echo(f"alert {told['alert']}: {subject(told)}")
     typer.echo(f"  {told['severity']}, {told['state']}, since {told['opened']} UTC, seen {told['seen']} times")
     typer.echo(f"  {scrub(told['summary'])}")
     shown = {

@@ -2,7 +2,6 @@
 
 import fnmatch
 import ipaddress
-import os
 from collections.abc import Iterator
 
 from psycopg.conninfo import conninfo_to_dict
@@ -40,11 +39,7 @@ def _channels(config: Config) -> Iterator[str]:
         if config.channels and not names and severity != "info":
             yield f"routes.{severity}: nobody hears of what is {severity}; only the weekly report has it"
     for name, channel in config.channels.items():
-        program = getattr(channel, "command", None)
-        if program and not os.access(program[0], os.X_OK):
-            yield f"channels.{name}.command: {program[0]} is no program that we may run"
-        if "{ticket}" not in (getattr(channel, "update_url", "") or "{ticket}"):
-            yield f"channels.{name}.update_url: names no {{ticket}}; the body alone says which one is meant"
+        yield from (f"channels.{name}.{key}: {why}" for key, why in channel.doubts())
     for name in config.channels.keys() - routed:
         yield f"channels.{name}: no route leads to it"
 
