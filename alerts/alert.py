@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from checks.finding import Severity
+from domain.finding import Severity
 
 
 class State(StrEnum):

@@ -10,15 +10,15 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from alerts import book, obstacles, outbox
+from alerts import alert_store, channel_health, outbox
 from alerts.alert import Notification, Receipt
 from alerts.channels.channel import Channel, DeliveryError, Failure, Refreshing
-from alerts.claim import Claimant, as_it_is, claim, next_due
-from alerts.rhythm import Rhythm
-from alerts.rules import Policy
-from alerts.scrub import scrub
-from alerts.withdrawal import take_back_of
-from checks.finding import Severity
+from alerts.lease import Claimant, as_it_is, claim, next_due
+from alerts.pending_cancellation import take_back_of
+from alerts.policy import Policy
+from alerts.rate_limit import Rhythm
+from domain.finding import Severity
+from domain.redaction import scrub
 from store.store import Store, StoreError
 
 HORIZON = timedelta(hours=72)
@@ -102,7 +102,7 @@ class Courier:
         if not isinstance(channel, Refreshing) or not self._rhythm(name).refreshes(every):
             return
         with self.store.reading() as transaction:
-            alerts = book.told_on(transaction, name)
+            alerts = alert_store.told_on(transaction, name)
         try:
             if alerts:
                 channel.refresh([as_it_is(alert, self.policy) for alert in alerts])
@@ -116,7 +116,7 @@ class Courier:
 
     def _settle_the_gone(self) -> None:
         with self.store.transaction() as transaction:
-            obstacles.gone(transaction, self.policy, self.channels, self.clock())
+            channel_health.gone(transaction, self.policy, self.channels, self.clock())
 
     def start(self, stop: threading.Event, beat: Callable[[str], object] = lambda _: None) -> list[threading.Thread]:
         """Begin one worker for each channel, which says by `beat` that it goes on; and one who hears of news."""
@@ -186,7 +186,7 @@ class Courier:
                     receipt = replace(receipt, refused={**receipt.refused, **receipt.later})
             else:
                 outbox.sent(transaction, notification, receipt, moment)
-            obstacles.delivered(transaction, self.policy, notification, receipt, moment)
+            channel_health.delivered(transaction, self.policy, notification, receipt, moment)
         _log.info("notification.delivered", channel=notification.channel, notification=notification.id)
 
     def _failed(self, notification: Notification, error: DeliveryError) -> None:
@@ -205,7 +205,7 @@ class Courier:
                 take_back_of(transaction, self.policy, notification, moment)
                 lost = [notification] if refused else outbox.old(transaction, notification, moment - HORIZON)
             for one in lost:
-                obstacles.given_up(transaction, self.policy, one, reason, moment)
+                channel_health.given_up(transaction, self.policy, one, reason, moment)
         event = "notification.dead" if lost else "notification.deferred"
         _log.warning(event, channel=notification.channel, notification=notification.id, reason=reason)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from alerts.alert import BEGUN, Line, Message, Reason
-from checks.finding import Severity
+from domain.finding import Severity
 
 LATE = timedelta(minutes=5)
 """A message that goes out so long after its time says so."""

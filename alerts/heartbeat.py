@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from alerts.channels.channel import DeliveryError
-from alerts.channels.post import Request, ask, private
-from alerts.scrub import scrub
-from alerts.secret import Secret, SecretError
+from alerts.channels.http import Request, ask, private
+from domain.redaction import scrub
+from domain.secret import Secret, SecretError
 
 TRIES = 3
 WAIT_SECONDS = 5.0

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from alerts.alert import Alert, Change, Letter, Line, Message, Reason, State
-from alerts.scrub import scrub
-from checks.finding import Severity
-from store.instant import from_text, to_text
+from domain.finding import Severity
+from domain.redaction import scrub
+from store.timestamps import from_text, to_text
 
 _TYPES = {
     "task": "MAINTENANCE_FAILURE",

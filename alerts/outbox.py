@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 from alerts.alert import Alert, Message, Notification, Receipt
 from alerts.message import from_json, to_json
-from checks.finding import Severity
-from store.instant import from_text, to_text
+from domain.finding import Severity
 from store.store import Row, Transaction
+from store.timestamps import from_text, to_text
 
 _INSERT = """
     INSERT INTO notification (id, alert, channel, reason, severity, message, created_at, not_before, state, generation,

@@ -1,266 +1,193 @@
-"""Who hears of what: from findings and what is open to changes. Pure: no clock, no store, no channel."""
+"""The operator's rules, as values: who hears of what, when, how often, and what keeps it from being told. Pure."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 
-from alerts.alert import Alert, Change, Reason, State
-from alerts.rules import DAY, Policy, Silence
-from checks.finding import Finding, Severity
+from alerts.alert import Alert
+from alerts.hours import Hours
+from domain.finding import Severity
 
-UNREACHABLE = "database_unreachable"
-"""While it is open, whatever else is wrong with that database is its effect."""
-FLAPS = 3
-"""What begins or ends so often within a day flaps."""
-FLAP_LOOKS = 5
-"""So does what does it at each of so many looks, however far apart they are."""
-CALM_LOOKS = 3
-CALM = timedelta(hours=1)
-"""What flaps is over when it was not found for so long, and so many times."""
+DAY = timedelta(days=1)
+UNDELIVERED = "channel_undelivered"
+"""Its object is the channel, on which it is not told."""
+ONCE = frozenset(
+    {
+        UNDELIVERED, "recipient_refused", "configuration_invalid", "metrics_unreachable", "service_failed",
+        "task_missed", "task_orphaned",
+    }
+)  # fmt: skip
+"""What is found once, when it happens, and not again and again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
-    """What a look would have seen: an open alert inside it that was not found again is over. None means any."""
+class Matcher:
+    """Which alerts are meant: each pattern (as the shell has them) that is given has to fit."""
 
-    kind: str
-    database: str | None = None
-    object: str | None = None
-    task: str | None = None
-    cluster: str | None = None
-    final: bool = False
-    """Over it is, however it flapped: who says so knows."""
+    severity: tuple[Severity, ...] = ()
+    database: str = "*"
+    job: str = "*"
+    check: str = "*"
+    object: str = "*"
+    tag: str = ""
 
-    def includes(self, alert: Alert) -> bool:
-        """Say whether this look speaks for the alert."""
+    def matches(self, alert: Alert, tags: frozenset[str] = frozenset()) -> bool:
+        """Say whether an alert is meant; `tags` are those of its database."""
+        pairs = (
+            (alert.database, self.database),
+            (alert.task, self.job),
+            (alert.kind, self.check),
+            (alert.object, self.object),
+        )
         return (
-            alert.kind == self.kind
-            and self.database in {None, alert.database}
-            and self.object in {None, alert.object}
-            and self.task in {None, alert.task}
-            and self.cluster in {None, alert.cluster}
+            (not self.severity or alert.severity in self.severity)
+            and all(fnmatchcase(value, pattern) for value, pattern in pairs)
+            and (not self.tag or self.tag in tags)
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is open, which channels were told of each (by the alert's id), and what keeps quiet."""
+class Silence:
+    """Nobody is told of what it matches while it lasts; who wants that, and why."""
 
-    alerts: Sequence[Alert]
-    told: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    ended: Mapping[str, Alert] = field(default_factory=dict)
-    """By fingerprint, the last one that is over."""
-    silences: tuple[Silence, ...] = ()
-    unreachable: frozenset[str] = frozenset()
-    """Databases whose server does not answer."""
+    matcher: Matcher
+    author: str
+    reason: str
+    starts_at: datetime
+    ends_at: datetime
+    id: int = 0
 
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """One look at the world, and what is needed to judge it."""
-
-    known: Known
-    policy: Policy
-    now: datetime
-
-    def told(self, alert: Alert) -> tuple[str, ...]:
-        return self.known.told.get(alert.id or 0, ())
-
-    def quiet(self, alert: Alert) -> str:
-        """Return what keeps it from being told."""
-        if alert.kind != UNREACHABLE and alert.database in self.known.unreachable:
-            return f"inhibited: the database {alert.database} is unreachable"
-        return self.policy.silenced(alert, self.known.silences, self.now)
-
-    def tell(self, alert: Alert, reason: Reason) -> Change:
-        """Tell it to those who are meant, or note that it is kept back."""
-        quiet = self.quiet(alert)
-        if quiet:
-            return Change(replace(alert, withheld=quiet), reason)
-        again = replace(
-            alert,
-            withheld="",
-            peak=max(alert.peak, alert.severity),
-            next_repeat_at=self.policy.next_repeat(alert, self.now),
-        )
-        return Change(again, reason, self.policy.channels(alert))
-
-
-def decide(
-    findings: Iterable[Finding], coverage: Collection[Coverage], known: Known, policy: Policy, now: datetime
-) -> tuple[Change, ...]:
-    """Return what changes. The same finding twice in one look counts once, at its worst."""
-    opened = {alert.fingerprint: alert for alert in known.alerts}
-    found: dict[str, Finding] = {}
-    for finding in findings:
-        fingerprint = finding.identity.fingerprint()
-        if fingerprint not in found or finding.severity > found[fingerprint].severity:
-            found[fingerprint] = finding
-    gone = [
-        (alert, area.final)
-        for alert in known.alerts
-        if alert.fingerprint not in found
-        for area in coverage
-        if area.includes(alert)
-    ]
-    look = _Look(
-        replace(known, unreachable=_unreachable(known, found.values(), [alert for alert, _ in gone])), policy, now
-    )
-    over = {alert.fingerprint: _missed(alert, look, final=final) for alert, final in gone}
-    return (*(_found(one, opened.get(key), look) for key, one in found.items()), *over.values())
-
-
-def _unreachable(known: Known, found: Iterable[Finding], gone: Sequence[Alert]) -> frozenset[str]:
-    """Return which databases cannot be reached after this look."""
-    lost = {finding.identity.database for finding in found if finding.kind == UNREACHABLE}
-    back = {alert.database for alert in gone if alert.kind == UNREACHABLE}
-    return (known.unreachable - back) | lost
-
-
-def review(known: Known, policy: Policy, now: datetime) -> Iterator[Change]:
-    """Yield what is owed though nobody looked: repeats, rungs of the ladder, what is not kept back any more."""
-    look = _Look(known, policy, now)
-    for alert in known.alerts:
-        expired = alert.acknowledged_until is not None and alert.acknowledged_until <= now
-        if alert.state is State.ACKNOWLEDGED and expired:
-            yield look.tell(_unacknowledged(alert, now), Reason.UNMUTED)
-        elif alert.state is State.FIRING and not look.quiet(alert):
-            yield from _owed(alert, look)
-
-
-def _owed(alert: Alert, look: _Look) -> Iterator[Change]:
-    rungs = look.policy.ladder[alert.escalation :] if alert.severity is Severity.CRITICAL else ()
-    since = alert.fired_at or alert.opened_at
-    if alert.withheld:
-        yield look.tell(replace(alert, fired_at=look.now, escalation=0), Reason.UNMUTED)
-    elif rungs and look.now - since >= rungs[0].after:
-        yield Change(replace(alert, escalation=alert.escalation + 1), Reason.ESCALATED, rungs[0].channels)
-    elif alert.next_repeat_at is not None and alert.next_repeat_at <= look.now:
-        yield look.tell(alert, Reason.REPEATED)
+    def __str__(self) -> str:
+        """Say it in words."""
+        name = f"silence {self.id}" if self.id else "maintenance window"
+        return f"{name} until {self.ends_at:%Y-%m-%d %H:%M} UTC by {self.author}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
-class Acknowledgement:
-    """Who looks after it, and until when at the most."""
+class Threshold:
+    """When it is told, and when it counts as over: after so many looks in a row, and after so long."""
 
-    by: str
-    until: datetime | None = None
-
-
-def acknowledge(alert: Alert, taken: Acknowledgement, known: Known, policy: Policy) -> Change:
-    """Stop repeats and escalation, until it is worse, over and back, or that instant; those who converse hear it."""
-    alert = replace(alert, state=State.ACKNOWLEDGED, acknowledged_by=taken.by, acknowledged_until=taken.until)
-    told = known.told.get(alert.id or 0, ())
-    return Change(alert, Reason.ACKNOWLEDGED, tuple(name for name in told if name in policy.conversing))
+    matcher: Matcher = Matcher()
+    failures: int = 1
+    lasting: timedelta = timedelta()
+    passes: int = 1
 
 
-def _unacknowledged(alert: Alert, now: datetime) -> Alert:
-    return replace(alert, state=State.FIRING, acknowledged_by="", acknowledged_until=None, fired_at=now, escalation=0)
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Other channels than its severity's, or (`more`) others besides; its own time until it is told again."""
+
+    matcher: Matcher
+    channels: tuple[str, ...]
+    more: bool = False
+    repeat: timedelta | None = None
 
 
-def _found(finding: Finding, alert: Alert | None, look: _Look) -> Change:
-    if alert is None:
-        return _rise(_begun(finding, look), look)
-    again = replace(
-        alert,
-        severity=finding.severity,
-        summary=finding.summary,
-        remedy=finding.remedy,
-        evidence=finding.evidence,
-        last_seen_at=look.now,
-        occurrences=alert.occurrences + 1,
-        failures=alert.failures + 1,
-        passes=0,
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """Who is told of a critical alert that nobody has acknowledged for so long."""
+
+    after: timedelta
+    channels: tuple[str, ...]
+
+
+def _no_windows(_now: datetime) -> tuple[Silence, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """All of it."""
+
+    routes: Mapping[Severity, tuple[str, ...]]
+    repeat: Mapping[Severity, timedelta] = field(
+        default_factory=lambda: {Severity.HIGH: timedelta(hours=24), Severity.CRITICAL: timedelta(hours=1)}
     )
-    if alert.state is State.PENDING:
-        return _rise(again, look)
-    if finding.severity > alert.peak:
-        return look.tell(_unacknowledged(again, look.now), Reason.RAISED)
-    due = alert.next_repeat_at is not None and alert.next_repeat_at <= look.now
-    if alert.state is State.FIRING and due and not alert.withheld and not look.quiet(again):
-        return look.tell(again, Reason.REPEATED)
-    if finding.severity is not alert.severity:  # it was as bad before, or is better: that is told at its time
-        sooner = [at for at in (look.policy.next_repeat(again, look.now), alert.next_repeat_at) if at is not None]
-        worse = finding.severity > alert.severity
-        at = min(sooner, default=None) if worse else look.policy.next_repeat(again, look.now)
-        corrected = tuple(name for name in look.told(alert) if name in look.policy.editing)
-        return Change(replace(again, next_repeat_at=at), Reason.CHANGED, corrected)
-    return Change(again, Reason.SEEN)
+    instance: str = ""
+    rules: tuple[Route, ...] = ()
+    thresholds: tuple[Threshold, ...] = ()
+    tags: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Of each database."""
+    periods: Mapping[str, timedelta] = field(default_factory=dict)
+    """How far apart the looks of a task are, at the most."""
+    reopen: timedelta = timedelta(hours=36)
+    ladder: tuple[Rung, ...] = ()
+    fallback: tuple[str, ...] = ()
+    undelivered: timedelta = timedelta(minutes=5)
+    hours: Hours | None = None
+    """When people are at work: what is not critical is repeated then."""
+    windows: Callable[[datetime], tuple[Silence, ...]] = _no_windows
+    """The maintenance windows that are open at an instant."""
+    ways: frozenset[str] | None = None
+    """The channels that there are; None: any. What was told on one that was taken out is told there no more."""
+    bundling: frozenset[str] = frozenset()
+    """Channels of which one message may stand for several alerts."""
+    conversing: frozenset[str] = frozenset()
+    """Channels that want to know who has acknowledged."""
+    editing: frozenset[str] = frozenset()
+    """Channels on which what was said can be brought up to date."""
+    group_wait: timedelta = timedelta()
+    group_interval: timedelta = timedelta()
+    hide_addresses: bool = False
 
+    def channels(self, alert: Alert) -> tuple[str, ...]:
+        """Return who is told of it: its severity's channels, unless a rule says otherwise."""
+        rules = self.without(alert.object) if alert.kind == UNDELIVERED else self
+        more: list[str] = []
+        for rule in rules.matching(alert):
+            if not rule.more:
+                return tuple(dict.fromkeys((*rule.channels, *more)))
+            more += rule.channels
+        return tuple(dict.fromkeys((*rules.routes.get(alert.severity, ()), *more)))
 
-def _begun(finding: Finding, look: _Look) -> Alert:
-    """Return a new alert; or the old one, if it was over for a short time only."""
-    identity = finding.identity
-    alert = Alert(
-        fingerprint=identity.fingerprint(),
-        kind=finding.kind,
-        cluster=identity.cluster,
-        database=identity.database,
-        object=identity.object,
-        task=identity.task,
-        state=State.PENDING,
-        severity=finding.severity,
-        summary=finding.summary,
-        remedy=finding.remedy,
-        evidence=finding.evidence,
-        opened_at=look.now,
-        last_seen_at=look.now,
-    )
-    old = look.known.ended.get(alert.fingerprint)
-    if old is None or not old.generation or look.now - (old.resolved_at or look.now) > look.policy.reopening(old):
-        return alert
-    return replace(
-        alert,
-        id=old.id,
-        opened_at=look.now,
-        generation=old.generation,
-        turns=old.turns,
-        occurrences=old.occurrences + 1,
-    )
+    def without(self, channel: str) -> "Policy":
+        """Return the same rules without a channel; the fallback hears of it besides."""
 
+        def others(names: Iterable[str]) -> tuple[str, ...]:
+            return tuple(name for name in dict.fromkeys(names) if name != channel)
 
-def _rise(alert: Alert, look: _Look) -> Change:
-    """Let it fire, if it was found as often and as long as its rule asks for."""
-    rule = look.policy.threshold(alert)
-    if alert.failures < rule.failures or look.now - alert.opened_at < rule.lasting:
-        return Change(alert, Reason.PENDING if alert.failures == 1 else Reason.SEEN)
-    turns = _lately((*alert.turns, look.now), alert, look)
-    flapping = sum(look.now - turn < DAY for turn in turns) >= FLAPS or len(turns) >= FLAP_LOOKS
-    fires = replace(
-        alert,
-        state=State.FIRING,
-        generation=alert.generation + 1,
-        fired_at=look.now,
-        escalation=0,
-        peak=Severity.INFO,
-        turns=turns,
-        flapping=flapping,
-    )
-    return look.tell(fires, Reason.FLAPPING if flapping else Reason.REOPENED if alert.generation else Reason.OPENED)
+        everybody = others(sorted(self.ways or ()))  # is meant where nobody else is
+        routes = {one: others((*names, *self.fallback)) or everybody for one, names in self.routes.items()}
+        rules = (replace(rule, channels=others(rule.channels)) for rule in self.rules)
+        return replace(self, routes=routes, rules=tuple(rule for rule in rules if rule.channels))
 
+    def next_repeat(self, alert: Alert, now: datetime) -> datetime | None:
+        """Return when it would be told again; what flaps no sooner than in a day."""
+        own = next((rule.repeat for rule in self.matching(alert) if rule.repeat), None)
+        interval = own or self.repeat.get(alert.severity)
+        if interval is None:
+            return None
+        at = now + (max(interval, DAY) if alert.flapping else interval)
+        urgent = alert.severity is Severity.CRITICAL
+        return at if urgent or self.hours is None else self.hours.opening(at)
 
-def _lately(turns: tuple[datetime, ...], alert: Alert, look: _Look) -> tuple[datetime, ...]:
-    """Return the turns of the last day, or of the last looks where those are further apart."""
-    span = max(DAY, FLAP_LOOKS * look.policy.period(alert))
-    return tuple(turn for turn in turns if look.now - turn < span)[-FLAP_LOOKS:]
+    def threshold(self, alert: Alert) -> Threshold:
+        """Return what has to be so before it is told. Of what no look repeats, nothing has."""
+        if alert.kind in ONCE:
+            return Threshold()
+        return next((one for one in self.thresholds if one.matcher.matches(alert, self._tags(alert))), Threshold())
 
+    def period(self, alert: Alert) -> timedelta:
+        """Return how far apart the looks are that find it."""
+        return self.periods.get(alert.task, DAY)
 
-def _missed(alert: Alert, look: _Look, *, final: bool) -> Change:
-    """A look did not find it: it is over, if its rule and its restlessness do not ask for more such looks."""
-    missed = replace(alert, passes=alert.passes + 1, failures=0)
-    wanted = max(look.policy.threshold(alert).passes, CALM_LOOKS if alert.flapping else 1)
-    restless = alert.flapping and look.now - alert.last_seen_at < CALM
-    pending = alert.state is State.PENDING
-    if not final and not pending and (missed.passes < wanted or restless):
-        return Change(missed, Reason.SEEN)
-    over = replace(
-        missed,
-        state=State.RESOLVED,
-        resolved_at=look.now,
-        next_repeat_at=None,
-        withheld="",
-        flapping=False,
-        turns=alert.turns if pending else _lately((*alert.turns, look.now), alert, look),
-    )
-    # a resolve goes to whoever was told, whatever the routes and silences say today
-    return Change(over, Reason.WITHDRAWN if pending else Reason.RESOLVED, () if pending else look.told(alert))
+    def reopening(self, alert: Alert) -> timedelta:
+        """Return for how long after its end it is the same alert when it comes back: over one missed look, at least."""
+        return max(self.reopen, self.period(alert) * 8 / 7)
+
+    def silenced(self, alert: Alert, silences: tuple[Silence, ...], now: datetime) -> str:
+        """Return the silence or window that keeps it quiet, in words."""
+        meant = (str(one) for one in (*silences, *self.windows(now)) if self.hushes(one, alert, now))
+        return next(meant, "")
+
+    def hushes(self, silence: Silence, alert: Alert, now: datetime) -> bool:
+        """Say whether a silence keeps an alert quiet now."""
+        return silence.starts_at <= now < silence.ends_at and silence.matcher.matches(alert, self._tags(alert))
+
+    def matching(self, alert: Alert) -> list[Route]:
+        """Return the rules that fit, in their order."""
+        return [rule for rule in self.rules if rule.matcher.matches(alert, self._tags(alert))]
+
+    def _tags(self, alert: Alert) -> frozenset[str]:
+        return self.tags.get(alert.database, frozenset())

@@ -4,10 +4,10 @@ import json
 from dataclasses import asdict
 from datetime import datetime
 
-from alerts.rules import Matcher, Silence
-from checks.finding import Severity
-from store.instant import from_text, to_text
+from alerts.policy import Matcher, Silence
+from domain.finding import Severity
 from store.store import Row, Transaction
+from store.timestamps import from_text, to_text
 
 _INSERT = "INSERT INTO silence (matcher, author, reason, starts_at, ends_at) VALUES (?, ?, ?, ?, ?)"
 _ACTIVE = "SELECT * FROM silence WHERE ends_at > ? ORDER BY ends_at, id"

@@ -22,12 +22,12 @@ from urllib.request import Request, urlopen
 from alerts.channels import slack, webhook
 from alerts.channels.channel import Channel, Sender
 from alerts.courier import Courier
-from alerts.rules import Policy
-from alerts.secret import Secret
-from alerts.teller import Teller
-from checks.finding import Finding, Identity, Severity
+from alerts.policy import Policy
+from alerts.processor import Teller
 from daemon.demo.cluster import free_port
-from daemon.log import set_up
+from daemon.monitoring.log import set_up
+from domain.finding import Finding, Identity, Severity
+from domain.secret import Secret
 from store.store import open_store
 
 COUNT, GROUPS, STORM, FIELD_SECONDS = 300, 30, 100, 45

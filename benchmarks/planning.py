@@ -10,11 +10,11 @@ import time
 from psycopg import sql
 
 from benchmarks.server import Place, options, servers
-from daemon.app import assemble
+from daemon.bootstrap import assemble
 from daemon.config.load import load_config
-from daemon.errands import errands
-from daemon.jobs.registry import JOBS
-from daemon.preview import plan
+from daemon.registry import JOB_NAMES
+from daemon.runs.dry_run import plan
+from daemon.scheduling.tasks import tasks_of
 
 SIZES = (1_000, 10_000)
 COMMIT_EVERY = 500
@@ -46,9 +46,9 @@ def make(place: Place, tables: int) -> None:
 
 def alone(place: Place) -> float:
     """Return the seconds that the plans take inside a process that runs already."""
-    wired = assemble(load_config(place.config, JOBS))
+    context = assemble(load_config(place.config, JOB_NAMES))
     began = time.monotonic()
-    planned = [step for errand in errands(wired.config, JOBS_PLANNED) for step in plan(wired, errand)]
+    planned = [step for task in tasks_of(context, JOBS_PLANNED) for step in plan(context, task)]
     seconds = time.monotonic() - began
     assert planned
     return seconds

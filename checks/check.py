@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from postgres.connection import Session
+from postgres.session import Session
 
 Scope = Literal["cluster", "database", "host"]
-Options = Mapping[str, object]
+OptionValues = Mapping[str, object]
 Row = Mapping[str, object]
 
 
@@ -19,13 +19,6 @@ class Option:
     help: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a check looked; part of the identity of all it finds."""
-
-    instance: str = ""
-    cluster: str = ""
-    database: str = ""
 
 
 class NotSeen(Exception):  # noqa: N818 - nothing is wrong, we may not look
@@ -53,8 +46,8 @@ class Check(Protocol):
     def header(self) -> Header:
         """What the head of the file says."""
 
-    def question(self, session: Session | None, options: Options) -> str:
+    def question(self, session: Session | None, options: OptionValues) -> str:
         """Return what would be asked, for people to read."""
 
-    def look(self, session: Session | None, options: Options) -> Sequence[Row]:
+    def look(self, session: Session | None, options: OptionValues) -> Sequence[Row]:
         """Ask, in a read-only transaction of the caller. NotSeen where we may not."""

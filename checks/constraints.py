@@ -7,8 +7,8 @@ from typing import Any, Literal
 from psycopg import sql
 
 from checks.references import Pair
-from postgres.connection import Session
 from postgres.identifiers import Columns, Relation, quoted
+from postgres.session import Session
 
 _FOREIGN_KEYS = sql.SQL(
     """

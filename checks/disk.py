@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from checks.check import Header, Option, Options, Row
-from checks.modulecheck import ModuleCheck
-from postgres.connection import Session
+from checks.check import Header, Option, OptionValues, Row
+from checks.module_check import ModuleCheck
+from postgres.session import Session
 
 GIGABYTE = 1024**3
 
@@ -21,7 +21,7 @@ class Folder:
     hidden: str = ""
 
 
-def _ask(_session: Session | None, options: Options) -> Sequence[Row]:
+def _ask(_session: Session | None, options: OptionValues) -> Sequence[Row]:
     """Look at each folder; those of one mount are one row."""
     folders = options.get("folders", ())
     mounts: dict[int, list[Folder]] = {}
@@ -37,7 +37,7 @@ def _ask(_session: Session | None, options: Options) -> Sequence[Row]:
     return rows + [_unseen(folder) for folder in unseen]
 
 
-def _mount(uses: Sequence[Folder], options: Options) -> Iterable[Row]:
+def _mount(uses: Sequence[Folder], options: OptionValues) -> Iterable[Row]:
     path = uses[0].path
     state = os.statvfs(path)
     used_for = ", ".join(dict.fromkeys(folder.use for folder in uses))
@@ -65,7 +65,7 @@ def _mount(uses: Sequence[Folder], options: Options) -> Iterable[Row]:
         }
 
 
-def _severity(share: float, room: float, options: Options) -> str:
+def _severity(share: float, room: float, options: OptionValues) -> str:
     """Relative AND absolute: a share alone would alarm for a terabyte of room."""
     for name in ("critical", "high", "warning"):
         if share >= float(str(options[name])) and room < float(str(options[f"{name}_free_gb"])):

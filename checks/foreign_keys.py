@@ -5,14 +5,14 @@ Broken ones come from disabled triggers, `session_replication_role`, a bad resto
 
 from collections.abc import Sequence
 
-from checks.check import Header, Options, Row
+from checks.check import Header, OptionValues, Row
 from checks.constraints import foreign_keys, named
-from checks.modulecheck import ModuleCheck
+from checks.module_check import ModuleCheck
 from checks.references import unmatched
-from postgres.connection import Session
+from postgres.session import Session
 
 
-def _ask(session: Session | None, _options: Options) -> Sequence[Row]:
+def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
     assert session is not None  # noqa: S101 - a database check has one
     rows: list[Row] = []
     for key in foreign_keys(session):

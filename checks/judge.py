@@ -4,14 +4,15 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
-from checks.check import Header, Options, Place, Row
-from checks.finding import Finding, Identity, Severity
+from checks.check import Header, OptionValues, Row
+from domain.finding import Finding, Identity, Severity
+from domain.place import Place
 
 _LADDER = (Severity.CRITICAL, Severity.HIGH, Severity.WARNING)
 _OWN = frozenset({"object", "value", "summary", "severity"})
 
 
-def judge(header: Header, rows: Sequence[Row], options: Options, place: Place) -> tuple[Finding, ...]:
+def judge(header: Header, rows: Sequence[Row], options: OptionValues, place: Place) -> tuple[Finding, ...]:
     """Make a finding of each row: its own `severity`, else by `value` and the options critical, high, warning.
 
     A row without a value is `info`: unknown is no alarm. A row under every threshold, or whose own severity
@@ -48,7 +49,7 @@ def blind(rows: Sequence[Row]) -> bool:
     return any(row.get("value") is None and row.get("severity") in {None, Severity.INFO.value} for row in rows)
 
 
-def _severity(header: Header, row: Row, options: Options) -> Severity | None:
+def _severity(header: Header, row: Row, options: OptionValues) -> Severity | None:
     own = row.get("severity")
     if own == "none":
         return None

@@ -9,12 +9,12 @@ from typing import Any
 
 from psycopg import sql
 
-from checks.check import Header, Options, Row
+from checks.check import Header, OptionValues, Row
 from checks.constraints import foreign_keys, named
-from checks.modulecheck import ModuleCheck
+from checks.module_check import ModuleCheck
 from checks.references import unmatched
-from postgres.connection import Session
 from postgres.identifiers import Relation, quoted
+from postgres.session import Session
 
 _CHECKS = sql.SQL(
     r"""
@@ -39,7 +39,7 @@ _CHECKS = sql.SQL(
 _BREAKING = sql.SQL("SELECT count(*) AS rows FROM {table} WHERE NOT ({expression})")
 
 
-def _ask(session: Session | None, _options: Options) -> Sequence[Row]:
+def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
     assert session is not None  # noqa: S101 - a database check has one
     rows = [
         _row(Relation(row["schema"], row["table"]), row["name"], _count(session, row)) for row in session.rows(_CHECKS)

@@ -1,9 +1,9 @@
 """Orphans: rows that point to a row that is not there, where the schema declares no foreign key."""
 
 from checks.check import Header
-from checks.finding import Severity
-from checks.paircheck import paircheck
+from checks.pair_check import paircheck
 from checks.references import unmatched
+from domain.finding import Severity
 
 CHECK = paircheck(
     Header(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from checks import disk, foreign_keys, not_valid_constraint, orphans, same_tenant
 from checks.check import Check
-from checks.sqlfile import BadCheckError, read
+from checks.sql_check import BadCheckError, read
 
 MODULES: tuple[Check, ...] = (
     orphans.CHECK,

@@ -1,9 +1,9 @@
 """Same tenant: rows of one tenant that are tied to a row of another. The last column of each side is the tenant."""
 
 from checks.check import Header
-from checks.finding import Severity
-from checks.paircheck import paircheck
+from checks.pair_check import paircheck
 from checks.references import crossed
+from domain.finding import Severity
 
 CHECK = paircheck(
     Header(

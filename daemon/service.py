@@ -12,22 +12,22 @@ import structlog
 
 from alerts.channels.channel import Listening
 from alerts.heartbeat import Heartbeat
-from alerts.policy import Coverage
-from checks.finding import Finding, Identity, Severity
-from daemon import history
-from daemon.audit import audit
-from daemon.dispatch import Dispatcher
-from daemon.metrics import listening
-from daemon.notify import notify, reloading, sentence, under_systemd, watchdog_seconds
-from daemon.orphans import take_up
-from daemon.parts import Parts
-from daemon.pulse import Pulse
-from daemon.remind import remind
-from daemon.runner import FENCE_SECONDS, Runner
-from daemon.schedule import BEAT_SECONDS, Schedule
-from daemon.screen import Silent
-from daemon.tell import taking, tell
-from store.lock import exclusive
+from daemon.alerting import taking, tell
+from daemon.context import Context
+from daemon.history import history
+from daemon.liveness import Pulse
+from daemon.monitoring.metrics import listening
+from daemon.monitoring.sd_notify import notify, reloading, sentence, under_systemd, watchdog_seconds
+from daemon.monitoring.self_check import audit
+from daemon.periodic_alerts import remind
+from daemon.runs.recovery import take_up
+from daemon.runs.runner import FENCE_SECONDS, Runner
+from daemon.scheduling.dispatcher import Dispatcher
+from daemon.scheduling.timer import BEAT_SECONDS, Schedule
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
+from execution.progress import NoProgress
+from store.file_lock import exclusive
 from store.store import StoreError
 
 TICK_SECONDS = 10.0
@@ -60,19 +60,19 @@ class ReloadError(Exception):
 class Service:
     """`sereno run`."""
 
-    def __init__(self, parts: Parts, read_again: Callable[[], Parts]) -> None:
+    def __init__(self, context: Context, read_again: Callable[[], Context]) -> None:
         """Serve with these parts; `read_again` returns new ones, or raises ReloadError."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # before any thread: each inherits it
-        self._parts = parts
+        self._context = context
         self._read_again = read_again
         self._stop = threading.Event()
         self._pulse = Pulse()
         self._heartbeat = Heartbeat(self._audit)
-        self._runner = self._made(parts)
-        self._dispatcher = Dispatcher(parts, self._runner, self._heartbeat)
+        self._runner = self._made(context)
+        self._dispatcher = Dispatcher(context, self._runner, self._heartbeat)
         self._chore = threading.Event()
         self._closed = False
-        self._since = parts.clock()
+        self._since = context.clock()
         self._ways = ExitStack()
         self._probed_at = 0.0
         self._audited_at = time.monotonic()
@@ -81,10 +81,10 @@ class Service:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Locked: another service owns the state file. StoreError: it is of no use."""
         patience = START_SECONDS if under_systemd() else PATIENCE_SECONDS
-        with exclusive(self._parts.store.service_lock, patience):
-            take_up(self._parts)
-            self._parts.courier().take_over()
-            tell(self._parts, [], [Coverage(MISCONFIGURED), Coverage(FAILED)])
+        with exclusive(self._context.store.service_lock, patience):
+            take_up(self._context)
+            self._context.courier().take_over()
+            tell(self._context, [], [Coverage(MISCONFIGURED), Coverage(FAILED)])
             schedule = Schedule(lambda: self._pulse.beat("the schedule", 4 * BEAT_SECONDS))
             try:
                 self._open()
@@ -107,8 +107,8 @@ class Service:
                 return
             self._reload(schedule)
 
-    def _made(self, parts: Parts) -> Runner:
-        return Runner(parts, Silent(), FENCE_SECONDS, self._stop, self._pulse)
+    def _made(self, context: Context) -> Runner:
+        return Runner(context, NoProgress(), FENCE_SECONDS, self._stop, self._pulse)
 
     def _runners(self) -> set[Runner]:
         """The runner of this configuration, and those of former ones that are not at their end."""
@@ -117,24 +117,24 @@ class Service:
     def _open(self) -> None:
         """Begin to carry messages, and to answer Prometheus."""
         silence = threading.Event()
-        couriers = self._parts.courier().start(silence, lambda name: self._pulse.beat(name, COURIER_SECONDS))
+        couriers = self._context.courier().start(silence, lambda name: self._pulse.beat(name, COURIER_SECONDS))
         self._ways.callback(self._hush, silence, couriers)
-        for channel in self._parts.channels.values():
-            ending = channel.listen(taking(self._parts)) if isinstance(channel, Listening) else None
+        for channel in self._context.channels.values():
+            ending = channel.listen(taking(self._context)) if isinstance(channel, Listening) else None
             if ending is not None:
                 self._ways.callback(ending)
-        listen = self._parts.config.daemon.listen
+        listen = self._context.config.daemon.listen
         findings = []
         if listen:
             try:
-                self._ways.enter_context(listening(listen, self._parts, self._pulse.silent))
+                self._ways.enter_context(listening(listen, self._context, self._pulse.silent))
             except OSError as error:
                 findings = [self._deaf(listen, error)]
-        tell(self._parts, findings, [Coverage(DEAF)])
+        tell(self._context, findings, [Coverage(DEAF)])
 
     def _hush(self, silence: threading.Event, couriers: Sequence[threading.Thread]) -> None:
         silence.set()
-        self._parts.store.bell.ring()
+        self._context.store.bell.ring()
         deadline = time.monotonic() + FLUSH_SECONDS
         for courier in couriers:
             courier.join(max(0.0, deadline - time.monotonic()))
@@ -143,7 +143,7 @@ class Service:
     def _deaf(self, listen: str, error: OSError) -> Finding:
         """Tell that the address is taken: it keeps nobody from the night's work."""
         _log.error("metrics.failed", listen=listen, error=str(error))
-        identity = Identity(DEAF, self._parts.config.daemon.name, object=listen)
+        identity = Identity(DEAF, self._context.config.daemon.name, object=listen)
         summary = f"no metrics on {listen}: {error.strerror or error}"
         remedy = "free the address, or give another one in daemon.listen; then restart sereno"
         return Finding(identity, Severity.WARNING, summary, remedy=remedy)
@@ -158,17 +158,17 @@ class Service:
         reloading()
         before = list(self._dispatcher.timings)
         try:
-            parts = self._read_again()
+            context = self._read_again()
         except ReloadError as error:
             _log.error("reload.refused", error=str(error))
-            identity = Identity(MISCONFIGURED, self._parts.config.daemon.name)
+            identity = Identity(MISCONFIGURED, self._context.config.daemon.name)
             remedy = "sereno config check; then systemctl reload sereno"
             self._tell([Finding(identity, Severity.HIGH, f"the old configuration stays: {error}", remedy=remedy)])
         else:
             self._ways.close()
-            parts.after(self._parts)
-            self._parts, self._runner = parts, self._made(parts)
-            self._dispatcher.use(parts, self._runner)
+            context.inherit_limits(self._context)
+            self._context, self._runner = context, self._made(context)
+            self._dispatcher.use(context, self._runner)
             self._reopen()
             for name in before:
                 schedule.forget(name)
@@ -219,28 +219,28 @@ class Service:
         self._dispatcher.look_at_all()
         if self._closed:
             self._reopen()
-        remind(self._parts, self._since)
+        remind(self._context, self._since)
         if time.monotonic() - self._probed_at >= PROBE_SECONDS:
             self._probed_at = time.monotonic()
             self._dispatcher.look_for_the_lost()
-        if time.monotonic() - self._audited_at >= self._parts.config.heartbeat.every.total_seconds():
+        if time.monotonic() - self._audited_at >= self._context.config.heartbeat.every.total_seconds():
             self._audited_at = time.monotonic()
-            self._heartbeat.end(self._parts.config.heartbeat.url, [])
+            self._heartbeat.end(self._context.config.heartbeat.url, [])
 
     def _tell(self, findings: Sequence[Finding], coverage: Sequence[Coverage] = ()) -> None:
         """Tell; what cannot even be written down goes to the log, where the journal has it."""
         try:
-            tell(self._parts, findings, coverage)
+            tell(self._context, findings, coverage)
         except StoreError as error:
             _log.critical("untold", findings=[finding.summary for finding in findings], error=str(error))
 
     def _audit(self) -> list[str]:
         silent = self._pulse.silent()
-        return [*([silent] if silent else []), *audit(self._parts, self._dispatcher.busy.keys())]
+        return [*([silent] if silent else []), *audit(self._context, self._dispatcher.busy.keys())]
 
     def _status(self) -> str:
-        at_work = [errand for runner in self._runners() for errand in runner.at_work().values()]
-        return sentence(at_work, self._dispatcher.timings, self._parts.clock())
+        at_work = [task for runner in self._runners() for task in runner.at_work().values()]
+        return sentence(at_work, self._dispatcher.timings, self._context.clock())
 
     @staticmethod
     def _wall_ahead() -> float:
@@ -270,9 +270,9 @@ class Service:
         _log.error("service.cut_short", reason=f"not at an end after {STOP_SECONDS:.0f} s")
         numbers = [number for runner in self._runners() for number in runner.at_work()]
         try:
-            with self._parts.store.transaction() as transaction:
+            with self._context.store.transaction() as transaction:
                 for number in numbers:
-                    history.interrupt(transaction, number, "stopped before its server answered", self._parts.clock())
+                    history.interrupt(transaction, number, "stopped before its server answered", self._context.clock())
         except StoreError as error:
             _log.critical("run.unrecorded", runs=numbers, error=str(error))
 

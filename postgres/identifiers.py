@@ -30,6 +30,10 @@ class Relation:
         return f"{quoted(self.schema)}.{quoted(self.name)}"
 
 
+ColumnTypes = tuple[tuple[str, str], ...]
+"""Column names, each with its type as format_type() prints it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """A relation and some of its columns, in order."""

@@ -15,8 +15,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from store.bell import Bell
-from store.lock import belong
+from store.file_lock import belong
+from store.wakeup import Bell
 
 Value = str | int | float | bytes | None
 Row = dict[str, Any]
@@ -184,7 +184,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _migrations() -> list[str]:
-    folder = resources.files("store") / "migrations"
+    folder = resources.files("store") / "schema"
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
     return [file.read_text("utf-8") for file in files]
 

@@ -28,8 +28,10 @@ OLDEST = 14
 
 
 def _installations():
-    """The embedded server, and every other one from 14 on that is found on this machine."""
+    """Return the embedded server; with SERENO_TEST_MATRIX also every other one from 14 on that is installed."""
     found = {"embedded": embedded_binaries()}
+    if not os.environ.get("SERENO_TEST_MATRIX"):
+        return found
     folders = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr/pgsql").glob("*/bin")]
     extra = os.environ.get("SERENO_TEST_BINARIES", "")
     folders += [Path(folder) for folder in extra.split(os.pathsep) if folder]
@@ -201,12 +203,12 @@ class House:
         self.path.write_text(text + self.extra)
         return self.path
 
-    def parts(self):
-        from daemon.app import assemble
+    def context(self):
+        from daemon.bootstrap import assemble
         from daemon.config.load import load_config
-        from daemon.jobs.registry import JOBS
+        from daemon.registry import JOB_NAMES
 
-        return assemble(load_config(self.write(), JOBS))
+        return assemble(load_config(self.write(), JOB_NAMES))
 
     def install(self):
         return self.sereno("install", "main", "--admin", self.database.dsn)
@@ -229,21 +231,20 @@ class House:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
         )  # fmt: skip
 
-    def run(self, job, scope=None, window=None, progress=None, parts=None):
+    def run(self, job, scope=None, window=None, progress=None, context=None):
         """Run one job in this process; return the run as the history has it, with its steps and findings."""
-        from daemon import history
-        from daemon.jobs.job import Errand, Scope
-        from daemon.jobs.registry import JOBS
-        from daemon.runner import Runner
-        from daemon.screen import Silent
-        from postgres.window import opens_for
+        from daemon.history import history
+        from daemon.runs.runner import Runner
+        from domain.task import Scope, Task
+        from execution.progress import NoProgress
+        from execution.window import opens_for
 
-        parts = parts or self.parts()
-        scope = scope or JOBS[job].scopes[0]
+        context = context or self.context()
+        scope = scope or context.jobs[job].scopes[0]
         place = "main" if scope is Scope.DATABASE else ""
-        runner = Runner(parts, progress or Silent())
-        ran = runner.run(Errand(JOBS[job], scope, place), window or opens_for(None))
-        with parts.store.reading() as transaction:
+        runner = Runner(context, progress or NoProgress())
+        ran = runner.run(Task(job, scope, place), window or opens_for(None))
+        with context.store.reading() as transaction:
             row = history.run(transaction, ran.number)
             return {
                 **row,
@@ -253,14 +254,13 @@ class House:
 
     def plan(self, job):
         """Return the steps that would be run now."""
-        from daemon import preview
-        from daemon.jobs.job import Errand
-        from daemon.jobs.registry import JOBS
+        from daemon.runs import dry_run
+        from domain.task import Task
 
-        return preview.plan(self.parts(), Errand(JOBS[job], JOBS[job].scopes[0], "main"))
+        return dry_run.plan(self.context(), Task(job, self.context().jobs[job].scopes[0], "main"))
 
     def scope(self, name):
-        from daemon.jobs.job import Scope
+        from domain.task import Scope
 
         return Scope(name)
 
@@ -284,10 +284,10 @@ def any_house(tmp_path, any_database):
 @pytest.fixture
 def hurried(monkeypatch):
     """What is locked is tried again sooner, and not as often."""
-    from postgres import pace
+    from execution import control
 
-    monkeypatch.setattr(pace, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(pace, "ATTEMPTS", 2)
+    monkeypatch.setattr(control, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(control, "ATTEMPTS", 2)
 
 
 @pytest.fixture
@@ -298,7 +298,7 @@ def make_house():
 @pytest.fixture
 def table():
     """Make a table as the jobs see it: nothing due but for what is given."""
-    from daemon.jobs.tables import Table
+    from jobs.table_statistics import Table
     from postgres.identifiers import Relation
 
     def make(name, **changes):
@@ -397,7 +397,7 @@ def endpoint():
 def notify():
     """Make a notification, as the outbox hands it to a channel; `message` may have changes."""
     from alerts.alert import Message, Notification, Reason
-    from checks.finding import Severity
+    from domain.finding import Severity
 
     def make(number="n0123", thread="", *, again=False, **message):
         values = {

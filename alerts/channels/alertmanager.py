@@ -9,7 +9,7 @@ from pydantic import Field
 
 from alerts.alert import Message, Notification, Receipt
 from alerts.channels.channel import Sender, Traits
-from alerts.channels.post import HttpOptions, Request, ask
+from alerts.channels.http import HttpOptions, Request, ask
 
 EVERY_SECONDS = 60.0
 LASTING = timedelta(minutes=5)

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict
 
 from alerts.alert import Message, Notification, Receipt
-from alerts.secret import Secret, SecretError
+from domain.secret import Secret, SecretError
 
 
 class Failure(StrEnum):

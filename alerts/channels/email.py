@@ -11,9 +11,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from alerts.alert import Notification, Receipt
 from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender, Traits, revealed
+from alerts.channels.http import deadline
 from alerts.channels.mail import compose
-from alerts.channels.post import deadline
-from alerts.secret import Secret
+from domain.secret import Secret
 
 TOTAL_SECONDS = 180
 TIMEOUT_SECONDS = 20.0

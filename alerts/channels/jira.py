@@ -12,9 +12,9 @@ from pydantic import Field
 
 from alerts.alert import BEGUN, Message, Notification, Reason, Receipt
 from alerts.channels.channel import DeliveryError, Failure, Sender, Traits, revealed
-from alerts.channels.post import HttpOptions, Request, ask
-from alerts.secret import Secret
-from checks.finding import Severity
+from alerts.channels.http import HttpOptions, Request, ask
+from domain.finding import Severity
+from domain.secret import Secret
 
 LONGEST_SUMMARY = 250
 GONE = 404

@@ -6,7 +6,7 @@ import structlog
 
 from alerts.alert import Notification, Receipt
 from alerts.channels.channel import ChannelOptions, Sender, Traits
-from checks.finding import Severity
+from domain.finding import Severity
 
 _LEVELS = {
     Severity.INFO: "info",

@@ -10,7 +10,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from alerts.alert import Letter, Line, Message, Notification, Reason
-from checks.finding import Severity
+from domain.finding import Severity
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -7,10 +7,10 @@ from pydantic import Field
 
 from alerts.alert import Message, Notification, Reason, Receipt
 from alerts.channels.channel import DeliveryError, Sender, Traits, revealed
-from alerts.channels.post import HttpOptions, Request, ask
-from alerts.secret import Secret
-from checks.finding import Severity
-from store.instant import to_text
+from alerts.channels.http import HttpOptions, Request, ask
+from domain.finding import Severity
+from domain.secret import Secret
+from store.timestamps import to_text
 
 LONGEST_SUMMARY = 1024
 _SEVERITIES = {

@@ -13,11 +13,11 @@ from pydantic import Field, model_validator
 
 from alerts.alert import Message, Notification, Reason, Receipt
 from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender, Taken, Traits, revealed
-from alerts.channels.post import private
-from alerts.channels.slackblocks import CALLED, blocks, called, summary
-from alerts.channels.slackbuttons import Line, listen
-from alerts.secret import Secret
-from checks.finding import Severity
+from alerts.channels.http import private
+from alerts.channels.slack_blocks import CALLED, blocks, called, summary
+from alerts.channels.slack_buttons import Line, listen
+from domain.finding import Severity
+from domain.secret import Secret
 
 TIMEOUT_SECONDS = 10
 LOOK_BACK = timedelta(minutes=1)

@@ -15,10 +15,10 @@ from pydantic import Field, model_validator
 
 from alerts.alert import Message, Notification, Reason, Receipt
 from alerts.channels.channel import DeliveryError, Failure, Sender, Traits, revealed
-from alerts.channels.post import HttpOptions, Request, ask, checked
-from alerts.secret import Secret
-from checks.finding import Severity
-from store.instant import to_text
+from alerts.channels.http import HttpOptions, Request, ask, checked
+from domain.finding import Severity
+from domain.secret import Secret
+from store.timestamps import to_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template

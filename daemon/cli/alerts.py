@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import LARGEST, ConfigOption, JsonOption, answer, fail, parts, say
-from daemon.exit import Exit
+from daemon.cli.options import LARGEST, ConfigOption, JsonOption, answer, fail, open_context, say
+from daemon.exit_codes import Exit
 
 app = typer.Typer(
     help="What is open, who was told, what is kept quiet, and whether a channel works.",
@@ -25,17 +25,17 @@ def list_alerts(
     as_json: JsonOption = False,
 ) -> None:
     """List open alerts."""
-    with parts(config) as wired:
-        from alerts import book, silences
+    with open_context(config) as context:
+        from alerts import alert_store, silences
         from daemon.cli.render import as_row, subject
-        from daemon.screen import table
+        from daemon.console import table
 
-        now = wired.clock()
-        with wired.store.reading() as transaction:
-            found = book.latest(transaction, 500) if everything else book.open_alerts(transaction)
+        now = context.clock()
+        with context.store.reading() as transaction:
+            found = alert_store.latest(transaction, 500) if everything else alert_store.open_alerts(transaction)
             active = silences.active(transaction, now)
         rows = [
-            {**as_row(alert), "quiet": alert.withheld or wired.policy.silenced(alert, active, now)} for alert in found
+            {**as_row(alert), "quiet": alert.withheld or context.policy.silenced(alert, active, now)} for alert in found
         ]
         if as_json:
             answer(rows)
@@ -56,10 +56,10 @@ def list_alerts(
 @app.command()
 def show(alert: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show one alert: what it is, what has become of it, and who was told what."""
-    with parts(config) as wired:
-        from daemon.cli.story import print_story, story
+    with open_context(config) as context:
+        from daemon.cli.alert_story import print_story, story
 
-        told = story(wired, alert)
+        told = story(context, alert)
         if told is None:
             fail(f"there is no alert {alert}", Exit.CANNOT)
         if as_json:
@@ -79,43 +79,43 @@ def ack(
     as_json: JsonOption = False,
 ) -> None:
     """Acknowledge an alert: it is not repeated, nor escalated, until it gets worse or comes back."""
-    with parts(config) as wired:
-        from alerts import book
+    with open_context(config) as context:
+        from alerts import alert_store
         from alerts.alert import State
-        from alerts.policy import Acknowledgement
-        from alerts.teller import Teller
-        from daemon.cli.session import deliver
+        from alerts.lifecycle import Acknowledgement
+        from alerts.processor import Teller
+        from daemon.cli.now_session import deliver
 
-        now = wired.clock()
+        now = context.clock()
         until = None if lasting is None else _after(now, lasting)
-        with wired.store.transaction() as transaction:
-            found = book.one(transaction, alert)
+        with context.store.transaction() as transaction:
+            found = alert_store.one(transaction, alert)
             if found is None or found.resolved_at is not None:
                 fail(f"there is no open alert {alert}", Exit.CANNOT)
             if found.state is State.PENDING:
                 fail(f"alert {alert} is pending: nobody was told of it yet (alerts.thresholds)", Exit.CANNOT)
             taken = Acknowledgement(who or getpass.getuser(), until)
-            Teller(transaction, wired.policy, now).take(found, taken)
-        deliver(wired, 10)
+            Teller(transaction, context.policy, now).take(found, taken)
+        deliver(context, 10)
         say(f"alert {alert} acknowledged", {"alert": alert, "state": "acknowledged"}, as_json=as_json)
 
 
 @app.command()
 def resolve(alert: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Declare an alert over that no look can end any more (its database is gone); whoever was told hears it."""
-    with parts(config) as wired:
-        from alerts import book
-        from alerts.policy import Coverage
-        from daemon.cli.session import deliver
-        from daemon.tell import tell
+    with open_context(config) as context:
+        from alerts import alert_store
+        from daemon.alerting import tell
+        from daemon.cli.now_session import deliver
+        from domain.coverage import Coverage
 
-        with wired.store.reading() as transaction:
-            found = book.one(transaction, alert)
+        with context.store.reading() as transaction:
+            found = alert_store.one(transaction, alert)
         if found is None or found.resolved_at is not None:
             fail(f"there is no open alert {alert}", Exit.CANNOT)
         area = Coverage(found.kind, found.database, found.object, found.task, found.cluster, final=True)
-        tell(wired, [], [area])
-        deliver(wired, 10)
+        tell(context, [], [area])
+        deliver(context, 10)
         say(f"alert {alert} resolved", {"alert": alert, "state": "resolved"}, as_json=as_json)
 
 
@@ -134,13 +134,13 @@ def silence(
     as_json: JsonOption = False,
 ) -> None:
     """Keep alerts quiet for a while: nobody is told, unless they are over; what is still so afterwards is told then."""
-    with parts(config) as wired:
-        from alerts import book
-        from alerts.rules import Matcher, Silence
-        from alerts.teller import Teller
-        from daemon.cli.session import severity as read
+    with open_context(config) as context:
+        from alerts import alert_store
+        from alerts.policy import Matcher, Silence
+        from alerts.processor import Teller
+        from daemon.cli.now_session import severity as read
 
-        now = wired.clock()
+        now = context.clock()
         given = {"database": database, "job": job, "check": check, "object": object_, "tag": tag}
         patterns = {name: _single(name, values) for name, values in given.items() if values}
         matcher = Matcher(tuple(read(one, "--severity") for one in severity or ()), **patterns)
@@ -149,9 +149,9 @@ def silence(
         if not patterns and not severity:
             fail("say what is to be quiet: --check, --database, --object, … ('*' fits all)", Exit.CANNOT)
         made = Silence(matcher, who or getpass.getuser(), reason, now, _after(now, lasting))
-        with wired.store.transaction() as transaction:
-            number = Teller(transaction, wired.policy, now).hush(made)
-            meant = sum(wired.policy.hushes(made, alert, now) for alert in book.open_alerts(transaction))
+        with context.store.transaction() as transaction:
+            number = Teller(transaction, context.policy, now).hush(made)
+            meant = sum(context.policy.hushes(made, alert, now) for alert in alert_store.open_alerts(transaction))
         said = {"silence": number, "until": made.ends_at.isoformat(), "open": meant}
         until = f"silence {number} until {made.ends_at:%Y-%m-%d %H:%M} UTC"
         say(f"{until}; it means {meant} of the open alerts", said, as_json=as_json)
@@ -166,14 +166,14 @@ def _single(name: str, values: list[str]) -> str:
 @app.command("silences")
 def list_silences(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List what is kept quiet, by whom and why; maintenance windows that are open, too."""
-    with parts(config) as wired:
+    with open_context(config) as context:
         from alerts import silences
         from daemon.cli.render import quiet_row
-        from daemon.screen import table
+        from daemon.console import table
 
-        now = wired.clock()
-        with wired.store.reading() as transaction:
-            rows = [quiet_row(one) for one in (*silences.active(transaction, now), *wired.policy.windows(now))]
+        now = context.clock()
+        with context.store.reading() as transaction:
+            rows = [quiet_row(one) for one in (*silences.active(transaction, now), *context.policy.windows(now))]
         if as_json:
             answer(rows)
         else:
@@ -187,19 +187,19 @@ def unsilence(
     as_json: JsonOption = False,
 ) -> None:
     """End a silence now."""
-    with parts(config) as wired:
+    with open_context(config) as context:
         from alerts import silences
 
-        with wired.store.transaction() as transaction:
-            if not silences.end(transaction, number, wired.clock()):
+        with context.store.transaction() as transaction:
+            if not silences.end(transaction, number, context.clock()):
                 fail(f"there is no silence {number} that is not over", Exit.CANNOT)
         say(f"silence {number} ended", {"silence": number, "state": "ended"}, as_json=as_json)
 
 
 def _after(now: datetime, text: str) -> datetime:
-    from daemon.config.values import duration
+    from domain.units import parse_duration
 
     try:
-        return now + duration(text)
+        return now + parse_duration(text)
     except (ValueError, OverflowError) as error:
         fail(f"--for: {error}", Exit.CANNOT)

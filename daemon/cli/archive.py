@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from daemon.cli.options import ConfigOption, DatabaseOption, JsonOption, answer, fail, parts
-from daemon.exit import Exit
+from daemon.cli.options import ConfigOption, DatabaseOption, JsonOption, answer, fail, open_context
+from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
-    from archive.ledger import Filed
-    from archive.restore import Conflict
-    from daemon.parts import Parts
-    from postgres.connection import Session
+    from daemon.context import Context
+    from postgres.session import Session
+    from retention.archive.ledger import Filed
+    from retention.archive.restore import Conflict
 
 STATEMENT_SECONDS = 12 * 3600.0
 """A batch comes back as a whole, however slow the triggers are that it meets."""
@@ -26,14 +26,14 @@ app = typer.Typer(
 @app.command("list")
 def list_batches(config: ConfigOption = None, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """List the files, and what is in them."""
-    with parts(config, database) as wired:
-        from daemon.screen import table
+    with open_context(config, database) as context:
+        from daemon.console import table
 
         found: list[tuple[str, Filed]] = []
         moved: list[str] = []
-        for name in _databases(wired, database):
-            with _opened(wired, name) as session:
-                from archive import ledger
+        for name in _databases(context, database):
+            with _opened(context, name) as session:
+                from retention.archive import ledger
 
                 found += [(name, batch) for batch in _read(session)]
                 moved += [f"{name}: {line}" for line in ledger.moves(session)]
@@ -69,15 +69,15 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Read every file again, and compare it with the ledger. Exit 1: something is missing or damaged."""
-    with parts(config, database) as wired:
-        from archive import verify as verifying
+    with open_context(config, database) as context:
+        from retention.archive import verify as verifying
 
         said = []
-        for name in _databases(wired, database):
-            with _opened(wired, name, login="data" if deep else "maintain") as session:
+        for name in _databases(context, database):
+            with _opened(context, name, login="data" if deep else "maintain") as session:
                 _ledger(session)
                 if deep:  # what hangs on a type runs with the login's rights
-                    _harmless(session, wired.store.instance())
+                    _harmless(session, context.store.instance())
                 said.append((name, verifying.verify(session, deep=deep)))
         faults = [
             {"database": name, "file": fault.file, "what": fault.what} for name, seen in said for fault in seen.faults
@@ -112,10 +112,10 @@ def restore(
     as_json: JsonOption = False,
 ) -> None:
     """Put archived rows back into their table, each batch once. The files stay as they are."""
-    with parts(config, database) as wired:
-        from archive.restore import PRIVILEGED
+    with open_context(config, database) as context:
+        from retention.archive.restore import PRIVILEGED
 
-        with _opened(wired, database, admin) as session:
+        with _opened(context, database, admin) as session:
             batches = _of_table(session, table, batch or ())
             if session.superuser() and not privileged:
                 fail(PRIVILEGED.format(table=table), Exit.CANNOT)
@@ -146,7 +146,7 @@ def _of_table(session: "Session", text: str, only: Collection[str]) -> "list[Fil
 
 
 def _restored(session: "Session", owed: "Sequence[Filed]", conflict: "Conflict") -> Iterator[dict[str, object]]:
-    from archive.restore import RestoreError, restore
+    from retention.archive.restore import RestoreError, restore
 
     for number, one in enumerate(owed, 1):
         try:
@@ -159,19 +159,19 @@ def _restored(session: "Session", owed: "Sequence[Filed]", conflict: "Conflict")
             yield {"batch": one.entry.batch, "rows": came.rows, "there": came.there}
 
 
-def _databases(wired: "Parts", only: str | None) -> list[str]:
-    return [name for name in wired.config.databases if only in {None, name}]
+def _databases(context: "Context", only: str | None) -> list[str]:
+    return [name for name in context.config.databases if only in {None, name}]
 
 
 @contextmanager
 def _opened(
-    wired: "Parts", name: str, admin: str = "", login: Literal["maintain", "data"] = "maintain"
+    context: "Context", name: str, admin: str = "", login: Literal["maintain", "data"] = "maintain"
 ) -> "Iterator[Session]":
     from dataclasses import replace
 
-    from postgres.connection import session
+    from postgres.session import session
 
-    target = wired.target(name)
+    target = context.target(name)
     if admin:
         target = replace(target, conninfo=admin, logins={})
     with session(target, login, "archive") as opened:
@@ -181,25 +181,25 @@ def _opened(
 
 def _ledger(session: "Session") -> None:
     """See that there is one: without it nothing could be seen, and nothing would be wrong."""
-    from archive import ledger
-    from daemon.jobs.archive import NO_LEDGER
-    from postgres.trust import ours
+    from jobs.archive import NO_LEDGER
+    from postgres.fencing.ownership import ours
+    from retention.archive import ledger
 
     if not ours(session, ledger.TABLE):
         fail(NO_LEDGER.format(session.target.name), Exit.CANNOT)
 
 
 def _read(session: "Session") -> "list[Filed]":
-    from archive import ledger
+    from retention.archive import ledger
 
     _ledger(session)
     return ledger.everything(session)
 
 
 def _harmless(session: "Session", instance: str) -> None:
-    from postgres import guard
+    from postgres.fencing import delete_permission
 
-    if refused := guard.refusal(session, instance):
+    if refused := delete_permission.refusal(session, instance):
         fail(f"--deep: {refused}", Exit.CANNOT)
 
 

@@ -7,7 +7,7 @@ import typer
 
 from daemon.cli.options import fail
 from daemon.demo.names import NAMES
-from daemon.exit import Exit
+from daemon.exit_codes import Exit
 
 
 def demo(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli import act, alerts, archive, configure, delivery, demo, letter, look, prepare, serve
+from daemon.cli import alerts, archive, config, demo, install, now, outbox, plan, report, run
 
 app = typer.Typer(
     name="sereno",
@@ -33,20 +33,20 @@ def _main(
 
 
 app.command("demo")(demo.demo)
-app.command("run")(serve.run)
-app.command("install")(prepare.install)
-app.command("trust")(prepare.trust)
-app.command("plan")(look.plan)
-app.command("now")(act.now)
-app.command("check")(act.check)
-app.command("status")(look.status)
-app.command("history")(look.history)
-app.command("report")(letter.report)
-app.command("pause")(act.pause)
-app.command("resume")(act.resume)
-alerts.app.command("outbox")(delivery.outbox)
-alerts.app.command("test")(delivery.test)
-alerts.app.command("service-failed")(delivery.service_failed)
+app.command("run")(run.run)
+app.command("install")(install.install)
+app.command("trust")(install.trust)
+app.command("plan")(plan.plan)
+app.command("now")(now.now)
+app.command("check")(now.check)
+app.command("status")(plan.status)
+app.command("history")(plan.history)
+app.command("report")(report.report)
+app.command("pause")(now.pause)
+app.command("resume")(now.resume)
+alerts.app.command("outbox")(outbox.outbox)
+alerts.app.command("test")(outbox.test)
+alerts.app.command("service-failed")(outbox.service_failed)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(archive.app, name="archive")
-app.add_typer(configure.app, name="config")
+app.add_typer(config.app, name="config")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from daemon.exit import Exit
+from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
     from daemon.config.model import Config
-    from daemon.parts import Parts
+    from daemon.context import Context
 
 
 LARGEST = 2**62
@@ -44,23 +44,23 @@ def chosen(path: Path | None) -> Path:
 def configuration(path: Path | None) -> "Config":
     """Load it, or end with 78 and every mistake."""
     from daemon.config.load import ConfigError, load_config
-    from daemon.jobs.registry import JOBS
+    from daemon.registry import JOB_NAMES
 
     try:
-        return load_config(chosen(path), JOBS)
+        return load_config(chosen(path), JOB_NAMES)
     except ConfigError as error:
         typer.echo(f"sereno: {error}", err=True)
         raise typer.Exit(Exit.CONFIG) from None
 
 
 @contextmanager
-def parts(path: Path | None, database: str | None = None) -> Iterator["Parts"]:
+def open_context(path: Path | None, database: str | None = None) -> Iterator["Context"]:
     """Load and wire everything; what cannot be done ends with 2 and one sentence."""
     import psycopg
 
-    from daemon.app import assemble
-    from daemon.log import set_up
-    from postgres.connection import TargetError
+    from daemon.bootstrap import assemble
+    from daemon.monitoring.log import set_up
+    from postgres.session import TargetError
     from store.store import StoreError
 
     config = configuration(path)
@@ -81,7 +81,7 @@ def parts(path: Path | None, database: str | None = None) -> Iterator["Parts"]:
 
 def fail(sentence: str, code: Exit) -> NoReturn:
     """Say why on standard error, and end."""
-    from alerts.scrub import scrub
+    from domain.redaction import scrub
 
     for line in sentence.splitlines():
         typer.echo(f"sereno: {scrub(line)}" if line[:1] != " " else f"  {scrub(line.strip())}", err=True)

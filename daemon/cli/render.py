@@ -8,21 +8,21 @@ from rich.console import Console
 from rich.text import Text
 
 from alerts.alert import Alert
-from alerts.rules import Matcher, Silence
-from alerts.scrub import scrub
-from checks.finding import Finding, Severity
-from daemon import history
-from daemon.cli.checking import Looked
+from alerts.policy import Matcher, Silence
 from daemon.cli.options import answer
-from daemon.parts import Parts
-from daemon.runner import Ran
-from daemon.screen import STYLES, minute, table, troubles
+from daemon.cli.read_only_checks import Looked
+from daemon.console import STYLES, minute, table, troubles
+from daemon.context import Context
+from daemon.history import history
+from daemon.runs.runner import Ran
+from domain.finding import Finding, Severity
+from domain.redaction import scrub
 from store.store import Row
 
 
-def show_night(wired: Parts, ran: Sequence[Ran], *, as_json: bool) -> Severity | None:
+def show_night(context: Context, ran: Sequence[Ran], *, as_json: bool) -> Severity | None:
     """Show what was done and found; return the worst severity."""
-    with wired.store.reading() as transaction:
+    with context.store.reading() as transaction:
         runs = [
             (run, history.steps(transaction, one.number), history.findings(transaction, one.number))
             for one in ran

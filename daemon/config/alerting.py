@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from checks.finding import Severity
-from daemon.config.jobs import Model
-from daemon.config.values import CronText, Duration, WorkingHours
+from daemon.config.values import CronText, WorkingHours
+from domain.finding import Severity
+from jobs.option_types import Duration, Model
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Counted = Annotated[int, Field(ge=1, le=1000)]

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from alerts.channels.registry import CHANNELS
 from checks.registry import Known, load
-from checks.sqlfile import BadCheckError
-from daemon.config.checkoptions import check_options
+from checks.sql_check import BadCheckError
+from daemon.config.check_options import check_options
 from daemon.config.model import Config
 from daemon.config.problem import Problem, problems_of
 

@@ -10,11 +10,12 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field
 
 from alerts.channels.channel import ChannelOptions
-from alerts.secret import Secret
-from checks.references import Pair
+from checks.options import CheckOptions
 from daemon.config.alerting import Alerting, Escalation
-from daemon.config.jobs import Jobs, Model, Times
-from daemon.config.values import Duration, Listen, Retention, Size, TimeZone
+from daemon.config.jobs import MODELS, Jobs, Times
+from daemon.config.values import Listen, TimeZone
+from domain.secret import Secret
+from jobs.option_types import Duration, Model, Retention, Size
 
 
 def _conninfo(text: str) -> str:
@@ -128,18 +129,8 @@ class Heartbeat(Model):
     every: Duration = timedelta(minutes=5)
 
 
-class CheckPair(Model):
-    """A pair of tables and the database that they are in; every one where it is not said."""
-
-    pair: Pair
-    database: str | None = None
 
 
-class CheckOptions(Model):
-    """The options of one check, and the pairs where it is one of pairs."""
-
-    values: dict[str, Any] = Field(default_factory=dict)
-    pairs: tuple[CheckPair, ...] = ()
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
@@ -164,7 +155,11 @@ class Config(Model):
     @property
     def timetable(self) -> Mapping[str, Schedule]:
         """The lists by their names, and the jobs with a schedule of their own by theirs."""
-        own = {name: getattr(self.jobs, name).schedule for name in type(self.jobs).model_fields}
+        own = {name: self.job(name).schedule for name in MODELS}
         return self.schedules | {
             name: Schedule(jobs=(name,), **dict(times)) for name, times in own.items() if times is not None
         }
+
+    def job(self, name: str) -> Any:  # noqa: ANN401 - each job has its own model
+        """Return the options of a job, an instance of its own model and of JobOptions."""
+        return getattr(self.jobs, name)

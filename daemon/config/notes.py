@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel
 
-from alerts.secret import Secret, SecretError
 from daemon.config.model import Config, Daemon
-from daemon.config.values import address
+from daemon.config.values import split_address
+from domain.secret import Secret, SecretError
 
 _USUAL_CHECKS = "/etc/sereno/checks.d"
 
@@ -79,5 +79,5 @@ def _daemon(daemon: Daemon) -> Iterator[str]:
         yield f"daemon.state: the folder {daemon.state.parent} is not there"
     if str(daemon.checks) != _USUAL_CHECKS and not daemon.checks.is_dir():
         yield f"daemon.checks: the folder {daemon.checks} is not there"
-    if daemon.listen and not ipaddress.ip_address(address(daemon.listen)[0]).is_loopback:
+    if daemon.listen and not ipaddress.ip_address(split_address(daemon.listen)[0]).is_loopback:
         yield "daemon.listen: whoever reaches this address can read the names of databases and tasks there"

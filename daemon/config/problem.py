@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from alerts.scrub import scrub
-from alerts.secret import Secret
+from domain.redaction import scrub
+from domain.secret import Secret
 
 _SENTENCES = {
     "missing": "is required",

@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined
 from alerts.channels.registry import CHANNELS
 from checks.registry import PAIRED, load
 from daemon.config import alerting, jobs, model
-from daemon.config.values import in_words
+from domain.units import format_duration
 from postgres.identifiers import Columns, Relation
 
 _EXAMPLES: dict[str, dict[str, str]] = {
@@ -24,7 +24,7 @@ _EXAMPLES: dict[str, dict[str, str]] = {
     },
     "schedules.daily": {
         "cron": '"0 2 * * *"',
-        "jobs": '["log_cleanup", "analyze", "disk_check", "integrity_check"]',
+        "jobs": '["log_cleanup", "analyze", "disk_check", "integrity_check", "self_cleanup"]',
     },
     "schedules.weekly": {"cron": '"0 3 * * sun"', "window": '"4h"', "jobs": '["archive", "vacuum", "health_report"]'},
     "jobs.analyze.schedule": {"cron": '"*/30 * * * *"', "window": '"30m"'},
@@ -72,9 +72,8 @@ def _lines() -> Iterator[str]:
     yield from _section("schedules.daily", model.Schedule)
     yield from _section("schedules.weekly", model.Schedule)
     yield from _section("governor", model.GovernorLimits)
-    for name, field in jobs.Jobs.model_fields.items():
-        assert isinstance(field.annotation, type)  # noqa: S101 - every job's options are a model
-        yield from _nested(f"jobs.{name}", field.annotation)
+    for name, job_options in jobs.MODELS.items():
+        yield from _nested(f"jobs.{name}", job_options)
     yield from _checks()
     for kind, (options, _) in CHANNELS.items():
         yield from _section(f"channels.{kind}", options)
@@ -148,7 +147,7 @@ def _checks() -> Iterator[str]:
 
 def _toml(value: Any) -> str:  # noqa: ANN401 - whatever a default may be
     if isinstance(value, timedelta):
-        return json.dumps(in_words(value))
+        return json.dumps(format_duration(value))
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | Path | Relation | Columns):

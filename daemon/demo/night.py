@@ -22,7 +22,7 @@ from daemon.demo.cluster import Cluster, ClusterError, embedded_binaries
 from daemon.demo.configuration import configure
 from daemon.demo.faults import plant
 from daemon.demo.summary import Night, tell
-from daemon.exit import Exit
+from daemon.exit_codes import Exit
 
 SINKS = ("smtp", "slack", "ticket")
 START_SECONDS = 20.0

@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
+from daemon.console import table
 from daemon.demo.faults import FAULTS
 from daemon.demo.page import page
 from daemon.demo.received import Received, received
-from daemon.screen import table
 
 
 @dataclass(frozen=True, slots=True)

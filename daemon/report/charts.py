@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
-from daemon.report.words import in_unit, size
+from domain.units import byte_unit, format_size
 
 INK, SOFT, LINE = "#1f2733", "#667085", "#e3e7ee"
 PALETTE = ("#3b6ea5", "#e08a2e", "#4f9d69", "#8e6bbf", "#c0504d", "#3aa6a6", "#b0913a", "#7f8c9a")
@@ -65,7 +65,7 @@ def growth(sizes: Mapping[str, Sequence[Sequence[float]]], tables: Sequence[Mapp
 def _databases(sizes: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
     figure, axes = _canvas(HEIGHT_INCHES)
     largest = sorted(sizes, key=lambda name: -sizes[name][-1][1])[:MOST_DATABASES]
-    length, unit = in_unit(max(value for name in largest for _, value in sizes[name]))
+    length, unit = byte_unit(max(value for name in largest for _, value in sizes[name]))
     for number, name in enumerate(largest):
         times = [float(date2num(datetime.fromtimestamp(at, UTC))) for at, _ in sizes[name]]  # type: ignore[no-untyped-call]
         values = [value / length for _, value in sizes[name]]
@@ -88,7 +88,7 @@ def _tables(tables: Sequence[Mapping[str, Any]]) -> bytes:
     axes.barh(range(len(largest)), [table["now"] for table in largest], 0.62, color=PALETTE[0])
     axes.set_yticks(range(len(largest)), [_short(table["what"]) for table in largest])
     for number, table in enumerate(largest):
-        axes.text(table["now"], number, f" {size(table['now'])}", va="center", color=SOFT, fontsize=8)
+        axes.text(table["now"], number, f" {format_size(table['now'])}", va="center", color=SOFT, fontsize=8)
     axes.set_xticks([])
     axes.margins(x=0.14)
     axes.set_title("The largest tables", loc="left")

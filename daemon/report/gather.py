@@ -6,15 +6,15 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
 
-from alerts import book, outbox
+from alerts import alert_store, outbox
 from alerts.alert import Alert, State
-from alerts.scrub import scrub
-from daemon import figures
 from daemon.config.model import Config
+from daemon.history import statistics
 from daemon.report.report import Growth, Left, Next, Over, Report, Task, Trouble, Work
-from daemon.timetable import timings
-from store.instant import from_text
+from daemon.scheduling.timetable import timings
+from domain.redaction import scrub
 from store.store import Row, Transaction
+from store.timestamps import from_text
 
 USUAL = timedelta(days=7)
 HISTORY = timedelta(days=84)
@@ -30,28 +30,28 @@ FARTHEST_FORECAST = timedelta(days=730)
 def gather(transaction: Transaction, config: Config, now: datetime) -> Report:
     """Read what has come about since the last report: a week, where there was none."""
     zone = ZoneInfo(config.daemon.timezone)
-    last = figures.last_report(transaction)
-    since = last or max(now - USUAL, (figures.beginning(transaction) or now) - timedelta(seconds=1))
-    works = figures.works(transaction, since)
-    runs = figures.runs(transaction, since)
+    last = statistics.last_report(transaction)
+    since = last or max(now - USUAL, (statistics.beginning(transaction) or now) - timedelta(seconds=1))
+    works = statistics.works(transaction, since)
+    runs = statistics.runs(transaction, since)
     return Report(
         instance=config.daemon.name,
         since=since.astimezone(zone),
         until=now.astimezone(zone),
         first=last is None,
-        troubles=[_trouble(alert, since, zone) for alert in _worst_first(book.open_alerts(transaction))],
-        over=[_over(alert, zone) for alert in book.ended(transaction, since, MOST_OVER)],
+        troubles=[_trouble(alert, since, zone) for alert in _worst_first(alert_store.open_alerts(transaction))],
+        over=[_over(alert, zone) for alert in alert_store.ended(transaction, since, MOST_OVER)],
         tasks=list(_tasks(runs)),
         works=[_work(row) for row in works],
         more_works={(row["job"], row["database"]): row["of"] - row["place"] for row in works},
-        left=[_left(row) for row in figures.left(transaction, since)[:MOST_LEFT]],
-        databases=_growths(figures.series(transaction, "database_bytes", since - BEFORE), since),
-        tables=_growths(figures.series(transaction, "table_bytes", since - BEFORE), since)[:MOST_TABLES],
+        left=[_left(row) for row in statistics.left(transaction, since)[:MOST_LEFT]],
+        databases=_growths(statistics.series(transaction, "database_bytes", since - BEFORE), since),
+        tables=_growths(statistics.series(transaction, "table_bytes", since - BEFORE), since)[:MOST_TABLES],
         mounts=_mounts(transaction, now),
         next=list(_next(config, zone, now)),
         waiting=sum(one.attempts > 0 for one in outbox.waiting(transaction)),
-        nights=_nights(figures.runs(transaction, now - USUAL), zone),
-        sizes=_sizes(figures.series(transaction, "database_bytes", now - HISTORY)),
+        nights=_nights(statistics.runs(transaction, now - USUAL), zone),
+        sizes=_sizes(statistics.series(transaction, "database_bytes", now - HISTORY)),
     )
 
 
@@ -122,9 +122,9 @@ def _before(series: Sequence[tuple[datetime, float]], since: datetime) -> float:
 
 def _mounts(transaction: Transaction, now: datetime) -> list[Growth]:
     """Return each mount with its use, and when it is full if it goes on like this."""
-    totals = {row["object"]: row["value"] for row in figures.series(transaction, "disk_bytes", now - USUAL)}
+    totals = {row["object"]: row["value"] for row in statistics.series(transaction, "disk_bytes", now - USUAL)}
     used: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for row in figures.series(transaction, "disk_used_bytes", now - HISTORY):
+    for row in statistics.series(transaction, "disk_used_bytes", now - HISTORY):
         used[row["object"]].append((_seconds(row), row["value"]))
     return [
         Growth(scrub(mount), used[mount][0][1], used[mount][-1][1], total, full_on(used[mount], total))

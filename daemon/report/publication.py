@@ -11,10 +11,10 @@ from alerts.alert import Letter, Message, Reason
 from daemon.report.draw import draw
 from daemon.report.render import letter, page, title
 from daemon.report.report import Report
-from postgres.connection import Session
-from postgres.pace import Pace
-from postgres.step import Outcome, Status
-from store.lock import belong
+from execution.control import Pace
+from execution.step import Outcome, Status
+from postgres.session import Session
+from store.file_lock import belong
 
 LIMIT_SECONDS = 300.0
 

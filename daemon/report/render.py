@@ -8,9 +8,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from alerts.alert import Letter
-from checks.finding import Severity
-from daemon.report import words
 from daemon.report.report import Colour, Growth, Report, Work
+from domain import units
+from domain.finding import Severity
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -62,13 +62,13 @@ def _environment() -> "Environment":
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        size=words.size, grown=_grown, span=words.span, day=_day, minute=_minute, groupby_place=_by_place
+        size=units.format_size, grown=_grown, span=units.format_seconds, day=_day, minute=_minute, groupby_place=_by_place
     )
     return environment
 
 
 def _grown(one: Growth) -> str:
-    return words.change(one.change) if one.measured > 1 else "first measure"
+    return units.format_size_change(one.change) if one.measured > 1 else "first measure"
 
 
 def _day(instant: datetime) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from checks.finding import Severity
+from domain.finding import Severity
 
 A_NIGHT = timedelta(hours=26)
 

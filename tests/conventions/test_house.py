@@ -64,7 +64,7 @@ def test_the_rule_sees_what_it_is_for():
 
 @pytest.mark.parametrize(
     ("call", "home"),
-    [("psycopg.connect", {"postgres/connection.py", "daemon/demo/night.py"}), ("sqlite3.connect", {"store/store.py"})],
+    [("psycopg.connect", {"postgres/session.py", "daemon/demo/night.py"}), ("sqlite3.connect", {"store/store.py"})],
 )
 def test_one_door_to_each_outer_system(call, home):
     module, name = call.split(".")
@@ -87,7 +87,7 @@ def test_broad_excepts_stand_only_around_a_run_and_a_delivery():
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ExceptHandler) and isinstance(node.type, ast.Name) and node.type.id == "Exception"
     }
-    assert broad == {"daemon/runner.py", "alerts/courier.py", "alerts/heartbeat.py"}
+    assert broad == {"daemon/runs/runner.py", "alerts/courier.py", "alerts/heartbeat.py"}
 
 
 def test_every_check_has_the_test_of_its_illness():
@@ -105,9 +105,9 @@ def test_the_reference_configuration_is_current():
 
 def test_the_reference_configuration_is_fine():
     from daemon.config.load import load_config
-    from daemon.jobs.registry import JOBS
+    from daemon.registry import JOB_NAMES
 
-    assert load_config(ROOT / "config.toml", JOBS).databases
+    assert load_config(ROOT / "config.toml", JOB_NAMES).databases
 
 
 def test_no_other_distribution_brings_our_import_names():

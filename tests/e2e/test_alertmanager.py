@@ -12,11 +12,11 @@ import pytest
 from alerts.channels import alertmanager
 from alerts.channels.channel import Sender
 from alerts.courier import Courier
-from alerts.policy import Coverage
-from alerts.rules import Policy
-from alerts.teller import Teller
-from checks.finding import Finding, Identity, Severity
+from alerts.policy import Policy
+from alerts.processor import Teller
 from daemon.demo.cluster import free_port
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
 from store.store import open_store
 
 PROGRAM = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")

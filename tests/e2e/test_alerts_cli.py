@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from alerts.channels.registry import CHANNELS
-from checks.finding import Finding, Identity, Severity
-from daemon.remind import remind
-from daemon.tell import tell
+from daemon.alerting import tell
+from daemon.periodic_alerts import remind
+from domain.finding import Finding, Identity, Severity
 
 TICKETS = """
 [alerts]
@@ -34,7 +34,7 @@ def desk(house, endpoint):
     house.place = endpoint()
     house.with_logins = False
     house.extra = TICKETS.format(url=house.place.url, more="")
-    tell(house.parts(), [found()])
+    tell(house.context(), [found()])
     return house
 
 
@@ -78,7 +78,7 @@ def test_wrong_words_get_a_sentence_and_change_nothing(desk, words, sentence):
 def test_a_silence_is_seen_and_ended(desk):
     made = desk.sereno("alerts", "silence", "--object", "y*", "--reason", "moving house", "--for", "2h", "--as", "ana")
     assert ("silence 1 until" in made.stdout, "it means 0 of the open alerts" in made.stdout) == (True, True)
-    tell(desk.parts(), [found("y7")])
+    tell(desk.context(), [found("y7")])
     (silence,) = json.loads(desk.sereno("alerts", "silences", "--json").stdout)
     assert (silence["what"], silence["author"], silence["reason"]) == ("object y*", "ana", "moving house")
     listed = {one["object"]: one["quiet"] for one in json.loads(desk.sereno("alerts", "list", "--json").stdout)}
@@ -87,7 +87,7 @@ def test_a_silence_is_seen_and_ended(desk):
     assert json.loads(whole)["open"] == 1
     desk.sereno("alerts", "unsilence", "2")
     desk.sereno("alerts", "unsilence", "1")
-    remind(desk.parts(), datetime.now(UTC))
+    remind(desk.context(), datetime.now(UTC))
     desk.sereno("alerts", "test")
     assert sorted(said(desk)) == ["drill", "opened", "unmuted"]
 
@@ -104,13 +104,13 @@ def test_a_drill_comes_at_its_time_and_is_made_up_for(house, endpoint, monkeypat
     house.place = endpoint()
     house.extra = TICKETS.format(url=house.place.url, more='drill = "weekly"')
     house.with_logins = False
-    parts = house.parts()
+    context = house.context()
     monday = datetime(2026, 3, 2, 14, tzinfo=UTC)  # ten o'clock in La Paz
 
     def at(moment, since):
         from dataclasses import replace
 
-        clocked = replace(parts, clock=lambda: moment)
+        clocked = replace(context, clock=lambda: moment)
         remind(clocked, since)
         clocked.courier().drain(5)
         return said(house).count("drill")
@@ -171,19 +171,19 @@ channels = ["log"]
     )
     path = house.write()
     path.write_text(path.read_text().replace("[databases.main]", '[databases.main]\ntags = ["billing"]'))
-    from daemon.app import assemble
+    from daemon.bootstrap import assemble
     from daemon.config.load import load_config
-    from daemon.jobs.registry import JOBS
+    from daemon.registry import JOB_NAMES
 
-    policy = assemble(load_config(path, JOBS)).policy
+    policy = assemble(load_config(path, JOB_NAMES)).policy
     assert policy.thresholds[0].failures == 2
     assert policy.ladder[0].after == timedelta(minutes=10)
     assert policy.windows(datetime.now(UTC))[0].reason == "always"
     assert policy.hours is not None
     assert policy.hide_addresses
     assert policy.periods["log_cleanup"] == timedelta(days=1)
-    parts = house.parts()
-    assert parts.policy.conversing == {"ticket"}
+    context = house.context()
+    assert context.policy.conversing == {"ticket"}
 
 
 HOSTILE = 'public."<!channel> & <b>x</b> =cmd()\r\nBcc: a@b"'
@@ -218,10 +218,10 @@ def test_a_hostile_name_goes_through_the_whole_house_as_text(house, endpoint, tm
     house.extra = "".join(f'[channels.{kind}]\ntype = "{kind}"\n{options}\n' for kind, options in each.items())
     house.extra += f"[routes]\ncritical = {json.dumps(list(each))}\n"
     house.with_logins = False
-    parts = house.parts()
+    context = house.context()
     try:
-        tell(parts, [found(HOSTILE)])
-        assert parts.courier().drain(20) == 0
+        tell(context, [found(HOSTILE)])
+        assert context.courier().drain(20) == 0
     finally:
         mail.stop()
         chat.close()

@@ -19,17 +19,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from alerts import book, obstacles, outbox
+from alerts import alert_store, channel_health, outbox
 from alerts.alert import Message, Notification, Reason
 from alerts.channels import email, slack, webhook
 from alerts.channels.channel import DeliveryError, Failure, Sender
 from alerts.courier import Courier
-from alerts.policy import Acknowledgement, Coverage
-from alerts.rules import UNDELIVERED, Matcher, Policy, Route
-from alerts.secret import Secret
-from alerts.teller import Teller
-from checks.finding import Finding, Identity, Severity
+from alerts.lifecycle import Acknowledgement
+from alerts.policy import UNDELIVERED, Matcher, Policy, Route
+from alerts.processor import Teller
 from daemon.demo.cluster import free_port
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
+from domain.secret import Secret
 from store.store import open_store
 
 
@@ -491,7 +492,7 @@ def test_a_refused_address_is_told_by_its_own_channel_and_over_when_it_is_mended
         while carrier.deliver_one("bad"):
             pass
     with carrier.store.reading() as transaction:
-        assert book.open_alerts(transaction) == []
+        assert alert_store.open_alerts(transaction) == []
 
 
 def test_what_is_open_about_a_channel_that_is_gone_is_over(courier, tmp_path):
@@ -500,7 +501,7 @@ def test_what_is_open_about_a_channel_that_is_gone_is_over(courier, tmp_path):
     owe(carrier, "bad")
     carrier.deliver_one("bad")
     with carrier.store.reading() as transaction:
-        assert [alert.object for alert in book.open_alerts(transaction)] == ["bad"]
+        assert [alert.object for alert in alert_store.open_alerts(transaction)] == ["bad"]
     without = replace(carrier, channels={"good": carrier.channels["good"]})
     stop = threading.Event()
     workers = without.start(stop)
@@ -508,7 +509,7 @@ def test_what_is_open_about_a_channel_that_is_gone_is_over(courier, tmp_path):
     for worker in workers:
         worker.join()
     with carrier.store.reading() as transaction:
-        assert book.open_alerts(transaction) == []
+        assert alert_store.open_alerts(transaction) == []
 
 
 def test_a_permanent_refusal_is_not_tried_again(courier):
@@ -662,11 +663,11 @@ def test_what_somebody_looks_after_goes_by_no_fallback(courier):
     carrier = replace(carrier, policy=Policy({Severity.CRITICAL: ("bad",)}, instance="coop", fallback=("good",)))
     tell(carrier, Finding(Identity("orphans", "coop", object="x"), Severity.CRITICAL, "7 rows"))
     with carrier.store.transaction() as transaction:
-        (alert,) = book.open_alerts(transaction)
+        (alert,) = alert_store.open_alerts(transaction)
         Teller(transaction, carrier.policy, carrier.clock()).take(alert, Acknowledgement("ana"))
     carrier.clock.now += timedelta(minutes=6)
     with carrier.store.transaction() as transaction:
-        obstacles.watch(transaction, carrier.policy, carrier.clock())
+        channel_health.watch(transaction, carrier.policy, carrier.clock())
     tell(carrier)
     assert "orphans" not in told_by(good)
 

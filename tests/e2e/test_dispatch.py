@@ -13,16 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alerts import book
+from alerts import alert_store
 from alerts.heartbeat import Heartbeat
-from daemon import history
-from daemon.calendar import latest, parse_cron
-from daemon.dispatch import Dispatcher
-from daemon.runner import Runner
-from daemon.schedule import CalendarTrigger
-from daemon.screen import Silent
-from daemon.timetable import Timing, share
-from store.instant import from_text
+from daemon.history import history
+from daemon.runs.runner import Runner
+from daemon.scheduling.dispatcher import Dispatcher
+from daemon.scheduling.timer import CalendarTrigger
+from daemon.scheduling.timetable import Timing, share
+from domain.calendar import latest, parse_cron
+from execution.progress import NoProgress
+from store.timestamps import from_text
 
 BERLIN = ZoneInfo("Europe/Berlin")
 START = datetime(2026, 3, 27, 12, tzinfo=UTC)
@@ -54,8 +54,8 @@ keep = "30 days"
         self.start()
 
     def start(self):
-        self.parts = replace(self.house.parts(), clock=lambda: self.now)
-        self.runner = Runner(self.parts, Silent())
+        self.parts = replace(self.house.context(), clock=lambda: self.now)
+        self.runner = Runner(self.parts, NoProgress())
         self.dispatcher = Dispatcher(self.parts, self.runner, Heartbeat(list))
         self.tick()
 
@@ -70,7 +70,7 @@ keep = "30 days"
 
     def alerts(self):
         with self.parts.store.reading() as transaction:
-            return [alert.kind for alert in book.open_alerts(transaction)]
+            return [alert.kind for alert in alert_store.open_alerts(transaction)]
 
 
 @pytest.mark.parametrize(
@@ -179,12 +179,12 @@ def test_a_server_that_is_back_after_the_window_ends_its_alert(house, wait):
     house.write = lambda: house.path
     assert house.run("analyze")["state"] == "failed"
     house.path.write_text(good)
-    parts = house.parts()
-    dispatcher = Dispatcher(parts, Runner(parts, Silent()), Heartbeat(list))
+    context = house.context()
+    dispatcher = Dispatcher(context, Runner(context, NoProgress()), Heartbeat(list))
 
     def alerts():
-        with parts.store.reading() as transaction:
-            return [alert.kind for alert in book.open_alerts(transaction)]
+        with context.store.reading() as transaction:
+            return [alert.kind for alert in alert_store.open_alerts(transaction)]
 
     assert alerts() == ["database_unreachable"]
     dispatcher.look_for_the_lost()

@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from alerts.channels.channel import DeliveryError, Failure
-from alerts.rhythm import Rhythm
+from alerts.rate_limit import Rhythm
 from daemon.demo.cluster import Cluster, embedded_binaries
-from daemon.pulse import Pulse
+from daemon.liveness import Pulse
 
 LA_PAZ = timedelta(hours=-4)
 SLOW = """
@@ -41,14 +41,15 @@ def due_now(house, jobs, more=""):
 
 
 def long_planned(house):
-    from daemon.errands import errands
-    from daemon.history import Trigger, known_since
+    from daemon.history.history import known_since
+    from daemon.scheduling.tasks import tasks_of
+    from domain.task import Trigger
 
-    parts = house.parts()
-    with parts.store.transaction() as transaction:
-        for name, schedule in parts.config.timetable.items():
-            for errand in errands(parts.config, schedule.jobs, Trigger(name)):
-                known_since(transaction, errand.task, str(schedule.cron), datetime(2026, 1, 1, tzinfo=UTC))
+    context = house.context()
+    with context.store.transaction() as transaction:
+        for name, schedule in context.config.timetable.items():
+            for task in tasks_of(context, schedule.jobs, Trigger(name)):
+                known_since(transaction, task, str(schedule.cron), datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def asked(house, *words):
@@ -392,12 +393,12 @@ def test_status_says_that_nobody_can_be_told(house, endpoint):
 def test_a_limit_that_was_learnt_outlives_a_reload_unless_the_channel_is_another(house):
     house.extra = '[channels.a]\ntype = "webhook"\nurl = "http://127.0.0.1:1"\n[channels.b]\ntype = "log"\n'
     house.with_logins = False
-    before = house.parts()
+    before = house.context()
     for name in "ab":
         before.rhythms[name] = Rhythm()
         before.rhythms[name].failed(DeliveryError(Failure.THROTTLED, "slow down", 60.0), 60.0)
     house.extra = house.extra.replace("127.0.0.1:1", "127.0.0.1:2")
-    after = house.parts()
+    after = house.context()
     after.after(before)
     assert list(after.rhythms) == ["b"]
     assert after.courier().rhythms["b"].pause() > 50

@@ -13,10 +13,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from daemon.calendar import parse_cron
 from daemon.demo.cluster import free_port
-from daemon.metrics import MISSES
-from daemon.timetable import longest_gap
+from daemon.monitoring.metrics import MISSES
+from domain.calendar import longest_gap, parse_cron
 
 WEEKLY = """
 [schedules.weekly]

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from store.instant import to_text
+from store.timestamps import to_text
 
 PICTURE = b"\x89PNG"
 
@@ -18,7 +18,7 @@ def mail(port):
 
 
 def letters(house):
-    with house.parts().store.reading() as transaction:
+    with house.context().store.reading() as transaction:
         rows = transaction.rows("SELECT channel, message FROM notification WHERE reason = 'report' ORDER BY rowid")
     return [(row["channel"], json.loads(row["message"])) for row in rows]
 
@@ -55,10 +55,10 @@ def test_the_weekly_letter_says_new_still_and_gone(house):
 def test_sizes_of_several_nights_are_a_picture_and_a_table(house):
     house.with_logins = False
     house.extra = mail(1)
-    parts = house.parts()
+    context = house.context()
     house.run("disk_check")
     now = datetime.now(UTC)
-    with parts.store.transaction() as transaction:
+    with context.store.transaction() as transaction:
         for back in range(1, 20):
             at = to_text(now - timedelta(days=back))
             for name, place, value in (

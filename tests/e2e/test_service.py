@@ -98,7 +98,7 @@ def test_a_vacuum_that_is_stopped_leaves_at_once_and_is_done_the_next_time(house
     database.run("SELECT pg_stat_force_next_flush()")
     now = datetime.now(UTC)
     schedule(house, now, ["vacuum", "analyze"])
-    with house.parts().store.transaction() as transaction:
+    with house.context().store.transaction() as transaction:
         for job in ("vacuum", "analyze"):
             name = f"planned daily {(now - timedelta(hours=4)).strftime('%-M %-H')} * * * {job} main"
             transaction.execute("INSERT INTO instance VALUES (?, '2026-01-01T00:00:00.000000Z')", (name,))
@@ -140,8 +140,8 @@ def test_a_second_service_is_turned_away_and_a_killed_ones_run_is_interrupted(ho
     service.kill()
     service.wait()
     service.stdout.close()
-    parts = house.parts()
-    with parts.store.transaction() as transaction:
+    context = house.context()
+    with context.store.transaction() as transaction:
         transaction.execute(
             "INSERT INTO run (job, scope, database, started_at, state, process) VALUES ('analyze', 'database', 'main', '2026-01-01T00:00:00.000000Z', 'running', 4242)"
         )
@@ -163,7 +163,7 @@ def test_what_was_missed_is_caught_up_as_the_schedule_says(house, wait, catch_up
     path = house.write()
     path.write_text(path.read_text().replace('jobs = ["analyze"]', f'jobs = ["analyze"]\ncatch_up = "{catch_up}"'))
     local = due - timedelta(hours=4)
-    with house.parts().store.transaction() as transaction:
+    with house.context().store.transaction() as transaction:
         name = f"planned daily {local.minute} {local.hour} * * * analyze main"
         transaction.execute("INSERT INTO instance VALUES (?, '2026-01-01T00:00:00.000000Z')", (name,))
     service = house.start("run")
@@ -193,7 +193,7 @@ def test_a_new_schedule_owes_nothing_and_a_missed_one_is_told(house, wait, endpo
     service.wait(10)
     service.stdout.close()
     assert (runs(house), ticket.requests) == ([], [])
-    with house.parts().store.transaction() as transaction:
+    with house.context().store.transaction() as transaction:
         transaction.execute("UPDATE instance SET value = '2026-01-01T00:00:00.000000Z' WHERE name LIKE 'planned %'")
     service = house.start("run")
     (request,) = wait(lambda: ticket.requests, what="the alert")

@@ -8,11 +8,12 @@ import pytest
 from alerts.channels import slack
 from alerts.channels.channel import Sender
 from alerts.courier import Courier
-from alerts.policy import Acknowledgement, Coverage
-from alerts.rules import Policy
-from alerts.secret import Secret
-from alerts.teller import Teller
-from checks.finding import Finding, Identity, Severity
+from alerts.lifecycle import Acknowledgement
+from alerts.policy import Policy
+from alerts.processor import Teller
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
+from domain.secret import Secret
 from store.store import open_store
 from tests.faults.slack_stand_in import SlackStandIn
 
@@ -112,10 +113,10 @@ def test_what_comes_back_is_said_in_the_same_thread(room):
 def test_an_acknowledgement_is_seen_in_the_first_message(room):
     house = room()
     (first,) = house.look(found(severity=Severity.CRITICAL))
-    from alerts import book
+    from alerts import alert_store
 
     with house.courier.store.transaction() as transaction:
-        alert = book.one(transaction, 1)
+        alert = alert_store.one(transaction, 1)
         Teller(transaction, house.courier.policy, house.courier.clock()).take(alert, Acknowledgement("ana <!here>"))
     house.deliver()
     assert "ana &lt;!here&gt;" in words(first)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alerts.channels.slackbuttons import Line, listen, pressed
+from alerts.channels.slack_buttons import Line, listen, pressed
 from tests.faults.slack_stand_in import ButtonLine, SlackStandIn
 
 SLACK = """
@@ -62,11 +62,11 @@ def test_the_service_takes_it(house, workspace, wait):
     service = house.start("run")
     try:
         assert line.connected.wait(20)
-        from checks.finding import Finding, Identity, Severity
-        from daemon.tell import tell
+        from daemon.alerting import tell
+        from domain.finding import Finding, Identity, Severity
 
-        parts = house.parts()
-        tell(parts, [Finding(Identity("orphans", "test", object="x"), Severity.CRITICAL, "7 rows")])
+        context = house.context()
+        tell(context, [Finding(Identity("orphans", "test", object="x"), Severity.CRITICAL, "7 rows")])
         (first,) = wait(lambda: slack.messages)
         line.press("1")
         wait(lambda: "ana (Slack)" in str(first["blocks"]), what="the edit")

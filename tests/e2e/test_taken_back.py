@@ -6,15 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from alerts import book, obstacles, outbox
+from alerts import alert_store, channel_health, outbox
 from alerts.alert import State
 from alerts.channels import webhook
 from alerts.channels.channel import Sender
 from alerts.courier import HORIZON, Courier
-from alerts.policy import Acknowledgement, Coverage
-from alerts.rules import Matcher, Policy, Rung, Silence
-from alerts.teller import Teller
-from checks.finding import Finding, Identity, Severity
+from alerts.lifecycle import Acknowledgement
+from alerts.policy import Matcher, Policy, Rung, Silence
+from alerts.processor import Teller
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
 from store.store import open_store
 from tests.e2e.test_delivery import Postbox, mailing, smtp
 
@@ -48,7 +49,7 @@ class House:
 
     def alert(self, number):
         with self.courier.store.reading() as transaction:
-            return book.one(transaction, number)
+            return alert_store.one(transaction, number)
 
     def deliver(self, name):
         while self.courier.deliver_one(name):
@@ -159,7 +160,7 @@ def test_a_correction_that_waits_keeps_no_repeat_back_and_calls_nobody_by_the_fa
         house.look("a", severity=severity)
         house.deliver("bad")
     house.now += 6 * MINUTE
-    house.act(lambda teller, transaction: obstacles.watch(transaction, teller.policy, teller.now))
+    house.act(lambda teller, transaction: channel_health.watch(transaction, teller.policy, teller.now))
     house.deliver("good")
     assert [(one["kind"], one["reason"]) for one in house.told()] == [("orphans", "opened"), ("channel_undelivered", "opened")]  # fmt: skip
     house.now += 60 * MINUTE

@@ -9,8 +9,8 @@ import pytest
 from alerts.alert import Reason
 from alerts.channels import jira, pagerduty, webhook
 from alerts.channels.channel import DeliveryError, Failure, Sender
-from alerts.secret import Secret
-from checks.finding import Severity
+from domain.finding import Severity
+from domain.secret import Secret
 
 HOSTILE = 'public."<!channel> [~admin] {code} & <b>x</b> \'; x"'
 
@@ -252,7 +252,7 @@ def test_what_is_sent_unencrypted_is_said_to_be(options, word):
 
 @pytest.mark.parametrize(("address", "refused"), [("169.254.169.254", True), ("fe80::1%eth0", True), ("10.0.0.7", False), ("::1", False)])  # fmt: skip
 def test_a_link_local_address_is_not_spoken_to(address, refused):
-    from alerts.channels.post import _refuse_link_local
+    from alerts.channels.http import _refuse_link_local
 
     if refused:
         with pytest.raises(DeliveryError, match="link-local"):

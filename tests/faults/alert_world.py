@@ -11,14 +11,15 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from alerts import book, obstacles, outbox, silences
+from alerts import alert_store, channel_health, outbox, silences
 from alerts.alert import Reason, Receipt, State
 from alerts.channels.channel import DeliveryError, Failure, Traits
 from alerts.courier import Courier
-from alerts.policy import UNREACHABLE, Acknowledgement, Coverage
-from alerts.rules import UNDELIVERED, Matcher, Policy, Rung, Silence, Threshold
-from alerts.teller import Teller
-from checks.finding import Finding, Identity, Severity
+from alerts.lifecycle import UNREACHABLE, Acknowledgement
+from alerts.policy import UNDELIVERED, Matcher, Policy, Rung, Silence, Threshold
+from alerts.processor import Teller
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
 from store.store import open_store
 
 START = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -111,11 +112,11 @@ class World:
 
     def tick(self):
         self._write(lambda teller: teller.tell_again())
-        self._write(lambda teller: obstacles.watch(teller.transaction, self.policy, self.now))
+        self._write(lambda teller: channel_health.watch(teller.transaction, self.policy, self.now))
 
     def acknowledge(self, number, minutes):
         with self.store.transaction() as transaction:
-            alerts = [one for one in book.open_alerts(transaction) if one.state is not State.PENDING]
+            alerts = [one for one in alert_store.open_alerts(transaction) if one.state is not State.PENDING]
             if alerts:
                 until = self.now + timedelta(minutes=minutes) if minutes else None
                 self.teller(transaction).take(alerts[number % len(alerts)], Acknowledgement("ana", until))
@@ -172,7 +173,7 @@ class World:
             for row in transaction.rows("SELECT * FROM notification WHERE rowid > ?", (last,)):
                 event = transaction.row("SELECT 1 AS yes FROM event WHERE alert = ? AND reason = ? AND occurred_at <= ?", (row["alert"], row["reason"], row["created_at"]))  # fmt: skip
                 assert event, "nothing is told but for an event that is written down"
-                quiet = self._silenced(transaction, book.one(transaction, row["alert"]))
+                quiet = self._silenced(transaction, alert_store.one(transaction, row["alert"]))
                 assert Reason(row["reason"]) in QUIET_REASONS or not quiet, "what is silenced is not told"
             for row in transaction.rows(DEAD):
                 if row["id"] not in dead:
@@ -185,12 +186,12 @@ class World:
     def _told_elsewhere(self, transaction, row):
         """Of what is given up another channel hears, and what is critical goes by the fallback."""
         notification = outbox.read(row)
-        about = next(one for one in book.latest(transaction, 10_000) if (one.kind, one.object) == (UNDELIVERED, row["channel"]))  # fmt: skip
-        assert notification.message.title in about.evidence[obstacles.LOST], "what is given up is named"
+        about = next(one for one in alert_store.latest(transaction, 10_000) if (one.kind, one.object) == (UNDELIVERED, row["channel"]))  # fmt: skip
+        assert notification.message.title in about.evidence[channel_health.LOST], "what is given up is named"
         owed = transaction.rows("SELECT channel FROM notification WHERE alert = ? AND generation = ?", (about.id, about.generation))  # fmt: skip
         others = {one["channel"] for one in owed} - {row["channel"]}
         assert others or about.withheld or not set(self.ways) - {row["channel"]}, "what is given up is told elsewhere"
-        alert = book.one(transaction, row["alert"])
+        alert = alert_store.one(transaction, row["alert"])
         if alert.state is State.FIRING and alert.severity is Severity.CRITICAL and not self._silenced(transaction, alert):  # fmt: skip
             for other in set(self.policy.fallback) - {row["channel"]}:
                 assert outbox.reached(transaction, alert, other), "what is critical goes by the fallback"
@@ -202,7 +203,7 @@ class World:
         with self.store.reading() as transaction:
             for member in notification.members:
                 row = transaction.row("SELECT * FROM notification WHERE id = ?", (member,))
-                alert = book.one(transaction, row["alert"])
+                alert = alert_store.one(transaction, row["alert"])
                 reason, same = Reason(row["reason"]), alert.generation == row["generation"]
                 if alert.state is State.FIRING and same and reason not in QUIET_REASONS:
                     assert not self._silenced(transaction, alert), "what is silenced meanwhile is not told"
@@ -211,7 +212,7 @@ class World:
 
     def _consistent(self):
         with self.store.reading() as transaction:
-            alerts = book.open_alerts(transaction)
+            alerts = alert_store.open_alerts(transaction)
         prints = [alert.fingerprint for alert in alerts]
         assert len(set(prints)) == len(prints), "one open alert a trouble"
 
@@ -225,7 +226,7 @@ class World:
                         break
         with self.store.reading() as transaction:
             assert outbox.left(transaction) == 0, "everything that is owed is delivered"
-            alerts = {alert.id: alert for alert in book.latest(transaction, 10_000)}
+            alerts = {alert.id: alert for alert in alert_store.latest(transaction, 10_000)}
             rows = transaction.rows("SELECT * FROM notification ORDER BY created_at, rowid")
         self._knowledge(alerts, {(row["channel"], row["alert"]) for row in rows if row["state"] == "dead"})
         self._copies(rows)
@@ -248,7 +249,7 @@ class World:
     def _owed_of(self, alert):
         """Who was told in its present life."""
         with self.store.reading() as transaction:
-            return book.known_of(transaction, alert).told.get(alert.id, ())
+            return alert_store.known_of(transaction, alert).told.get(alert.id, ())
 
     def _copies(self, rows):
         total = 0

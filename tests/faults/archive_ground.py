@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 from psycopg.rows import dict_row
 
-from archive.frame import Frame, lines
+from retention.archive.frame import Frame, lines
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """

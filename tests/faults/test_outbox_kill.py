@@ -15,7 +15,7 @@ from pathlib import Path
 from alerts.channels.channel import Sender
 from alerts.channels.webhook import Options, Webhook
 from alerts.courier import Courier
-from alerts.rules import Policy
+from alerts.policy import Policy
 from store.store import open_store
 
 ROOT = Path(__file__).parents[2]

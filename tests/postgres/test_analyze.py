@@ -2,9 +2,9 @@
 
 import pytest
 
-from daemon.history import Memory
-from daemon.jobs.analyze import Stale, plan
-from daemon.jobs.tables import Observation
+from domain.memory import Memory
+from jobs.analyze import Stale, plan
+from jobs.table_statistics import Observation
 
 
 def objects(run):
@@ -92,21 +92,21 @@ def test_analyze_that_only_warned_is_ineffective(house):
 
     from psycopg import sql
 
-    from daemon.screen import Silent
-    from postgres.connection import Credentials, Target, session
-    from postgres.governor import Limits, Sample
-    from postgres.pace import Pace, Terms
-    from postgres.statement import Statement
-    from postgres.step import Status
-    from postgres.verify import Analyzed
-    from postgres.window import opens_for
+    from execution.control import Pace, Terms
+    from execution.governor import Limits, Sample
+    from execution.progress import NoProgress
+    from execution.step import Status
+    from execution.window import opens_for
+    from jobs.steps.postconditions import Analyzed
+    from jobs.steps.statement import Statement
+    from postgres.session import Credentials, Target, session
 
     role = f"nobody_{house.maintain}"
     house.database.run(f"CREATE ROLE {role} LOGIN")
     house.database.run("CREATE TABLE public.t (a int); INSERT INTO public.t VALUES (1)")
     oid = house.database.value("SELECT 'public.t'::regclass::oid::int8")
     step = Statement("analyze", "public.t", "", "", sql.SQL("ANALYZE public.t").format(), Analyzed(oid))
-    pace = Pace(Terms(opens_for(None), threading.Event(), Sample, Limits(), Silent()), 60)
+    pace = Pace(Terms(opens_for(None), threading.Event(), Sample, Limits(), NoProgress()), 60)
     target = Target("main", house.database.dsn, {"maintain": Credentials(role)})
     with session(target, "maintain", "x") as opened:
         outcome = step.apply(opened, pace)

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 import zstandard
 
-from archive import to_file
-from postgres.pace import Pace
+from execution.control import Pace
+from retention.archive import to_file
 
 TABLE = """
 [[jobs.archive.tables]]

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 import zstandard
 
-from archive import to_file
-from archive.verify import verify
-from postgres.connection import session
+from postgres.session import session
+from retention.archive import to_file
+from retention.archive.verify import verify
 from tests.postgres.test_archive import TABLE, event, files, fill, history, ids  # noqa: F401 - fixtures
 from tests.unit.test_folder import pace  # noqa: F401 - a fixture
 
@@ -179,8 +179,8 @@ def test_a_file_that_has_got_a_newer_batch_stays(event, pace):  # noqa: F811
     event.database.run("INSERT INTO public.event SELECT n, now() - interval '40 days', 'fresh' FROM generate_series(1000, 1010, 2) n")  # fmt: skip
     seen = event.plan("archive")
     assert [step.name for step in seen] == ["expire", "archive", "expire"]
-    parts = event.parts()
-    with session(parts.target("main"), "data", "archive") as opened, session(parts.target("main"), "maintain", "archive") as owner:  # fmt: skip
+    context = event.context()
+    with session(context.target("main"), "data", "archive") as opened, session(context.target("main"), "maintain", "archive") as owner:  # fmt: skip
         assert seen[1].apply(opened, pace).status == "done"
         gone = seen[2].apply(owner, pace)
     assert (gone.status, "newer" in gone.reason) == ("skipped", True)
@@ -255,7 +255,7 @@ def test_a_look_beside_a_run_and_at_what_was_only_begun_finds_nothing_wrong(even
     event.run("archive")
     (path,) = files(event)
     (path.parent / "2031-01.copy.zst").touch()
-    seen, parts = [], event.parts()
+    seen, context = [], event.context()
 
     def told(_batch):
         if not seen:
@@ -265,7 +265,7 @@ def test_a_look_beside_a_run_and_at_what_was_only_begun_finds_nothing_wrong(even
             seen.append(os.open(path.parent, os.O_RDONLY))
             fcntl.flock(seen[1], fcntl.LOCK_EX)
 
-    with session(parts.target("main"), "maintain", "archive") as opened:
+    with session(context.target("main"), "maintain", "archive") as opened:
         assert verify(opened, told=told).faults == []
     os.close(seen[1])
     done = event.sereno("archive", "verify")

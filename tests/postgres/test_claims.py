@@ -5,13 +5,11 @@ from datetime import datetime
 
 import pytest
 
-from daemon import history
-from daemon.history import Trigger
-from daemon.jobs.job import Errand, Scope
-from daemon.jobs.registry import JOBS
-from daemon.runner import Runner
-from daemon.screen import Silent
-from postgres.window import opens_for
+from daemon.history import history
+from daemon.runs.runner import Runner
+from domain.task import Scope, Task, Trigger
+from execution.progress import NoProgress
+from execution.window import opens_for
 
 DUE = Trigger("daily", datetime(2026, 3, 1, 2, 0))  # noqa: DTZ001 - a nominal local minute
 
@@ -20,9 +18,9 @@ class Twin:
     """One of the two."""
 
     def __init__(self, house, job="analyze", trigger=DUE, window=60.0):
-        self.parts = house.parts()
-        self.runner = Runner(self.parts, Silent())
-        self.errand = Errand(JOBS[job], Scope.DATABASE, "main", trigger)
+        self.parts = house.context()
+        self.runner = Runner(self.parts, NoProgress())
+        self.task = Task(job, Scope.DATABASE, "main", trigger)
         self.window = window
         self.thread = None
 
@@ -32,7 +30,7 @@ class Twin:
         return self
 
     def run(self):
-        self.ran = self.runner.run(self.errand, opens_for(self.window))
+        self.ran = self.runner.run(self.task, opens_for(self.window))
         return self
 
     def steps(self):

@@ -10,7 +10,7 @@ import pytest
 from psycopg import errors
 
 from daemon.demo.cluster import free_port
-from postgres.connection import Credentials, Target, TargetError, UnreachableError, session
+from postgres.session import Credentials, Target, TargetError, UnreachableError, session
 
 
 def target(database, **changes):

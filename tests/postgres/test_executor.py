@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from daemon.screen import Silent
-from postgres.executor import Executor
-from postgres.governor import Limits, Sample
-from postgres.pace import Terms
-from postgres.step import Outcome, Status
-from postgres.window import opens_for
+from execution.control import Terms
+from execution.executor import Executor
+from execution.governor import Limits, Sample
+from execution.progress import NoProgress
+from execution.step import Outcome, Status
+from execution.window import opens_for
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Step:
 
 
 def executor(lanes, **terms):
-    return Executor(Terms(opens_for(None), threading.Event(), Sample, Limits(), Silent(), **terms), [None] * lanes)
+    return Executor(Terms(opens_for(None), threading.Event(), Sample, Limits(), NoProgress(), **terms), [None] * lanes)
 
 
 def objects(handful):
@@ -76,7 +76,7 @@ def test_nobody_to_tell_is_the_end_of_it():
 def test_a_step_that_waits_for_the_governor_is_woken_when_all_is_abandoned():
     held = executor(2, patience_seconds=60)
     held._terms = Terms(
-        opens_for(None), threading.Event(), lambda: Sample(paused=held.paused), Limits(), Silent(), patience_seconds=60
+        opens_for(None), threading.Event(), lambda: Sample(paused=held.paused), Limits(), NoProgress(), patience_seconds=60
     )
     held.paused = False
 

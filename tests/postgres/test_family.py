@@ -8,7 +8,7 @@ import psycopg
 import pytest
 import zstandard
 
-from postgres import pace
+from execution import control
 
 ARCHIVE = """
 [[jobs.archive.tables]]
@@ -105,7 +105,7 @@ def test_children_that_come_meanwhile_are_never_dragged_along(prepare, monkeypat
     """A row inserted under a parent that is just leaving: either both stay for now, or both are archived."""
     house = prepare("public.linea", 'public."Nota %"', action="CASCADE")
     house.extra = house.extra.replace("[[jobs", "[governor]\nbatch_rows = 20\n[[jobs", 1)
-    monkeypatch.setattr(pace, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(control, "FIRST_WAIT_SECONDS", 0.01)
     stop, started, came = threading.Event(), threading.Event(), []
 
     def write():

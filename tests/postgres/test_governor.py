@@ -6,8 +6,8 @@ import time
 import pytest
 from psycopg.errors import LockNotAvailable
 
-from postgres.connection import Target, session
-from postgres.window import opens_for
+from execution.window import opens_for
+from postgres.session import Target, session
 
 VACUUMING = "SELECT pid FROM pg_stat_progress_vacuum WHERE datname = current_database() AND heap_blks_scanned > 0"
 
@@ -101,8 +101,8 @@ def test_a_dump_is_waited_for(slow, wait):
 
 
 def test_a_table_that_autovacuum_is_on_is_left_to_it(house, table):
-    from daemon.jobs import analyze, vacuum
-    from daemon.jobs.tables import Observation
+    from jobs import analyze, vacuum
+    from jobs.table_statistics import Observation
 
     seen = Observation([table("t", dead=500, modified=500, worker=4711)], {}, 180000)
     for step, *_ in (analyze.plan(analyze.Stale(seen, {})), vacuum.plan(vacuum.Dirty(seen))):

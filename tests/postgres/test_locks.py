@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from postgres.connection import Target, session
-from postgres.locks import Busy, coordinator, enlist
+from postgres.fencing.advisory_locks import Busy, coordinator, enlist
+from postgres.session import Target, session
 
 ROOT = Path(__file__).parents[2]
 

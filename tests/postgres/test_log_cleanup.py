@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daemon.jobs.job import Scope
-from postgres.window import opens_for
+from execution.window import opens_for
+from jobs.job import Scope
 
 TABLE = """
 [[jobs.log_cleanup.tables]]

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from daemon.history import Memory
-from daemon.jobs.indexes import Broken, Indexes, plan
-from postgres import rebuild
-from postgres.bloat import Bloat
+from domain.memory import Memory
+from execution.window import opens_for
+from jobs.reindex import Broken, Indexes, plan
+from jobs.steps import rebuild_index
+from jobs.steps.rebuild_index import Limits
+from postgres.catalog.index_bloat import Bloat
 from postgres.identifiers import Relation
-from postgres.rebuild import Limits
-from postgres.window import opens_for
 
 MEGABYTE = 10**6
 BLOATED = "[jobs.vacuum.reindex]\nbloated = true\nwasted = '1 MB'\n"
@@ -222,7 +222,7 @@ def test_somebody_elses_build_is_left_alone(any_house, mended, wait):
 
 
 def test_a_snapshot_that_has_lasted_is_not_waited_for(any_house, mended, monkeypatch):
-    monkeypatch.setattr(rebuild, "LASTING_SECONDS", 0.0)
+    monkeypatch.setattr(rebuild_index, "LASTING_SECONDS", 0.0)
     slow_invalid(any_house.database, rows=5)
     with any_house.database.connect() as old:
         old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM pg_class LIMIT 1")
@@ -359,7 +359,7 @@ def test_without_room_for_a_second_one_nothing_is_begun(any_house, mended, flush
     database.run("DELETE FROM public.big WHERE a % 10 < 8")
     flush()
     any_house.extra = BLOATED
-    monkeypatch.setattr(rebuild, "ROOM", 1e12)
+    monkeypatch.setattr(rebuild_index, "ROOM", 1e12)
     ((status, reason),) = mended().values()
     assert status == "skipped"
     assert reason.startswith("no room: ")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.jobs.job import Scope
+from jobs.job import Scope
 
 ARCHIVE = """
 [[jobs.archive.tables]]
@@ -78,9 +78,9 @@ def test_our_own_history_and_reports_leave_too(house):
     for name in ("2024-01-07", "2024-01-14"):
         (reports / f"{name}.html").write_text("x")
         time.sleep(0.01)
-    parts = house.parts()
+    context = house.context()
     assert run["id"] == 1
-    with parts.store.transaction() as transaction:
+    with context.store.transaction() as transaction:
         transaction.execute("UPDATE run SET finished_at = '2024-01-01T00:00:00.000000Z'")
         transaction.execute(
             "INSERT INTO notification (id, channel, reason, severity, message, created_at, not_before, state)"
@@ -89,7 +89,7 @@ def test_our_own_history_and_reports_leave_too(house):
         )
     result = house.run("log_cleanup", Scope.HOST)
     assert [(step["name"], step["status"]) for step in result["steps"]] == [("forget", "done")], result
-    with parts.store.reading() as transaction:
+    with context.store.reading() as transaction:
         assert [row["id"] for row in transaction.rows("SELECT id FROM run")] == [result["id"]]
         assert [row["id"] for row in transaction.rows("SELECT id FROM notification")] == ["waits"]
         assert transaction.rows("SELECT * FROM step WHERE run = 1") == []
@@ -108,7 +108,7 @@ def test_the_current_log_of_a_server_stays_whatever_its_age(make_database, tmp_p
         house.extra = f'[[jobs.log_cleanup.files]]\npath = "{folder}/*.log"\ntotal = "1 kb"\nkeep_newest = 1\n'
         real = time.time
         monkeypatch.setattr(time, "time", lambda: real() + 7200)
-        monkeypatch.setattr("daemon.jobs.log_cleanup.open_files", frozenset)  # as if we were not root
+        monkeypatch.setattr("jobs.log_cleanup.open_files", frozenset)  # as if we were not root
         assert house.run("log_cleanup", Scope.HOST)["state"] == "finished"
         left = {path.name for path in folder.iterdir()}
         assert current <= left

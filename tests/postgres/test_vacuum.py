@@ -6,13 +6,14 @@ import time
 
 import pytest
 
-from daemon.config.jobs import Analyze, TableRule
-from daemon.history import Memory
-from daemon.jobs.tables import Observation
-from daemon.jobs.vacuum import GROUP_TABLES, SMALL_BYTES, Dirty, plan
-from daemon.screen import Silent
-from postgres.group import Group
-from postgres.horizon import Holder
+from jobs.analyze import Options as AnalyzeOptions
+from jobs.table_statistics import TableRule
+from domain.memory import Memory
+from execution.progress import NoProgress
+from jobs.steps.vacuum_group import Group
+from jobs.table_statistics import Observation
+from jobs.vacuum import GROUP_TABLES, SMALL_BYTES, Dirty, plan
+from postgres.catalog.xmin_horizon import Holder
 
 BIG = 100 * 1024**2
 
@@ -53,7 +54,7 @@ def test_the_analyze_that_comes_along_obeys_the_rules_of_the_job_analyze(table):
     seen = Observation([table("t", dead=101, modified=61)], {}, 150000)
 
     def verb(**options):
-        (step,) = plan(Dirty(seen, analysis=Analyze(**options)))
+        (step,) = plan(Dirty(seen, analysis=AnalyzeOptions(**options)))
         return step.statement()
 
     assert verb() == 'VACUUM (ANALYZE) "public"."t"'
@@ -138,7 +139,7 @@ def test_rows_that_an_open_transaction_still_sees_are_not_called_vacuumed(any_ho
         )  # fmt: skip
     done = any_house.run("vacuum")
     assert [step["status"] for step in done["steps"] if step["object"] == "public.t"] == ["done"]
-    with any_house.parts().store.reading() as transaction:
+    with any_house.context().store.reading() as transaction:
         alerts = transaction.rows("SELECT kind, state FROM alert")
     assert alerts == [{"kind": "ineffective", "state": "resolved"}]
 
@@ -200,13 +201,13 @@ def test_a_table_without_the_right_is_skipped_in_every_language(
 def test_a_vacuum_that_only_warned_is_ineffective(house):
     from psycopg import sql
 
-    from postgres.connection import Credentials, Target, session
-    from postgres.governor import Limits, Sample
-    from postgres.pace import Pace, Terms
-    from postgres.statement import Statement
-    from postgres.step import Status
-    from postgres.verify import Due, Vacuumed
-    from postgres.window import opens_for
+    from execution.control import Pace, Terms
+    from execution.governor import Limits, Sample
+    from execution.step import Status
+    from execution.window import opens_for
+    from jobs.steps.postconditions import Due, Vacuumed
+    from jobs.steps.statement import Statement
+    from postgres.session import Credentials, Target, session
 
     role = f"nobody_{house.maintain}"
     house.database.run(f"CREATE ROLE {role} LOGIN")
@@ -214,7 +215,7 @@ def test_a_vacuum_that_only_warned_is_ineffective(house):
     oid = house.database.value("SELECT 'public.t'::regclass::oid::int8")
     worked = Vacuumed((Due(oid, 50, 50, 1e9, 1e9),))
     step = Statement("vacuum", "public.t", "", "", sql.SQL("VACUUM public.t").format(), worked)
-    pace = Pace(Terms(opens_for(None), threading.Event(), Sample, Limits(), Silent()), 60)
+    pace = Pace(Terms(opens_for(None), threading.Event(), Sample, Limits(), NoProgress()), 60)
     with session(Target("main", house.database.dsn, {"maintain": Credentials(role)}), "maintain", "vacuum") as opened:
         outcome = step.apply(opened, pace)
     assert (outcome.status, "counts no new VACUUM" in outcome.reason) == (Status.INEFFECTIVE, True)
@@ -246,7 +247,7 @@ def test_what_is_locked_has_a_second_turn_when_all_else_is_done(house, flush_now
     with house.database.connect() as other:
         other.execute("LOCK TABLE public.locked IN ACCESS EXCLUSIVE MODE")
 
-        class LetsGo(Silent):
+        class LetsGo(NoProgress):
             def end(self, number, status, reason):
                 turns.append((number, status))
                 other.rollback()
@@ -313,7 +314,7 @@ def test_progress_is_the_servers_own_count(house, flush_now):
     flush_now()
     slowly(house.database)
 
-    class Seen(Silent):
+    class Seen(NoProgress):
         def __init__(self):
             self.done = []
 
@@ -329,7 +330,7 @@ def test_progress_is_the_servers_own_count(house, flush_now):
 
 
 def test_a_window_ends_it_and_the_next_run_goes_on(house, flush_now):
-    from postgres.window import opens_for
+    from execution.window import opens_for
 
     house.with_logins = False
     for number in range(8):
@@ -367,7 +368,7 @@ def test_a_table_near_its_age_limit_is_frozen_first(house, flush_now):
 
 
 def test_a_group_that_is_not_begun_is_left_table_by_table(house, flush_now):
-    from postgres.window import opens_for
+    from execution.window import opens_for
 
     house.with_logins = False
     for number in range(3):

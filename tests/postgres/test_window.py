@@ -5,14 +5,14 @@ from datetime import datetime
 
 import pytest
 
-from daemon.history import Memory
-from daemon.jobs.tables import Observation, rate
-from daemon.jobs.vacuum import Dirty, plan
-from daemon.verdict import RunState, final
-from postgres.pace import Stop
-from postgres.selection import Selection, parse_pattern
-from postgres.step import Outcome, Status
-from postgres.window import opens_for
+from daemon.runs.result import RunState, final
+from domain.memory import Memory
+from execution.control import Stop
+from execution.step import Outcome, Status
+from execution.window import opens_for
+from jobs.table_statistics import Observation, rate
+from jobs.vacuum import Dirty, plan
+from postgres.table_patterns import Selection, parse_pattern
 
 MEGABYTE = 1024**2
 
@@ -24,7 +24,7 @@ def dirty(database, name, rows=60_000):
 
 
 def remember(house, name, seconds, size=3 * MEGABYTE):
-    with house.parts().store.transaction() as transaction:
+    with house.context().store.transaction() as transaction:
         transaction.execute(
             "INSERT INTO object_memory VALUES ('vacuum', 'main', ?, '2026-01-01T00:00:00.000000Z', ?, ?, '{}')",
             (name, seconds, size),

@@ -25,12 +25,12 @@ from pathlib import Path
 from alerts.channels import slack, webhook
 from alerts.channels.channel import Sender
 from alerts.courier import Courier
-from alerts.policy import Coverage
-from alerts.rules import Policy
-from alerts.secret import Secret
-from alerts.teller import Teller
-from checks.finding import Finding, Identity, Severity
-from daemon.log import set_up
+from alerts.policy import Policy
+from alerts.processor import Teller
+from daemon.monitoring.log import set_up
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
+from domain.secret import Secret
 from store.store import Store, open_store
 
 KILLS, ALERTS = int(sys.argv[1]) if sys.argv[1:] else 1_000, 20

@@ -11,9 +11,9 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, seed, settings
 
 from alerts.alert import Reason
-from alerts.policy import Coverage
-from checks.finding import Finding, Identity, Severity
-from daemon.log import set_up
+from daemon.monitoring.log import set_up
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
 from tests.faults.alert_world import World, live, sequences
 
 SEQUENCES, PROCESSES = 10_000, 2

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise, takewhile
 from zoneinfo import ZoneInfo, available_timezones
 
-from daemon.calendar import parse_cron, upcoming
+from domain.calendar import parse_cron, upcoming
 
 TIMES = ((0, 0), (0, 30), (1, 30), (2, 0), (2, 30), (3, 0))
 FIRST, LAST = 2024, 2037

@@ -16,11 +16,11 @@ from pathlib import Path
 from alerts.channels import email
 from alerts.channels.channel import Sender
 from alerts.courier import Courier
-from alerts.policy import Coverage
-from alerts.rules import Policy
-from alerts.teller import Teller
-from checks.finding import Finding, Identity, Severity
-from daemon.log import set_up
+from alerts.policy import Policy
+from alerts.processor import Teller
+from daemon.monitoring.log import set_up
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
 from store.store import open_store
 from tests.e2e.test_delivery import Postbox, smtp
 

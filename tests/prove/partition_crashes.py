@@ -11,15 +11,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from archive.frame import Frame, lines
 from daemon.demo.cluster import Cluster, embedded_binaries
+from retention.archive.frame import Frame, lines
 from tests.faults.archive_ground import Ground
 
 ROUNDS, ROWS = 60, 3_000
 DAY = 86_400
 
 
-class Parts(Ground):
+class Context(Ground):
     """A partitioned table by day numbers; `maintain` is its owner."""
 
     def prepare(self):
@@ -75,7 +75,7 @@ def main():
     draw, began, hits = random.Random(21), time.monotonic(), 0
     try:
         with Cluster(scratch / "cluster", embedded_binaries(), {"fsync": "on"}) as cluster:
-            ground = Parts(scratch / "parts", cluster, "parts", rows=0)
+            ground = Context(scratch / "parts", cluster, "parts", rows=0)
             ground.prepare()
             for number in range(ROUNDS):
                 ground.add(2)

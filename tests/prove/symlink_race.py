@@ -14,11 +14,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from archive.compression import FolderCompression
-from archive.folder import FolderCleanup, Rule, compressible, expired
-from postgres.governor import Limits, Sample
-from postgres.pace import Pace, Terms
-from postgres.window import opens_for
+from execution.control import Pace, Terms
+from execution.governor import Limits, Sample
+from execution.window import opens_for
+from retention.files.compress_files import FolderCompression
+from retention.files.delete_files import FolderCleanup, Rule, compressible, expired
 
 PASSES, FILES = 20_000, 200
 ATTACK = """
@@ -34,7 +34,7 @@ while True:
 """
 
 
-class Silent:
+class NoProgress:
     def begin(self, *_): ...
     def advance(self, *_): ...
     def hold(self, *_): ...
@@ -45,7 +45,7 @@ def descriptors(logs, number):
     rule = Rule(
         f"{logs}/*.log", None if number % 2 else -1, 1, 1000, 1.0, compress_seconds=-1.0 if number % 2 else None
     )
-    pace = Pace(Terms(opens_for(None), threading.Event(), Sample, Limits(), Silent()), 60)
+    pace = Pace(Terms(opens_for(None), threading.Event(), Sample, Limits(), NoProgress()), 60)
     if number % 2:
         FolderCompression(rule, compressible(rule, time.time()), "old").apply(None, pace)
     else:

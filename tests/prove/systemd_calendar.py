@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from zoneinfo import ZoneInfo, available_timezones
 
-from daemon.calendar import parse_cron, upcoming
+from domain.calendar import parse_cron, upcoming
 
 FIRST, LAST = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
 LINES = {

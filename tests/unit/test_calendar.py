@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daemon.calendar import latest, parse_cron, upcoming
+from domain.calendar import latest, parse_cron, upcoming
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

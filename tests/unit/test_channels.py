@@ -14,9 +14,9 @@ from alerts.alert import Message, Notification, Reason
 from alerts.channels import email, mail, slack, webhook
 from alerts.channels.channel import DeliveryError
 from alerts.message import from_json, to_json
-from alerts.scrub import scrub
-from alerts.secret import Secret
-from checks.finding import Severity
+from domain.finding import Severity
+from domain.redaction import scrub
+from domain.secret import Secret
 
 HOSTILE = "<!channel> & <b>x</b> =cmd()\r\nBcc: a@b"
 MAIL = email.Options(type="email", host="h", to=("a@example.org", "b@example.org"))
@@ -169,7 +169,7 @@ def test_who_answers_a_byte_at_a_time_is_hung_up_on(monkeypatch):
     import threading
     import time
 
-    from alerts.channels import post as way
+    from alerts.channels import http as way
 
     monkeypatch.setattr(way, "TOTAL_SECONDS", 0.3)
     listener = socket.create_server(("127.0.0.1", 0))

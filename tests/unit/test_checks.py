@@ -4,12 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checks.check import Header, Option, Place
-from checks.finding import Finding, Identity, Severity
+from checks.check import Header, Option
 from checks.judge import judge
 from checks.lexer import tokens
 from checks.registry import load
-from checks.sqlfile import BadCheckError, read
+from checks.sql_check import BadCheckError, read
+from domain.finding import Finding, Identity, Severity
+from domain.place import Place
 
 GOOD = '-- title = "Trouble"\n-- option.warning = { default = 0.5 }\nSELECT 1 AS object, 2 AS summary WHERE 1 >= :warning\n'
 

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.secret import Secret, SecretError
-from archive.folder import check_path
 from daemon.config.load import ConfigError, load_config, parse
 from daemon.config.notes import notes
-from daemon.config.values import duration, in_words, size
-from daemon.jobs.registry import JOBS
+from domain.units import format_duration, parse_duration, parse_size
+from daemon.registry import JOB_NAMES
+from domain.secret import Secret, SecretError
+from retention.files.delete_files import check_path
 
 ROOT = Path(__file__).parents[2]
 LEAST = '[databases.main]\ndsn = "dbname=coop"\n'
@@ -28,14 +28,14 @@ def problems(tmp_path, text):
     path = tmp_path / "config.toml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        load_config(path, JOBS)
+        load_config(path, JOB_NAMES)
     return caught.value.problems
 
 
 def test_the_least_configuration(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text(LEAST)
-    assert load_config(path, JOBS).databases["main"].dsn == "dbname=coop"
+    assert load_config(path, JOB_NAMES).databases["main"].dsn == "dbname=coop"
 
 
 def test_every_mistake_at_once_with_its_path(tmp_path):
@@ -131,17 +131,17 @@ json_values = st.recursive(
 )
 def test_no_shape_of_a_section_brings_a_traceback(section, value):
     with contextlib.suppress(ConfigError):
-        parse(Path("any.toml"), {"databases": {"m": {"dsn": ""}}, section: value}, JOBS)
+        parse(Path("any.toml"), {"databases": {"m": {"dsn": ""}}, section: value}, JOB_NAMES)
 
 
 @given(st.integers(1, 10**9))
 def test_durations_survive(seconds):
     span = timedelta(seconds=seconds)
-    assert duration(in_words(span)) == span
+    assert parse_duration(format_duration(span)) == span
 
 
 def test_sizes():
-    assert [size(text) for text in ("64 MB", "1gb", 512)] == [64 * 1024**2, 1024**3, 512]
+    assert [parse_size(text) for text in ("64 MB", "1gb", 512)] == [64 * 1024**2, 1024**3, 512]
 
 
 @pytest.mark.parametrize("path", ["relative/*.log", "/var/../etc/x/*", "/*.log", "/var/*.log", "/var/*/x.log"])
@@ -227,7 +227,7 @@ def test_rules_that_fit_nothing_are_noted_and_a_rung_needs_somebody(tmp_path):
     """
     path = tmp_path / "config.toml"
     path.write_text(LEAST + rules)
-    found = [note for note in notes(load_config(path, JOBS)) if note.startswith("alerts.")]
+    found = [note for note in notes(load_config(path, JOB_NAMES)) if note.startswith("alerts.")]
     assert [note.partition(":")[0] for note in found] == [
         "alerts.thresholds[0].database",
         "alerts.thresholds[3].job",
@@ -250,7 +250,7 @@ def test_a_channel_that_can_hardly_work_is_noted_and_words_are_not_blanks(tmp_pa
     """
     path = tmp_path / "config.toml"
     path.write_text(LEAST + channels)
-    found = [note for note in notes(load_config(path, JOBS)) if note.startswith("channels.") and "no route" not in note]
+    found = [note for note in notes(load_config(path, JOB_NAMES)) if note.startswith("channels.") and "no route" not in note]
     assert [note.partition(":")[0] for note in found] == ["channels.pager.command", "channels.ticket.update_url"]
     window = 'cron = "0 1 * * sat"\nlasting = "3h"\nauthor = "{}"\nreason = "  "\n'
     (problem,) = problems(tmp_path, LEAST + "[[alerts.maintenance]]\n" + window.format("ana"))
@@ -261,7 +261,7 @@ def test_a_job_may_have_a_schedule_of_its_own_beside_the_lists(tmp_path):
     own = '[jobs.analyze.schedule]\ncron = "*/30 * * * *"\n[schedules.{}]\ncron = "0 2 * * *"\njobs = ["analyze"]\n'
     path = tmp_path / "config.toml"
     path.write_text(LEAST + own.format("daily"))
-    timetable = load_config(path, JOBS).timetable
+    timetable = load_config(path, JOB_NAMES).timetable
     assert {name: (str(one.cron), one.jobs) for name, one in timetable.items()} == {
         "daily": ("0 2 * * *", ("analyze",)),
         "analyze": ("*/30 * * * *", ("analyze",)),
@@ -282,4 +282,4 @@ EXAMPLES = [
 def test_what_the_documentation_shows_can_be_read(tmp_path, example):
     path = tmp_path / "config.toml"
     path.write_text(example if "[databases." in example else LEAST + example)
-    assert load_config(path, JOBS).databases
+    assert load_config(path, JOB_NAMES).databases

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from archive.compression import FolderCompression
-from archive.descent import UnsafeFolderError
-from archive.folder import YOUNGEST_SECONDS, FolderCleanup, Rule, compressible, expired
-from archive.openfiles import open_files
-from postgres.governor import Limits, Sample
-from postgres.pace import Pace, Terms
-from postgres.step import Status
-from postgres.window import opens_for
+from execution.control import Pace, Terms
+from execution.governor import Limits, Sample
+from execution.step import Status
+from execution.window import opens_for
+from retention.files.compress_files import FolderCompression
+from retention.files.delete_files import YOUNGEST_SECONDS, FolderCleanup, Rule, compressible, expired
+from retention.files.open_files import open_files
+from retention.files.safe_open import UnsafeFolderError
 
 DAY = 86400
 
 
-class Silent:
+class NoProgress:
     def begin(self, *_): ...
     def advance(self, *_): ...
     def hold(self, *_): ...
@@ -30,7 +30,7 @@ class Silent:
 
 @pytest.fixture
 def pace():
-    return Pace(Terms(opens_for(None), threading.Event(), Sample, Limits(), Silent()), 60)
+    return Pace(Terms(opens_for(None), threading.Event(), Sample, Limits(), NoProgress()), 60)
 
 
 @pytest.fixture

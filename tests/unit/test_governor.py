@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postgres.governor import SIGNALS, Limits, Replica, Sample, critical, hold, pressures
+from execution.governor import SIGNALS, Limits, Replica, Sample, critical, hold, pressures
 
 LIMITS = Limits(active=40)
 GIGABYTE = 1024**3

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.alert import TOLD, Reason, State
-from alerts.policy import Coverage, Known, decide
-from alerts.policy import review as repeats
-from alerts.rules import Policy
-from checks.finding import Finding, Identity, Severity
+from alerts.lifecycle import Known, decide
+from alerts.lifecycle import review as repeats
+from alerts.policy import Policy
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
 
 POLICY = Policy(
     {Severity.WARNING: ("slack",), Severity.HIGH: ("slack", "mail"), Severity.CRITICAL: ("slack", "mail", "ticket")}

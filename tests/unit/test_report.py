@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checks.finding import Severity
-from daemon.report import words
 from daemon.report.gather import full_on
 from daemon.report.render import letter, page
 from daemon.report.report import Growth, Left, Next, Over, Report, Task, Trouble, Work
+from domain import units
+from domain.finding import Severity
 
 UNTIL = datetime(2026, 3, 8, 7, 0, tzinfo=UTC)
 HOSTILE = '<script>alert(1)</script> {{ 7 * 7 }} " \' & public."Ünï"'
@@ -125,10 +125,10 @@ def test_the_forecast_never_fails(used, total):
 
 @given(st.floats(0, 1e18))
 def test_numbers_are_readable(value):
-    assert len(words.size(value)) <= 13
-    assert len(words.span(min(value, 1e9))) <= 16
-    number, unit = words.size(value).split()
-    length, name = words.in_unit(value)
+    assert len(units.size(value)) <= 13
+    assert len(units.span(min(value, 1e9))) <= 16
+    number, unit = units.size(value).split()
+    length, name = units.in_unit(value)
     assert name == unit
     assert math.isclose(float(number), value / length, abs_tol=0.5)
 
@@ -138,4 +138,4 @@ def test_numbers_are_readable(value):
     [(0, "0.0 s"), (0.01, "<0.1 s"), (1.26, "1.3 s"), (59.6, "1 min"), (61, "1 min 1 s"), (7500, "2 h 5 min")],
 )
 def test_spans(seconds, text):
-    assert words.span(seconds) == text
+    assert units.span(seconds) == text

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from alerts.alert import Reason, State
 from alerts.hours import Hours
-from alerts.policy import UNREACHABLE, Acknowledgement, Coverage, Known, acknowledge, decide, review
-from alerts.rules import Matcher, Policy, Route, Rung, Silence, Threshold
-from checks.finding import Finding, Identity, Severity
+from alerts.lifecycle import UNREACHABLE, Acknowledgement, Known, acknowledge, decide, review
+from alerts.policy import Matcher, Policy, Route, Rung, Silence, Threshold
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
 
 ROUTES = {
     Severity.WARNING: ("chat",),

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store.lock import Locked, exclusive
+from store.file_lock import Locked, exclusive
 from store.store import StoreError, open_store
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ def test_a_newer_file_is_left_as_it_is(tmp_path):
 
 def test_an_older_file_is_copied_aside_and_brought_up_to_date(tmp_path):
     path = tmp_path / "state.db"
-    first = (Path(__file__).parents[2] / "store/migrations/0001_initial.sql").read_text()
+    first = (Path(__file__).parents[2] / "store/schema/0001_initial.sql").read_text()
     with sqlite3.connect(path) as connection:
         connection.executescript(first)
         connection.execute("INSERT INTO instance VALUES ('id', 'old')")
@@ -202,7 +202,7 @@ def test_one_owner_at_a_time_and_none_after_a_kill(tmp_path):
 def test_alerts_of_an_older_file_are_the_same_afterwards(tmp_path):
     """The table of alerts is made anew: its rows, who refers to them, and the numbers that are taken stay."""
     path = tmp_path / "state.db"
-    folder = Path(__file__).parents[2] / "store/migrations"
+    folder = Path(__file__).parents[2] / "store/schema"
     with sqlite3.connect(path) as connection:
         for name in ("0001_initial.sql", "0002_measures.sql"):
             connection.executescript((folder / name).read_text())
@@ -216,12 +216,12 @@ def test_alerts_of_an_older_file_are_the_same_afterwards(tmp_path):
         connection.execute("INSERT INTO instance VALUES ('id', 'old')")
     connection.close()
     store = open_store(path)
-    from alerts import book
+    from alerts import alert_store
 
     with store.transaction() as transaction:
-        (opened,) = book.open_alerts(transaction)
+        (opened,) = alert_store.open_alerts(transaction)
         assert (opened.id, opened.generation, opened.fired_at) == (1, 1, opened.opened_at)
-        assert book.known_of(transaction, opened).told == {1: ("slack",)}
+        assert alert_store.known_of(transaction, opened).told == {1: ("slack",)}
         assert transaction.row("SELECT urgency, generation FROM notification") == {"urgency": 0, "generation": 1}
         assert transaction.rows("SELECT alert, channel, remote FROM conversation") == [{"alert": 1, "channel": "slack", "remote": "1.7"}]  # fmt: skip
         assert transaction.rows("PRAGMA foreign_key_check") == []

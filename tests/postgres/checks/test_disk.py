@@ -3,9 +3,9 @@ import subprocess
 
 import pytest
 
-from checks.check import Place
 from checks.disk import CHECK, Folder
 from checks.judge import judge
+from domain.place import Place
 
 DEFAULTS = {name: option.default for name, option in CHECK.header.options.items()}
 

@@ -1,0 +1,217 @@
+"""The book of alerts: the statements that keep alerts and their events."""
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from alerts.alert import Alert, Change, Reason, State
+from alerts.lifecycle import UNREACHABLE, Known
+from domain.coverage import Coverage
+from domain.finding import Severity
+from store.store import Row, Transaction
+from store.timestamps import from_text, to_text
+
+_OPEN = "SELECT * FROM alert WHERE resolved_at IS NULL ORDER BY id"
+_CONCERNED = """
+    SELECT * FROM alert WHERE resolved_at IS NULL
+      AND (fingerprint IN (SELECT value FROM json_each(:fingerprints))
+           OR kind IN (SELECT value ->> 'kind' FROM json_each(:areas))
+              AND EXISTS (SELECT 1 FROM json_each(:areas) area
+                          WHERE kind = area.value ->> 'kind'
+                            AND database = coalesce(area.value ->> 'database', database)
+                            AND object = coalesce(area.value ->> 'object', object)
+                            AND task = coalesce(area.value ->> 'task', task)
+                            AND cluster = coalesce(area.value ->> 'cluster', cluster)))
+    ORDER BY id
+"""
+_REVIEWED = """
+    SELECT * FROM alert WHERE resolved_at IS NULL
+      AND (withheld <> '' OR next_repeat_at <= :now OR acknowledged_until <= :now OR severity = 'critical')
+    ORDER BY id
+"""
+_ENDED_BEFORE = """
+    SELECT *, max(resolved_at) FROM alert
+    WHERE resolved_at IS NOT NULL AND fingerprint IN (SELECT value FROM json_each(?)) GROUP BY fingerprint
+"""
+_LOST = "SELECT database FROM alert WHERE resolved_at IS NULL AND kind = ? AND state <> 'pending'"
+_ALL = "SELECT * FROM alert ORDER BY id DESC LIMIT ?"
+_ENDED = "SELECT * FROM alert WHERE resolved_at > ? AND generation > 0 ORDER BY resolved_at DESC LIMIT ?"
+_OVER = "SELECT count(*) AS alerts FROM alert WHERE resolved_at < ?"
+_FORGET_EVENTS = """
+DELETE FROM event WHERE alert IN (
+  SELECT id FROM alert
+  WHERE resolved_at < ? AND NOT EXISTS (SELECT 1 FROM notification WHERE notification.alert = alert.id)
+)
+"""
+_FORGET = """
+DELETE FROM alert WHERE resolved_at < ? AND NOT EXISTS (SELECT 1 FROM notification WHERE notification.alert = alert.id)
+"""
+_ONE = "SELECT * FROM alert WHERE id = ?"
+_SEVERAL = "SELECT * FROM alert WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+_TOLD = """
+    SELECT DISTINCT n.alert, n.channel FROM notification n JOIN alert a ON a.id = n.alert
+    WHERE a.id IN (SELECT value FROM json_each(?)) AND n.generation = a.generation
+      AND (n.state <> 'dead' OR n.recipients <> '[]')
+    ORDER BY n.alert, n.channel
+"""
+_TOLD_ON = """
+    SELECT * FROM alert a WHERE resolved_at IS NULL AND state <> 'pending' AND EXISTS (
+      SELECT 1 FROM notification n
+      WHERE n.alert = a.id AND n.generation = a.generation AND n.channel = ? AND n.state = 'sent')
+    ORDER BY id
+"""
+_EVENTS = "SELECT occurred_at, reason, severity, summary, who, run FROM event WHERE alert = ? ORDER BY id DESC LIMIT ?"
+_COLUMNS = (
+    "fingerprint", "kind", "cluster", "database", "object", "task", "state", "severity", "summary", "remedy",
+    "evidence", "opened_at", "last_seen_at", "occurrences", "next_repeat_at", "acknowledged_by", "resolved_at",
+    "peak", "failures", "passes", "generation", "fired_at", "turns", "flapping", "withheld", "escalation",
+    "acknowledged_until",
+)  # fmt: skip
+_INSERT = """
+    INSERT INTO alert (fingerprint, kind, cluster, database, object, task, state, severity, summary, remedy, evidence,
+                       opened_at, last_seen_at, occurrences, next_repeat_at, acknowledged_by, resolved_at, peak,
+                       failures, passes, generation, fired_at, turns, flapping, withheld, escalation,
+                       acknowledged_until)
+    VALUES (:fingerprint, :kind, :cluster, :database, :object, :task, :state, :severity, :summary, :remedy, :evidence,
+            :opened_at, :last_seen_at, :occurrences, :next_repeat_at, :acknowledged_by, :resolved_at, :peak, :failures,
+            :passes, :generation, :fired_at, :turns, :flapping, :withheld, :escalation, :acknowledged_until)
+"""
+_UPDATE = """
+    UPDATE alert SET state = :state, severity = :severity, summary = :summary, remedy = :remedy, evidence = :evidence,
+                     opened_at = :opened_at, last_seen_at = :last_seen_at, occurrences = :occurrences,
+                     next_repeat_at = :next_repeat_at, acknowledged_by = :acknowledged_by, resolved_at = :resolved_at,
+                     failures = :failures, passes = :passes, generation = :generation, fired_at = :fired_at,
+                     peak = :peak, turns = :turns, flapping = :flapping, withheld = :withheld, escalation = :escalation,
+                     acknowledged_until = :acknowledged_until
+    WHERE id = :id
+"""
+_EVENT = """
+    INSERT INTO event (alert, run, reason, severity, summary, evidence, who, occurred_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_INSTANTS = ("next_repeat_at", "resolved_at", "fired_at", "acknowledged_until")
+
+
+def open_alerts(transaction: Transaction) -> list[Alert]:
+    """Read all that is open, what is pending too."""
+    return [_alert(row) for row in transaction.rows(_OPEN)]
+
+
+def concerned(transaction: Transaction, fingerprints: Collection[str], coverage: Collection[Coverage]) -> Known:
+    """Read what a look is about: what it has found, and what it might end."""
+    found = json.dumps(list(fingerprints))
+    areas = json.dumps([asdict(area) for area in coverage])
+    rows = transaction.rows(_CONCERNED, {"fingerprints": found, "areas": areas})
+    ended = {row["fingerprint"]: _alert(row) for row in transaction.rows(_ENDED_BEFORE, (found,))}
+    return _known(transaction, [_alert(row) for row in rows], ended)
+
+
+def reviewed(transaction: Transaction, now: datetime) -> Known:
+    """Read what may be owed though nobody looked."""
+    return _known(transaction, [_alert(row) for row in transaction.rows(_REVIEWED, {"now": to_text(now)})], {})
+
+
+def _known(transaction: Transaction, alerts: Sequence[Alert], ended: dict[str, Alert]) -> Known:
+    told: dict[int, list[str]] = defaultdict(list)
+    for row in transaction.rows(_TOLD, (json.dumps([alert.id for alert in alerts]),)):
+        told[row["alert"]].append(row["channel"])
+    unreachable = frozenset(row["database"] for row in transaction.rows(_LOST, (UNREACHABLE,)))
+    return Known(alerts, {number: tuple(names) for number, names in told.items()}, ended, (), unreachable)
+
+
+def latest(transaction: Transaction, limit: int) -> list[Alert]:
+    """Read the newest alerts, the resolved ones too."""
+    return [_alert(row) for row in transaction.rows(_ALL, (limit,))]
+
+
+def over(transaction: Transaction, before: datetime) -> int:
+    """Count the alerts that were over before."""
+    return int(str(transaction.rows(_OVER, (to_text(before),))[0]["alerts"]))
+
+
+def forget(transaction: Transaction, before: datetime) -> None:
+    """Forget them, with their events, unless a message of theirs is still there."""
+    transaction.execute(_FORGET_EVENTS, (to_text(before),))
+    transaction.execute(_FORGET, (to_text(before),))
+
+
+def ended(transaction: Transaction, since: datetime, limit: int) -> list[Alert]:
+    """Read the alerts that ended since an instant, the last first."""
+    return [_alert(row) for row in transaction.rows(_ENDED, (to_text(since), limit))]
+
+
+def one(transaction: Transaction, number: int) -> Alert | None:
+    """Read an alert by its number."""
+    row = transaction.row(_ONE, (number,))
+    return None if row is None else _alert(row)
+
+
+def several(transaction: Transaction, numbers: Collection[int]) -> list[Alert]:
+    """Read alerts by their numbers."""
+    return [_alert(row) for row in transaction.rows(_SEVERAL, (json.dumps(list(numbers)),))]
+
+
+def told_on(transaction: Transaction, channel: str) -> list[Alert]:
+    """Read what is open and was told on a channel."""
+    return [_alert(row) for row in transaction.rows(_TOLD_ON, (channel,))]
+
+
+def events(transaction: Transaction, number: int, limit: int) -> list[Row]:
+    """Read what has happened to an alert, the last first."""
+    return transaction.rows(_EVENTS, (number, limit))
+
+
+def known_of(transaction: Transaction, alert: Alert) -> Known:
+    """Read who was told of an alert."""
+    return _known(transaction, [alert], {})
+
+
+def record(transaction: Transaction, change: Change, run: int | None, now: datetime) -> int:
+    """Write the alert as it is now, and (unless it was only seen again) its event; return the alert's number."""
+    values = _values(change.alert)
+    number = change.alert.id
+    if number is None:
+        number = transaction.insert(_INSERT, values)
+    else:
+        transaction.execute(_UPDATE, {**values, "id": number})
+    if change.reason is not Reason.SEEN:
+        alert = change.alert
+        said = (change.reason.value, alert.severity.value, alert.summary, values["evidence"])
+        who = alert.acknowledged_by if change.reason is Reason.ACKNOWLEDGED else ""
+        transaction.execute(_EVENT, (number, run, *said, who, to_text(now)))
+    return number
+
+
+def _values(alert: Alert) -> dict[str, str | int | None]:
+    instants = {name: getattr(alert, name) for name in _INSTANTS}
+    return {
+        **{name: getattr(alert, name) for name in _COLUMNS},
+        **{name: to_text(at) if at else None for name, at in instants.items()},
+        "state": alert.state.value,
+        "severity": alert.severity.value,
+        "peak": alert.peak.value,
+        "evidence": json.dumps(dict(alert.evidence), default=str, ensure_ascii=False),
+        "opened_at": to_text(alert.opened_at),
+        "last_seen_at": to_text(alert.last_seen_at),
+        "turns": json.dumps([to_text(turn) for turn in alert.turns]),
+        "flapping": int(alert.flapping),
+    }
+
+
+def _alert(row: Row) -> Alert:
+    instants = {name: from_text(row[name]) if row[name] else None for name in _INSTANTS}
+    read = {
+        **{name: row[name] for name in _COLUMNS},
+        **instants,
+        "state": State(row["state"]),
+        "severity": Severity(row["severity"]),
+        "peak": Severity(row["peak"]),
+        "evidence": json.loads(row["evidence"]),
+        "opened_at": from_text(row["opened_at"]),
+        "last_seen_at": from_text(row["last_seen_at"]),
+        "turns": tuple(from_text(turn) for turn in json.loads(row["turns"])),
+        "flapping": bool(row["flapping"]),
+    }
+    return Alert(**read, id=row["id"])

@@ -1,0 +1,158 @@
+"""A message as Slack's blocks: within its limits, everything from outside escaped. Pure."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from alerts.alert import BEGUN, Line, Message, Reason
+from domain.finding import Severity
+
+Block = dict[str, Any]
+
+LONGEST_SECTION = 2900
+LONGEST_FIELD = 400
+LONGEST_PART = 1500
+LONGEST_LIST = 11_000
+"""All blocks together may have about 13,200 characters; nobody at Slack has written that down."""
+MOST_NUMBERS = 150
+"""A button carries 2,000 characters."""
+MOST_FIELDS = 10
+FEW = 8
+"""Of so few each is shown with what to do."""
+ACKNOWLEDGE = "acknowledge"
+_MARKS = {Severity.INFO: "🔵", Severity.WARNING: "🟡", Severity.HIGH: "🟠", Severity.CRITICAL: "🔴"}
+_OVER = "✅"
+_WORDS = {
+    Reason.REOPENED: "is back",
+    Reason.RAISED: "is worse",
+    Reason.REPEATED: "is still so",
+    Reason.ESCALATED: "is still so, and nobody has acknowledged it",
+    Reason.FLAPPING: "comes and goes",
+    Reason.UNMUTED: "is still so, and no longer kept quiet",
+    Reason.ACKNOWLEDGED: "is looked after",
+}
+CALLED = BEGUN | {Reason.RAISED, Reason.REPEATED, Reason.ESCALATED}
+"""What somebody is called for, and what is shown in the channel too when it stands in a thread."""
+
+
+def blocks(message: Message, *, mention: str = "", button: bool = False, note: str = "") -> list[Block]:
+    """Build the message; `mention` is a control sequence of ours, already made."""
+    parts = [_section(mention)] if mention else []
+    parts += _digest(message) if message.lines else _single(message)
+    if button and not message.over and not message.acknowledged_by:
+        parts += _button(message)
+    parts.append(
+        {"type": "context", "elements": [{"type": "plain_text", "text": _footer(message, note), "emoji": False}]}
+    )
+    return parts
+
+
+def summary(message: Message) -> str:
+    """Return what a phone shows of it."""
+    return cut(f"{mark(message)} {escape(message.title)}: {escape(message.summary)}", LONGEST_SECTION)
+
+
+def called(who: str) -> str:
+    """Return what calls somebody: a user id, a group id, here or channel."""
+    if not who:
+        return ""
+    if who in {"here", "channel"}:
+        return f"<!{who}>"
+    return f"<!subteam^{escape(who)}>" if who.startswith("S") else f"<@{escape(who)}>"
+
+
+def escape(text: str) -> str:
+    """Escape what Slack reads as control: a table named <!channel> pings nobody."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def cut(text: str, length: int) -> str:
+    """Cut, but never inside an escape (`&am`)."""
+    if len(text) <= length:
+        return text
+    kept = text[: length - 1]
+    ampersand = kept.rfind("&", length - 7)
+    if ampersand >= 0 and ";" not in kept[ampersand:]:
+        kept = kept[:ampersand]
+    return kept + "…"
+
+
+def mark(message: Message) -> str:
+    """Return the sign and the word that a message begins with."""
+    return f"{_OVER} resolved" if message.over else f"{_MARKS[message.severity]} {message.severity.value}"
+
+
+def _single(message: Message) -> Iterator[Block]:
+    why = f" {_WORDS[message.reason]}" if message.reason in _WORDS else ""
+    head = f"{mark(message)} *{cut(escape(message.title), LONGEST_PART)}*{why}"
+    yield _section(f"{head}\n{cut(escape(message.summary), LONGEST_PART - 200)}")
+    if message.remedy and not message.over:
+        yield _section(f"*What to do*\n{cut(escape(message.remedy), LONGEST_PART)}")
+    details = dict(message.details)
+    if message.acknowledged_by and not message.over:
+        details = {"acknowledged by": message.acknowledged_by, **details}
+    fields = [_field(name, value) for name, value in details.items() if value][:MOST_FIELDS]
+    if fields:
+        yield {"type": "section", "fields": fields}
+
+
+def _digest(message: Message) -> Iterator[Block]:
+    late = message.details.get("late")
+    yield _section(
+        f"{mark(message)} *{escape(message.title)}*: {escape(message.summary)}"
+        + (f"\n_{escape(late)}_" if late else "")
+    )
+    shown, length, text = 0, 0, ""
+    for line in message.lines:
+        words = _line(line, remedy=len(message.lines) <= FEW)
+        if length + len(words) + 1 > LONGEST_LIST:
+            break
+        if len(text) + len(words) + 1 > LONGEST_SECTION:
+            yield _section(text)
+            text = ""
+        text, shown, length = f"{text}\n{words}" if text else words, shown + 1, length + len(words) + 1
+    yield _section(text)
+    if message.lines[shown:]:
+        yield _section(cut(_rest(message, shown), LONGEST_PART))
+
+
+def _line(line: Line, *, remedy: bool) -> str:
+    sign = _OVER if line.over else _MARKS[line.severity]
+    note = f" ({cut(escape(line.note), 80)})" if line.note else ""
+    said = cut(escape(line.summary), 300 if remedy else 60)
+    words = f"{sign} #{line.alert} *{cut(escape(line.title), 120)}* {said}{note}"
+    return f"{words}\n     → {cut(escape(line.remedy), 300)}" if remedy and line.remedy else words
+
+
+def _rest(message: Message, shown: int) -> str:
+    """Name those for which there is no room by kind and number, and say where the whole list is."""
+    kinds = Counter(line.title.partition(":")[0] for line in message.lines[shown:])
+    counted = ", ".join(f"{number} {escape(kind)}" for kind, number in kinds.most_common(20))
+    return f"… and {len(message.lines) - shown} more: {counted}. All of them: sereno alerts list"
+
+
+def _button(message: Message) -> list[Block]:
+    numbers = [line.alert for line in message.lines if not line.over] or [message.alert or 0]
+    value = ",".join(str(number) for number in numbers[:MOST_NUMBERS] if number)
+    if not value:
+        return []
+    words = "Acknowledge all" if "," in value else "Acknowledge"
+    text = {"type": "plain_text", "text": words}
+    return [
+        {"type": "actions", "elements": [{"type": "button", "action_id": ACKNOWLEDGE, "text": text, "value": value}]}
+    ]
+
+
+def _section(text: str) -> Block:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": cut(text, LONGEST_SECTION), "verbatim": True}}
+
+
+def _field(name: str, value: str) -> Mapping[str, Any]:
+    text = f"*{cut(escape(name), 100)}*\n{cut(escape(value), LONGEST_FIELD)}"
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def _footer(message: Message, note: str) -> str:
+    told = f"{message.instance} · {message.reason.value} · {message.occurred_at:%Y-%m-%d %H:%M} UTC"
+    hand = f" · sereno alerts ack {message.alert}" if message.alert and not message.over else ""
+    return cut(f"{told}{hand}{f' · {note}' if note else ''}", LONGEST_PART)

@@ -1,0 +1,103 @@
+"""The button Acknowledge, by Slack's Socket Mode: we call Slack, so no port of ours is open to anybody."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from alerts.channels.channel import DeliveryError, Failure, Taken
+from alerts.channels.slack_blocks import ACKNOWLEDGE
+
+if TYPE_CHECKING:
+    from slack_sdk.socket_mode import SocketModeClient
+    from slack_sdk.socket_mode.client import BaseSocketModeClient
+    from slack_sdk.socket_mode.request import SocketModeRequest
+
+RETRY_SECONDS = 30.0
+LONGEST_NAME = 80
+
+_log = structlog.get_logger("slack")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How Slack is called: the bot's token and the app's, read when they are needed, and where."""
+
+    tokens: Callable[[], tuple[str, str]]
+    api_url: str
+
+
+def listen(line: Line, taken: Taken) -> Callable[[], None]:
+    """Hear who presses the button, in a thread of its own, until what is returned is called."""
+    stop = threading.Event()
+    thread = threading.Thread(target=_work, args=(line, taken, stop), name="slack buttons", daemon=True)
+    thread.start()
+    return stop.set
+
+
+def _work(line: Line, taken: Taken, stop: threading.Event) -> None:
+    """Connect, again and again until it is possible; from then on the client keeps the line by itself (its monitor)."""
+    logging.getLogger("slack_sdk").setLevel(logging.CRITICAL)  # at DEBUG it logs the tokens
+    client = None
+    while not stop.is_set():
+        try:
+            client = client or _client(line, taken)
+        except DeliveryError as error:
+            _log.warning("slack.deaf", reason=str(error))
+        except OSError as error:
+            _log.warning("slack.deaf", reason=str(error) or type(error).__name__)
+        stop.wait(RETRY_SECONDS)
+    if client is not None:
+        client.close()
+
+
+def _client(line: Line, taken: Taken) -> "SocketModeClient":
+    """Open the line. DeliveryError: a token is not there; or Slack does not take it."""
+    from slack_sdk import WebClient
+    from slack_sdk.errors import SlackClientError
+    from slack_sdk.socket_mode import SocketModeClient
+
+    token, app_token = line.tokens()
+    web = WebClient(token=token, base_url=line.api_url, retry_handlers=[])
+    client = SocketModeClient(app_token, logging.getLogger("slack_sdk"), web, concurrency=1)
+
+    def hear(there: "BaseSocketModeClient", request: "SocketModeRequest") -> None:
+        from slack_sdk.socket_mode.response import SocketModeResponse
+
+        if request.type == "interactive":  # before the answer: who pressed sees it when it could not be kept
+            for number, who in pressed(request.payload):
+                taken(number, who)
+        there.send_socket_mode_response(SocketModeResponse(envelope_id=request.envelope_id))
+
+    client.socket_mode_request_listeners.append(hear)
+    try:
+        client.connect()
+    except SlackClientError as error:
+        client.close()
+        raise _refusal(error) from None
+    except OSError:
+        client.close()  # it has threads of its own
+        raise
+    return client
+
+
+def _refusal(error: Exception) -> DeliveryError:
+    word = getattr(getattr(error, "response", None), "data", {}).get("error", "")
+    return DeliveryError(Failure.TRANSIENT, f"Socket Mode: {word or type(error).__name__}")
+
+
+def pressed(payload: dict[str, Any]) -> list[tuple[int, str]]:
+    """Read which alerts somebody takes, and who it is; anything else is nothing."""
+    user = payload.get("user") or {}
+    name = str(user.get("username") or user.get("name") or user.get("id") or "somebody")[:LONGEST_NAME]
+    numbers = [
+        int(part)
+        for action in payload.get("actions") or ()
+        if action.get("action_id") == ACKNOWLEDGE
+        for part in str(action.get("value", "")).split(",")
+        if part.isascii() and part.isdigit() and len(part) < 19  # noqa: PLR2004 - SQLite's integers
+    ]
+    return [(number, f"{name} (Slack)") for number in numbers]

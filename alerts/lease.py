@@ -1,0 +1,142 @@
+"""What goes out next, and what goes with it: the most urgent message of a channel, by lease, with its companions."""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from alerts import alert_store
+from alerts.alert import Alert, Change, Message, Notification, Reason, State
+from alerts.digest import LATE, combine, late, name, together
+from alerts.message import compose, from_json
+from alerts.policy import Policy
+from store.store import Row, Transaction, Value
+from store.timestamps import from_text, to_text
+
+LEASE = timedelta(minutes=5)
+"""Longer than a delivery can take."""
+MOST_ROOTS = 20
+"""So many first messages are brought up to date by one delivery: each is a request of its own."""
+
+_EXPIRE = """
+    UPDATE notification SET state = 'pending', lease_until = NULL
+    WHERE channel = ? AND state = 'leased' AND lease_until <= ?
+"""
+_LEAD = """
+    SELECT * FROM ready WHERE channel = :channel AND (not_before <= :now OR (:hurried AND attempts = 0))
+    ORDER BY urgency, created_at, place LIMIT 1
+"""
+_COPY = """
+    SELECT n.*, coalesce(v.remote, '') AS thread
+    FROM notification n LEFT JOIN conversation v ON v.alert = n.alert AND v.channel = n.channel
+    WHERE n.channel = ? AND n.bundle = ? AND n.state = 'pending' ORDER BY n.rowid
+"""
+_COMPANIONS = """
+    SELECT * FROM ready WHERE channel = :channel AND bundle = '' AND alert IS NOT NULL
+      AND (:everything OR (thread = :thread AND (:bundles OR alert = :alert)))
+    ORDER BY place
+"""
+_LEASE = """
+    UPDATE notification SET state = 'leased', lease_until = ?, attempts = attempts + 1, bundle = ?
+    WHERE id IN (SELECT value FROM json_each(?))
+"""
+_SUPERSEDE = """
+    -- some have taken it; who has not gets the newer one instead, for an older one would be the last word
+    UPDATE notification SET state = 'sent', sent_at = :now, receipt = receipt || '; the others got a newer message'
+    WHERE channel = :channel AND state = 'pending' AND recipients <> '[]'
+      AND alert IN (SELECT alert FROM notification m WHERE m.id IN (SELECT value FROM json_each(:members)))
+      AND id NOT IN (SELECT value FROM json_each(:members))
+      AND (SELECT count(*) FROM notification b
+           WHERE b.bundle = notification.bundle AND b.channel = notification.channel) = 1
+"""
+_NEXT = """
+    SELECT min(CASE state WHEN 'pending' THEN not_before ELSE lease_until END) AS at
+    FROM notification WHERE channel = ? AND state IN ('pending', 'leased')
+"""
+_PARTIES = "SELECT alert FROM conversation WHERE channel = ? AND remote = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Whose messages are claimed, and how they may go out."""
+
+    channel: str
+    bundles: bool = False
+    """One message may stand for several alerts."""
+    edits: bool = False
+    """Its first messages can be brought up to date."""
+    hurried: bool = False
+    """What waits for companions goes out now."""
+
+
+def claim(transaction: Transaction, claimant: Claimant, policy: Policy, now: datetime) -> Notification | None:
+    """Take the most urgent message that is due, and what goes with it; nobody else gets them while the lease lasts."""
+    transaction.execute(_EXPIRE, (claimant.channel, to_text(now)))
+    lead = transaction.row(_LEAD, {"channel": claimant.channel, "now": to_text(now), "hurried": claimant.hurried})
+    if lead is None:
+        return None
+    everything = claimant.bundles and lead["attempts"] > 0 and now - from_text(lead["created_at"]) > LATE
+    rows = _together(transaction, claimant, lead, everything=everything)
+    members = [row["id"] for row in rows]
+    number = lead["bundle"] or name(members)
+    transaction.execute(_LEASE, (to_text(now + LEASE), number, json.dumps(members)))
+    transaction.execute(_SUPERSEDE, {"now": to_text(now), "channel": claimant.channel, "members": json.dumps(members)})
+    threads = {row["thread"] for row in rows}
+    thread = lead["thread"] if len(threads) == 1 else ""  # alerts of several threads: it stands in none
+    return Notification(
+        id=number,
+        channel=claimant.channel,
+        message=_message(rows, lead, policy, now),
+        created_at=min(from_text(row["created_at"]) for row in rows),
+        attempts=max(row["attempts"] for row in rows) + 1,
+        thread=thread,
+        subject=lead["subject"] if thread else "",
+        recipients=tuple(json.loads(lead["recipients"])),
+        members=tuple(members),
+        again=bool(lead["bundle"]),
+        roots=tuple(_roots(transaction, claimant.channel, threads - {""}, policy)) if claimant.edits else (),
+    )
+
+
+def next_due(transaction: Transaction, channel: str) -> datetime | None:
+    """Return when the channel's next message is to be tried; None: there is none."""
+    row = transaction.row(_NEXT, (channel,))
+    return from_text(row["at"]) if row and row["at"] else None
+
+
+def _together(transaction: Transaction, claimant: Claimant, lead: Row, *, everything: bool) -> list[Row]:
+    """Return the rows of one copy: those that it had before, or all that may go out with it now."""
+    if lead["bundle"]:
+        return transaction.rows(_COPY, (claimant.channel, lead["bundle"]))
+    if lead["alert"] is None:
+        return [lead]
+    wanted: dict[str, Value] = {
+        "thread": lead["thread"],
+        "alert": lead["alert"],
+        "bundles": claimant.bundles,
+        "everything": everything,
+    }
+    return transaction.rows(_COMPANIONS, {"channel": claimant.channel, **wanted})
+
+
+def _message(rows: Sequence[Row], lead: Row, policy: Policy, now: datetime) -> Message:
+    oldest = min(from_text(row["created_at"]) for row in rows)
+    meant = policy.group_interval if not lead["attempts"] else timedelta()
+    return late(combine([from_json(row["message"]) for row in rows]), now - oldest - meant, lead["last_error"])
+
+
+def _roots(
+    transaction: Transaction, channel: str, threads: Collection[str], policy: Policy
+) -> Iterator[tuple[str, Message]]:
+    """Yield what the first messages of these alerts should say now."""
+    for thread in sorted(threads)[:MOST_ROOTS]:
+        parties = [row["alert"] for row in transaction.rows(_PARTIES, (channel, thread))]
+        messages = [as_it_is(alert, policy) for alert in alert_store.several(transaction, parties)]
+        yield thread, messages[0] if len(messages) == 1 else together(messages)
+
+
+def as_it_is(alert: Alert, policy: Policy) -> Message:
+    """Return what is to be said of an alert now."""
+    reason = Reason.RESOLVED if alert.state is State.RESOLVED else Reason.OPENED
+    at = alert.resolved_at or alert.last_seen_at
+    return compose(Change(alert, reason), policy.instance, at, hide_addresses=policy.hide_addresses)

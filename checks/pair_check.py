@@ -1,0 +1,61 @@
+"""Makes a check that asks one question of every configured pair of tables."""
+
+from collections.abc import Callable, Sequence
+
+from psycopg import errors, sql
+
+from checks.check import Header, OptionValues, Row
+from checks.constraints import plain
+from checks.module_check import ModuleCheck
+from checks.references import Pair
+from domain.finding import Severity
+from postgres.session import Session
+
+_DRIFT = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction, errors.InsufficientPrivilege)
+
+
+def paircheck(
+    header: Header, question: Callable[[Pair], sql.Composed], severity: Severity, summary: str
+) -> ModuleCheck:
+    """Return the check. `summary` is filled with rows ("7 rows"), child and parent."""
+
+    def ask(session: Session | None, options: OptionValues) -> Sequence[Row]:
+        assert session is not None  # noqa: S101 - a database check has one
+        return [row for pair in _pairs(options) if (row := answer(session, pair))]
+
+    def answer(session: Session, pair: Pair) -> Row | None:
+        told = f"{pair.child} -> {pair.parent}"
+        if not (plain(session, pair.child) and plain(session, pair.parent)):
+            return {
+                "object": told,
+                "value": None,
+                "summary": "not looked at: a type of the users', whose code would run",
+            }
+        try:
+            with session.transaction():
+                found = session.rows(question(pair))[0]
+        except _DRIFT as error:
+            return {"object": told, "value": None, "summary": f"cannot be looked at: {error.diag.message_primary}"}
+        if not found["rows"]:
+            return None
+        count = found["rows"]
+        words = {"rows": f"{count} row{'s' if count > 1 else ''}", "child": pair.child, "parent": pair.parent}
+        return {
+            "object": told,
+            "value": count,
+            "severity": severity.value,
+            "summary": summary.format(**words),
+            "child": str(pair.child),
+            "parent": str(pair.parent),
+            "examples": found["examples"],
+        }
+
+    def describe(options: OptionValues) -> str:
+        return ";\n".join(question(pair).as_string(None).strip() for pair in _pairs(options)) or "no pair is configured"
+
+    return ModuleCheck(header, ask, describe)
+
+
+def _pairs(options: OptionValues) -> Sequence[Pair]:
+    pairs = options.get("pairs", ())
+    return pairs if isinstance(pairs, Sequence) else ()

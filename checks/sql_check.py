@@ -1,0 +1,159 @@
+"""A check as one SQL file: a TOML header in comments, and a query; `<name>.pg17.sql` wins on servers from 17 on."""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from psycopg import errors, sql
+
+from checks.check import Header, NotSeen, Option, OptionValues, Row
+from checks.lexer import tokens
+from domain.finding import Severity
+from postgres.session import Session
+
+_FILE = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(\.pg(?P<version>\d+))?\.sql")
+_REQUIRED = frozenset({"object", "summary"})
+
+_SEVERITIES = frozenset({None, "none", *(severity.value for severity in Severity)})
+_SHAPES: dict[str, tuple[type, str]] = {
+    "title": (str, "text"),
+    "scope": (str, "text"),
+    "needs": (list, "a list"),
+    "remedy": (str, "text"),
+    "source": (str, "text"),
+    "order": (str, "text"),
+    "option": (dict, "a table"),
+}
+
+_HAS = sql.SQL(
+    "SELECT pg_has_role(current_user, %s, 'USAGE') OR (SELECT rolsuper FROM pg_catalog.pg_roles "
+    "WHERE rolname = current_user) AS has"
+)
+
+
+class BadCheckError(ValueError):
+    """A check's file cannot be used; the sentence names the file and the cure."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqlCheck:
+    """A header and its queries by the lowest server version (18 → 18, 0 → any)."""
+
+    header: Header
+    queries: Mapping[int, str]
+
+    def question(self, session: Session | None, options: OptionValues) -> str:
+        """Return the query with the options written in."""
+        assert session is not None  # noqa: S101 - a query has a server
+        return self._composed(session, options).as_string(None)
+
+    def look(self, session: Session | None, options: OptionValues) -> Sequence[Row]:
+        """Ask. NotSeen: a role of `needs` is missing, or the server says that a right is."""
+        assert session is not None  # noqa: S101 - a query has a server
+        for role in self.header.needs:
+            if not session.rows(_HAS, (role,))[0]["has"]:
+                raise NotSeen(f"no privilege: {session.facts.user} is not a member of {role}")
+        try:
+            rows = session.rows(self._composed(session, options))
+        except errors.InsufficientPrivilege as error:
+            raise NotSeen(f"no privilege: {error.diag.message_primary}") from None
+        if rows and not rows[0].keys() >= _REQUIRED:
+            missing = ", ".join(sorted(_REQUIRED - rows[0].keys()))
+            raise BadCheckError(f"check {self.header.name}: its query returns no column {missing}")
+        for row in rows:
+            if row.get("severity") not in _SEVERITIES:
+                raise BadCheckError(
+                    f"check {self.header.name}: {row['severity']!r} is no severity ({', '.join(Severity)})"
+                )
+        return rows
+
+    def _composed(self, session: Session, options: OptionValues) -> sql.Composed:
+        major = session.facts.version // 10000
+        query = self.queries[max(version for version in self.queries if version <= major)]
+        parts: list[sql.Composable] = []
+        for token in tokens(query):
+            if token.kind == "text":
+                parts.append(sql.SQL(token.text))
+            elif token.kind == "identifier":
+                parts.append(sql.Identifier(str(options[token.text])))
+            else:
+                parts.append(sql.Literal(options[token.text]))
+        return sql.Composed(parts)
+
+
+def read(texts: Mapping[str, str]) -> list[SqlCheck]:
+    """Make checks of files (name → text). BadCheckError has a line for every file that cannot be used."""
+    queries: dict[str, dict[int, str]] = {}
+    headers: dict[str, Header] = {}
+    problems: list[str] = []
+    for file, text in sorted(texts.items()):
+        try:
+            name, version, header, query = _file(file, text)
+        except BadCheckError as error:
+            problems.append(str(error))
+            continue
+        queries.setdefault(name, {})[version] = query
+        if version == 0 or name not in headers:
+            headers[name] = header
+    problems += [
+        f"{name}: {name}.sql is missing beside its version for newer servers"
+        for name, versions in queries.items()
+        if 0 not in versions and not problems
+    ]
+    if problems:
+        raise BadCheckError("\n".join(problems))
+    return [SqlCheck(headers[name], versions) for name, versions in queries.items()]
+
+
+def _file(file: str, text: str) -> tuple[str, int, Header, str]:
+    match = _FILE.fullmatch(PurePath(file).name)
+    if match is None:
+        raise BadCheckError(f"{file}: a check's file is named like invalid_index.sql or invalid_index.pg17.sql")
+    return match["name"], int(match["version"] or 0), *_parse(file, match["name"], text)
+
+
+def _parse(file: str, name: str, text: str) -> tuple[Header, str]:
+    lines = text.splitlines(keepends=True)
+    length = next((number for number, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    try:
+        values = tomllib.loads("".join(line[2:].lstrip(" ") for line in lines[:length]))
+    except tomllib.TOMLDecodeError as error:
+        raise BadCheckError(f"{file}: its header is not TOML: {error}") from None
+    query = "".join(lines[length:]).strip().rstrip(";")
+    header = _header(file, name, values)
+    used = {token.text for token in tokens(query) if token.kind != "text"}
+    unknown = used - header.options.keys()
+    if unknown:
+        raise BadCheckError(f"{file}: :{min(unknown)} is used but the header has no option.{min(unknown)}")
+    if not query:
+        raise BadCheckError(f"{file}: there is no query below the header")
+    return header, query
+
+
+def _header(file: str, name: str, values: dict[str, Any]) -> Header:
+    _shaped(file, values)
+    options = {}
+    for option, value in values.pop("option", {}).items():
+        if not isinstance(value, dict) or "default" not in value:
+            raise BadCheckError(f'{file}: option.{option} needs a default, like {{ default = 0.5, help = "…" }}')
+        options[option] = Option(value["default"], value.get("help", ""))
+    values["needs"] = tuple(values.get("needs", ()))
+    return Header(name=name, options=options, **values)
+
+
+def _shaped(file: str, values: dict[str, Any]) -> None:
+    """Raise BadCheckError unless the header has what it must, and nothing else."""
+    for key, value in values.items():
+        if key not in _SHAPES:
+            raise BadCheckError(f"{file}: the header knows no {key!r} ({', '.join(sorted(_SHAPES))})")
+        kind, words = _SHAPES[key]
+        if not isinstance(value, kind):
+            raise BadCheckError(f"{file}: {key} must be {words}")
+    if "title" not in values:
+        raise BadCheckError(f"{file}: the header has no title")
+    for key, allowed in (("scope", ("database", "cluster")), ("order", ("rising", "falling"))):
+        if values.get(key, allowed[0]) not in allowed:
+            raise BadCheckError(f"{file}: {key} is {' or '.join(allowed)}, not {values[key]!r}")

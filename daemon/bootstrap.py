@@ -1,0 +1,57 @@
+"""The composition root: a configuration in, context parts out. The only place that constructs."""
+
+from pathlib import Path
+
+from alerts.channels.channel import Sender
+from alerts.channels.registry import build
+from alerts.courier import now
+from checks.registry import load
+from daemon.config.alert_policy import policy
+from daemon.config.model import Config, Database, Login
+from daemon.context import Context
+from daemon.registry import build_jobs
+from domain.secret import SecretError
+from postgres import session
+from postgres.session import Target, TargetError
+from store.store import open_store
+
+
+def assemble(config: Config) -> Context:
+    """Open the store and wire everything to it. StoreError as the store says."""
+    sender = Sender(config.daemon.name)
+    channels = {name: build(options, sender) for name, options in config.channels.items()}
+    store = open_store(config.daemon.state)
+    return Context(
+        config=config,
+        store=store,
+        jobs=build_jobs(config, store),
+        checks=load(Path(config.daemon.checks)),
+        policy=policy(config, channels, now()),
+        channels=channels,
+        target=lambda name: target(config, name),
+        clock=now,
+    )
+
+
+def target(config: Config, name: str) -> Target:
+    """Return a database's ways in. TargetError: a password is not where the configuration says."""
+    database = config.databases[name]
+    try:
+        return Target(
+            name=name,
+            conninfo=database.dsn,
+            logins=_logins(database),
+            timezone=config.daemon.timezone,
+            allow_privileged_dml=database.allow_privileged_dml,
+        )
+    except SecretError as error:
+        raise TargetError(f"{name}: {error}") from None
+
+
+def _logins(database: Database) -> dict[session.Login, session.Credentials]:
+    roles: dict[session.Login, Login | None] = {"maintain": database.maintain, "data": database.data}
+    return {
+        login: session.Credentials(role.user, role.password.reveal() if role.password else None)
+        for login, role in roles.items()
+        if role is not None
+    }

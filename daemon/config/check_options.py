@@ -1,0 +1,93 @@
+"""The table `[checks.*]`: its grammar is the headers of the checks themselves."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+
+from checks.options import CheckOptions, CheckPair
+from checks.references import Pair
+from checks.registry import PAIRED, Known
+from daemon.config.problem import Problem
+from postgres.identifiers import Columns, parse_columns
+
+
+def check_options(values: object, checks: Known, problems: list[Problem]) -> dict[str, CheckOptions]:
+    """Read the options of every named check, defaults filled in; add what is wrong to `problems`."""
+    table = values if isinstance(values, Mapping) else {}
+    if values is not None and not isinstance(values, Mapping):
+        problems.append(Problem("checks", "must be a table"))
+    problems += [
+        Problem(f"checks.{name}", f"there is no such check{_nearest(name, checks)}")
+        for name in table.keys() - checks.keys()
+    ]
+    options = {}
+    for name, check in checks.items():
+        path = f"checks.{name}"
+        given = table.get(name)
+        if name in PAIRED:
+            options[name] = CheckOptions(pairs=tuple(_pairs(path, given, problems)))
+            continue
+        defaults = {option: declared.default for option, declared in check.header.options.items()}
+        options[name] = CheckOptions(values=defaults | dict(_values(path, given, defaults, problems)))
+    return options
+
+
+def _values(
+    path: str, given: object, defaults: Mapping[str, object], problems: list[Problem]
+) -> Iterator[tuple[str, object]]:
+    if given is None:
+        return
+    if not isinstance(given, Mapping):
+        problems.append(Problem(path, "must be a table"))
+        return
+    for option, value in given.items():
+        if option not in defaults:
+            problems.append(Problem(f"{path}.{option}", f"is not known{_nearest(option, defaults)}"))
+        elif not _alike(value, defaults[option]):
+            kind = "a number" if _is_number(defaults[option]) else f"like {defaults[option]!r}"
+            problems.append(Problem(f"{path}.{option}", f"must be {kind}"))
+        else:
+            yield option, value
+
+
+def _alike(value: object, default: object) -> bool:
+    return _is_number(value) if _is_number(default) else type(value) is type(default)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _pairs(path: str, given: object, problems: list[Problem]) -> Iterator[CheckPair]:
+    if given is None:
+        return
+    if not isinstance(given, list):
+        problems.append(Problem(path, f"must be a list of tables (write [[{path}]])"))
+        return
+    for number, item in enumerate(given):
+        place = f"{path}[{number}]"
+        if not isinstance(item, Mapping) or item.keys() - {"database"} != {"child", "parent"}:
+            problems.append(Problem(place, "needs the keys child and parent (and may have database)"))
+            continue
+        child = _columns(f"{place}.child", item["child"], problems)
+        parent = _columns(f"{place}.parent", item["parent"], problems)
+        if child is None or parent is None:
+            continue
+        least = 2 if path == "checks.same_tenant" else 1
+        if len(child.names) != len(parent.names) or len(child.names) < least:
+            problems.append(Problem(place, f"child and parent need the same number of columns, {least} or more"))
+            continue
+        database = item.get("database")
+        yield CheckPair(pair=Pair(child, parent), database=None if database is None else str(database))
+
+
+def _columns(path: str, text: object, problems: list[Problem]) -> Columns | None:
+    try:
+        return parse_columns(str(text))
+    except ValueError as error:
+        problems.append(Problem(path, str(error)))
+        return None
+
+
+def _nearest(name: object, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(str(name), known, 1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(known)) or 'none'}"

@@ -1,0 +1,42 @@
+"""The parts of a running sereno, built once from the configuration by `daemon.bootstrap`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from alerts.channels.channel import Channel
+from alerts.courier import Courier
+from alerts.policy import Policy
+from alerts.rate_limit import Rhythm
+from checks.registry import Known
+from daemon.config.model import Config
+from jobs.job import Job
+from postgres.session import Target
+from store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The configuration, the store, the jobs, the alert policy and the channels."""
+
+    config: Config
+    store: Store
+    jobs: Mapping[str, Job]
+    checks: Known
+    policy: Policy
+    channels: Mapping[str, Channel]
+    target: Callable[[str], Target]
+    """Returns the connection target of a database; its passwords are read at the call."""
+    clock: Callable[[], datetime]
+    rhythms: dict[str, Rhythm] = field(default_factory=dict)
+    """The measured rate limit of each channel."""
+
+    def inherit_limits(self, former: "Context") -> None:
+        """Take over the measured rate limits of the channels that a reload has not changed."""
+        for name, options in self.config.channels.items():
+            if options == former.config.channels.get(name) and name in former.rhythms:
+                self.rhythms[name] = former.rhythms[name]
+
+    def courier(self) -> Courier:
+        """Return the courier of the outbox."""
+        return Courier(self.store, self.channels, self.policy, self.clock, rhythms=self.rhythms)

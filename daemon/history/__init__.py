@@ -1,0 +1,1 @@
+"""Recorded runs, steps, findings and measures."""

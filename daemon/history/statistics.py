@@ -1,0 +1,112 @@
+"""What the history adds up to, for those who only read it: the health report and the metrics."""
+
+from datetime import datetime
+
+from store.store import Row, Transaction
+from store.timestamps import from_text, to_text
+
+MOST_WORKS = 12
+"""Of each job's objects, so many stand in a report by name."""
+
+_LAST_REPORT = """
+    SELECT max(finished_at) AS at FROM run WHERE job = 'health_report' AND state = 'finished'
+"""
+_FIRST = "SELECT min(started_at) AS at FROM run"
+_RUNS = """
+    SELECT job, database, state, reason, started_at, finished_at,
+           coalesce(86400.0 * (julianday(finished_at) - julianday(started_at)), 0) AS seconds
+    FROM run WHERE started_at > ? ORDER BY id
+"""
+_WORKS = """
+    WITH work AS (
+      SELECT r.job, r.database, s.name, s.object, count(*) AS times, sum(s.rows) AS rows, sum(s.seconds) AS seconds
+      FROM step s JOIN run r ON r.id = s.run
+      WHERE r.started_at > ? AND s.status = 'done' AND s.name NOT IN ('check', 'measure', 'report')
+      GROUP BY r.job, r.database, s.name, s.object
+    )
+    SELECT * FROM (
+      SELECT *, row_number() OVER (PARTITION BY job, database ORDER BY rows DESC, seconds DESC, object) AS place,
+             count(*) OVER (PARTITION BY job, database) AS of FROM work
+    ) WHERE place <= ? ORDER BY job, database, place
+"""
+_LEFT = """
+    SELECT r.job, r.database, s.name, s.object, s.status, s.reason
+    FROM run r JOIN step s ON s.run = r.id
+    WHERE r.id IN (SELECT max(id) FROM run WHERE state <> 'running' GROUP BY job, scope, database)
+      AND r.started_at > ? AND s.status <> 'done'
+    ORDER BY r.job, r.database, s.ordinal
+"""
+_SERIES = "SELECT database, object, value, taken_at FROM measure WHERE name = ? AND taken_at > ? ORDER BY taken_at"
+_LATEST = """
+    SELECT job, database, max(started_at) AS started,
+           max(CASE WHEN state = 'finished' THEN finished_at END) AS succeeded,
+           max(CASE WHEN state = 'running' THEN 1 ELSE 0 END) AS running
+    FROM run GROUP BY job, database ORDER BY job, database
+"""
+_ENDED = """
+    SELECT job, database, state, count(*) AS runs, max(finished_at) AS at FROM run
+    WHERE state <> 'running' GROUP BY job, database, state ORDER BY job, database, state
+"""
+_DURATIONS = """
+    SELECT job, database, 86400.0 * (julianday(finished_at) - julianday(started_at)) AS seconds FROM run
+    WHERE finished_at IS NOT NULL AND state <> 'skipped'
+"""
+_FOUND = """
+    SELECT severity, count(*) AS findings FROM finding
+    WHERE run IN (SELECT max(id) FROM run WHERE state NOT IN ('running', 'skipped') GROUP BY job, scope, database)
+    GROUP BY severity
+"""
+
+
+def last_report(transaction: Transaction) -> datetime | None:
+    """Return when the last health report was made."""
+    return _instant(transaction.row(_LAST_REPORT))
+
+
+def beginning(transaction: Transaction) -> datetime | None:
+    """Return when the first run of all began."""
+    return _instant(transaction.row(_FIRST))
+
+
+def _instant(row: Row | None) -> datetime | None:
+    return from_text(row["at"]) if row and row["at"] else None
+
+
+def runs(transaction: Transaction, since: datetime) -> list[Row]:
+    """Return the runs since an instant, each with its seconds."""
+    return transaction.rows(_RUNS, (to_text(since),))
+
+
+def works(transaction: Transaction, since: datetime) -> list[Row]:
+    """Return what was done to which object, of each job the most; `of` is how many objects there were."""
+    return transaction.rows(_WORKS, (to_text(since), MOST_WORKS))
+
+
+def left(transaction: Transaction, since: datetime) -> list[Row]:
+    """Return the steps of each job's last run that were not done, with the reason."""
+    return transaction.rows(_LEFT, (to_text(since),))
+
+
+def series(transaction: Transaction, name: str, since: datetime) -> list[Row]:
+    """Return the values of a measure in order of time."""
+    return transaction.rows(_SERIES, (name, to_text(since)))
+
+
+def latest(transaction: Transaction) -> list[Row]:
+    """Return, for each task, when it last began, when it last succeeded, and whether it runs."""
+    return transaction.rows(_LATEST)
+
+
+def ended(transaction: Transaction) -> list[Row]:
+    """Return, for each task and state, how many runs ended so, and when the last did."""
+    return transaction.rows(_ENDED)
+
+
+def durations(transaction: Transaction) -> list[Row]:
+    """Return how long each run took, in seconds."""
+    return transaction.rows(_DURATIONS)
+
+
+def found(transaction: Transaction) -> dict[str, int]:
+    """Return how many findings of each severity the last run of each task had."""
+    return {row["severity"]: row["findings"] for row in transaction.rows(_FOUND)}

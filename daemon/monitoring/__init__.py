@@ -1,0 +1,1 @@
+"""Metrics, health, logs, and supervision of the service's own threads."""

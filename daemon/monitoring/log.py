@@ -1,0 +1,68 @@
+"""The log: one JSON object a line where a machine reads it, coloured lines where a person does. Secrets never."""
+
+import logging
+import os
+import sys
+from typing import Any, TextIO
+
+import structlog
+
+from domain.redaction import scrub
+
+_PRIORITIES = {"critical": 2, "error": 3, "warning": 4}
+_HIDDEN = frozenset({"password", "token", "secret", "dsn", "conninfo", "authorization"})
+
+
+def set_up(stream: TextIO = sys.stderr, *, quiet: bool = False) -> None:
+    """Configure structlog once; `quiet` keeps a command's screen to errors."""
+    journal = _is_journal(stream)
+    renderer: Any = structlog.dev.ConsoleRenderer()
+    if journal or not stream.isatty():
+        renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+            redact,
+            *([_with_priority(renderer)] if journal else [renderer]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL if quiet else logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=stream, format="%(levelname)s %(name)s %(message)s")
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Say whether a stream is what systemd connected to its journal (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _with_priority(renderer: Any) -> Any:  # noqa: ANN401 - structlog's own shape
+    """Write the level before each line, as sd-daemon(3) has it: the journal takes it for its own priority."""
+
+    def render(logger: object, method: str, event: Any) -> str:  # noqa: ANN401
+        return f"<{_PRIORITIES.get(event.get('level'), 6)}>{renderer(logger, method, event)}"
+
+    return render
+
+
+def redact(_logger: object, _method: str, event: Any) -> Any:  # noqa: ANN401 - structlog's own shape
+    """Scrub every text of an event, however deep."""
+    return _scrubbed(event)
+
+
+def _scrubbed(value: object) -> object:
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, dict):
+        return {key: "***" if str(key).lower() in _HIDDEN else _scrubbed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_scrubbed(item) for item in value]
+    return value

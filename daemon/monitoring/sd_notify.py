@@ -1,0 +1,53 @@
+"""What systemd is told of us: sd_notify(3), which is one datagram; nothing, where nobody listens."""
+
+import os
+import socket
+import time
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from itertools import islice
+
+from daemon.scheduling.timetable import Timing
+from domain.task import Task
+
+
+def notify(*states: str) -> None:
+    """Send states like `READY=1` in one message. That systemd does not hear us is no reason to stop."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    message = "\n".join(state.replace("\n", " ") for state in states).encode()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as way:
+        way.settimeout(1.0)
+        try:
+            way.sendto(message, "\0" + address[1:] if address[0] == "@" else address)
+        except OSError:
+            return
+
+
+def under_systemd() -> bool:
+    """Say whether somebody waits to hear that we are ready."""
+    return bool(os.environ.get("NOTIFY_SOCKET"))
+
+
+def sentence(at_work: Collection[Task], timings: Mapping[str, Timing], now: datetime) -> str:
+    """Say what runs now, and what is next."""
+    runs = ", ".join(f"{task.job} {task.database}".strip() for task in at_work) or "idle"
+    dues = [(due.instant, name) for name, timing in timings.items() for due in islice(timing.upcoming(now), 1)]
+    if not dues:
+        return runs
+    instant, name = min(dues)
+    return f"{runs}; next: {name} {instant.astimezone(timings[name].zone):%a %Y-%m-%d %H:%M %Z}"
+
+
+def reloading() -> None:
+    """Say that the configuration is read again; `READY=1` ends it (the clock is its own proof, systemd 253 asks)."""
+    notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def watchdog_seconds() -> float | None:
+    """Return how often systemd wants a sign of life from this process; None: it does not."""
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    return int(microseconds) / 1e6 if microseconds.isdigit() and int(microseconds) else None

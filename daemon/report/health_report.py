@@ -1,0 +1,69 @@
+"""The job that writes the weekly health report. Reads only the store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.config.jobs import HealthReport
+from daemon.config.model import Config
+from daemon.report.gather import gather
+from daemon.report.publication import Publication
+from daemon.report.report import Report
+from domain.place import Place
+from domain.task import Scope
+from execution.step import Outcome, Status, Step
+from jobs.job import Job, JobInputs, Verdict
+from store.store import Store
+
+NAME = "health_report"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The report, the folder of its page, and the channels that receive it."""
+
+    report: Report
+    folder: Path
+    channels: tuple[str, ...]
+
+
+def job(config: Config, store: Store) -> Job:
+    """Return the job, bound to the service's configuration and store."""
+
+    def observe(inputs: JobInputs) -> Observation:
+        with store.reading() as transaction:
+            report = gather(transaction, config, inputs.now)
+        return Observation(report, page_folder(config), receivers(config))
+
+    return Job(
+        name=NAME,
+        summary="write and send the weekly health report",
+        scopes=(Scope.SERVICE,),
+        observe=observe,
+        plan=plan,
+        judge=judge,
+        options=HealthReport,
+    )
+
+
+def page_folder(config: Config) -> Path:
+    """Return the folder of the report pages."""
+    return config.job(NAME).folder or config.daemon.state.parent / "reports"
+
+
+def receivers(config: Config) -> tuple[str, ...]:
+    """Return the channels that receive the report: the configured ones, else all of type email."""
+    named: tuple[str, ...] = config.job(NAME).channels
+    return named or tuple(name for name, options in config.channels.items() if options.type == "email")
+
+
+def plan(seen: Observation) -> Sequence[Step]:
+    """Return one step: write and send the report."""
+    return [Publication(seen.report, seen.folder, seen.channels)]
+
+
+def judge(step: Step, outcome: Outcome, _place: Place) -> Verdict:
+    """Return the messages to enqueue for a report that was written."""
+    if outcome.status is not Status.DONE or not isinstance(step, Publication):
+        return Verdict()
+    return Verdict(reports=step.messages(outcome.found[0]))

@@ -1,0 +1,1 @@
+"""Execution and recording of runs."""

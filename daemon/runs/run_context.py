@@ -1,0 +1,114 @@
+"""What a run meets: all that its job may look at, and the terms that bind its steps."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from daemon.config.jobs import MODELS
+from daemon.config.model import Config, GovernorLimits
+from daemon.context import Context
+from daemon.history import history, pause
+from daemon.runs.sessions import Sessions
+from domain.task import Task
+from execution import governor
+from execution.control import SAMPLE_SECONDS, Terms
+from execution.progress import Progress
+from execution.window import Window
+from jobs.job import JobInputs, Settings
+from postgres.catalog.progress import behind, blocks
+from postgres.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """The same for every run of a process."""
+
+    context: Context
+    sessions: Sessions
+    progress: Progress
+
+    def job_inputs(self, task: Task, opened: Session | None) -> JobInputs:
+        """Return the inputs of a job's `observe`."""
+        config, job = self.context.config, self.context.jobs[task.job]
+        with self.context.store.reading() as transaction:
+            memory = history.memory(transaction, job.name, task.database)
+        return JobInputs(
+            options=config.job(task.job),
+            settings=job_settings(config),
+            checks=self.context.checks,
+            scope=task.scope,
+            database=task.database,
+            session=opened,
+            is_cluster_representative=opened is None or self.sessions.leads(opened),
+            memory=memory,
+            open=lambda name: self.sessions.open(name, job, read_only=True),
+            now=self.context.clock(),
+            instance=self.context.store.instance(),
+        )
+
+    def terms(self, window: Window, steward: Session | None, beat: Callable[[], object] = lambda: None) -> Terms:
+        """Return what binds the steps; the steward's session is asked how the server is."""
+        limits = self.context.config.governor
+        return Terms(
+            window=window,
+            stop=self.sessions.stop,
+            sample=_Lately(lambda: self._sample(steward)),
+            limits=_limits(limits),
+            speed=limits.pace,
+            progress=self.progress,
+            batch_seconds=limits.batch.total_seconds(),
+            batch_rows=limits.batch_rows,
+            patience_seconds=limits.patience.total_seconds(),
+            watch=lambda: blocks(steward) if steward is not None else {},
+            behind=lambda: behind(steward) if steward is not None else {},
+            beat=beat,
+        )
+
+    def _sample(self, steward: Session | None) -> governor.Sample:
+        with self.context.store.reading() as transaction:
+            paused = pause.paused(transaction, self.context.clock())
+        wishes = self.context.config.governor
+        seen = governor.see(steward, wishes.query) if steward is not None else governor.Sample()
+        return replace(seen, flag_file=governor.present(wishes.flag_file), paused=paused is not None)
+
+
+def job_settings(config: Config) -> Settings:
+    """Return the parts of the configuration that jobs may read."""
+    return Settings(
+        databases=tuple(config.databases),
+        state_folder=config.daemon.state.parent,
+        free_disk=config.governor.free_disk,
+        pace=config.governor.pace,
+        checks=config.checks,
+        jobs={name: config.job(name) for name in MODELS},
+    )
+
+
+class _Lately:
+    """What was seen a moment ago serves every lane; one looks at a time."""
+
+    def __init__(self, see: Callable[[], governor.Sample]) -> None:
+        self._see = see
+        self._guard = threading.Lock()
+        self._seen: governor.Sample | None = None
+        self._at = 0.0
+
+    def __call__(self) -> governor.Sample:
+        with self._guard:
+            if self._seen is None or time.monotonic() - self._at >= SAMPLE_SECONDS:
+                self._seen, self._at = self._see(), time.monotonic()
+            return self._seen
+
+
+def _limits(wishes: GovernorLimits) -> governor.Limits:
+    return governor.Limits(
+        replica_lag_seconds=wishes.replica_lag.total_seconds(),
+        replica_lag_bytes=wishes.replica_lag_size,
+        archive_backlog=wishes.archive_backlog,
+        slot_bytes=wishes.slot_retained,
+        free_disk=wishes.free_disk,
+        active=wishes.active_sessions or governor.UNLIMITED,
+        backups=wishes.backups,
+        critical=wishes.critical,
+    )

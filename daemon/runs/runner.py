@@ -1,0 +1,254 @@
+"""One run, told as a straight line: open, fence, claim, observe, plan, act, judge, remember."""
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import psycopg
+import structlog
+
+from daemon.context import Context
+from daemon.liveness import Pulse
+from daemon.runs.recorder import Recorder
+from daemon.runs.result import End, RunState, final
+from daemon.runs.run_context import Circumstances, job_settings
+from daemon.runs.sessions import Sessions
+from domain.place import Place
+from domain.task import Scope, Task
+from execution.control import Stop
+from execution.errors import first_line
+from execution.executor import Executor
+from execution.progress import Progress
+from execution.step import Owned
+from execution.window import Window, opens_for
+from jobs.job import Job
+from postgres.fencing import advisory_locks, delete_permission, run_claims
+from postgres.fencing.run_claims import Claim, Settled
+from postgres.session import LostError, Session, TargetError, UnreachableError, lost
+from store.file_lock import Locked, exclusive
+from store.store import StoreError
+
+FENCE_SECONDS = 20.0
+"""A dead predecessor's session and its workers are gone by then: keepalives take 11 s, an answer in flight 15."""
+WAITS = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
+"""Between two tries to reach a server."""
+MOST_REFUSED = 5
+"""So often in a row the server may answer one login and not the other: that is a mistake, or it has no room."""
+SIGN_SECONDS = 1800.0
+"""A run that gives no sign of life for so long has hung: the host's looks at many servers, each a minute at most."""
+
+NO_END = opens_for(None)
+"""For the service's own report: it is most wanted when the window was too short."""
+
+_log = structlog.get_logger("runner")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a run ended, for whoever asked for it."""
+
+    number: int
+    job: str
+    database: str
+    state: RunState
+    reason: str
+
+
+class Runner:
+    """Runs jobs, each in the thread that asks; `cancel` may come from any other."""
+
+    def __init__(
+        self,
+        context: Context,
+        progress: Progress,
+        patience_seconds: float = FENCE_SECONDS,
+        stop: threading.Event | None = None,
+        pulse: Pulse | None = None,
+    ) -> None:
+        self._context = context
+        self._patience = patience_seconds
+        self.stop = stop or threading.Event()
+        self._pulse = pulse or Pulse()
+        self._sessions = Sessions(context, self.stop)
+        self._circumstances = Circumstances(context, self._sessions, progress)
+        self._at_work: dict[int, Task] = {}
+
+    def cancel(self) -> None:
+        """End the runs: what is in flight is cancelled on the server, what is done stays done."""
+        self.stop.set()
+        self._sessions.cancel()
+
+    def cancel_soon(self) -> None:
+        """Cancel from a thread of its own: whoever says so must not wait for a server."""
+        self.stop.set()
+        threading.Thread(target=self.cancel, name="cancel", daemon=True).start()
+
+    def at_work(self) -> Mapping[int, Task]:
+        """Return what runs now, by the numbers of the runs."""
+        return dict(self._at_work)
+
+    def run(self, task: Task, window: Window) -> Ran:
+        """Run one job in one place and record how it ended, whatever happens. StoreError: it cannot be recorded."""
+        recorder = Recorder(self._context, task)
+        number = recorder.number
+        log = _log.bind(task=task.job, database=task.database, run=number)
+        log.info("run.started", schedule=task.trigger.schedule, nominal=task.trigger.minute())
+        self._at_work[number] = task
+        try:
+            end = self._persist(task, window if task.scope is not Scope.SERVICE else NO_END, recorder)
+        finally:
+            del self._at_work[number]
+            self._pulse.end(_sign(number))
+        recorder.finish(end)
+        log.info("run.finished", state=end.state.value, reason=end.reason, steps_left=end.left)
+        return Ran(number, task.job, task.database, end.state, end.reason)
+
+    def _persist(self, task: Task, window: Window, recorder: Recorder) -> End:
+        """Try again, through the window, while the server cannot be reached; what a person asked for fails at once."""
+        tries, refused = 0, 0
+        while True:
+            self._alive(recorder.number)
+            try:
+                return self._understood(partial(self._attempt, task, window, recorder))
+            except UnreachableError as error:
+                silent = recorder.unreachable(str(error))
+                refused = 0 if silent or isinstance(error, LostError) else refused + 1
+                wait = WAITS[min(tries, len(WAITS) - 1)]
+                tries += 1
+                if task.trigger.schedule is None or window.left() <= wait or refused > MOST_REFUSED:
+                    return End(RunState.FAILED, str(error))
+                _log.warning("run.waits", run=recorder.number, seconds=wait, reason=str(error))
+            except TargetError as error:
+                return End(RunState.FAILED, str(error))
+            if self.stop.wait(wait):
+                return _INTERRUPTED
+
+    def _attempt(self, task: Task, window: Window, recorder: Recorder) -> End:
+        if task.scope is not Scope.DATABASE:
+            with exclusive(self._context.store.job_lock(task.job)):
+                return self._work(task, window, recorder, None)
+        patience = self._patience if task.trigger.schedule is None else window.left()
+
+        def stopped() -> bool:
+            self._alive(recorder.number)
+            return self.stop.is_set()
+
+        with self._sessions.open(task.database, self._context.jobs[task.job], steward=True) as steward:
+            self._sessions.recognise(steward)
+            recorder.reached()
+            with advisory_locks.coordinator(steward, patience, stopped):
+                return self._claimed(task, window, recorder, steward)
+
+    def _claimed(self, task: Task, window: Window, recorder: Recorder, steward: Session) -> End:
+        """Do it, unless another sereno has; a refusal that is ours alone leaves it to the other one."""
+        claim = self._claim(task)
+        if claim is None:
+            return self._work(task, window, recorder, steward)
+        who = f"{socket.gethostname()}, process {os.getpid()}"
+        trouble = run_claims.trouble(steward)
+        if trouble:
+            _log.warning("claims.off", database=task.database, reason=trouble)
+        settled = run_claims.take(steward, claim, who)
+        if settled is not None:
+            by = f"by {settled.by}" + (f": {settled.reason}" if settled.reason else "")
+            return End(RunState(settled.state), by, settled.steps_left)
+        try:
+            end = self._understood(partial(self._work, task, window, recorder, steward))
+        except TargetError as refused:
+            if isinstance(refused, UnreachableError):
+                raise
+            return End(RunState.FAILED, str(refused))
+        run_claims.settle(steward, claim, Settled(end.state.value, end.reason, end.left, who))
+        return end
+
+    def _claim(self, task: Task) -> Claim | None:
+        schedule, nominal = task.trigger.schedule, task.trigger.minute()
+        if schedule is None or nominal is None:
+            return None
+        return Claim(self._context.config.daemon.name, schedule, task.job, task.scope.value, nominal)
+
+    def _work(self, task: Task, window: Window, recorder: Recorder, steward: Session | None) -> End:
+        job = self._context.jobs[task.job]
+        with ExitStack() as stack:
+            worker = stack.enter_context(self._worker(task, steward)) if steward is not None else None
+            steps = job.plan(job.observe(self._circumstances.job_inputs(task, worker)))
+            lanes = [worker]
+            while steward is not None and len(lanes) < min(self._lanes(job), len(steps)):
+                try:
+                    lanes.append(stack.enter_context(self._worker(task, steward)))
+                except UnreachableError as error:  # the server has no room: fewer lanes do the work as well
+                    _log.warning("run.fewer_lanes", task=job.name, lanes=len(lanes), reason=str(error))
+                    break
+            cluster = steward.facts.system_identifier if steward is not None else ""
+            place = Place(self._context.config.daemon.name, cluster, task.database)
+            terms = self._circumstances.terms(window, steward, partial(self._alive, recorder.number))
+            owner = None
+            if steward is not None and any(isinstance(step, Owned) for step in steps):
+                owner = stack.enter_context(self._worker(task, steward, owner=True))
+            outcomes = []
+            for handful in Executor(terms, lanes, owner).run(steps):
+                outcomes += handful
+                recorder.steps([one for one in handful if one[1].stop is not Stop.LOST], place)
+        for _, outcome in outcomes:
+            if outcome.stop is Stop.LOST:
+                raise LostError(f"{task.database}: {outcome.reason}")
+        return final(outcomes)
+
+    @contextmanager
+    def _worker(self, task: Task, steward: Session, *, owner: bool = False) -> Iterator[Session]:
+        """Open a session that works under the steward's lock; for an owner's work, as `maintain`."""
+        with self._sessions.open(task.database, self._context.jobs[task.job], owner=owner) as worker:
+            self._sessions.recognise(worker)
+            advisory_locks.enlist(worker)
+            advisory_locks.still_held(steward)  # else somebody else has taken over before we enlisted
+            self._may(self._context.jobs[task.job], worker, rows=not owner)
+            yield worker
+
+    def _lanes(self, job: Job) -> int:
+        config = self._context.config
+        return job.lanes(config.job(job.name), job_settings(config))
+
+    def _may(self, job: Job, worker: Session, *, rows: bool) -> None:
+        if job.deletes:
+            refused = delete_permission.refusal(worker, self._context.store.instance(), rows=rows)
+            if refused:
+                raise TargetError(f"{job.name} refused: {refused}")
+
+    def _understood(self, work: Callable[[], End]) -> End:
+        """Turn what is no end of its own into one. UnreachableError: the connection; TargetError: we may not."""
+        try:
+            return work()
+        except TargetError:
+            raise
+        except advisory_locks.GivenUp:
+            return _INTERRUPTED
+        except (advisory_locks.Busy, Locked) as busy:
+            return End(RunState.SKIPPED, f"busy: {busy}")
+        except psycopg.Error as error:
+            return self._broken(error)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - around a job: its mistake is its own
+            _log.exception("run.broke")
+            return End(RunState.FAILED, f"{type(error).__name__}: {first_line(error)}")
+
+    def _broken(self, error: psycopg.Error) -> End:
+        if lost(error):
+            raise LostError(first_line(error)) from None
+        if self.stop.is_set() and isinstance(error, psycopg.errors.QueryCanceled):
+            return _INTERRUPTED
+        return End(RunState.FAILED, first_line(error))
+
+    def _alive(self, number: int) -> None:
+        self._pulse.beat(_sign(number), SIGN_SECONDS)
+
+
+_INTERRUPTED = End(RunState.INTERRUPTED, "interrupted")
+
+
+def _sign(number: int) -> str:
+    return f"run {number}"

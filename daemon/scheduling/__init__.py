@@ -1,0 +1,1 @@
+"""When a job is due, and the dispatcher that starts due runs."""

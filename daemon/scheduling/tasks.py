@@ -1,0 +1,34 @@
+"""The tasks of a list of jobs, and those that a due time still owes."""
+
+from collections.abc import Iterator, Sequence
+
+from daemon.context import Context
+from daemon.history import history
+from domain.task import NOW, Scope, Task, Trigger
+
+
+def tasks_of(
+    context: Context, jobs: Sequence[str], trigger: Trigger = NOW, only: str | None = None
+) -> Iterator[Task]:
+    """Yield the tasks of jobs in order, in every place where the configuration gives a job work.
+
+    `only` restricts the databases to one.
+    """
+    for job in (context.jobs[name] for name in jobs):
+        for scope in job.scopes:
+            if not job.wanted(context.config.job(job.name), scope):
+                continue
+            if scope is not Scope.DATABASE:
+                yield Task(job.name, scope, "", trigger)
+                continue
+            for database in context.config.databases:
+                if only in {None, database}:
+                    yield Task(job.name, scope, database, trigger)
+
+
+def owed_tasks(context: Context, jobs: Sequence[str], trigger: Trigger) -> list[Task]:
+    """Return, in order, the tasks of a due time that have no run, or only an interrupted one."""
+    with context.store.reading() as transaction:
+        return [
+            task for task in tasks_of(context, jobs, trigger) if not history.accounted(transaction, task)
+        ]

@@ -1,0 +1,121 @@
+"""The job that deletes sereno's own old history: finished runs, ended alerts, delivered messages, report pages."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from alerts import alert_store, outbox
+from daemon.config.jobs import SelfCleanup
+from daemon.config.model import Config
+from daemon.history import history
+from daemon.report.health_report import page_folder
+from domain.place import Place
+from domain.task import Scope
+from domain.units import format_duration, format_size
+from execution.control import Pace
+from execution.step import Outcome, Status, Step
+from jobs.job import Job, JobInputs, Verdict, action_judge
+from postgres.session import Session
+from retention.files.delete_files import File, FolderCleanup, Rule, expired
+from store.store import Store
+
+NAME = "self_cleanup"
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeHistory:
+    """Deletes what ended before an instant; the transaction that records this step does it."""
+
+    before: datetime
+    rows: int
+    keep: timedelta
+    name: str = "purge"
+    object: str = "sereno's own history"
+    lock: str = ""
+    predicted_seconds: float = 0.0
+    limit_seconds: float = 60.0
+    alone: bool = False
+
+    @property
+    def why(self) -> str:
+        """Return the number of rows and their age."""
+        return f"{self.rows} runs, alerts and messages ended more than {format_duration(self.keep)} ago (daemon.keep)"
+
+    def statement(self) -> str:
+        """Return a comment: no statement is sent to a server."""
+        return f"-- deletes what ended before {self.before:%Y-%m-%d}"
+
+    def apply(self, _session: Session | None, _pace: Pace) -> Outcome:
+        """Return the outcome; the recorder deletes the rows with it."""
+        return Outcome(Status.DONE, rows=self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The old history, and the report pages that have expired."""
+
+    history: PurgeHistory | None
+    pages: Sequence[File]
+    rule: Rule
+    note: str
+
+
+def job(config: Config, store: Store) -> Job:
+    """Return the job, bound to the service's configuration and store."""
+
+    def observe(inputs: JobInputs) -> Observation:
+        return Observation(_old_history(config, store, inputs.now), *_old_pages(config))
+
+    return Job(
+        name=NAME,
+        summary="delete sereno's own old history and report pages (daemon.keep)",
+        scopes=(Scope.HOST,),
+        observe=observe,
+        plan=plan,
+        judge=judge,
+        options=SelfCleanup,
+    )
+
+
+def plan(seen: Observation) -> Sequence[Step]:
+    """Return the steps: history first, then pages."""
+    return list(_steps(seen))
+
+
+def _steps(seen: Observation) -> Iterator[Step]:
+    if seen.history:
+        yield seen.history
+    if seen.pages or seen.note:
+        size = format_size(sum(page.bytes for page in seen.pages))
+        yield FolderCleanup(seen.rule, seen.pages, seen.note or f"{len(seen.pages)} files, {size}")
+
+
+def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
+    """Return the instant before which the recorder deletes; an ineffective step is a finding."""
+    if isinstance(step, PurgeHistory) and outcome.status is Status.DONE:
+        return Verdict(purge_before=step.before)
+    return _judge_files(step, outcome, place)
+
+
+_judge_files = action_judge(NAME)
+
+
+def _old_history(config: Config, store: Store, now: datetime) -> PurgeHistory | None:
+    before = now - config.daemon.keep
+    with store.reading() as transaction:
+        rows = history.ended(transaction, before)
+        rows += outbox.ended(transaction, before) + alert_store.over(transaction, before)
+    return PurgeHistory(before, rows, config.daemon.keep) if rows else None
+
+
+def _old_pages(config: Config) -> tuple[Sequence[File], Rule, str]:
+    path = page_folder(config) / "*.html"
+    rule = Rule(str(path), config.daemon.keep.total_seconds(), 1, 1000, 1.0)
+    try:
+        pages, note = expired(rule, time.time())
+    except FileNotFoundError:
+        return (), rule, ""
+    except OSError as error:
+        return (), rule, str(error)
+    return pages, rule, note

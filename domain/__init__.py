@@ -1,0 +1,1 @@
+"""Vocabulary shared by every package. Imports nothing else of sereno."""

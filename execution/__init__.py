@@ -1,0 +1,1 @@
+"""The engine that runs steps: window, governor, retries, outcomes."""

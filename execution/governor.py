@@ -1,0 +1,252 @@
+"""When to hold back. Each signal is a pure function of one sample; any single one pauses.
+
+A signal says how many times over its limit it is. From 1 on it pauses what is between two pieces; from `critical` on
+it also cancels a statement in flight. What cannot be read is `unknown`: it pauses and is named, never taken for good.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from postgres.session import Session
+
+UNLIMITED = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One row of pg_stat_replication; None where the login may not see it."""
+
+    name: str
+    lag_seconds: float | None
+    lag_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was seen at one moment."""
+
+    flag_file: Path | None = None
+    paused: bool = False
+    """Whether `sereno pause` holds."""
+    lock_waiters: int = 0
+    replicas: Sequence[Replica] = ()
+    archive_backlog: int | None = 0
+    """WAL files that wait for the archiver; None: the login may not see them."""
+    slot_bytes: int = 0
+    """WAL that the slowest slot keeps."""
+    free_disk: float | None = None
+    """The share of the data directory's mount that is free; None: it is on another machine."""
+    active: int = 0
+    """Sessions of others that run a statement at this moment."""
+    backup: str = ""
+    """A base backup or a pg_dump of this database that is running."""
+    query: str = ""
+    """What the user's own query answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where each signal begins to pause; `critical` times as much cancels."""
+
+    replica_lag_seconds: float = 10.0
+    replica_lag_bytes: int = 64 * 1024 * 1024
+    lock_waiters: int = 1
+    archive_backlog: int = 100
+    slot_bytes: int = 16 * 1024**3
+    free_disk: float = 0.05
+    active: float = UNLIMITED
+    backups: bool = True
+    critical: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """One signal: what it is, and how many times over its limit."""
+
+    reason: str
+    times: float
+
+
+Signal = Callable[[Sample, Limits], Pressure]
+
+
+def operator(sample: Sample, _limits: Limits) -> Pressure:
+    """Pause while `sereno pause` holds."""
+    return Pressure("sereno pause", float(sample.paused))
+
+
+def flag_file(sample: Sample, _limits: Limits) -> Pressure:
+    """Pause while the operator's flag file is there."""
+    return Pressure(f"flag file {sample.flag_file}", float(sample.flag_file is not None))
+
+
+def lock_waiters(sample: Sample, limits: Limits) -> Pressure:
+    """Pause when somebody waited for a lock of ours."""
+    return Pressure("lock waiter", float(sample.lock_waiters >= limits.lock_waiters))
+
+
+def replica_lag(sample: Sample, limits: Limits) -> Pressure:
+    """Pause while a standby is behind by time and by bytes (an idle primary reports old times and no bytes)."""
+    if any(replica.lag_bytes is None for replica in sample.replicas):
+        return Pressure("replica lag unknown (needs pg_monitor)", 1.0)
+    times = [0.0]
+    for replica in sample.replicas:
+        lag = replica.lag_bytes or 0
+        times.append(lag / limits.replica_lag_bytes)
+        if lag > 0:
+            times.append((replica.lag_seconds or 0.0) / limits.replica_lag_seconds)
+    return Pressure("replica lag", max(times))
+
+
+def archive_backlog(sample: Sample, limits: Limits) -> Pressure:
+    """Pause while WAL waits for its archiver: what we do makes more of it."""
+    if sample.archive_backlog is None:
+        return Pressure("WAL archive backlog unknown (needs pg_monitor)", 1.0)
+    return Pressure("WAL archive backlog", sample.archive_backlog / limits.archive_backlog)
+
+
+def slot(sample: Sample, limits: Limits) -> Pressure:
+    """Pause while a slot keeps too much WAL."""
+    return Pressure("WAL kept by a replication slot", sample.slot_bytes / limits.slot_bytes)
+
+
+def free_disk(sample: Sample, limits: Limits) -> Pressure:
+    """Pause while the disk of the data directory is nearly full."""
+    if sample.free_disk is None:
+        return Pressure("free disk", 0.0)
+    return Pressure("free disk", limits.free_disk / max(sample.free_disk, 1e-9))
+
+
+def active_sessions(sample: Sample, limits: Limits) -> Pressure:
+    """Pause while more sessions than that are at work."""
+    return Pressure("active sessions", sample.active / limits.active)
+
+
+def backup(sample: Sample, limits: Limits) -> Pressure:
+    """Pause while a backup is running: it reads the same disks, and a dump keeps dead rows alive."""
+    return Pressure(sample.backup, float(limits.backups and bool(sample.backup)))
+
+
+def users_query(sample: Sample, _limits: Limits) -> Pressure:
+    """Pause while the user's query answers with a reason."""
+    return Pressure(sample.query, float(bool(sample.query)))
+
+
+SIGNALS: tuple[Signal, ...] = (
+    operator,
+    flag_file,
+    lock_waiters,
+    free_disk,
+    replica_lag,
+    archive_backlog,
+    slot,
+    active_sessions,
+    backup,
+    users_query,
+)
+
+_SERVER = sql.SQL(
+    """
+    SELECT coalesce((SELECT max(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn))
+                     FROM pg_catalog.pg_replication_slots), 0)::bigint AS slot_bytes,
+           current_setting('archive_mode') <> 'off' AS archives,
+           has_function_privilege('pg_catalog.pg_ls_archive_statusdir()', 'EXECUTE') AS sees_archive,
+           (SELECT count(*) FROM pg_catalog.pg_stat_activity
+            WHERE state = 'active' AND backend_type = 'client backend'
+              AND application_name NOT LIKE 'sereno/%')::int AS active,
+           coalesce((SELECT format('base backup, pid %s', pid) FROM pg_catalog.pg_stat_progress_basebackup LIMIT 1),
+                    (SELECT format('pg_dump, pid %s', pid) FROM pg_catalog.pg_stat_activity
+                     WHERE application_name = 'pg_dump' AND datname = current_database() LIMIT 1), '') AS backup,
+           CASE WHEN coalesce(host(inet_server_addr()), '127.0.0.1') IN ('127.0.0.1', '::1')
+                     AND pg_has_role('pg_read_all_settings', 'USAGE')
+                THEN current_setting('data_directory', true) END AS folder
+    """
+)
+_BACKLOG = sql.SQL("SELECT count(*)::int AS files FROM pg_catalog.pg_ls_archive_statusdir() WHERE name LIKE '%.ready'")
+_REPLICAS = sql.SQL(
+    """
+    SELECT coalesce(application_name, '') AS name,
+           extract(epoch FROM replay_lag)::float8 AS lag_seconds,
+           pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint AS lag_bytes
+    FROM pg_catalog.pg_stat_replication
+    WHERE state IS DISTINCT FROM 'backup'
+    """
+)
+
+
+def pressures(sample: Sample, limits: Limits) -> list[Pressure]:
+    """Return every signal."""
+    return [signal(sample, limits) for signal in SIGNALS]
+
+
+def hold(sample: Sample, limits: Limits) -> str | None:
+    """Return the reason to pause, or None."""
+    return next((pressure.reason for pressure in pressures(sample, limits) if pressure.times >= 1), None)
+
+
+def critical(sample: Sample, limits: Limits) -> str | None:
+    """Return the reason to cancel what is in flight, or None."""
+    return next((one.reason for one in pressures(sample, limits) if one.times >= limits.critical), None)
+
+
+def see(session: Session, query: str = "") -> Sample:
+    """Look at the server: standbys, archiver, slots, sessions, the disk if it is ours; ask the user's query.
+
+    A query of the user that fails is a reason to pause, and says so.
+    """
+    replicas = tuple(Replica(**row) for row in session.rows(_REPLICAS))
+    row = session.rows(_SERVER)[0]
+    return Sample(
+        replicas=replicas,
+        archive_backlog=_backlog(session, archives=row["archives"], sees=row["sees_archive"]),
+        slot_bytes=row["slot_bytes"],
+        free_disk=_free(row["folder"]),
+        active=row["active"],
+        backup=row["backup"],
+        query=_answer(session, query),
+    )
+
+
+def _backlog(session: Session, *, archives: bool, sees: bool) -> int | None:
+    """Count them by a query of its own: whether a function may be called is asked before a CASE could avoid it."""
+    if not archives:
+        return 0
+    return int(session.rows(_BACKLOG)[0]["files"]) if sees else None
+
+
+def _answer(session: Session, query: str) -> str:
+    if not query:
+        return ""
+    try:
+        with session.transaction(read_only=True):
+            rows = session.rows(query.encode())
+    except psycopg.Error as error:
+        return f"governor.query fails: {error.diag.message_primary or 'no answer'}"
+    first = next(iter(rows[0].values()), None) if rows else None
+    return f"governor.query: {first}" if first else ""
+
+
+def _free(folder: str | None) -> float | None:
+    try:
+        state = os.statvfs(folder) if folder else None
+    except OSError:
+        return None
+    return state.f_bavail / state.f_blocks if state and state.f_blocks else None
+
+
+def present(path: Path | None) -> Path | None:
+    """Return the flag file if it is there; one that cannot be looked at counts as there."""
+    if path is None:
+        return None
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return path
+    return path

@@ -1,0 +1,168 @@
+"""Bytes and inodes of every mount that a server or sereno writes to."""
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from pydantic import Field
+
+from checks import judge as judges
+from checks.check import OptionValues
+from checks.disk import CHECK, Folder
+from domain.coverage import Coverage
+from domain.finding import Finding
+from domain.memory import Measure
+from domain.place import Place
+from domain.task import Scope
+from execution.step import Evidence, Outcome, Status, Step
+from jobs.job import Job, JobInputs, Verdict
+from jobs.option_types import Model
+from jobs.steps.check_step import Question
+from jobs.steps.measure_sizes import Sizes
+from postgres.identifiers import Relation
+from postgres.session import Session, TargetError
+
+
+class Options(Model):
+    """Every mount that the server or sereno writes to."""
+
+    folders: tuple[Path, ...] = Field((), description="More folders to look at.")
+
+
+UNSEEN = "disk_unseen"
+
+_FOLDERS = sql.SQL(
+    """
+    SELECT 'data directory' AS use, current_setting('data_directory', true) AS path
+    UNION ALL SELECT 'WAL', current_setting('data_directory', true) || '/pg_wal'
+    UNION ALL
+    SELECT 'server log', CASE WHEN d LIKE '/%' THEN d ELSE current_setting('data_directory', true) || '/' || d END
+    FROM current_setting('log_directory', true) d WHERE current_setting('logging_collector')::bool
+    UNION ALL
+    SELECT format('tablespace %I', spcname), pg_catalog.pg_tablespace_location(oid)
+    FROM pg_catalog.pg_tablespace WHERE pg_catalog.pg_tablespace_location(oid) <> ''
+    """
+)
+_ADDRESS = sql.SQL("SELECT host(inet_server_addr()) AS address")
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The folders, and the check's thresholds."""
+
+    folders: Sequence[Folder]
+    thresholds: OptionValues
+
+
+def observe(inputs: JobInputs) -> Observation | None:
+    """Ask each server where it writes; a server that is down is named, and hides nothing of this host.
+
+    In a database there is nothing to look at beforehand: what it weighs is measured.
+    """
+    if inputs.session is not None:
+        return None
+    folders = [Folder("state", str(inputs.settings.state_folder))]
+    folders += [Folder("configured folder", str(path)) for path in inputs.options.folders]
+    for name in inputs.settings.databases:
+        try:
+            with inputs.open(name) as session:
+                folders += _of_server(name, session)
+        except (TargetError, psycopg.Error) as error:
+            folders.append(
+                Folder(f"server of {name}", "", f"the server could not be asked: {str(error).splitlines()[0]}")
+            )
+    return Observation(list(dict.fromkeys(folders)), inputs.settings.checks["disk"].values)
+
+
+def _of_server(name: str, session: Session) -> Iterator[Folder]:
+    address = session.rows(_ADDRESS)[0]["address"]
+    if address is not None and not ipaddress.ip_address(address).is_loopback:
+        yield Folder(f"server of {name}", "", f"it runs on another host ({address}): run a sereno there")
+        return
+    try:
+        rows = session.rows(_FOLDERS)
+    except psycopg.errors.InsufficientPrivilege as error:
+        yield Folder(f"server of {name}", "", f"{error.diag.message_primary} (needs pg_monitor)")
+        return
+    for row in rows:
+        if row["path"] is None:
+            yield Folder(f"{row['use']} of {name}", "", "the login may not see it (needs pg_monitor)")
+        else:
+            yield Folder(row["use"], row["path"], _hidden(row["path"]))
+
+
+def _hidden(path: str) -> str:
+    try:
+        Path(path).stat()
+    except PermissionError:
+        return _beside(path)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _beside(path: str) -> str:
+    """The data directory is 0700: its own mount can be seen from outside, what lies inside it cannot."""
+    return f"only the server's user may look there (give {path} to disk_check.folders if it is a mount of its own)"
+
+
+def plan(seen: Observation | None) -> Sequence[Step]:
+    """One question for all folders: those of one mount are one finding. One measurement for each database."""
+    if seen is None:
+        return [Sizes()]
+    options = {**seen.thresholds, "folders": tuple(seen.folders)}
+    return [Question(CHECK, options, f"{len(seen.folders)} folders", text="statvfs of each mount", lock="")]
+
+
+def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
+    """The check's own judge; only of what was seen can it be said that it is over. Sizes are kept."""
+    if outcome.status is not Status.DONE:
+        return Verdict()
+    if isinstance(step, Sizes):
+        return Verdict(measures=tuple(_size(row, place.database) for row in outcome.found))
+    findings = tuple(_named(one) for one in judges.judge(CHECK.header, outcome.found, {}, Place(place.instance)))
+    seen = [row for row in outcome.found if row["kind"] != "unseen"]
+    objects = {str(row["object"]) for row in seen} | {path for row in seen for path in as_list(row.get("paths"))}
+    mounts = tuple(Coverage(CHECK.header.name, object=name) for name in sorted(objects))
+    measures = tuple(measure for row in seen if row["kind"] == "bytes" for measure in _mount(row))
+    return Verdict(findings, (*mounts, Coverage(UNSEEN)), measures)
+
+
+def _size(row: Evidence, database: str) -> Measure:
+    name, schema, relation, value = (row[key] for key in ("name", "schema", "relation", "value"))
+    return Measure(
+        str(name), database, str(Relation(str(schema), str(relation))) if relation else "", float(str(value))
+    )
+
+
+def _mount(row: Evidence) -> Iterator[Measure]:
+    total, free = (float(str(row[key])) for key in ("total_bytes", "free_bytes"))
+    yield Measure("disk_bytes", "", str(row["object"]), total)
+    yield Measure("disk_used_bytes", "", str(row["object"]), total - free)
+
+
+def _named(finding: Finding) -> Finding:
+    """Give what could not be seen a kind of its own: it is over as soon as it can be, or is no longer asked for."""
+    if finding.value is not None:
+        return finding
+    return replace(finding, identity=replace(finding.identity, kind=UNSEEN))
+
+
+def as_list(value: object) -> list[str]:
+    """Return a row's list of paths."""
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+JOB = Job(
+    name="disk_check",
+    summary="bytes and inodes of every mount that the server writes to; what each database weighs",
+    scopes=(Scope.HOST, Scope.DATABASE),
+    options=Options,
+    observe=observe,
+    plan=plan,
+    judge=judge,
+    read_only=True,
+)

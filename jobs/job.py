@@ -1,0 +1,149 @@
+"""The interface of a job: its inputs, its pure plan, and the judgement of its outcomes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from checks.options import CheckOptions
+from checks.registry import Known
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
+from domain.memory import Measure, Memory
+from domain.place import Place
+from domain.task import Scope
+from execution.control import Speed, Stop
+from execution.step import Outcome, Status, Step
+from jobs.option_types import Model
+from postgres.session import Login, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The parts of the configuration that a job may read besides its own options."""
+
+    databases: tuple[str, ...]
+    state_folder: Path
+    free_disk: float
+    """Share of a mount that has to stay free (governor.free_disk)."""
+    pace: Speed
+    checks: Mapping[str, CheckOptions]
+    jobs: Mapping[str, Any]
+    """The options of every job by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobInputs:
+    """Everything that `observe` may read."""
+
+    options: Any
+    """The job's own options, an instance of `Job.options`."""
+    settings: Settings
+    checks: Known
+    scope: Scope
+    database: str
+    session: Session | None
+    is_cluster_representative: bool
+    """Whether this is the first configured database of its cluster: cluster checks run in it only."""
+    memory: Mapping[str, Memory]
+    open: Callable[[str], AbstractContextManager[Session]]
+    """Opens a read-only session in another configured database."""
+    now: datetime
+    instance: str
+    """The id of this sereno in the `sereno` schema of a database."""
+
+    @property
+    def opened(self) -> Session:
+        """Return the session of a job in the scope of a database."""
+        if self.session is None:
+            raise TypeError(f"a run in the scope {self.scope} has no session")
+        return self.session
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The findings of a step, and its coverage: covered open alerts without a finding are resolved."""
+
+    findings: tuple[Finding, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    """Values stored for comparison with later runs."""
+    reports: tuple[tuple[Any, str], ...] = ()
+    """Messages to enqueue besides alerts, each with the name of its channel."""
+    purge_before: datetime | None = None
+    """Own history that ended before this instant is deleted with the record of the step."""
+
+
+def merge(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return one verdict with the contents of all."""
+    return Verdict(
+        tuple(finding for verdict in verdicts for finding in verdict.findings),
+        tuple(area for verdict in verdicts for area in verdict.coverage),
+        tuple(measure for verdict in verdicts for measure in verdict.measures),
+        tuple(report for verdict in verdicts for report in verdict.reports),
+        max((verdict.purge_before for verdict in verdicts if verdict.purge_before), default=None),
+    )
+
+
+Judge = Callable[[Step, Outcome, Place], Verdict]
+
+
+def _always_wanted(_options: Any, _scope: Scope) -> bool:  # noqa: ANN401 - each job has its own model
+    return True
+
+
+def _one_lane(_options: Any, _settings: Settings) -> int:  # noqa: ANN401 - each job has its own model
+    return 1
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One module of this package."""
+
+    name: str
+    summary: str
+    scopes: tuple[Scope, ...]
+    observe: Callable[[JobInputs], Any]
+    plan: Callable[[Any], Sequence[Step]]
+    judge: Judge
+    options: type[Model] = Model
+    login: Login = "maintain"
+    read_only: bool = False
+    deletes: bool = False
+    wanted: Callable[[Any, Scope], bool] = _always_wanted
+    """Whether the options give the job any work in a scope."""
+    lanes: Callable[[Any, Settings], int] = _one_lane
+    """The number of sessions that work side by side in one database."""
+
+
+INEFFECTIVE = "ineffective"
+WINDOW_TOO_SMALL = "window_too_small"
+
+
+def action_judge(job: str, cures: str = "", remedy: str = "") -> Judge:
+    """Return the judge of a job that acts: an ineffective step is a finding, a step that worked resolves it.
+
+    `cures` names the check whose finding about the same object a step that worked resolves as well:
+    its postcondition has been verified.
+    """
+
+    def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
+        if outcome.status is Status.INEFFECTIVE:
+            identity = Identity(INEFFECTIVE, place.instance, place.cluster, place.database, step.object, job)
+            result = "fell short" if outcome.rows else "did nothing"
+            summary = f"{step.name} of {step.object} {result}: {outcome.reason}"
+            return Verdict((Finding(identity, Severity.WARNING, summary, remedy=remedy),))
+        if outcome.stop is Stop.TOO_LONG:
+            identity = Identity(WINDOW_TOO_SMALL, place.instance, place.cluster, place.database, step.object, job)
+            cure = f"a longer window; or [[jobs.{job}.tables]] with overrun = true"
+            return Verdict((Finding(identity, Severity.WARNING, f"{step.name} {outcome.reason}", remedy=cure),))
+        if outcome.status is Status.DONE:
+            worked = Coverage(INEFFECTIVE, place.database, step.object, job)
+            fits = Coverage(WINDOW_TOO_SMALL, place.database, step.object, job)
+            cured = Coverage(cures, place.database, step.object)
+            return Verdict(coverage=(worked, fits, cured) if cures and not outcome.reason else (worked, fits))
+        return Verdict()
+
+    return judge

@@ -1,0 +1,15 @@
+"""The jobs of this package by name."""
+
+from jobs import analyze, archive, disk_check, integrity_check, log_cleanup, vacuum
+from jobs.job import Job
+
+_JOBS = (
+    log_cleanup.JOB,
+    archive.JOB,
+    analyze.JOB,
+    disk_check.JOB,
+    integrity_check.JOB,
+    vacuum.JOB,
+)
+
+JOBS: dict[str, Job] = {job.name: job for job in _JOBS}

@@ -1,0 +1,1 @@
+"""Steps that jobs plan: statements, index rebuilds, measurements, checks."""

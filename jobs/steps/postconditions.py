@@ -1,0 +1,193 @@
+"""Whether a command did what it was for. No error is no proof: without the right, ANALYZE only warns."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from psycopg import sql
+
+from postgres.catalog.xmin_horizon import blind, oldest
+from postgres.session import SHARED_STATISTICS_SINCE, Session
+
+SETTLE_SECONDS = 3.0
+
+_ANALYZED = sql.SQL(
+    "SELECT analyze_count + autoanalyze_count AS count FROM pg_catalog.pg_stat_all_tables WHERE relid = %s"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a command came to: why in vain, or nothing; rows that it changed, where known; what is left all the same."""
+
+    in_vain: str = ""
+    rows: int = 0
+    left: str = ""
+    evidence: Mapping[str, object] = field(default_factory=dict)
+    """What the next plan wants to know of it."""
+
+
+class Postcondition(Protocol):
+    """Two looks, one before and one after."""
+
+    def look(self, session: Session) -> Any:  # noqa: ANN401 - each kind remembers what it likes
+        """Return what `effect` will compare with."""
+
+    def begun(self, session: Session, before: Any) -> bool:  # noqa: ANN401
+        """Say whether a command that failed had done its main part, so that to repeat it would do it twice."""
+
+    def effect(self, session: Session, before: Any) -> Effect:  # noqa: ANN401
+        """Return what the command came to."""
+
+
+def _settled(session: Session) -> float:
+    """Return until when (on the monotonic clock) the statistics may be late."""
+    return time.monotonic() + (0.0 if session.facts.version >= SHARED_STATISTICS_SINCE else SETTLE_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Analyzed:
+    """The server counts one more ANALYZE of the relation; and (asked where it was for that) nothing is missing."""
+
+    oid: int
+    missing: Callable[[Session], Sequence[str]] | None = None
+    """What has no statistics."""
+
+    def look(self, session: Session) -> int | None:
+        """Return the server's count; None where it keeps none."""
+        found = session.rows(_ANALYZED, (self.oid,))
+        return int(found[0]["count"]) if found else None
+
+    def begun(self, _session: Session, _before: int | None) -> bool:
+        """ANALYZE is one transaction."""
+        return False
+
+    def effect(self, session: Session, before: int | None) -> Effect:
+        """Wait a moment for the statistics to arrive."""
+        deadline = _settled(session)
+        while True:
+            after = self.look(session)
+            if after is None:
+                return Effect("the table is gone")
+            if after > (before or 0):
+                names = list(self.missing(session)) if self.missing else []
+                left = f"still no statistics of {', '.join(names)}" if names else ""
+                return Effect(left=left, evidence={"missing": names} if names else {})
+            if time.monotonic() >= deadline:
+                return Effect("the server counts no new ANALYZE: is the right to analyze this table missing?")
+            time.sleep(0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class Believed:
+    """There is nothing to look up: that the server raised no error is all that can be had."""
+
+    def look(self, _session: Session) -> None:
+        """Nothing."""
+
+    def begun(self, _session: Session, _before: None) -> bool:
+        """Nobody knows."""
+        return False
+
+    def effect(self, _session: Session, _before: None) -> Effect:
+        """Nothing is known of it."""
+        return Effect()
+
+
+_VACUUMED = sql.SQL(
+    """
+    SELECT c.oid::bigint AS oid,
+           pg_catalog.pg_stat_get_vacuum_count(c.oid) + pg_catalog.pg_stat_get_autovacuum_count(c.oid) AS count,
+           pg_catalog.pg_stat_get_dead_tuples(c.oid) AS dead,
+           coalesce(pg_catalog.pg_stat_get_dead_tuples(c.reltoastrelid), 0) AS toast,
+           greatest(age(c.relfrozenxid), age(t.relfrozenxid)) AS age,
+           greatest(mxid_age(c.relminmxid), mxid_age(t.relminmxid)) AS members
+    FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_class t ON t.oid = c.reltoastrelid
+    WHERE c.oid = ANY (%s)
+    """
+)
+_ROWS = {"dead": "dead rows", "toast": "dead TOAST rows"}
+_UNITS = {"age": "transactions", "members": "multixacts"}
+
+Counts = dict[int, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """From where on a table is due for VACUUM: dead rows, those of its TOAST, age in transactions, in multixacts."""
+
+    oid: int
+    dead: float
+    toast: float
+    age: float
+    members: float
+
+
+@dataclass(frozen=True, slots=True)
+class Vacuumed:
+    """The server counts one more VACUUM of each table, and what it was for is no longer so."""
+
+    tables: tuple[Due, ...]
+
+    def look(self, session: Session) -> Counts:
+        """Return counts and ages by oid."""
+        oids = [table.oid for table in self.tables]
+        return {row["oid"]: row for row in session.rows(_VACUUMED, (oids,))}
+
+    def begun(self, session: Session, before: Counts) -> bool:
+        """The table itself is committed before its TOAST is locked, and before it is locked again for ANALYZE."""
+        return bool(self._counted(before, self.look(session)))
+
+    def reached(self, session: Session, before: Counts) -> dict[int, Effect]:
+        """Return the effect on each table that was vacuumed since, or is gone."""
+        deadline = _settled(session)
+        while True:
+            after = self.look(session)
+            seen = self._counted(before, after)
+            if len(seen) == len(self.tables) or time.monotonic() >= deadline:
+                return {table.oid: _came_to(session, table, before, after) for table in seen}
+            time.sleep(0.05)
+
+    def effect(self, session: Session, before: Counts) -> Effect:
+        """Answer for the only table."""
+        missing = Effect("the server counts no new VACUUM: is the right to vacuum this table missing?")
+        return self.reached(session, before).get(self.tables[0].oid, missing)
+
+    def _counted(self, before: Counts, after: Counts) -> list[Due]:
+        return [
+            table
+            for table in self.tables
+            if table.oid not in after
+            or (table.oid in before and after[table.oid]["count"] > before[table.oid]["count"])
+        ]
+
+
+def _came_to(session: Session, table: Due, before: Counts, after: Counts) -> Effect:
+    """In vain is what removed less than half while somebody held the rest: others write meanwhile, too."""
+    if table.oid not in after or table.oid not in before:
+        return Effect()  # it is gone, and needs nothing any more
+    was, now = before[table.oid], after[table.oid]
+    removed = max(0, was["dead"] - now["dead"])
+    left = ""
+    for kind, rows in _ROWS.items():
+        if now[kind] > getattr(table, kind):
+            left = f"{rows} that stay: {now[kind]}"
+            if 2 * now[kind] >= was[kind] and (effect := _held(session, left, removed, now["dead"])):
+                return effect
+    for kind, unit in _UNITS.items():
+        if was[kind] >= getattr(table, kind) and now[kind] >= getattr(table, kind):
+            left = f"its oldest row is still {now[kind]} {unit} old"
+            if effect := _held(session, left, removed, now["dead"]):
+                return effect
+    held = oldest(session) if left else None
+    return Effect("", removed, f"{left}; {held}" if held else left)
+
+
+def _held(session: Session, left: str, removed: int, dead: int) -> Effect | None:
+    """Name who held it, and remember where: until that has changed, to do it again would be in vain."""
+    held = oldest(session)
+    if held:
+        return Effect(f"{left}; {held}", removed, evidence={"horizon": held.xid, "dead": dead})
+    unseen = blind(session)
+    return Effect(f"{left}; {unseen}", removed) if unseen else None

@@ -1,0 +1,281 @@
+"""Indexes rebuilt and left-overs dropped CONCURRENTLY; whatever happens, no invalid index of ours stays behind.
+
+A concurrent build has no `lock_timeout`: one that strikes in the middle leaves an invalid `_ccnew` index that every
+write has to keep up. A watchdog cancels it instead when somebody waits behind it, and what it left is dropped
+(manual, REINDEX, Rebuilding Indexes Concurrently).
+"""
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg
+from psycopg import errors, sql
+
+from execution.control import Pace
+from execution.step import Evidence, Outcome, Status
+from postgres.catalog import index_bloat
+from postgres.catalog.index_bloat import Bloat
+from postgres.identifiers import Relation
+from postgres.session import Session, lost
+
+CLEAN_SECONDS = 7.0
+ROOM = 2.0
+"""So many times its size is to be free before an index is built a second time."""
+LASTING_SECONDS = 60.0
+"""A snapshot that is so old may be kept for hours; a build would wait for its end."""
+
+_NOW = sql.SQL(
+    """
+    SELECT x.indexrelid::bigint AS oid, x.indisvalid AND x.indisready AND x.indislive AS valid,
+           x.indrelid::bigint AS table_oid,
+           -- of one that was never built its pages say nothing: half its table is a guess on the safe side
+           (greatest(i.relpages, CASE WHEN x.indisvalid THEN 0 ELSE t.relpages / 2 END)
+            * current_setting('block_size')::bigint) AS bytes,
+           (SELECT CASE WHEN l.pid IS NULL THEN 'a prepared transaction' -- never waited for: nobody may end it
+                        ELSE format('pid %%s (%%s)', l.pid, coalesce(nullif(a.application_name, ''), a.backend_type))
+                   END || ' has a lock on its table'
+            FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
+            WHERE l.relation = x.indrelid AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+              AND l.database = d.oid
+              AND (l.pid IS NULL OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
+            LIMIT 1) AS holder,
+           (SELECT format('pid %%s (%%s) has looked at the database for %%s s and may go on', pid,
+                          coalesce(nullif(application_name, ''), 'no name'),
+                          round(extract(epoch FROM clock_timestamp() - xact_start)))
+            FROM pg_catalog.pg_stat_activity
+            WHERE datname = d.datname AND backend_xmin IS NOT NULL AND pid <> pg_backend_pid()
+              AND xact_start < clock_timestamp() - {lasting} * interval '1 s'
+              AND pid NOT IN (SELECT pid FROM pg_catalog.pg_stat_progress_vacuum)
+            ORDER BY xact_start LIMIT 1) AS snapshot,
+           CASE WHEN coalesce(host(inet_server_addr()), '127.0.0.1') IN ('127.0.0.1', '::1') THEN
+             coalesce(nullif(pg_catalog.pg_tablespace_location(coalesce(nullif(i.reltablespace, 0),
+                                                                        d.dattablespace)), ''),
+                      CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
+                           THEN current_setting('data_directory', true) END) END AS folder
+    FROM pg_catalog.pg_index x
+    JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
+    JOIN pg_catalog.pg_class t ON t.oid = x.indrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = i.relnamespace
+    CROSS JOIN pg_catalog.pg_database d
+    WHERE n.nspname = %s AND i.relname = %s AND d.datname = current_database()
+    """
+)
+_BROKEN = sql.SQL(
+    """
+    SELECT n.nspname AS schema, i.relname AS name
+    FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = i.relnamespace
+    WHERE x.indrelid = %s AND NOT (x.indisvalid AND x.indisready AND x.indislive)
+      AND i.relname ~ '_cc(new|old)[0-9]*$'
+    """
+)
+
+State = dict[str, Any]
+LOOKED: Evidence = {"index": True, "looked": True}
+"""It was not built: how long that took says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """From where on an index is rebuilt for its size."""
+
+    wasted: int
+    share: float
+    unseen_disk: bool = False
+    """Also where nobody can see how much disk is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """REINDEX INDEX CONCURRENTLY of one that is invalid or, by `limits`, bloated."""
+
+    index: Relation
+    table: Relation
+    why: str
+    bloated: Bloat | None = None
+    """The estimate that it was planned for; None: it is invalid, and that is reason enough."""
+    limits: Limits = Limits(0, 0.0)
+    refused: str = ""
+    bytes: int = 0
+    predicted_seconds: float = 0.0
+    sure: bool = True
+    overrun: bool = False
+    urgent: bool = False
+    name: str = "reindex"
+    lock: str = "SHARE UPDATE EXCLUSIVE"
+    limit_seconds: float = 12 * 3600.0
+    alone: bool = True
+
+    @property
+    def object(self) -> str:
+        """The index."""
+        return str(self.index)
+
+    def statement(self) -> str:
+        """Return the command as text; of one that is not tried, why."""
+        return f"-- skipped: {self.refused}" if self.refused else self._command().as_string(None)
+
+    def apply(self, session: Session | None, pace: Pace) -> Outcome:
+        """Look again, whether it is still needed and there is room; build; look whether it worked."""
+        assert session is not None  # noqa: S101 - the executor of a database job has one
+        if self.refused:
+            return Outcome(Status.SKIPPED, self.refused)
+        session.allow(pace.remaining_seconds())
+        before = _now(session, self.index)
+        if before is None or (before["valid"] and self.bloated is None):
+            return Outcome(Status.DONE, "it is gone" if before is None else "it is valid now", evidence=LOOKED)
+        if reason := self._no_room(before):
+            return Outcome(Status.SKIPPED, reason)
+        session.go(gentle=pace.gentle())
+        if self.bloated and (sound := self._sound(session, pace, self.bloated)):
+            return Outcome(Status.DONE, sound, evidence={**LOOKED, "now": before["bytes"]})
+        return pace.attempt(lambda: self._build(session, pace))
+
+    def _command(self) -> sql.Composed:
+        return sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(self.index.identifier())
+
+    def _no_room(self, before: State) -> str:
+        try:
+            state = os.statvfs(before["folder"]) if before["folder"] else None
+        except OSError:
+            state = None
+        if state is None:
+            blind = self.bloated is not None and not self.limits.unseen_disk
+            return "free disk unknown: the server is elsewhere (jobs.vacuum.reindex.unseen_disk)" if blind else ""
+        free = state.f_bavail * state.f_frsize
+        if free >= ROOM * before["bytes"]:
+            return ""
+        return f"no room: {before['bytes'] / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free; it needs twice its size"
+
+    def _sound(self, session: Session, pace: Pace, bloated: Bloat) -> str:
+        """Look closer; say so if it is not bloated after all."""
+        pace.yields = True
+        found = index_bloat.confirmed(session, bloated)
+        pace.yields = False
+        if found.wasted >= self.limits.wasted and found.share >= self.limits.share:
+            return ""
+        return f"not bloated: {found.share:.0%} of it wasted, {'measured' if found.measured else 'estimated again'}"
+
+    def _build(self, session: Session, pace: Pace) -> Outcome:
+        """Build, unless it would have to wait; whatever comes of it, drop what it would leave."""
+        before = _now(session, self.index)
+        if before is None:
+            return Outcome(Status.DONE, "it is gone", evidence=LOOKED)
+        there = _broken(session, before["table_oid"])
+        stale = ", ".join(map(str, sorted(there - {self.index})))
+        still = f"{stale} is still to be dropped" if stale else ""
+        if reasons := [why for why in (before["holder"] or before["snapshot"], still) if why]:
+            return Outcome(Status.SKIPPED, f"in the way: {'; '.join(reasons)}", blocked=True)
+        try:
+            _concurrently(session, pace, self._command())
+        except errors.UniqueViolation as error:
+            reason = f"its keys are not unique: {error.diag.message_primary}"
+            return Outcome(Status.INEFFECTIVE, reason + _left(_clean(session, before["table_oid"], there)))
+        except psycopg.Error as error:
+            if lost(error):
+                raise
+            left = _left(_clean(session, before["table_oid"], there))
+            if (swapped := self._swapped(session, before)) is None:
+                if left:
+                    error.add_note(left)
+                raise
+            return replace(swapped, reason=left)
+        return self._swapped(session, before) or Outcome(Status.INEFFECTIVE, "the index is the same as before")
+
+    def _swapped(self, session: Session, before: State) -> Outcome | None:
+        """Return that it is done, if another, valid index has its name by now."""
+        after = _now(session, self.index)
+        if after is None or not after["valid"] or after["oid"] == before["oid"]:
+            return None
+        left = "no smaller than before" if self.bloated and after["bytes"] >= before["bytes"] else ""
+        return Outcome(Status.DONE, left, bytes=before["bytes"], evidence={"index": True, "now": after["bytes"]})
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """DROP INDEX CONCURRENTLY of what a rebuild that was broken off has left, or a drop that was."""
+
+    index: Relation
+    why: str
+    refused: str = ""
+    name: str = "drop"
+    lock: str = "SHARE UPDATE EXCLUSIVE"
+    predicted_seconds: float = 0.0
+    limit_seconds: float = 600.0
+    alone: bool = True
+
+    @property
+    def object(self) -> str:
+        """The index."""
+        return str(self.index)
+
+    def statement(self) -> str:
+        """Return the command as text; of one that is not tried, why."""
+        return f"-- skipped: {self.refused}" if self.refused else _drop(self.index).as_string(None)
+
+    def apply(self, session: Session | None, pace: Pace) -> Outcome:
+        """Look again whether it is still one, and nobody is at work on it."""
+        assert session is not None  # noqa: S101 - the executor of a database job has one
+        if self.refused:
+            return Outcome(Status.SKIPPED, self.refused)
+        session.allow(pace.remaining_seconds())
+        before = _now(session, self.index)
+        if before is None or before["valid"]:
+            return Outcome(Status.DONE, "it is gone" if before is None else "it is valid now", evidence=LOOKED)
+        if before["holder"]:
+            return Outcome(Status.SKIPPED, f"in the way: {before['holder']}", blocked=True)
+        _concurrently(session, pace, _drop(self.index))
+        return Outcome(Status.DONE, evidence=LOOKED)
+
+
+def _now(session: Session, index: Relation) -> State | None:
+    query = _NOW.format(lasting=sql.Literal(LASTING_SECONDS))
+    found = session.rows(query, (index.schema, index.name))
+    return found[0] if found else None
+
+
+def _broken(session: Session, table: int) -> set[Relation]:
+    return {Relation(**row) for row in session.rows(_BROKEN, (table,))}
+
+
+def _drop(index: Relation) -> sql.Composed:
+    return sql.SQL("DROP INDEX CONCURRENTLY {}").format(index.identifier())
+
+
+def _concurrently(session: Session, pace: Pace, command: sql.Composed) -> None:
+    """Run it without a `lock_timeout`, under the eyes of the executor, who cancels it when it stands in the way."""
+    session.allow(pace.remaining_seconds(), lock_milliseconds=0)
+    pace.yields = True
+    try:
+        session.execute(command)
+    finally:
+        pace.yields = False
+
+
+def _clean(session: Session, table: int, there: set[Relation]) -> set[Relation]:
+    """Drop what our build has left behind; return what somebody kept us from."""
+    ends = time.monotonic() + CLEAN_SECONDS
+    left: set[Relation] = set()
+    with session.undisturbed():
+        while (seconds := ends - time.monotonic()) > 0:
+            try:
+                session.allow(seconds, lock_milliseconds=0)
+                left = _broken(session, table) - there
+                for index in left:
+                    session.execute(_drop(index))
+            except errors.QueryCanceled:
+                continue  # a cancel that was on its way; or the time is over
+            except psycopg.Error:
+                break
+            left = set()
+            break
+        with contextlib.suppress(psycopg.Error):
+            session.allow(CLEAN_SECONDS)
+    return left
+
+
+def _left(left: set[Relation]) -> str:
+    return f"left behind: {', '.join(map(str, sorted(left)))}, which the next run drops" if left else ""

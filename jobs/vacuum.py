@@ -1,0 +1,270 @@
+"""VACUUM where a table's own effective trigger asks for it; with ANALYZE in the same command where that is due too."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+
+from psycopg import sql
+from pydantic import Field
+
+from domain.place import Place
+from domain.task import Scope
+from execution.control import Speed
+from execution.step import Outcome, Step
+from jobs import analyze, reindex
+from jobs.job import Job, JobInputs, Settings, Verdict, action_judge
+from jobs.reindex import Indexes
+from jobs.reindex import Options as ReindexOptions
+from jobs.steps.postconditions import Believed, Due, Vacuumed
+from jobs.steps.statement import Statement
+from jobs.steps.vacuum_group import Group
+from jobs.table_statistics import Observation, Table, TableOptions, look, trigger
+from postgres.catalog.xmin_horizon import Holder, oldest, still
+
+
+class Options(TableOptions):
+    """VACUUM where a table's own effective trigger asks for it; wraparound first; then indexes."""
+
+    parallel: int = Field(2, ge=1, le=16, description="How many sessions vacuum side by side in one database.")
+    reindex: ReindexOptions = ReindexOptions()
+
+
+SMALL_BYTES = 8 * 1024**2
+SMALL_SECONDS = 2.0
+GROUP_TABLES = 100
+GROUP_TABLES_BEFORE_16 = 500
+"""There each command ends with a look at every table of the database, to move its age forward."""
+GROUP_BYTES = 64 * 1024**2
+MANY_MORE = 1.5
+_STATISTICS_APART_SINCE = 160000
+_STANDBYS = sql.SQL(
+    "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_replication WHERE state IS DISTINCT FROM 'backup') AS standbys"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A table that is due, why, and with which options. Wraparound is urgent, and needs FREEZE."""
+
+    table: Table
+    why: str
+    urgent: float
+    """How far its age is over the limit; 0 where it is not."""
+    analyze: bool
+    doomed: str = ""
+    """Who dooms it to be in vain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dirty:
+    """The tables, and what of the server bears on how they are vacuumed."""
+
+    tables: Observation
+    holder: Holder | None = None
+    """Who holds the xmin horizon back the farthest."""
+    standbys: bool = False
+    indexes: Indexes = field(default_factory=Indexes)
+    analysis: analyze.Options = field(default_factory=analyze.Options)
+    """What the configuration says of ANALYZE, which a VACUUM brings along."""
+
+
+def observe(inputs: JobInputs) -> Dirty:
+    """Look at all tables but those to leave alone, and at the xmin horizon."""
+    session = inputs.opened
+    options = inputs.options
+    standbys = session.rows(_STANDBYS)[0]["standbys"]
+    analysis = inputs.settings.jobs["analyze"]
+    return Dirty(look(inputs, options), oldest(session), standbys, reindex.look(inputs, options.selection, options.reindex), analysis)
+
+
+def plan(seen: Dirty) -> Sequence[Step]:
+    """Wraparound first, then the large by their dead bytes, then the small ones together; indexes at the end."""
+    wanted = [one for table in seen.tables.tables if (one := _wanted(table, seen))]
+    urgent = sorted((one for one in wanted if one.urgent), key=lambda one: (-one.urgent, one.table.relation))
+    usual = sorted(
+        (one for one in wanted if not one.urgent), key=lambda one: (-one.table.dead_bytes, one.table.relation)
+    )
+    steps = [*_steps(urgent, seen), *_steps(usual, seen)]
+    if any(one.table.allowed for one in wanted) and seen.tables.version >= _STATISTICS_APART_SINCE:
+        steps.append(_database_statistics())
+    return [*steps, *reindex.plan(seen.indexes)]
+
+
+def _wanted(table: Table, seen: Dirty) -> _Wanted | None:
+    """Tell the first reason that holds. A parent has no rows; the system's that are not ours are autovacuum's."""
+    if table.partitioned or (table.system and not table.allowed):
+        return None
+    analyze = _stale(table, seen.analysis)
+    for unit, value, limit in (
+        ("transactions", table.age, table.age_limit),
+        ("multixacts", table.members, table.members_limit),
+    ):
+        if value >= limit:
+            why = f"its oldest row is {value} {unit} old: frozen before autovacuum has to, at {limit:.0f}"
+            return _Wanted(table, why, value / max(limit, 1), analyze, _doomed(table, seen))
+    for what, count, threshold in (
+        ("dead rows", table.dead, seen.tables.trigger(table, table.dead_threshold)),
+        ("dead TOAST rows", table.toast_dead, table.toast_threshold),
+        ("rows inserted", table.inserted, table.inserted_threshold),
+        ("TOAST rows inserted", table.toast_inserted, table.toast_inserted_threshold),
+    ):
+        if threshold is not None and count > threshold:
+            return _Wanted(table, f"{what}: {count}, threshold {threshold:.0f}", 0.0, analyze, _doomed(table, seen))
+    return None
+
+
+def _stale(table: Table, analysis: analyze.Options) -> bool:
+    """Whether the job analyze would do it, too."""
+    if table.system or not analysis.selection.chooses(table.relation):
+        return False
+    threshold = trigger(analysis.tables, table, table.analyze_threshold)
+    return table.modified > threshold or (table.unknown and table.bytes > 0)
+
+
+def _doomed(table: Table, seen: Dirty) -> str:
+    """Name who made the last one vain, if he still stands where he stood: what has died since stays as well.
+
+    All but the rows of transactions that were rolled back: when there are many more dead rows, it is tried again.
+    """
+    before = seen.tables.memory.get(str(table.relation))
+    if before is None or seen.holder is None or before.evidence.get("horizon") != seen.holder.xid:
+        return ""
+    return str(seen.holder) if table.dead <= MANY_MORE * int(before.evidence.get("dead", 0)) else ""
+
+
+def _steps(wanted: Sequence[_Wanted], seen: Dirty) -> Iterator[Step]:
+    """Yield the large one by one; the small ones in commands of many, those of the same options together."""
+    yield from (_statement(one, seen) for one in wanted if not _small(one, seen))
+    alike: dict[tuple[bool, Speed | None], list[_Wanted]] = {}
+    for one in wanted:
+        if _small(one, seen):
+            alike.setdefault((not one.analyze, seen.tables.rule(one.table).pace), []).append(one)
+    for _, together in sorted(alike.items(), key=lambda item: str(item[0])):
+        for members in _groups(together, seen.tables.version):
+            yield _group(members, seen) if len(members) > 1 else _statement(members[0], seen)
+
+
+def _groups(wanted: Sequence[_Wanted], version: int) -> Iterator[list[_Wanted]]:
+    """Cut where a command would have too many tables, or too much to read."""
+    most = GROUP_TABLES if version >= _STATISTICS_APART_SINCE else GROUP_TABLES_BEFORE_16
+    members: list[_Wanted] = []
+    size = 0
+    for one in wanted:
+        size += one.table.bytes
+        if members and (len(members) == most or size > GROUP_BYTES):
+            yield members
+            members, size = [], one.table.bytes
+        members.append(one)
+    if members:
+        yield members
+
+
+def _small(wanted: _Wanted, seen: Dirty) -> bool:
+    """Whether it goes with others: it needs nothing of its own, and takes no time."""
+    table, tables = wanted.table, seen.tables
+    return (
+        not (wanted.doomed or tables.refused(table) or table.failing)
+        and table.bytes < SMALL_BYTES
+        and tables.predicted(table) < SMALL_SECONDS
+    )
+
+
+def _group(wanted: Sequence[_Wanted], seen: Dirty) -> Group:
+    members = tuple(_statement(one, seen) for one in wanted)
+    command = _command(wanted, seen, together=True)
+    return Group(members, command, Vacuumed(tuple(_due(one.table, seen) for one in wanted)))
+
+
+def _statement(wanted: _Wanted, seen: Dirty) -> Statement:
+    table, tables = wanted.table, seen.tables
+    name, rule = str(table.relation), tables.rule(table)
+    refused = "" if wanted.urgent and table.allowed else tables.refused(table)
+    return Statement(
+        name="vacuum",
+        object=name,
+        why="; ".join(part for part in (wanted.why, refused, wanted.doomed) if part),
+        lock="SHARE UPDATE EXCLUSIVE",
+        command=_command([wanted], seen),
+        worked=Vacuumed((_due(table, seen),)),
+        urgent=wanted.urgent > 0,
+        refused=refused,
+        in_vain=partial(still, xid=seen.holder.xid) if wanted.doomed and seen.holder else None,
+        bytes=table.bytes,
+        predicted_seconds=tables.predicted(table),
+        sure=name in tables.memory,
+        overrun=bool(rule.overrun),
+        speed=rule.pace,
+    )
+
+
+def _command(wanted: Sequence[_Wanted], seen: Dirty, *, together: bool = False) -> sql.Composed:
+    """Choose the options by measure; what is left out here the server chooses well, or the pace has set."""
+    first = wanted[0]
+    failing = first.urgent > 0 and first.table.failing
+    options = {
+        "SKIP_LOCKED": together,
+        "SKIP_DATABASE_STATS": seen.tables.version >= _STATISTICS_APART_SINCE,
+        "FREEZE": first.urgent > 0,
+        "INDEX_CLEANUP OFF": failing,
+        "TRUNCATE OFF": failing or (seen.standbys and not _hollow(wanted)),
+        "ANALYZE": first.analyze,
+    }
+    verb = _verb(tuple(option for option, chosen in options.items() if chosen))
+    names = [one.table.relation.identifier() for one in wanted]
+    return sql.Composed([verb, names[0] if len(names) == 1 else sql.SQL(", ").join(names)])
+
+
+def _hollow(wanted: Sequence[_Wanted]) -> bool:
+    """Whether there may be so much to give back that it is worth the lock, which cancels queries on a standby."""
+    return any(2 * one.table.dead_bytes >= one.table.bytes >= SMALL_BYTES for one in wanted)
+
+
+@cache
+def _verb(options: tuple[str, ...]) -> sql.Composable:
+    if not options:
+        return sql.SQL("VACUUM ")
+    return sql.SQL("VACUUM ({}) ").format(sql.SQL(", ").join(sql.SQL(option) for option in options))
+
+
+def _due(table: Table, seen: Dirty) -> Due:
+    dead = seen.tables.trigger(table, table.dead_threshold)
+    return Due(table.oid, dead, table.toast_threshold, table.age_limit, table.members_limit)
+
+
+def _database_statistics() -> Statement:
+    """What each VACUUM would do at its end, once for all: move the database's own age forward."""
+    return Statement(
+        name="vacuum",
+        object="database statistics",
+        why="once, after all tables",
+        lock="",
+        command=sql.SQL("VACUUM (ONLY_DATABASE_STATS)").format(),
+        worked=Believed(),
+        alone=True,
+    )
+
+
+def lanes(options: Options, settings: Settings) -> int:
+    """As many sessions as the configuration says; one where it says that they shall be gentle."""
+    return 1 if settings.pace == "gentle" else options.parallel
+
+
+_VACUUMED = action_judge("vacuum", cures="dead_tuples", remedy="end what holds the rows back, then: sereno now vacuum")
+_REBUILT = action_judge("vacuum", cures="invalid_index", remedy="mend what the reason says, or drop the index")
+
+
+def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
+    """What was in vain, by what it was done to."""
+    return (_VACUUMED if step.name == "vacuum" else _REBUILT)(step, outcome, place)
+
+
+JOB = Job(
+    name="vacuum",
+    summary="VACUUM where a table's own effective trigger asks for it; wraparound first; then indexes",
+    scopes=(Scope.DATABASE,),
+    options=Options,
+    observe=observe,
+    plan=plan,
+    judge=judge,
+    lanes=lanes,
+)

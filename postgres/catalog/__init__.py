@@ -1,0 +1,1 @@
+"""Facts read from the system catalogs and statistics views."""

@@ -1,0 +1,52 @@
+"""How far statements in flight are, as the server itself counts it (manual, 27.4 Progress Reporting)."""
+
+from psycopg import sql
+
+from domain.progress import Done
+from postgres.session import Session
+
+_BLOCKS = sql.SQL(
+    """
+    SELECT pid, heap_blks_scanned AS count, heap_blks_total AS total, phase
+    FROM pg_catalog.pg_stat_progress_vacuum WHERE datname = current_database()
+    UNION ALL
+    SELECT pid, sample_blks_scanned, sample_blks_total, phase
+    FROM pg_catalog.pg_stat_progress_analyze WHERE datname = current_database()
+    UNION ALL
+    SELECT pid, blocks_done, blocks_total,
+           phase || CASE WHEN current_locker_pid > 0 THEN format(' (pid %s)', current_locker_pid) ELSE '' END
+    FROM pg_catalog.pg_stat_progress_create_index WHERE datname = current_database()
+    """
+)
+
+
+_BEHIND = sql.SQL(
+    """
+    SELECT ours.pid AS pid,
+           format('pid %s (%s) waits for its lock', w.pid, coalesce(nullif(a.application_name, ''), 'no name')) AS why
+    FROM pg_catalog.pg_locks w
+    LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
+    CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(w.pid)) ours (pid)
+    WHERE NOT w.granted AND coalesce(a.application_name, '') NOT LIKE 'sereno/%'
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks o -- it ends soon itself; a wait for an old snapshot does not
+                      WHERE o.pid = ours.pid AND NOT o.granted AND o.locktype = 'relation')
+    UNION ALL
+    SELECT w.pid, 'it waits for a lock itself'
+    FROM pg_catalog.pg_locks w JOIN pg_catalog.pg_stat_activity a USING (pid)
+    WHERE NOT w.granted AND w.locktype = 'relation' AND a.application_name LIKE 'sereno/%'
+      AND w.waitstart < clock_timestamp() - interval '0.4 s' -- after a second an autovacuum would make way for it
+    """
+)
+
+
+def behind(session: Session) -> dict[int, str]:
+    """Return why a backend should give way, by its pid: somebody waits for its lock, or it waits too long for one.
+
+    From pg_locks, that everybody may read: a login without pg_monitor sees no wait events.
+    """
+    return {row["pid"]: row["why"] for row in session.rows(_BEHIND)}
+
+
+def blocks(session: Session) -> dict[int, Done]:
+    """Return how many blocks VACUUM, ANALYZE and index builds in this database have read, by the backends' pids."""
+    return {row["pid"]: Done(row["count"], row["total"], f"blocks, {row['phase']}") for row in session.rows(_BLOCKS)}

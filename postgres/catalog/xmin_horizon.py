@@ -1,0 +1,62 @@
+"""Who keeps VACUUM from removing dead rows of this database: the oldest snapshot that still sees them."""
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from postgres.session import Session
+
+_HOLDER = sql.SQL(
+    """
+    SELECT who, xid FROM (
+      SELECT format('pid %s (%s, %s), %s for %s s', pid, coalesce(usename, backend_type),
+                    coalesce(nullif(application_name, ''), 'no name'), coalesce(state, 'busy'),
+                    round(extract(epoch FROM clock_timestamp() - coalesce(xact_start, backend_start)))) AS who,
+             CASE WHEN age(backend_xmin) >= coalesce(age(backend_xid), 0) THEN backend_xmin ELSE backend_xid END AS xid
+      FROM pg_catalog.pg_stat_activity
+      WHERE (datname = current_database() OR backend_type = 'walsender') AND pid <> pg_backend_pid()
+        AND pid NOT IN (SELECT pid FROM pg_catalog.pg_stat_progress_vacuum) -- a VACUUM holds nobody back
+      UNION ALL
+      SELECT format('prepared transaction %L of %s, since %s', gid, owner, to_char(prepared, 'YYYY-MM-DD HH24:MI TZ')),
+             transaction
+      FROM pg_catalog.pg_prepared_xacts WHERE database = current_database()
+      UNION ALL
+      SELECT format('replication slot %I (%s)', slot_name, CASE WHEN active THEN 'active' ELSE 'nobody reads it' END),
+             xmin
+      FROM pg_catalog.pg_replication_slots
+    ) holder
+    WHERE age(xid) > 0 ORDER BY age(xid) DESC LIMIT 1
+    """
+)
+_SEES = sql.SQL("SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees")
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds the horizon back the farthest, and where: the oldest transaction that he may still see."""
+
+    who: str
+    xid: str
+
+    def __str__(self) -> str:
+        """Say it as a reason."""
+        return f"held back by {self.who}"
+
+
+def oldest(session: Session) -> Holder | None:
+    """Return who holds the horizon back; None: nobody, as far as the login may see."""
+    found = session.rows(_HOLDER)
+    return Holder(found[0]["who"], str(found[0]["xid"])) if found else None
+
+
+def still(session: Session, xid: str) -> str:
+    """Return who holds the horizon at that very transaction; nothing if it has moved on."""
+    held = oldest(session)
+    return str(held) if held and held.xid == xid else ""
+
+
+def blind(session: Session) -> str:
+    """Say that somebody may hold it whom the login may not see; nothing if it sees all."""
+    if session.rows(_SEES)[0]["sees"]:
+        return ""
+    return "something holds them back; who, only a member of pg_monitor may see"

@@ -1,0 +1,1 @@
+"""Protection against running twice, on the wrong server or with too many rights."""

@@ -1,0 +1,90 @@
+"""The two-level fence: one coordinator a database, and no worker of a former one beside it.
+
+The coordinator holds L exclusively; every working session holds W shared. A successor needs L, then W
+exclusively, which it gets only when the last worker of its predecessor is gone, then lets W go. All of them are
+session locks, polled: the blocking form waits inside a transaction and deadlocks with CREATE INDEX CONCURRENTLY.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import psycopg
+from psycopg import sql
+
+from postgres.session import Session, Statement
+
+_CLASS = int.from_bytes(b"sern")
+_COORDINATOR, _WORKER = 1, 2
+POLL_SECONDS = 0.2
+SLOW_POLL_SECONDS = 1.0
+SOON_SECONDS = 15.0
+
+Mode = Literal["exclusive", "shared"]
+
+_TRY: dict[Mode, Statement] = {
+    "exclusive": sql.SQL("SELECT pg_try_advisory_lock(%s, %s) AS had"),
+    "shared": sql.SQL("SELECT pg_try_advisory_lock_shared(%s, %s) AS had"),
+}
+_HOLDERS = sql.SQL(
+    """
+    SELECT l.pid, a.application_name AS application, extract(epoch FROM now() - a.backend_start)::float8 AS age
+    FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
+    WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %s AND l.objid = %s
+      AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+      AND l.pid <> pg_backend_pid()
+    ORDER BY l.pid LIMIT 1
+    """
+)
+
+
+class GivenUp(Exception):  # noqa: N818 - we were told to stop
+    """The lock was not waited for to the end: a stop came first."""
+
+
+class Busy(Exception):  # noqa: N818 - a state of affairs, not a mistake
+    """Another sereno works on this database."""
+
+
+@contextmanager
+def coordinator(
+    session: Session, patience_seconds: float, stopped: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """Hold L for the body. Busy names who has it, after polling that long; GivenUp: `stopped` said so meanwhile."""
+    deadline = time.monotonic() + patience_seconds
+    _poll(session, _COORDINATOR, "exclusive", deadline, stopped)
+    try:
+        _poll(session, _WORKER, "exclusive", deadline, stopped)
+        _release(session, _WORKER)
+        yield
+    finally:
+        with contextlib.suppress(psycopg.OperationalError):  # a lost session has let it go
+            _release(session, _COORDINATOR)
+
+
+def enlist(session: Session) -> None:
+    """Take W shared for as long as the session lives. Busy: a new coordinator is taking over."""
+    _poll(session, _WORKER, "shared", time.monotonic() + 5)
+
+
+def still_held(session: Session) -> None:
+    """Raise psycopg.OperationalError unless the session, and so its lock, is still there."""
+    session.rows(sql.SQL("SELECT 1"))
+
+
+def _poll(session: Session, key: int, mode: Mode, deadline: float, stopped: Callable[[], bool] = lambda: False) -> None:
+    began = time.monotonic()
+    while not session.rows(_TRY[mode], (_CLASS, key))[0]["had"]:
+        if stopped():
+            raise GivenUp
+        if time.monotonic() >= deadline:
+            holders = session.rows(_HOLDERS, (_CLASS, key))
+            holder = f"pid {holders[0]['pid']} ({holders[0]['application']})" if holders else "a session now gone"
+            raise Busy(f"{session.target.name}: another sereno is at work: {holder}")
+        time.sleep(POLL_SECONDS if time.monotonic() - began < SOON_SECONDS else SLOW_POLL_SECONDS)
+
+
+def _release(session: Session, key: int) -> None:
+    session.rows(sql.SQL("SELECT pg_advisory_unlock(%s, %s)"), (_CLASS, key))

@@ -1,0 +1,85 @@
+"""Whether rows may be deleted here: it is our database, and the login's rights are of no use to a hostile trigger.
+
+A DELETE fires the triggers of the table's owner with the rights of the login, and `SET ROLE` does not help: the
+trigger sets it back. So the login must be one whose rights nobody wants.
+"""
+
+from psycopg import errors, sql
+
+from postgres.session import Session
+
+_OWNER = sql.SQL("SELECT instance_id, instance_name FROM sereno.owner")
+_PLAIN = sql.SQL(
+    """
+    SELECT c.relkind = 'r' AND NOT c.relhasrules AS plain
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'sereno' AND c.relname = 'owner'
+    """
+)
+_RIGHTS = sql.SQL(
+    """
+    WITH mine AS (
+      SELECT o.*
+      FROM pg_catalog.pg_roles o
+      WHERE pg_catalog.pg_has_role(session_user, o.oid, 'MEMBER')
+         OR pg_catalog.pg_has_role(current_user, o.oid, 'MEMBER')
+    )
+    SELECT bool_or(rolsuper) AS superuser, bool_or(rolcreaterole) AS createrole,
+           bool_or(rolreplication) AS replication, bool_or(rolbypassrls) AS bypassrls,
+           array_agg(rolname::text ORDER BY rolname)
+             FILTER (WHERE rolname IN ('pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files',
+                                       'pg_write_all_data', 'pg_signal_backend', 'pg_maintain', 'rds_superuser',
+                                       'cloudsqlsuperuser', 'azure_pg_admin', 'alloydbsuperuser')) AS powers,
+           array_agg(rolname::text ORDER BY rolname)
+             FILTER (WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relowner = mine.oid AND c.relkind <> 't')
+                        OR EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datdba = mine.oid)
+                        OR EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspowner = mine.oid)
+                        OR EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.proowner = mine.oid)) AS owners
+    FROM mine
+    """
+)
+
+
+def refusal(session: Session, instance: str, *, rows: bool = True) -> str:
+    """Return why this instance may not delete rows through this session, and the cure; nothing if it may.
+
+    Without `rows` it drops whole partitions at the most: that fires no trigger of an owner, and takes their rights.
+    """
+    with session.transaction(read_only=True):
+        return (_powerful(session) if rows else "") or _foreign(session, instance)
+
+
+def _foreign(session: Session, instance: str) -> str:
+    name = session.target.name
+    if any(not row["plain"] for row in session.rows(_PLAIN)):
+        return "sereno.owner is not the table that sereno made; look at it, drop it, and run sereno install again"
+    try:
+        rows = session.rows(_OWNER)
+    except (errors.UndefinedTable, errors.InvalidSchemaName):
+        return f"the sereno schema is missing; run: sereno install {name} --admin DSN"
+    except errors.InsufficientPrivilege:
+        return f"{session.facts.user} may not read sereno.owner; run again: sereno install {name} --admin DSN"
+    if not rows:
+        return f"nobody is trusted with this database yet; run: sereno trust {name}"
+    if all(row["instance_id"] != instance for row in rows):
+        return (
+            f"this database belongs to another sereno ({rows[0]['instance_name']}): is this a copy of its "
+            f"configuration, or its state file lost? To take it over: sereno trust {name} (--beside: to share it)"
+        )
+    return ""
+
+
+def _powerful(session: Session) -> str:
+    if session.target.allow_privileged_dml:
+        return ""
+    rights = session.rows(_RIGHTS)[0]
+    found = [right.upper() for right in ("superuser", "createrole", "replication", "bypassrls") if rights[right]]
+    if not rights["superuser"]:  # who is a member of everything
+        found += [f"membership in {power}" for power in rights["powers"] or ()]
+        found += [f"the rights of the owner {owner}" for owner in rights["owners"] or ()]
+    if not found:
+        return ""
+    return (
+        f"{session.facts.user} has {', '.join(found)}: a trigger on a cleaned table would run with them. Use the data "
+        f"login of: sereno install {session.target.name} (or allow_privileged_dml = true)"
+    )

@@ -1,0 +1,54 @@
+"""Who may delete in a database: one row in the sereno schema."""
+
+from psycopg import errors, sql
+
+from postgres.session import Session, TargetError
+
+_TRUST = sql.SQL(
+    """
+    INSERT INTO sereno.owner (instance_id, instance_name) VALUES (%s, %s)
+    ON CONFLICT (instance_id) DO UPDATE SET instance_name = excluded.instance_name, trusted_at = now()
+    """
+)
+_THERE = sql.SQL(
+    """
+    SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'sereno' AND c.relname = 'owner'
+    """
+)
+_ALONE = sql.SQL("DELETE FROM sereno.owner WHERE instance_id <> %s")
+_OURS = sql.SQL(
+    """
+    SELECT (s.rolsuper OR s.rolcreaterole) AND (t.rolsuper OR t.rolcreaterole) AND c.relkind = 'r'
+           AND NOT c.relhastriggers AND NOT c.relhasrules AS ours
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_roles s ON s.oid = n.nspowner
+    JOIN pg_catalog.pg_roles t ON t.oid = c.relowner
+    WHERE n.nspname = 'sereno' AND c.relname = %s
+    """
+)
+
+
+def ours(session: Session, table: str) -> bool:
+    """Say whether a table of the sereno schema is there as an administrator made it: nothing of a stranger's in it."""
+    return any(row["ours"] for row in session.rows(_OURS, (table,)))
+
+
+def take_over(session: Session, instance_id: str, instance_name: str, *, beside: bool) -> None:
+    """Make this instance the one that may delete, or one more `beside` those that may already.
+
+    TargetError: the schema is missing or closed to the login.
+    """
+    name = session.target.name
+    if session.rows(_THERE) and not ours(session, "owner"):
+        raise TargetError(f"{name}: the schema sereno is not one that an administrator made; look at it and drop it")
+    try:
+        with session.transaction():
+            session.execute(_TRUST, (instance_id, instance_name))
+            if not beside:
+                session.execute(_ALONE, (instance_id,))
+    except (errors.UndefinedTable, errors.InvalidSchemaName, errors.InsufficientPrivilege):
+        raise TargetError(
+            f"{name}: the sereno schema is missing or closed; run: sereno install {name} --admin DSN"
+        ) from None

@@ -1,0 +1,1 @@
+"""Archive files: written, verified, restored, expired."""

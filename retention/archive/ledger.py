@@ -1,0 +1,174 @@
+"""What was archived, as the database itself knows it: a row a batch, committed with the batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from postgres.identifiers import ColumnTypes, Relation
+from postgres.session import Session
+from retention.archive.archive_file import Shelf
+from retention.archive.frame import Frame
+from retention.archive.manifest import Entry, Writer
+
+TABLE = "archive_batch"
+
+_INSERT = sql.SQL(
+    """
+    INSERT INTO sereno.archive_batch (id, instance, "schema", "table", destination, file, "position", length, sha256,
+                                      rows, first, last, columns)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    """
+)
+_FILED = sql.SQL(
+    """
+    SELECT id::text AS batch, "schema", "table", destination, file, "position", length, sha256, rows, first, last,
+           columns, restored_at IS NOT NULL AS restored
+    FROM sereno.archive_batch
+    WHERE file IS NOT NULL AND destination LIKE 'file://%' AND expired_at IS NULL {which}
+    ORDER BY destination, file, "position"
+    """
+)
+_MOVES = sql.SQL(
+    """
+    SELECT "schema", "table", destination, count(*) AS batches, sum(rows)::bigint AS rows,
+           min(first) AS first, max(last) AS last
+    FROM sereno.archive_batch WHERE file IS NULL GROUP BY "schema", "table", destination ORDER BY 1, 2, 3
+    """
+)
+_OF_TABLE = sql.SQL('AND "schema" = {schema} AND "table" = {table} AND destination = {destination}')
+_MARK = sql.SQL("UPDATE sereno.archive_batch SET restored_at = now() WHERE id = %s AND restored_at IS NULL")
+_COLUMNS = sql.SQL(
+    """
+    SELECT a.attname::text AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type
+    FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname = %s AND a.attname::text = ANY (%s)
+      AND NOT a.attisdropped AND a.attgenerated = ''
+    ORDER BY pg_catalog.array_position(%s::text[], a.attname::text)
+    """
+)
+
+
+_KIND = sql.SQL(
+    """
+    SELECT c.relkind::text AS kind,
+           EXISTS (SELECT FROM pg_catalog.pg_class m WHERE m.relpersistence <> 'p'
+                   AND (m.oid = c.oid OR m.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)))) AS unlogged,
+           EXISTS (SELECT FROM pg_catalog.pg_partition_tree(c.oid) t
+                   JOIN pg_catalog.pg_class m ON m.oid = t.relid WHERE m.relkind = 'f') AS foreign,
+           EXISTS (SELECT FROM pg_catalog.pg_class s JOIN pg_catalog.pg_namespace y ON y.oid = s.relnamespace
+                   WHERE y.nspname = %s AND s.relname = %s
+                     AND (s.oid = c.oid OR s.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid))
+                          OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(s.oid))
+                          OR EXISTS (SELECT FROM pg_catalog.pg_inherits i
+                                     WHERE (i.inhrelid, i.inhparent) IN ((s.oid, c.oid), (c.oid, s.oid))))) AS itself
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname = %s
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """One batch that stands in a file."""
+
+    table: Relation
+    path: str
+    entry: Entry
+    columns: ColumnTypes
+    restored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One batch that went to another table."""
+
+    batch: str
+    to: Relation
+    rows: int
+    first: str
+    last: str
+
+
+def everything(session: Session) -> list[Filed]:
+    """Return all batches that stand in files."""
+    return [_filed(row) for row in session.rows(_FILED.format(which=sql.SQL("")))]
+
+
+def moves(session: Session) -> list[str]:
+    """Say what went to other tables: from which, to which, how many batches and rows, of which ages."""
+    return [
+        f"{Relation(row['schema'], row['table'])} went to {row['destination']}: {row['batches']} batches, "
+        f"{row['rows']} rows, from {row['first']} to {row['last']}"
+        for row in session.rows(_MOVES)
+    ]
+
+
+def filed(session: Session, shelf: Shelf, month: str) -> dict[str, list[Entry]]:
+    """Return what the files of a month are known to hold, by their names."""
+    which = _OF_TABLE.format(
+        schema=sql.Literal(shelf.writer.schema),
+        table=sql.Literal(shelf.writer.table),
+        destination=sql.Literal(shelf.destination),
+    )
+    found: dict[str, list[Entry]] = {}
+    for row in session.rows(_FILED.format(which=which)):
+        folder, _, name = row["file"].rpartition("/")
+        if folder == shelf.folder and name.startswith(month):
+            found.setdefault(name, []).append(_filed(row).entry)
+    return found
+
+
+def mark(session: Session, batch: Filed) -> bool:
+    """Mark a batch as restored; say whether it was not yet."""
+    return session.execute(_MARK, (batch.entry.batch,)) == 1
+
+
+def columns(session: Session, table: Relation, names: Sequence[str]) -> ColumnTypes:
+    """Return the types that columns of a table have now, those that are still there."""
+    wanted = list(names)
+    rows = session.rows(_COLUMNS, (table.schema, table.name, wanted, wanted))
+    return tuple((row["name"], row["type"]) for row in rows)
+
+
+def unfit(session: Session, source: Relation, to: Relation) -> str:
+    """Say why a relation cannot keep what leaves another one; nothing if it can."""
+    found = session.rows(_KIND, (source.schema, source.name, to.schema, to.name))
+    if not found:
+        return "there is no such table"
+    row = found[0]
+    if row["kind"] not in {"r", "p"} or row["foreign"]:
+        return "it is not a table of this database"
+    if row["itself"]:
+        return "it is the table that they leave, or a part of it"
+    return "it is unlogged: a crash would empty it" if row["unlogged"] else ""
+
+
+def _filed(row: dict[str, Any]) -> Filed:
+    frame = Frame(row["position"], row["length"], row["sha256"], row["rows"])
+    entry = Entry(row["batch"], frame, row["first"], row["last"])
+    path = f"{row['destination'].removeprefix('file://')}/{row['file']}"
+    kinds = tuple((str(name), str(kind)) for name, kind in row["columns"])
+    return Filed(Relation(row["schema"], row["table"]), path, entry, kinds, restored=row["restored"])
+
+
+def file(session: Session, shelf: Shelf, name: str, entry: Entry) -> None:
+    """Write down a batch that stands in a file."""
+    frame, writer = entry.frame, shelf.writer
+    where = (f"{shelf.folder}/{name}", frame.position, frame.length, frame.sha256, frame.rows)
+    who = (entry.batch, writer.instance, writer.schema, writer.table, shelf.destination)
+    session.execute(_INSERT, (*who, *where, entry.first, entry.last, _json(shelf.columns)))
+
+
+def move(session: Session, writer: Writer, moved: Moved, columns: ColumnTypes) -> None:
+    """Write down a batch that stands in another table."""
+    who = (moved.batch, writer.instance, writer.schema, writer.table, str(moved.to))
+    session.execute(_INSERT, (*who, None, None, None, None, moved.rows, moved.first, moved.last, _json(columns)))
+
+
+def _json(columns: Sequence[tuple[str, str]]) -> Jsonb:
+    return Jsonb([list(column) for column in columns])

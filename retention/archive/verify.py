@@ -1,0 +1,142 @@
+"""Read an archive again: is every ledgered batch there, byte by byte, and is there nothing else?"""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from psycopg import sql
+
+from postgres.fencing.ownership import ours
+from postgres.session import Session
+from retention.archive import ledger, scratch_table
+from retention.archive.archive_file import SUFFIX
+from retention.archive.frame import DamagedError, lines
+from retention.archive.ledger import Filed
+from retention.files.safe_open import opened
+from retention.partitions import detach
+
+_OUT = sql.SQL("COPY {} TO STDOUT (FORMAT text, ENCODING 'UTF8')").format(scratch_table.TABLE)
+
+STRANDED = "taken out of its table (begun {}), and neither archived nor dropped yet: the next run brings it to its end"
+
+BEHIND = (
+    "{} bytes behind its last batch: of a run that did not end, and then the next one cuts them off; or of batches that"
+    " the database no longer knows (it was set back), and then they stay, and a new file is begun"
+)
+
+Told = Callable[[Filed], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a file."""
+
+    file: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was read, and what is wrong."""
+
+    files: int
+    batches: int
+    rows: int
+    bytes: int
+    faults: Sequence[Fault]
+
+
+def verify(session: Session, *, deep: bool = False, told: Told = lambda _: None) -> Verified:
+    """Read every file of a database's ledger.
+
+    `deep` also loads each batch into a scratch table, and compares what leaves it.
+    """
+    batches = ledger.everything(session)
+    faults: list[Fault] = []
+    for path in sorted({batch.path for batch in batches}):
+        here = [batch for batch in batches if batch.path == path]
+        faults += [Fault(path, what) for what in _file(session, path, here, told, deep=deep)]
+    faults += [Fault(path, "no ledger knows it") for path in _strangers(batches)]
+    if ours(session, detach.TABLE):
+        faults += [Fault(name, STRANDED.format(since)) for name, since in detach.stranded(session)]
+    size = sum(batch.entry.frame.length for batch in batches)
+    rows = sum(batch.entry.frame.rows for batch in batches)
+    return Verified(len({batch.path for batch in batches}), len(batches), rows, size, faults)
+
+
+def _file(session: Session, path: str, batches: Sequence[Filed], told: Told, *, deep: bool) -> Iterator[str]:
+    pure = PurePosixPath(path)
+    try:
+        with opened(str(pure.parent)) as folder:
+            descriptor = os.open(pure.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        yield error.strerror or str(error)
+        return
+    try:
+        for batch in batches:
+            told(batch)
+            try:
+                digest = hashlib.sha256()
+                for piece in lines(descriptor, batch.entry.frame):
+                    digest.update(piece)
+                if deep and (wrong := _loaded(session, descriptor, batch, digest.hexdigest())):
+                    yield wrong
+            except DamagedError as error:
+                yield f"batch {batch.entry.batch}: {error}"
+        behind = os.fstat(descriptor).st_size - max(b.entry.frame.position + b.entry.frame.length for b in batches)
+        if behind > 0 and _quiet(str(pure.parent)):
+            yield BEHIND.format(behind)
+    finally:
+        os.close(descriptor)
+
+
+def _quiet(folder: str) -> bool:
+    """Say whether nobody writes to a folder of the archive now."""
+    with opened(folder) as descriptor:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def _loaded(session: Session, descriptor: int, batch: Filed, digest: str) -> str:
+    """Load a batch into a scratch table and say how what leaves it differs."""
+    names = [name for name, _ in batch.columns]
+    now = ledger.columns(session, batch.table, names)
+    if not now:
+        return f"batch {batch.entry.batch}: not loaded, its table {batch.table} is not there any more"
+    if now != batch.columns:
+        return f"batch {batch.entry.batch}: not loaded, its columns are others now: {_difference(batch.columns, now)}"
+    again = hashlib.sha256()
+    with session.transaction():
+        scratch_table.load(session, batch, lines(descriptor, batch.entry.frame))
+        session.copy_out(_OUT, again.update)
+    return "" if again.hexdigest() == digest else f"batch {batch.entry.batch}: the server reads it as something else"
+
+
+def _difference(before: Sequence[tuple[str, str]], now: Sequence[tuple[str, str]]) -> str:
+    changed = [f"{name} {kind}" for name, kind in before if (name, kind) not in now]
+    return f"there was {', '.join(changed)}" if changed else "they stand in another order"
+
+
+def _strangers(batches: Sequence[Filed]) -> Iterator[str]:
+    """Yield the files in the ledgered folders that no ledger row names; what cannot be opened was told already."""
+    known = {batch.path for batch in batches}
+    for folder in sorted({str(PurePosixPath(path).parent) for path in known}):
+        try:
+            with opened(folder) as descriptor:
+                names = sorted(_written(descriptor))
+        except OSError:
+            continue
+        yield from (f"{folder}/{name}" for name in names if f"{folder}/{name}" not in known)
+
+
+def _written(folder: int) -> Iterator[str]:
+    """Yield the files of a folder in which something is: of one that was only begun, nothing is to be known."""
+    for name in os.listdir(folder):
+        if name.endswith(SUFFIX) and os.stat(name, dir_fd=folder, follow_symlinks=False).st_size:
+            yield name

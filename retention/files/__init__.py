@@ -1,0 +1,1 @@
+"""Log files deleted or compressed by age and size."""

@@ -1,0 +1,130 @@
+"""Old files are compressed where they lie; the original leaves when what was written has been read back."""
+
+import gzip
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from io import BufferedRandom, BufferedReader
+
+from execution.control import Halted, Pace
+from execution.step import Outcome, Status
+from postgres.session import Session
+from retention.files.delete_files import COMPRESSED, PARTIAL, File, Rule, look
+from retention.files.safe_open import opened
+
+PIECE_BYTES = 256 * 1024
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe in its place keeps nobody waiting
+
+
+@dataclass(frozen=True, slots=True)
+class FolderCompression:
+    """Compress the planned files of one folder (gzip, as zcat reads it) that are still what they were."""
+
+    rule: Rule
+    files: Sequence[File]
+    why: str
+    predicted_seconds: float = 0.0
+    limit_seconds: float = 3600.0
+    alone: bool = False
+    name: str = "compress files"
+    lock: str = ""
+
+    @property
+    def object(self) -> str:
+        """The rule's path."""
+        return self.rule.path
+
+    def statement(self) -> str:
+        """Return the names."""
+        return "gzip " + " ".join(file.name for file in self.files)
+
+    def apply(self, _session: Session | None, pace: Pace) -> Outcome:
+        """Compress one by one, by the folder's descriptor; `bytes` is what that has freed."""
+        done = freed = 0
+        with opened(self.rule.folder) as folder:
+            for file in self.files:
+                try:
+                    pace.proceed()
+                except Halted:
+                    return Outcome(Status.UNFINISHED, f"{len(self.files) - done} files left", done, freed)
+                size = _compressed(folder, file)
+                if size is not None:
+                    done, freed = done + 1, freed + file.bytes - size
+                pace.advance(done, len(self.files))
+        if done < len(self.files):
+            reason = f"{len(self.files) - done} files had changed meanwhile, or could not be compressed, and stay"
+            return Outcome(Status.DONE if done else Status.INEFFECTIVE, reason, done, freed)
+        return Outcome(Status.DONE, rows=done, bytes=freed)
+
+
+def _compressed(folder: int, file: File) -> int | None:
+    """Compress one file and remove it; return how large it is now, None if it stays as it was."""
+    try:
+        with ExitStack() as stack:
+            source = stack.enter_context(os.fdopen(os.open(file.name, _READ, dir_fd=folder), "rb"))
+            if look(folder, file.name) != file or os.fstat(source.fileno()).st_ino != file.inode:
+                return None
+            partial = f".{file.name}{PARTIAL}"
+            with suppress(FileNotFoundError):  # of a run that did not end
+                os.unlink(partial, dir_fd=folder)
+            target = stack.enter_context(os.fdopen(os.open(partial, _NEW, 0o600, dir_fd=folder), "r+b"))
+            stack.callback(_gone, folder, partial)
+            _squeeze(source, target)
+            _like(source, target)
+            if not _named(folder, partial, file.name + COMPRESSED, source) or look(folder, file.name) != file:
+                return None
+            os.fsync(folder)
+            _gone(folder, partial)  # before the original: what has two names never leaves
+            os.unlink(file.name, dir_fd=folder)
+            return os.fstat(target.fileno()).st_size
+    except OSError:
+        return None
+
+
+def _squeeze(source: BufferedReader, target: BufferedRandom) -> None:
+    """Write it compressed, let it be durable, read it back. OSError: it is something else."""
+    with gzip.GzipFile("", "wb", fileobj=target, mtime=0) as packer:
+        shutil.copyfileobj(source, packer, PIECE_BYTES)
+    target.flush()
+    os.fsync(target.fileno())
+    if _unpacked(target) != _digest(source):
+        raise OSError("what was written reads as something else")
+
+
+def _like(source: BufferedReader, target: BufferedRandom) -> None:
+    """Give it the owner, the mode and the time of the original; the owner as far as we may."""
+    entry = os.fstat(source.fileno())
+    with suppress(PermissionError):
+        os.fchown(target.fileno(), entry.st_uid, entry.st_gid)
+    os.fchmod(target.fileno(), entry.st_mode & 0o777)
+    os.utime(target.fileno(), ns=(entry.st_atime_ns, entry.st_mtime_ns))
+
+
+def _named(folder: int, partial: str, name: str, source: BufferedReader) -> bool:
+    """Give it its name, unless something has that; what is the same (of a run that did not end) is as good."""
+    try:
+        os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except FileExistsError:
+        with os.fdopen(os.open(name, _READ, dir_fd=folder), "rb") as there:
+            return _unpacked(there) == _digest(source)
+    return True
+
+
+def _unpacked(file: BufferedReader | BufferedRandom) -> str:
+    file.seek(0)
+    with gzip.GzipFile(fileobj=file, mode="rb") as unpacker:
+        return hashlib.file_digest(unpacker, "sha256").hexdigest()
+
+
+def _digest(file: BufferedReader | BufferedRandom) -> str:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _gone(folder: int, name: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)

@@ -1,0 +1,1 @@
+"""Partitions that leave a table as a whole."""

@@ -1,0 +1,116 @@
+"""Partitions that have expired as a whole.
+
+Those of a range of the age column have by their bounds: no row that is younger can come. A table that merely inherits
+has by its rows, and is looked at again under the lock that takes it out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from psycopg import sql
+
+from postgres.identifiers import Relation, quoted
+from postgres.session import Session
+from retention.rows.row_batches import Expired
+
+_PARTS = sql.SQL(
+    """
+    SELECT c.oid::bigint AS oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
+           p.partrelid IS NOT NULL AS declared, t.typname::text AS type, pg_has_role(c.relowner, 'USAGE') AS may,
+           r.rolname::text AS owner, c.oid IS NOT DISTINCT FROM p.partdefid AS other,
+           coalesce(p.partstrat = 'r' AND p.partnatts = 1 AND p.partattrs[0] = a.attnum, false) AS ranged,
+           substring(pg_get_expr(c.relpartbound, c.oid) FROM ' TO \\((.*)\\)$') AS upper,
+           EXISTS (SELECT FROM pg_catalog.pg_inherits d WHERE d.inhparent = c.oid) AS parent,
+           NOT EXISTS (SELECT FROM pg_catalog.pg_attribute f
+                       WHERE f.attrelid = c.oid AND f.attnum > 0 AND NOT f.attisdropped AND f.attname NOT IN
+                         (SELECT g.attname FROM pg_catalog.pg_attribute g WHERE g.attrelid = i.inhparent)) AS fits,
+           s.bytes::bigint AS bytes, s.rows::bigint AS rows
+    FROM pg_catalog.pg_inherits i
+    JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.inhparent AND a.attname = %(column)s AND NOT a.attisdropped
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = i.inhparent
+    CROSS JOIN LATERAL (
+      SELECT sum(pg_total_relation_size(l.oid)) AS bytes, sum(greatest(l.reltuples, 0)) AS rows
+      FROM pg_catalog.pg_class l
+      WHERE l.oid = c.oid OR l.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid))) s
+    WHERE i.inhparent = (SELECT k.oid FROM pg_catalog.pg_class k
+                         JOIN pg_catalog.pg_namespace m ON m.oid = k.relnamespace
+                         WHERE m.nspname = %(schema)s AND k.relname = %(name)s)
+      AND NOT i.inhdetachpending
+    ORDER BY c.oid
+    """
+)
+_PAST = sql.SQL("SELECT upper <= {cutoff}::{type} AS past FROM (SELECT {upper}::{type} AS upper) b")
+_YOUNG = sql.SQL("SELECT EXISTS (SELECT FROM {table} c WHERE c.{column} IS NULL OR NOT ({due})) AS some")
+_ANY = sql.SQL("SELECT EXISTS (SELECT FROM {table} c) AS some")
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A table that is, or was until we began, a partition of another or a table that inherits from it."""
+
+    expired: Expired
+    """The rows of the other one that have expired."""
+    table: Relation
+    oid: int
+    declared: bool
+    rows: int = 0
+    bytes: int = 0
+    record: str | None = None
+    """Its id in sereno.detached_partition, if it has been begun with."""
+    wrong: str = ""
+    """Why it cannot leave."""
+
+
+def look(session: Session, expired: Expired) -> Sequence[Partition]:
+    """Return those that have expired as a whole, and those that cannot leave though they may have."""
+    table = expired.table
+    found = session.rows(_PARTS, {"schema": table.schema, "name": table.name, "column": expired.column})
+    parts = []
+    for row in found:
+        part = Partition(
+            expired, Relation(row["schema"], row["name"]), row["oid"], row["declared"], row["rows"], row["bytes"]
+        )
+        if not row["other"] and _past(session, part, row):
+            parts.append(replace(part, wrong=_wrong(row, session.facts.user)))
+    return parts
+
+
+def young(session: Session, part: Partition) -> bool:
+    """Say whether it has rows that have not expired."""
+    return _some(session, part, _YOUNG)
+
+
+def _some(session: Session, part: Partition, query: sql.SQL) -> bool:
+    own = replace(part.expired, table=part.table, partitioned=part.declared)
+    return bool(session.rows(own.composed(query))[0]["some"])
+
+
+def _past(session: Session, part: Partition, row: dict[str, Any]) -> bool:
+    if not row["declared"]:
+        return row["kind"] == "r" and not row["parent"] and _some(session, part, _ANY) and not young(session, part)
+    if not row["ranged"]:
+        return True  # and is refused
+    if row["upper"] == "MAXVALUE":
+        return False
+    bound = str(row["upper"])
+    upper = sql.Literal(bound[1:-1].replace("''", "'") if bound.startswith("'") else bound)
+    cutoff, kind = sql.Literal(part.expired.cutoff), sql.Identifier(row["type"])
+    return bool(session.rows(_PAST.format(upper=upper, cutoff=cutoff, type=kind))[0]["past"])
+
+
+def _wrong(row: dict[str, Any], user: str) -> str:
+    if row["declared"] and not row["ranged"]:
+        return "it is no partition by range of the column alone, so nobody can tell whether it has expired as a whole"
+    if row["kind"] not in "rp":
+        return "it is a foreign table"
+    if not row["fits"]:
+        return "it has columns that its parent has not"
+    if not row["may"]:
+        grant = f"GRANT {quoted(row['owner'])} TO {quoted(user)} WITH INHERIT TRUE, SET FALSE"
+        return f"only its owner may detach it: {grant} (before server 16 without the WITH)"
+    return ""

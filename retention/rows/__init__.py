@@ -1,0 +1,1 @@
+"""Rows that leave a table by age, in batches."""

@@ -1,0 +1,163 @@
+"""The tables whose rows leave with the rows that they refer to, by foreign key: children first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from psycopg import sql
+
+from postgres.identifiers import ColumnTypes, Relation
+from postgres.session import Session
+
+_MEMBERS = sql.SQL(
+    """
+    SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind = 'p' AS partitioned,
+           EXISTS (SELECT FROM pg_catalog.pg_index x
+                   WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid AND x.indimmediate
+                     AND x.indpred IS NULL AND x.indexprs IS NULL) AS keyed,
+           ARRAY(SELECT ARRAY[f.attname::text, pg_catalog.format_type(f.atttypid, f.atttypmod)]
+                 FROM pg_catalog.pg_attribute f
+                 WHERE f.attrelid = c.oid AND f.attnum > 0 AND NOT f.attisdropped AND f.attgenerated = ''
+                 ORDER BY f.attnum) AS columns
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE (n.nspname::text, c.relname::text) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+      AND c.relkind IN ('r', 'p')
+    """
+)
+_KEYS = sql.SQL(
+    """
+    SELECT k.oid::bigint AS key, n.nspname::text AS schema, c.relname::text AS name, m.nspname::text AS to_schema,
+           p.relname::text AS to_name, k.confdeltype IN ('c', 'n', 'd') AS cascades,
+           (SELECT bool_and(o.oprname = '=' AND o.oprnamespace = 'pg_catalog'::regnamespace)
+            FROM unnest(k.conpfeqop) u (operator) JOIN pg_catalog.pg_operator o ON o.oid = u.operator) AS plain,
+           ARRAY(SELECT ARRAY[a.attname::text, b.attname::text]
+                 FROM unnest(k.conkey, k.confkey) WITH ORDINALITY u (child, parent, place)
+                 JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.child
+                 JOIN pg_catalog.pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = u.parent
+                 ORDER BY u.place) AS pairs
+    FROM pg_catalog.pg_constraint k
+    JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_class p ON p.oid = k.confrelid JOIN pg_catalog.pg_namespace m ON m.oid = p.relnamespace
+    WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid IN (
+      SELECT l.relid FROM (SELECT z.oid FROM pg_catalog.pg_class z
+                           JOIN pg_catalog.pg_namespace y ON y.oid = z.relnamespace
+                           WHERE (y.nspname::text, z.relname::text) IN (SELECT * FROM unnest(%s::text[], %s::text[]))) t
+      CROSS JOIN LATERAL (SELECT t.oid AS relid UNION SELECT relid FROM pg_catalog.pg_partition_tree(t.oid)
+                          UNION SELECT relid FROM pg_catalog.pg_partition_ancestors(t.oid)) l)
+    ORDER BY k.oid
+    """
+)
+_DELETE = sql.SQL("DELETE FROM {table} t WHERE {reach}")
+_EXISTS = sql.SQL("EXISTS (SELECT FROM {table} {alias} WHERE {pairs} AND {reach})")
+_PAIR = sql.SQL("{parent} = {child}")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A foreign key: what it refers to, and its columns, each with that of the other table."""
+
+    to: Relation
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A table of the family, and its keys to others of it."""
+
+    table: Relation
+    partitioned: bool = False
+    columns: ColumnTypes = ()
+    keyed: bool = True
+    """Whether a unique key tells its rows apart."""
+    links: tuple[Link, ...] = ()
+
+    def named(self) -> sql.Composed:
+        """Return its name in a FROM: tables that merely inherit from it are not meant."""
+        return sql.Composed([sql.SQL("" if self.partitioned else "ONLY "), self.table.identifier()])
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Children, the last to refer first; `wrong` says why nothing may leave them."""
+
+    head: Relation
+    children: tuple[Member, ...] = ()
+    wrong: str = ""
+    _members: dict[Relation, Member] = field(default_factory=dict, repr=False)
+
+    def delete(self, child: Member, chosen: sql.Composable) -> sql.Composed:
+        """Return the DELETE of those rows of a child that refer, however far, to rows at the places of `chosen`."""
+        return _DELETE.format(table=child.named(), reach=self._reach(child, "t", chosen))
+
+    def _reach(self, member: Member, alias: str, chosen: sql.Composable) -> sql.Composed:
+        if member.table == self.head:
+            return sql.SQL("{}.ctid = ANY ({})").format(sql.Identifier(alias), chosen)
+        ways = []
+        for number, link in enumerate(member.links):
+            parent, name = self._members[link.to], f"{alias}{number}"
+            pairs = [
+                _PAIR.format(parent=sql.Identifier(name, theirs), child=sql.Identifier(alias, own))
+                for own, theirs in link.pairs
+            ]
+            reach = self._reach(parent, name, chosen)
+            ways.append(
+                _EXISTS.format(
+                    table=parent.named(), alias=sql.Identifier(name), pairs=sql.SQL(" AND ").join(pairs), reach=reach
+                )
+            )
+        return sql.SQL("({})").format(sql.SQL(" OR ").join(ways))
+
+
+def look(session: Session, head: Relation, children: Sequence[Relation]) -> Family:
+    """Look at the foreign keys among them, and at those that would let a deletion reach anything else."""
+    tables = (head, *children)
+    names = ([table.schema for table in tables], [table.name for table in tables])
+    found = {member.table: member for member in map(_member, session.rows(_MEMBERS, names))}
+    for table in tables:
+        if table not in found:
+            return Family(head, wrong=f"there is no table {table}")
+    if children and found[head].partitioned:
+        return Family(head, wrong="children leave with the rows of a table that is not partitioned only")
+    keys = [_key(row) for row in session.rows(_KEYS, names)]
+    inside = [key for key in keys if key.own in children and key.link.to in tables and key.own != key.link.to]
+    if odd := [key for key in inside if not key.plain]:
+        return Family(head, wrong=f"a foreign key of {odd[0].own} compares by an operator that is not the server's own")
+    beyond = {key.own for key in keys if key.cascades and key not in inside}
+    if beyond:
+        reached = ", ".join(sorted(str(table) for table in beyond))
+        return Family(head, wrong=f"deleting would reach into {reached} by foreign key")
+    return _ordered(head, found, {table: [key.link for key in inside if key.own == table] for table in tables})
+
+
+def _member(row: dict[str, Any]) -> Member:
+    columns = tuple((name, kind) for name, kind in row["columns"])
+    return Member(Relation(row["schema"], row["name"]), row["partitioned"], columns, row["keyed"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    own: Relation
+    link: Link
+    cascades: bool
+    plain: bool
+
+
+def _key(row: dict[str, Any]) -> _Key:
+    pairs = tuple((ours, theirs) for ours, theirs in row["pairs"])
+    link = Link(Relation(row["to_schema"], row["to_name"]), pairs)
+    return _Key(Relation(row["schema"], row["name"]), link, row["cascades"], row["plain"])
+
+
+def _ordered(head: Relation, found: dict[Relation, Member], links: dict[Relation, list[Link]]) -> Family:
+    for child, ways in links.items():
+        if child != head and not ways:
+            return Family(head, wrong=f"{child} has no foreign key to {head}, nor to another of its children")
+    sorter = TopologicalSorter({table: [link.to for link in ways] for table, ways in links.items()})
+    try:
+        order = reversed(tuple(sorter.static_order()))
+    except CycleError as error:
+        circle = ", ".join(sorted({str(table) for table in error.args[1]}))
+        return Family(head, wrong=f"{circle} refer to each other in a circle")
+    members = {table: replace(found[table], links=tuple(ways)) for table, ways in links.items()}
+    return Family(head, tuple(members[table] for table in order if table != head), "", members)

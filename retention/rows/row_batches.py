@@ -1,0 +1,242 @@
+"""Expired rows are taken in small batches, each its own transaction, each beginning where the last one ended.
+
+Two ways to walk, both flat while an old snapshot keeps dead rows in place: along an index on the age column,
+from the last value seen; or, without such an index, along the heap by ranges of blocks (TID range scan), each
+block read once. A batch sees one snapshot (REPEATABLE READ): what is counted, taken and written down are the same
+rows, and one that somebody changes meanwhile makes the batch begin again (40001).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import LiteralString
+
+from psycopg import sql
+
+from execution.control import Pace
+from postgres.identifiers import Relation
+from postgres.session import Session
+from retention.rows.tamper_check import Witness
+
+FIRST_ROWS = 1000
+FEWEST_ROWS = 50
+LEAST, MOST, FULL = 0.5, 2.0, 0.9
+
+_BY_COLUMN = sql.SQL("SELECT {found} FROM {table} c WHERE {due} {after} ORDER BY c.{column} LIMIT {rows}")
+_AFTER = sql.SQL("AND c.{column} {than} {last}")
+_BY_BLOCK = sql.SQL(
+    "SELECT {found} FROM {table} c WHERE c.ctid > {last}::tid AND c.ctid < {end}::tid AND {due} "
+    "ORDER BY c.ctid LIMIT {rows}"
+)
+_BOUNDS = sql.SQL(
+    "SELECT count(*) AS chosen, min(age)::text AS first, max(age)::text AS last, max(place)::text AS place{places}"
+    " FROM ({chosen}) b"
+)
+_PLACES = sql.SQL(", array_agg(place)::text AS places")
+_PINNED = sql.SQL("DELETE FROM {table} t WHERE t.ctid = ANY ({places})")
+_DELETE = sql.SQL("DELETE FROM {table} t WHERE t.ctid = ANY (ARRAY({chosen}))")
+_DELETE_FROM_TREE = sql.SQL(
+    "DELETE FROM {table} t USING ({chosen}) b WHERE t.tableoid = b.part AND t.ctid = b.place"
+    " AND t.{column} BETWEEN {first} AND {last}"
+)
+_NESTED = sql.SQL("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
+"""Rows of a tree are found by their places; a planner that knows no better reads whole parts for that."""
+_DUE = sql.SQL("{alias}{column} < {cutoff}")
+_DUE_UUID = sql.SQL("{alias}{column} < {cutoff} AND pg_catalog.substr({alias}{column}::text, 15, 1) = '7'")
+"""Those of other versions have no age."""
+_AGE: LiteralString = "c.{column} AS age"
+_UUID: LiteralString = 'c.{column}::text COLLATE "C" AS age'
+_PLACE: LiteralString = ", c.ctid AS place"
+_NOWHERE: LiteralString = ", NULL::tid AS place"
+"""Then the index alone may answer."""
+_WHOLE = sql.SQL("DELETE FROM {table} WHERE {due}")
+_SOME = sql.SQL("SELECT EXISTS (SELECT FROM {table} c WHERE {due}) AS some")
+_STILL = sql.SQL("SELECT EXISTS (SELECT FROM {table} c WHERE {due} {after}) AS some")
+_WAITERS = sql.SQL(
+    """
+    SELECT count(DISTINCT pid) AS waiters FROM pg_catalog.pg_locks
+    WHERE NOT granted AND pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(pid))
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The rows of `table` whose `column` is before `cutoff` (text, read as the column's own type)."""
+
+    table: Relation
+    column: str
+    cutoff: str
+    partitioned: bool = False
+    blocks: int | None = None
+    """Walk this many heap blocks; None walks an index on the column."""
+    estimate: int = 0
+    condition: sql.SQL | None = None
+    """What the configuration says besides, in SQL: whoever writes it may do anything there."""
+    uuids: bool = False
+    """The ages are UUIDs of version 7, which have no minimum of their own before server 18."""
+    also: tuple[Relation, ...] = ()
+    """Tables whose rows leave with them."""
+    shape: str = ""
+    """How all of them were when this was planned."""
+    pinned: bool = False
+    """Choose the rows of a batch once, by their places: others leave with them. Not of a partitioned table."""
+
+    def composed(self, template: sql.SQL, **parts: sql.Composable) -> sql.Composed:
+        """Fill names and values in. Values as literals: beside parameters psycopg would read a `%` in a name.
+
+        ONLY, unless the table is partitioned: tables that merely inherit from a listed one are not listed.
+        """
+        column = sql.Identifier(self.column)
+        due = self._due(sql.SQL("c."))
+        table = sql.SQL("" if self.partitioned else "ONLY ") + self.table.identifier()
+        return template.format(table=table, column=column, due=due, **parts)
+
+    def whole(self) -> sql.Composed:
+        """Return the DELETE of all of them at once, as all batches together come down to."""
+        return _WHOLE.format(table=self.table.identifier(), due=self._due(sql.SQL("")))
+
+    def _due(self, alias: sql.SQL) -> sql.Composed:
+        template = _DUE_UUID if self.uuids else _DUE
+        due = template.format(alias=alias, column=sql.Identifier(self.column), cutoff=sql.Literal(self.cutoff))
+        if self.condition is None:
+            return due
+        return sql.Composed([due, sql.SQL(" AND ("), self.condition, sql.SQL("\n)")])  # a comment ends there
+
+    def some(self, session: Session) -> bool:
+        """Say whether there are any."""
+        return bool(session.rows(self.composed(_SOME))[0]["some"])
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """So many rows were chosen, of ages from `first` to `last`; `delete` deletes them, and may be given a RETURNING."""
+
+    chosen: int
+    first: str
+    last: str
+    delete: sql.Composed
+    places: sql.Composable | None = None
+    """Where they stand, as an array of TIDs, if they are pinned."""
+
+
+Take = Callable[[Batch], tuple[int, int]]
+"""Take the rows of one batch out of the table, inside its transaction; return how many went, and how many rows the
+archive's ledger has got for them."""
+
+
+class Walk:
+    """How far the expired rows of one table have been taken."""
+
+    def __init__(self, expired: Expired, session: Session, pace: Pace) -> None:
+        self._expired, self._session, self._pace = expired, session, pace
+        self._rows = min(FIRST_ROWS, pace.batch_rows)
+        self._last: str | None = None
+        self._block = 0
+        self._past = False
+        self._witness = Witness(session, (expired.table, *expired.also), expired.shape, tree=expired.partitioned)
+        self.taken = 0
+        self.kept = False
+        """Whether a trigger has kept rows."""
+
+    def all(self, take: Take, done: Callable[[], object] = lambda: None) -> None:
+        """Take batch by batch until none is left; `done` is told of each that was committed."""
+        more = True
+        while more:
+            self._pace.proceed()
+            began = time.monotonic()
+            chosen, took, last, waiters = self._pace.attempt(lambda: self._one(take))
+            if chosen:  # else the attempt that went through had nothing to take
+                done()
+            self.taken += took
+            self._pace.waiters(waiters)
+            self._pace.advance(self.taken, self._expired.estimate)
+            more = self._move(chosen, took, last)
+            seconds = time.monotonic() - began
+            self._tune(seconds)
+            if more:
+                self._pace.breathe(seconds)
+        self._session.report()  # the jobs that follow plan by the server's counts
+        self._session.allow(self._pace.remaining_seconds())
+
+    def left(self) -> bool:
+        """Say whether expired rows have stayed, from where the walk has ended: before that all was seen.
+
+        The index would lead through everything dead otherwise, which keeps a core busy for long.
+        """
+        if self.kept or self._expired.blocks is not None or self._last is None:
+            return self.kept or self._expired.some(self._session)
+        return bool(self._session.rows(self._expired.composed(_STILL, after=self._after()))[0]["some"])
+
+    def _one(self, take: Take) -> tuple[int, int, str | None, int]:
+        with self._session.transaction(repeatable=True):
+            self._session.allow(self._pace.remaining_seconds())
+            self._witness.before()
+            placed = self._expired.pinned or self._expired.blocks is not None
+            age = _UUID if self._expired.uuids else _AGE
+            chosen = self._chosen(age + (_PLACE if placed else _NOWHERE))
+            places = _PLACES if self._expired.pinned else sql.SQL("")
+            found = self._session.rows(_BOUNDS.format(chosen=chosen, places=places))[0]
+            took, written = take(self._batch(found)) if found["chosen"] else (0, 0)
+            self._witness.after(written)
+            last = found["place"] if self._expired.blocks is not None else found["last"]
+            return found["chosen"], took, last, int(self._session.rows(_WAITERS)[0]["waiters"])
+
+    def _batch(self, found: dict[str, object]) -> Batch:
+        first, last = str(found["first"]), str(found["last"])
+        if self._expired.pinned:
+            places = sql.SQL("{}::tid[]").format(sql.Literal(found["places"]))
+            delete = self._expired.composed(_PINNED, places=places)
+            return Batch(int(str(found["chosen"])), first, last, delete, places)
+        if not self._expired.partitioned:
+            delete = self._expired.composed(_DELETE, chosen=self._chosen("c.ctid"))
+        else:
+            self._session.execute(_NESTED)
+            chosen = self._chosen("c.tableoid AS part, c.ctid AS place")
+            bounds = {"first": sql.Literal(first), "last": sql.Literal(last)}
+            delete = self._expired.composed(_DELETE_FROM_TREE, chosen=chosen, **bounds)
+        return Batch(int(str(found["chosen"])), first, last, delete)
+
+    def _chosen(self, found: LiteralString) -> sql.Composed:
+        """Return the query of the next batch's rows."""
+        columns = sql.SQL(found).format(column=sql.Identifier(self._expired.column))
+        rows = sql.Literal(self._rows)
+        if self._expired.blocks is not None:
+            last = sql.Literal(self._last or f"({self._block},0)")
+            end = sql.Literal(f"({self._block + self._span()},0)")
+            return self._expired.composed(_BY_BLOCK, found=columns, rows=rows, last=last, end=end)
+        return self._expired.composed(_BY_COLUMN, found=columns, rows=rows, after=self._after())
+
+    def _after(self) -> sql.Composable:
+        if self._last is None:
+            return sql.SQL("")
+        than = sql.SQL(">" if self._past else ">=")
+        return _AFTER.format(column=sql.Identifier(self._expired.column), than=than, last=sql.Literal(self._last))
+
+    def _span(self) -> int:
+        """Return how many blocks hold about one batch, were all their rows expired (100 rows a block)."""
+        return max(1, self._rows // 100)
+
+    def _move(self, chosen: int, took: int, last: str | None) -> bool:
+        """Step past what was seen. Rows that a trigger kept would be chosen for ever: past them as well."""
+        full = chosen >= self._rows
+        stuck = chosen > 0 and took == 0
+        self.kept = self.kept or took < chosen
+        if self._expired.blocks is not None:
+            if full:
+                self._last = last
+            else:
+                self._block += self._span()
+                self._last = None
+            return self._block < self._expired.blocks
+        if last is not None:
+            self._past, self._last = stuck, last
+        return full
+
+    def _tune(self, seconds: float) -> None:
+        """As many as would have taken most of a batch's time: at most twice as many, at least half as many.
+
+        Never above the limit of the configuration.
+        """
+        factor = min(MOST, max(LEAST, FULL * self._pace.batch_seconds() / seconds))
+        self._rows = max(min(FEWEST_ROWS, self._pace.batch_rows), min(self._pace.batch_rows, int(self._rows * factor)))

@@ -1,0 +1,106 @@
+"""What a batch of rows finds as it was planned, and leaves as it was: the tables' shape, our settings, our ledger.
+
+A run takes hours: a column, or a key that cascades, may come meanwhile. And whoever owns the table has triggers, that
+run with our login and in our session: what they set would be in force for the tables that follow, and what they
+write into the ledger of the archive would pass for ours.
+"""
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from postgres.identifiers import Relation
+from postgres.session import Session
+from postgres.session_settings import SERVER
+
+_SHAPE = sql.SQL(
+    """
+    WITH t AS (
+      SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE (n.nspname::text, c.relname::text) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+    )
+    SELECT coalesce(pg_catalog.hashtextextended(string_agg(line, '|' ORDER BY line), 0), 0)::text AS shape
+    FROM (
+      SELECT format('c %%s %%s %%s %%s %%s', a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod) AS line
+      FROM t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid
+      WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+      UNION ALL
+      SELECT format('k %%s %%s %%s', k.oid, k.conrelid, k.confdeltype)
+      FROM t CROSS JOIN LATERAL (SELECT t.oid AS relid UNION SELECT relid FROM pg_catalog.pg_partition_tree(t.oid)
+                                 UNION SELECT relid FROM pg_catalog.pg_partition_ancestors(t.oid)) l
+      JOIN pg_catalog.pg_constraint k ON k.confrelid = l.relid AND k.contype = 'f'
+    ) s
+    """
+)
+_LOCK = sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE")
+_OURS = {"statement_timeout", "lock_timeout"}
+"""Those we change ourselves, and set anew for each batch."""
+_OTHERS = {"timezone", "client_encoding", "role", "default_transaction_read_only"}
+_NAMES = sorted({*SERVER, *_OTHERS} - _OURS)
+_SETTINGS = sql.SQL("SELECT ARRAY[{}] AS settings, current_user::text AS who").format(
+    sql.SQL(", ").join(sql.SQL("current_setting({})").format(sql.Literal(name)) for name in _NAMES)
+)
+_AT_ONCE = sql.SQL("SET CONSTRAINTS ALL IMMEDIATE")
+_LEDGER = sql.SQL(
+    """
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                   JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+                   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                   WHERE n.nspname = 'sereno' AND c.relname = 'archive_batch' AND a.attname = 'ordinal') AS there
+    """
+)
+_HEIGHT = sql.SQL("SELECT coalesce(max(ordinal), 0) AS height FROM sereno.archive_batch")
+_ABOVE = sql.SQL("SELECT count(*) AS rows FROM sereno.archive_batch WHERE ordinal > %s")
+
+
+class TamperedError(OSError):
+    """Something is not as it was; the sentence says what. The batch is rolled back."""
+
+
+def shape(session: Session, tables: Sequence[Relation]) -> str:
+    """Return what changes with the columns of tables, and with the foreign keys that refer to them."""
+    names = ([table.schema for table in tables], [table.name for table in tables])
+    return str(session.rows(_SHAPE, names)[0]["shape"])
+
+
+def ledgered(session: Session) -> bool:
+    """Say whether the archive's ledger is there, in the form in which nobody can add to it unseen."""
+    return bool(session.rows(_LEDGER)[0]["there"])
+
+
+class Witness:
+    """Stands by while rows are taken out of tables in one session."""
+
+    def __init__(self, session: Session, tables: Sequence[Relation], planned: str, *, tree: bool) -> None:
+        """Remember how it is now; `planned` is the tables' shape, `tree` whether the partitions are meant as well."""
+        self._session, self._tables, self._planned = session, tables, planned
+        only = sql.SQL("" if tree else "ONLY ")
+        self._locks = [_LOCK.format(sql.Composed([only, table.identifier()])) for table in tables]
+        self._settings = session.rows(_SETTINGS)[0]
+        self._ledger = ledgered(session)
+        self._height = 0
+
+    def before(self) -> None:
+        """Lock the tables, as a deletion does anyhow, so that they stay as they are; before the snapshot is taken."""
+        for lock in self._locks:
+            self._session.execute(lock)
+        if self._planned and shape(self._session, self._tables) != self._planned:
+            names = ", ".join(str(table) for table in self._tables)
+            changed = "columns or foreign keys have changed since it was planned"
+            raise TamperedError(f"{names}: {changed}; the next run looks again")
+        if self._ledger:
+            self._height = int(self._session.rows(_HEIGHT)[0]["height"])
+
+    def after(self, written: int) -> None:
+        """See that nothing but our `written` rows has come into the ledger, and that our settings are as they were.
+
+        Deferred triggers run before: they would come after us otherwise.
+        """
+        self._session.execute(_AT_ONCE)
+        now = self._session.rows(_SETTINGS)[0]
+        if now != self._settings:
+            pairs = zip(_NAMES, self._settings["settings"], now["settings"], strict=True)
+            changed = ", ".join(name for name, was, is_now in pairs if was != is_now) or "current_user"
+            raise TamperedError(f"{self._tables[0]}: a trigger changed {changed}; nothing was deleted")
+        if self._ledger and int(self._session.rows(_ABOVE, (self._height,))[0]["rows"]) != written:
+            raise TamperedError(f"{self._tables[0]}: a trigger wrote into sereno.archive_batch; nothing was deleted")
