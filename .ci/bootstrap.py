@@ -23,7 +23,9 @@ def wheel() -> tuple[str, str]:
     for candidate in uv["wheels"]:
         if libc in candidate["url"] and platform.machine() in candidate["url"]:
             return candidate["url"], candidate["hash"].removeprefix("sha256:")
-    raise SystemExit(f"uv has no wheel for {libc} on {platform.machine()}: install uv, then run make again")
+    raise SystemExit(
+        f"uv has no wheel for {libc} on {platform.machine()}: install uv, then run make again"
+    )
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-"""The voice: who is told, how, and until it is known to have arrived."""
+"""Alerts: their lifecycle, the outbox, and delivery to channels."""

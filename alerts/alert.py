@@ -1,4 +1,4 @@
-"""The three records: what happened (Event), what is open (Alert), what is owed to whom (Notification)."""
+"""The records of alerting: Alert, Change (its event), Message and Notification."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,41 +10,41 @@ from domain.finding import Severity
 
 
 class State(StrEnum):
-    """Where an alert stands."""
+    """The state of an alert."""
 
     PENDING = "pending"
-    """Found, but not yet as often or as long as its rule asks for: nobody is told."""
+    """Found, but not as often or as long as its threshold requires: nobody is notified."""
     FIRING = "firing"
     ACKNOWLEDGED = "acknowledged"
     RESOLVED = "resolved"
 
 
 class Reason(StrEnum):
-    """Why something is told, or only written down."""
+    """The reason of an event, and of the notification it may cause."""
 
     PENDING = "pending"
     OPENED = "opened"
     REOPENED = "reopened"
     RAISED = "severity_raised"
     CHANGED = "severity_changed"
-    """It is better, or as bad as before: what was said of it is brought up to date, and nobody is called."""
+    """The severity fell, or returned to a notified one: messages are updated, nobody is called."""
     REPEATED = "repeat"
     ESCALATED = "escalated"
     ACKNOWLEDGED = "acknowledged"
     FLAPPING = "flapping"
     UNMUTED = "unmuted"
-    """What a silence, a window or another trouble kept back is told now, for it is still so."""
+    """Notified after a silence, a maintenance window or an inhibition has ended."""
     SEEN = "seen"
     WITHDRAWN = "withdrawn"
-    """It was pending, and is over: nobody knew of it."""
+    """A pending alert ended; nobody had been notified."""
     RESOLVED = "resolved"
     DRILL = "drill"
     REPORT = "report"
 
 
-BEGUN = frozenset({Reason.OPENED, Reason.REOPENED, Reason.UNMUTED, Reason.FLAPPING})
-"""What a party hears first of an alert, or first again."""
-TOLD = BEGUN | {
+OPENING = frozenset({Reason.OPENED, Reason.REOPENED, Reason.UNMUTED, Reason.FLAPPING})
+"""Reasons of a first message about an alert, or of a first one again."""
+NOTIFYING = OPENING | {
     Reason.RAISED,
     Reason.CHANGED,
     Reason.REPEATED,
@@ -57,7 +57,7 @@ TOLD = BEGUN | {
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One trouble from its first sight to its end. At most one open alert has a given fingerprint."""
+    """One problem from its first finding to its end; at most one open alert per fingerprint."""
 
     fingerprint: str
     kind: str
@@ -74,21 +74,21 @@ class Alert:
     last_seen_at: datetime
     occurrences: int = 1
     failures: int = 1
-    """How many looks in a row have found it."""
+    """Consecutive looks that found it."""
     passes: int = 0
-    """How many looks in a row have not."""
+    """Consecutive looks that did not find it."""
     generation: int = 0
-    """How often it has fired: it may be over and come back, and is the same alert."""
+    """How often it has fired; a recurring alert keeps its number."""
     fired_at: datetime | None = None
-    turns: tuple[datetime, ...] = ()
-    """When it lately began or ended."""
-    peak: Severity = Severity.INFO
-    """The worst that was told of it since it fired."""
+    transitions: tuple[datetime, ...] = ()
+    """Recent instants at which it fired or ended, for flap detection."""
+    peak_severity: Severity = Severity.INFO
+    """The highest severity notified since it fired."""
     flapping: bool = False
-    withheld: str = ""
-    """What keeps it from being told, if there is something that nobody has heard."""
+    suppressed_by: str = ""
+    """The silence, window or inhibition that suppresses its notifications; empty if none."""
     escalation: int = 0
-    """How many rungs of the ladder have been told."""
+    """Number of escalation steps notified."""
     next_repeat_at: datetime | None = None
     acknowledged_by: str = ""
     acknowledged_until: datetime | None = None
@@ -98,7 +98,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one look did to one alert: the alert as it is now, why, and who is to hear of it. Its event, too."""
+    """The effect of one look on one alert, the channels to notify, and the event to record."""
 
     alert: Alert
     reason: Reason
@@ -107,7 +107,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What is longer than an alert: its own text and HTML, and the PNGs (base64) that the HTML shows as `cid:name`."""
+    """A long message: text, HTML, and base64 PNGs shown as `cid:name`."""
 
     text: str
     html: str
@@ -116,7 +116,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One alert among several that a message stands for."""
+    """One alert in a message about several."""
 
     alert: int
     severity: Severity
@@ -124,13 +124,13 @@ class Line:
     summary: str
     over: bool = False
     note: str = ""
-    """What a reader has to know besides: that it came and went, who has acknowledged it."""
+    """Additional information: that it recurred, or who acknowledged it."""
     remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a channel is given to say; scrubbed, but not escaped: that is the channel's, by its own rules."""
+    """The content of a notification: redacted, but not escaped for a channel."""
 
     instance: str
     severity: Severity
@@ -153,17 +153,17 @@ class Message:
     action_required: bool = False
     letter: Letter | None = None
     lines: tuple[Line, ...] = ()
-    """The alerts that it stands for, worst first, where they are several."""
+    """The alerts of a message about several, highest severity first."""
 
     @property
     def over(self) -> bool:
-        """Whether it says that all it is about is over."""
+        """Return whether everything in the message is resolved."""
         return self.reason is Reason.RESOLVED
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One message owed to one channel. Its id is the same on every copy that is ever sent."""
+    """One message for one channel; its id is the same on every copy."""
 
     id: str
     channel: str
@@ -171,31 +171,31 @@ class Notification:
     created_at: datetime
     attempts: int = 0
     thread: str = ""
-    """What the channel called its first message about this alert."""
+    """The channel's id of its first message about this alert."""
     subject: str = ""
-    """The title that this first message had."""
+    """The title of that first message."""
     recipients: tuple[str, ...] = ()
-    """Who has not taken it yet, where some have; empty: everybody."""
+    """Recipients that have not accepted it yet; empty for all."""
     members: tuple[str, ...] = ()
-    """The rows of the outbox that it settles."""
+    """The outbox rows that this delivery settles."""
     again: bool = False
-    """A former copy may have been taken: the answer was lost, or we died before we knew."""
-    roots: tuple[tuple[str, Message], ...] = ()
-    """First messages of this channel that it makes out of date, and what they should say now."""
+    """An earlier copy may have been accepted: the answer was lost, or the process died."""
+    edits_to_make: tuple[tuple[str, Message], ...] = ()
+    """Earlier first messages of this channel to update, with their new content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the other side has said when it took a message."""
+    """The answer of a channel that accepted a message."""
 
     words: str
-    """What was accepted, for people."""
+    """A description of the acceptance, for people."""
     remote: str = ""
-    """What the other side calls it."""
+    """The channel's id of the message."""
     accepted: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
-    """Recipients that will never take it, and why."""
+    """Recipients that permanently refuse it, with the reason."""
     later: Mapping[str, str] = field(default_factory=dict)
-    """Recipients that may take it later, and why not now."""
-    anew: bool = False
-    """What it had called it before is gone: from now on it is this."""
+    """Recipients that may accept it later, with the reason."""
+    replaced: bool = False
+    """The former remote object is gone; `remote` replaces it."""

@@ -1,4 +1,4 @@
-"""The book of alerts: the statements that keep alerts and their events."""
+"""The statements that store alerts and their events."""
 
 import json
 from collections import defaultdict
@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from alerts.alert import Alert, Change, Reason, State
-from alerts.lifecycle import UNREACHABLE, Known
+from alerts.lifecycle import UNREACHABLE, AlertState
 from domain.coverage import Coverage
 from domain.finding import Severity
 from store.store import Row, Transaction
@@ -37,7 +37,9 @@ _ENDED_BEFORE = """
 """
 _LOST = "SELECT database FROM alert WHERE resolved_at IS NULL AND kind = ? AND state <> 'pending'"
 _ALL = "SELECT * FROM alert ORDER BY id DESC LIMIT ?"
-_ENDED = "SELECT * FROM alert WHERE resolved_at > ? AND generation > 0 ORDER BY resolved_at DESC LIMIT ?"
+_ENDED = (
+    "SELECT * FROM alert WHERE resolved_at > ? AND generation > 0 ORDER BY resolved_at DESC LIMIT ?"
+)
 _OVER = "SELECT count(*) AS alerts FROM alert WHERE resolved_at < ?"
 _FORGET_EVENTS = """
 DELETE FROM event WHERE alert IN (
@@ -94,13 +96,15 @@ _EVENT = """
 _INSTANTS = ("next_repeat_at", "resolved_at", "fired_at", "acknowledged_until")
 
 
-def open_alerts(transaction: Transaction) -> list[Alert]:
-    """Read all that is open, what is pending too."""
+def load_open(transaction: Transaction) -> list[Alert]:
+    """Return all open alerts, pending ones included."""
     return [_alert(row) for row in transaction.rows(_OPEN)]
 
 
-def concerned(transaction: Transaction, fingerprints: Collection[str], coverage: Collection[Coverage]) -> Known:
-    """Read what a look is about: what it has found, and what it might end."""
+def load_affected(
+    transaction: Transaction, fingerprints: Collection[str], coverage: Collection[Coverage]
+) -> AlertState:
+    """Return the open alerts that a look has found or may resolve."""
     found = json.dumps(list(fingerprints))
     areas = json.dumps([asdict(area) for area in coverage])
     rows = transaction.rows(_CONCERNED, {"fingerprints": found, "areas": areas})
@@ -108,68 +112,78 @@ def concerned(transaction: Transaction, fingerprints: Collection[str], coverage:
     return _known(transaction, [_alert(row) for row in rows], ended)
 
 
-def reviewed(transaction: Transaction, now: datetime) -> Known:
-    """Read what may be owed though nobody looked."""
-    return _known(transaction, [_alert(row) for row in transaction.rows(_REVIEWED, {"now": to_text(now)})], {})
+def load_due(transaction: Transaction, now: datetime) -> AlertState:
+    """Return the alerts whose repeat, escalation or acknowledgement timeout may be due."""
+    return _known(
+        transaction, [_alert(row) for row in transaction.rows(_REVIEWED, {"now": to_text(now)})], {}
+    )
 
 
-def _known(transaction: Transaction, alerts: Sequence[Alert], ended: dict[str, Alert]) -> Known:
+def _known(
+    transaction: Transaction, alerts: Sequence[Alert], ended: dict[str, Alert]
+) -> AlertState:
     told: dict[int, list[str]] = defaultdict(list)
     for row in transaction.rows(_TOLD, (json.dumps([alert.id for alert in alerts]),)):
         told[row["alert"]].append(row["channel"])
     unreachable = frozenset(row["database"] for row in transaction.rows(_LOST, (UNREACHABLE,)))
-    return Known(alerts, {number: tuple(names) for number, names in told.items()}, ended, (), unreachable)
+    return AlertState(
+        alerts,
+        {number: tuple(names) for number, names in told.items()},
+        ended,
+        (),
+        unreachable,
+    )
 
 
-def latest(transaction: Transaction, limit: int) -> list[Alert]:
-    """Read the newest alerts, the resolved ones too."""
+def load_latest(transaction: Transaction, limit: int) -> list[Alert]:
+    """Return the newest alerts, resolved ones included."""
     return [_alert(row) for row in transaction.rows(_ALL, (limit,))]
 
 
-def over(transaction: Transaction, before: datetime) -> int:
-    """Count the alerts that were over before."""
+def count_resolved(transaction: Transaction, before: datetime) -> int:
+    """Count the alerts resolved before an instant."""
     return int(str(transaction.rows(_OVER, (to_text(before),))[0]["alerts"]))
 
 
-def forget(transaction: Transaction, before: datetime) -> None:
-    """Forget them, with their events, unless a message of theirs is still there."""
+def purge(transaction: Transaction, before: datetime) -> None:
+    """Delete them with their events, unless a notification still refers to them."""
     transaction.execute(_FORGET_EVENTS, (to_text(before),))
     transaction.execute(_FORGET, (to_text(before),))
 
 
-def ended(transaction: Transaction, since: datetime, limit: int) -> list[Alert]:
-    """Read the alerts that ended since an instant, the last first."""
+def load_resolved_since(transaction: Transaction, since: datetime, limit: int) -> list[Alert]:
+    """Return the alerts resolved since an instant, latest first."""
     return [_alert(row) for row in transaction.rows(_ENDED, (to_text(since), limit))]
 
 
-def one(transaction: Transaction, number: int) -> Alert | None:
-    """Read an alert by its number."""
+def load_alert(transaction: Transaction, number: int) -> Alert | None:
+    """Return an alert by number."""
     row = transaction.row(_ONE, (number,))
     return None if row is None else _alert(row)
 
 
-def several(transaction: Transaction, numbers: Collection[int]) -> list[Alert]:
-    """Read alerts by their numbers."""
+def load_alerts(transaction: Transaction, numbers: Collection[int]) -> list[Alert]:
+    """Return alerts by number."""
     return [_alert(row) for row in transaction.rows(_SEVERAL, (json.dumps(list(numbers)),))]
 
 
-def told_on(transaction: Transaction, channel: str) -> list[Alert]:
-    """Read what is open and was told on a channel."""
+def load_notified_on(transaction: Transaction, channel: str) -> list[Alert]:
+    """Return the open alerts that a channel was notified of."""
     return [_alert(row) for row in transaction.rows(_TOLD_ON, (channel,))]
 
 
-def events(transaction: Transaction, number: int, limit: int) -> list[Row]:
-    """Read what has happened to an alert, the last first."""
+def load_events(transaction: Transaction, number: int, limit: int) -> list[Row]:
+    """Return the events of an alert, latest first."""
     return transaction.rows(_EVENTS, (number, limit))
 
 
-def known_of(transaction: Transaction, alert: Alert) -> Known:
-    """Read who was told of an alert."""
+def load_recipients(transaction: Transaction, alert: Alert) -> AlertState:
+    """Return the channels that were notified of an alert."""
     return _known(transaction, [alert], {})
 
 
-def record(transaction: Transaction, change: Change, run: int | None, now: datetime) -> int:
-    """Write the alert as it is now, and (unless it was only seen again) its event; return the alert's number."""
+def save_change(transaction: Transaction, change: Change, run: int | None, now: datetime) -> int:
+    """Write the alert and, unless it was only seen again, its event; return its number."""
     values = _values(change.alert)
     number = change.alert.id
     if number is None:
@@ -191,11 +205,11 @@ def _values(alert: Alert) -> dict[str, str | int | None]:
         **{name: to_text(at) if at else None for name, at in instants.items()},
         "state": alert.state.value,
         "severity": alert.severity.value,
-        "peak": alert.peak.value,
+        "peak": alert.peak_severity.value,
         "evidence": json.dumps(dict(alert.evidence), default=str, ensure_ascii=False),
         "opened_at": to_text(alert.opened_at),
         "last_seen_at": to_text(alert.last_seen_at),
-        "turns": json.dumps([to_text(turn) for turn in alert.turns]),
+        "turns": json.dumps([to_text(turn) for turn in alert.transitions]),
         "flapping": int(alert.flapping),
     }
 

@@ -1,4 +1,4 @@
-"""Carries what the outbox owes. One worker a channel: a dead one delays no other. At least once, always the same id."""
+"""The courier: delivers notifications at least once, one worker per channel."""
 
 import contextlib
 import random
@@ -13,17 +13,17 @@ import structlog
 from alerts import alert_store, channel_health, outbox
 from alerts.alert import Notification, Receipt
 from alerts.channels.channel import Channel, DeliveryError, Failure, Refreshing
-from alerts.lease import Claimant, as_it_is, claim, next_due
-from alerts.pending_cancellation import take_back_of
+from alerts.lease import LeaseRequest, lease, next_due, updated_message
+from alerts.pending_cancellation import cancel_pending_of
 from alerts.policy import Policy
-from alerts.rate_limit import Rhythm
+from alerts.rate_limit import RateLimit
 from domain.finding import Severity
-from domain.redaction import scrub
+from domain.redaction import redact
 from store.store import Store, StoreError
 
 HORIZON = timedelta(hours=72)
 IDLE_SECONDS = 2.0
-"""What this process writes is heard at once; what another one does, after so long."""
+"""The interval at which commits of other processes are noticed."""
 LOOK_SECONDS = 30.0
 LAST_SECONDS = 5.0
 BROKEN_STORE_SECONDS = 5.0
@@ -34,25 +34,27 @@ _log = structlog.get_logger("courier")
 
 
 def now() -> datetime:
-    """Return the instant on the wall clock."""
+    """Return the current time."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Courier:
-    """What is needed to carry messages: the file, the channels, and whom to tell when one of them is dead."""
+    """The outbox's store, the channels, and the policy for failing channels."""
 
     store: Store
     channels: Mapping[str, Channel]
     policy: Policy
     clock: Callable[[], datetime] = now
-    hurried: bool = False
-    """What waits for companions goes out now."""
-    rhythms: dict[str, Rhythm] = field(default_factory=dict, repr=False)
-    """What each channel has shown of its limits; it outlives a courier."""
+    ignore_grouping: bool = False
+    """Send grouped messages at once."""
+    rate_limits: dict[str, RateLimit] = field(default_factory=dict, repr=False)
+    """The measured limit of each channel; it outlives a courier."""
 
-    def work(self, name: str, stop: threading.Event, beat: Callable[[str], object] = lambda _: None) -> None:
-        """Deliver for one channel until told to stop (and rung for). A full disk is waited out, not died of."""
+    def work(
+        self, name: str, stop: threading.Event, beat: Callable[[str], object] = lambda _: None
+    ) -> None:
+        """Deliver for one channel until stopped. A full disk is waited out."""
         heard, until = -1, 0.0
         while not stop.is_set():
             beat(f"courier {name}")
@@ -63,7 +65,9 @@ class Courier:
                     continue
                 self._refresh(name)
                 before = self.store.bell.times
-                if before != heard or time.monotonic() >= until:  # somebody has written since we looked, or it is time
+                if (
+                    before != heard or time.monotonic() >= until
+                ):  # somebody has written since we looked, or it is time
                     wait = self._patience(name)
                     if wait <= 0 and self.deliver_one(name):
                         continue
@@ -78,14 +82,14 @@ class Courier:
                 stop.wait(BROKEN_STORE_SECONDS)
 
     def _patience(self, name: str) -> float:
-        """Return how long there is nothing to do, if nobody writes: a file's time may be too coarse to tell."""
+        """Return the seconds until the channel next has something to do."""
         with self.store.reading() as transaction:
             due = next_due(transaction, name)
         longest = min(LOOK_SECONDS, self.channels[name].traits.refresh_seconds or LOOK_SECONDS)
         return longest if due is None else min(longest, (due - self.clock()).total_seconds())
 
     def _listen(self, stop: threading.Event) -> None:
-        """Ring when another process has written: one looks at the file for all workers."""
+        """Wake the workers when another process has committed."""
         seen = (0, 0)
         while not stop.wait(IDLE_SECONDS):
             with contextlib.suppress(StoreError):  # the workers say so
@@ -93,55 +97,61 @@ class Courier:
                 if before != seen:
                     self.store.bell.ring()
 
-    def _rhythm(self, name: str) -> Rhythm:
-        return self.rhythms.setdefault(name, Rhythm(self.channels[name].traits.interval_seconds))
+    def _rhythm(self, name: str) -> RateLimit:
+        return self.rate_limits.setdefault(
+            name, RateLimit(self.channels[name].traits.interval_seconds)
+        )
 
     def _refresh(self, name: str) -> None:
-        """Say again what is still so, where that has to be said; what is lost of it is said soon again."""
+        """Send open alerts again to a channel that needs it; a failed refresh is retried soon."""
         channel, every = self.channels[name], self.channels[name].traits.refresh_seconds
         if not isinstance(channel, Refreshing) or not self._rhythm(name).refreshes(every):
             return
         with self.store.reading() as transaction:
-            alerts = alert_store.told_on(transaction, name)
+            alerts = alert_store.load_notified_on(transaction, name)
         try:
             if alerts:
-                channel.refresh([as_it_is(alert, self.policy) for alert in alerts])
+                channel.refresh([updated_message(alert, self.policy) for alert in alerts])
         except DeliveryError as error:
-            _log.warning("channel.not_refreshed", channel=name, reason=scrub(str(error)))
+            _log.warning("channel.not_refreshed", channel=name, reason=redact(str(error)))
 
     def take_over(self) -> None:
-        """Take back what a former owner of the outbox had claimed. Not at a reload: that one is we, still at it."""
+        """Release the leases of a former owner of the outbox. Not called at a reload."""
         with self.store.transaction() as transaction:
             outbox.expire_leases(transaction)
 
     def _settle_the_gone(self) -> None:
         with self.store.transaction() as transaction:
-            channel_health.gone(transaction, self.policy, self.channels, self.clock())
+            channel_health.report_removed_channels(
+                transaction, self.policy, self.channels, self.clock()
+            )
 
-    def start(self, stop: threading.Event, beat: Callable[[str], object] = lambda _: None) -> list[threading.Thread]:
-        """Begin one worker for each channel, which says by `beat` that it goes on; and one who hears of news."""
+    def start(
+        self, stop: threading.Event, beat: Callable[[str], object] = lambda _: None
+    ) -> list[threading.Thread]:
+        """Start a worker per channel, which reports by `beat`, and the watcher for other processes."""
         self._settle_the_gone()
         listener = threading.Thread(target=self._listen, args=(stop,), name="news", daemon=True)
         listener.start()
         return [listener, *self._workers(lambda name: self.work(name, stop, beat))]
 
     def drain(self, seconds: float) -> int:
-        """Try once to deliver all that is due, so long at the most; return how many messages wait.
+        """Try once to deliver everything due within `seconds`; return the number still waiting.
 
-        Needs the service's lock. What would wait for companions goes out at once.
+        Needs the service lock. Grouping is ignored.
         """
         self.take_over()
         self._settle_the_gone()
         deadline = time.monotonic() + seconds
-        hurried = replace(self, hurried=True)
+        hurried = replace(self, ignore_grouping=True)
         workers = self._workers(lambda name: hurried.work_off(name, deadline))
         for worker in workers:
             worker.join(max(0.0, deadline - time.monotonic()) + LAST_SECONDS)
         with self.store.reading() as transaction:
-            return outbox.left(transaction)
+            return outbox.count_waiting(transaction)
 
     def work_off(self, name: str, deadline: float) -> None:
-        """Deliver what a channel is owed, until nothing is due, or until then; one that asks to wait longer is left."""
+        """Deliver everything due for a channel until the deadline."""
         rhythm = self._rhythm(name)
         try:
             while time.monotonic() + rhythm.pause() < deadline:
@@ -152,11 +162,14 @@ class Courier:
             _log.error("courier.store_failed", channel=name, error=str(error))
 
     def deliver_one(self, name: str) -> bool:
-        """Deliver the channel's most urgent message, with what goes with it; say whether there was one."""
+        """Deliver the most urgent message of a channel with its group.
+
+        Return whether there was one.
+        """
         traits = self.channels[name].traits
-        claimant = Claimant(name, traits.bundles, traits.edits, self.hurried)
+        claimant = LeaseRequest(name, traits.groups, traits.edits, self.ignore_grouping)
         with self.store.transaction() as transaction:
-            notification = claim(transaction, claimant, self.policy, self.clock())
+            notification = lease(transaction, claimant, self.policy, self.clock())
         if notification is None:
             return False
         try:
@@ -175,22 +188,26 @@ class Courier:
         self._rhythm(notification.channel).delivered()
         with self.store.transaction() as transaction:
             if receipt.later:
-                outbox.partly(transaction, notification, receipt)
-                reason = scrub("; ".join(f"{who}: {why}" for who, why in receipt.later.items()))
+                outbox.mark_partly_sent(transaction, notification, receipt)
+                reason = redact("; ".join(f"{who}: {why}" for who, why in receipt.later.items()))
                 wait = _wait(notification, DeliveryError(Failure.TRANSIENT, reason))
-                outbox.retry(transaction, notification, reason, moment + timedelta(seconds=wait), same=True)
-                given_up = outbox.old(transaction, notification, moment - HORIZON)
+                outbox.retry(
+                    transaction, notification, reason, moment + timedelta(seconds=wait), same=True
+                )
+                given_up = outbox.load_expired(transaction, notification, moment - HORIZON)
                 for one in given_up:
-                    outbox.sent(transaction, one, receipt, moment)
+                    outbox.mark_sent(transaction, one, receipt, moment)
                 if given_up:
                     receipt = replace(receipt, refused={**receipt.refused, **receipt.later})
             else:
-                outbox.sent(transaction, notification, receipt, moment)
-            channel_health.delivered(transaction, self.policy, notification, receipt, moment)
-        _log.info("notification.delivered", channel=notification.channel, notification=notification.id)
+                outbox.mark_sent(transaction, notification, receipt, moment)
+            channel_health.report_delivered(transaction, self.policy, notification, receipt, moment)
+        _log.info(
+            "notification.delivered", channel=notification.channel, notification=notification.id
+        )
 
     def _failed(self, notification: Notification, error: DeliveryError) -> None:
-        reason = scrub(str(error))
+        reason = redact(str(error))
         moment = self.clock()
         wait = _wait(notification, error)
         self._rhythm(notification.channel).failed(error, wait)
@@ -198,20 +215,29 @@ class Courier:
         with self.store.transaction() as transaction:
             if refused and len(notification.members) > 1:
                 lost = []
-                outbox.alone(transaction, notification, reason)
+                outbox.split(transaction, notification, reason)
             else:
                 same = error.failure is Failure.AMBIGUOUS or notification.again
-                outbox.retry(transaction, notification, reason, moment + timedelta(seconds=wait), same=same)
-                take_back_of(transaction, self.policy, notification, moment)
-                lost = [notification] if refused else outbox.old(transaction, notification, moment - HORIZON)
+                outbox.retry(
+                    transaction, notification, reason, moment + timedelta(seconds=wait), same=same
+                )
+                cancel_pending_of(transaction, self.policy, notification, moment)
+                lost = (
+                    [notification]
+                    if refused
+                    else outbox.load_expired(transaction, notification, moment - HORIZON)
+                )
             for one in lost:
-                channel_health.given_up(transaction, self.policy, one, reason, moment)
+                channel_health.report_dead(transaction, self.policy, one, reason, moment)
         event = "notification.dead" if lost else "notification.deferred"
-        _log.warning(event, channel=notification.channel, notification=notification.id, reason=reason)
+        _log.warning(
+            event, channel=notification.channel, notification=notification.id, reason=reason
+        )
 
     def _workers(self, work: Callable[[str], None]) -> list[threading.Thread]:
         workers = [
-            threading.Thread(target=work, args=(name,), name=f"courier {name}", daemon=True) for name in self.channels
+            threading.Thread(target=work, args=(name,), name=f"courier {name}", daemon=True)
+            for name in self.channels
         ]
         for worker in workers:
             worker.start()
@@ -219,7 +245,7 @@ class Courier:
 
 
 def _wait(notification: Notification, error: DeliveryError) -> float:
-    """Back off with full jitter; what the other side asked for is waited in full."""
+    """Return the back-off with full jitter; a requested wait is honoured in full."""
     if error.retry_after_seconds is not None:
         return min(3600.0, max(1.0, error.retry_after_seconds)) + random.uniform(0, 1)  # noqa: S311 - spreads load, guards nothing
     ladder = _URGENT if notification.message.severity is Severity.CRITICAL else _PATIENT

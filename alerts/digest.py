@@ -1,4 +1,4 @@
-"""Several messages as one: each alert is a line, and what came and went is one line, not two messages. Pure."""
+"""Several messages combined into one, with a line per alert. Pure."""
 
 import hashlib
 from collections import Counter
@@ -6,38 +6,42 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from alerts.alert import BEGUN, Line, Message, Reason
+from alerts.alert import OPENING, Line, Message, Reason
 from domain.finding import Severity
 
 LATE = timedelta(minutes=5)
-"""A message that goes out so long after its time says so."""
+"""A message sent this long after its time states the delay."""
 
 _LOW = {Reason.ACKNOWLEDGED: 1, Reason.CHANGED: 2}
 
 
-def name(ids: Sequence[str]) -> str:
-    """Return the id of a copy that stands for these: always the same for the same ones."""
+def combined_id(ids: Sequence[str]) -> str:
+    """Return the id of a combined copy: the same for the same members."""
     if len(ids) == 1:
         return ids[0]
     return hashlib.sha256(" ".join(sorted(ids)).encode("ascii")).hexdigest()[:32]
 
 
 def combine(messages: Sequence[Message]) -> Message:
-    """Make one message of several, given in the order in which they were owed."""
+    """Combine messages given in the order of their creation."""
     by_alert: dict[int | None, list[Message]] = {}
     for message in messages:
         by_alert.setdefault(message.alert, []).append(message)
     latest = [_latest(of_one) for of_one in by_alert.values()]
-    return latest[0] if len(latest) == 1 else together(latest)
+    return latest[0] if len(latest) == 1 else same_message(latest)
 
 
-def together(messages: Sequence[Message]) -> Message:
-    """Make one message that has a line for each of these alerts, worst first, what is over last."""
-    ordered = sorted(messages, key=lambda one: (one.over, -one.severity.rank, one.occurred_at, one.alert or 0))
+def same_message(messages: Sequence[Message]) -> Message:
+    """Return a message with a line per alert, highest severity first, resolved ones last."""
+    ordered = sorted(
+        messages, key=lambda one: (one.over, -one.severity.rank, one.occurred_at, one.alert or 0)
+    )
     firing = [one for one in ordered if not one.over]
     worst = max(one.severity for one in firing or ordered)
     # what somebody is to hear comes before that somebody looks after another one
-    loudest = min(firing, key=lambda one: (one.reason not in BEGUN, _LOW.get(one.reason, 0)), default=None)
+    loudest = min(
+        firing, key=lambda one: (one.reason not in OPENING, _LOW.get(one.reason, 0)), default=None
+    )
     types = {one.type for one in ordered}
     return Message(
         instance=ordered[0].instance,
@@ -56,24 +60,29 @@ def together(messages: Sequence[Message]) -> Message:
     )
 
 
-def late(message: Message, by: timedelta, why: str) -> Message:
-    """Let a message say how late it is."""
+def mark_late(message: Message, by: timedelta, why: str) -> Message:
+    """Return the message with a note about its delay."""
     if by < LATE:
         return message
     minutes = round(by.total_seconds() / 60)
     shown = f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"  # noqa: PLR2004 - two hours
-    return replace(message, details={"late": f"delayed by {shown}{f': {why}' if why else ''}", **message.details})
+    return replace(
+        message,
+        details={"late": f"delayed by {shown}{f': {why}' if why else ''}", **message.details},
+    )
 
 
 def _latest(messages: Sequence[Message]) -> Message:
-    """Return what is to be said of one alert, of which these were owed."""
+    """Return the current message about one alert from several."""
     first, last = messages[0], messages[-1]
     if len(messages) == 1:
         return last
     if not last.over:
-        loud = [one for one in messages if one.reason is not Reason.CHANGED and not one.over] or [last]
-        return replace(last, reason=(first if first.reason in BEGUN else loud[-1]).reason)
-    if first.reason not in BEGUN:
+        loud = [one for one in messages if one.reason is not Reason.CHANGED and not one.over] or [
+            last
+        ]
+        return replace(last, reason=(first if first.reason in OPENING else loud[-1]).reason)
+    if first.reason not in OPENING:
         return last
     went = f"came {_clock(first.occurred_at)}, went {_clock(last.occurred_at)} UTC, before it could be told"
     return replace(last, details={"it": went, **last.details})
@@ -84,11 +93,19 @@ def _line(message: Message) -> Line:
     if not note and message.acknowledged_by and not message.over:
         note = f"acknowledged by {message.acknowledged_by}"
     remedy = "" if message.over else message.remedy
-    return Line(message.alert or 0, message.severity, message.title, message.summary, message.over, note, remedy)
+    return Line(
+        message.alert or 0,
+        message.severity,
+        message.title,
+        message.summary,
+        message.over,
+        note,
+        remedy,
+    )
 
 
 def _counted(messages: Iterable[Message]) -> str:
-    """Say how many there are of each severity."""
+    """Return the number of alerts per severity."""
     found = Counter("over" if message.over else message.severity.value for message in messages)
     order = [*(severity.value for severity in reversed(Severity)), "over"]
     return ", ".join(f"{found[word]} {word}" for word in order if found[word])

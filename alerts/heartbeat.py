@@ -1,7 +1,4 @@
-"""The outside dead-man's switch: pings from a thread of their own. Nobody waits for one, and a lost one is only logged:
-
-that they fail to come is what the other side alarms at. A ping says no more than how it went.
-"""
+"""Pings to an external dead-man's switch, from a thread of its own; lost pings are only logged."""
 
 import queue
 import threading
@@ -10,8 +7,8 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from alerts.channels.channel import DeliveryError
-from alerts.channels.http import Request, ask, private
-from domain.redaction import scrub
+from alerts.channels.http import Request, is_private, send
+from domain.redaction import redact
 from domain.secret import Secret, SecretError
 
 TRIES = 3
@@ -22,7 +19,7 @@ _log = structlog.get_logger("heartbeat")
 
 
 class Heartbeat:
-    """Sends pings in order, in the form that Healthchecks made usual: the URL, or it with `/start` or `/fail`."""
+    """Sends pings in order, in the form of Healthchecks: the URL, with `/start` or `/fail`."""
 
     def __init__(self, audit: Callable[[], Sequence[str]]) -> None:
         self._audit = audit
@@ -31,12 +28,12 @@ class Heartbeat:
         threading.Thread(target=self._work, name="heartbeat", daemon=True).start()
 
     def ping(self, url: Secret | None, path: str = "", text: str = "") -> None:
-        """Send one soon."""
+        """Send a ping in the background."""
         if url is not None:
             self._owed.put((url, path, text))
 
     def end(self, url: Secret | None, wrong: Sequence[str]) -> None:
-        """Say that a piece of work went well; but at `/fail`, if something was wrong with it, or is with us."""
+        """Ping success, or `/fail` if `wrong` or the self-check has problems."""
         if url is not None:
             said = [*wrong, *self._audit()]
             self.ping(url, "/fail" if said else "", "\n".join(said))
@@ -58,11 +55,17 @@ class Heartbeat:
     def _sent(self, url: Secret, path: str, text: str) -> bool:
         try:
             address, sign, query = url.reveal().partition("?")
-            if not private(address):
+            if not is_private(address):
                 _log.error("heartbeat.refused", reason="its URL is not https")
                 return True
             whole = address.rstrip("/") + path + sign + query
-            ask(Request(whole, scrub(text)[:LONGEST].encode(), {"Content-Type": "text/plain; charset=utf-8"}))
+            send(
+                Request(
+                    whole,
+                    redact(text)[:LONGEST].encode(),
+                    {"Content-Type": "text/plain; charset=utf-8"},
+                )
+            )
         except (SecretError, DeliveryError) as error:
             _log.warning("heartbeat.failed", path=path, reason=str(error))
             return False

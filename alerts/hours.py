@@ -1,4 +1,4 @@
-"""The hours in which people are at work: what can wait is told again then. Pure."""
+"""Business hours, outside which non-critical repeats wait. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _FORM = re.compile(r"(?:([a-z]{3})(?:-([a-z]{3}))?\s+)?(\d{1,2}):(\d{2})-(\d{1,2
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """From one time of day to another, on some days of the week, in a zone."""
+    """A span of the day on some weekdays, in a time zone."""
 
     days: frozenset[int]
     begin: time
@@ -21,7 +21,7 @@ class Hours:
 
     @classmethod
     def read(cls, text: str, zone: str) -> Self:
-        """Read `mon-fri 08:00-18:00`, or `08:00-18:00` for every day. ValueError says how it is written."""
+        """Parse `mon-fri 08:00-18:00`, or `08:00-18:00` for every day. Raises ValueError."""
         match = _FORM.fullmatch(text.strip().lower())
         try:
             first, last = (match[1] or "mon", match[2] or match[1] or "sun") if match else ("", "")
@@ -33,10 +33,15 @@ class Hours:
             first, span = "mon", 0
         if begin >= end:
             raise ValueError(f'"{text}" are no hours of a day (like "mon-fri 08:00-18:00")')
-        return cls(frozenset((_DAYS.index(first) + day) % 7 for day in range(span + 1)), begin, end, ZoneInfo(zone))
+        return cls(
+            frozenset((_DAYS.index(first) + day) % 7 for day in range(span + 1)),
+            begin,
+            end,
+            ZoneInfo(zone),
+        )
 
     def opening(self, at: datetime) -> datetime:
-        """Return the instant itself, if people are at work then, else when they begin next."""
+        """Return the instant itself if it lies within, else the next opening."""
         local = at.astimezone(self.zone)
         for ahead in range(8):
             day = local.date() + timedelta(days=ahead)

@@ -1,4 +1,4 @@
-"""What goes out next, and what goes with it: the most urgent message of a channel, by lease, with its companions."""
+"""Leases: the next notification of a channel, with those sent along in the same message."""
 
 import json
 from collections.abc import Collection, Iterator, Sequence
@@ -7,16 +7,16 @@ from datetime import datetime, timedelta
 
 from alerts import alert_store
 from alerts.alert import Alert, Change, Message, Notification, Reason, State
-from alerts.digest import LATE, combine, late, name, together
+from alerts.digest import LATE, combine, mark_late, combined_id, same_message
 from alerts.message import compose, from_json
 from alerts.policy import Policy
 from store.store import Row, Transaction, Value
 from store.timestamps import from_text, to_text
 
 LEASE = timedelta(minutes=5)
-"""Longer than a delivery can take."""
+"""Longer than any delivery takes."""
 MOST_ROOTS = 20
-"""So many first messages are brought up to date by one delivery: each is a request of its own."""
+"""First messages updated by one delivery; each is a request of its own."""
 
 _EXPIRE = """
     UPDATE notification SET state = 'pending', lease_until = NULL
@@ -57,32 +57,44 @@ _PARTIES = "SELECT alert FROM conversation WHERE channel = ? AND remote = ?"
 
 
 @dataclass(frozen=True, slots=True)
-class Claimant:
-    """Whose messages are claimed, and how they may go out."""
+class LeaseRequest:
+    """The channel to lease for, and its properties."""
 
     channel: str
-    bundles: bool = False
-    """One message may stand for several alerts."""
+    groups: bool = False
+    """One message may cover several alerts."""
     edits: bool = False
-    """Its first messages can be brought up to date."""
-    hurried: bool = False
-    """What waits for companions goes out now."""
+    """First messages can be updated."""
+    ignore_grouping: bool = False
+    """Lease grouped messages at once."""
 
 
-def claim(transaction: Transaction, claimant: Claimant, policy: Policy, now: datetime) -> Notification | None:
-    """Take the most urgent message that is due, and what goes with it; nobody else gets them while the lease lasts."""
+def lease(
+    transaction: Transaction, claimant: LeaseRequest, policy: Policy, now: datetime
+) -> Notification | None:
+    """Lease the most urgent due message and its group; None if nothing is due."""
     transaction.execute(_EXPIRE, (claimant.channel, to_text(now)))
-    lead = transaction.row(_LEAD, {"channel": claimant.channel, "now": to_text(now), "hurried": claimant.hurried})
+    lead = transaction.row(
+        _LEAD,
+        {"channel": claimant.channel, "now": to_text(now), "hurried": claimant.ignore_grouping},
+    )
     if lead is None:
         return None
-    everything = claimant.bundles and lead["attempts"] > 0 and now - from_text(lead["created_at"]) > LATE
+    everything = (
+        claimant.groups and lead["attempts"] > 0 and now - from_text(lead["created_at"]) > LATE
+    )
     rows = _together(transaction, claimant, lead, everything=everything)
     members = [row["id"] for row in rows]
-    number = lead["bundle"] or name(members)
+    number = lead["bundle"] or combined_id(members)
     transaction.execute(_LEASE, (to_text(now + LEASE), number, json.dumps(members)))
-    transaction.execute(_SUPERSEDE, {"now": to_text(now), "channel": claimant.channel, "members": json.dumps(members)})
+    transaction.execute(
+        _SUPERSEDE,
+        {"now": to_text(now), "channel": claimant.channel, "members": json.dumps(members)},
+    )
     threads = {row["thread"] for row in rows}
-    thread = lead["thread"] if len(threads) == 1 else ""  # alerts of several threads: it stands in none
+    thread = (
+        lead["thread"] if len(threads) == 1 else ""
+    )  # alerts of several threads: it stands in none
     return Notification(
         id=number,
         channel=claimant.channel,
@@ -94,18 +106,22 @@ def claim(transaction: Transaction, claimant: Claimant, policy: Policy, now: dat
         recipients=tuple(json.loads(lead["recipients"])),
         members=tuple(members),
         again=bool(lead["bundle"]),
-        roots=tuple(_roots(transaction, claimant.channel, threads - {""}, policy)) if claimant.edits else (),
+        edits_to_make=tuple(_roots(transaction, claimant.channel, threads - {""}, policy))
+        if claimant.edits
+        else (),
     )
 
 
 def next_due(transaction: Transaction, channel: str) -> datetime | None:
-    """Return when the channel's next message is to be tried; None: there is none."""
+    """Return the time of the channel's next attempt; None if nothing waits."""
     row = transaction.row(_NEXT, (channel,))
     return from_text(row["at"]) if row and row["at"] else None
 
 
-def _together(transaction: Transaction, claimant: Claimant, lead: Row, *, everything: bool) -> list[Row]:
-    """Return the rows of one copy: those that it had before, or all that may go out with it now."""
+def _together(
+    transaction: Transaction, claimant: LeaseRequest, lead: Row, *, everything: bool
+) -> list[Row]:
+    """Return the rows of one copy: those of an earlier attempt, or all that may go together."""
     if lead["bundle"]:
         return transaction.rows(_COPY, (claimant.channel, lead["bundle"]))
     if lead["alert"] is None:
@@ -113,7 +129,7 @@ def _together(transaction: Transaction, claimant: Claimant, lead: Row, *, everyt
     wanted: dict[str, Value] = {
         "thread": lead["thread"],
         "alert": lead["alert"],
-        "bundles": claimant.bundles,
+        "bundles": claimant.groups,
         "everything": everything,
     }
     return transaction.rows(_COMPANIONS, {"channel": claimant.channel, **wanted})
@@ -122,21 +138,28 @@ def _together(transaction: Transaction, claimant: Claimant, lead: Row, *, everyt
 def _message(rows: Sequence[Row], lead: Row, policy: Policy, now: datetime) -> Message:
     oldest = min(from_text(row["created_at"]) for row in rows)
     meant = policy.group_interval if not lead["attempts"] else timedelta()
-    return late(combine([from_json(row["message"]) for row in rows]), now - oldest - meant, lead["last_error"])
+    return mark_late(
+        combine([from_json(row["message"]) for row in rows]),
+        now - oldest - meant,
+        lead["last_error"],
+    )
 
 
 def _roots(
     transaction: Transaction, channel: str, threads: Collection[str], policy: Policy
 ) -> Iterator[tuple[str, Message]]:
-    """Yield what the first messages of these alerts should say now."""
+    """Yield the new content of the first messages of these alerts."""
     for thread in sorted(threads)[:MOST_ROOTS]:
         parties = [row["alert"] for row in transaction.rows(_PARTIES, (channel, thread))]
-        messages = [as_it_is(alert, policy) for alert in alert_store.several(transaction, parties)]
-        yield thread, messages[0] if len(messages) == 1 else together(messages)
+        messages = [
+            updated_message(alert, policy)
+            for alert in alert_store.load_alerts(transaction, parties)
+        ]
+        yield thread, messages[0] if len(messages) == 1 else same_message(messages)
 
 
-def as_it_is(alert: Alert, policy: Policy) -> Message:
-    """Return what is to be said of an alert now."""
+def updated_message(alert: Alert, policy: Policy) -> Message:
+    """Return the current message about an alert."""
     reason = Reason.RESOLVED if alert.state is State.RESOLVED else Reason.OPENED
     at = alert.resolved_at or alert.last_seen_at
     return compose(Change(alert, reason), policy.instance, at, hide_addresses=policy.hide_addresses)

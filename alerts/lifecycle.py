@@ -1,4 +1,4 @@
-"""Who hears of what: from findings and what is open to changes. Pure: no clock, no store, no channel."""
+"""The alert lifecycle: findings, open alerts and time become changes. Pure."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,26 +10,24 @@ from domain.coverage import Coverage
 from domain.finding import Finding, Severity
 
 UNREACHABLE = "database_unreachable"
-"""While it is open, whatever else is wrong with that database is its effect."""
+"""While this alert is open, other findings of its database are inhibited."""
 FLAPS = 3
-"""What begins or ends so often within a day flaps."""
+"""An alert with this many transitions within a day is flapping."""
 FLAP_LOOKS = 5
-"""So does what does it at each of so many looks, however far apart they are."""
+"""An alert that changes at this many consecutive looks is flapping, whatever their interval."""
 CALM_LOOKS = 3
 CALM = timedelta(hours=1)
-"""What flaps is over when it was not found for so long, and so many times."""
-
-
+"""A flapping alert is resolved after this time and number of looks without it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is open, which channels were told of each (by the alert's id), and what keeps quiet."""
+class AlertState:
+    """Open alerts, the channels notified of each by id, and suppressions."""
 
     alerts: Sequence[Alert]
     told: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     ended: Mapping[str, Alert] = field(default_factory=dict)
-    """By fingerprint, the last one that is over."""
+    """The last resolved alert by fingerprint."""
     silences: tuple[Silence, ...] = ()
     unreachable: frozenset[str] = frozenset()
     """Databases whose server does not answer."""
@@ -37,9 +35,9 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One look at the world, and what is needed to judge it."""
+    """One look, with everything needed to judge it."""
 
-    known: Known
+    known: AlertState
     policy: Policy
     now: datetime
 
@@ -47,29 +45,33 @@ class _Look:
         return self.known.told.get(alert.id or 0, ())
 
     def quiet(self, alert: Alert) -> str:
-        """Return what keeps it from being told."""
+        """Return the suppression of an alert."""
         if alert.kind != UNREACHABLE and alert.database in self.known.unreachable:
             return f"inhibited: the database {alert.database} is unreachable"
         return self.policy.silenced(alert, self.known.silences, self.now)
 
     def tell(self, alert: Alert, reason: Reason) -> Change:
-        """Tell it to those who are meant, or note that it is kept back."""
+        """Return the change with the channels to notify, or suppressed."""
         quiet = self.quiet(alert)
         if quiet:
-            return Change(replace(alert, withheld=quiet), reason)
+            return Change(replace(alert, suppressed_by=quiet), reason)
         again = replace(
             alert,
-            withheld="",
-            peak=max(alert.peak, alert.severity),
+            suppressed_by="",
+            peak_severity=max(alert.peak_severity, alert.severity),
             next_repeat_at=self.policy.next_repeat(alert, self.now),
         )
         return Change(again, reason, self.policy.channels(alert))
 
 
 def decide(
-    findings: Iterable[Finding], coverage: Collection[Coverage], known: Known, policy: Policy, now: datetime
+    findings: Iterable[Finding],
+    coverage: Collection[Coverage],
+    known: AlertState,
+    policy: Policy,
+    now: datetime,
 ) -> tuple[Change, ...]:
-    """Return what changes. The same finding twice in one look counts once, at its worst."""
+    """Return the changes of a look; the same finding twice counts once, at its highest severity."""
     opened = {alert.fingerprint: alert for alert in known.alerts}
     found: dict[str, Finding] = {}
     for finding in findings:
@@ -84,21 +86,27 @@ def decide(
         if area.includes(alert)
     ]
     look = _Look(
-        replace(known, unreachable=_unreachable(known, found.values(), [alert for alert, _ in gone])), policy, now
+        replace(
+            known, unreachable=_unreachable(known, found.values(), [alert for alert, _ in gone])
+        ),
+        policy,
+        now,
     )
     over = {alert.fingerprint: _missed(alert, look, final=final) for alert, final in gone}
     return (*(_found(one, opened.get(key), look) for key, one in found.items()), *over.values())
 
 
-def _unreachable(known: Known, found: Iterable[Finding], gone: Sequence[Alert]) -> frozenset[str]:
-    """Return which databases cannot be reached after this look."""
+def _unreachable(
+    known: AlertState, found: Iterable[Finding], gone: Sequence[Alert]
+) -> frozenset[str]:
+    """Return the databases that are unreachable after this look."""
     lost = {finding.identity.database for finding in found if finding.kind == UNREACHABLE}
     back = {alert.database for alert in gone if alert.kind == UNREACHABLE}
     return (known.unreachable - back) | lost
 
 
-def review(known: Known, policy: Policy, now: datetime) -> Iterator[Change]:
-    """Yield what is owed though nobody looked: repeats, rungs of the ladder, what is not kept back any more."""
+def review(known: AlertState, policy: Policy, now: datetime) -> Iterator[Change]:
+    """Yield the changes due by time: repeats, escalation, ended suppressions."""
     look = _Look(known, policy, now)
     for alert in known.alerts:
         expired = alert.acknowledged_until is not None and alert.acknowledged_until <= now
@@ -109,33 +117,52 @@ def review(known: Known, policy: Policy, now: datetime) -> Iterator[Change]:
 
 
 def _owed(alert: Alert, look: _Look) -> Iterator[Change]:
-    rungs = look.policy.ladder[alert.escalation :] if alert.severity is Severity.CRITICAL else ()
+    rungs = (
+        look.policy.escalation_steps[alert.escalation :]
+        if alert.severity is Severity.CRITICAL
+        else ()
+    )
     since = alert.fired_at or alert.opened_at
-    if alert.withheld:
+    if alert.suppressed_by:
         yield look.tell(replace(alert, fired_at=look.now, escalation=0), Reason.UNMUTED)
     elif rungs and look.now - since >= rungs[0].after:
-        yield Change(replace(alert, escalation=alert.escalation + 1), Reason.ESCALATED, rungs[0].channels)
+        yield Change(
+            replace(alert, escalation=alert.escalation + 1), Reason.ESCALATED, rungs[0].channels
+        )
     elif alert.next_repeat_at is not None and alert.next_repeat_at <= look.now:
         yield look.tell(alert, Reason.REPEATED)
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """Who looks after it, and until when at the most."""
+    """The person, and the time limit of the acknowledgement."""
 
     by: str
     until: datetime | None = None
 
 
-def acknowledge(alert: Alert, taken: Acknowledgement, known: Known, policy: Policy) -> Change:
-    """Stop repeats and escalation, until it is worse, over and back, or that instant; those who converse hear it."""
-    alert = replace(alert, state=State.ACKNOWLEDGED, acknowledged_by=taken.by, acknowledged_until=taken.until)
+def acknowledge(alert: Alert, taken: Acknowledgement, known: AlertState, policy: Policy) -> Change:
+    """Return the change: repeats and escalation stop until it worsens, recurs, or time is up."""
+    alert = replace(
+        alert, state=State.ACKNOWLEDGED, acknowledged_by=taken.by, acknowledged_until=taken.until
+    )
     told = known.told.get(alert.id or 0, ())
-    return Change(alert, Reason.ACKNOWLEDGED, tuple(name for name in told if name in policy.conversing))
+    return Change(
+        alert,
+        Reason.ACKNOWLEDGED,
+        tuple(name for name in told if name in policy.acknowledging_channels),
+    )
 
 
 def _unacknowledged(alert: Alert, now: datetime) -> Alert:
-    return replace(alert, state=State.FIRING, acknowledged_by="", acknowledged_until=None, fired_at=now, escalation=0)
+    return replace(
+        alert,
+        state=State.FIRING,
+        acknowledged_by="",
+        acknowledged_until=None,
+        fired_at=now,
+        escalation=0,
+    )
 
 
 def _found(finding: Finding, alert: Alert | None, look: _Look) -> Change:
@@ -154,22 +181,28 @@ def _found(finding: Finding, alert: Alert | None, look: _Look) -> Change:
     )
     if alert.state is State.PENDING:
         return _rise(again, look)
-    if finding.severity > alert.peak:
+    if finding.severity > alert.peak_severity:
         return look.tell(_unacknowledged(again, look.now), Reason.RAISED)
     due = alert.next_repeat_at is not None and alert.next_repeat_at <= look.now
-    if alert.state is State.FIRING and due and not alert.withheld and not look.quiet(again):
+    if alert.state is State.FIRING and due and not alert.suppressed_by and not look.quiet(again):
         return look.tell(again, Reason.REPEATED)
-    if finding.severity is not alert.severity:  # it was as bad before, or is better: that is told at its time
-        sooner = [at for at in (look.policy.next_repeat(again, look.now), alert.next_repeat_at) if at is not None]
+    if (
+        finding.severity is not alert.severity
+    ):  # it was as bad before, or is better: that is told at its time
+        sooner = [
+            at
+            for at in (look.policy.next_repeat(again, look.now), alert.next_repeat_at)
+            if at is not None
+        ]
         worse = finding.severity > alert.severity
         at = min(sooner, default=None) if worse else look.policy.next_repeat(again, look.now)
-        corrected = tuple(name for name in look.told(alert) if name in look.policy.editing)
+        corrected = tuple(name for name in look.told(alert) if name in look.policy.editing_channels)
         return Change(replace(again, next_repeat_at=at), Reason.CHANGED, corrected)
     return Change(again, Reason.SEEN)
 
 
 def _begun(finding: Finding, look: _Look) -> Alert:
-    """Return a new alert; or the old one, if it was over for a short time only."""
+    """Return a new alert, or the former one if it ended recently."""
     identity = finding.identity
     alert = Alert(
         fingerprint=identity.fingerprint(),
@@ -187,24 +220,28 @@ def _begun(finding: Finding, look: _Look) -> Alert:
         last_seen_at=look.now,
     )
     old = look.known.ended.get(alert.fingerprint)
-    if old is None or not old.generation or look.now - (old.resolved_at or look.now) > look.policy.reopening(old):
+    if (
+        old is None
+        or not old.generation
+        or look.now - (old.resolved_at or look.now) > look.policy.reopening(old)
+    ):
         return alert
     return replace(
         alert,
         id=old.id,
         opened_at=look.now,
         generation=old.generation,
-        turns=old.turns,
+        transitions=old.transitions,
         occurrences=old.occurrences + 1,
     )
 
 
 def _rise(alert: Alert, look: _Look) -> Change:
-    """Let it fire, if it was found as often and as long as its rule asks for."""
+    """Return the change: the alert fires once its threshold is reached."""
     rule = look.policy.threshold(alert)
     if alert.failures < rule.failures or look.now - alert.opened_at < rule.lasting:
         return Change(alert, Reason.PENDING if alert.failures == 1 else Reason.SEEN)
-    turns = _lately((*alert.turns, look.now), alert, look)
+    turns = _lately((*alert.transitions, look.now), alert, look)
     flapping = sum(look.now - turn < DAY for turn in turns) >= FLAPS or len(turns) >= FLAP_LOOKS
     fires = replace(
         alert,
@@ -212,21 +249,24 @@ def _rise(alert: Alert, look: _Look) -> Change:
         generation=alert.generation + 1,
         fired_at=look.now,
         escalation=0,
-        peak=Severity.INFO,
-        turns=turns,
+        peak_severity=Severity.INFO,
+        transitions=turns,
         flapping=flapping,
     )
-    return look.tell(fires, Reason.FLAPPING if flapping else Reason.REOPENED if alert.generation else Reason.OPENED)
+    return look.tell(
+        fires,
+        Reason.FLAPPING if flapping else Reason.REOPENED if alert.generation else Reason.OPENED,
+    )
 
 
 def _lately(turns: tuple[datetime, ...], alert: Alert, look: _Look) -> tuple[datetime, ...]:
-    """Return the turns of the last day, or of the last looks where those are further apart."""
+    """Return the transitions of the last day, or of the last looks if those are further apart."""
     span = max(DAY, FLAP_LOOKS * look.policy.period(alert))
     return tuple(turn for turn in turns if look.now - turn < span)[-FLAP_LOOKS:]
 
 
 def _missed(alert: Alert, look: _Look, *, final: bool) -> Change:
-    """A look did not find it: it is over, if its rule and its restlessness do not ask for more such looks."""
+    """Return the change of an alert that a look did not find: resolved unless its rule waits."""
     missed = replace(alert, passes=alert.passes + 1, failures=0)
     wanted = max(look.policy.threshold(alert).passes, CALM_LOOKS if alert.flapping else 1)
     restless = alert.flapping and look.now - alert.last_seen_at < CALM
@@ -238,9 +278,13 @@ def _missed(alert: Alert, look: _Look, *, final: bool) -> Change:
         state=State.RESOLVED,
         resolved_at=look.now,
         next_repeat_at=None,
-        withheld="",
+        suppressed_by="",
         flapping=False,
-        turns=alert.turns if pending else _lately((*alert.turns, look.now), alert, look),
+        transitions=alert.transitions
+        if pending
+        else _lately((*alert.transitions, look.now), alert, look),
     )
     # a resolve goes to whoever was told, whatever the routes and silences say today
-    return Change(over, Reason.WITHDRAWN if pending else Reason.RESOLVED, () if pending else look.told(alert))
+    return Change(
+        over, Reason.WITHDRAWN if pending else Reason.RESOLVED, () if pending else look.told(alert)
+    )

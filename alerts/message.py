@@ -1,4 +1,4 @@
-"""An alert in words, without secrets. Pure; and to and from the text that the outbox keeps."""
+"""Messages: alerts as redacted text, and their JSON form in the outbox. Pure."""
 
 import json
 from dataclasses import asdict, fields
@@ -7,7 +7,7 @@ from typing import Any
 
 from alerts.alert import Alert, Change, Letter, Line, Message, Reason, State
 from domain.finding import Severity
-from domain.redaction import scrub
+from domain.redaction import redact
 from store.timestamps import from_text, to_text
 
 _TYPES = {
@@ -20,19 +20,24 @@ _TYPES = {
     "metrics": "SERVICE_FAILURE",
     "database": "DATABASE_UNREACHABLE",
 }
-"""By the first word of the kind."""
+"""Wire types by the first word of the kind."""
 _CHECK = "CHECK_FINDING"
 MOST_DETAILS = 20
 
 
-def compose(change: Change, instance: str, now: datetime, *, hide_addresses: bool = False) -> Message:
-    """Say what changed. The title stays the same as long as the alert lives: mail threads hang on it."""
+def compose(
+    change: Change, instance: str, now: datetime, *, hide_addresses: bool = False
+) -> Message:
+    """Return the message about a change; the title is constant during an alert's life."""
     alert = change.alert
 
     def clean(text: str) -> str:
-        return scrub(text, hide_addresses=hide_addresses)
+        return redact(text, hide_addresses=hide_addresses)
 
-    details = {clean(str(name)): clean(_value(value)) for name, value in list(alert.evidence.items())[:MOST_DETAILS]}
+    details = {
+        clean(str(name)): clean(_value(value))
+        for name, value in list(alert.evidence.items())[:MOST_DETAILS]
+    }
     return Message(
         instance=instance,
         severity=alert.severity,
@@ -57,7 +62,7 @@ def compose(change: Change, instance: str, now: datetime, *, hide_addresses: boo
 
 
 def title(alert: Alert) -> str:
-    """Return what an alert is called."""
+    """Return the title of an alert."""
     place = " ".join(part for part in (alert.database, alert.object or alert.task) if part)
     return f"{alert.kind}: {place}" if place else alert.kind
 
@@ -78,14 +83,14 @@ def _value(value: object) -> str:
 
 
 def to_json(message: Message) -> str:
-    """Write a message for the outbox."""
+    """Return a message as JSON."""
     opened = to_text(message.opened_at) if message.opened_at else None
     values = {**asdict(message), "occurred_at": to_text(message.occurred_at), "opened_at": opened}
     return json.dumps(values, ensure_ascii=False)
 
 
 def from_json(text: str) -> Message:
-    """Read what `to_json` wrote, of a former version too."""
+    """Parse a message, also of an older version."""
     values: dict[str, Any] = json.loads(text)
     values["occurred_at"] = from_text(values["occurred_at"])
     values["opened_at"] = from_text(values["opened_at"]) if values.get("opened_at") else None

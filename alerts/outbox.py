@@ -1,4 +1,4 @@
-"""What is owed: written in the transaction of its cause, settled when the channel has taken it."""
+"""The outbox: notifications enqueued with their cause, settled when delivered."""
 
 import json
 import uuid
@@ -18,9 +18,7 @@ _INSERT = """
                               run, urgency)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?)
 """
-_HASTEN = (
-    "UPDATE notification SET not_before = min(not_before, ?) WHERE alert = ? AND channel = ? AND state = 'pending'"
-)
+_HASTEN = "UPDATE notification SET not_before = min(not_before, ?) WHERE alert = ? AND channel = ? AND state = 'pending'"
 _SENT = """
     UPDATE notification
     SET state = 'sent', sent_at = ?, remote = ?, receipt = trim(receipt || '; ' || ?, '; '), lease_until = NULL
@@ -51,14 +49,18 @@ _DEAD = """
 """
 _OLD = "SELECT * FROM notification WHERE id IN (SELECT value FROM json_each(?)) AND created_at < ? ORDER BY rowid"
 _EXPIRE = "UPDATE notification SET state = 'pending', lease_until = NULL WHERE state = 'leased'"
-_WAITING = "SELECT * FROM notification WHERE state IN ('pending', 'leased') ORDER BY not_before, rowid"
+_WAITING = (
+    "SELECT * FROM notification WHERE state IN ('pending', 'leased') ORDER BY not_before, rowid"
+)
 _LEFT = "SELECT count(*) AS waiting FROM notification WHERE state IN ('pending', 'leased')"
 _UNSENT = """
     SELECT 1 AS unsent FROM notification
     WHERE alert = ? AND channel = ? AND state IN ('pending', 'leased') AND recipients = '[]'
       AND reason NOT IN ('severity_changed', 'acknowledged') LIMIT 1
 """
-_LAST_OF_RUN = "SELECT max(sent_at) AS at FROM notification WHERE run = ? AND channel = ? AND state = 'sent'"
+_LAST_OF_RUN = (
+    "SELECT max(sent_at) AS at FROM notification WHERE run = ? AND channel = ? AND state = 'sent'"
+)
 _ENDED = """
 SELECT count(*) AS messages FROM notification
 WHERE state IN ('sent', 'dead') AND coalesce(sent_at, created_at) < ?
@@ -86,12 +88,14 @@ _REACHED = """
     SELECT 1 AS reached FROM notification WHERE alert = ? AND generation = ? AND channel = ? AND state <> 'dead' LIMIT 1
 """
 _ONE = "SELECT * FROM notification WHERE id = ?"
-_OF_ALERT = "SELECT * FROM notification WHERE alert = ? ORDER BY created_at DESC, rowid DESC LIMIT ?"
+_OF_ALERT = (
+    "SELECT * FROM notification WHERE alert = ? ORDER BY created_at DESC, rowid DESC LIMIT ?"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """How long a message waits for others to go with it, and of which run it is."""
+    """The grouping delay of a message, and its run."""
 
     span: timedelta = timedelta()
     run: int | None = None
@@ -99,7 +103,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Oldest:
-    """Since when a channel owes a message of a severity."""
+    """The oldest undelivered message of a channel and severity."""
 
     channel: str
     severity: Severity
@@ -108,7 +112,7 @@ class Oldest:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One line of `sereno alerts outbox`."""
+    """One row of `sereno outbox`."""
 
     id: str
     channel: str
@@ -119,92 +123,118 @@ class Waiting:
     last_error: str
 
 
-def owe(transaction: Transaction, message: Message, channel: str, now: datetime, wait: Wait = Wait()) -> str:
-    """Owe one message to one channel, to be sent after a wait at the earliest; return its id."""
+def enqueue(
+    transaction: Transaction, message: Message, channel: str, now: datetime, wait: Wait = Wait()
+) -> str:
+    """Enqueue one message for one channel, not before the wait; return its id."""
     number = uuid.uuid4().hex
-    what = (number, message.alert, channel, message.reason.value, message.severity.value, to_json(message))
+    what = (
+        number,
+        message.alert,
+        channel,
+        message.reason.value,
+        message.severity.value,
+        to_json(message),
+    )
     urgency = len(Severity) - 1 - message.severity.rank
-    transaction.execute(_INSERT, (*what, to_text(now), to_text(now + wait.span), message.generation, wait.run, urgency))
-    if message.severity is Severity.CRITICAL:  # what it may have to come after is not waited for long
+    transaction.execute(
+        _INSERT,
+        (*what, to_text(now), to_text(now + wait.span), message.generation, wait.run, urgency),
+    )
+    if (
+        message.severity is Severity.CRITICAL
+    ):  # what it may have to come after is not waited for long
         transaction.execute(_HASTEN, (to_text(now), message.alert, channel))
     transaction.ring()
     return number
 
 
-def unsent(transaction: Transaction, alert: int, channel: str) -> bool:
-    """Say whether the channel has not even taken the last message: to repeat it would only make the pile higher."""
+def has_unsent(transaction: Transaction, alert: int, channel: str) -> bool:
+    """Return whether the channel has not accepted the alert's last message: no repeat is added."""
     return transaction.row(_UNSENT, (alert, channel)) is not None
 
 
-def last_of_run(transaction: Transaction, run: int, channel: str) -> datetime | None:
-    """Return when the channel last took a message of a run."""
+def last_sent_of_run(transaction: Transaction, run: int, channel: str) -> datetime | None:
+    """Return when the channel last accepted a message of a run."""
     row = transaction.row(_LAST_OF_RUN, (run, channel))
     return from_text(row["at"]) if row and row["at"] else None
 
 
-def sent(transaction: Transaction, notification: Notification, receipt: Receipt, now: datetime) -> None:
-    """The channel has taken it; what it calls it is where later messages of these alerts go."""
+def mark_sent(
+    transaction: Transaction, notification: Notification, receipt: Receipt, now: datetime
+) -> None:
+    """Mark a notification as sent; the remote id becomes the thread of its alerts."""
     members = json.dumps(notification.members)
     transaction.execute(_SENT, (to_text(now), receipt.remote, receipt.words, members))
     if receipt.remote:
-        transaction.execute(_CONVERSATION, (receipt.remote, notification.message.title, members, receipt.anew))
+        transaction.execute(
+            _CONVERSATION, (receipt.remote, notification.message.title, members, receipt.replaced)
+        )
 
 
-def partly(transaction: Transaction, notification: Notification, receipt: Receipt) -> None:
-    """Some have taken it: from now on it is owed to the others only."""
+def mark_partly_sent(
+    transaction: Transaction, notification: Notification, receipt: Receipt
+) -> None:
+    """Keep a notification for the recipients that have not accepted it."""
     left = json.dumps(list(receipt.later), ensure_ascii=False)
-    transaction.execute(_PARTLY, (left, receipt.words, receipt.remote, json.dumps(notification.members)))
+    transaction.execute(
+        _PARTLY, (left, receipt.words, receipt.remote, json.dumps(notification.members))
+    )
 
 
-def retry(transaction: Transaction, notification: Notification, error: str, at: datetime, *, same: bool) -> None:
-    """Try again, not before that instant; as the `same` copy, if somebody may have taken it."""
+def retry(
+    transaction: Transaction, notification: Notification, error: str, at: datetime, *, same: bool
+) -> None:
+    """Retry at an instant; as the `same` copy if it may have been accepted."""
     transaction.execute(_RETRY, (to_text(at), error, same, json.dumps(notification.members)))
 
 
-def alone(transaction: Transaction, notification: Notification, error: str) -> None:
-    """What was refused together is tried one by one: one bad message takes no other with it."""
+def split(transaction: Transaction, notification: Notification, error: str) -> None:
+    """Split a refused group, so that one bad message does not affect the others."""
     transaction.execute(_ALONE, (error, json.dumps(notification.members)))
 
 
-def old(transaction: Transaction, notification: Notification, before: datetime) -> list[Notification]:
-    """Return those of its messages, each alone, that were owed before an instant."""
+def load_expired(
+    transaction: Transaction, notification: Notification, before: datetime
+) -> list[Notification]:
+    """Return the messages of a copy that were enqueued before an instant."""
     rows = transaction.rows(_OLD, (json.dumps(notification.members), to_text(before)))
-    return [read(row) for row in rows]
+    return [parse_row(row) for row in rows]
 
 
-def dead(transaction: Transaction, notification: Notification, error: str) -> None:
-    """Give up; the courier tells it elsewhere."""
+def mark_dead(transaction: Transaction, notification: Notification, error: str) -> None:
+    """Give up a notification; the courier alerts about it elsewhere."""
     transaction.execute(_DEAD, (error, json.dumps(notification.members)))
 
 
 def expire_leases(transaction: Transaction) -> int:
-    """Take back what a former owner of the outbox had claimed. Only for who holds the service's lock."""
+    """Release the leases of a former owner. Requires the service lock."""
     return transaction.execute(_EXPIRE)
 
 
-def stranded(transaction: Transaction, channels: Collection[str]) -> list[Notification]:
-    """Return what is owed to channels that the configuration no longer knows."""
-    return [read(row) for row in transaction.rows(_WAITING) if row["channel"] not in channels]
+def for_removed_channels(transaction: Transaction, channels: Collection[str]) -> list[Notification]:
+    """Return the notifications of channels that are no longer configured."""
+    return [parse_row(row) for row in transaction.rows(_WAITING) if row["channel"] not in channels]
 
 
-def overdue(transaction: Transaction, before: datetime) -> dict[str, tuple[datetime, str]]:
-    """Return the channels that were tried, and owe something since before an instant: since when, and why."""
+def overdue_channels(transaction: Transaction, before: datetime) -> dict[str, tuple[datetime, str]]:
+    """Return the channels with messages undelivered since before an instant: since when, and why."""
     rows = transaction.rows(_OVERDUE, {"before": to_text(before)})
     return {row["channel"]: (from_text(row["at"]), row["error"]) for row in rows}
 
 
-def urgent(transaction: Transaction, channel: str) -> list[Notification]:
-    """Return what is critical, still so, and waits for a channel."""
-    return [read(row) for row in transaction.rows(_URGENT, (channel,))]
+def load_urgent(transaction: Transaction, channel: str) -> list[Notification]:
+    """Return the critical, still open messages that wait for a channel."""
+    return [parse_row(row) for row in transaction.rows(_URGENT, (channel,))]
 
 
-def reached(transaction: Transaction, alert: Alert, channel: str) -> bool:
-    """Say whether a channel was told, or is to be told, of an alert in its present life."""
+def was_notified(transaction: Transaction, alert: Alert, channel: str) -> bool:
+    """Return whether a channel was or will be notified of an alert in its current firing."""
     return transaction.row(_REACHED, (alert.id, alert.generation, channel)) is not None
 
 
-def waiting(transaction: Transaction) -> list[Waiting]:
-    """List what is not yet delivered, and why."""
+def load_waiting(transaction: Transaction) -> list[Waiting]:
+    """Return the undelivered messages, with the reason."""
     return [
         Waiting(
             id=row["id"],
@@ -219,56 +249,61 @@ def waiting(transaction: Transaction) -> list[Waiting]:
     ]
 
 
-def left(transaction: Transaction) -> int:
-    """Count what is not yet delivered."""
+def count_waiting(transaction: Transaction) -> int:
+    """Count the undelivered messages."""
     row = transaction.row(_LEFT)
     return row["waiting"] if row else 0
 
 
-def ended(transaction: Transaction, before: datetime) -> int:
-    """Count the messages that were sent, or given up, before; those of an alert that is not over are not meant."""
+def count_ended(transaction: Transaction, before: datetime) -> int:
+    """Count the settled messages before an instant, except those of open alerts."""
     return int(str(transaction.rows(_ENDED, (to_text(before),))[0]["messages"]))
 
 
-def forget(transaction: Transaction, before: datetime) -> None:
-    """Forget them."""
+def purge(transaction: Transaction, before: datetime) -> None:
+    """Delete them."""
     transaction.execute(_FORGET, (to_text(before),))
 
 
-def counts(transaction: Transaction) -> dict[str, dict[str, tuple[int, datetime]]]:
-    """Count the messages of each channel by state, each with the instant of the oldest."""
+def count_by_state(transaction: Transaction) -> dict[str, dict[str, tuple[int, datetime]]]:
+    """Return, per channel and state, the number of messages and the oldest instant."""
     found: dict[str, dict[str, tuple[int, datetime]]] = defaultdict(dict)
     for row in transaction.rows(_COUNTS):
         found[row["channel"]][row["state"]] = (row["messages"], from_text(row["oldest"]))
     return found
 
 
-def oldest(transaction: Transaction) -> list[Oldest]:
-    """Return since when each channel owes messages of each severity."""
+def load_oldest(transaction: Transaction) -> list[Oldest]:
+    """Return the oldest undelivered message of each channel and severity."""
     return [
-        Oldest(row["channel"], Severity(row["severity"]), from_text(row["at"])) for row in transaction.rows(_OLDEST)
+        Oldest(row["channel"], Severity(row["severity"]), from_text(row["at"]))
+        for row in transaction.rows(_OLDEST)
     ]
 
 
-def state(transaction: Transaction, number: str) -> tuple[str, str, str, str]:
-    """Return a message's state, what was accepted of it, its last error, and its channel."""
+def load_state(transaction: Transaction, number: str) -> tuple[str, str, str, str]:
+    """Return state, receipt, last error and channel of a message."""
     row = transaction.row(_ONE, (number,))
-    return (row["state"], row["receipt"], row["last_error"], row["channel"]) if row else ("unknown", "", "", "")
+    return (
+        (row["state"], row["receipt"], row["last_error"], row["channel"])
+        if row
+        else ("unknown", "", "", "")
+    )
 
 
-def last_drill(transaction: Transaction) -> datetime | None:
-    """Return when channels were last tried."""
+def last_drill_at(transaction: Transaction) -> datetime | None:
+    """Return when the channels were last tested."""
     row = transaction.row("SELECT max(created_at) AS at FROM notification WHERE reason = 'drill'")
     return from_text(row["at"]) if row and row["at"] else None
 
 
-def of_alert(transaction: Transaction, alert: int, limit: int) -> list[Row]:
-    """Read the messages of an alert, the last first."""
+def load_of_alert(transaction: Transaction, alert: int, limit: int) -> list[Row]:
+    """Return the messages of an alert, latest first."""
     return transaction.rows(_OF_ALERT, (alert, limit))
 
 
-def read(row: Row) -> Notification:
-    """Make a notification of a row of the outbox."""
+def parse_row(row: Row) -> Notification:
+    """Return a row as a notification."""
     return Notification(
         id=row["id"],
         channel=row["channel"],

@@ -1,4 +1,4 @@
-"""What waits and is not wanted any more: taken back, as long as nobody can have got it."""
+"""Cancellation of waiting notifications that are no longer wanted."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from alerts import alert_store, silences
-from alerts.alert import TOLD, Alert, Change, Notification, Reason, State
+from alerts.alert import NOTIFYING, Alert, Change, Notification, Reason, State
 from alerts.policy import Policy
 from store.store import Transaction
 
@@ -24,36 +24,44 @@ _UNHEARD = """
 """
 _ALERTS = "SELECT DISTINCT alert FROM notification WHERE alert IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
 _AGAIN = frozenset({Reason.REPEATED, Reason.ESCALATED})
-_LOUD = TOLD - {Reason.RESOLVED, Reason.ACKNOWLEDGED, Reason.CHANGED, Reason.DRILL}
+_LOUD = NOTIFYING - {Reason.RESOLVED, Reason.ACKNOWLEDGED, Reason.CHANGED, Reason.DRILL}
 
 
-def take_back(transaction: Transaction, policy: Policy, alerts: Iterable[Alert], now: datetime) -> None:
-    """Take back what would call somebody for what is acknowledged, and all of what is silenced.
+def cancel_pending(
+    transaction: Transaction, policy: Policy, alerts: Iterable[Alert], now: datetime
+) -> None:
+    """Cancel waiting calls of acknowledged alerts, and all waiting messages of silenced ones.
 
-    What is silenced so is told when the silence is over, if it is still so.
+    A silenced alert that is still firing at the end of the silence is notified then.
     """
     active = silences.active(transaction, now)
     for alert in alerts:
         taken = alert.state is State.ACKNOWLEDGED
         if taken:
             _withdraw(transaction, alert, _AGAIN)
-        silence = next((one for one in active if policy.hushes(one, alert, now)), None)
+        silence = next((one for one in active if policy.matches_silence(one, alert, now)), None)
         if silence and alert.state is not State.RESOLVED and _withdraw(transaction, alert, _LOUD):
             _withdraw(transaction, alert, {Reason.CHANGED})
             if not taken:
-                withheld = Change(replace(alert, withheld=str(silence)), Reason.SEEN)
-                alert_store.record(transaction, withheld, None, now)
+                withheld = Change(replace(alert, suppressed_by=str(silence)), Reason.SEEN)
+                alert_store.save_change(transaction, withheld, None, now)
 
 
-def take_back_of(transaction: Transaction, policy: Policy, notification: Notification, now: datetime) -> None:
-    """Do so with the alerts that a message is about, which somebody may have silenced while it was out."""
-    numbers = [row["alert"] for row in transaction.rows(_ALERTS, (json.dumps(notification.members),))]
-    take_back(transaction, policy, alert_store.several(transaction, numbers), now)
+def cancel_pending_of(
+    transaction: Transaction, policy: Policy, notification: Notification, now: datetime
+) -> None:
+    """Cancel those of the alerts in a message that were silenced while it was being sent."""
+    numbers = [
+        row["alert"] for row in transaction.rows(_ALERTS, (json.dumps(notification.members),))
+    ]
+    cancel_pending(transaction, policy, alert_store.load_alerts(transaction, numbers), now)
 
 
 def _withdraw(transaction: Transaction, alert: Alert, reasons: Collection[Reason]) -> bool:
-    """Say whether there was something."""
-    count = transaction.execute(_WITHDRAW, (alert.id, json.dumps([reason.value for reason in reasons])))
+    """Return whether anything was cancelled."""
+    count = transaction.execute(
+        _WITHDRAW, (alert.id, json.dumps([reason.value for reason in reasons]))
+    )
     if count:
         transaction.execute(_UNHEARD, (alert.id,))
     return count > 0

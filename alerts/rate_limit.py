@@ -1,4 +1,4 @@
-"""How fast a channel may be spoken to: its own known limit, and what it has shown by asking us to wait."""
+"""Rate limits of channels: configured, and learned from their answers."""
 
 import time
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from alerts.channels.channel import DeliveryError, Failure
 
 LEARNT_SECONDS = 600.0
-"""A limit that was met is kept to for so long."""
+"""A learned limit holds this long."""
 LONGEST_SECONDS = 30.0
 AFTER_FAILURE_SECONDS = 15.0
-"""A channel that fails is tried again after this at the latest: it may be one message that it cannot take."""
+"""A failing channel is tried again after this time at the latest."""
 
 
 @dataclass(slots=True)
-class Rhythm:
-    """One channel's. Used by its worker alone."""
+class RateLimit:
+    """The limit of one channel; used by its worker alone."""
 
     interval_seconds: float = 0.0
     _learnt_seconds: float = 0.0
@@ -23,11 +23,11 @@ class Rhythm:
     _refreshes_at: float = 0.0
 
     def pause(self) -> float:
-        """Return for how many seconds nothing is to be sent."""
+        """Return the seconds until the next message may be sent."""
         return max(0.0, self._not_before - time.monotonic())
 
     def refreshes(self, every_seconds: float) -> bool:
-        """Say whether it is time to say again what is still so."""
+        """Return whether open alerts are due to be sent again."""
         moment = time.monotonic()
         if moment < self._refreshes_at:
             return False
@@ -35,12 +35,12 @@ class Rhythm:
         return True
 
     def delivered(self) -> None:
-        """It took a message: the next one keeps its distance."""
+        """Record a delivery."""
         moment = time.monotonic()
         self._not_before = moment + max(self.interval_seconds, self._learnt(moment))
 
     def failed(self, error: DeliveryError, wait_seconds: float) -> None:
-        """It did not: nothing at all goes there for as long as it asked, or for a while."""
+        """Record a failure: nothing is sent for the requested time, or a while."""
         moment = time.monotonic()
         if error.failure is Failure.THROTTLED:
             asked = error.retry_after_seconds or 1.0

@@ -1,4 +1,4 @@
-"""What an operator keeps quiet, for how long, and why: the statements over it."""
+"""The statements that store silences."""
 
 import json
 from dataclasses import asdict
@@ -15,19 +15,19 @@ _END = "UPDATE silence SET ends_at = ? WHERE id = ? AND ends_at > ?"
 
 
 def add(transaction: Transaction, silence: Silence) -> int:
-    """Keep a silence; return its number."""
+    """Store a silence; return its number."""
     matcher = json.dumps(asdict(silence.matcher), ensure_ascii=False)
     instants = (to_text(silence.starts_at), to_text(silence.ends_at))
     return transaction.insert(_INSERT, (matcher, silence.author, silence.reason, *instants))
 
 
 def active(transaction: Transaction, now: datetime) -> tuple[Silence, ...]:
-    """Read those that are not over."""
+    """Return the silences that have not ended."""
     return tuple(_silence(row) for row in transaction.rows(_ACTIVE, (to_text(now),)))
 
 
 def end(transaction: Transaction, number: int, now: datetime) -> bool:
-    """Let one end now; say whether it was there, and not over."""
+    """End a silence now; return whether it was active."""
     return transaction.execute(_END, (to_text(now), number, to_text(now))) == 1
 
 

@@ -23,7 +23,7 @@ from alerts.channels import slack, webhook
 from alerts.channels.channel import Channel, Sender
 from alerts.courier import Courier
 from alerts.policy import Policy
-from alerts.processor import Teller
+from alerts.processor import AlertProcessor
 from daemon.demo.cluster import free_port
 from daemon.monitoring.log import set_up
 from domain.finding import Finding, Identity, Severity
@@ -86,7 +86,10 @@ class Party:
 
     def __init__(self, program: str, *arguments: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", program, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._process.stdout is not None
         self.said = self._process.stdout.readline().strip()
@@ -127,11 +130,15 @@ def ticket(url: str) -> Channel:
     return webhook.Webhook(webhook.Options(type="webhook", url=url), Sender("bench"))
 
 
-def tell(courier: Courier, names: list[str], severity: Severity = Severity.HIGH, run: int | None = None) -> float:
+def tell(
+    courier: Courier, names: list[str], severity: Severity = Severity.HIGH, run: int | None = None
+) -> float:
     """Tell of troubles; return the moment after the commit."""
-    found = [Finding(Identity("orphans", "bench", object=name), severity, "7 rows") for name in names]
+    found = [
+        Finding(Identity("orphans", "bench", object=name), severity, "7 rows") for name in names
+    ]
     with courier.store.transaction() as transaction:
-        Teller(transaction, courier.policy, datetime.now(UTC), run).tell(found)
+        AlertProcessor(transaction, courier.policy, datetime.now(UTC), run).tell(found)
     return time.monotonic()
 
 
@@ -140,7 +147,10 @@ def wait_for_all(courier: Courier, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with courier.store.reading() as transaction:
-            if transaction.row("SELECT 1 FROM notification WHERE state IN ('pending', 'leased')") is None:
+            if (
+                transaction.row("SELECT 1 FROM notification WHERE state IN ('pending', 'leased')")
+                is None
+            ):
                 return
         time.sleep(0.05)
 
@@ -149,7 +159,9 @@ def latencies(others: dict[str, Channel]) -> list[float]:
     """Return how long each of many alerts took from its commit to the other side, one after the other."""
     place = receiver()
     routes = {Severity.HIGH: ("ticket", *others)}
-    with carried({"ticket": ticket(place.url), **others}, Policy(routes, instance="bench")) as courier:
+    with carried(
+        {"ticket": ticket(place.url), **others}, Policy(routes, instance="bench")
+    ) as courier:
         told = {}
         for number in range(COUNT):
             told[f"o{number}"] = tell(courier, [f"o{number}"])
@@ -163,7 +175,10 @@ def shown(name: str, values: list[float]) -> None:
     """Print the middle and the tail."""
     ordered = sorted(values)
     tail = ordered[int(len(ordered) * 0.99) - 1]
-    print(f"{name}: p50 {statistics.median(ordered):.1f} ms, p99 {tail:.1f} ms, n {len(ordered)}", flush=True)
+    print(
+        f"{name}: p50 {statistics.median(ordered):.1f} ms, p99 {tail:.1f} ms, n {len(ordered)}",
+        flush=True,
+    )
 
 
 def idle() -> None:
@@ -177,25 +192,32 @@ def dead() -> None:
     silent = receiver(how="hangs")
     for name, url in (("refuses", f"http://127.0.0.1:{free_port()}"), ("hangs", silent.url)):
         ratios = sorted(
-            statistics.median(latencies({"dead": ticket(url)})) / statistics.median(latencies({})) for _ in range(3)
+            statistics.median(latencies({"dead": ticket(url)})) / statistics.median(latencies({}))
+            for _ in range(3)
         )
         middle, least, most = ratios[1], ratios[0], ratios[-1]
         said = f"p50 {middle:.2f} times as long ({least:.2f} to {most:.2f})"
-        print(f"beside a channel that {name}: {said}, alone {alone:.1f} ms (aim: 10 % either way)", flush=True)
+        print(
+            f"beside a channel that {name}: {said}, alone {alone:.1f} ms (aim: 10 % either way)",
+            flush=True,
+        )
     silent.end()
 
 
 def limited() -> None:
     """Thirty tickets into one a second."""
     place = receiver(1.0)
-    with carried({"ticket": ticket(place.url)}, Policy({Severity.HIGH: ("ticket",)}, instance="bench")) as courier:
+    with carried(
+        {"ticket": ticket(place.url)}, Policy({Severity.HIGH: ("ticket",)}, instance="bench")
+    ) as courier:
         began = tell(courier, [f"o{number}" for number in range(GROUPS)])
         wait_for_all(courier, 90)
         took = time.monotonic() - began
     seen, refused = place.end()
     waste = refused / (len(seen) + refused)
     print(
-        f"{GROUPS} into one a second: delivered {len(seen)}, refused {refused} ({waste:.0%}), {took:.0f} s", flush=True
+        f"{GROUPS} into one a second: delivered {len(seen)}, refused {refused} ({waste:.0%}), {took:.0f} s",
+        flush=True,
     )
 
 
@@ -203,12 +225,14 @@ def storm(folder: Path) -> None:
     """A hundred troubles of one run within two seconds, ten of them critical."""
     (folder / "token").write_text("xoxb-x")
     place = Party(SLACK)
-    options = slack.Options(type="slack", token=Secret(file=folder / "token"), channel="C0SERENO", api_url=place.said)
+    options = slack.Options(
+        type="slack", token=Secret(file=folder / "token"), channel="C0SERENO", api_url=place.said
+    )
     channels: dict[str, Channel] = {"slack": slack.Slack(options, Sender("bench"))}
     policy = Policy(
         dict.fromkeys(Severity, ("slack",)),
         instance="bench",
-        bundling=frozenset(channels),
+        grouping_channels=frozenset(channels),
         group_wait=timedelta(seconds=15),
         group_interval=timedelta(seconds=20),  # not five minutes, so that this ends
     )
@@ -216,13 +240,17 @@ def storm(folder: Path) -> None:
     with carried(channels, policy) as courier:
         for number in range(STORM):
             critical = number % 10 == 9  # noqa: PLR2004 - each tenth
-            at = tell(courier, [f"o{number:03}"], Severity.CRITICAL if critical else Severity.HIGH, run=7)
+            at = tell(
+                courier, [f"o{number:03}"], Severity.CRITICAL if critical else Severity.HIGH, run=7
+            )
             first = first or (at if critical else 0.0)
             time.sleep(0.02)
         wait_for_all(courier, 60)
     messages, broken, refused = place.end()
     named = {
-        number for number in range(STORM) if any(f"o{number:03}*" in json.dumps(one["blocks"]) for one in messages)
+        number
+        for number in range(STORM)
+        if any(f"o{number:03}*" in json.dumps(one["blocks"]) for one in messages)
     }
     soonest = min(one["at"] for one in messages if "critical" in one["text"]) - first
     print(
@@ -235,7 +263,10 @@ def storm(folder: Path) -> None:
 def field(program: str, folder: Path) -> None:
     """The same two with Alertmanager: from POST to webhook; thirty groups into one a second."""
     told, seen, _ = _by_alertmanager(program, folder, 0.0, (COUNT, 2.0))
-    waits = [(at - told[json.loads(body)["alerts"][0]["labels"]["alertname"]]) * 1000 for at, body in seen]
+    waits = [
+        (at - told[json.loads(body)["alerts"][0]["labels"]["alertname"]]) * 1000
+        for at, body in seen
+    ]
     shown("Alertmanager, POST to webhook, nothing on disk", waits)
     _, seen, refused = _by_alertmanager(program, folder, 1.0, (GROUPS, FIELD_SECONDS))
     said = f"delivered {len(seen)}, refused {refused}, in {FIELD_SECONDS} s"
@@ -248,7 +279,11 @@ def _by_alertmanager(
     """Post so many alerts, and wait for so long; return when each was posted, what has come when, what was refused."""
     place, port, told = receiver(interval), free_port(), {}
     (folder / "am.yml").write_text(FIELD.format(place.url))
-    options = (f"--config.file={folder}/am.yml", f"--storage.path={folder}/{port}", "--cluster.listen-address=")
+    options = (
+        f"--config.file={folder}/am.yml",
+        f"--storage.path={folder}/{port}",
+        "--cluster.listen-address=",
+    )
     process = subprocess.Popen(
         [program, *options, f"--web.listen-address=127.0.0.1:{port}"],
         stdout=subprocess.DEVNULL,

@@ -161,12 +161,18 @@ def row_by_row(place: Place) -> float:
     """Select, insert, delete and commit row by row, as an application would; return the seconds of one."""
     began = time.monotonic()
     with place.connect(autocommit=True) as connection, place.connect() as rows:
-        for (number,) in rows.execute("SELECT id FROM public.audit ORDER BY at LIMIT %s", (FEW,)).fetchall():
+        for (number,) in rows.execute(
+            "SELECT id FROM public.audit ORDER BY at LIMIT %s", (FEW,)
+        ).fetchall():
             with connection.transaction():
-                row = connection.execute("SELECT * FROM public.audit WHERE id = %s", (number,)).fetchone()
+                row = connection.execute(
+                    "SELECT * FROM public.audit WHERE id = %s", (number,)
+                ).fetchone()
                 assert row is not None
                 values = (*row[:3], psycopg.types.json.Jsonb(row[3]), row[4])
-                connection.execute("INSERT INTO public.old_audit VALUES (%s, %s, %s, %s, %s)", values)
+                connection.execute(
+                    "INSERT INTO public.old_audit VALUES (%s, %s, %s, %s, %s)", values
+                )
                 connection.execute("DELETE FROM public.audit WHERE id = %s", (number,))
     return (time.monotonic() - began) / FEW
 
@@ -174,7 +180,16 @@ def row_by_row(place: Place) -> float:
 def memory(place: Place, rows: int) -> float:
     """Archive so many rows; return the most memory that the process had, in MB."""
     fill(place, rows)
-    command = [sys.executable, "-m", "daemon", "now", "archive", "--json", "--config", str(place.config)]
+    command = [
+        sys.executable,
+        "-m",
+        "daemon",
+        "now",
+        "archive",
+        "--json",
+        "--config",
+        str(place.config),
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=COMPILED) as process:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -185,7 +200,9 @@ def memory(place: Place, rows: int) -> float:
 def main() -> None:
     """Print rows for each server, as Markdown."""
     chosen = options(__doc__)
-    print(f"{chosen.pairs} pairs on {os.cpu_count()} cores; ratio = sereno / peer, below 1 is quicker\n")
+    print(
+        f"{chosen.pairs} pairs on {os.cpu_count()} cores; ratio = sereno / peer, below 1 is quicker\n"
+    )
     print("| server | 1,000,000 rows | sereno s | peer s | ratio | spread | aim |")
     print("|---|---|---|---|---|---|---|")
     for version, cluster, folder in servers(chosen):
@@ -193,7 +210,10 @@ def main() -> None:
             print(f"| {version} | {what} | {said} | {aim} |", flush=True)
         held = place(cluster, folder, "held", "file://{folder}/held", EVEN)
         fifths = compared([old_snapshot(held, folder) for _ in range(chosen.pairs)])
-        print(f"| {version} | old snapshot: a batch of the last fifth / of the first | {fifths} | ≤ 1.20 |", flush=True)
+        print(
+            f"| {version} | old snapshot: a batch of the last fifth / of the first | {fifths} | ≤ 1.20 |",
+            flush=True,
+        )
         slow = place(cluster, folder, "slow", "table:public.old_audit")
         fill(slow)
         theirs = row_by_row(slow) * ROWS
@@ -203,7 +223,9 @@ def main() -> None:
             f"| {version} | row by row ({FEW} of them) | {mine:.2f} | {theirs:.0f} | {mine / theirs:.4f} | | ≤ 0.04 |"
         )
         used = [memory(held, rows) for rows in (ROWS // 10, ROWS)]
-        print(f"| {version} | memory in MB, 100,000 and 1,000,000 rows | {used[0]:.0f}, {used[1]:.0f} | | | | ≤ 150 |")
+        print(
+            f"| {version} | memory in MB, 100,000 and 1,000,000 rows | {used[0]:.0f}, {used[1]:.0f} | | | | ≤ 150 |"
+        )
 
 
 if __name__ == "__main__":

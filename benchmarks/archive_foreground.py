@@ -19,14 +19,20 @@ def main() -> None:
     """Print a row a server, as Markdown."""
     chosen = options(__doc__)
     print(f"{chosen.pairs} turns on {os.cpu_count()} cores, medians; p99 in ms\n")
-    print("| server | tps | p99 alone | beside COPY + DELETE | beside sereno | sereno / alone | seconds / the peer's |")
+    print(
+        "| server | tps | p99 alone | beside COPY + DELETE | beside sereno | sereno / alone | seconds / the peer's |"
+    )
     print("|---|---|---|---|---|---|---|")
     for version, cluster, folder in servers(chosen):
         place = archive.place(cluster, folder, "felt", "file://{folder}/felt")
-        place.config.write_text(place.config.read_text().replace("[governor]", '[governor]\npace = "gentle"'))
+        place.config.write_text(
+            place.config.read_text().replace("[governor]", '[governor]\npace = "gentle"')
+        )
         foreground = Foreground(place, folder)
         who = (nothing, partial(_peer, folder=folder), _ours)
-        turns = [turn(place, foreground, number, who, archive.fill) for number in range(chosen.pairs)]
+        turns = [
+            turn(place, foreground, number, who, archive.fill) for number in range(chosen.pairs)
+        ]
         cells = [statistics.median(column) for column in zip(*turns, strict=True)]
         spread = sorted(one[3] for one in turns)
         print(
@@ -46,7 +52,9 @@ def _ours(place: Place) -> tuple[float, float]:
     """Archive; return when the job was at work: the service begins once, not each night."""
     _, (run,) = place.sereno("now", "archive")
     assert run["steps"][0]["rows"] == archive.ROWS, run
-    began, ended = (datetime.fromisoformat(run[key]).timestamp() for key in ("started_at", "finished_at"))
+    began, ended = (
+        datetime.fromisoformat(run[key]).timestamp() for key in ("started_at", "finished_at")
+    )
     return began, ended
 
 

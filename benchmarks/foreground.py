@@ -48,19 +48,34 @@ class Foreground:
         return done.stdout
 
     @contextmanager
-    def at_work(self) -> Iterator[list[tuple[float, float]]]:
+    def running(self) -> Iterator[list[tuple[float, float]]]:
         """Let it work for the body; afterwards the list holds each transaction's end (epoch) and milliseconds."""
         self._turn += 1
         prefix = self._folder / f"turn{self._turn}"
-        arguments = ("-n", "-c", str(CLIENTS), "-j", "2", "-R", f"{self.rate:.0f}", "-T", "3600", "-l")
+        arguments = (
+            "-n",
+            "-c",
+            str(CLIENTS),
+            "-j",
+            "2",
+            "-R",
+            f"{self.rate:.0f}",
+            "-T",
+            "3600",
+            "-l",
+        )
         command = self._command(*arguments, f"--log-prefix={prefix}")
         seen: list[tuple[float, float]] = []
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as pgbench:
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as pgbench:
             try:
                 time.sleep(2.0)
                 yield seen
             finally:
-                pgbench.send_signal(signal.SIGALRM)  # its own sign that the time is over: the log is written out
+                pgbench.send_signal(
+                    signal.SIGALRM
+                )  # its own sign that the time is over: the log is written out
         for log in self._folder.glob(f"{prefix.name}.*"):
             for line in log.read_text().splitlines():
                 _, _, micros, _, seconds, rest, *_ = line.split()
@@ -79,11 +94,13 @@ def make(place: Place) -> None:
     with place.connect() as connection:
         for number in range(TABLES):
             name = sql.Identifier(f"t{number}")
-            connection.execute(sql.SQL("CREATE TABLE {} (id int PRIMARY KEY, v int, f text)").format(name))
             connection.execute(
-                sql.SQL("INSERT INTO {} SELECT n, 0, repeat('x', 960) FROM generate_series(1, {}) n").format(
-                    name, sql.Literal(ROWS)
-                )
+                sql.SQL("CREATE TABLE {} (id int PRIMARY KEY, v int, f text)").format(name)
+            )
+            connection.execute(
+                sql.SQL(
+                    "INSERT INTO {} SELECT n, 0, repeat('x', 960) FROM generate_series(1, {}) n"
+                ).format(name, sql.Literal(ROWS))
             )
     place.vacuumdb()
 
@@ -116,7 +133,11 @@ def ours(place: Place) -> tuple[float, float]:
     _, runs = place.sereno("now", "vacuum", "analyze")
     done = {step["object"] for step in runs[0]["steps"] if step["status"] == "done"}
     assert {f"public.t{number}" for number in range(TABLES)} <= done, runs
-    times = [datetime.fromisoformat(run[key]).timestamp() for run in runs for key in ("started_at", "finished_at")]
+    times = [
+        datetime.fromisoformat(run[key]).timestamp()
+        for run in runs
+        for key in ("started_at", "finished_at")
+    ]
     return min(times), max(times)
 
 
@@ -125,14 +146,18 @@ WHO: tuple[Work, Work, Work] = (nothing, peer, ours)
 
 
 def turn(
-    place: Place, foreground: Foreground, number: int, who: tuple[Work, Work, Work], before: Callable[[Place], None]
+    place: Place,
+    foreground: Foreground,
+    number: int,
+    who: tuple[Work, Work, Work],
+    before: Callable[[Place], None],
 ) -> tuple[float, ...]:
     """Return p99 alone, beside the peer, beside us; ours as a multiple of alone; our seconds of the peer's."""
     felt, lasted = [0.0] * len(who), [0.0] * len(who)
     for place_in_order in range(len(who)):
         which = (place_in_order + number) % len(who)
         before(place)
-        with foreground.at_work() as seen:
+        with foreground.running() as seen:
             since, until = who[which](place)
         felt[which], lasted[which] = percentile(seen, since, until), until - since
     return (*felt, felt[2] / felt[0], lasted[2] / lasted[1])
@@ -142,7 +167,9 @@ def main() -> None:
     """Print a row a server, as Markdown."""
     chosen = options(__doc__)
     print(f"{chosen.pairs} turns on {os.cpu_count()} cores, medians; p99 in ms\n")
-    print("| server | tps | p99 alone | beside vacuumdb | beside sereno | sereno / alone | seconds / vacuumdb's |")
+    print(
+        "| server | tps | p99 alone | beside vacuumdb | beside sereno | sereno / alone | seconds / vacuumdb's |"
+    )
     print("|---|---|---|---|---|---|---|")
     for version, cluster, folder in servers(chosen):
         place = Place(cluster, folder, "foreground", GENTLE)

@@ -51,7 +51,9 @@ def resident(process: "subprocess.Popen[bytes]") -> float:
 
 def main() -> None:
     """Measure both in the same minute."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.toml"
         config.write_text(CONFIG.format(folder=folder))

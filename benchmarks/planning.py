@@ -10,10 +10,10 @@ import time
 from psycopg import sql
 
 from benchmarks.server import Place, options, servers
-from daemon.bootstrap import assemble
+from daemon.bootstrap import build_context
 from daemon.config.load import load_config
 from daemon.registry import JOB_NAMES
-from daemon.runs.dry_run import plan
+from daemon.runs.dry_run import plan_task
 from daemon.scheduling.tasks import tasks_of
 
 SIZES = (1_000, 10_000)
@@ -27,11 +27,15 @@ def make(place: Place, tables: int) -> None:
     with place.connect() as connection:
         for number in range(tables):
             name = sql.Identifier(f"t{number}")
-            connection.execute(sql.SQL("CREATE TABLE {} (id int PRIMARY KEY, v int, w text)").format(name))
+            connection.execute(
+                sql.SQL("CREATE TABLE {} (id int PRIMARY KEY, v int, w text)").format(name)
+            )
             connection.execute(sql.SQL("CREATE INDEX ON {} (v)").format(name))
             connection.execute(sql.SQL("CREATE INDEX ON {} (w)").format(name))
             connection.execute(
-                sql.SQL("INSERT INTO {} SELECT n, n, n FROM generate_series(1, {}) n").format(name, sql.Literal(ROWS))
+                sql.SQL("INSERT INTO {} SELECT n, n, n FROM generate_series(1, {}) n").format(
+                    name, sql.Literal(ROWS)
+                )
             )
             if number % COMMIT_EVERY == 0:
                 connection.commit()
@@ -46,9 +50,11 @@ def make(place: Place, tables: int) -> None:
 
 def alone(place: Place) -> float:
     """Return the seconds that the plans take inside a process that runs already."""
-    context = assemble(load_config(place.config, JOB_NAMES))
+    context = build_context(load_config(place.config, JOB_NAMES))
     began = time.monotonic()
-    planned = [step for task in tasks_of(context, JOBS_PLANNED) for step in plan(context, task)]
+    planned = [
+        step for task in tasks_of(context, JOBS_PLANNED) for step in plan_task(context, task)
+    ]
     seconds = time.monotonic() - began
     assert planned
     return seconds
@@ -57,7 +63,9 @@ def alone(place: Place) -> float:
 def main() -> None:
     """Print a row a server, as Markdown."""
     chosen = options(__doc__)
-    print(f"{chosen.pairs} times on {os.cpu_count()} cores, medians; aims: 12 times as long at the most, below 2 s\n")
+    print(
+        f"{chosen.pairs} times on {os.cpu_count()} cores, medians; aims: 12 times as long at the most, below 2 s\n"
+    )
     print("| server | tables | indexes | whole process s | plan alone s | ratio |")
     print("|---|---|---|---|---|---|")
     for version, cluster, folder in servers(chosen):
@@ -65,10 +73,15 @@ def main() -> None:
         for tables in SIZES:
             place = Place(cluster, folder, f"plan{tables}")
             make(place, tables)
-            whole = statistics.median(place.sereno("plan", *JOBS_PLANNED)[0] for _ in range(chosen.pairs))
+            whole = statistics.median(
+                place.sereno("plan", *JOBS_PLANNED)[0] for _ in range(chosen.pairs)
+            )
             plans = statistics.median(alone(place) for _ in range(chosen.pairs))
             ratio = f"{plans / before:.1f}" if before else ""
-            print(f"| {version} | {tables:,} | {3 * tables:,} | {whole:.2f} | {plans:.3f} | {ratio} |", flush=True)
+            print(
+                f"| {version} | {tables:,} | {3 * tables:,} | {whole:.2f} | {plans:.3f} | {ratio} |",
+                flush=True,
+            )
             before = plans
 
 

@@ -36,13 +36,18 @@ def options(about: str | None) -> argparse.Namespace:
     """Read the command line that all benchmarks have."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--binaries", type=Path, nargs="*", default=[Path("/usr/lib/postgresql/15/bin")])
+    parser.add_argument(
+        "--binaries", type=Path, nargs="*", default=[Path("/usr/lib/postgresql/15/bin")]
+    )
     return parser.parse_args()
 
 
 def servers(chosen: argparse.Namespace) -> Iterator[tuple[int, Cluster, Path]]:
     """Yield the embedded server and those of `--binaries` that are there: major version, server, a folder."""
-    for binaries in (embedded_binaries(), *(folder for folder in chosen.binaries if folder.exists())):
+    for binaries in (
+        embedded_binaries(),
+        *(folder for folder in chosen.binaries if folder.exists()),
+    ):
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sereno-bench-")))
             folder.chmod(0o755)
@@ -60,7 +65,9 @@ class Place:
         self.cluster, self.database = cluster, database
         self.config = folder / f"{database}.toml"
         state = folder / f"{database}.db"
-        text = CONFIG.format(state=state, folder=folder, socket=cluster.socket, port=cluster.port, database=database)
+        text = CONFIG.format(
+            state=state, folder=folder, socket=cluster.socket, port=cluster.port, database=database
+        )
         self.config.write_text(text + extra)
         with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
@@ -78,14 +85,31 @@ class Place:
     def vacuumdb(self) -> float:
         """Return the seconds of the peer."""
         program = self.cluster.program("vacuumdb")
-        command = [program, "-j2", "-z", "-q", "-h", str(self.cluster.socket), "-p", str(self.cluster.port)]
+        command = [
+            program,
+            "-j2",
+            "-z",
+            "-q",
+            "-h",
+            str(self.cluster.socket),
+            "-p",
+            str(self.cluster.port),
+        ]
         began = time.monotonic()
         subprocess.run([*command, "-U", "postgres", self.database], check=True)
         return time.monotonic() - began
 
     def sereno(self, *arguments: str) -> tuple[float, Any]:
         """Return the seconds of a whole process, and what it said as JSON."""
-        command = [sys.executable, "-m", "daemon", *arguments, "--json", "--config", str(self.config)]
+        command = [
+            sys.executable,
+            "-m",
+            "daemon",
+            *arguments,
+            "--json",
+            "--config",
+            str(self.config),
+        ]
         began = time.monotonic()
         answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=COMPILED).stdout
         return time.monotonic() - began, json.loads(answer)

@@ -48,7 +48,9 @@ CASES = (
 
 def make(place: Place, case: Case) -> None:
     """Make the tables of a case."""
-    columns = sql.SQL("id int PRIMARY KEY, v int, w int, f text" if case.indexes else "id int PRIMARY KEY, v int")
+    columns = sql.SQL(
+        "id int PRIMARY KEY, v int, w int, f text" if case.indexes else "id int PRIMARY KEY, v int"
+    )
     with place.connect() as connection:
         for number in range(case.tables):
             name = sql.Identifier(f"t{number}")
@@ -101,7 +103,13 @@ def soil(place: Place, case: Case) -> None:
 def sereno(place: Place, case: Case) -> float:
     """Return our seconds: of the whole process, or from the records of the runs."""
     seconds, answer = place.sereno("now", "vacuum", "analyze")
-    done = [step for run in answer if run["job"] == "vacuum" for step in run["steps"] if "public." in step["object"]]
+    done = [
+        step
+        for run in answer
+        if run["job"] == "vacuum"
+        for step in run["steps"]
+        if "public." in step["object"]
+    ]
     assert len(done) == case.dirty, len(done)
     assert {step["status"] for step in done} == {"done"}
     return seconds if case.whole else sum(_lasted(run) for run in answer)
@@ -126,7 +134,9 @@ def pair(place: Place, case: Case, *, ours_first: bool) -> tuple[float, float]:
 def main() -> None:
     """Print a row a case and server, as Markdown."""
     chosen = options(__doc__)
-    print(f"{chosen.pairs} pairs on {os.cpu_count()} cores; ratio = sereno / vacuumdb -j2 -z, below 1 is quicker\n")
+    print(
+        f"{chosen.pairs} pairs on {os.cpu_count()} cores; ratio = sereno / vacuumdb -j2 -z, below 1 is quicker\n"
+    )
     print("| server | case | sereno s | vacuumdb s | ratio | spread | aim |")
     print("|---|---|---|---|---|---|---|")
     for version, cluster, folder in servers(chosen):
@@ -136,7 +146,10 @@ def main() -> None:
             if kind not in places:
                 places[kind] = Place(cluster, folder, f"bench{case.tables}")
                 make(places[kind], case)
-            pairs = [pair(places[kind], case, ours_first=bool(number % 2)) for number in range(chosen.pairs)]
+            pairs = [
+                pair(places[kind], case, ours_first=bool(number % 2))
+                for number in range(chosen.pairs)
+            ]
             aim = case.aims.get(version, float("nan"))
             print(f"| {version} | {case.name} | {compared(pairs)} | ≤ {aim:.2f} |", flush=True)
 

@@ -1,1 +1,1 @@
-"""The eyes: what is wrong. Reads only."""
+"""Checks: what is wrong in a server. They only read."""

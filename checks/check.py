@@ -1,4 +1,4 @@
-"""What every check is: a question that only reads, and a pure judge of the rows it returns."""
+"""The interface of a check: a read-only query, whose rows a common judge turns into findings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,21 +13,19 @@ Row = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A knob of a check: its default, and one sentence."""
+    """An option of a check: its default and its description."""
 
     default: object
     help: str = ""
 
 
-
-
 class NotSeen(Exception):  # noqa: N818 - nothing is wrong, we may not look
-    """The check cannot look here; the sentence says what is missing."""
+    """The check may not look here; the message says which right is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the head of a check's file says."""
+    """The header of a check's file."""
 
     name: str
     title: str
@@ -40,14 +38,14 @@ class Header:
 
 
 class Check(Protocol):
-    """One file in `checks/` or in the operator's folder: a header, and a question. The judge is one for all."""
+    """One file in `checks/` or in the operator's folder."""
 
     @property
     def header(self) -> Header:
-        """What the head of the file says."""
+        """Return the header."""
 
     def question(self, session: Session | None, options: OptionValues) -> str:
-        """Return what would be asked, for people to read."""
+        """Return the query as it would run, for people to read."""
 
     def look(self, session: Session | None, options: OptionValues) -> Sequence[Row]:
-        """Ask, in a read-only transaction of the caller. NotSeen where we may not."""
+        """Run the query inside a read-only transaction of the caller. Raises NotSeen."""

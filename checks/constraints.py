@@ -1,4 +1,4 @@
-"""Declared constraints as the catalog has them, for the two checks that hold the rows against them."""
+"""Declared constraints, read from the catalog for the checks that verify them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from typing import Any, Literal
 from psycopg import sql
 
 from checks.references import Pair
-from postgres.identifiers import Columns, Relation, quoted
+from postgres.identifiers import Columns, Relation, quote_identifier
 from postgres.session import Session
 
 _FOREIGN_KEYS = sql.SQL(
@@ -54,23 +54,27 @@ _PLAIN = sql.SQL(
 )
 
 
-def plain(session: Session, columns: Columns) -> bool:
-    """Say whether comparing and showing these columns runs nobody's code: types of the server's, or of an extension.
+def uses_builtin_types(session: Session, columns: Columns) -> bool:
+    """Return whether comparing and printing these columns runs no user's code.
 
-    A type of the users' may have casts and operators of the users', which would run with this login's rights.
+    Only types of the server or of an extension qualify: the casts and operators of a user's type
+    would run with this login's rights.
     """
     names = (columns.relation.schema, columns.relation.name, list(columns.names))
     return bool(session.rows(_PLAIN, names)[0]["plain"])
 
 
-def named(table: Relation, constraint: str) -> str:
-    """Return a constraint's name with its table: columns may have several, and names repeat from table to table."""
-    return f"{table}.{quoted(constraint)}"
+def constraint_label(table: Relation, constraint: str) -> str:
+    """Return a constraint's name with its table: constraint names repeat across tables."""
+    return f"{table}.{quote_identifier(constraint)}"
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """A declared foreign key, of partitioned tables the root's. Not readable: no privilege, or users' types."""
+    """A declared foreign key, of partitioned tables the root's.
+
+    Not readable means that the privilege is missing, or a column has a user's type.
+    """
 
     name: str
     validated: bool
@@ -79,10 +83,13 @@ class ForeignKey:
 
 
 def foreign_keys(session: Session) -> Sequence[ForeignKey]:
-    """Read the catalog; takes no lock on any table."""
+    """Return the foreign keys; takes no lock on any table."""
     keys = [_foreign_key(row) for row in session.rows(_FOREIGN_KEYS)]
     return [
-        key if plain(session, key.pair.child) and plain(session, key.pair.parent) else replace(key, readable=False)
+        key
+        if uses_builtin_types(session, key.pair.child)
+        and uses_builtin_types(session, key.pair.parent)
+        else replace(key, readable=False)
         for key in keys
     ]
 
@@ -90,7 +97,10 @@ def foreign_keys(session: Session) -> Sequence[ForeignKey]:
 def _foreign_key(row: dict[str, Any]) -> ForeignKey:
     sides: tuple[Literal["child"], Literal["parent"]] = ("child", "parent")
     child, parent = (
-        Columns(Relation(row[f"{side}_schema"], row[f"{side}_name"]), tuple(row[f"{side}_columns"])) for side in sides
+        Columns(Relation(row[f"{side}_schema"], row[f"{side}_name"]), tuple(row[f"{side}_columns"]))
+        for side in sides
     )
     operators = tuple((schema, name) for schema, name in row["operators"])
-    return ForeignKey(row["name"], row["validated"], row["readable"], Pair(child, parent, operators))
+    return ForeignKey(
+        row["name"], row["validated"], row["readable"], Pair(child, parent, operators)
+    )

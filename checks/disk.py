@@ -1,4 +1,4 @@
-"""Disk: bytes and inodes of every mount that the server or sereno writes to. What cannot be seen is named."""
+"""The check `disk`: bytes and inodes of every mount that a server or sereno writes to."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ GIGABYTE = 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A place that somebody writes to; `hidden` says why it cannot be looked at."""
+    """A folder in use; `hidden` is the reason why it cannot be read."""
 
     use: str
     path: str
@@ -22,7 +22,7 @@ class Folder:
 
 
 def _ask(_session: Session | None, options: OptionValues) -> Sequence[Row]:
-    """Look at each folder; those of one mount are one row."""
+    """Return a row per mount and a row per unreadable folder."""
     folders = options.get("folders", ())
     mounts: dict[int, list[Folder]] = {}
     unseen: list[Folder] = []
@@ -32,7 +32,9 @@ def _ask(_session: Session | None, options: OptionValues) -> Sequence[Row]:
                 raise PermissionError(folder.hidden)
             mounts.setdefault(Path(folder.path).stat().st_dev, []).append(folder)
         except OSError as error:
-            unseen.append(Folder(folder.use, folder.path, folder.hidden or error.strerror or str(error)))
+            unseen.append(
+                Folder(folder.use, folder.path, folder.hidden or error.strerror or str(error))
+            )
     rows = [row for uses in mounts.values() for row in _mount(uses, options)]
     return rows + [_unseen(folder) for folder in unseen]
 
@@ -66,7 +68,10 @@ def _mount(uses: Sequence[Folder], options: OptionValues) -> Iterable[Row]:
 
 
 def _severity(share: float, room: float, options: OptionValues) -> str:
-    """Relative AND absolute: a share alone would alarm for a terabyte of room."""
+    """Return the severity by relative and absolute limits.
+
+    A share alone would alarm for a free terabyte.
+    """
     for name in ("critical", "high", "warning"):
         if share >= float(str(options[name])) and room < float(str(options[f"{name}_free_gb"])):
             return name

@@ -1,14 +1,15 @@
-"""Foreign keys: the rows held against what the schema promises; the server itself never looks again.
+"""The check `foreign_keys`: rows that break a validated foreign key.
 
-Broken ones come from disabled triggers, `session_replication_role`, a bad restore, or a damaged index.
+They come from disabled triggers, `session_replication_role`, a bad restore or a damaged index; the
+server does not look again.
 """
 
 from collections.abc import Sequence
 
 from checks.check import Header, OptionValues, Row
-from checks.constraints import foreign_keys, named
+from checks.constraints import constraint_label, foreign_keys
 from checks.module_check import ModuleCheck
-from checks.references import unmatched
+from checks.references import unmatched_rows
 from postgres.session import Session
 
 
@@ -18,7 +19,7 @@ def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
     for key in foreign_keys(session):
         if not key.validated:
             continue
-        name = named(key.pair.child.relation, key.name)
+        name = constraint_label(key.pair.child.relation, key.name)
         if not key.readable:
             rows.append(
                 {
@@ -28,7 +29,7 @@ def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
                 }
             )
             continue
-        found = session.rows(unmatched(key.pair))[0]
+        found = session.rows(unmatched_rows(key.pair))[0]
         if found["rows"]:
             rows.append(
                 {

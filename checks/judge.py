@@ -1,4 +1,4 @@
-"""The judge that serves every check: from rows and thresholds to findings. Pure."""
+"""The judge of all checks: rows and thresholds become findings. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -12,11 +12,13 @@ _LADDER = (Severity.CRITICAL, Severity.HIGH, Severity.WARNING)
 _OWN = frozenset({"object", "value", "summary", "severity"})
 
 
-def judge(header: Header, rows: Sequence[Row], options: OptionValues, place: Place) -> tuple[Finding, ...]:
-    """Make a finding of each row: its own `severity`, else by `value` and the options critical, high, warning.
+def judge(
+    header: Header, rows: Sequence[Row], options: OptionValues, place: Place
+) -> tuple[Finding, ...]:
+    """Return a finding per row, by its own `severity` or by `value` and the thresholds.
 
-    A row without a value is `info`: unknown is no alarm. A row under every threshold, or whose own severity
-    is `none`, is nothing: it was worth looking at, not worth telling.
+    A row without a value is `info`: unknown is not an alarm. A row below every threshold, or of
+    severity `none`, is no finding.
     """
     found = []
     for row in rows:
@@ -44,9 +46,12 @@ def judge(header: Header, rows: Sequence[Row], options: OptionValues, place: Pla
     return tuple(found)
 
 
-def blind(rows: Sequence[Row]) -> bool:
-    """Say whether a look left something unseen: a row that knows no value. What it did not find may still be there."""
-    return any(row.get("value") is None and row.get("severity") in {None, Severity.INFO.value} for row in rows)
+def is_incomplete(rows: Sequence[Row]) -> bool:
+    """Return whether a row has no value: the look was incomplete and resolves nothing."""
+    return any(
+        row.get("value") is None and row.get("severity") in {None, Severity.INFO.value}
+        for row in rows
+    )
 
 
 def _severity(header: Header, row: Row, options: OptionValues) -> Severity | None:
@@ -70,5 +75,5 @@ def _number(value: object) -> float | None:
 
 
 def _remedy(header: Header, row: Row) -> str:
-    """Fill the row's columns into the cure, once: a name with braces in it stays a name."""
+    """Fill the columns of a row into the remedy once; braces in names stay as they are."""
     return re.sub(r"\{(\w+)\}", lambda match: str(row.get(match[1], match[0])), header.remedy)

@@ -1,6 +1,6 @@
-"""Finds psql's variables (`:name`, `:'name'`, `:"name"`) in a query, and nothing inside strings or comments.
+"""psql's variables (`:name`, `:'name'`, `:"name"`) in a query, outside strings and comments.
 
-So that one file runs the same under `psql -v warning=0.5 -f` and here (psql manual, SQL Interpolation).
+So the same file runs under `psql -v warning=0.5 -f` (psql manual, SQL Interpolation).
 """
 
 import re
@@ -37,7 +37,7 @@ class Token:
 
 
 def tokens(query: str) -> Iterator[Token]:
-    """Cut a query into text and variables; joined again, with the variables as psql writes them, it is the query."""
+    """Split a query into text and variables; joined again they are the same query."""
     begin = position = 0
     while position < len(query):
         match = _TOKEN.match(query, position)
@@ -66,7 +66,7 @@ def _variable(match: re.Match[str]) -> Token | None:
 
 
 def _end(query: str, match: re.Match[str]) -> int:
-    """Return where a token of no interest ends: comments nest, a dollar quote ends at its own tag."""
+    """Return the end of a token: comments nest, a dollar quote ends at its own tag."""
     if match["block"]:
         depth = 0
         for mark in _BLOCK.finditer(query, match.start()):

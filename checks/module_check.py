@@ -1,4 +1,4 @@
-"""A check that one SQL file cannot say: it asks by a function; the header and the judge are those of every check."""
+"""A check written in Python, for questions that one SQL file cannot ask."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from postgres.session import Session
 
 @dataclass(frozen=True, slots=True)
 class ModuleCheck:
-    """A header and two functions: what is asked, and what it would look like."""
+    """A header, the function that asks, and a function that describes it."""
 
     header: Header
     ask: Callable[[Session | None, OptionValues], Sequence[Row]]
     describe: Callable[[OptionValues], str]
 
     def question(self, _session: Session | None, options: OptionValues) -> str:
-        """Return what would be asked."""
+        """Return the description of the question."""
         return self.describe(options)
 
     def look(self, session: Session | None, options: OptionValues) -> Sequence[Row]:
-        """Ask."""
+        """Return the rows."""
         return self.ask(session, options)

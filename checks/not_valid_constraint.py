@@ -1,7 +1,7 @@
-"""NOT VALID constraints: promised for new rows only. The old rows are counted, so that one knows what validating needs.
+"""The check `not_valid_constraint`: NOT VALID constraints, with the number of rows that break them.
 
-An expression is evaluated only if it is made of immutable functions of the server's own, read off its tree in the
-catalog: anything of the users' in it, a function, a cast, a domain, would run with this login's rights.
+An expression is evaluated only if its tree in the catalog contains nothing but immutable functions
+of the server: a user's function, cast or domain would run with this login's rights.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from typing import Any
 from psycopg import sql
 
 from checks.check import Header, OptionValues, Row
-from checks.constraints import foreign_keys, named
+from checks.constraints import constraint_label, foreign_keys
 from checks.module_check import ModuleCheck
-from checks.references import unmatched
-from postgres.identifiers import Relation, quoted
+from checks.references import unmatched_rows
+from postgres.identifiers import Relation, quote_identifier
 from postgres.session import Session
 
 _CHECKS = sql.SQL(
@@ -42,11 +42,12 @@ _BREAKING = sql.SQL("SELECT count(*) AS rows FROM {table} WHERE NOT ({expression
 def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
     assert session is not None  # noqa: S101 - a database check has one
     rows = [
-        _row(Relation(row["schema"], row["table"]), row["name"], _count(session, row)) for row in session.rows(_CHECKS)
+        _row(Relation(row["schema"], row["table"]), row["name"], _count(session, row))
+        for row in session.rows(_CHECKS)
     ]
     for key in foreign_keys(session):
         if not key.validated:
-            broken = session.rows(unmatched(key.pair))[0]["rows"] if key.readable else None
+            broken = session.rows(unmatched_rows(key.pair))[0]["rows"] if key.readable else None
             rows.append(_row(key.pair.child.relation, key.name, broken))
     return rows
 
@@ -66,12 +67,12 @@ def _row(table: Relation, name: str, broken: int | None) -> Row:
         broken, f"broken by {broken} row{'s' if broken != 1 else ''}"
     )
     return {
-        "object": named(table, name),
+        "object": constraint_label(table, name),
         "value": broken,
         "severity": "high" if broken else "warning",
-        "summary": f"constraint {quoted(name)} of {table} is NOT VALID; {told}",
+        "summary": f"constraint {quote_identifier(name)} of {table} is NOT VALID; {told}",
         "table": str(table),
-        "constraint": quoted(name),
+        "constraint": quote_identifier(name),
     }
 
 
@@ -83,5 +84,7 @@ CHECK = ModuleCheck(
         source="PostgreSQL manual, ALTER TABLE, NOT VALID",
     ),
     _ask,
-    lambda _options: "pg_constraint WHERE NOT convalidated, and a count of the rows that break each",
+    lambda _options: (
+        "pg_constraint WHERE NOT convalidated, and a count of the rows that break each"
+    ),
 )

@@ -12,14 +12,14 @@ class _Model(BaseModel):
 
 
 class CheckPair(_Model):
-    """A pair of tables and the database that they are in; every one where it is not said."""
+    """A pair of tables and its database; None for every database."""
 
     pair: Pair
     database: str | None = None
 
 
 class CheckOptions(_Model):
-    """The options of one check, and the pairs where it is one of pairs."""
+    """The options of one check, and its pairs if it is a check of pairs."""
 
     values: dict[str, Any] = Field(default_factory=dict)
     pairs: tuple[CheckPair, ...] = ()

@@ -1,18 +1,18 @@
-"""Orphans: rows that point to a row that is not there, where the schema declares no foreign key."""
+"""The check `orphans`: rows whose parent is missing, where no foreign key is declared."""
 
 from checks.check import Header
-from checks.pair_check import paircheck
-from checks.references import unmatched
+from checks.pair_check import pair_check
+from checks.references import unmatched_rows
 from domain.finding import Severity
 
-CHECK = paircheck(
+CHECK = pair_check(
     Header(
         name="orphans",
         title="Rows point to rows that are not there",
         remedy="put the missing rows of {parent} back, or remove these; then declare the foreign key",
         source="the configured pairs [[checks.orphans]]",
     ),
-    unmatched,
+    unmatched_rows,
     Severity.HIGH,
     "{rows} of {child} without their row in {parent}",
 )

@@ -1,23 +1,28 @@
-"""Makes a check that asks one question of every configured pair of tables."""
+"""Checks that ask one question of every configured pair of tables."""
 
 from collections.abc import Callable, Sequence
 
 from psycopg import errors, sql
 
 from checks.check import Header, OptionValues, Row
-from checks.constraints import plain
+from checks.constraints import uses_builtin_types
 from checks.module_check import ModuleCheck
 from checks.references import Pair
 from domain.finding import Severity
 from postgres.session import Session
 
-_DRIFT = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction, errors.InsufficientPrivilege)
+_DRIFT = (
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+    errors.InsufficientPrivilege,
+)
 
 
-def paircheck(
+def pair_check(
     header: Header, question: Callable[[Pair], sql.Composed], severity: Severity, summary: str
 ) -> ModuleCheck:
-    """Return the check. `summary` is filled with rows ("7 rows"), child and parent."""
+    """Return the check; `summary` is a template over rows ("7 rows"), child and parent."""
 
     def ask(session: Session | None, options: OptionValues) -> Sequence[Row]:
         assert session is not None  # noqa: S101 - a database check has one
@@ -25,7 +30,9 @@ def paircheck(
 
     def answer(session: Session, pair: Pair) -> Row | None:
         told = f"{pair.child} -> {pair.parent}"
-        if not (plain(session, pair.child) and plain(session, pair.parent)):
+        if not (
+            uses_builtin_types(session, pair.child) and uses_builtin_types(session, pair.parent)
+        ):
             return {
                 "object": told,
                 "value": None,
@@ -35,11 +42,19 @@ def paircheck(
             with session.transaction():
                 found = session.rows(question(pair))[0]
         except _DRIFT as error:
-            return {"object": told, "value": None, "summary": f"cannot be looked at: {error.diag.message_primary}"}
+            return {
+                "object": told,
+                "value": None,
+                "summary": f"cannot be looked at: {error.diag.message_primary}",
+            }
         if not found["rows"]:
             return None
         count = found["rows"]
-        words = {"rows": f"{count} row{'s' if count > 1 else ''}", "child": pair.child, "parent": pair.parent}
+        words = {
+            "rows": f"{count} row{'s' if count > 1 else ''}",
+            "child": pair.child,
+            "parent": pair.parent,
+        }
         return {
             "object": told,
             "value": count,
@@ -51,7 +66,10 @@ def paircheck(
         }
 
     def describe(options: OptionValues) -> str:
-        return ";\n".join(question(pair).as_string(None).strip() for pair in _pairs(options)) or "no pair is configured"
+        return (
+            ";\n".join(question(pair).as_string(None).strip() for pair in _pairs(options))
+            or "no pair is configured"
+        )
 
     return ModuleCheck(header, ask, describe)
 

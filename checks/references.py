@@ -1,6 +1,6 @@
-"""Questions over pairs of tables: rows of a child whose parent is missing, or belongs to somebody else.
+"""Queries over pairs of tables: child rows whose parent is missing or belongs to another tenant.
 
-NULL means "refers to nobody", as in a foreign key of MATCH SIMPLE. The answer is a count and a few keys, never rows.
+NULL refers to nothing, as in MATCH SIMPLE. The result is a count and some keys, never rows.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Columns of a child and the columns of the parent that they point to, in the same order."""
+    """Columns of a child and the parent columns that they refer to, in the same order."""
 
     child: Columns
     parent: Columns
     operators: tuple[tuple[str, str], ...] = ()
-    """Schema and name of the equality of each pair; by default pg_catalog's `=`."""
+    """Schema and name of the equality operator of each pair; pg_catalog's `=` by default."""
 
 
 _COUNT = sql.SQL(
@@ -31,8 +31,8 @@ _COUNT = sql.SQL(
 )
 
 
-def unmatched(pair: Pair) -> sql.Composed:
-    """Count the child's rows, all of their columns set, that no parent row equals."""
+def unmatched_rows(pair: Pair) -> sql.Composed:
+    """Return a count of child rows, all columns set, without an equal parent row."""
     names = pair.child.names
     missing = sql.SQL("NOT EXISTS (SELECT FROM {} p WHERE {})").format(
         pair.parent.relation.identifier(), _equal(pair, range(len(names)))
@@ -40,8 +40,8 @@ def unmatched(pair: Pair) -> sql.Composed:
     return _count(pair, sql.SQL(" AND ").join([*_set(names), missing]))
 
 
-def crossed(pair: Pair) -> sql.Composed:
-    """Count the child's rows whose parent is there by all columns but the last, the tenant, and differs in that."""
+def crossed_rows(pair: Pair) -> sql.Composed:
+    """Return a count of child rows whose parent matches in all columns but the last, the tenant."""
     names = pair.child.names
     last = len(names) - 1
     other = sql.SQL("EXISTS (SELECT FROM {} p WHERE {} AND p.{} <> c.{})").format(
@@ -55,10 +55,15 @@ def crossed(pair: Pair) -> sql.Composed:
 
 def _count(pair: Pair, condition: sql.Composable) -> sql.Composed:
     keys = sql.SQL("concat_ws(', ', {})").format(
-        sql.SQL(", ").join(sql.SQL("c.{}::text").format(sql.Identifier(name)) for name in pair.child.names)
+        sql.SQL(", ").join(
+            sql.SQL("c.{}::text").format(sql.Identifier(name)) for name in pair.child.names
+        )
     )
     return _COUNT.format(
-        keys=keys, child=pair.child.relation.identifier(), condition=condition, examples=sql.Literal(EXAMPLES)
+        keys=keys,
+        child=pair.child.relation.identifier(),
+        condition=condition,
+        examples=sql.Literal(EXAMPLES),
     )
 
 
@@ -80,7 +85,7 @@ def _equal(pair: Pair, columns: range) -> sql.Composable:
 
 
 def _operator(name: str) -> sql.SQL:
-    """An operator's name is of a small alphabet (manual, 4.1.3) and cannot be quoted."""
+    """Return an operator name; it cannot be quoted, so its alphabet is verified (manual, 4.1.3)."""
     if not name or set(name) - set("+-*/<>=~!@#%^&|`?"):
         raise ValueError(f"{name!r} is no operator")
     return sql.SQL(name)

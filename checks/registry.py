@@ -1,4 +1,4 @@
-"""Every check there is: the SQL files of this package, the few modules, and the operator's own folder."""
+"""All checks: the SQL files of this package, its modules, and the operator's folder."""
 
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -23,9 +23,11 @@ Known = dict[str, Check]
 
 
 def load(folder: Path | None = None) -> Known:
-    """Return every check by name. BadCheckError: a file cannot be used, or takes the name of a built-in one."""
+    """Return every check by name. Raises BadCheckError for an unusable file or a duplicate name."""
     known: Known = {check.header.name: check for check in MODULES}
-    known.update((check.header.name, check) for check in read(_texts(resources.files("checks") / "sql")))
+    known.update(
+        (check.header.name, check) for check in read(_texts(resources.files("checks") / "sql"))
+    )
     if folder is not None and folder.is_dir():
         try:
             texts = {str(path): path.read_text("utf-8") for path in sorted(folder.glob("*.sql"))}
@@ -41,4 +43,8 @@ def load(folder: Path | None = None) -> Known:
 
 
 def _texts(folder: Traversable) -> dict[str, str]:
-    return {file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".sql")}
+    return {
+        file.name: file.read_text("utf-8")
+        for file in folder.iterdir()
+        if file.name.endswith(".sql")
+    }

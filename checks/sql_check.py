@@ -1,4 +1,7 @@
-"""A check as one SQL file: a TOML header in comments, and a query; `<name>.pg17.sql` wins on servers from 17 on."""
+"""A check as one SQL file: a TOML header in comments, and a query.
+
+`<name>.pg17.sql` replaces the query on servers from 17 on.
+"""
 
 import re
 import tomllib
@@ -35,23 +38,23 @@ _HAS = sql.SQL(
 
 
 class BadCheckError(ValueError):
-    """A check's file cannot be used; the sentence names the file and the cure."""
+    """A check's file cannot be used; the message names the file and the cure."""
 
 
 @dataclass(frozen=True, slots=True)
 class SqlCheck:
-    """A header and its queries by the lowest server version (18 → 18, 0 → any)."""
+    """A header and its queries by lowest server version (18 for 18, 0 for any)."""
 
     header: Header
     queries: Mapping[int, str]
 
     def question(self, session: Session | None, options: OptionValues) -> str:
-        """Return the query with the options written in."""
+        """Return the query with the options filled in."""
         assert session is not None  # noqa: S101 - a query has a server
         return self._composed(session, options).as_string(None)
 
     def look(self, session: Session | None, options: OptionValues) -> Sequence[Row]:
-        """Ask. NotSeen: a role of `needs` is missing, or the server says that a right is."""
+        """Run the query. Raises NotSeen if a role of `needs` or another right is missing."""
         assert session is not None  # noqa: S101 - a query has a server
         for role in self.header.needs:
             if not session.rows(_HAS, (role,))[0]["has"]:
@@ -85,7 +88,7 @@ class SqlCheck:
 
 
 def read(texts: Mapping[str, str]) -> list[SqlCheck]:
-    """Make checks of files (name → text). BadCheckError has a line for every file that cannot be used."""
+    """Parse files (name to text). Raises BadCheckError with a line per unusable file."""
     queries: dict[str, dict[int, str]] = {}
     headers: dict[str, Header] = {}
     problems: list[str] = []
@@ -111,13 +114,17 @@ def read(texts: Mapping[str, str]) -> list[SqlCheck]:
 def _file(file: str, text: str) -> tuple[str, int, Header, str]:
     match = _FILE.fullmatch(PurePath(file).name)
     if match is None:
-        raise BadCheckError(f"{file}: a check's file is named like invalid_index.sql or invalid_index.pg17.sql")
+        raise BadCheckError(
+            f"{file}: a check's file is named like invalid_index.sql or invalid_index.pg17.sql"
+        )
     return match["name"], int(match["version"] or 0), *_parse(file, match["name"], text)
 
 
 def _parse(file: str, name: str, text: str) -> tuple[Header, str]:
     lines = text.splitlines(keepends=True)
-    length = next((number for number, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    length = next(
+        (number for number, line in enumerate(lines) if not line.startswith("--")), len(lines)
+    )
     try:
         values = tomllib.loads("".join(line[2:].lstrip(" ") for line in lines[:length]))
     except tomllib.TOMLDecodeError as error:
@@ -127,7 +134,9 @@ def _parse(file: str, name: str, text: str) -> tuple[Header, str]:
     used = {token.text for token in tokens(query) if token.kind != "text"}
     unknown = used - header.options.keys()
     if unknown:
-        raise BadCheckError(f"{file}: :{min(unknown)} is used but the header has no option.{min(unknown)}")
+        raise BadCheckError(
+            f"{file}: :{min(unknown)} is used but the header has no option.{min(unknown)}"
+        )
     if not query:
         raise BadCheckError(f"{file}: there is no query below the header")
     return header, query
@@ -138,17 +147,21 @@ def _header(file: str, name: str, values: dict[str, Any]) -> Header:
     options = {}
     for option, value in values.pop("option", {}).items():
         if not isinstance(value, dict) or "default" not in value:
-            raise BadCheckError(f'{file}: option.{option} needs a default, like {{ default = 0.5, help = "…" }}')
+            raise BadCheckError(
+                f'{file}: option.{option} needs a default, like {{ default = 0.5, help = "…" }}'
+            )
         options[option] = Option(value["default"], value.get("help", ""))
     values["needs"] = tuple(values.get("needs", ()))
     return Header(name=name, options=options, **values)
 
 
 def _shaped(file: str, values: dict[str, Any]) -> None:
-    """Raise BadCheckError unless the header has what it must, and nothing else."""
+    """Raise BadCheckError unless the header has the required keys and no others."""
     for key, value in values.items():
         if key not in _SHAPES:
-            raise BadCheckError(f"{file}: the header knows no {key!r} ({', '.join(sorted(_SHAPES))})")
+            raise BadCheckError(
+                f"{file}: the header knows no {key!r} ({', '.join(sorted(_SHAPES))})"
+            )
         kind, words = _SHAPES[key]
         if not isinstance(value, kind):
             raise BadCheckError(f"{file}: {key} must be {words}")

@@ -1,1 +1,1 @@
-"""The head: when, and in what order."""
+"""The process: service, scheduling, runs, history, monitoring, configuration, report, command line."""

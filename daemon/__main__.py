@@ -1,4 +1,4 @@
-"""`sereno`, and `python -m daemon`."""
+"""The entry point of `sereno` and `python -m daemon`."""
 
 from daemon.cli.main import app
 

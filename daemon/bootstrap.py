@@ -1,4 +1,4 @@
-"""The composition root: a configuration in, context parts out. The only place that constructs."""
+"""The composition root: builds the context of a sereno from its configuration."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from alerts.channels.channel import Sender
 from alerts.channels.registry import build
 from alerts.courier import now
 from checks.registry import load
-from daemon.config.alert_policy import policy
+from daemon.config.alert_policy import build_policy
 from daemon.config.model import Config, Database, Login
 from daemon.context import Context
 from daemon.registry import build_jobs
@@ -16,8 +16,8 @@ from postgres.session import Target, TargetError
 from store.store import open_store
 
 
-def assemble(config: Config) -> Context:
-    """Open the store and wire everything to it. StoreError as the store says."""
+def build_context(config: Config) -> Context:
+    """Open the store and build everything on it. Raises StoreError."""
     sender = Sender(config.daemon.name)
     channels = {name: build(options, sender) for name, options in config.channels.items()}
     store = open_store(config.daemon.state)
@@ -26,15 +26,15 @@ def assemble(config: Config) -> Context:
         store=store,
         jobs=build_jobs(config, store),
         checks=load(Path(config.daemon.checks)),
-        policy=policy(config, channels, now()),
+        policy=build_policy(config, channels, now()),
         channels=channels,
-        target=lambda name: target(config, name),
+        target=lambda name: connection_target(config, name),
         clock=now,
     )
 
 
-def target(config: Config, name: str) -> Target:
-    """Return a database's ways in. TargetError: a password is not where the configuration says."""
+def connection_target(config: Config, name: str) -> Target:
+    """Return the connection target of a database. Raises TargetError if a password cannot be read."""
     database = config.databases[name]
     try:
         return Target(
@@ -49,7 +49,10 @@ def target(config: Config, name: str) -> Target:
 
 
 def _logins(database: Database) -> dict[session.Login, session.Credentials]:
-    roles: dict[session.Login, Login | None] = {"maintain": database.maintain, "data": database.data}
+    roles: dict[session.Login, Login | None] = {
+        "maintain": database.maintain,
+        "data": database.data,
+    }
     return {
         login: session.Credentials(role.user, role.password.reveal() if role.password else None)
         for login, role in roles.items()

@@ -15,7 +15,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from domain.progress import Done
+from domain.progress import StepProgress
 
 STYLES = {
     "critical": "bold white on red", "high": "bold red", "warning": "yellow", "info": "cyan", "finished": "green",
@@ -24,16 +24,20 @@ STYLES = {
     "resolved": "green", "running": "cyan", "dead": "bold red", "pending": "yellow", "leased": "cyan",
 }  # fmt: skip
 
-UNBROKEN = frozenset({"job", "check", "status", "state", "severity", "channel", "rows", "seconds", "noticed", "step"})
+UNBROKEN = frozenset(
+    {"job", "check", "status", "state", "severity", "channel", "rows", "seconds", "noticed", "step"}
+)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; words of state and severity are coloured, names are never taken for markup."""
     found = list(rows)
     if not found:
         Console().print(Text(f"{title}: nothing", style="bold"))
         return
-    drawn = Table(title=title, title_justify="left", title_style="bold", header_style="dim", expand=False)
+    drawn = Table(
+        title=title, title_justify="left", title_style="bold", header_style="dim", expand=False
+    )
     for column in columns:
         drawn.add_column(column, overflow="fold", no_wrap=column in UNBROKEN)
     for row in found:
@@ -41,24 +45,27 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     Console().print(drawn)
 
 
-def troubles(rows: Iterable[tuple[str, str, str, str, str]]) -> None:
-    """Print findings (severity, kind, object, what, what to do), each on lines of its own: the cure can be copied."""
+def print_findings(rows: Iterable[tuple[str, str, str, str, str]]) -> None:
+    """Print findings (severity, kind, object, what, what to do), each on lines of its own.
+
+    The cure can be copied.
+    """
     console = Console()
     found = list(dict.fromkeys(rows))
     console.print(Text(f"Found: {len(found) or 'nothing'}", style="bold"))
     for severity, kind, place, what, cure in found:
-        line = Text.assemble((f" {severity} ", STYLES.get(severity, "")), f" {kind}  ", (place, "bold"))
+        line = Text.assemble(
+            (f" {severity} ", STYLES.get(severity, "")), f" {kind}  ", (place, "bold")
+        )
         console.print(line, soft_wrap=True)
         for text, style in ((what, ""), (cure and f"→ {cure}", "cyan")):
             if text:
                 console.print(Text(f"    {text}", style=style), soft_wrap=True)
 
 
-def minute(instant: object) -> str:
+def format_minute(instant: object) -> str:
     """Write an instant of the state file so that a person reads it: to the second, in UTC."""
     return str(instant or "")[:19].replace("T", " ")
-
-
 
 
 class Bars:
@@ -100,7 +107,9 @@ class Bars:
         """The run has ended."""
         if self._task is not None:
             done = self._progress.tasks[-1].completed
-            self._progress.update(self._task, total=done or 1, completed=done or 1, doing=f"{state}  {reason}"[:100])
+            self._progress.update(
+                self._task, total=done or 1, completed=done or 1, doing=f"{state}  {reason}"[:100]
+            )
 
     def begin(self, number: int, of: int, title: str) -> None:
         """A step begins; those that have ended make room."""
@@ -109,7 +118,7 @@ class Bars:
         self._over.clear()
         self._show(number, title, total=of)
 
-    def advance(self, number: int, done: Done) -> None:
+    def advance(self, number: int, done: StepProgress) -> None:
         """The step is so far."""
         about = f" of about {done.total:,}" if done.total else ""
         self._state(number, f"{done.count:,}{about} {done.unit}")
@@ -133,4 +142,6 @@ class Bars:
     def _show(self, number: int, text: str, **fields: object) -> None:
         self._doing[number] = text
         if self._task is not None:
-            self._progress.update(self._task, doing=" | ".join(self._doing.copy().values()), **fields)  # type: ignore[arg-type]
+            self._progress.update(
+                self._task, doing=" | ".join(self._doing.copy().values()), **fields
+            )  # type: ignore[arg-type]

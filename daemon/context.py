@@ -7,7 +7,7 @@ from datetime import datetime
 from alerts.channels.channel import Channel
 from alerts.courier import Courier
 from alerts.policy import Policy
-from alerts.rate_limit import Rhythm
+from alerts.rate_limit import RateLimit
 from checks.registry import Known
 from daemon.config.model import Config
 from jobs.job import Job
@@ -28,15 +28,17 @@ class Context:
     target: Callable[[str], Target]
     """Returns the connection target of a database; its passwords are read at the call."""
     clock: Callable[[], datetime]
-    rhythms: dict[str, Rhythm] = field(default_factory=dict)
+    rate_limits: dict[str, RateLimit] = field(default_factory=dict)
     """The measured rate limit of each channel."""
 
     def inherit_limits(self, former: "Context") -> None:
         """Take over the measured rate limits of the channels that a reload has not changed."""
         for name, options in self.config.channels.items():
-            if options == former.config.channels.get(name) and name in former.rhythms:
-                self.rhythms[name] = former.rhythms[name]
+            if options == former.config.channels.get(name) and name in former.rate_limits:
+                self.rate_limits[name] = former.rate_limits[name]
 
     def courier(self) -> Courier:
         """Return the courier of the outbox."""
-        return Courier(self.store, self.channels, self.policy, self.clock, rhythms=self.rhythms)
+        return Courier(
+            self.store, self.channels, self.policy, self.clock, rate_limits=self.rate_limits
+        )

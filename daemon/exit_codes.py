@@ -1,10 +1,10 @@
-"""How a command ends."""
+"""The exit codes of the commands."""
 
 from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """The exit codes; 75 and 78 as in sysexits(3)."""
+    """Exit codes; 75 and 78 as in sysexits(3)."""
 
     FINE = 0
     FOUND = 1

@@ -1,12 +1,12 @@
-"""What is told though nobody looked: repeats, escalation, channels that fail, and drills at their time."""
+"""Time-driven alert work: repeats, escalation, failing channels, scheduled channel tests."""
 
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from alerts import outbox
 from alerts.alert import Message, Reason
-from alerts.channel_health import watch
-from alerts.processor import Teller
+from alerts.channel_health import check_channels
+from alerts.processor import AlertProcessor
 from daemon.context import Context
 from domain.calendar import latest, parse_cron
 from domain.finding import Severity
@@ -14,17 +14,17 @@ from domain.finding import Severity
 DRILLS = {"weekly": parse_cron("0 10 * * mon"), "monthly": parse_cron("0 10 1 * *")}
 
 
-def remind(context: Context, since: datetime) -> None:
-    """Owe what is due now; `since` says from when on somebody was there to do it. StoreError."""
+def run_periodic_alerts(context: Context, since: datetime) -> None:
+    """Process all alert work that is due; `since` is the start of the service. Raises StoreError."""
     now = context.clock()
     with context.store.transaction() as transaction:
-        Teller(transaction, context.policy, now).tell_again()
-        watch(transaction, context.policy, now)
+        AlertProcessor(transaction, context.policy, now).review()
+        check_channels(transaction, context.policy, now)
     _drill(context, since)
 
 
-def drill(context: Context) -> Message:
-    """Return a message that says it is none."""
+def drill_message(context: Context) -> Message:
+    """Return the message of a channel test."""
     return Message(
         instance=context.config.daemon.name,
         severity=Severity.INFO,
@@ -41,13 +41,13 @@ def drill(context: Context) -> Message:
 
 
 def _drill(context: Context, since: datetime) -> None:
-    """Try every channel, once for each due time; one that was missed is made up for."""
+    """Test every channel once per due time; a missed one is made up."""
     cron = DRILLS.get(context.config.alerts.drill)
     now = context.clock()
     due = cron and latest(cron, ZoneInfo(context.config.daemon.timezone), now)
     if not due:
         return
     with context.store.transaction() as transaction:
-        if (outbox.last_drill(transaction) or since) < due.instant:
+        if (outbox.last_drill_at(transaction) or since) < due.instant:
             for channel in context.channels:
-                outbox.owe(transaction, drill(context), channel, now)
+                outbox.enqueue(transaction, drill_message(context), channel, now)

@@ -1,4 +1,7 @@
-"""The job that deletes sereno's own old history: finished runs, ended alerts, delivered messages, report pages."""
+"""The job that deletes sereno's own old history.
+
+Finished runs, ended alerts, delivered messages, report pages.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -13,40 +16,31 @@ from daemon.report.health_report import page_folder
 from domain.place import Place
 from domain.task import Scope
 from domain.units import format_duration, format_size
-from execution.control import Pace
-from execution.step import Outcome, Status, Step
+from execution.control import StepControl
+from execution.step import HostStep, Outcome, Status, Step
 from jobs.job import Job, JobInputs, Verdict, action_judge
 from postgres.session import Session
-from retention.files.delete_files import File, FolderCleanup, Rule, expired
+from retention.files.delete_files import DeleteFiles, File, FileRule, expired_files
 from store.store import Store
 
 NAME = "self_cleanup"
 
 
-@dataclass(frozen=True, slots=True)
-class PurgeHistory:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeHistory(HostStep):
     """Deletes what ended before an instant; the transaction that records this step does it."""
 
     before: datetime
     rows: int
-    keep: timedelta
     name: str = "purge"
     object: str = "sereno's own history"
-    lock: str = ""
-    predicted_seconds: float = 0.0
     limit_seconds: float = 60.0
-    alone: bool = False
-
-    @property
-    def why(self) -> str:
-        """Return the number of rows and their age."""
-        return f"{self.rows} runs, alerts and messages ended more than {format_duration(self.keep)} ago (daemon.keep)"
 
     def statement(self) -> str:
         """Return a comment: no statement is sent to a server."""
         return f"-- deletes what ended before {self.before:%Y-%m-%d}"
 
-    def apply(self, _session: Session | None, _pace: Pace) -> Outcome:
+    def apply(self, _control: StepControl) -> Outcome:
         """Return the outcome; the recorder deletes the rows with it."""
         return Outcome(Status.DONE, rows=self.rows)
 
@@ -57,7 +51,7 @@ class Observation:
 
     history: PurgeHistory | None
     pages: Sequence[File]
-    rule: Rule
+    rule: FileRule
     note: str
 
 
@@ -88,7 +82,12 @@ def _steps(seen: Observation) -> Iterator[Step]:
         yield seen.history
     if seen.pages or seen.note:
         size = format_size(sum(page.bytes for page in seen.pages))
-        yield FolderCleanup(seen.rule, seen.pages, seen.note or f"{len(seen.pages)} files, {size}")
+        yield DeleteFiles(
+            object=seen.rule.path,
+            why=seen.note or f"{len(seen.pages)} files, {size}",
+            rule=seen.rule,
+            files=seen.pages,
+        )
 
 
 def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
@@ -104,16 +103,22 @@ _judge_files = action_judge(NAME)
 def _old_history(config: Config, store: Store, now: datetime) -> PurgeHistory | None:
     before = now - config.daemon.keep
     with store.reading() as transaction:
-        rows = history.ended(transaction, before)
-        rows += outbox.ended(transaction, before) + alert_store.over(transaction, before)
-    return PurgeHistory(before, rows, config.daemon.keep) if rows else None
+        rows = history.count_ended(transaction, before)
+        rows += outbox.count_ended(transaction, before) + alert_store.count_resolved(
+            transaction, before
+        )
+    if not rows:
+        return None
+    age = format_duration(config.daemon.keep)
+    why = f"{rows} runs, alerts and messages ended more than {age} ago (daemon.keep)"
+    return PurgeHistory(why=why, before=before, rows=rows)
 
 
-def _old_pages(config: Config) -> tuple[Sequence[File], Rule, str]:
+def _old_pages(config: Config) -> tuple[Sequence[File], FileRule, str]:
     path = page_folder(config) / "*.html"
-    rule = Rule(str(path), config.daemon.keep.total_seconds(), 1, 1000, 1.0)
+    rule = FileRule(str(path), config.daemon.keep.total_seconds(), 1, 1000, 1.0)
     try:
-        pages, note = expired(rule, time.time())
+        pages, note = expired_files(rule, time.time())
     except FileNotFoundError:
         return (), rule, ""
     except OSError as error:

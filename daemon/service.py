@@ -1,4 +1,4 @@
-"""The life of the process: own the state, take up what was left, serve, reload, stop when told."""
+"""The service process: owns the state, recovers, serves, reloads and stops."""
 
 import os
 import signal
@@ -12,33 +12,39 @@ import structlog
 
 from alerts.channels.channel import Listening
 from alerts.heartbeat import Heartbeat
-from daemon.alerting import taking, tell
+from daemon.alerting import acknowledge_callback, process_findings
 from daemon.context import Context
 from daemon.history import history
-from daemon.liveness import Pulse
-from daemon.monitoring.metrics import listening
-from daemon.monitoring.sd_notify import notify, reloading, sentence, under_systemd, watchdog_seconds
-from daemon.monitoring.self_check import audit
-from daemon.periodic_alerts import remind
-from daemon.runs.recovery import take_up
+from daemon.liveness import Watchdog
+from daemon.monitoring.metrics import serve_metrics
+from daemon.monitoring.sd_notify import (
+    notify,
+    notify_reloading,
+    status_text,
+    under_systemd,
+    watchdog_seconds,
+)
+from daemon.monitoring.self_check import self_check
+from daemon.periodic_alerts import run_periodic_alerts
+from daemon.runs.recovery import recover_interrupted_runs
 from daemon.runs.runner import FENCE_SECONDS, Runner
 from daemon.scheduling.dispatcher import Dispatcher
-from daemon.scheduling.timer import BEAT_SECONDS, Schedule
+from daemon.scheduling.timer import BEAT_SECONDS, Timer
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from execution.progress import NoProgress
-from store.file_lock import exclusive
+from store.file_lock import exclusive_lock
 from store.store import StoreError
 
 TICK_SECONDS = 10.0
 SIGN_SECONDS = 60.0
-"""A loop of ours that has not gone round for so long has hung."""
+"""A loop of the service that has not run for this long has hung."""
 COURIER_SECONDS = 300.0
 """A delivery has limits of its own; a slow mail server with many recipients takes minutes."""
 PATIENCE_SECONDS = 3.0
-"""A look at the lock is over by then."""
+"""Another process holds the service lock only for a moment."""
 START_SECONDS = 60.0
-"""A delivery by the command line, too: a start that systemd asked for need not fail because of one."""
+"""Under systemd a start waits longer, for example for a delivery by the command line."""
 FLUSH_SECONDS = 5.0
 STOP_SECONDS = 9.0
 PROBE_SECONDS = 60.0
@@ -54,19 +60,19 @@ _log = structlog.get_logger("service")
 
 
 class ReloadError(Exception):
-    """The configuration cannot be used; the sentence says why. The old one stays."""
+    """The configuration cannot be used; the message says why. The old one stays in force."""
 
 
 class Service:
-    """`sereno run`."""
+    """The service of `sereno run`."""
 
     def __init__(self, context: Context, read_again: Callable[[], Context]) -> None:
-        """Serve with these parts; `read_again` returns new ones, or raises ReloadError."""
+        """Serve with a context; `read_again` returns a new one or raises ReloadError."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # before any thread: each inherits it
         self._context = context
         self._read_again = read_again
         self._stop = threading.Event()
-        self._pulse = Pulse()
+        self._pulse = Watchdog()
         self._heartbeat = Heartbeat(self._audit)
         self._runner = self._made(context)
         self._dispatcher = Dispatcher(context, self._runner, self._heartbeat)
@@ -79,13 +85,16 @@ class Service:
         self._wall = self._wall_ahead()
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Locked: another service owns the state file. StoreError: it is of no use."""
+        """Serve until SIGTERM or SIGINT.
+
+        Raises LockHeldError if another service owns the state file, StoreError if it is unusable.
+        """
         patience = START_SECONDS if under_systemd() else PATIENCE_SECONDS
-        with exclusive(self._context.store.service_lock, patience):
-            take_up(self._context)
+        with exclusive_lock(self._context.store.service_lock, patience):
+            recover_interrupted_runs(self._context)
             self._context.courier().take_over()
-            tell(self._context, [], [Coverage(MISCONFIGURED), Coverage(FAILED)])
-            schedule = Schedule(lambda: self._pulse.beat("the schedule", 4 * BEAT_SECONDS))
+            process_findings(self._context, [], [Coverage(MISCONFIGURED), Coverage(FAILED)])
+            schedule = Timer(lambda: self._pulse.beat("the schedule", 4 * BEAT_SECONDS))
             try:
                 self._open()
                 self._plan(schedule)
@@ -96,7 +105,7 @@ class Service:
             finally:
                 self._end(schedule)
 
-    def _serve(self, schedule: Schedule) -> None:
+    def _serve(self, schedule: Timer) -> None:
         seconds = min(TICK_SECONDS, (watchdog_seconds() or SIGN_SECONDS) / 3)
         while True:
             self._tick(schedule)
@@ -111,26 +120,32 @@ class Service:
         return Runner(context, NoProgress(), FENCE_SECONDS, self._stop, self._pulse)
 
     def _runners(self) -> set[Runner]:
-        """The runner of this configuration, and those of former ones that are not at their end."""
+        """Return the runners of this configuration and of former ones that are still running."""
         return {self._runner, *self._dispatcher.busy.values()}
 
     def _open(self) -> None:
-        """Begin to carry messages, and to answer Prometheus."""
+        """Start delivering notifications and answering Prometheus."""
         silence = threading.Event()
-        couriers = self._context.courier().start(silence, lambda name: self._pulse.beat(name, COURIER_SECONDS))
+        couriers = self._context.courier().start(
+            silence, lambda name: self._pulse.beat(name, COURIER_SECONDS)
+        )
         self._ways.callback(self._hush, silence, couriers)
         for channel in self._context.channels.values():
-            ending = channel.listen(taking(self._context)) if isinstance(channel, Listening) else None
+            ending = (
+                channel.listen(acknowledge_callback(self._context))
+                if isinstance(channel, Listening)
+                else None
+            )
             if ending is not None:
                 self._ways.callback(ending)
         listen = self._context.config.daemon.listen
         findings = []
         if listen:
             try:
-                self._ways.enter_context(listening(listen, self._context, self._pulse.silent))
+                self._ways.enter_context(serve_metrics(listen, self._context, self._pulse.silent))
             except OSError as error:
                 findings = [self._deaf(listen, error)]
-        tell(self._context, findings, [Coverage(DEAF)])
+        process_findings(self._context, findings, [Coverage(DEAF)])
 
     def _hush(self, silence: threading.Event, couriers: Sequence[threading.Thread]) -> None:
         silence.set()
@@ -141,21 +156,21 @@ class Service:
             self._pulse.end(courier.name)
 
     def _deaf(self, listen: str, error: OSError) -> Finding:
-        """Tell that the address is taken: it keeps nobody from the night's work."""
+        """Return the finding about a listen address in use; it stops no other work."""
         _log.error("metrics.failed", listen=listen, error=str(error))
         identity = Identity(DEAF, self._context.config.daemon.name, object=listen)
         summary = f"no metrics on {listen}: {error.strerror or error}"
         remedy = "free the address, or give another one in daemon.listen; then restart sereno"
         return Finding(identity, Severity.WARNING, summary, remedy=remedy)
 
-    def _plan(self, schedule: Schedule) -> None:
+    def _plan(self, schedule: Timer) -> None:
         for name, timing in self._dispatcher.timings.items():
             at = schedule.plan(name, timing, partial(self._dispatcher.look, name))
             _log.info("schedule.next", schedule=name, at=at and at.isoformat())
 
-    def _reload(self, schedule: Schedule) -> None:
-        """Take a new configuration if it is a good one; what is in progress ends by the old one."""
-        reloading()
+    def _reload(self, schedule: Timer) -> None:
+        """Load the configuration again; runs in progress keep the old one."""
+        notify_reloading()
         before = list(self._dispatcher.timings)
         try:
             context = self._read_again()
@@ -163,7 +178,16 @@ class Service:
             _log.error("reload.refused", error=str(error))
             identity = Identity(MISCONFIGURED, self._context.config.daemon.name)
             remedy = "sereno config check; then systemctl reload sereno"
-            self._tell([Finding(identity, Severity.HIGH, f"the old configuration stays: {error}", remedy=remedy)])
+            self._tell(
+                [
+                    Finding(
+                        identity,
+                        Severity.HIGH,
+                        f"the old configuration stays: {error}",
+                        remedy=remedy,
+                    )
+                ]
+            )
         else:
             self._ways.close()
             context.inherit_limits(self._context)
@@ -178,7 +202,7 @@ class Service:
         notify("READY=1", f"STATUS={self._status()}")
 
     def _reopen(self) -> None:
-        """Begin to carry messages again; a state file that is locked or full is tried again and again."""
+        """Retry starting deliveries after a locked or full state file."""
         try:
             self._open()
             self._closed = False
@@ -187,14 +211,14 @@ class Service:
             self._closed = True
             _log.critical("service.deaf", error=str(error))
 
-    def _tick(self, schedule: Schedule) -> None:
-        """Look at the clock and at each other; what may wait for the state file is another thread's."""
+    def _tick(self, schedule: Timer) -> None:
+        """Watch the clock and the threads; work that may wait for the state file is done elsewhere."""
         self._pulse.beat("the service's own loop", SIGN_SECONDS)
         ahead = self._wall_ahead()
         if abs(ahead - self._wall) > STEP_SECONDS:
             _log.warning("clock.stepped", seconds=round(ahead - self._wall, 1))
             self._plan(schedule)
-            schedule.beat_again()
+            schedule.restart_heartbeat()
         self._wall = ahead
         schedule.wake()
         wrong = self._pulse.silent()
@@ -204,7 +228,7 @@ class Service:
         self._chore.set()
 
     def _chores(self) -> None:
-        """After each tick: what is due, what is to be told again, whether servers are back, whether all is well."""
+        """After each tick: due schedules, periodic alerts, unreachable servers, heartbeat."""
         while not self._stop.is_set():
             self._pulse.beat("the service's chores", COURIER_SECONDS)
             if not self._chore.wait(SIGN_SECONDS):
@@ -216,43 +240,53 @@ class Service:
                 _log.critical("service.tick_failed", error=str(error))
 
     def _look_around(self) -> None:
-        self._dispatcher.look_at_all()
+        self._dispatcher.look_at_all_schedules()
         if self._closed:
             self._reopen()
-        remind(self._context, self._since)
+        run_periodic_alerts(self._context, self._since)
         if time.monotonic() - self._probed_at >= PROBE_SECONDS:
             self._probed_at = time.monotonic()
-            self._dispatcher.look_for_the_lost()
-        if time.monotonic() - self._audited_at >= self._context.config.heartbeat.every.total_seconds():
+            self._dispatcher.probe_unreachable()
+        if (
+            time.monotonic() - self._audited_at
+            >= self._context.config.heartbeat.every.total_seconds()
+        ):
             self._audited_at = time.monotonic()
             self._heartbeat.end(self._context.config.heartbeat.url, [])
 
     def _tell(self, findings: Sequence[Finding], coverage: Sequence[Coverage] = ()) -> None:
-        """Tell; what cannot even be written down goes to the log, where the journal has it."""
+        """Process findings; if they cannot be stored, log them."""
         try:
-            tell(self._context, findings, coverage)
+            process_findings(self._context, findings, coverage)
         except StoreError as error:
-            _log.critical("untold", findings=[finding.summary for finding in findings], error=str(error))
+            _log.critical(
+                "untold", findings=[finding.summary for finding in findings], error=str(error)
+            )
 
     def _audit(self) -> list[str]:
         silent = self._pulse.silent()
-        return [*([silent] if silent else []), *audit(self._context, self._dispatcher.busy.keys())]
+        return [
+            *([silent] if silent else []),
+            *self_check(self._context, self._dispatcher.busy.keys()),
+        ]
 
     def _status(self) -> str:
-        at_work = [task for runner in self._runners() for task in runner.at_work().values()]
-        return sentence(at_work, self._dispatcher.timings, self._context.clock())
+        at_work = [task for runner in self._runners() for task in runner.running().values()]
+        return status_text(at_work, self._dispatcher.timings, self._context.clock())
 
     @staticmethod
     def _wall_ahead() -> float:
         return time.time() - time.monotonic()
 
-    def _end(self, schedule: Schedule) -> None:
-        """Cancel what is in flight, let it be written down, go; a second signal, or ten seconds, end it at once."""
+    def _end(self, schedule: Timer) -> None:
+        """Cancel running statements, record their ends, and stop within ten seconds."""
         _log.info("service.stopping")
         notify("STOPPING=1", "STATUS=stopping: what is in flight is cancelled", EXTEND)
         self._stop.set()
         deadline = time.monotonic() + STOP_SECONDS
-        cancels = [threading.Thread(target=runner.cancel, daemon=True) for runner in self._runners()]
+        cancels = [
+            threading.Thread(target=runner.cancel, daemon=True) for runner in self._runners()
+        ]
         quiet = threading.Thread(target=self._wind_up, args=(schedule,), daemon=True)
         for thread in (*cancels, quiet):
             thread.start()
@@ -266,17 +300,22 @@ class Service:
         _log.info("service.stopped")
 
     def _cut_short(self) -> None:
-        """Write down what did not end in time: its statements end when the server sees that we are gone."""
+        """Record the runs that did not end in time; the server ends their statements by itself."""
         _log.error("service.cut_short", reason=f"not at an end after {STOP_SECONDS:.0f} s")
-        numbers = [number for runner in self._runners() for number in runner.at_work()]
+        numbers = [number for runner in self._runners() for number in runner.running()]
         try:
             with self._context.store.transaction() as transaction:
                 for number in numbers:
-                    history.interrupt(transaction, number, "stopped before its server answered", self._context.clock())
+                    history.mark_interrupted(
+                        transaction,
+                        number,
+                        "stopped before its server answered",
+                        self._context.clock(),
+                    )
         except StoreError as error:
             _log.critical("run.unrecorded", runs=numbers, error=str(error))
 
-    def _wind_up(self, schedule: Schedule) -> None:
+    def _wind_up(self, schedule: Timer) -> None:
         schedule.stop()
         self._dispatcher.stop()
         self._heartbeat.stop()
@@ -284,7 +323,7 @@ class Service:
 
 
 def _die() -> None:
-    """End as the signal would have ended us."""
+    """End the process by the default action of SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     os.kill(os.getpid(), signal.SIGTERM)

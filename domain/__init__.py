@@ -1,1 +1,1 @@
-"""Vocabulary shared by every package. Imports nothing else of sereno."""
+"""Shared vocabulary; imports no other package of sereno."""

@@ -1,8 +1,9 @@
-"""When a job is due: five fields of cron in a time zone. Pure; no clock is read here.
+"""Due times of cron lines in a time zone. Pure: no clock is read.
 
-A due time is a *nominal* local minute. One that does not exist (a gap) is due at the first instant after the gap;
-one that comes twice (a fold) at its first. Vixie cron's rule holds for days: where both day fields are restricted,
-either of them is enough. `L` among the days of the month is its last one.
+A due time is a *nominal* local minute. A minute that does not exist (gap) is due at the first
+instant after the gap; one that occurs twice (fold) is due at its first occurrence. As in Vixie
+cron, a day matches if either of two restricted day fields matches. `L` in the day field is the last
+day of the month.
 """
 
 import re
@@ -21,12 +22,12 @@ _ITEM = re.compile(r"(?P<first>\*|\w+)(?:-(?P<last>\w+))?(?:/(?P<step>\d+))?")
 LEAST_DUES = 3
 HORIZON = timedelta(days=8)
 _HORIZON_DAYS = 366 * 9
-"""29 February on a given weekday comes at the latest after forty years; on its own after eight (1896 to 1904)."""
+"""29 February recurs after 8 years at most (1896 to 1904)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """The minutes, hours, days, months and weekdays (0 is Sunday) that one line means."""
+    """One parsed cron line; weekday 0 is Sunday."""
 
     text: str
     minutes: frozenset[int]
@@ -36,14 +37,14 @@ class Cron:
     weekdays: frozenset[int]
     either_day: bool
     last_day: bool = False
-    """Whether the last day of the month is meant, whichever that is."""
+    """Whether the line names the last day of the month (`L`)."""
 
     def __str__(self) -> str:
-        """Return the line as it was written."""
+        """Return the line as written."""
         return self.text
 
     def on(self, day: date) -> bool:
-        """Say whether the line means that date."""
+        """Return whether the line matches a date."""
         if day.month not in self.months:
             return False
         ends = self.last_day and (day + timedelta(days=1)).day == 1
@@ -52,19 +53,21 @@ class Cron:
 
     def times(self) -> list[time]:
         """Return the times of a day, in order."""
-        return [time(hour, minute) for hour in sorted(self.hours) for minute in sorted(self.minutes)]
+        return [
+            time(hour, minute) for hour in sorted(self.hours) for minute in sorted(self.minutes)
+        ]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Due:
-    """An instant (UTC) and the nominal local minute that it stands for, which is its identity."""
+    """A due time: the instant (UTC), and the nominal local minute that identifies it."""
 
     instant: datetime
     nominal: datetime
 
 
 def parse_cron(text: str) -> Cron:
-    """Read five fields; ValueError says which one is wrong."""
+    """Parse five fields. Raises ValueError naming the wrong field."""
     fields = text.lower().split()
     if len(fields) != 5:  # noqa: PLR2004 - cron's five
         raise ValueError(f'"{text}" is not a cron line {_EXAMPLE}')
@@ -84,7 +87,7 @@ def parse_cron(text: str) -> Cron:
 
 
 def upcoming(cron: Cron, zone: ZoneInfo, after: datetime) -> Iterator[Due]:
-    """Yield the due times after an instant, in order, one for each instant."""
+    """Yield the due times after an instant in order, one per instant."""
     day = after.astimezone(zone).date() - timedelta(days=2)
     before = after.astimezone(UTC)
     for offset in range(_HORIZON_DAYS):
@@ -95,7 +98,10 @@ def upcoming(cron: Cron, zone: ZoneInfo, after: datetime) -> Iterator[Due]:
 
 
 def latest(cron: Cron, zone: ZoneInfo, until: datetime, days: int = 400) -> Due | None:
-    """Return the last due time at or before an instant, within so many days; of several in one gap, their first."""
+    """Return the last due time at or before an instant, at most `days` back.
+
+    If a gap merges several due times into one instant, the first of them is returned.
+    """
     tomorrow = until.astimezone(zone).date() + timedelta(days=1)
     for offset in range(days):
         # two dates at a time: a gap that reaches midnight has due times of both
@@ -128,9 +134,12 @@ def _instant(nominal: datetime, zone: ZoneInfo) -> datetime:
 
 
 def _after_gap(nominal: datetime, zone: ZoneInfo) -> datetime:
-    """Bisect for the transition: before it the clock reads less than `nominal`, from it on more."""
+    """Return the end of the gap that contains `nominal`, found by bisection."""
     middle = nominal.replace(tzinfo=UTC)
-    low, high = int((middle - timedelta(days=2)).timestamp()), int((middle + timedelta(days=2)).timestamp())
+    low, high = (
+        int((middle - timedelta(days=2)).timestamp()),
+        int((middle + timedelta(days=2)).timestamp()),
+    )
     while high - low > 1:
         probe = (low + high) // 2
         if datetime.fromtimestamp(probe, zone).replace(tzinfo=None) < nominal:
@@ -141,7 +150,7 @@ def _after_gap(nominal: datetime, zone: ZoneInfo) -> datetime:
 
 
 def _days(text: str) -> tuple[frozenset[int], bool]:
-    """Read the days of the month, and whether `l` (its last) is among them."""
+    """Parse the day-of-month field; the flag is set if it contains `l`."""
     items = text.split(",")
     numbers = [item for item in items if item != "l"]
     return (_field(",".join(numbers), 1, 31) if numbers else frozenset()), len(numbers) < len(items)
@@ -157,7 +166,11 @@ def _field(text: str, lowest: int, highest: int, names: tuple[str, ...] = ()) ->
             first, last = lowest, highest
         else:
             first = _number(match["first"], lowest, names)
-            last = _number(match["last"], lowest, names) if match["last"] else (highest if match["step"] else first)
+            last = (
+                _number(match["last"], lowest, names)
+                if match["last"]
+                else (highest if match["step"] else first)
+            )
         step = int(match["step"] or 1)
         if not (lowest <= first <= last <= highest and step > 0):
             raise ValueError(f"{item!r} is outside {lowest} to {highest}")
@@ -174,7 +187,7 @@ def _number(text: str, lowest: int, names: tuple[str, ...]) -> int:
 
 
 def longest_gap(cron: Cron, zone: ZoneInfo, now: datetime) -> timedelta:
-    """Return the longest time between two due times, of those of the next eight days, or of the next three."""
+    """Return the longest time between due times within eight days, or between the next three."""
     return _longest_gap(cron, zone, now.replace(hour=0, minute=0, second=0, microsecond=0))
 
 
@@ -183,4 +196,7 @@ def _longest_gap(cron: Cron, zone: ZoneInfo, day: datetime) -> timedelta:
     dues = upcoming(cron, zone, day)
     looked_at = list(islice(dues, LEAST_DUES))
     looked_at += takewhile(lambda due: due.instant < day + HORIZON, dues)
-    return max((later.instant - earlier.instant for earlier, later in pairwise(looked_at)), default=timedelta())
+    return max(
+        (later.instant - earlier.instant for earlier, later in pairwise(looked_at)),
+        default=timedelta(),
+    )

@@ -1,11 +1,11 @@
-"""The part of the alerts that a look has covered."""
+"""The alerts that a check or a step has looked for."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
 
 class Covered(Protocol):
-    """The fields of an alert that coverage is compared with."""
+    """The fields of an alert that a coverage compares."""
 
     @property
     def kind(self) -> str: ...  # noqa: D102
@@ -21,7 +21,10 @@ class Covered(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What a look would have seen: an open alert inside it that was not found again is over. None means any."""
+    """The area examined: covered open alerts without a new finding are resolved.
+
+    None matches any value.
+    """
 
     kind: str
     database: str | None = None
@@ -29,10 +32,10 @@ class Coverage:
     task: str | None = None
     cluster: str | None = None
     final: bool = False
-    """Over it is, however it flapped: who says so knows."""
+    """Resolve at once, without flap damping: an operator or the service itself knows it is over."""
 
     def includes(self, alert: Covered) -> bool:
-        """Say whether this look speaks for the alert."""
+        """Return whether an alert lies within this area."""
         return (
             alert.kind == self.kind
             and self.database in {None, alert.database}

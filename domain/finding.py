@@ -1,4 +1,4 @@
-"""The vocabulary of what is wrong. The whole house speaks it, so it knows nobody."""
+"""Findings, their severity and their identity."""
 
 import hashlib
 import unicodedata
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How soon somebody has to look. Ordered: `Severity.HIGH > Severity.WARNING`."""
+    """The urgency of a finding. Ordered: `Severity.HIGH > Severity.WARNING`."""
 
     INFO = "info"
     WARNING = "warning"
@@ -17,7 +17,7 @@ class Severity(StrEnum):
 
     @property
     def rank(self) -> int:
-        """Return the place on the ladder, 0 for info."""
+        """Return the position in the order, 0 for info."""
         return list(Severity).index(self)
 
     def __lt__(self, other: str) -> bool:
@@ -39,7 +39,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What makes two findings the same trouble: where and what, never how bad or in which words."""
+    """The identity of a finding: kind and place, never severity, text or numbers."""
 
     kind: str
     instance: str = ""
@@ -49,7 +49,10 @@ class Identity:
     task: str = ""
 
     def fingerprint(self) -> str:
-        """Return 32 hexadecimal digits; each field is counted, so no two spellings of the fields can meet."""
+        """Return 32 hexadecimal digits.
+
+        Every field is prefixed with its length, so none can imitate two.
+        """
         digest = hashlib.sha256(b"sereno 1")
         for part in (self.kind, self.instance, self.cluster, self.database, self.object, self.task):
             octets = unicodedata.normalize("NFC", part).encode("utf-8", "surrogatepass")
@@ -59,7 +62,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, with its cure."""
+    """One detected problem and its remedy."""
 
     identity: Identity
     severity: Severity
@@ -70,5 +73,5 @@ class Finding:
 
     @property
     def kind(self) -> str:
-        """The check or condition that speaks."""
+        """Return the name of the check or condition."""
         return self.identity.kind

@@ -1,4 +1,4 @@
-"""Values kept from one run for the next: measures, and what each object took."""
+"""Values kept between runs: measures, and the memory of each object."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One value of a series: `table_bytes` of an object in a database, `disk_used_bytes` of a mount."""
+    """One value of a series: `table_bytes` of a table, `disk_used_bytes` of a mount."""
 
     name: str
     database: str
@@ -17,7 +17,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What the store knows of an object from the last time that a job did it."""
+    """The last successful step of a job on one object: its duration, size and evidence."""
 
     seconds: float
     bytes: int

@@ -1,11 +1,11 @@
-"""The server and database in which a finding was made."""
+"""The place in which a check looks."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a check looked; part of the identity of all it finds."""
+    """Instance, cluster and database; part of the identity of every finding made there."""
 
     instance: str = ""
     cluster: str = ""

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """How far a step is: so many of an estimated total (0: unknown), counted in `unit`."""
+class StepProgress:
+    """The count reached, of an estimated total (0 if unknown), in `unit`."""
 
     count: int
     total: int

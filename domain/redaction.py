@@ -1,4 +1,4 @@
-"""Takes secrets and control characters out of text that came from outside, before it is kept or sent."""
+"""Removal of secrets and control characters from text of outside origin."""
 
 import re
 import unicodedata
@@ -21,14 +21,17 @@ _ADDRESS = re.compile(r"[^\s@<>\"'(),:;=]+@[^\s@<>\"'(),:;=]+\.\w+")
 _FORMAT_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co"})
 
 
-def scrub(text: str, *, hide_addresses: bool = False) -> str:
-    """Return the text on one line, without secrets, without control and direction characters, not too long."""
+def redact(text: str, *, hide_addresses: bool = False) -> str:
+    """Return the text on one line, shortened, without secrets, control or direction characters."""
     for pattern in _SECRETS:
         text = pattern.sub(r"\1***", text)
     if hide_addresses:
         text = _ADDRESS.sub("***@***", text)
     visible = "".join(
-        " " if character in "\t\r\n\u2028\u2029" or unicodedata.category(character) in _FORMAT_CATEGORIES else character
+        " "
+        if character in "\t\r\n\u2028\u2029"
+        or unicodedata.category(character) in _FORMAT_CATEGORIES
+        else character
         for character in text
     )
     return visible if len(visible) <= LONGEST else visible[: LONGEST - 1] + "…"

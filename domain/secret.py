@@ -1,4 +1,4 @@
-"""Secrets are named in the configuration, read when they are needed, and never shown."""
+"""Secrets: named in the configuration, read at use, never printed."""
 
 import os
 from pathlib import Path
@@ -10,11 +10,11 @@ SHOWN = "***"
 
 
 class SecretError(Exception):
-    """A secret is not where the configuration says; the sentence names the place, never the value."""
+    """A secret cannot be read; the message names its location, never its value."""
 
 
 class Secret(BaseModel):
-    """Where a secret lies: a file, an environment variable, or a systemd credential (LoadCredential=)."""
+    """The location of a secret: a file, an environment variable, or a systemd credential."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,12 +25,17 @@ class Secret(BaseModel):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if sum(place is not None for place in (self.file, self.env, self.credential)) != 1:
-            message = 'give exactly one of file, env, credential (like { credential = "slack-token" })'
+            message = (
+                'give exactly one of file, env, credential (like { credential = "slack-token" })'
+            )
             raise ValueError(message)
         return self
 
     def reveal(self) -> str:
-        """Read it now, without the newline at its end. SecretError: it is not there, or not one line of text."""
+        """Read the secret without its trailing newline.
+
+        Raises SecretError unless it is one line of text.
+        """
         value = self._read()
         if any(ord(character) < ord(" ") for character in value):
             raise SecretError(
@@ -64,7 +69,7 @@ class Secret(BaseModel):
         return Path(folder) / str(self.credential)
 
     def __repr__(self) -> str:
-        """Say nothing."""
+        """Return the class name only."""
         return f"Secret({SHOWN})"
 
     __str__ = __repr__

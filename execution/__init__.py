@@ -1,1 +1,1 @@
-"""The engine that runs steps: window, governor, retries, outcomes."""
+"""The engine that runs steps: executor, run limits, governor, window."""

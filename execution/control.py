@@ -1,4 +1,4 @@
-"""What a step asks between two pieces of its work: may I go on, how fast, and for how long?"""
+"""Limits of a run, and the control that a step consults between two pieces of its work."""
 
 import random
 import threading
@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from psycopg import errors
 
-from domain.progress import Done
+from domain.progress import StepProgress
 from execution import governor
 from execution.progress import Progress
 from execution.window import Window
@@ -19,21 +19,22 @@ T = TypeVar("T")
 Speed = Literal["auto", "gentle", "full"]
 
 RETRYABLE = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
-ATTEMPTS = 6
+MOST_ATTEMPTS = 6
 FIRST_WAIT_SECONDS = 0.25
 SAMPLE_SECONDS = 0.5
-HALF = 0.5
-"""From half of a limit on, what begins is gentle."""
-GENTLE_SHARE, BREATH = 0.1, 4.0
-"""A gentle piece takes so little of the time that it may, and leaves the others so many times as long as it took."""
+GENTLE_FROM = 0.5
+"""A pressure of this share of a signal's limit makes new work gentle."""
+GENTLE_SHARE, REST_FACTOR = 0.1, 4.0
+"""Gentle work takes this share of a batch's time, and rests this many times as long as a piece
+took."""
 
 
 class Halted(Exception):  # noqa: N818 - not a mistake: the step is to end here
-    """The step ends now, with what it has done so far; the pace knows why."""
+    """Raised to end a step with the work done so far; `StepControl.stopped` holds the reason."""
 
 
 class Stop(StrEnum):
-    """Why a step was not begun or not finished though nothing failed."""
+    """The reason why a step did not begin or finish although nothing failed."""
 
     WINDOW = "window_ended"
     THROTTLED = "throttled"
@@ -42,13 +43,9 @@ class Stop(StrEnum):
     TOO_LONG = "window_too_small"
 
 
-
-
-
-
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What binds every step of a run."""
+class RunLimits:
+    """The limits of all steps of a run."""
 
     window: Window
     stop: threading.Event
@@ -58,21 +55,25 @@ class Terms:
     batch_seconds: float = 0.2
     batch_rows: int = 10_000
     patience_seconds: float = 3600.0
-    """How long the governor may hold one step before the run is given up as throttled."""
-    watch: Callable[[], Mapping[int, Done]] = dict
-    """How far the statements in flight are, by the pid of their backend."""
-    behind: Callable[[], Mapping[int, str]] = dict
-    """Why a backend should give way, by its pid."""
+    """The longest pause of one step before the run ends as throttled."""
+    read_progress: Callable[[], Mapping[int, StepProgress]] = dict
+    """Returns the progress of statements in flight by backend pid."""
+    waiters_behind: Callable[[], Mapping[int, str]] = dict
+    """Returns, by backend pid, the session that waits behind it."""
     speed: Speed = "auto"
     beat: Callable[[], object] = lambda: None
-    """A sign of life: called every second or so, unless a step has hung."""
+    """Called about once a second while no step has hung; feeds the watchdog."""
 
 
-class Pace:
-    """The terms as one step of at most `limit_seconds` meets them."""
+class StepControl:
+    """The limits of a run applied to one step of at most `limit_seconds`."""
 
     def __init__(
-        self, terms: Terms, limit_seconds: float, number: int = 1, abandoned: threading.Event | None = None
+        self,
+        terms: RunLimits,
+        limit_seconds: float,
+        number: int = 1,
+        abandoned: threading.Event | None = None,
     ) -> None:
         self._terms = terms
         self._abandoned = abandoned or threading.Event()
@@ -84,30 +85,33 @@ class Pace:
         self.rows = 0
         self.paused: dict[str, float] = {}
         self.stopped: Stop | None = None
-        self.yields = False
-        """Whether a statement is in flight that we may cancel to spare the others."""
-        self.gave_way = ""
-        """For whom or what that was done."""
+        self.cancellable = False
+        """Whether a statement is in flight that may be cancelled in favour of others."""
+        self.yielded_to = ""
+        """The session or signal in whose favour the statement was cancelled."""
 
     @property
     def window(self) -> Window:
-        """The window that binds this step."""
+        """Return the window of this step."""
         return self._terms.window
 
     @property
     def interrupted(self) -> bool:
-        """Whether all is to stop."""
+        """Return whether the run has been told to stop."""
         return self._terms.stop.is_set()
 
     def remaining_seconds(self) -> float:
-        """Return the seconds that a statement begun now may take: more than zero, or Halted."""
+        """Return the seconds left for a statement that begins now. Raises Halted if there are none."""
         left = min(self._ends - time.monotonic(), self._terms.window.left())
         if left <= 0:
             self._halt(Stop.WINDOW)
         return left
 
-    def proceed(self) -> None:
-        """Wait while the governor pauses. Halted: a stop, the end of the window, the end of our patience."""
+    def wait_while_paused(self) -> None:
+        """Wait while the governor pauses.
+
+        Raises Halted on stop, end of window or exhausted patience.
+        """
         began = time.monotonic()
         while True:
             if self._terms.stop.is_set() or self._abandoned.is_set():
@@ -122,53 +126,67 @@ class Pace:
             self._pause(reason)
 
     def gentle(self, own: Speed | None = None) -> bool:
-        """Say whether a statement that begins now is to spare the others: asked for, or they are at work."""
+        """Return whether work that begins now has to spare other sessions.
+
+        Configured, or they are active.
+        """
         speed = own or self._terms.speed
         if speed != "auto":
             return speed == "gentle"
         sample = self._terms.sample()
-        return sample.active > 0 or any(one.times >= HALF for one in governor.pressures(sample, self._terms.limits))
+        return sample.active > 0 or any(
+            one.times >= GENTLE_FROM for one in governor.pressures(sample, self._terms.limits)
+        )
 
     def batch_seconds(self) -> float:
-        """Return how long one batch should take."""
+        """Return the target duration of one batch."""
         return self._terms.batch_seconds * (GENTLE_SHARE if self.gentle() else 1.0)
 
-    def breathe(self, seconds: float) -> None:
-        """Leave the others some times as long as the last piece took, where they are to be spared."""
+    def rest(self, seconds: float) -> None:
+        """Rest several times as long as the last piece took, if work has to be gentle."""
         if self.gentle():
-            self._terms.stop.wait(min(BREATH * seconds, self.remaining_seconds()))
+            self._terms.stop.wait(min(REST_FACTOR * seconds, self.remaining_seconds()))
 
     def attempt(self, piece: Callable[[], T]) -> T:
-        """Do a piece that leaves nothing behind when it fails; again, with back-off, when a lock was not to be had."""
-        for attempt in range(1, ATTEMPTS):
+        """Run a piece of work that has no effect when it fails.
+
+        Retry lock and serialization failures. Retries wait exponentially longer with jitter; the
+        last error is raised.
+        """
+        for attempt in range(1, MOST_ATTEMPTS):
             try:
                 return piece()
             except RETRYABLE:
-                self._terms.stop.wait(FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * random.uniform(0.8, 1.2))  # noqa: S311
-                self.proceed()
+                self._terms.stop.wait(
+                    FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * random.uniform(0.8, 1.2)
+                )  # noqa: S311
+                self.wait_while_paused()
         return piece()
 
-    def overdue(self, seconds: float) -> bool:
-        """Say whether the step is so long over its limit, pauses not counted."""
+    def is_overdue(self, seconds: float) -> bool:
+        """Return whether the step exceeds its limit by `seconds`, pauses not counted."""
         return time.monotonic() > self._ends + seconds
 
     def waiters(self, count: int) -> None:
-        """Tell how many sessions waited for a lock of ours at the end of the last piece."""
+        """Record how many sessions waited for our locks at the end of the last piece."""
         self._waiters = count
 
     def advance(self, rows: int, total: int) -> None:
-        """Tell how far the step is, of an estimated total (0: unknown)."""
+        """Report the step's progress; a total of 0 is unknown."""
         self.rows = rows
-        self._terms.progress.advance(self._number, Done(rows, total))
+        self._terms.progress.advance(self._number, StepProgress(rows, total))
 
     def _hold(self) -> str | None:
-        """Ask the governor; what was seen half a second ago still holds, but a waiter is always heard."""
+        """Return the governor's reason to pause.
+
+        Samples are reused for half a second, lock waiters are not.
+        """
         if self._waiters == 0 and time.monotonic() - self._sampled < SAMPLE_SECONDS:
             return None
         sample = replace(self._terms.sample(), lock_waiters=self._waiters)
         self._waiters = 0
         self._sampled = time.monotonic()
-        return governor.hold(sample, self._terms.limits)
+        return governor.pause_reason(sample, self._terms.limits)
 
     def _pause(self, reason: str) -> None:
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""The only one who acts: it calls `apply`, and understands how a step ended."""
+"""The executor: the only code that applies steps."""
 
 import contextlib
 import itertools
@@ -12,36 +12,35 @@ from dataclasses import replace
 import psycopg
 
 from execution import governor
-from execution.control import Halted, Pace, Stop, Terms
-from execution.errors import GRACE_SECONDS, REASONS, understand
-from execution.step import Outcome, Owned, Status, Step
-from execution.window import UNLIMITED, opens_for
-from jobs.steps.rebuild_index import Rebuild
-from jobs.steps.statement import Statement
-from jobs.steps.vacuum_group import Group
+from execution.control import Halted, RunLimits, StepControl, Stop
+from execution.errors import GRACE_SECONDS, REASONS, outcome_of
+from execution.step import DatabaseStep, HostStep, Outcome, Status, Step
+from execution.window import UNLIMITED, open_window
 from postgres.session import Session
 
-HANDFUL_SECONDS = 1.0
+BATCH_SECONDS = 1.0
 WATCH_SECONDS = 0.5
 ABANDON_SECONDS = 0.2
 HUNG_SECONDS = 60.0
-GIVE_WAY_SECONDS = 2.0
-MOST_WAYS = 3
-"""So often a statement begins again after it has given way to others."""
+YIELD_SECONDS = 2.0
+MOST_RESTARTS = 3
+"""A cancelled statement is restarted at most this many times after yielding to other sessions."""
 
-Ended = tuple[Step, Outcome]
-_Long = Statement | Group | Rebuild
+StepResult = tuple[Step, Outcome]
 
 _THROTTLED = Outcome(Status.UNFINISHED, REASONS[Stop.THROTTLED], stop=Stop.THROTTLED)
 
 
 class Executor:
-    """Runs steps under the terms of their run, one in each lane (a session; None for steps of the host) at a time.
+    """Runs steps within the limits of their run, one at a time in each lane.
 
-    `owner` is the lane of what needs the rights of a table's owner.
+    A lane is a session, or None for steps on the host. `owner` is the lane of steps that need the
+    rights of a table's owner.
     """
 
-    def __init__(self, terms: Terms, lanes: Sequence[Session | None], owner: Session | None = None) -> None:
+    def __init__(
+        self, terms: RunLimits, lanes: Sequence[Session | None], owner: Session | None = None
+    ) -> None:
         self._terms = terms
         self._owner = owner
         self._lanes = [*lanes, owner] if owner is not None else lanes
@@ -50,20 +49,24 @@ class Executor:
             self._free.put(lane)
         self._busy: dict[int, int] = {}
         self._given_up: Outcome | None = None
-        self._paces: dict[int, Pace] = {}
+        self._controls: dict[int, StepControl] = {}
         self._abandoned = threading.Event()
 
-    def run(self, steps: Sequence[Step]) -> Iterator[list[Ended]]:
-        """Yield every step with what came of it, those not begun too; one step's failure stops no other.
+    def run(self, steps: Sequence[Step]) -> Iterator[list[StepResult]]:
+        """Yield every step with its outcome, including those not begun.
 
-        They come in handfuls of at most a second, so that many small ones are written down together. What somebody's
-        lock kept from its turn has a second one at the end.
+        A failure stops no other step. Results are yielded in batches of at most a second, so that
+        many small steps share one transaction. Steps blocked by a lock are retried once at the end.
         """
         numbered = enumerate(steps, 1)
-        late: list[Ended] = []
-        for alone, stage in itertools.groupby(numbered, lambda item: item[0] if item[1].alone else 0):
-            blocked: list[Ended] = []
-            for handful in self._stage(list(stage), len(steps), lanes=1 if alone else len(self._lanes)):
+        late: list[StepResult] = []
+        for alone, stage in itertools.groupby(
+            numbered, lambda item: item[0] if item[1].alone else 0
+        ):
+            blocked: list[StepResult] = []
+            for handful in self._stage(
+                list(stage), len(steps), lanes=1 if alone else len(self._lanes)
+            ):
                 blocked += [ended for ended in handful if ended[1].blocked]
                 if settled := [ended for ended in handful if not ended[1].blocked]:
                     yield settled
@@ -74,11 +77,15 @@ class Executor:
         if late:
             yield from self._again(late, len(steps))
 
-    def _again(self, blocked: Sequence[Ended], of: int) -> Iterator[list[Ended]]:
-        """Give what a lock kept from its turn a second one; the first counts where that cannot begin."""
+    def _again(self, blocked: Sequence[StepResult], of: int) -> Iterator[list[StepResult]]:
+        """Retry blocked steps once; where that cannot begin, the first outcome counts."""
         over = self._terms.stop.is_set() or self._given_up is not None
         left = self._terms.window.left()
-        first = [one for one in blocked if not over and (left > GRACE_SECONDS or exempt(one[0], left))]
+        first = [
+            one
+            for one in blocked
+            if not over and (left > GRACE_SECONDS or ignores_window(one[0], left))
+        ]
         if too_late := [one for one in blocked if one not in first]:
             yield too_late
         before = {id(step): outcome for step, outcome in first}
@@ -86,69 +93,89 @@ class Executor:
         for handful in self._stage(numbered, of + len(first), lanes=1) if first else ():
             yield [(step, _both(before[id(step)], outcome)) for step, outcome in handful]
 
-    def _stage(self, numbered: Sequence[tuple[int, Step]], of: int, lanes: int) -> Iterator[list[Ended]]:
-        ended: queue.SimpleQueue[Future[list[Ended]]] = queue.SimpleQueue()
+    def _stage(
+        self, numbered: Sequence[tuple[int, Step]], of: int, lanes: int
+    ) -> Iterator[list[StepResult]]:
+        ended: queue.SimpleQueue[Future[list[StepResult]]] = queue.SimpleQueue()
         with ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool:
             futures = [pool.submit(self._in_lane, number, of, step) for number, step in numbered]
             for future in futures:
                 future.add_done_callback(ended.put)
             left = len(futures)
-            told: set[Future[list[Ended]]] = set()
+            told: set[Future[list[StepResult]]] = set()
             try:
                 while left:
                     handful = self._handful(ended, left)
                     broken = [future for future in handful if future.exception()]
                     if broken:  # a mistake of ours: end the rest, tell what was done, then fail
                         self._abandon(futures)
-                        handful = [future for future in futures if not future.cancelled() and future not in told]
+                        handful = [
+                            future
+                            for future in futures
+                            if not future.cancelled() and future not in told
+                        ]
                         left = 0
                     left -= len(handful)
                     told.update(handful)
-                    yield [one for future in handful if not future.exception() for one in future.result()]
+                    yield [
+                        one
+                        for future in handful
+                        if not future.exception()
+                        for one in future.result()
+                    ]
                     for future in broken:
                         future.result()
             finally:
                 if left > 0:
                     self._abandon(futures)
 
-    def _handful(self, ended: "queue.SimpleQueue[Future[list[Ended]]]", left: int) -> list[Future[list[Ended]]]:
-        """Gather what ends within a second of the first; look how far the others are meanwhile."""
-        handful: list[Future[list[Ended]]] = []
+    def _handful(
+        self, ended: "queue.SimpleQueue[Future[list[StepResult]]]", left: int
+    ) -> list[Future[list[StepResult]]]:
+        """Collect the results that arrive within a second of the first; report progress meanwhile."""
+        handful: list[Future[list[StepResult]]] = []
         closes = UNLIMITED
         while len(handful) < left and time.monotonic() < closes:
             self._beat()
             try:
-                handful.append(ended.get(timeout=min(WATCH_SECONDS, max(0.0, closes - time.monotonic()))))
-                closes = min(closes, time.monotonic() + HANDFUL_SECONDS)
+                handful.append(
+                    ended.get(timeout=min(WATCH_SECONDS, max(0.0, closes - time.monotonic())))
+                )
+                closes = min(closes, time.monotonic() + BATCH_SECONDS)
             except queue.Empty:
                 self._watch()
         return handful
 
     def _beat(self) -> None:
-        if not any(pace.overdue(HUNG_SECONDS) for pace in list(self._paces.values())):
+        if not any(control.is_overdue(HUNG_SECONDS) for control in list(self._controls.values())):
             self._terms.beat()
 
     def _watch(self) -> None:
         with contextlib.suppress(psycopg.Error):
-            for pid, done in self._terms.watch().items():
+            for pid, done in self._terms.read_progress().items():
                 if pid in self._busy:
                     self._terms.progress.advance(self._busy[pid], done)
-            if any(pace.yields for pace in list(self._paces.values())):
-                self._spare(governor.critical(self._terms.sample(), self._terms.limits), self._terms.behind())
+            if any(control.cancellable for control in list(self._controls.values())):
+                self._spare(
+                    governor.cancel_reason(self._terms.sample(), self._terms.limits),
+                    self._terms.waiters_behind(),
+                )
 
     def _spare(self, critical: str | None, behind: Mapping[int, str]) -> None:
-        """Cancel what may be cancelled: at a critical signal, or because somebody waits behind it."""
+        """Cancel cancellable statements that a session waits behind, or at a critical signal."""
         for lane in self._lanes:
-            pace = self._paces.get(self._busy.get(lane.facts.pid, 0)) if lane is not None else None
-            if lane is None or pace is None or not pace.yields:
+            control = (
+                self._controls.get(self._busy.get(lane.facts.pid, 0)) if lane is not None else None
+            )
+            if lane is None or control is None or not control.cancellable:
                 continue
             why = behind.get(lane.facts.pid) or critical
             if why:
-                pace.gave_way = why
+                control.yielded_to = why
                 lane.cancel()
 
-    def _abandon(self, futures: Sequence[Future[list[Ended]]]) -> None:
-        """Begin nothing more, and end what is in flight."""
+    def _abandon(self, futures: Sequence[Future[list[StepResult]]]) -> None:
+        """Start nothing more, and cancel the statements in flight."""
         self._abandoned.set()
         for future in futures:
             future.cancel()
@@ -159,101 +186,125 @@ class Executor:
                         lane.cancel()
             time.sleep(ABANDON_SECONDS)
 
-    def _in_lane(self, number: int, of: int, step: Step) -> list[Ended]:
-        owned = isinstance(step, Owned)
-        lane = self._owner if owned else self._free.get()
+    def _in_lane(self, number: int, of: int, step: Step) -> list[StepResult]:
+        lane = self._owner if step.needs_owner else self._free.get()
         try:
             if lane is not None:
                 self._busy[lane.facts.pid] = number
             self._terms.progress.begin(number, of, f"{step.name} {step.object}")
             ended = list(self._parts(step, lane, number))
-            status = ended[0][1] if len(ended) == 1 else Outcome(Status.DONE, f"{len(ended)} objects")
+            status = (
+                ended[0][1] if len(ended) == 1 else Outcome(Status.DONE, f"{len(ended)} objects")
+            )
             self._terms.progress.end(number, status.status, status.reason)
             return ended
         finally:
-            if not owned:
+            if not step.needs_owner:
                 self._free.put(lane)
 
-    def _parts(self, step: Step, lane: Session | None, number: int) -> Iterator[Ended]:
-        """Do it, and what it left one by one; a step of several ends as each of them."""
+    def _parts(self, step: Step, lane: Session | None, number: int) -> Iterator[StepResult]:
+        """Run a step and then, one by one, the parts that it did not reach."""
         outcome = self._one(step, lane, number)
-        if not (outcome.parts or outcome.rest):
-            yield from ((part, outcome) for part in (step.members if isinstance(step, Group) else (step,)))
+        if not (outcome.results or outcome.remaining):
+            yield from ((part, outcome) for part in step.parts())
             return
-        for part, done in outcome.parts:
-            yield part, replace(done, seconds=outcome.seconds / len(outcome.parts))
-        for part in outcome.rest:
+        for part, done in outcome.results:
+            yield part, replace(done, seconds=outcome.seconds / len(outcome.results))
+        for part in outcome.remaining:
             yield part, self._one(part, lane, number)
 
     def _one(self, step: Step, lane: Session | None, number: int) -> Outcome:
         if self._given_up:
             return self._given_up
-        pace = self._paces[number] = Pace(self._bound(step), step.limit_seconds, number, self._abandoned)
+        control = self._controls[number] = StepControl(
+            self._bound(step), step.limit_seconds, number, self._abandoned
+        )
         began = time.monotonic()
-        outcome = self._tried(step, lane, pace)
-        for _ in range(MOST_WAYS):
-            if not pace.gave_way or outcome.status is not Status.UNFINISHED:
+        outcome = self._tried(step, lane, control)
+        for _ in range(MOST_RESTARTS):
+            if not control.yielded_to or outcome.status is not Status.UNFINISHED:
                 break
-            pace.gave_way, pace.stopped = "", None
-            self._terms.stop.wait(GIVE_WAY_SECONDS)
-            outcome = self._tried(step, lane, pace)
-        seconds = max(0.0, time.monotonic() - began - sum(pace.paused.values()))
-        stop = pace.stopped if outcome.status is Status.UNFINISHED else None
-        outcome = replace(outcome, seconds=seconds, paused=pace.paused, stop=stop)
-        if stop is Stop.THROTTLED and not pace.gave_way:
+            control.yielded_to, control.stopped = "", None
+            self._terms.stop.wait(YIELD_SECONDS)
+            outcome = self._tried(step, lane, control)
+        seconds = max(0.0, time.monotonic() - began - sum(control.paused.values()))
+        stop = control.stopped if outcome.status is Status.UNFINISHED else None
+        outcome = replace(outcome, seconds=seconds, paused=control.paused, stop=stop)
+        if stop is Stop.THROTTLED and not control.yielded_to:
             self._given_up = _THROTTLED
         elif stop is Stop.LOST:
             self._given_up = outcome
-        del self._paces[number]
+        del self._controls[number]
         return outcome
 
-    def _bound(self, step: Step) -> Terms:
-        """Return the terms of a step: what is urgent has no window, what may overrun has to begin in it only."""
-        if exempt(step, self._terms.window.left()):
-            return replace(self._terms, window=opens_for(None))
+    def _bound(self, step: Step) -> RunLimits:
+        """Return the limits of one step: urgent and overrunning steps have no window."""
+        if ignores_window(step, self._terms.window.left()):
+            return replace(self._terms, window=open_window(None))
         return self._terms
 
-    def _tried(self, step: Step, lane: Session | None, pace: Pace) -> Outcome:
+    def _tried(self, step: Step, lane: Session | None, control: StepControl) -> Outcome:
         outcome: Outcome
         try:
-            pace.proceed()
-            fits = begins(step, pace.window.left(), pace.window.length)
-            outcome = step.apply(lane, pace) if fits else _too_long(step, pace)
+            control.wait_while_paused()
+            fits = fits_window(step, control.window.left(), control.window.length)
+            outcome = _apply(step, lane, control) if fits else _too_long(step, control)
         except Halted:
-            outcome = Outcome(Status.UNFINISHED, REASONS[pace.stopped or Stop.WINDOW], rows=pace.rows)
+            outcome = Outcome(
+                Status.UNFINISHED, REASONS[control.stopped or Stop.WINDOW], rows=control.rows
+            )
         except (psycopg.Error, OSError) as error:
-            outcome = replace(understand(error, step, lane, pace), rows=pace.rows)
-        pace.yields = False
+            outcome = replace(outcome_of(error, step, lane, control), rows=control.rows)
+        control.cancellable = False
         return outcome
+
+
+def _apply(step: Step, lane: Session | None, control: StepControl) -> Outcome:
+    if isinstance(step, HostStep):
+        return step.apply(control)
+    if isinstance(step, DatabaseStep) and lane is not None:
+        return step.apply(lane, control)
+    raise TypeError(f"{step.name} {step.object}: a step in a database needs a session")
 
 
 def _both(first: Outcome, second: Outcome) -> Outcome:
-    """Add a second turn to the first one, or keep that, if the second was not begun."""
+    """Merge a retry into the first outcome; keep the first if the retry never began."""
     if second.stop is not None and second.rows == 0:
         return first
-    paused = {why: first.paused.get(why, 0.0) + second.paused.get(why, 0.0) for why in {*first.paused, *second.paused}}
-    return replace(second, rows=first.rows + second.rows, seconds=first.seconds + second.seconds, paused=paused)
+    paused = {
+        why: first.paused.get(why, 0.0) + second.paused.get(why, 0.0)
+        for why in {*first.paused, *second.paused}
+    }
+    return replace(
+        second, rows=first.rows + second.rows, seconds=first.seconds + second.seconds, paused=paused
+    )
 
 
-def exempt(step: Step, left: float) -> bool:
-    """Say whether the window does not bind a step when so much of it is left."""
-    return isinstance(step, _Long) and (step.urgent or (step.overrun and left > 0))
+def ignores_window(step: Step, left: float) -> bool:
+    """Return whether the window does not apply to a step when `left` seconds of it remain."""
+    return step.urgent or (step.overrun and left > 0)
 
 
-def begins(step: Step, left: float, length: float) -> bool:
-    """Say whether a step can be begun when so much of a window is left. One never done is tried in its first half."""
-    return left > 0 and (step.predicted_seconds <= left or (guessed(step) and left >= length / 2))
+def fits_window(step: Step, left: float, length: float) -> bool:
+    """Return whether a step may begin with `left` seconds of the window left.
+
+    A step without history is tried in the first half of the window whatever its prediction says.
+    """
+    return left > 0 and (
+        step.predicted_seconds <= left or (has_no_history(step) and left >= length / 2)
+    )
 
 
-def guessed(step: Step) -> bool:
-    """Say whether nobody knows from before how long a step takes."""
-    return isinstance(step, _Long) and not step.sure
+def has_no_history(step: Step) -> bool:
+    """Return whether a step's duration is only a guess."""
+    return not step.has_history
 
 
-def _too_long(step: Step, pace: Pace) -> Outcome:
-    """Return how a step that is not begun ends: for today, or (by its own history) for good."""
-    sure = not isinstance(step, _Long) or step.sure
-    never = sure and step.predicted_seconds > pace.window.length
-    pace.stopped = Stop.TOO_LONG if never else Stop.WINDOW
-    than = f"any window of {pace.window.length:.0f} s" if never else "is left"
-    return Outcome(Status.UNFINISHED, f"would take about {step.predicted_seconds:.0f} s, longer than {than}")
+def _too_long(step: Step, control: StepControl) -> Outcome:
+    """Return the outcome of a step that does not fit the rest of the window, or any window."""
+    never = step.has_history and step.predicted_seconds > control.window.length
+    control.stopped = Stop.TOO_LONG if never else Stop.WINDOW
+    than = f"any window of {control.window.length:.0f} s" if never else "is left"
+    return Outcome(
+        Status.UNFINISHED, f"would take about {step.predicted_seconds:.0f} s, longer than {than}"
+    )

@@ -1,7 +1,8 @@
-"""When to hold back. Each signal is a pure function of one sample; any single one pauses.
+"""The governor: signals that pause sereno's work. Each is a pure function of one sample.
 
-A signal says how many times over its limit it is. From 1 on it pauses what is between two pieces; from `critical` on
-it also cancels a statement in flight. What cannot be read is `unknown`: it pauses and is named, never taken for good.
+A signal states how many times its limit is exceeded. From 1 on it pauses between two pieces of
+work; from `critical` on it also cancels a statement in flight. A signal that cannot be read is
+unknown: it pauses and is named.
 """
 
 import os
@@ -19,7 +20,7 @@ UNLIMITED = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One row of pg_stat_replication; None where the login may not see it."""
+    """One row of pg_stat_replication; None where the login lacks the right to see it."""
 
     name: str
     lag_seconds: float | None
@@ -28,30 +29,30 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was seen at one moment."""
+    """The state of the server and host at one moment."""
 
     flag_file: Path | None = None
     paused: bool = False
-    """Whether `sereno pause` holds."""
+    """Whether `sereno pause` is in force."""
     lock_waiters: int = 0
     replicas: Sequence[Replica] = ()
     archive_backlog: int | None = 0
-    """WAL files that wait for the archiver; None: the login may not see them."""
+    """WAL files waiting for the archiver; None if the login may not see them."""
     slot_bytes: int = 0
-    """WAL that the slowest slot keeps."""
+    """WAL bytes retained by the slowest replication slot."""
     free_disk: float | None = None
-    """The share of the data directory's mount that is free; None: it is on another machine."""
+    """Free share of the data directory's mount; None if it is on another host."""
     active: int = 0
-    """Sessions of others that run a statement at this moment."""
+    """Other sessions that are running a statement."""
     backup: str = ""
-    """A base backup or a pg_dump of this database that is running."""
+    """A running base backup, or a pg_dump of this database."""
     query: str = ""
-    """What the user's own query answered."""
+    """The answer of the user's own query."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where each signal begins to pause; `critical` times as much cancels."""
+    """The value at which each signal pauses; `critical` times as much cancels."""
 
     replica_lag_seconds: float = 10.0
     replica_lag_bytes: int = 64 * 1024 * 1024
@@ -66,7 +67,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Pressure:
-    """One signal: what it is, and how many times over its limit."""
+    """The value of one signal, as a multiple of its limit."""
 
     reason: str
     times: float
@@ -75,23 +76,26 @@ class Pressure:
 Signal = Callable[[Sample, Limits], Pressure]
 
 
-def operator(sample: Sample, _limits: Limits) -> Pressure:
-    """Pause while `sereno pause` holds."""
+def paused_by_operator(sample: Sample, _limits: Limits) -> Pressure:
+    """Pause while `sereno pause` is in force."""
     return Pressure("sereno pause", float(sample.paused))
 
 
 def flag_file(sample: Sample, _limits: Limits) -> Pressure:
-    """Pause while the operator's flag file is there."""
+    """Pause while the operator's flag file exists."""
     return Pressure(f"flag file {sample.flag_file}", float(sample.flag_file is not None))
 
 
 def lock_waiters(sample: Sample, limits: Limits) -> Pressure:
-    """Pause when somebody waited for a lock of ours."""
+    """Pause after a session waited for one of our locks."""
     return Pressure("lock waiter", float(sample.lock_waiters >= limits.lock_waiters))
 
 
 def replica_lag(sample: Sample, limits: Limits) -> Pressure:
-    """Pause while a standby is behind by time and by bytes (an idle primary reports old times and no bytes)."""
+    """Pause while a standby lags by time and by bytes.
+
+    An idle primary reports old times and no bytes.
+    """
     if any(replica.lag_bytes is None for replica in sample.replicas):
         return Pressure("replica lag unknown (needs pg_monitor)", 1.0)
     times = [0.0]
@@ -104,14 +108,14 @@ def replica_lag(sample: Sample, limits: Limits) -> Pressure:
 
 
 def archive_backlog(sample: Sample, limits: Limits) -> Pressure:
-    """Pause while WAL waits for its archiver: what we do makes more of it."""
+    """Pause while WAL waits for the archiver, since maintenance produces more."""
     if sample.archive_backlog is None:
         return Pressure("WAL archive backlog unknown (needs pg_monitor)", 1.0)
     return Pressure("WAL archive backlog", sample.archive_backlog / limits.archive_backlog)
 
 
 def slot(sample: Sample, limits: Limits) -> Pressure:
-    """Pause while a slot keeps too much WAL."""
+    """Pause while a replication slot retains too much WAL."""
     return Pressure("WAL kept by a replication slot", sample.slot_bytes / limits.slot_bytes)
 
 
@@ -123,22 +127,22 @@ def free_disk(sample: Sample, limits: Limits) -> Pressure:
 
 
 def active_sessions(sample: Sample, limits: Limits) -> Pressure:
-    """Pause while more sessions than that are at work."""
+    """Pause while more sessions are active than configured."""
     return Pressure("active sessions", sample.active / limits.active)
 
 
 def backup(sample: Sample, limits: Limits) -> Pressure:
-    """Pause while a backup is running: it reads the same disks, and a dump keeps dead rows alive."""
+    """Pause during a backup: it reads the same disks, and a dump keeps dead rows visible."""
     return Pressure(sample.backup, float(limits.backups and bool(sample.backup)))
 
 
-def users_query(sample: Sample, _limits: Limits) -> Pressure:
-    """Pause while the user's query answers with a reason."""
+def user_query(sample: Sample, _limits: Limits) -> Pressure:
+    """Pause while the user's query returns a reason."""
     return Pressure(sample.query, float(bool(sample.query)))
 
 
 SIGNALS: tuple[Signal, ...] = (
-    operator,
+    paused_by_operator,
     flag_file,
     lock_waiters,
     free_disk,
@@ -147,7 +151,7 @@ SIGNALS: tuple[Signal, ...] = (
     slot,
     active_sessions,
     backup,
-    users_query,
+    user_query,
 )
 
 _SERVER = sql.SQL(
@@ -167,7 +171,9 @@ _SERVER = sql.SQL(
                 THEN current_setting('data_directory', true) END AS folder
     """
 )
-_BACKLOG = sql.SQL("SELECT count(*)::int AS files FROM pg_catalog.pg_ls_archive_statusdir() WHERE name LIKE '%.ready'")
+_BACKLOG = sql.SQL(
+    "SELECT count(*)::int AS files FROM pg_catalog.pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"
+)
 _REPLICAS = sql.SQL(
     """
     SELECT coalesce(application_name, '') AS name,
@@ -180,24 +186,28 @@ _REPLICAS = sql.SQL(
 
 
 def pressures(sample: Sample, limits: Limits) -> list[Pressure]:
-    """Return every signal."""
+    """Return the pressure of every signal."""
     return [signal(sample, limits) for signal in SIGNALS]
 
 
-def hold(sample: Sample, limits: Limits) -> str | None:
+def pause_reason(sample: Sample, limits: Limits) -> str | None:
     """Return the reason to pause, or None."""
-    return next((pressure.reason for pressure in pressures(sample, limits) if pressure.times >= 1), None)
+    return next(
+        (pressure.reason for pressure in pressures(sample, limits) if pressure.times >= 1), None
+    )
 
 
-def critical(sample: Sample, limits: Limits) -> str | None:
-    """Return the reason to cancel what is in flight, or None."""
-    return next((one.reason for one in pressures(sample, limits) if one.times >= limits.critical), None)
+def cancel_reason(sample: Sample, limits: Limits) -> str | None:
+    """Return the reason to cancel statements in flight, or None."""
+    return next(
+        (one.reason for one in pressures(sample, limits) if one.times >= limits.critical), None
+    )
 
 
-def see(session: Session, query: str = "") -> Sample:
-    """Look at the server: standbys, archiver, slots, sessions, the disk if it is ours; ask the user's query.
+def read_sample(session: Session, query: str = "") -> Sample:
+    """Read standbys, archiver, slots, sessions, backups and local disk; run the user's query.
 
-    A query of the user that fails is a reason to pause, and says so.
+    A user query that fails is a reason to pause, with its error.
     """
     replicas = tuple(Replica(**row) for row in session.rows(_REPLICAS))
     row = session.rows(_SERVER)[0]
@@ -213,7 +223,10 @@ def see(session: Session, query: str = "") -> Sample:
 
 
 def _backlog(session: Session, *, archives: bool, sees: bool) -> int | None:
-    """Count them by a query of its own: whether a function may be called is asked before a CASE could avoid it."""
+    """Return the number of WAL files to archive.
+
+    Its own query, since privileges are checked before CASE.
+    """
     if not archives:
         return 0
     return int(session.rows(_BACKLOG)[0]["files"]) if sees else None
@@ -239,8 +252,8 @@ def _free(folder: str | None) -> float | None:
     return state.f_bavail / state.f_blocks if state and state.f_blocks else None
 
 
-def present(path: Path | None) -> Path | None:
-    """Return the flag file if it is there; one that cannot be looked at counts as there."""
+def present_flag_file(path: Path | None) -> Path | None:
+    """Return the flag file if it exists or cannot be examined."""
     if path is None:
         return None
     try:

@@ -1,37 +1,37 @@
-"""Progress of a run's steps, as reported to a terminal or to nobody."""
+"""Observers of a run's progress."""
 
 from typing import Protocol
 
-from domain.progress import Done
+from domain.progress import StepProgress
 
 
 class Progress(Protocol):
-    """Whoever wants to see the work go on. Steps are told apart by their number; several may be in progress."""
+    """Receives the progress of steps, identified by number; several may run at once."""
 
     def begin(self, number: int, of: int, title: str) -> None:
-        """Step `number` of so many begins."""
+        """Called when step `number` of `of` begins."""
 
-    def advance(self, number: int, done: Done) -> None:
-        """The step is so far."""
+    def advance(self, number: int, done: StepProgress) -> None:
+        """Called when a step has advanced."""
 
     def hold(self, number: int, reason: str) -> None:
-        """The governor pauses the step, or (empty) lets it go."""
+        """Called when the governor pauses a step, or resumes it (empty reason)."""
 
     def end(self, number: int, status: str, reason: str) -> None:
-        """The step has ended."""
+        """Called when a step has ended."""
 
 
 class NoProgress:
-    """The service: the history tells."""
+    """Ignores all progress; used by the service, whose progress is in the history."""
 
     def begin(self, number: int, of: int, title: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
-    def advance(self, number: int, done: Done) -> None:
-        """Nothing."""
+    def advance(self, number: int, done: StepProgress) -> None:
+        """Do nothing."""
 
     def hold(self, number: int, reason: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def end(self, number: int, status: str, reason: str) -> None:
-        """Nothing."""
+        """Do nothing."""

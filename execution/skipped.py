@@ -1,30 +1,29 @@
-"""A step that is not done, and stands in the plan with its reason, so that nobody misses it."""
+"""A planned step that is not carried out, listed with its reason."""
 
 from dataclasses import dataclass
 
-from execution.control import Pace
-from execution.step import Outcome, Status
-from postgres.session import Session
+from domain.cause import Cause
+from execution.control import StepControl
+from execution.step import HostStep, Outcome, Status
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """What was asked for, and why it is not done."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedStep(HostStep):
+    """A wanted step and the reason for not carrying it out.
 
-    name: str
-    object: str
-    why: str
-    unseen: bool = False
-    """We are blind there, which is told; else it is refused, and that is a failure."""
-    lock: str = ""
-    predicted_seconds: float = 0.0
+    A refusal (Cause.REFUSED) is a failure of the run; any other cause is recorded as skipped.
+    """
+
+    cause: Cause
     limit_seconds: float = 60.0
-    alone: bool = False
 
     def statement(self) -> str:
-        """Nothing is run."""
-        return f"-- {'skipped' if self.unseen else 'refused'}: {self.why}"
+        """Return a comment: nothing runs."""
+        verb = "refused" if self.cause is Cause.REFUSED else "skipped"
+        return f"-- {verb}: {self.why}"
 
-    def apply(self, _session: Session | None, _pace: Pace) -> Outcome:
-        """Do nothing."""
-        return Outcome(Status.SKIPPED, self.why) if self.unseen else Outcome(Status.FAILED, f"refused: {self.why}")
+    def apply(self, _control: StepControl) -> Outcome:
+        """Return the outcome without doing anything."""
+        if self.cause is Cause.REFUSED:
+            return Outcome(Status.FAILED, f"refused: {self.why}", cause=self.cause)
+        return Outcome(Status.SKIPPED, self.why, cause=self.cause)

@@ -1,24 +1,23 @@
-"""What the executor is given and what it gives back."""
+"""Steps: the input of the executor, and the outcome of each."""
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import ClassVar
 
-from execution.control import Pace, Stop
+from domain.cause import Cause
+from execution.control import StepControl, Stop
 from postgres.session import Session
 
 Evidence = Mapping[str, object]
 
 
-class Owned:
-    """A step that needs the rights of a table's owner: it is done as `maintain`, whatever login its job has."""
-
-    __slots__ = ()
-
-
 class Status(StrEnum):
-    """How a step ended. `ineffective`: it ran without an error and changed nothing that it should have."""
+    """The end of a step.
+
+    `ineffective`: it ran without an error, but its postcondition does not hold.
+    """
 
     DONE = "done"
     INEFFECTIVE = "ineffective"
@@ -29,7 +28,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one step did."""
+    """The result of one step."""
 
     status: Status
     reason: str = ""
@@ -37,53 +36,76 @@ class Outcome:
     bytes: int = 0
     seconds: float = 0.0
     paused: Mapping[str, float] = field(default_factory=dict)
-    """Seconds waited for the governor, by its reason."""
+    """Seconds paused by the governor, by reason."""
     stop: Stop | None = None
-    blocked: bool = False
-    """Somebody's lock was in the way: it is tried once more when all else is done."""
+    cause: Cause | None = None
+    """The machine-readable cause of a step that was skipped or failed."""
     found: tuple[Evidence, ...] = ()
-    """The rows that a check's query returned, for its judge."""
+    """The rows returned by a check's query, for its judge."""
     evidence: Evidence = field(default_factory=dict)
-    """What the next plan wants to know; kept in the object memory."""
-    parts: tuple[tuple["Step", "Outcome"], ...] = ()
-    """What a step of several did to each of them; it stands in the history instead of the whole."""
-    rest: tuple["Step", ...] = ()
-    """What it did not get to: to be done one by one."""
-
-
-class Step(Protocol):
-    """One thing to do to one object. Made by a pure plan; only the executor calls `apply`."""
+    """Values for the next plan, stored in the memory of the object."""
+    results: tuple[tuple["Step", "Outcome"], ...] = ()
+    """The outcome of each part of a step of several; recorded instead of the whole."""
+    remaining: tuple["Step", ...] = ()
+    """The parts that a step of several did not reach; they run one by one."""
 
     @property
-    def name(self) -> str:
-        """The verb: analyze, delete, check."""
+    def blocked(self) -> bool:
+        """Return whether another session's lock prevented the step; it is retried after the others."""
+        return self.cause is Cause.LOCKED
 
-    @property
-    def object(self) -> str:
-        """What it is done to, as one would write it in psql."""
 
-    @property
-    def why(self) -> str:
-        """Why it is planned, with the numbers."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step(ABC):
+    """One action on one object. A pure plan creates steps; only the executor applies them."""
 
-    @property
-    def lock(self) -> str:
-        """The strongest lock it takes, in the words of the manual's section 13.3."""
+    name: str
+    """The verb: analyze, delete, check."""
+    object: str
+    """The object, as one would write it in psql."""
+    why: str = ""
+    """The reason for planning it, with its numbers."""
+    lock: str = ""
+    """The strongest lock that it takes, in the words of the manual, section 13.3."""
+    predicted_seconds: float = 0.0
+    """The expected duration; 0 if unknown."""
+    limit_seconds: float = 12 * 3600.0
+    """The longest duration, whatever the window."""
+    alone: bool = False
+    """Whether it waits for all steps before it, and no step runs beside it."""
+    urgent: bool = False
+    """Whether it ignores the window and yields to nobody (anti-wraparound work)."""
+    overrun: bool = False
+    """Whether it may begin although it would not finish within the window."""
+    has_history: bool = True
+    """Whether the prediction comes from the object's own history; a guess prevents no first try."""
+    needs_owner: ClassVar[bool] = False
+    """Whether it needs the rights of the table's owner: it runs as `maintain`, whatever login its job has."""
 
-    @property
-    def predicted_seconds(self) -> float:
-        """How long it is believed to take; 0 where nobody knows."""
-
-    @property
-    def alone(self) -> bool:
-        """Whether it waits for all steps before it, and nothing runs beside it."""
-
-    @property
-    def limit_seconds(self) -> float:
-        """How long it may take at the most, whatever the window."""
-
+    @abstractmethod
     def statement(self) -> str:
-        """Return what would be run, for people to read."""
+        """Return the SQL or command that would run, for people to read."""
 
-    def apply(self, session: Session | None, pace: Pace) -> Outcome:
-        """Do it. `session` is None for a step of the host. psycopg's errors are the executor's to understand."""
+    def parts(self) -> "Sequence[Step]":
+        """Return the steps that this one consists of: itself, unless it is a step of several."""
+        return (self,)
+
+
+class DatabaseStep(Step):
+    """A step that works in a session."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def apply(self, session: Session, control: StepControl) -> Outcome:
+        """Run the step. Errors of psycopg are raised; the executor turns them into outcomes."""
+
+
+class HostStep(Step):
+    """A step on the host: files, or the service's own store."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def apply(self, control: StepControl) -> Outcome:
+        """Run the step. OSError is raised; the executor turns it into an outcome."""

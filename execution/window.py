@@ -1,4 +1,4 @@
-"""The time a run may use, on a clock that nobody sets, and that goes on while the machine sleeps."""
+"""The time window of a run, on a clock that cannot be set and that counts suspended time."""
 
 import time
 from collections.abc import Callable
@@ -13,11 +13,11 @@ def _clock() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A span that ends `closes` seconds on the clock that `now` reads."""
+    """A span that ends when `now()` reaches `closes`, in seconds."""
 
     closes: float = UNLIMITED
     length: float = UNLIMITED
-    """Of the whole window, in seconds."""
+    """Length of the whole window in seconds."""
     now: Callable[[], float] = _clock
 
     def left(self) -> float:
@@ -25,7 +25,9 @@ class Window:
         return max(0.0, self.closes - self.now())
 
 
-def opens_for(seconds: float | None, of: float | None = None, now: Callable[[], float] = _clock) -> Window:
-    """Return a window of that many seconds from now (None never closes), which are the rest `of` a whole one."""
+def open_window(
+    seconds: float | None, of: float | None = None, now: Callable[[], float] = _clock
+) -> Window:
+    """Return a window of `seconds` from now (None never closes), the rest of one of `of` seconds."""
     left = UNLIMITED if seconds is None else seconds
     return Window(now() + left, of or left, now)

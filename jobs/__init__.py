@@ -1,1 +1,1 @@
-"""What to do: one module a job."""
+"""The maintenance jobs, one module each."""

@@ -1,4 +1,7 @@
-"""ANALYZE where statistics are stale or missing; the partitioned parents too, which autovacuum leaves to nobody."""
+"""The job `analyze`: ANALYZE where statistics are stale or missing.
+
+Partitioned parents are included; autovacuum never analyzes them.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,16 +11,17 @@ from importlib import resources
 from psycopg import sql
 from pydantic import Field
 
+from domain.cause import Cause
 from domain.memory import Memory
 from domain.task import Scope
-from execution.skipped import Refusal
+from execution.skipped import SkippedStep
 from execution.step import Step
 from execution.window import UNLIMITED
 from jobs.job import Job, JobInputs, action_judge
 from jobs.option_types import Retention
 from jobs.steps.postconditions import Analyzed
 from jobs.steps.statement import Statement
-from jobs.table_statistics import Observation, Table, TableOptions, look
+from jobs.table_statistics import Table, TableOptions, TableStatistics, read_tables
 from postgres.session import Session
 
 
@@ -43,54 +47,72 @@ _SEES = sql.SQL(
 
 
 @dataclass(frozen=True, slots=True)
-class Stale:
-    """The tables, and what may be wrong with their statistics beside changes."""
+class Observation:
+    """The tables, and problems of their statistics other than changed rows."""
 
-    tables: Observation
+    tables: TableStatistics
     missing: Mapping[int, Sequence[str]] | None
-    """What has no statistics in tables that were analyzed: columns, expressions; None: it cannot be seen."""
+    """Columns and expressions without statistics in analyzed tables; None if they cannot be read.
+    """
     older_than: float = UNLIMITED
-    """From what age on, in seconds, statistics are renewed if anything has changed."""
+    """Statistics older than this many seconds are renewed if anything has changed."""
 
 
-def observe(inputs: JobInputs) -> Stale:
-    """Look at all tables but those to leave alone."""
+def observe(inputs: JobInputs) -> Observation:
+    """Read all selected tables."""
     session, options = inputs.opened, inputs.options
     missing = _without(session, sql.SQL("true")) if session.rows(_SEES)[0]["sees"] else None
     older = options.older_than.total_seconds() if options.older_than else UNLIMITED
-    return Stale(look(inputs, options, list(missing or ())), missing, older)
+    return Observation(read_tables(inputs, options, list(missing or ())), missing, older)
 
 
 def _without(session: Session, which: sql.Composable) -> Mapping[int, Sequence[str]]:
-    """Return what has no statistics, by the oid of its table."""
+    """Return the columns and expressions without statistics by table oid."""
     inherit = _INHERIT if session.facts.version >= _INHERITED_SINCE else sql.SQL("")
     rows = session.rows(sql.SQL(_MISSING).format(inherit=inherit, which=which))
     return {row["oid"]: row["names"] for row in rows}
 
 
 def _still_missing(session: Session, oid: int) -> Sequence[str]:
-    """Look again after an ANALYZE: what it cannot make is no reason for another."""
+    """Return the names still without statistics after an ANALYZE; they cause no further one."""
     return _without(session, sql.SQL("oid = {}").format(sql.Literal(oid))).get(oid, ())
 
 
-def plan(seen: Stale) -> Sequence[Step]:
-    """Neediest first: never analyzed, then by how far the changes are over the table's own threshold."""
+def plan(seen: Observation) -> Sequence[Step]:
+    """Plan the neediest first: never analyzed, then by changes relative to the table's threshold."""
     ours = [table for table in seen.tables.tables if not table.system]
-    wanted = [(need, why, table) for table in ours if (found := _need(table, seen)) for need, why in [found]]
+    wanted = [
+        (need, why, table)
+        for table in ours
+        if (found := _need(table, seen))
+        for need, why in [found]
+    ]
     only = seen.tables.version >= _ONLY_SINCE
     covered = set() if only else {table.oid for _, _, table in wanted if table.partitioned}
     wanted.sort(key=lambda item: (-item[0], item[2].relation))
-    steps = [_step(table, why, seen, only=only) for _, why, table in wanted if table.root not in covered]
+    steps = [
+        _step(table, why, seen, only=only) for _, why, table in wanted if table.root not in covered
+    ]
     return (
-        steps if seen.missing is not None else [*steps, Refusal("analyze", "missing statistics", UNSEEN, unseen=True)]
+        steps
+        if seen.missing is not None
+        else [
+            *steps,
+            SkippedStep(
+                name="analyze", object="missing statistics", why=UNSEEN, cause=Cause.NO_PRIVILEGE
+            ),
+        ]
     )
 
 
-def _need(table: Table, seen: Stale) -> tuple[float, str] | None:
+def _need(table: Table, seen: Observation) -> tuple[float, str] | None:
     before = seen.tables.memory.get(str(table.relation))
     if table.unknown:
         return (float("inf"), "never analyzed") if table.bytes else None
-    changed, trigger = _changed(table, before), seen.tables.trigger(table, table.analyze_threshold)
+    changed, trigger = (
+        _changed(table, before),
+        seen.tables.effective_threshold(table, table.analyze_threshold),
+    )
     if changed > trigger:
         return changed / max(trigger, 1), f"{changed:.0f} rows changed, threshold {trigger:.0f}"
     missing = _missing(table, seen)
@@ -98,11 +120,15 @@ def _need(table: Table, seen: Stale) -> tuple[float, str] | None:
         return 1.0, f"no statistics of {', '.join(missing)}"
     ago = table.analyzed_ago or 0.0
     old = ago > seen.older_than and changed > 0
-    return (0.0, f"statistics {ago / DAY:.0f} days old, {changed:.0f} rows changed since") if old else None
+    return (
+        (0.0, f"statistics {ago / DAY:.0f} days old, {changed:.0f} rows changed since")
+        if old
+        else None
+    )
 
 
 def _changed(table: Table, before: Memory | None) -> float:
-    """Return the rows that have changed since the last ANALYZE; a parent's leaves', since our last."""
+    """Return the rows changed since the last ANALYZE; of a parent, since the last one by sereno."""
     if not table.partitioned:
         return float(table.modified)
     if before is None and table.recent:
@@ -111,24 +137,26 @@ def _changed(table: Table, before: Memory | None) -> float:
     return float(table.changes - known if table.changes >= known else table.changes)
 
 
-def _missing(table: Table, seen: Stale) -> list[str]:
+def _missing(table: Table, seen: Observation) -> list[str]:
     return list((seen.missing or {}).get(table.oid, ()))
 
 
-def _step(table: Table, why: str, seen: Stale, *, only: bool) -> Step:
+def _step(table: Table, why: str, seen: Observation, *, only: bool) -> Step:
     command = sql.SQL("ANALYZE ONLY {}") if table.partitioned and only else sql.SQL("ANALYZE {}")
-    refused, rule = seen.tables.refused(table), seen.tables.rule(table)
+    skip, rule = seen.tables.skip(table), seen.tables.rule(table)
     return Statement(
         name="analyze",
         object=str(table.relation),
-        why=f"{why}; {refused}" if refused else why,
+        why=f"{why}; {skip.reason}" if skip else why,
         lock="SHARE UPDATE EXCLUSIVE",
         command=command.format(table.relation.identifier()),
-        worked=Analyzed(table.oid, partial(_still_missing, oid=table.oid) if _missing(table, seen) else None),
-        refused=refused,
+        postcondition=Analyzed(
+            table.oid, partial(_still_missing, oid=table.oid) if _missing(table, seen) else None
+        ),
+        skip=skip,
         bytes=table.bytes,
-        predicted_seconds=seen.tables.predicted(table),
-        sure=str(table.relation) in seen.tables.memory,
+        predicted_seconds=seen.tables.predict_seconds(table),
+        has_history=str(table.relation) in seen.tables.memory,
         overrun=bool(rule.overrun),
         speed=rule.pace,
         evidence={"changes": table.changes} if table.partitioned else {},

@@ -1,4 +1,4 @@
-"""Bytes and inodes of every mount that a server or sereno writes to."""
+"""The job `disk_check`: bytes and inodes of the mounts that servers and sereno write to."""
 
 import ipaddress
 from collections.abc import Iterator, Sequence
@@ -20,14 +20,14 @@ from domain.task import Scope
 from execution.step import Evidence, Outcome, Status, Step
 from jobs.job import Job, JobInputs, Verdict
 from jobs.option_types import Model
-from jobs.steps.check_step import Question
-from jobs.steps.measure_sizes import Sizes
+from jobs.steps.check_step import HostCheckStep
+from jobs.steps.measure_sizes import MeasureSizes
 from postgres.identifiers import Relation
 from postgres.session import Session, TargetError
 
 
 class Options(Model):
-    """Every mount that the server or sereno writes to."""
+    """Checks every mount that the server or sereno writes to."""
 
     folders: tuple[Path, ...] = Field((), description="More folders to look at.")
 
@@ -51,16 +51,16 @@ _ADDRESS = sql.SQL("SELECT host(inet_server_addr()) AS address")
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The folders, and the check's thresholds."""
+    """The folders and the thresholds of the check."""
 
     folders: Sequence[Folder]
     thresholds: OptionValues
 
 
 def observe(inputs: JobInputs) -> Observation | None:
-    """Ask each server where it writes; a server that is down is named, and hides nothing of this host.
+    """Ask every server for its folders; a server that is down is named and hides nothing else.
 
-    In a database there is nothing to look at beforehand: what it weighs is measured.
+    In the scope of a database nothing is read beforehand.
     """
     if inputs.session is not None:
         return None
@@ -72,7 +72,11 @@ def observe(inputs: JobInputs) -> Observation | None:
                 folders += _of_server(name, session)
         except (TargetError, psycopg.Error) as error:
             folders.append(
-                Folder(f"server of {name}", "", f"the server could not be asked: {str(error).splitlines()[0]}")
+                Folder(
+                    f"server of {name}",
+                    "",
+                    f"the server could not be asked: {str(error).splitlines()[0]}",
+                )
             )
     return Observation(list(dict.fromkeys(folders)), inputs.settings.checks["disk"].values)
 
@@ -80,7 +84,9 @@ def observe(inputs: JobInputs) -> Observation | None:
 def _of_server(name: str, session: Session) -> Iterator[Folder]:
     address = session.rows(_ADDRESS)[0]["address"]
     if address is not None and not ipaddress.ip_address(address).is_loopback:
-        yield Folder(f"server of {name}", "", f"it runs on another host ({address}): run a sereno there")
+        yield Folder(
+            f"server of {name}", "", f"it runs on another host ({address}): run a sereno there"
+        )
         return
     try:
         rows = session.rows(_FOLDERS)
@@ -89,7 +95,9 @@ def _of_server(name: str, session: Session) -> Iterator[Folder]:
         return
     for row in rows:
         if row["path"] is None:
-            yield Folder(f"{row['use']} of {name}", "", "the login may not see it (needs pg_monitor)")
+            yield Folder(
+                f"{row['use']} of {name}", "", "the login may not see it (needs pg_monitor)"
+            )
         else:
             yield Folder(row["use"], row["path"], _hidden(row["path"]))
 
@@ -105,27 +113,40 @@ def _hidden(path: str) -> str:
 
 
 def _beside(path: str) -> str:
-    """The data directory is 0700: its own mount can be seen from outside, what lies inside it cannot."""
+    """Return the advice for a folder inside the data directory, whose mode is 0700."""
     return f"only the server's user may look there (give {path} to disk_check.folders if it is a mount of its own)"
 
 
 def plan(seen: Observation | None) -> Sequence[Step]:
-    """One question for all folders: those of one mount are one finding. One measurement for each database."""
+    """Plan one check for all folders of the host, or one measurement of a database."""
     if seen is None:
-        return [Sizes()]
+        return [MeasureSizes(why="stored to show growth")]
     options = {**seen.thresholds, "folders": tuple(seen.folders)}
-    return [Question(CHECK, options, f"{len(seen.folders)} folders", text="statvfs of each mount", lock="")]
+    why = f"{len(seen.folders)} folders"
+    return [
+        HostCheckStep(
+            object=CHECK.header.name,
+            why=why,
+            check=CHECK,
+            options=options,
+            text="statvfs of each mount",
+        )
+    ]
 
 
 def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
-    """The check's own judge; only of what was seen can it be said that it is over. Sizes are kept."""
+    """Judge the mounts that were seen, and store sizes; unseen ones resolve nothing."""
     if outcome.status is not Status.DONE:
         return Verdict()
-    if isinstance(step, Sizes):
+    if isinstance(step, MeasureSizes):
         return Verdict(measures=tuple(_size(row, place.database) for row in outcome.found))
-    findings = tuple(_named(one) for one in judges.judge(CHECK.header, outcome.found, {}, Place(place.instance)))
+    findings = tuple(
+        _named(one) for one in judges.judge(CHECK.header, outcome.found, {}, Place(place.instance))
+    )
     seen = [row for row in outcome.found if row["kind"] != "unseen"]
-    objects = {str(row["object"]) for row in seen} | {path for row in seen for path in as_list(row.get("paths"))}
+    objects = {str(row["object"]) for row in seen} | {
+        path for row in seen for path in text_list(row.get("paths"))
+    }
     mounts = tuple(Coverage(CHECK.header.name, object=name) for name in sorted(objects))
     measures = tuple(measure for row in seen if row["kind"] == "bytes" for measure in _mount(row))
     return Verdict(findings, (*mounts, Coverage(UNSEEN)), measures)
@@ -134,7 +155,10 @@ def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
 def _size(row: Evidence, database: str) -> Measure:
     name, schema, relation, value = (row[key] for key in ("name", "schema", "relation", "value"))
     return Measure(
-        str(name), database, str(Relation(str(schema), str(relation))) if relation else "", float(str(value))
+        str(name),
+        database,
+        str(Relation(str(schema), str(relation))) if relation else "",
+        float(str(value)),
     )
 
 
@@ -145,14 +169,14 @@ def _mount(row: Evidence) -> Iterator[Measure]:
 
 
 def _named(finding: Finding) -> Finding:
-    """Give what could not be seen a kind of its own: it is over as soon as it can be, or is no longer asked for."""
+    """Give a folder that could not be read a finding kind of its own."""
     if finding.value is not None:
         return finding
     return replace(finding, identity=replace(finding.identity, kind=UNSEEN))
 
 
-def as_list(value: object) -> list[str]:
-    """Return a row's list of paths."""
+def text_list(value: object) -> list[str]:
+    """Return the paths of a row."""
     return [str(item) for item in value] if isinstance(value, list) else []
 
 

@@ -1,4 +1,4 @@
-"""Runs the checks: orphans, referential integrity, tenants, index health, and what the operator has put beside them."""
+"""The job `integrity_check`: runs the built-in checks and those of the operator."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from domain.task import Scope
 from execution.step import Outcome, Status, Step
 from jobs.job import Job, JobInputs, Verdict
 from jobs.option_types import Model
-from jobs.steps.check_step import Question
+from jobs.steps.check_step import CheckStep
 
 
 class Options(Model):
@@ -25,10 +25,9 @@ class Options(Model):
     exclude: tuple[str, ...] = Field((), description="Checks to leave out.")
 
 
-
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A check with its options, and what it would ask."""
+class PlannedCheck:
+    """A check with its options and its query as text."""
 
     check: Check
     options: OptionValues
@@ -37,52 +36,60 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The checks of this database, and how long each took the last time."""
+    """The checks of this database, and the memory of their durations."""
 
-    wanted: Sequence[Wanted]
+    wanted: Sequence[PlannedCheck]
     memory: Mapping[str, Memory]
 
 
 def observe(inputs: JobInputs) -> Observation:
-    """Gather the checks; those of the cluster are asked through one of its databases only."""
+    """Collect the checks; cluster checks run in one database of the cluster only."""
     session = inputs.opened
     excluded = inputs.options.exclude
     scopes = {"database", "cluster"} if inputs.is_cluster_representative else {"database"}
     wanted = []
     for name, check in sorted(inputs.checks.items()):
         if check.header.scope in scopes and name not in excluded:
-            if name in PAIRED and not as_options(inputs.settings.checks[name], inputs.database).get("pairs"):
+            if name in PAIRED and not options_in(inputs.settings.checks[name], inputs.database).get(
+                "pairs"
+            ):
                 continue  # no pair is declared: to say "nothing found" would be to say too much
-            options = as_options(inputs.settings.checks[name], inputs.database)
-            wanted.append(Wanted(check, options, check.question(session, options)))
+            options = options_in(inputs.settings.checks[name], inputs.database)
+            wanted.append(PlannedCheck(check, options, check.question(session, options)))
     return Observation(wanted, inputs.memory)
 
 
-def as_options(configured: CheckOptions, database: str) -> OptionValues:
-    """Return what a check is asked with in a database."""
+def options_in(configured: CheckOptions, database: str) -> OptionValues:
+    """Return the options of a check in a database."""
     pairs = tuple(one.pair for one in configured.pairs if one.database in {None, database})
     return {**configured.values, "pairs": pairs} if configured.pairs else configured.values
 
 
 def plan(seen: Observation) -> Sequence[Step]:
-    """The quickest first, so that a short window sees most."""
+    """Plan the fastest first, so that a short window completes most."""
     steps = [_question(wanted, seen.memory.get(wanted.check.header.name)) for wanted in seen.wanted]
     return sorted(steps, key=lambda step: step.predicted_seconds)
 
 
-def _question(wanted: Wanted, memory: Memory | None) -> Question:
+def _question(wanted: PlannedCheck, memory: Memory | None) -> CheckStep:
     seconds = memory.seconds if memory else 0.0
-    return Question(
-        wanted.check, wanted.options, wanted.check.header.title, predicted_seconds=seconds, text=wanted.text
+    header = wanted.check.header
+    return CheckStep(
+        object=header.name,
+        why=header.title,
+        check=wanted.check,
+        options=wanted.options,
+        text=wanted.text,
+        predicted_seconds=seconds,
     )
 
 
 def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
-    """Each check's own judge; what it no longer finds is over, but only where it has really looked."""
-    if outcome.status is not Status.DONE or not isinstance(step, Question):
+    """Judge the rows of one check; a complete look resolves what it no longer finds."""
+    if outcome.status is not Status.DONE or not isinstance(step, CheckStep):
         return Verdict()
     findings = judges.judge(step.check.header, outcome.found, step.options, place)
-    if judges.blind(outcome.found):
+    if judges.is_incomplete(outcome.found):
         return Verdict(findings)
     database = "" if step.check.header.scope == "cluster" else place.database
     cluster = place.cluster if step.check.header.scope == "cluster" else None

@@ -123,27 +123,36 @@ WINDOW_TOO_SMALL = "window_too_small"
 
 
 def action_judge(job: str, cures: str = "", remedy: str = "") -> Judge:
-    """Return the judge of a job that acts: an ineffective step is a finding, a step that worked resolves it.
+    """Return the judge of a job that acts.
 
-    `cures` names the check whose finding about the same object a step that worked resolves as well:
-    its postcondition has been verified.
+    An ineffective step is a finding, a step that worked resolves it. `cures` names the check whose
+    finding about the same object a step that worked resolves as well: its postcondition has been
+    verified.
     """
 
     def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
         if outcome.status is Status.INEFFECTIVE:
-            identity = Identity(INEFFECTIVE, place.instance, place.cluster, place.database, step.object, job)
+            identity = Identity(
+                INEFFECTIVE, place.instance, place.cluster, place.database, step.object, job
+            )
             result = "fell short" if outcome.rows else "did nothing"
             summary = f"{step.name} of {step.object} {result}: {outcome.reason}"
             return Verdict((Finding(identity, Severity.WARNING, summary, remedy=remedy),))
         if outcome.stop is Stop.TOO_LONG:
-            identity = Identity(WINDOW_TOO_SMALL, place.instance, place.cluster, place.database, step.object, job)
+            identity = Identity(
+                WINDOW_TOO_SMALL, place.instance, place.cluster, place.database, step.object, job
+            )
             cure = f"a longer window; or [[jobs.{job}.tables]] with overrun = true"
-            return Verdict((Finding(identity, Severity.WARNING, f"{step.name} {outcome.reason}", remedy=cure),))
+            return Verdict(
+                (Finding(identity, Severity.WARNING, f"{step.name} {outcome.reason}", remedy=cure),)
+            )
         if outcome.status is Status.DONE:
             worked = Coverage(INEFFECTIVE, place.database, step.object, job)
             fits = Coverage(WINDOW_TOO_SMALL, place.database, step.object, job)
             cured = Coverage(cures, place.database, step.object)
-            return Verdict(coverage=(worked, fits, cured) if cures and not outcome.reason else (worked, fits))
+            return Verdict(
+                coverage=(worked, fits, cured) if cures and not outcome.reason else (worked, fits)
+            )
         return Verdict()
 
     return judge

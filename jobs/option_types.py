@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from domain.units import format_duration, parse_duration, parse_retention, parse_size, quote_value
 from postgres.identifiers import Relation, parse_name, parse_relation
-from postgres.table_patterns import Pattern, parse_pattern
+from postgres.table_patterns import TablePattern, parse_pattern
 from retention.files.delete_files import SHALLOWEST
 
 
@@ -63,7 +63,9 @@ def _condition(value: object) -> sql.SQL:
     if isinstance(value, sql.SQL):
         return value
     if not isinstance(value, str) or ";" in value or "\x00" in value:
-        raise ValueError(f"{quote_value(value)} is not one SQL condition (like \"level = 'debug'\")")
+        raise ValueError(
+            f"{quote_value(value)} is not one SQL condition (like \"level = 'debug'\")"
+        )
     return sql.SQL(value.strip())
 
 
@@ -78,8 +80,8 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer
 Retention = Annotated[timedelta, BeforeValidator(parse_retention), PlainSerializer(format_duration)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Table = Annotated[Relation, parsed(parse_relation, Relation, "a table"), PlainSerializer(str)]
-TablePattern = Annotated[
-    Pattern, parsed(parse_pattern, Pattern, "a table pattern"), PlainSerializer(str)
+Tables = Annotated[
+    TablePattern, parsed(parse_pattern, TablePattern, "a table pattern"), PlainSerializer(str)
 ]
 Destination = Annotated[
     ArchiveDestination,

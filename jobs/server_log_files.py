@@ -1,4 +1,4 @@
-"""The files that the configured servers log to right now: those are never cleaned, however old or large."""
+"""The log files that the servers are writing to; they are never deleted."""
 
 import os
 from collections.abc import Iterator
@@ -22,8 +22,8 @@ _CURRENT = sql.SQL(
 )
 
 
-def current_logs(inputs: JobInputs) -> Iterator[Inode]:
-    """Yield device and inode of each that lies on this host; of a server that does not answer nobody knows."""
+def current_log_files(inputs: JobInputs) -> Iterator[Inode]:
+    """Yield the inodes of the local current log files; an unreachable server is skipped."""
     for name in inputs.settings.databases:
         try:
             with inputs.open(name) as session:

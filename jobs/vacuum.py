@@ -1,4 +1,7 @@
-"""VACUUM where a table's own effective trigger asks for it; with ANALYZE in the same command where that is due too."""
+"""The job `vacuum`: VACUUM where a table's own threshold asks for it, then indexes.
+
+ANALYZE runs in the same command where it is due too.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,17 +18,25 @@ from jobs import analyze, reindex
 from jobs.job import Job, JobInputs, Settings, Verdict, action_judge
 from jobs.reindex import Indexes
 from jobs.reindex import Options as ReindexOptions
-from jobs.steps.postconditions import Believed, Due, Vacuumed
+from jobs.steps.postconditions import Unverified, VacuumDue, Vacuumed
 from jobs.steps.statement import Statement
-from jobs.steps.vacuum_group import Group
-from jobs.table_statistics import Observation, Table, TableOptions, look, trigger
-from postgres.catalog.xmin_horizon import Holder, oldest, still
+from jobs.steps.vacuum_group import VacuumGroup
+from jobs.table_statistics import (
+    Table,
+    TableOptions,
+    TableStatistics,
+    effective_threshold,
+    read_tables,
+)
+from postgres.catalog.xmin_horizon import HorizonHolder, oldest_holder, still_held_by
 
 
 class Options(TableOptions):
-    """VACUUM where a table's own effective trigger asks for it; wraparound first; then indexes."""
+    """VACUUM where a table's own effective threshold asks for it; wraparound first; then indexes."""
 
-    parallel: int = Field(2, ge=1, le=16, description="How many sessions vacuum side by side in one database.")
+    parallel: int = Field(
+        2, ge=1, le=16, description="How many sessions vacuum side by side in one database."
+    )
     reindex: ReindexOptions = ReindexOptions()
 
 
@@ -33,7 +44,7 @@ SMALL_BYTES = 8 * 1024**2
 SMALL_SECONDS = 2.0
 GROUP_TABLES = 100
 GROUP_TABLES_BEFORE_16 = 500
-"""There each command ends with a look at every table of the database, to move its age forward."""
+"""Before 16 each command ends with a scan of every table's age."""
 GROUP_BYTES = 64 * 1024**2
 MANY_MORE = 1.5
 _STATISTICS_APART_SINCE = 160000
@@ -44,45 +55,54 @@ _STANDBYS = sql.SQL(
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A table that is due, why, and with which options. Wraparound is urgent, and needs FREEZE."""
+    """A table that is due, with reason and options; urgent ones need FREEZE."""
 
     table: Table
     why: str
     urgent: float
-    """How far its age is over the limit; 0 where it is not."""
+    """Its age as a multiple of the limit; 0 if it is below."""
     analyze: bool
     doomed: str = ""
-    """Who dooms it to be in vain."""
+    """The holder of the horizon that makes it pointless."""
 
 
 @dataclass(frozen=True, slots=True)
-class Dirty:
-    """The tables, and what of the server bears on how they are vacuumed."""
+class Observation:
+    """The tables, and facts about the server that affect how they are vacuumed."""
 
-    tables: Observation
-    holder: Holder | None = None
-    """Who holds the xmin horizon back the farthest."""
+    tables: TableStatistics
+    holder: HorizonHolder | None = None
+    """The oldest holder of the xmin horizon."""
     standbys: bool = False
     indexes: Indexes = field(default_factory=Indexes)
     analysis: analyze.Options = field(default_factory=analyze.Options)
-    """What the configuration says of ANALYZE, which a VACUUM brings along."""
+    """The options of ANALYZE, which a VACUUM may include."""
 
 
-def observe(inputs: JobInputs) -> Dirty:
-    """Look at all tables but those to leave alone, and at the xmin horizon."""
+def observe(inputs: JobInputs) -> Observation:
+    """Read the selected tables and the xmin horizon."""
     session = inputs.opened
     options = inputs.options
     standbys = session.rows(_STANDBYS)[0]["standbys"]
     analysis = inputs.settings.jobs["analyze"]
-    return Dirty(look(inputs, options), oldest(session), standbys, reindex.look(inputs, options.selection, options.reindex), analysis)
+    return Observation(
+        read_tables(inputs, options),
+        oldest_holder(session),
+        standbys,
+        reindex.read_indexes(inputs, options.selection, options.reindex),
+        analysis,
+    )
 
 
-def plan(seen: Dirty) -> Sequence[Step]:
-    """Wraparound first, then the large by their dead bytes, then the small ones together; indexes at the end."""
+def plan(seen: Observation) -> Sequence[Step]:
+    """Plan wraparound first, then large tables by dead bytes, small ones in groups, indexes last."""
     wanted = [one for table in seen.tables.tables if (one := _wanted(table, seen))]
-    urgent = sorted((one for one in wanted if one.urgent), key=lambda one: (-one.urgent, one.table.relation))
+    urgent = sorted(
+        (one for one in wanted if one.urgent), key=lambda one: (-one.urgent, one.table.relation)
+    )
     usual = sorted(
-        (one for one in wanted if not one.urgent), key=lambda one: (-one.table.dead_bytes, one.table.relation)
+        (one for one in wanted if not one.urgent),
+        key=lambda one: (-one.table.dead_bytes, one.table.relation),
     )
     steps = [*_steps(urgent, seen), *_steps(usual, seen)]
     if any(one.table.allowed for one in wanted) and seen.tables.version >= _STATISTICS_APART_SINCE:
@@ -90,8 +110,8 @@ def plan(seen: Dirty) -> Sequence[Step]:
     return [*steps, *reindex.plan(seen.indexes)]
 
 
-def _wanted(table: Table, seen: Dirty) -> _Wanted | None:
-    """Tell the first reason that holds. A parent has no rows; the system's that are not ours are autovacuum's."""
+def _wanted(table: Table, seen: Observation) -> _Wanted | None:
+    """Return the first reason that holds. Parents and unowned system tables are left out."""
     if table.partitioned or (table.system and not table.allowed):
         return None
     analyze = _stale(table, seen.analysis)
@@ -103,28 +123,35 @@ def _wanted(table: Table, seen: Dirty) -> _Wanted | None:
             why = f"its oldest row is {value} {unit} old: frozen before autovacuum has to, at {limit:.0f}"
             return _Wanted(table, why, value / max(limit, 1), analyze, _doomed(table, seen))
     for what, count, threshold in (
-        ("dead rows", table.dead, seen.tables.trigger(table, table.dead_threshold)),
+        ("dead rows", table.dead, seen.tables.effective_threshold(table, table.dead_threshold)),
         ("dead TOAST rows", table.toast_dead, table.toast_threshold),
         ("rows inserted", table.inserted, table.inserted_threshold),
         ("TOAST rows inserted", table.toast_inserted, table.toast_inserted_threshold),
     ):
         if threshold is not None and count > threshold:
-            return _Wanted(table, f"{what}: {count}, threshold {threshold:.0f}", 0.0, analyze, _doomed(table, seen))
+            return _Wanted(
+                table,
+                f"{what}: {count}, threshold {threshold:.0f}",
+                0.0,
+                analyze,
+                _doomed(table, seen),
+            )
     return None
 
 
 def _stale(table: Table, analysis: analyze.Options) -> bool:
-    """Whether the job analyze would do it, too."""
-    if table.system or not analysis.selection.chooses(table.relation):
+    """Return whether the job analyze would be due too."""
+    if table.system or not analysis.selection.includes_table(table.relation):
         return False
-    threshold = trigger(analysis.tables, table, table.analyze_threshold)
+    threshold = effective_threshold(analysis.tables, table, table.analyze_threshold)
     return table.modified > threshold or (table.unknown and table.bytes > 0)
 
 
-def _doomed(table: Table, seen: Dirty) -> str:
-    """Name who made the last one vain, if he still stands where he stood: what has died since stays as well.
+def _doomed(table: Table, seen: Observation) -> str:
+    """Return the holder of the horizon that made the last VACUUM ineffective, if it still stands.
 
-    All but the rows of transactions that were rolled back: when there are many more dead rows, it is tried again.
+    Rows dead since then stay as well, unless their transactions were rolled back: many more dead
+    rows cause another try.
     """
     before = seen.tables.memory.get(str(table.relation))
     if before is None or seen.holder is None or before.evidence.get("horizon") != seen.holder.xid:
@@ -132,8 +159,8 @@ def _doomed(table: Table, seen: Dirty) -> str:
     return str(seen.holder) if table.dead <= MANY_MORE * int(before.evidence.get("dead", 0)) else ""
 
 
-def _steps(wanted: Sequence[_Wanted], seen: Dirty) -> Iterator[Step]:
-    """Yield the large one by one; the small ones in commands of many, those of the same options together."""
+def _steps(wanted: Sequence[_Wanted], seen: Observation) -> Iterator[Step]:
+    """Yield large tables one by one, small ones in groups with equal options."""
     yield from (_statement(one, seen) for one in wanted if not _small(one, seen))
     alike: dict[tuple[bool, Speed | None], list[_Wanted]] = {}
     for one in wanted:
@@ -145,7 +172,7 @@ def _steps(wanted: Sequence[_Wanted], seen: Dirty) -> Iterator[Step]:
 
 
 def _groups(wanted: Sequence[_Wanted], version: int) -> Iterator[list[_Wanted]]:
-    """Cut where a command would have too many tables, or too much to read."""
+    """Split where a command would have too many tables or too much to read."""
     most = GROUP_TABLES if version >= _STATISTICS_APART_SINCE else GROUP_TABLES_BEFORE_16
     members: list[_Wanted] = []
     size = 0
@@ -159,46 +186,52 @@ def _groups(wanted: Sequence[_Wanted], version: int) -> Iterator[list[_Wanted]]:
         yield members
 
 
-def _small(wanted: _Wanted, seen: Dirty) -> bool:
-    """Whether it goes with others: it needs nothing of its own, and takes no time."""
+def _small(wanted: _Wanted, seen: Observation) -> bool:
+    """Return whether a table may join a group: it is small and needs nothing of its own."""
     table, tables = wanted.table, seen.tables
     return (
-        not (wanted.doomed or tables.refused(table) or table.failing)
+        not (wanted.doomed or tables.skip(table) or table.failing)
         and table.bytes < SMALL_BYTES
-        and tables.predicted(table) < SMALL_SECONDS
+        and tables.predict_seconds(table) < SMALL_SECONDS
     )
 
 
-def _group(wanted: Sequence[_Wanted], seen: Dirty) -> Group:
+def _group(wanted: Sequence[_Wanted], seen: Observation) -> VacuumGroup:
     members = tuple(_statement(one, seen) for one in wanted)
     command = _command(wanted, seen, together=True)
-    return Group(members, command, Vacuumed(tuple(_due(one.table, seen) for one in wanted)))
+    return VacuumGroup.of(
+        members, command, Vacuumed(tuple(_due(one.table, seen) for one in wanted))
+    )
 
 
-def _statement(wanted: _Wanted, seen: Dirty) -> Statement:
+def _statement(wanted: _Wanted, seen: Observation) -> Statement:
     table, tables = wanted.table, seen.tables
     name, rule = str(table.relation), tables.rule(table)
-    refused = "" if wanted.urgent and table.allowed else tables.refused(table)
+    skip = None if wanted.urgent and table.allowed else tables.skip(table)
     return Statement(
         name="vacuum",
         object=name,
-        why="; ".join(part for part in (wanted.why, refused, wanted.doomed) if part),
+        why="; ".join(filter(None, (wanted.why, skip.reason if skip else "", wanted.doomed))),
         lock="SHARE UPDATE EXCLUSIVE",
         command=_command([wanted], seen),
-        worked=Vacuumed((_due(table, seen),)),
+        postcondition=Vacuumed((_due(table, seen),)),
         urgent=wanted.urgent > 0,
-        refused=refused,
-        in_vain=partial(still, xid=seen.holder.xid) if wanted.doomed and seen.holder else None,
+        skip=skip,
+        ineffective_reason=partial(still_held_by, xid=seen.holder.xid)
+        if wanted.doomed and seen.holder
+        else None,
         bytes=table.bytes,
-        predicted_seconds=tables.predicted(table),
-        sure=name in tables.memory,
+        predicted_seconds=tables.predict_seconds(table),
+        has_history=name in tables.memory,
         overrun=bool(rule.overrun),
         speed=rule.pace,
     )
 
 
-def _command(wanted: Sequence[_Wanted], seen: Dirty, *, together: bool = False) -> sql.Composed:
-    """Choose the options by measure; what is left out here the server chooses well, or the pace has set."""
+def _command(
+    wanted: Sequence[_Wanted], seen: Observation, *, together: bool = False
+) -> sql.Composed:
+    """Return the command; options not set here are left to the server or the pace."""
     first = wanted[0]
     failing = first.urgent > 0 and first.table.failing
     options = {
@@ -215,7 +248,7 @@ def _command(wanted: Sequence[_Wanted], seen: Dirty, *, together: bool = False) 
 
 
 def _hollow(wanted: Sequence[_Wanted]) -> bool:
-    """Whether there may be so much to give back that it is worth the lock, which cancels queries on a standby."""
+    """Return whether truncation is worth its lock, which cancels queries on standbys."""
     return any(2 * one.table.dead_bytes >= one.table.bytes >= SMALL_BYTES for one in wanted)
 
 
@@ -226,35 +259,39 @@ def _verb(options: tuple[str, ...]) -> sql.Composable:
     return sql.SQL("VACUUM ({}) ").format(sql.SQL(", ").join(sql.SQL(option) for option in options))
 
 
-def _due(table: Table, seen: Dirty) -> Due:
-    dead = seen.tables.trigger(table, table.dead_threshold)
-    return Due(table.oid, dead, table.toast_threshold, table.age_limit, table.members_limit)
+def _due(table: Table, seen: Observation) -> VacuumDue:
+    dead = seen.tables.effective_threshold(table, table.dead_threshold)
+    return VacuumDue(table.oid, dead, table.toast_threshold, table.age_limit, table.members_limit)
 
 
 def _database_statistics() -> Statement:
-    """What each VACUUM would do at its end, once for all: move the database's own age forward."""
+    """Return one statement that advances the database's own age after all tables."""
     return Statement(
         name="vacuum",
         object="database statistics",
         why="once, after all tables",
         lock="",
         command=sql.SQL("VACUUM (ONLY_DATABASE_STATS)").format(),
-        worked=Believed(),
+        postcondition=Unverified(),
         alone=True,
     )
 
 
 def lanes(options: Options, settings: Settings) -> int:
-    """As many sessions as the configuration says; one where it says that they shall be gentle."""
+    """Return the configured number of sessions, or one for a gentle pace."""
     return 1 if settings.pace == "gentle" else options.parallel
 
 
-_VACUUMED = action_judge("vacuum", cures="dead_tuples", remedy="end what holds the rows back, then: sereno now vacuum")
-_REBUILT = action_judge("vacuum", cures="invalid_index", remedy="mend what the reason says, or drop the index")
+_VACUUMED = action_judge(
+    "vacuum", cures="dead_tuples", remedy="end what holds the rows back, then: sereno now vacuum"
+)
+_REBUILT = action_judge(
+    "vacuum", cures="invalid_index", remedy="mend what the reason says, or drop the index"
+)
 
 
 def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
-    """What was in vain, by what it was done to."""
+    """Judge VACUUM and index steps by their own remedies."""
     return (_VACUUMED if step.name == "vacuum" else _REBUILT)(step, outcome, place)
 
 

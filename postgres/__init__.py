@@ -1,1 +1,1 @@
-"""The hands: the only door to a server."""
+"""Connections to PostgreSQL and the facts read from it."""

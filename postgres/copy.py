@@ -1,6 +1,6 @@
-"""COPY … TO STDOUT as a stream of rows.
+"""COPY ... TO STDOUT as a stream of pieces, read by libpq itself.
 
-By libpq itself: psycopg's own reader passes through its event loop for every row, which takes twice as long in all.
+psycopg's own reader runs its event loop once per row, which doubles the total time.
 """
 
 import contextlib
@@ -21,10 +21,9 @@ Write = Callable[[bytes], object]
 
 
 def copy_out(connection: psycopg.Connection[Any], statement: bytes, write: Write) -> int:
-    """Give the rows to `write` in pieces of whole rows, as they come; return how many.
+    """Pass the rows to `write` in pieces of whole rows; return their number.
 
-    What `write` raises ends the COPY.
-    psycopg.Error: as of any statement.
+    An exception of `write` ends the COPY. Raises psycopg.Error like any statement.
     """
     with connection.lock, selectors.DefaultSelector() as selector:
         pgconn = connection.pgconn
@@ -51,7 +50,7 @@ def copy_out(connection: psycopg.Connection[Any], statement: bytes, write: Write
 
 
 def _pump(pgconn: PGconn, selector: selectors.BaseSelector, write: Write) -> None:
-    """Gather rows to pieces: this loop turns once a row, and is what the speed of it all hangs on."""
+    """Collect rows into pieces; the loop runs once per row and determines the speed."""
     receive, pending, gathered = pgconn.get_copy_data, [], 0
     while True:
         size, data = receive(1)
@@ -82,9 +81,15 @@ def _drain(pgconn: PGconn, selector: selectors.BaseSelector) -> None:
         pass
 
 
-def _failed(pgconn: PGconn, selector: selectors.BaseSelector, result: PGresult | None) -> psycopg.Error:
+def _failed(
+    pgconn: PGconn, selector: selectors.BaseSelector, result: PGresult | None
+) -> psycopg.Error:
     _drain(pgconn, selector)
-    return error_from_result(result) if result is not None else psycopg.OperationalError("the server said nothing")
+    return (
+        error_from_result(result)
+        if result is not None
+        else psycopg.OperationalError("the server said nothing")
+    )
 
 
 def _wait(pgconn: PGconn, selector: selectors.BaseSelector) -> None:

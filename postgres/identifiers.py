@@ -1,7 +1,7 @@
-"""Names as SQL writes them: `public."AuditLog"`, `public."Pago"("factura_id", "tenant")`.
+"""Identifiers as SQL writes them: `public."AuditLog"`, `public."Pago"("factura_id", "tenant")`.
 
-The rules are the server's (PostgreSQL manual, 4.1.1): unquoted folds to lower case, `""` inside quotes is
-one quote, 63 bytes at the most. Nothing is ever put into a statement but through `psycopg.sql.Identifier`.
+The server's rules (manual, 4.1.1): unquoted names fold to lower case, `""` is one quote, at most 63
+bytes. Names enter statements only through `psycopg.sql.Identifier`.
 """
 
 import re
@@ -26,8 +26,8 @@ class Relation:
         return sql.Identifier(self.schema, self.name)
 
     def __str__(self) -> str:
-        """Write it so that it can be pasted into psql and read back by `parse_relation`."""
-        return f"{quoted(self.schema)}.{quoted(self.name)}"
+        """Return the name as psql accepts it and `parse_relation` reads it."""
+        return f"{quote_identifier(self.schema)}.{quote_identifier(self.name)}"
 
 
 ColumnTypes = tuple[tuple[str, str], ...]
@@ -42,19 +42,19 @@ class Columns:
     names: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Write `schema.table(a, b)`."""
-        return f"{self.relation}({', '.join(quoted(name) for name in self.names)})"
+        """Return `schema.table(a, b)`."""
+        return f"{self.relation}({', '.join(quote_identifier(name) for name in self.names)})"
 
 
-def quoted(name: str) -> str:
-    """Quote a name for people to read, only where SQL would need it."""
+def quote_identifier(name: str) -> str:
+    """Return a name for people to read, quoted only where SQL needs it."""
     if _PLAIN.fullmatch(name):
         return name
     return '"' + name.replace('"', '""') + '"'
 
 
 def parse_name(text: str) -> str:
-    """Read one name, quoted or not; ValueError says what is wrong."""
+    """Parse one name, quoted or not. Raises ValueError."""
     name, rest = _take(text.strip())
     if rest:
         raise ValueError(f"{text!r} is not one name: {rest!r} is left over")
@@ -62,15 +62,17 @@ def parse_name(text: str) -> str:
 
 
 def parse_relation(text: str) -> Relation:
-    """Read `schema.table`; ValueError says what is wrong and how it is written."""
+    """Parse `schema.table`. Raises ValueError with an example."""
     relation, rest = _relation(text.strip())
     if rest:
-        raise ValueError(f"{text!r} is not a table (like 'public.\"AuditLog\"'): {rest!r} is left over")
+        raise ValueError(
+            f"{text!r} is not a table (like 'public.\"AuditLog\"'): {rest!r} is left over"
+        )
     return relation
 
 
 def parse_columns(text: str) -> Columns:
-    """Read `schema.table(column, …)`; ValueError says what is wrong and how it is written."""
+    """Parse `schema.table(column, ...)`. Raises ValueError with an example."""
     relation, rest = _relation(text.strip())
     example = '(like \'public."Pago"("factura_id")\')'
     if not (rest.startswith("(") and rest.endswith(")")):

@@ -1,4 +1,4 @@
-"""The one door to a server: how a session is opened, what it is asked before it is trusted, how it is cancelled."""
+"""Sessions: opened with fixed settings, verified before use, cancelled from other threads."""
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,28 +15,28 @@ from postgres.session_settings import CLIENT, CONNECT_SECONDS, LOCK_TIMEOUT_MILL
 
 OLDEST = 140000
 SHARED_STATISTICS_SINCE = 150000
-"""Before, a process of their own gathers them, up to half a second later."""
+"""Before this version statistics arrive up to half a second late, through a collector process."""
 _GONE = {"57P01", "57P02", "57P03"}
 
 Login = Literal["maintain", "data"]
-Statement = sql.SQL | sql.Composed | bytes
+Query = sql.SQL | sql.Composed | bytes
 Rows = list[dict[str, Any]]
 
 
 class TargetError(Exception):
-    """The server is not one that we may work on; the sentence says why and what to do."""
+    """The server is not one that sereno may work on; the message has reason and cure."""
 
 
 class UnreachableError(TargetError):
-    """No server answers, or it does not let us in."""
+    """The server does not answer, or rejects the login."""
 
 
 class LostError(UnreachableError):
-    """The connection was lost in the middle of the work."""
+    """The connection was lost during the work."""
 
 
-def lost(error: BaseException) -> bool:
-    """Say whether an error means that the connection, or the server behind it, has gone (SQLSTATE 08…, 57P0x)."""
+def is_lost(error: BaseException) -> bool:
+    """Return whether an error means that the connection or the server is gone (SQLSTATE 08, 57P0x)."""
     if not isinstance(error, psycopg.OperationalError):
         return False
     return error.sqlstate is None or error.sqlstate.startswith("08") or error.sqlstate in _GONE
@@ -52,7 +52,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One configured database and the ways into it."""
+    """One configured database and its logins."""
 
     name: str
     conninfo: str = field(repr=False)
@@ -63,7 +63,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a server said of itself when the session was opened."""
+    """Facts that the server reported when the session was opened."""
 
     version: int
     system_identifier: str
@@ -74,9 +74,11 @@ class Facts:
 
 
 class Session:
-    """An open connection in autocommit mode; a transaction is begun only where one is wanted."""
+    """An open connection in autocommit mode."""
 
-    def __init__(self, connection: psycopg.Connection[dict[str, Any]], target: Target, facts: Facts) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[dict[str, Any]], target: Target, facts: Facts
+    ) -> None:
         self._connection = connection
         self.target = target
         self.facts = facts
@@ -84,35 +86,37 @@ class Session:
         self._undisturbed = False
         self._lock_milliseconds = LOCK_TIMEOUT_MILLISECONDS
 
-    def rows(self, statement: Statement, parameters: Sequence[object] | Mapping[str, object] | None = None) -> Rows:
-        """Run one statement that answers with rows. By the extended protocol: a second one behind a `;` is refused."""
+    def rows(
+        self, statement: Query, parameters: Sequence[object] | Mapping[str, object] | None = None
+    ) -> Rows:
+        """Run one statement and return its rows; a second statement behind a `;` is refused."""
         with self._connection.cursor() as cursor:
             cursor.execute(statement, parameters, prepare=True)
             return cursor.fetchall()
 
     def copy_out(self, statement: sql.Composed, write: copy.Write) -> int:
-        """Run a COPY … TO STDOUT, give its rows to `write`, return how many. What `write` raises ends it."""
+        """Run COPY ... TO STDOUT into `write`; return the rows. An exception of `write` ends it."""
         return copy.copy_out(self._connection, statement.as_bytes(self._connection), write)
 
-    def copy_in(self, statement: Statement, pieces: Iterable[bytes]) -> int:
-        """Run a COPY … FROM STDIN; return how many rows. What the pieces raise ends it, and nothing of it stays."""
+    def copy_in(self, statement: Query, pieces: Iterable[bytes]) -> int:
+        """Run COPY ... FROM STDIN; return the rows. An exception of the pieces undoes all of it."""
         with self._connection.cursor() as cursor:
             with cursor.copy(statement) as copy:
                 for piece in pieces:
                     copy.write(piece)
             return cursor.rowcount
 
-    def execute(self, statement: Statement, parameters: Sequence[object] | None = None) -> int:
-        """Run one statement; return how many rows it touched."""
+    def execute(self, statement: Query, parameters: Sequence[object] | None = None) -> int:
+        """Run one statement; return the number of rows affected."""
         with self._connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return cursor.rowcount
 
     @contextmanager
     def transaction(self, *, read_only: bool = False, repeatable: bool = False) -> Iterator[None]:
-        """Commit the body as one; roll back on any exception. Read only, whatever the session's default has become.
+        """Commit the body as one transaction, or roll it back on any exception.
 
-        `repeatable`: all of it sees one snapshot (REPEATABLE READ).
+        `read_only` holds whatever default a trigger may have set; `repeatable` is REPEATABLE READ.
         """
         with self._connection.transaction():
             if read_only:
@@ -121,40 +125,47 @@ class Session:
                 self.execute(sql.SQL("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
             yield
 
-    def allow(self, seconds: float, lock_milliseconds: int = LOCK_TIMEOUT_MILLISECONDS) -> None:
-        """Let each following statement take that long (at least a millisecond: 0 would mean for ever).
+    def set_timeouts(
+        self, seconds: float, lock_milliseconds: int = LOCK_TIMEOUT_MILLISECONDS
+    ) -> None:
+        """Limit each following statement to `seconds` (at least 1 ms), and its waits for locks.
 
-        And wait so long for a lock; 0 is for ever, and only for what is watched.
+        A lock timeout of 0 is unlimited; only for statements that are watched.
         """
-        self.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(max(1, int(seconds * 1000)))))
+        self.execute(
+            sql.SQL("SET statement_timeout = {}").format(sql.Literal(max(1, int(seconds * 1000))))
+        )
         if lock_milliseconds != self._lock_milliseconds:
             self.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(lock_milliseconds)))
             self._lock_milliseconds = lock_milliseconds
 
     def superuser(self) -> bool:
-        """Say whether the login is one."""
+        """Return whether the login is a superuser."""
         query = sql.SQL("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")
         return bool(self.rows(query)[0]["rolsuper"])
 
-    def report(self) -> None:
-        """Let the server count now what this session has changed; else it does so up to a second later (from 15 on)."""
+    def flush_statistics(self) -> None:
+        """Make the server count this session's changes now.
+
+        From 15 on it would wait up to a second.
+        """
         if self.facts.version >= SHARED_STATISTICS_SINCE:
             self.rows(sql.SQL("SELECT pg_stat_force_next_flush()"))
 
-    def go(self, *, gentle: bool) -> None:
-        """Let VACUUM and ANALYZE take a breath now and then, or none; and them and REINDEX have no helpers, or some."""
+    def set_cost(self, *, gentle: bool) -> None:
+        """Set cost delays and parallel workers for VACUUM, ANALYZE and REINDEX."""
         if gentle is not self._gentle:
             self.rows(cost_settings.SET, cost_settings.GENTLE if gentle else cost_settings.FULL)
             self._gentle = gentle
 
     def cancel(self) -> None:
-        """Cancel the statement in flight, from another thread; the session lives on. Not one that cleans up."""
+        """Cancel the statement in flight, from another thread, unless the session is uncancellable."""
         if not self._undisturbed:
             self._connection.cancel_safe(timeout=CONNECT_SECONDS)
 
     @contextmanager
-    def undisturbed(self) -> Iterator[None]:
-        """Let no cancel reach what has to be cleaned up; one that is on its way still may."""
+    def uncancellable(self) -> Iterator[None]:
+        """Keep `cancel` from reaching a clean-up; one already sent may still arrive."""
         self._undisturbed = True
         try:
             yield
@@ -162,20 +173,22 @@ class Session:
             self._undisturbed = False
 
     def close(self) -> None:
-        """End the session; the server lets its locks go."""
+        """Close the session; the server releases its locks."""
         self._connection.close()
 
     @property
     def broken(self) -> bool:
-        """Whether the connection was lost."""
+        """Return whether the connection was lost."""
         return self._connection.broken
 
 
 @contextmanager
-def session(target: Target, login: Login, task: str, *, read_only: bool = False) -> Iterator[Session]:
-    """Open a session as `sereno/<task>`; close it at the end.
+def open_session(
+    target: Target, login: Login, task: str, *, read_only: bool = False
+) -> Iterator[Session]:
+    """Open a session named `sereno/<task>` and close it at the end.
 
-    UnreachableError: nobody answered. TargetError: too old, a standby, a connection pooler in between.
+    Raises UnreachableError if nothing answers; TargetError if it is too old, a standby or a pooler.
     """
     opened = _open(target, login, task, read_only=read_only)
     try:
@@ -184,14 +197,18 @@ def session(target: Target, login: Login, task: str, *, read_only: bool = False)
         opened.close()
 
 
-def administrator(conninfo: str, name: str) -> psycopg.Connection[dict[str, Any]]:
-    """Open a plain connection for `sereno install`, as whoever the DBA says; UnreachableError as above."""
+def open_admin_session(conninfo: str, name: str) -> psycopg.Connection[dict[str, Any]]:
+    """Open a plain connection for `sereno install`. Raises UnreachableError."""
     try:
-        return psycopg.connect(conninfo, application_name="sereno/install", row_factory=dict_row, autocommit=True)
+        return psycopg.connect(
+            conninfo, application_name="sereno/install", row_factory=dict_row, autocommit=True
+        )
     except psycopg.OperationalError as error:
         raise UnreachableError(f"{name}: {_plain(error)}") from None
     except psycopg.ProgrammingError:
-        raise UnreachableError(f'{name}: the DSN cannot be read (like "host=/run/postgresql dbname=coop")') from None
+        raise UnreachableError(
+            f'{name}: the DSN cannot be read (like "host=/run/postgresql dbname=coop")'
+        ) from None
 
 
 def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Session:
@@ -202,7 +219,9 @@ def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Sessio
     overrides = _user(target, login) | {"application_name": f"sereno/{task}", **CLIENT}
     flags = " ".join(f"-c {name}={_escaped(str(value))}" for name, value in options.items())
     try:
-        connection = psycopg.connect(target.conninfo, **overrides, options=flags, row_factory=dict_row, autocommit=True)
+        connection = psycopg.connect(
+            target.conninfo, **overrides, options=flags, row_factory=dict_row, autocommit=True
+        )
     except psycopg.OperationalError as error:
         raise _refusal(target, overrides, error) from None
     try:
@@ -226,7 +245,7 @@ def _user(target: Target, login: Login) -> dict[str, Any]:
 
 
 def _escaped(value: str) -> str:
-    """Escape a value of the `options` parameter (libpq: a backslash before blanks and backslashes)."""
+    """Escape a value of libpq's `options` parameter."""
     return value.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
@@ -258,11 +277,15 @@ def _acquaint(connection: psycopg.Connection[dict[str, Any]], name: str, nonce: 
 
 
 def _too_old(name: str, version: int) -> TargetError:
-    return TargetError(f"{name}: PostgreSQL {version // 10000} is too old; sereno needs 14 or newer")
+    return TargetError(
+        f"{name}: PostgreSQL {version // 10000} is too old; sereno needs 14 or newer"
+    )
 
 
-def _refusal(target: Target, overrides: Mapping[str, Any], error: psycopg.OperationalError) -> TargetError:
-    """Find out why we were not let in: an old server knows not all of the settings, a pooler takes none."""
+def _refusal(
+    target: Target, overrides: Mapping[str, Any], error: psycopg.OperationalError
+) -> TargetError:
+    """Return why the server rejected the session: an unknown setting of an old server, or a pooler."""
     try:
         with psycopg.connect(target.conninfo, **overrides) as plain:
             if plain.info.server_version < OLDEST:
@@ -278,6 +301,6 @@ def _refusal(target: Target, overrides: Mapping[str, Any], error: psycopg.Operat
 
 
 def _plain(error: psycopg.Error) -> str:
-    """Return the first line of an error (libpq never puts the password there)."""
+    """Return the first line of an error; libpq never includes the password."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,9 +1,9 @@
 """The settings of every session.
 
-Keepalives on both ends and `client_connection_check_interval`, so that a dead client's statement
-and locks end in seconds; a `lock_timeout` under `deadlock_timeout`, so that autovacuum is never made to cancel
-itself for us; a `search_path` that nobody else can write to; `row_security = off`, which turns rows hidden by a
-policy into an error instead of a silence.
+Keepalives on both ends and `client_connection_check_interval` end a dead client's statement and
+locks within seconds. `lock_timeout` is below `deadlock_timeout`, so autovacuum is never cancelled
+because of us. `search_path` contains no schema that others may write to. `row_security = off` turns
+rows hidden by a policy into an error.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""Which tables are meant: patterns on `schema.table` as psql has them, and what was said of a table by name.
+"""Table patterns on `schema.table`, as in psql.
 
-Outside quotes letters fold to lower case, `*` is any text and `?` any one letter; inside quotes everything stands for
-itself (manual, psql, Patterns): `public.*`, `log_*.*`, `public."Audit"*`.
+Outside quotes letters fold to lower case, `*` matches any text and `?` one letter; inside quotes
+everything is literal (manual, psql, Patterns): `public.*`, `log_*.*`, `public."Audit"*`.
 """
 
 import re
@@ -15,43 +15,43 @@ _WILD = {"*": ".*", "?": "."}
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
-    """Tables by a pattern; written as it was read."""
+class TablePattern:
+    """A pattern; printed as it was written."""
 
     text: str
     schema: re.Pattern[str]
     name: re.Pattern[str]
 
     def __str__(self) -> str:
-        """Return what was read."""
+        """Return the text that was parsed."""
         return self.text
 
     def matches(self, relation: Relation) -> bool:
-        """Say whether a table is meant."""
+        """Return whether a table matches."""
         return bool(self.schema.fullmatch(relation.schema) and self.name.fullmatch(relation.name))
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """All tables, or those included; but none that is excluded."""
+class TableSelection:
+    """All tables, or the included ones; never an excluded one."""
 
-    include: tuple[Pattern, ...] = ()
-    exclude: tuple[Pattern, ...] = ()
+    include: tuple[TablePattern, ...] = ()
+    exclude: tuple[TablePattern, ...] = ()
 
-    def chooses(self, relation: Relation) -> bool:
-        """Say whether a table is chosen."""
+    def includes_table(self, relation: Relation) -> bool:
+        """Return whether a table is selected."""
         if any_matches(self.exclude, relation):
             return False
         return not self.include or any_matches(self.include, relation)
 
 
-def any_matches(patterns: Iterable[Pattern], relation: Relation) -> bool:
-    """Say whether one of them means the table."""
+def any_matches(patterns: Iterable[TablePattern], relation: Relation) -> bool:
+    """Return whether any of the patterns matches the table."""
     return any(pattern.matches(relation) for pattern in patterns)
 
 
-def parse_pattern(text: str) -> Pattern:
-    """Read `schema.table` with wildcards; ValueError says how it is written."""
+def parse_pattern(text: str) -> TablePattern:
+    """Parse `schema.table` with wildcards. Raises ValueError with an example."""
     parts, place = [""], 0
     while place < len(text):
         token = _TOKEN.match(text, place)
@@ -64,11 +64,13 @@ def parse_pattern(text: str) -> Pattern:
         elif sign:
             parts[-1] += _WILD[sign]
         else:
-            parts[-1] += re.escape(quoted.replace('""', '"') if quoted is not None else word.lower())
+            parts[-1] += re.escape(
+                quoted.replace('""', '"') if quoted is not None else word.lower()
+            )
     if len(parts) != 2 or not all(parts):  # noqa: PLR2004 - a schema and a table
         raise ValueError(_bad(text))
     schema, name = (re.compile(part, re.DOTALL) for part in parts)
-    return Pattern(text, schema, name)
+    return TablePattern(text, schema, name)
 
 
 def _bad(text: str) -> str:

@@ -1,1 +1,1 @@
-"""The cellar: where old rows and files go."""
+"""Data that leaves a database or a host: rows, partitions, files, archives."""

@@ -1,4 +1,7 @@
-"""A table whose old rows are to leave, as the server has it: its ages, how to walk along them, what forbids it."""
+"""A configured table as the server has it.
+
+Its age column, its walk, and what forbids its rows to leave.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,14 +12,14 @@ import psycopg
 from psycopg import sql
 
 from execution.errors import first_line
-from postgres.fencing.ownership import ours
+from postgres.fencing.ownership import is_installed_table
 from postgres.identifiers import ColumnTypes, Relation
 from postgres.session import Session
 from retention.partitions import detach, expired
 from retention.partitions.expired import Partition
 from retention.rows import dependents, tamper_check
-from retention.rows.dependents import Family
-from retention.rows.row_batches import Expired
+from retention.rows.dependents import Dependents
+from retention.rows.row_batches import ExpiredRows
 
 _TABLE = sql.SQL(
     """
@@ -58,133 +61,167 @@ EPOCHS = {"s": 1, "ms": 1000, "us": 1000000}
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """Rows of a table whose age is in `column`, and is more than `age`; `epoch` is the unit of an integer's."""
+class TableRequest:
+    """Rows of a table that leave when `column` is older than `age`.
+
+    `epoch` is the unit of integers.
+    """
 
     table: Relation
     column: str
     age: timedelta
     epoch: str | None = None
     where: sql.SQL | None = None
-    """A condition in SQL, of who wrote the configuration."""
+    """An SQL condition from the configuration."""
     children: tuple[Relation, ...] = ()
-    """Tables whose rows leave with those that they refer to."""
+    """Tables whose rows leave with the rows that they refer to."""
     whole: bool = False
-    """Partitions leave as a whole: of a partitioned table no single row does."""
+    """Whether whole partitions leave; then no single row of a partitioned table does."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """What was found; `wrong` says why nothing may leave it."""
+class ExpiringTable:
+    """The state of a configured table; `wrong` says why nothing may leave it."""
 
-    wish: Wish
+    request: TableRequest
     wrong: str = ""
     some: bool = False
     bytes: int = 0
-    """About so many leave; none where nobody has counted the rows yet."""
-    expired: Expired | None = None
+    """Estimated bytes that leave; 0 if the table was never analyzed."""
+    expired: ExpiredRows | None = None
     keyed: bool = False
     partitions: Sequence[Partition] = ()
-    """Those that leave as a whole, and those that were begun with and are not settled."""
-    family: Family | None = None
-    """What leaves with them, and what forbids it."""
+    """The partitions that leave as a whole, and those whose detach was interrupted."""
+    dependents: Dependents | None = None
+    """The dependent tables, and what forbids their rows to leave."""
     columns: ColumnTypes = ()
-    """All but the generated ones, which say nothing of their own."""
+    """All columns except generated ones."""
 
 
-def look(session: Session, wish: Wish) -> Source:
-    """Look at one table, without locking it; what is wrong with it keeps no other from being looked at."""
+def read_table(session: Session, request: TableRequest) -> ExpiringTable:
+    """Read one table without locking it; its problems do not affect other tables."""
     try:
-        return _looked_at(session, wish)
+        return _looked_at(session, request)
     except psycopg.errors.QueryCanceled:
         raise
     except psycopg.Error as error:
-        return Source(wish, wrong=first_line(error))
+        return ExpiringTable(request, wrong=first_line(error))
 
 
-def with_partitions(source: Source, session: Session, instance: str) -> Source:
-    """Look at the partitions as well, through a session that may read them all: first what was begun with.
+def add_partitions(source: ExpiringTable, session: Session, instance: str) -> ExpiringTable:
+    """Add the partitions, read through a session that may read all of them; interrupted ones first.
 
-    Where single rows leave now, what was begun with as a whole stands there with the cure.
+    If single rows leave now, an interrupted detach is reported with its cure.
     """
-    whole = source.wish.whole
+    whole = source.request.whole
     if source.expired is None or source.wrong:
         return source
-    if not ours(session, detach.TABLE):
+    if not is_installed_table(session, detach.TABLE):
         return replace(source, wrong=NO_RECORD.format(session.target.name)) if whole else source
     try:
-        begun = detach.unsettled(session, source.expired, instance)
+        begun = detach.unfinished_detaches(session, source.expired, instance)
         known = {part.oid for part in begun}
-        others = [part for part in expired.look(session, source.expired) if part.oid not in known] if whole else []
+        others = (
+            [
+                part
+                for part in expired.expired_partitions(session, source.expired)
+                if part.oid not in known
+            ]
+            if whole
+            else []
+        )
     except psycopg.Error as error:
-        return Source(source.wish, wrong=first_line(error))
+        return ExpiringTable(source.request, wrong=first_line(error))
     if not whole:
         begun = [replace(part, wrong=STRANDED) for part in begun]
     return replace(source, partitions=(*begun, *others))
 
 
-def _looked_at(session: Session, wish: Wish) -> Source:
-    names = {"schema": wish.table.schema, "name": wish.table.name, "column": wish.column, "age": wish.age}
+def _looked_at(session: Session, request: TableRequest) -> ExpiringTable:
+    names = {
+        "schema": request.table.schema,
+        "name": request.table.name,
+        "column": request.column,
+        "age": request.age,
+    }
     found = session.rows(_TABLE, names)
-    wrong = _wrong(wish, found)
+    wrong = _wrong(request, found)
     if wrong:
-        return Source(wish, wrong=wrong)
+        return ExpiringTable(request, wrong=wrong)
     row = found[0]
     partitioned = row["kind"] == "p"
     blocks = None if row["indexed"] or partitioned else int(row["blocks"])
     relatives = None
-    if not (wish.whole and partitioned):
-        relatives = dependents.look(session, wish.table, wish.children)
+    if not (request.whole and partitioned):
+        relatives = dependents.read_dependents(session, request.table, request.children)
         if relatives.wrong:
-            return Source(wish, wrong=relatives.wrong)
+            return ExpiringTable(request, wrong=relatives.wrong)
     uuids = row["type"] == "uuid"
-    expired = Expired(
-        wish.table,
-        wish.column,
-        _cutoff(row, wish),
+    expired = ExpiredRows(
+        request.table,
+        request.column,
+        _cutoff(row, request),
         partitioned,
         blocks,
-        condition=wish.where,
-        uuids=uuids,
-        also=wish.children,
-        shape=tamper_check.shape(session, (wish.table, *wish.children)),
-        pinned=bool(wish.children),
+        condition=request.where,
+        uuid_ages=uuids,
+        also=request.children,
+        shape=tamper_check.table_shape(session, (request.table, *request.children)),
+        pinned=bool(request.children),
     )
     if uuids and not session.rows(expired.composed(_VERSIONS))[0]["seventh"]:
-        return Source(wish, wrong=f"column {wish.column!r} holds UUIDs that are not of version 7: they have no age")
+        return ExpiringTable(
+            request,
+            wrong=f"column {request.column!r} holds UUIDs that are not of version 7: they have no age",
+        )
     columns = tuple((name, kind) for name, kind in row["columns"])
-    some = not (wish.whole and partitioned) and expired.some(session)
-    source = Source(wish, some=some, expired=expired, keyed=row["keyed"], columns=columns, family=relatives)
+    some = not (request.whole and partitioned) and expired.some(session)
+    source = ExpiringTable(
+        request,
+        some=some,
+        expired=expired,
+        keyed=row["keyed"],
+        columns=columns,
+        dependents=relatives,
+    )
     if not source.some:
         return source
     plan = session.rows(expired.composed(_ESTIMATE))[0]["QUERY PLAN"]
     rows = int(plan[0]["Plan"]["Plan Rows"])
-    return replace(source, bytes=int(rows * (row["bytes_a_row"] or 0)), expired=replace(expired, estimate=rows))
+    return replace(
+        source,
+        bytes=int(rows * (row["bytes_a_row"] or 0)),
+        expired=replace(expired, estimated_rows=rows),
+    )
 
 
-def _wrong(wish: Wish, found: Sequence[dict[str, Any]]) -> str:
+def _wrong(request: TableRequest, found: Sequence[dict[str, Any]]) -> str:
     if not found:
         return "there is no such table"
     row = found[0]
     if row["type"] is None:
-        return f"it has no column {wish.column!r}"
-    if row["type"] in INTEGERS and wish.epoch is None:
-        return f'column {wish.column!r} is {row["type"]}: say what it counts since 1970: epoch = "s", "ms" or "us"'
+        return f"it has no column {request.column!r}"
+    if row["type"] in INTEGERS and request.epoch is None:
+        return f'column {request.column!r} is {row["type"]}: say what it counts since 1970: epoch = "s", "ms" or "us"'
     if row["type"] not in TIMES | INTEGERS | {"uuid"}:
-        return f"column {wish.column!r} is {row['type']}, not date, timestamp, timestamptz, uuid (v7) or a bigint epoch"
+        return f"column {request.column!r} is {row['type']}, not date, timestamp, timestamptz, uuid (v7) or a bigint epoch"
     return ""
 
 
-def _cutoff(row: dict[str, Any], wish: Wish) -> str:
-    """Return the first age that stays, as text of the column's own type."""
+def _cutoff(row: dict[str, Any], request: TableRequest) -> str:
+    """Return the first age that stays, as text of the column's type."""
     if row["type"] in INTEGERS:
-        return str(int(row["epoch"] * EPOCHS[wish.epoch or "s"]))
+        return str(int(row["epoch"] * EPOCHS[request.epoch or "s"]))
     if row["type"] == "uuid":
         milliseconds = f"{int(row['epoch'] * 1000):012x}"
         return f"{milliseconds[:8]}-{milliseconds[8:]}-0000-0000-000000000000"
     return str(row["cutoff"])
 
 
-def walked(expired: Expired) -> str:
-    """Say how it is walked along."""
-    return "by its index" if expired.blocks is None else f"through {expired.blocks} blocks: no index on the column"
+def describe_walk(expired: ExpiredRows) -> str:
+    """Return how the table is walked, for people to read."""
+    return (
+        "by its index"
+        if expired.blocks is None
+        else f"through {expired.blocks} blocks: no index on the column"
+    )

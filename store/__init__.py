@@ -1,1 +1,1 @@
-"""The memory: the state file, and nothing of what is kept in it."""
+"""The state database: its file, transactions and schema."""

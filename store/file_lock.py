@@ -1,4 +1,4 @@
-"""One owner at a time, held by the kernel: the lock ends with the process, however that ends."""
+"""Locks on files, held by the kernel: a lock ends with its process."""
 
 import fcntl
 import os
@@ -10,12 +10,12 @@ from pathlib import Path
 POLL_SECONDS = 0.1
 
 
-class Locked(Exception):  # noqa: N818 - a state of affairs, not a mistake
+class LockHeldError(Exception):  # noqa: N818 - a state of affairs, not a mistake
     """Another process holds the lock."""
 
 
-def belong(path: Path) -> None:
-    """Give what root has made to the owner of its folder: a look by root must not lock the service out."""
+def match_folder_owner(path: Path) -> None:
+    """Give a file made by root to the owner of its folder, so that the service can use it."""
     owner = path.parent.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
@@ -34,14 +34,17 @@ def _had(descriptor: int, deadline: float) -> bool:
 
 
 @contextmanager
-def exclusive(path: Path, patience_seconds: float = 0.0) -> Iterator[None]:
-    """Hold `path` by flock(2) for the body; the file stays, with our process id in it. Locked names the holder."""
+def exclusive_lock(path: Path, patience_seconds: float = 0.0) -> Iterator[None]:
+    """Hold `path` by flock(2) for the body; the file keeps the process id.
+
+    Raises LockHeldError, naming the holder, after the patience.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        belong(path)
+        match_folder_owner(path)
         if not _had(descriptor, time.monotonic() + patience_seconds):
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            raise Locked(f"{path} is held by process {holder or 'unknown'}")
+            raise LockHeldError(f"{path} is held by process {holder or 'unknown'}")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
         yield

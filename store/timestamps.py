@@ -1,10 +1,10 @@
-"""Instants as the state file keeps them: UTC, fixed width, so that text order is time order."""
+"""Instants as stored text: UTC with fixed width, so that text order is time order."""
 
 from datetime import UTC, datetime
 
 
 def to_text(instant: datetime) -> str:
-    """Write an aware instant as `2026-03-01T02:00:00.000000Z`; a naive one is a ValueError."""
+    """Return an aware instant as `2026-03-01T02:00:00.000000Z`. Raises ValueError for a naive one."""
     if instant.tzinfo is None:
         message = "an instant without a time zone cannot be kept"
         raise ValueError(message)
@@ -12,5 +12,5 @@ def to_text(instant: datetime) -> str:
 
 
 def from_text(text: str) -> datetime:
-    """Read what `to_text` wrote."""
+    """Parse the text of `to_text`."""
     return datetime.fromisoformat(text).astimezone(UTC)

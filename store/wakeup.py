@@ -1,10 +1,10 @@
-"""A bell for the threads of this process: something was committed that somebody waits for."""
+"""Wakes threads of this process that wait for a commit."""
 
 import threading
 
 
-class Bell:
-    """Counts how often it has rung, so that nobody misses it between a look and the wait after it."""
+class Wakeup:
+    """Counts its rings, so that none between a check and the following wait is missed."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -12,17 +12,17 @@ class Bell:
 
     @property
     def times(self) -> int:
-        """How often it has rung."""
+        """Return the number of rings so far."""
         with self._condition:
             return self._times
 
     def ring(self) -> None:
-        """Wake those who wait."""
+        """Wake the waiting threads."""
         with self._condition:
             self._times += 1
             self._condition.notify_all()
 
     def wait(self, heard: int, seconds: float) -> None:
-        """Wait until it has rung more than `heard` times, or so long."""
+        """Wait for more than `heard` rings, at most `seconds`."""
         with self._condition:
             self._condition.wait_for(lambda: self._times != heard, seconds)

@@ -22,7 +22,9 @@ from psycopg.rows import dict_row
 from daemon.demo.cluster import Cluster, embedded_binaries
 
 ROOT = Path(__file__).parents[1]
-settings.register_profile("sereno", deadline=None)  # machines are shared: a slow example is no failure
+settings.register_profile(
+    "sereno", deadline=None
+)  # machines are shared: a slow example is no failure
 settings.load_profile("sereno")
 OLDEST = 14
 
@@ -38,7 +40,9 @@ def _installations():
     for folder in sorted(folders):
         if not (folder / "initdb").exists():
             continue
-        version = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+        version = subprocess.run(
+            [folder / "postgres", "--version"], capture_output=True, text=True, check=True
+        ).stdout
         major = int(version.split()[2].split(".")[0].split("beta")[0])
         if major >= OLDEST:
             found.setdefault(f"pg{major}", folder)
@@ -72,7 +76,12 @@ def clusters(scratch):
         if key not in running:
             folder = scratch / f"{name}-{len(running)}"
             folder.mkdir(mode=0o755)
-            wanted = {"autovacuum": "off", "log_statement": "all", "log_line_prefix": "%m [%p] %a|%u|%d ", **settings}
+            wanted = {
+                "autovacuum": "off",
+                "log_statement": "all",
+                "log_line_prefix": "%m [%p] %a|%u|%d ",
+                **settings,
+            }
             running[key] = Cluster(folder, INSTALLATIONS[name], wanted).create().start()
         return running[key]
 
@@ -113,7 +122,9 @@ class Database:
     @contextmanager
     def connect(self, user="postgres", *, autocommit=False, **options):
         dsn = self.cluster.dsn(self.name, user)
-        with psycopg.connect(dsn, autocommit=autocommit, row_factory=dict_row, **options) as connection:
+        with psycopg.connect(
+            dsn, autocommit=autocommit, row_factory=dict_row, **options
+        ) as connection:
             yield connection
 
 
@@ -198,17 +209,21 @@ class House:
         if not self.with_logins:
             dsn += " user=postgres"
         text = CONFIG.format(
-            state=self.folder / "state.db", checks=self.folder / "checks.d", listen=self.listen, dsn=dsn, logins=logins
+            state=self.folder / "state.db",
+            checks=self.folder / "checks.d",
+            listen=self.listen,
+            dsn=dsn,
+            logins=logins,
         )
         self.path.write_text(text + self.extra)
         return self.path
 
     def context(self):
-        from daemon.bootstrap import assemble
+        from daemon.bootstrap import build_context
         from daemon.config.load import load_config
         from daemon.registry import JOB_NAMES
 
-        return assemble(load_config(self.write(), JOB_NAMES))
+        return build_context(load_config(self.write(), JOB_NAMES))
 
     def install(self):
         return self.sereno("install", "main", "--admin", self.database.dsn)
@@ -221,7 +236,9 @@ class House:
             capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT, **options,
         )  # fmt: skip
         if check and done.returncode not in {0, 1}:
-            raise AssertionError(f"sereno {' '.join(arguments)} → {done.returncode}\n{done.stdout}\n{done.stderr}")
+            raise AssertionError(
+                f"sereno {' '.join(arguments)} → {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
         return done
 
     def start(self, *arguments):
@@ -237,19 +254,19 @@ class House:
         from daemon.runs.runner import Runner
         from domain.task import Scope, Task
         from execution.progress import NoProgress
-        from execution.window import opens_for
+        from execution.window import open_window
 
         context = context or self.context()
         scope = scope or context.jobs[job].scopes[0]
         place = "main" if scope is Scope.DATABASE else ""
         runner = Runner(context, progress or NoProgress())
-        ran = runner.run(Task(job, scope, place), window or opens_for(None))
+        ran = runner.run(Task(job, scope, place), window or open_window(None))
         with context.store.reading() as transaction:
-            row = history.run(transaction, ran.number)
+            row = history.load_run(transaction, ran.number)
             return {
                 **row,
-                "steps": history.steps(transaction, ran.number),
-                "findings": history.findings(transaction, ran.number),
+                "steps": history.load_steps(transaction, ran.number),
+                "findings": history.load_findings(transaction, ran.number),
             }
 
     def plan(self, job):
@@ -257,7 +274,9 @@ class House:
         from daemon.runs import dry_run
         from domain.task import Task
 
-        return dry_run.plan(self.context(), Task(job, self.context().jobs[job].scopes[0], "main"))
+        return dry_run.plan_task(
+            self.context(), Task(job, self.context().jobs[job].scopes[0], "main")
+        )
 
     def scope(self, name):
         from domain.task import Scope
@@ -282,7 +301,7 @@ def any_house(tmp_path, any_database):
 
 
 @pytest.fixture
-def hurried(monkeypatch):
+def ignore_grouping(monkeypatch):
     """What is locked is tried again sooner, and not as often."""
     from execution import control
 
@@ -369,7 +388,9 @@ class Endpoint:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
 
     @property
     def url(self):
@@ -406,7 +427,13 @@ def notify():
             "remedy": "mend", "occurred_at": datetime.now(UTC),
         }  # fmt: skip
         return Notification(
-            number, "c", Message(**(values | message)), datetime.now(UTC), attempts=1, thread=thread, again=again
+            number,
+            "c",
+            Message(**(values | message)),
+            datetime.now(UTC),
+            attempts=1,
+            thread=thread,
+            again=again,
         )
 
     return make

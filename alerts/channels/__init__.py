@@ -1,1 +1,1 @@
-"""The ways out of the house, one module each."""
+"""The channels, one module each."""

@@ -1,4 +1,4 @@
-"""Prometheus' Alertmanager (API v2): what is open is said again and again, for what it does not hear of is over."""
+"""Channel to Prometheus Alertmanager (API v2); open alerts are posted repeatedly, as it expects."""
 
 import json
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from pydantic import Field
 
 from alerts.alert import Message, Notification, Receipt
 from alerts.channels.channel import Sender, Traits
-from alerts.channels.http import HttpOptions, Request, ask
+from alerts.channels.http import HttpOptions, Request, send
 
 EVERY_SECONDS = 60.0
 LASTING = timedelta(minutes=5)
-"""What is not said again is over after so long: as it is when we are gone."""
+"""Alerts end this long after their last post, for example when sereno has stopped."""
 
 
 class Options(HttpOptions):
@@ -24,7 +24,7 @@ class Options(HttpOptions):
 
 
 class Alertmanager:
-    """One alert, by its labels, for one of ours."""
+    """Posts one Alertmanager alert per alert, identified by its labels."""
 
     traits = Traits(refresh_seconds=EVERY_SECONDS)
 
@@ -32,12 +32,12 @@ class Alertmanager:
         self._options = options
 
     def deliver(self, notification: Notification) -> Receipt:
-        """Say it; a second copy changes nothing."""
+        """Post the alert; a second copy has no effect."""
         self._send([notification.message])
         return Receipt("accepted")
 
     def refresh(self, messages: Sequence[Message]) -> None:
-        """Say again what is still so."""
+        """Post the open alerts again."""
         self._send(messages)
 
     def _send(self, messages: Sequence[Message]) -> None:
@@ -45,11 +45,11 @@ class Alertmanager:
         body = json.dumps([posted(message, now) for message in messages], ensure_ascii=False)
         url = f"{self._options.url.rstrip('/')}/api/v2/alerts"
         headers = {"Content-Type": "application/json"}
-        ask(Request(url, body.encode("utf-8", "replace"), headers, ca_file=self._options.ca_file))
+        send(Request(url, body.encode("utf-8", "replace"), headers, ca_file=self._options.ca_file))
 
 
 def posted(message: Message, now: datetime) -> dict[str, Any]:
-    """Build one alert. Its labels are what it is, never how bad in words or numbers."""
+    """Return one alert; its labels identify it and contain no severity, text or numbers."""
     ends = message.occurred_at if message.over else now + LASTING
     labels = {
         "alertname": message.kind,

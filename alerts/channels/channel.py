@@ -1,4 +1,4 @@
-"""What every channel is: it takes a notification, or says how it failed."""
+"""The interface of a channel: it accepts a notification or raises a classified failure."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,30 +12,37 @@ from domain.secret import Secret, SecretError
 
 
 class Failure(StrEnum):
-    """What kind of failure it was, and so what is done next."""
+    """The class of a failure; it decides about retries."""
 
     PERMANENT = "permanent"
     THROTTLED = "throttled"
     TRANSIENT = "transient"
     AMBIGUOUS = "ambiguous"
-    """The request was out when the answer was lost: it may have been taken."""
+    """The request was sent and its answer lost: it may have been accepted."""
 
 
 class DeliveryError(Exception):
-    """The channel has not (or perhaps not) taken the message. The sentence holds no secret."""
+    """The channel did not, or possibly did not, accept the message. The text holds no secret."""
 
     def __init__(
-        self, failure: Failure, reason: str, retry_after_seconds: float | None = None, status: int = 0
+        self,
+        failure: Failure,
+        reason: str,
+        retry_after_seconds: float | None = None,
+        status: int = 0,
     ) -> None:
         super().__init__(reason)
         self.failure = failure
         self.retry_after_seconds = retry_after_seconds
         self.status = status
-        """HTTP's, where it was HTTP."""
+        """HTTP status, if the failure was an HTTP answer."""
 
 
-def revealed(secret: Secret | None) -> str:
-    """Read a secret for a delivery; nothing where there is none. DeliveryError: it is not there, and may come."""
+def reveal_secret(secret: Secret | None) -> str:
+    """Return a secret, or the empty text for None.
+
+    Raises DeliveryError (transient) if it is missing.
+    """
     try:
         return secret.reveal() if secret is not None else ""
     except SecretError as error:
@@ -43,69 +50,73 @@ def revealed(secret: Secret | None) -> str:
 
 
 class ChannelOptions(BaseModel):
-    """The table `[channels.<name>]`; each channel adds its own."""
+    """The table `[channels.<name>]`; each channel adds its own fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: str
 
-    def doubts(self) -> Iterator[tuple[str, str]]:
-        """Yield what is right to say, and can hardly work here: the key, and why."""
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """Yield options that are valid but unlikely to work on this machine: the key, and why."""
         yield from ()
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What kind of way a channel is."""
+    """Properties of a channel."""
 
-    bundles: bool = False
-    """One message may stand for several alerts (else each alert is a thing of its own there, like a ticket)."""
+    groups: bool = False
+    """One message may cover several alerts; otherwise each alert is an object of its own (ticket).
+    """
     edits: bool = False
-    """What was told first can be brought up to date."""
-    converses: bool = False
-    """It wants to know who has acknowledged."""
+    """Sent messages can be updated."""
+    wants_acknowledgements: bool = False
+    """The channel is notified of acknowledgements."""
     interval_seconds: float = 0.0
-    """How far apart its messages have to be, at the least."""
+    """Minimum time between two messages."""
     refresh_seconds: float = 0.0
-    """How often it wants to hear what is still so; 0: not at all."""
+    """Interval at which open alerts are sent again; 0 for never."""
 
 
 class Channel(Protocol):
-    """One way out of the house."""
+    """One configured destination."""
 
     @property
     def traits(self) -> Traits:
-        """Say what kind of way it is."""
+        """Return the properties of the channel."""
 
     def deliver(self, notification: Notification) -> Receipt:
-        """Send one copy. DeliveryError: nobody has taken it, or nobody knows."""
+        """Send one copy. Raises DeliveryError."""
 
 
 @runtime_checkable
 class Refreshing(Protocol):
-    """A way on which what is not said again and again is over."""
+    """A channel that considers an alert resolved unless it is sent again."""
 
     def refresh(self, messages: Sequence[Message]) -> None:
-        """Say again what is still so. DeliveryError: nobody has heard it."""
+        """Send the open alerts again. Raises DeliveryError."""
 
 
-class Taken(Protocol):
-    """What is done when somebody acknowledges an alert from outside."""
+class AcknowledgeCallback(Protocol):
+    """Called when someone acknowledges an alert through a channel."""
 
     def __call__(self, alert: int, by: str) -> None:
-        """Take an alert by its number; one that is over already is left."""
+        """Acknowledge an alert by number; an alert that is not open is ignored."""
 
 
 @runtime_checkable
 class Listening(Protocol):
-    """A way on which somebody may acknowledge."""
+    """A channel through which people may acknowledge."""
 
-    def listen(self, taken: Taken) -> Callable[[], None] | None:
-        """Begin to listen, without waiting; return how that is ended. None: it is not wished."""
+    def listen(self, taken: AcknowledgeCallback) -> Callable[[], None] | None:
+        """Start listening in the background.
+
+        Return the function that stops it, None if not configured.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who speaks: the instance's name, for subjects and user agents."""
+    """The sender's instance name, for subjects and user agents."""
 
     instance: str

@@ -1,4 +1,4 @@
-"""A program of your own: it gets the message as JSON on its standard input, and nothing of our surroundings."""
+"""Channel to a program: it receives the message as JSON on standard input, in an empty environment."""
 
 import json
 import os
@@ -22,11 +22,13 @@ SURROUNDINGS = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
 
 
 class Options(ChannelOptions):
-    """A program; status 0 means that it has taken the message, any other that it is to be tried again."""
+    """A program; exit status 0 means accepted, any other is retried."""
 
     type: Literal["command"]
     command: tuple[str, ...] = Field(
-        min_length=1, description="the program, and its arguments; no shell", examples=['["/usr/local/bin/tell"]']
+        min_length=1,
+        description="the program, and its arguments; no shell",
+        examples=['["/usr/local/bin/tell"]'],
     )
     timeout_seconds: float = Field(30.0, gt=0, le=120)
 
@@ -37,26 +39,28 @@ class Options(ChannelOptions):
             raise ValueError(f'"{command[0]}" is no whole path (like "/usr/local/bin/tell")')
         return command
 
-    def doubts(self) -> Iterator[tuple[str, str]]:
-        """Whether it is there, and may be run."""
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """Warn if the program is missing or not executable."""
         if not os.access(self.command[0], os.X_OK):
             yield "command", f"{self.command[0]} is no program that we may run"
 
 
 class Command:
-    """One process a message."""
+    """Runs one process per message."""
 
-    traits = Traits(converses=True)
+    traits = Traits(wants_acknowledgements=True)
 
     def __init__(self, options: Options, _sender: Sender) -> None:
         self._options = options
 
     def deliver(self, notification: Notification) -> Receipt:
-        """Run it; the first line that it prints is what it calls the message."""
+        """Run the program; the first line of its output is the remote id."""
         said = json.dumps({"id": notification.id, **payload(notification)}, ensure_ascii=False)
         surroundings = {name: os.environ[name] for name in SURROUNDINGS if name in os.environ}
         try:
-            with tempfile.TemporaryFile() as message:  # not a pipe: it may be read whenever, or not at all
+            with (
+                tempfile.TemporaryFile() as message
+            ):  # not a pipe: it may be read whenever, or not at all
                 message.write(said.encode("utf-8", "replace"))
                 message.seek(0)
                 process = subprocess.Popen(  # noqa: S603 - the operator's own program, by its whole path
@@ -68,7 +72,9 @@ class Command:
                     start_new_session=True,
                 )
         except OSError as error:
-            raise DeliveryError(Failure.TRANSIENT, f"{self._options.command[0]}: {error.strerror}") from None
+            raise DeliveryError(
+                Failure.TRANSIENT, f"{self._options.command[0]}: {error.strerror}"
+            ) from None
         printed, complained = self._talk(process)
         if process.returncode != 0:
             reason = f"status {process.returncode}{f': {_first(complained)}' if complained else ''}"
@@ -76,9 +82,9 @@ class Command:
         return Receipt("status 0", remote=_first(printed))
 
     def _talk(self, process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
-        """Hear what it says, and wait; it and its children are ended when that takes too long.
+        """Exchange input and output within the timeout, then end the process group.
 
-        A child that it leaves behind may hold its output open: that is not waited for.
+        A child left behind may keep the output open; it is not waited for.
         """
         deadline = time.monotonic() + self._options.timeout_seconds
         try:
@@ -94,11 +100,15 @@ class Command:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             seconds = f"{self._options.timeout_seconds:.0f} s"
-            raise DeliveryError(Failure.AMBIGUOUS, f"it did not end within {seconds}, and was ended")
+            raise DeliveryError(
+                Failure.AMBIGUOUS, f"it did not end within {seconds}, and was ended"
+            )
         finally:
             for pipe in filter(None, (process.stdout, process.stderr)):
                 pipe.close()
 
 
 def _first(output: bytes) -> str:
-    return " ".join(output[: LONGEST * 4].decode("utf-8", "replace").split("\n")[0].split())[:LONGEST]
+    return " ".join(output[: LONGEST * 4].decode("utf-8", "replace").split("\n")[0].split())[
+        :LONGEST
+    ]

@@ -1,4 +1,4 @@
-"""Email by SMTP: encrypted as required, several recipients of whom some may refuse."""
+"""Email by SMTP, encrypted as required; each recipient may accept or refuse."""
 
 import re
 import smtplib
@@ -10,7 +10,14 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from alerts.alert import Notification, Receipt
-from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender, Traits, revealed
+from alerts.channels.channel import (
+    ChannelOptions,
+    DeliveryError,
+    Failure,
+    Sender,
+    Traits,
+    reveal_secret,
+)
 from alerts.channels.http import deadline
 from alerts.channels.mail import compose
 from domain.secret import Secret
@@ -18,12 +25,12 @@ from domain.secret import Secret
 TOTAL_SECONDS = 180
 TIMEOUT_SECONDS = 20.0
 PERMANENT = 500
-"""SMTP's replies from here on are final (RFC 5321, 4.2.1)."""
+"""SMTP replies from this code on are permanent (RFC 5321, 4.2.1)."""
 _ADDRESS = re.compile(r"[^\s@<>\"(),:;\\\[\]]+@[^\s@<>\"(),:;\\\[\]]+")
 
 
 def _address(text: str) -> str:
-    """Accept a bare address only: Python 3.11.7's email package lets a line break through into the headers."""
+    """Return a bare address; Python 3.11.7's email package lets line breaks into headers."""
     if not _ADDRESS.fullmatch(text):
         raise ValueError(f'"{text}" is not an address (like guardia@example.org)')
     return text
@@ -33,18 +40,24 @@ Address = Annotated[str, AfterValidator(_address)]
 
 
 class Options(ChannelOptions):
-    """An SMTP server and who is written to."""
+    """An SMTP server and the recipients."""
 
     type: Literal["email"]
     host: str = Field(examples=['"smtp.example.org"'])
-    port: int | None = Field(None, ge=1, le=65535, description="465 with tls, else 587; 25 without encryption")
+    port: int | None = Field(
+        None, ge=1, le=65535, description="465 with tls, else 587; 25 without encryption"
+    )
     to: tuple[Address, ...] = Field(min_length=1, examples=['["guardia@example.org"]'])
     sender: Address = "sereno@localhost.localdomain"
-    tls: Literal["starttls", "tls", "none"] = Field("starttls", description="starttls is required, not tried")
+    tls: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="starttls is required, not tried"
+    )
     ca_file: str | None = Field(None, description="certificates to trust instead of the system's")
     user: str | None = None
     password: Secret | None = None
-    client_cert: str | None = Field(None, description="our own certificate (PEM), for servers that ask for one")
+    client_cert: str | None = Field(
+        None, description="our own certificate (PEM), for servers that ask for one"
+    )
     client_key: str | None = Field(None, description="its key, if it lies in a file of its own")
 
     @model_validator(mode="after")
@@ -59,17 +72,19 @@ class Options(ChannelOptions):
 
 
 class Email:
-    """One SMTP session a message."""
+    """Uses one SMTP session per message."""
 
-    traits = Traits(bundles=True)
+    traits = Traits(groups=True)
 
     def __init__(self, options: Options, sender: Sender) -> None:
         self._options = options
         self._instance = sender.instance
 
     def deliver(self, notification: Notification) -> Receipt:
-        """Send it to everybody, or to those who have not taken it yet; its name is the Message-ID."""
-        mail = compose(notification, self._options.sender, ", ".join(self._options.to), self._instance)
+        """Send to all recipients that have not accepted it; the Message-ID is the remote id."""
+        mail = compose(
+            notification, self._options.sender, ", ".join(self._options.to), self._instance
+        )
         to = notification.recipients or self._options.to
         try:
             with self._server() as server:
@@ -109,31 +124,38 @@ class Email:
             assert server.sock is not None  # noqa: S101 - it is connected
             with deadline(server.sock, TOTAL_SECONDS):
                 if options.user is not None:
-                    server.login(options.user, revealed(options.password))
+                    server.login(options.user, reveal_secret(options.password))
                 yield server
-                with suppress(smtplib.SMTPException, OSError):  # the mail is taken, whatever becomes of the goodbye
+                with suppress(
+                    smtplib.SMTPException, OSError
+                ):  # the mail is taken, whatever becomes of the goodbye
                     server.quit()
         finally:
             server.close()
 
     def _trust(self) -> ssl.SSLContext:
-        """Return whom we trust, and how we show who we are. DeliveryError: a file is not there, or is none."""
+        """Return the TLS context. Raises DeliveryError if a certificate file is missing or invalid."""
         options = self._options
         try:
             context = ssl.create_default_context(cafile=options.ca_file)
             if options.client_cert is not None:
                 context.load_cert_chain(options.client_cert, options.client_key)
         except OSError as error:  # an SSLError is one
-            files = ", ".join(filter(None, (options.ca_file, options.client_cert, options.client_key)))
+            files = ", ".join(
+                filter(None, (options.ca_file, options.client_cert, options.client_key))
+            )
             raise DeliveryError(Failure.TRANSIENT, f"{files}: {error.strerror or error}") from None
         return context
 
 
 def _receipt(number: str, to: Sequence[str], refused: Mapping[str, tuple[int, bytes]]) -> Receipt:
-    """Sort the recipients: 4xx may be taken later, 5xx never (RFC 5321, 4.2.1)."""
+    """Return the receipt: 4xx recipients later, 5xx refused (RFC 5321, 4.2.1)."""
     told = {address: f"{code} {_text(reason)}" for address, (code, reason) in refused.items()}
     accepted = tuple(address for address in to if address not in refused)
-    words = [f"for {', '.join(accepted) or 'nobody'}", *(f"not for {who}: {why}" for who, why in told.items())]
+    words = [
+        f"for {', '.join(accepted) or 'nobody'}",
+        *(f"not for {who}: {why}" for who, why in told.items()),
+    ]
     return Receipt(
         "; ".join(words),
         number,
@@ -145,7 +167,9 @@ def _receipt(number: str, to: Sequence[str], refused: Mapping[str, tuple[int, by
 
 def _refused(recipients: dict[str, tuple[int, bytes]]) -> DeliveryError:
     permanent = all(code >= PERMANENT for code, _ in recipients.values())
-    told = "; ".join(f"{address}: {code} {_text(reason)}" for address, (code, reason) in recipients.items())
+    told = "; ".join(
+        f"{address}: {code} {_text(reason)}" for address, (code, reason) in recipients.items()
+    )
     return DeliveryError(Failure.PERMANENT if permanent else Failure.TRANSIENT, f"refused: {told}")
 
 

@@ -1,6 +1,6 @@
-"""One request, for every channel that speaks HTTP: no redirect is followed, and each failure is classed.
+"""One HTTP request for every channel: no redirects, failures classified.
 
-What fails before the request is out is transient; once it is out and the answer is lost, nobody knows: ambiguous.
+A failure before the request is sent is transient; a lost answer after that is ambiguous.
 """
 
 import contextlib
@@ -28,54 +28,62 @@ LONGEST_ANSWER = 64 * 1024
 LONGEST_SAYING = 200
 _THROTTLED = frozenset({429, 503})
 _AMBIGUOUS = frozenset({500, 502, 504})
-"""What stands behind may have taken it."""
+"""The status of a gateway whose backend may have accepted the request."""
 _REDIRECTS = range(300, 400)
 _TRANSIENT = frozenset({408, 425})
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the status, and the first 64 kB."""
+    """The status and the first 64 kB of an answer."""
 
     status: int
     content: bytes
 
 
 class HttpOptions(ChannelOptions):
-    """What every channel has that speaks HTTP."""
+    """Options of the channels that use HTTP."""
 
     url: str
-    plain_http: bool = Field(default=False, description="send it unencrypted: only inside a network that you trust")
+    plain_http: bool = Field(
+        default=False, description="send it unencrypted: only inside a network that you trust"
+    )
     ca_file: str | None = Field(None, description="certificates to trust instead of the system's")
 
     @model_validator(mode="after")
     def _checked(self) -> Self:
-        checked(self.url, plain_http=self.plain_http)
+        check_url(self.url, plain_http=self.plain_http)
         return self
 
 
-def checked(text: str, *, plain_http: bool = False) -> str:
-    """Accept https, and http only to this machine or where that is wished: a signature hides nothing.
+def check_url(text: str, *, plain_http: bool = False) -> str:
+    """Accept https, and http to this machine or with `plain_http`: a signature does not encrypt.
 
-    ValueError quotes the URL: for one that is itself a secret there is `private`, at delivery.
+    Raises ValueError quoting the URL; for secret URLs `is_private` is used at delivery.
     """
     try:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
-        raise ValueError(f'"{text}" is not a URL (like "https://tickets.example.org/api/incidents")') from None
+        raise ValueError(
+            f'"{text}" is not a URL (like "https://tickets.example.org/api/incidents")'
+        ) from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f'"{text}" is not a URL (like "https://tickets.example.org/api/incidents")')
+        raise ValueError(
+            f'"{text}" is not a URL (like "https://tickets.example.org/api/incidents")'
+        )
     if parts.username or parts.password:
         message = "put no password into the URL; it would be shown"
         raise ValueError(message)
-    if not plain_http and not private(text):
-        raise ValueError(f'"{text}" would send alerts unencrypted; use https (or say plain_http = true)')
+    if not plain_http and not is_private(text):
+        raise ValueError(
+            f'"{text}" would send alerts unencrypted; use https (or say plain_http = true)'
+        )
     return text
 
 
-def private(url: str) -> bool:
-    """Say whether nobody on the way can read what is sent there: https, or this machine."""
+def is_private(url: str) -> bool:
+    """Return whether nobody on the way can read the request: https, or this machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" or _loopback(parts.hostname or "")
 
@@ -89,7 +97,7 @@ def _loopback(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked: where, with what, and whom we trust to answer."""
+    """A request and the CA file to verify the answer."""
 
     url: str
     body: bytes = b""
@@ -98,8 +106,8 @@ class Request:
     ca_file: str | None = None
 
 
-def ask(request: Request) -> Answer:
-    """Send it; return an answer of 2xx. DeliveryError, classed, for anything else; no error quotes the URL."""
+def send(request: Request) -> Answer:
+    """Send a request; return an answer of 2xx. Raises DeliveryError; no error quotes the URL."""
     parts = urlsplit(request.url)
     connection = _connection(parts, request.ca_file)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -116,7 +124,9 @@ def ask(request: Request) -> Answer:
     except http.client.InvalidURL:
         raise DeliveryError(Failure.PERMANENT, "the URL has characters that no URL has") from None
     except (OSError, http.client.HTTPException) as error:
-        raise DeliveryError(Failure.AMBIGUOUS, f"no answer: {str(error) or type(error).__name__}") from None
+        raise DeliveryError(
+            Failure.AMBIGUOUS, f"no answer: {str(error) or type(error).__name__}"
+        ) from None
     finally:
         connection.close()
     if 200 <= answer.status < 300:  # noqa: PLR2004 - RFC 9110, 15.3
@@ -125,14 +135,14 @@ def ask(request: Request) -> Answer:
 
 
 def _refuse_link_local(address: str) -> None:
-    """Speak to no link-local address, whatever name led there: that is where clouds keep their machines' secrets."""
+    """Refuse link-local addresses, whatever name led there: clouds serve machine secrets there."""
     if ipaddress.ip_address(address.partition("%")[0]).is_link_local:
         raise DeliveryError(Failure.PERMANENT, "the URL leads to a link-local address")
 
 
 @contextmanager
 def deadline(way: socket.socket, seconds: float) -> Iterator[None]:
-    """End a conversation that takes longer: limits for each read let one byte every few seconds go on for ever."""
+    """Close the connection after `seconds` in total; per-read timeouts do not bound a slow answer."""
 
     def hang_up() -> None:
         with contextlib.suppress(OSError):
@@ -172,7 +182,7 @@ def _understand(status: int, retry_after: str | None, content: bytes) -> Deliver
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Read Retry-After: seconds, or an HTTP date."""
+    """Parse Retry-After: seconds or an HTTP date."""
     if retry_after is None:
         return None
     with contextlib.suppress(ValueError):

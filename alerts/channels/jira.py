@@ -1,4 +1,4 @@
-"""Jira: an alert is one issue, made once, commented, resolved and reopened; its key is kept, and used first."""
+"""Channel to Jira: one issue per alert, commented, resolved and reopened."""
 
 import base64
 import json
@@ -10,9 +10,9 @@ from urllib.parse import quote, urlencode
 
 from pydantic import Field
 
-from alerts.alert import BEGUN, Message, Notification, Reason, Receipt
-from alerts.channels.channel import DeliveryError, Failure, Sender, Traits, revealed
-from alerts.channels.http import HttpOptions, Request, ask
+from alerts.alert import OPENING, Message, Notification, Reason, Receipt
+from alerts.channels.channel import DeliveryError, Failure, Sender, Traits, reveal_secret
+from alerts.channels.http import HttpOptions, Request, send
 from domain.finding import Severity
 from domain.secret import Secret
 
@@ -22,7 +22,7 @@ _MARKUP = re.compile(r"([\\\[\]{}!|*_^+~@])")
 
 
 class Options(HttpOptions):
-    """A project of Jira, in the cloud or of your own (REST API v2)."""
+    """A Jira project, cloud or self-hosted (REST API v2)."""
 
     type: Literal["jira"]
     url: str = Field(description="where Jira is", examples=['"https://example.atlassian.net"'])
@@ -32,20 +32,27 @@ class Options(HttpOptions):
     issue_type: str = "Task"
     resolve: str = Field("Done", description="the transition that ends an issue")
     reopen: str = Field("To Do", description="the transition that opens it again")
-    priorities: dict[Severity, str] = Field(default_factory=dict, description="a priority for each severity")
-    fields: dict[str, Any] = Field(default_factory=dict, description="further fields of a new issue")
+    priorities: dict[Severity, str] = Field(
+        default_factory=dict, description="a priority for each severity"
+    )
+    fields: dict[str, Any] = Field(
+        default_factory=dict, description="further fields of a new issue"
+    )
 
 
 class Jira:
-    """Makes an issue, and speaks in it from then on."""
+    """Creates an issue and comments on it."""
 
-    traits = Traits(converses=True)
+    traits = Traits(wants_acknowledgements=True)
 
     def __init__(self, options: Options, _sender: Sender) -> None:
         self._options = options
 
     def deliver(self, notification: Notification) -> Receipt:
-        """Make, comment, end or reopen the issue. What is over before it had one gets none."""
+        """Create, comment, resolve or reopen the issue.
+
+        A resolved alert without an issue gets none.
+        """
         message = notification.message
         key = notification.thread or (self._made_before(notification) if notification.again else "")
         if not key:
@@ -56,14 +63,18 @@ class Jira:
                 self._move(key, self._options.resolve)
             return Receipt(f"issue {key}", remote=key)
         try:
-            if message.over or message.reason in BEGUN:  # that may be done twice; a comment is the last thing
+            if (
+                message.over or message.reason in OPENING
+            ):  # that may be done twice; a comment is the last thing
                 self._move(key, self._options.resolve if message.over else self._options.reopen)
-            self._ask("POST", f"issue/{quote(key)}/comment", {"body": "\n".join(_lines(notification))})
+            self._ask(
+                "POST", f"issue/{quote(key)}/comment", {"body": "\n".join(_lines(notification))}
+            )
         except DeliveryError as error:
             if error.status != GONE:
                 raise
             made = self.deliver(replace(notification, thread=""))  # the issue was deleted
-            return replace(made, anew=True)
+            return replace(made, replaced=True)
         return Receipt(f"issue {key}", remote=key)
 
     def _make(self, notification: Notification) -> str:
@@ -73,7 +84,11 @@ class Jira:
             "issuetype": {"name": options.issue_type},
             "summary": f"sereno {message.instance}: {message.title}"[:LONGEST_SUMMARY],
             "description": "\n".join(_lines(notification)),
-            "labels": ["sereno", f"sereno-{message.fingerprint or 'drill'}", f"sereno-{notification.id}"],
+            "labels": [
+                "sereno",
+                f"sereno-{message.fingerprint or 'drill'}",
+                f"sereno-{notification.id}",
+            ],
             **options.fields,
         }
         if message.severity in options.priorities:
@@ -85,8 +100,10 @@ class Jira:
         return key
 
     def _made_before(self, notification: Notification) -> str:
-        """Look for the issue of a copy whose answer was lost, by the label that only it has."""
-        asked = urlencode({"jql": f'labels = "sereno-{notification.id}"', "fields": "key", "maxResults": 1})
+        """Return the issue of an earlier copy whose answer was lost, found by its unique label."""
+        asked = urlencode(
+            {"jql": f'labels = "sereno-{notification.id}"', "fields": "key", "maxResults": 1}
+        )
         try:
             found = self._ask("GET", f"search/jql?{asked}")
         except DeliveryError as error:
@@ -96,19 +113,30 @@ class Jira:
         return next((str(issue["key"]) for issue in found.get("issues", ())), "")
 
     def _move(self, key: str, name: str) -> None:
-        """Take a transition by its name; an issue that has none of that name now stays as it is."""
+        """Perform a transition by name; an issue without that transition is left as it is."""
         found = self._ask("GET", f"issue/{quote(key)}/transitions").get("transitions", ())
         wanted = name.casefold()
         for one in found:
-            if wanted in {str(one.get("name", "")).casefold(), str(one.get("to", {}).get("name", "")).casefold()}:
-                self._ask("POST", f"issue/{quote(key)}/transitions", {"transition": {"id": one["id"]}})
+            if wanted in {
+                str(one.get("name", "")).casefold(),
+                str(one.get("to", {}).get("name", "")).casefold(),
+            }:
+                self._ask(
+                    "POST", f"issue/{quote(key)}/transitions", {"transition": {"id": one["id"]}}
+                )
                 return
 
     def _ask(self, method: str, path: str, said: dict[str, Any] | None = None) -> dict[str, Any]:
-        body = b"" if said is None else json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "Authorization": self._who()}
+        body = (
+            b"" if said is None else json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
+        )
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Authorization": self._who(),
+        }
         url = f"{self._options.url.rstrip('/')}/rest/api/2/{path}"
-        answer = ask(Request(url, body, headers, method, self._options.ca_file))
+        answer = send(Request(url, body, headers, method, self._options.ca_file))
         try:
             read = json.loads(answer.content or b"{}")
         except ValueError:
@@ -116,20 +144,22 @@ class Jira:
         return read if isinstance(read, dict) else {}
 
     def _who(self) -> str:
-        token = revealed(self._options.token)
+        token = reveal_secret(self._options.token)
         if not self._options.user:
             return f"Bearer {token}"
         return "Basic " + base64.b64encode(f"{self._options.user}:{token}".encode()).decode("ascii")
 
 
 def escape(text: str) -> str:
-    """Let no markup through: `[~name]` would call somebody."""
+    """Escape markup: `[~name]` would notify somebody."""
     return _MARKUP.sub(r"\\\1", text)
 
 
 def _lines(notification: Notification) -> Iterator[str]:
     message: Message = notification.message
-    state = "RESOLVED" if message.over else f"{message.severity.value.upper()} ({message.reason.value})"
+    state = (
+        "RESOLVED" if message.over else f"{message.severity.value.upper()} ({message.reason.value})"
+    )
     yield f"{state}: {escape(message.summary)}"
     rows = {
         "database": message.database,
@@ -137,7 +167,9 @@ def _lines(notification: Notification) -> Iterator[str]:
         "acknowledged by": message.acknowledged_by,
         "what to do": "" if message.over else message.remedy,
         **message.details,
-        "acknowledge": "" if message.over or message.alert is None else f"sereno alerts ack {message.alert}",
+        "acknowledge": ""
+        if message.over or message.alert is None
+        else f"sereno alerts ack {message.alert}",
         "message": notification.id,
     }
     yield from (f"{escape(name)}: {escape(value)}" for name, value in rows.items() if value)

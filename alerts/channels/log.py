@@ -1,4 +1,4 @@
-"""The log as a channel: one line per message, at a level that fits its severity."""
+"""The log as a channel: one line per message, at a level that matches its severity."""
 
 from typing import Literal
 
@@ -17,13 +17,13 @@ _LEVELS = {
 
 
 class Options(ChannelOptions):
-    """The log has nothing to set."""
+    """The log has no options."""
 
     type: Literal["log"]
 
 
 class Log:
-    """Cannot fail."""
+    """Writes to the log; cannot fail."""
 
     traits = Traits()
 

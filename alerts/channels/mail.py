@@ -1,4 +1,4 @@
-"""A message as a mail: text and HTML, a Message-ID that stays the same on every copy, threads. Pure."""
+"""A message as an email: text and HTML, a constant Message-ID, threads. Pure."""
 
 import base64
 import re
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 MOST_LINES = 60
-"""A mail is cut by some readers at about 100 kB; a list that is longer stands in an attachment."""
+"""Some readers truncate a mail at about 100 kB; a longer list is attached."""
 _COLOURS = {
     Severity.INFO: "#3b6ea5",
     Severity.WARNING: "#a66a08",
@@ -37,7 +37,7 @@ _WORDS = {
 
 
 def compose(notification: Notification, sender: str, to: str, instance: str) -> EmailMessage:
-    """Build the mail. The subject stays the same while the alert lives; state and severity stand in the body."""
+    """Return the mail; the subject stays the same during an alert's life so that threads hold."""
     message = notification.message
     subject = header(f"sereno {instance}: {notification.subject or message.title}")
     mail = EmailMessage()
@@ -67,17 +67,23 @@ def compose(notification: Notification, sender: str, to: str, instance: str) -> 
 
 
 def header(text: str) -> str:
-    """Let no line break or other control character into a header."""
+    """Return text without line breaks and control characters."""
     return _CONTROL.sub(" ", text).strip()
 
 
 def _enclose(mail: EmailMessage, letter: Letter) -> None:
     mail.set_content(letter.text)
     mail.add_alternative(letter.html, subtype="html")
-    body = mail.get_payload()[1]  # type: ignore[index]
+    parts = list(mail.iter_parts())
     for name, image in letter.images.items():
-        content = base64.b64decode(image)
-        body.add_related(content, "image", "png", cid=f"<{name}>", filename=f"{name}.png", disposition="inline")  # type: ignore[union-attr]
+        parts[1].add_related(
+            base64.b64decode(image),
+            "image",
+            "png",
+            cid=f"<{name}>",
+            filename=f"{name}.png",
+            disposition="inline",
+        )
 
 
 def _headline(message: Message) -> str:
@@ -88,7 +94,7 @@ def _headline(message: Message) -> str:
 
 
 def _rows(message: Message) -> Iterator[tuple[str, str]]:
-    """Yield what both parts of the mail say besides."""
+    """Yield the detail rows of both parts."""
     yield "database", message.database
     yield "object", message.object
     if message.acknowledged_by:
@@ -113,7 +119,9 @@ def _plain(message: Message) -> str:
     remedy = [f"what to do: {message.remedy}"] if message.remedy and not message.over else []
     lines = list(_listed(message.lines[:MOST_LINES]))
     if len(message.lines) > MOST_LINES:
-        lines.append(f"and {len(message.lines) - MOST_LINES} more: all of them stand in the attachment")
+        lines.append(
+            f"and {len(message.lines) - MOST_LINES} more: all of them stand in the attachment"
+        )
     rows = [f"{name}: {value}" for name, value in _rows(message) if value]
     head = [f"{_headline(message)} - {message.title}", "", message.summary, ""]
     return "\n".join([*head, *remedy, *lines, *([""] if lines else []), *rows, ""])

@@ -1,4 +1,4 @@
-"""PagerDuty, Events API v2: an alert is one incident, by its fingerprint, from trigger to resolve."""
+"""Channel to PagerDuty, Events API v2: one incident per fingerprint."""
 
 import json
 from typing import Any, Literal
@@ -6,8 +6,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from alerts.alert import Message, Notification, Reason, Receipt
-from alerts.channels.channel import DeliveryError, Sender, Traits, revealed
-from alerts.channels.http import HttpOptions, Request, ask
+from alerts.channels.channel import DeliveryError, Sender, Traits, reveal_secret
+from alerts.channels.http import HttpOptions, Request, send
 from domain.finding import Severity
 from domain.secret import Secret
 from store.timestamps import to_text
@@ -22,23 +22,28 @@ _SEVERITIES = {
 
 
 class Options(HttpOptions):
-    """A service of PagerDuty, by its integration key."""
+    """A PagerDuty service, by its integration key."""
 
     type: Literal["pagerduty"]
     routing_key: Secret = Field(examples=['{ credential = "pagerduty-key" }'])
-    url: str = Field("https://events.pagerduty.com/v2/enqueue", description="only for tests and proxies")
+    url: str = Field(
+        "https://events.pagerduty.com/v2/enqueue", description="only for tests and proxies"
+    )
 
 
 class PagerDuty:
-    """One event a message; those of a fingerprint are one incident, so a second copy changes nothing."""
+    """Sends one event per message; events of a fingerprint form one incident."""
 
-    traits = Traits(converses=True, interval_seconds=0.5)
+    traits = Traits(wants_acknowledgements=True, interval_seconds=0.5)
 
     def __init__(self, options: Options, _sender: Sender) -> None:
         self._options = options
 
     def deliver(self, notification: Notification) -> Receipt:
-        """Send the event; the incident's name is its dedup key. A drill is triggered and resolved at once."""
+        """Send the event; the dedup key is the remote id.
+
+        A drill is triggered and resolved at once.
+        """
         key = notification.message.fingerprint or notification.id
         self._send(event(notification.message, key))
         if notification.message.reason is Reason.DRILL:
@@ -46,17 +51,26 @@ class PagerDuty:
         return Receipt(f"accepted as {key}", remote=key)
 
     def _send(self, said: dict[str, Any]) -> None:
-        key = revealed(self._options.routing_key)
-        body = json.dumps({"routing_key": key, **said}, ensure_ascii=False).encode("utf-8", "replace")
+        key = reveal_secret(self._options.routing_key)
+        body = json.dumps({"routing_key": key, **said}, ensure_ascii=False).encode(
+            "utf-8", "replace"
+        )
         try:
-            ask(Request(self._options.url, body, {"Content-Type": "application/json"}, ca_file=self._options.ca_file))
+            send(
+                Request(
+                    self._options.url,
+                    body,
+                    {"Content-Type": "application/json"},
+                    ca_file=self._options.ca_file,
+                )
+            )
         except DeliveryError as error:
             error.args = (str(error).replace(key, "***"),)
             raise
 
 
 def event(message: Message, key: str) -> dict[str, Any]:
-    """Build the event, within the API's limits."""
+    """Return the event within the API's limits."""
     if message.over:
         return {"event_action": "resolve", "dedup_key": key}
     if message.reason is Reason.ACKNOWLEDGED:

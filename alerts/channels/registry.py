@@ -1,4 +1,4 @@
-"""Every channel there is, by its type in the configuration."""
+"""The channels by their type in the configuration."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,5 +19,5 @@ CHANNELS: dict[str, tuple[type[ChannelOptions], Callable[[Any, Sender], Channel]
 
 
 def build(options: ChannelOptions, sender: Sender) -> Channel:
-    """Make the channel that these options describe."""
+    """Return the channel for its options."""
     return CHANNELS[options.type][1](options, sender)

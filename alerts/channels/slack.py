@@ -1,4 +1,7 @@
-"""Slack, by bot token or incoming webhook. slack_sdk's own retries post twice, so it has none here."""
+"""Channel to Slack by bot token or incoming webhook.
+
+The retries of slack_sdk post twice, so they are disabled.
+"""
 
 import http.client
 import logging
@@ -12,8 +15,16 @@ import structlog
 from pydantic import Field, model_validator
 
 from alerts.alert import Message, Notification, Reason, Receipt
-from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Sender, Taken, Traits, revealed
-from alerts.channels.http import private
+from alerts.channels.channel import (
+    AcknowledgeCallback,
+    ChannelOptions,
+    DeliveryError,
+    Failure,
+    Sender,
+    Traits,
+    reveal_secret,
+)
+from alerts.channels.http import is_private
 from alerts.channels.slack_blocks import CALLED, blocks, called, summary
 from alerts.channels.slack_buttons import Line, listen
 from domain.finding import Severity
@@ -41,7 +52,7 @@ _log = structlog.get_logger("slack")
 
 
 class Options(ChannelOptions):
-    """A bot token (`chat:write`) and a channel; or the URL of an incoming webhook, which knows no threads."""
+    """A bot token (`chat:write`) and a channel, or an incoming webhook URL without threads."""
 
     type: Literal["slack"]
     token: Secret | None = Field(None, examples=['{ credential = "slack-token" }'])
@@ -49,17 +60,26 @@ class Options(ChannelOptions):
         "", description="Its id (C…) is best: with channels:history a copy is never posted twice.",
         examples=['"#operaciones"'],
     )  # fmt: skip
-    url: Secret | None = Field(None, description="an incoming webhook, instead of token and channel")
-    mention: str = Field(
-        "", description="who is called for critical ones: a user id (U…), a group id (S…), here or channel"
+    url: Secret | None = Field(
+        None, description="an incoming webhook, instead of token and channel"
     )
-    mentions: dict[Severity, str] = Field(default_factory=dict, description="the same for each severity")
-    app_token: Secret | None = Field(None, description="xapp-…, for the button Acknowledge (Socket Mode)")
+    mention: str = Field(
+        "",
+        description="who is called for critical ones: a user id (U…), a group id (S…), here or channel",
+    )
+    mentions: dict[Severity, str] = Field(
+        default_factory=dict, description="the same for each severity"
+    )
+    app_token: Secret | None = Field(
+        None, description="xapp-…, for the button Acknowledge (Socket Mode)"
+    )
     api_url: str = Field("https://slack.com/api/", description="only for tests and proxies")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.url is None) == (self.token is None) or bool(self.channel) != (self.token is not None):
+        if (self.url is None) == (self.token is None) or bool(self.channel) != (
+            self.token is not None
+        ):
             message = "give token and channel, or the url of an incoming webhook"
             raise ValueError(message)
         if self.app_token is not None and self.token is None:
@@ -69,69 +89,97 @@ class Options(ChannelOptions):
 
 
 class Slack:
-    """Posts the first message of an alert, keeps it up to date, and answers in its thread."""
+    """Posts the first message of an alert, updates it, and answers in its thread."""
 
     def __init__(self, options: Options, _sender: Sender) -> None:
         self.options = options
         self.traits = Traits(
-            bundles=True, edits=options.url is None, converses=options.url is None, interval_seconds=1.0
+            groups=True,
+            edits=options.url is None,
+            wants_acknowledgements=options.url is None,
+            interval_seconds=1.0,
         )
         self._place = options.channel if options.channel[:1] in {"C", "G", "D"} else ""
 
     def deliver(self, notification: Notification) -> Receipt:
-        """Post it; its name is the channel's id and its timestamp (by webhook it has none).
+        """Post the message; the remote id is channel and timestamp (none by webhook).
 
-        First messages are edited before: that may be done twice, a post may not.
+        First messages are edited before: an edit may be repeated, a post may not.
         """
         if self.options.url is not None:
             return _asked(lambda: self._by_webhook(notification, self.options.url))
         client = self._client()
         doubt = ""
         message = notification.message
-        quiet = message.reason is Reason.CHANGED and notification.roots and not any(one.over for one in message.lines)
+        quiet = (
+            message.reason is Reason.CHANGED
+            and notification.edits_to_make
+            and not any(one.over for one in message.lines)
+        )
         if notification.again and not quiet:
             found = _asked(lambda: self._posted(client, notification))
             if found:
                 return Receipt("found: it was there already", remote=found)
             doubt = SECOND_COPY if found is None else ""
-        for remote, root in notification.roots:
+        for remote, root in notification.edits_to_make:
             _asked(lambda remote=remote, root=root: self._edit(client, remote, root))  # type: ignore[misc]
         if quiet:
             return Receipt("brought up to date", remote=notification.thread)
         try:
-            answer = _asked(lambda: client.chat_postMessage(**payload(notification, self.options, doubt)))
+            answer = _asked(
+                lambda: client.chat_postMessage(**payload(notification, self.options, doubt))
+            )
         except DeliveryError as error:
             if str(error) not in _NO_THREAD or not notification.thread:
                 raise
-            begun = self.deliver(replace(notification, thread="", roots=()))  # it was deleted
-            return replace(begun, anew=True)
+            begun = self.deliver(
+                replace(notification, thread="", edits_to_make=())
+            )  # it was deleted
+            return replace(begun, replaced=True)
         self._place = str(answer.get("channel", ""))
         stamp = str(answer.get("ts", ""))
         return Receipt(f"in {self.options.channel} as {stamp}", remote=f"{self._place}:{stamp}")
 
-    def listen(self, taken: Taken) -> Callable[[], None] | None:
-        """Hear who presses Acknowledge, where there is an app's token."""
+    def listen(self, taken: AcknowledgeCallback) -> Callable[[], None] | None:
+        """Listen for the Acknowledge button if an app token is configured."""
         options = self.options
         if options.app_token is None:
             return None
-        line = Line(lambda: (revealed(options.token), revealed(options.app_token)), options.api_url)
+        line = Line(
+            lambda: (reveal_secret(options.token), reveal_secret(options.app_token)),
+            options.api_url,
+        )
         return listen(line, taken)
 
     def _posted(self, client: Any, notification: Notification) -> str | None:  # noqa: ANN401 - slack_sdk's, not imported at start-up
-        """Look whether a former copy is there: its name, nothing, or None: that cannot be seen."""
+        """Return the timestamp of an earlier copy, empty if there is none, None if unknown."""
         place, _, thread = notification.thread.rpartition(":")
         place = place or self._place
         if not place:
             return None
         since = (notification.created_at - LOOK_BACK).timestamp()
-        asked = {"channel": place, "oldest": f"{since:.6f}", "limit": 200, "include_all_metadata": True}
+        asked = {
+            "channel": place,
+            "oldest": f"{since:.6f}",
+            "limit": 200,
+            "include_all_metadata": True,
+        }
         from slack_sdk.errors import SlackApiError
 
-        ask = partial(client.conversations_replies, ts=thread) if thread else client.conversations_history
+        ask = (
+            partial(client.conversations_replies, ts=thread)
+            if thread
+            else client.conversations_history
+        )
         try:
             answer = ask(**asked)
         except SlackApiError as error:
-            if _word(error) in {"missing_scope", "not_in_channel", "channel_not_found", "thread_not_found"}:
+            if _word(error) in {
+                "missing_scope",
+                "not_in_channel",
+                "channel_not_found",
+                "thread_not_found",
+            }:
                 return None
             raise
         for one in answer.get("messages", ()):
@@ -140,13 +188,15 @@ class Slack:
         return ""
 
     def _edit(self, client: Any, remote: str, root: Message) -> None:  # noqa: ANN401 - slack_sdk's, not imported at start-up
-        """Bring a first message up to date. One that is gone, or may not be edited any more, is left."""
+        """Update a first message; one that is gone or too old to edit is left."""
         from slack_sdk.errors import SlackApiError
 
         place, _, stamp = remote.rpartition(":")
         try:
             content = _content(root, "", button=self.options.app_token is not None)
-            client.chat_update(channel=place or self._place or self.options.channel, ts=stamp, **content)
+            client.chat_update(
+                channel=place or self._place or self.options.channel, ts=stamp, **content
+            )
         except SlackApiError as error:
             word = _word(error)
             if not word or word in _THROTTLED or error.response.status_code >= 500:  # noqa: PLR2004 - RFC 9110, 15.6
@@ -154,13 +204,15 @@ class Slack:
             _log.warning("slack.not_edited", message=remote, reason=word)
 
     def _by_webhook(self, notification: Notification, secret: Secret | None) -> Receipt:
-        """The reduced mode: no metadata, no thread; a later message stands on its own."""
+        """Send by webhook: no metadata, no threads, each message on its own."""
         from slack_sdk.webhook import WebhookClient
 
-        url = revealed(secret)
-        if not private(url):
+        url = reveal_secret(secret)
+        if not is_private(url):
             raise DeliveryError(Failure.PERMANENT, "the webhook's url is not https")
-        said = _content(notification.message, _mention(notification.message, self.options), button=False)
+        said = _content(
+            notification.message, _mention(notification.message, self.options), button=False
+        )
         answer = WebhookClient(url, timeout=TIMEOUT_SECONDS, retry_handlers=[]).send_dict(
             {**said, "unfurl_links": False, "unfurl_media": False}
         )
@@ -171,16 +223,20 @@ class Slack:
     def _client(self) -> Any:  # noqa: ANN401 - slack_sdk's, not imported at start-up
         from slack_sdk import WebClient
 
-        token = revealed(self.options.token)
-        return WebClient(token=token, base_url=self.options.api_url, timeout=TIMEOUT_SECONDS, retry_handlers=[])
+        token = reveal_secret(self.options.token)
+        return WebClient(
+            token=token, base_url=self.options.api_url, timeout=TIMEOUT_SECONDS, retry_handlers=[]
+        )
 
 
 def payload(notification: Notification, options: Options, note: str = "") -> dict[str, Any]:
-    """Build the arguments of chat.postMessage."""
+    """Return the arguments of chat.postMessage."""
     message = notification.message
     arguments: dict[str, Any] = {
         "channel": options.channel,
-        **_content(message, _mention(message, options), button=options.app_token is not None, note=note),
+        **_content(
+            message, _mention(message, options), button=options.app_token is not None, note=note
+        ),
         "unfurl_links": False,
         "unfurl_media": False,
         "link_names": False,
@@ -206,10 +262,12 @@ def _content(message: Message, mention: str, *, button: bool, note: str = "") ->
 
 
 def _asked(ask: Callable[[], T]) -> T:
-    """Ask Slack; every way to fail is classed. DeliveryError."""
+    """Call Slack. Raises DeliveryError, classified."""
     from slack_sdk.errors import SlackApiError, SlackClientError
 
-    logging.getLogger("slack_sdk").setLevel(logging.CRITICAL)  # it logs errors itself, at DEBUG the token
+    logging.getLogger("slack_sdk").setLevel(
+        logging.CRITICAL
+    )  # it logs errors itself, at DEBUG the token
     try:
         return ask()
     except SlackApiError as error:
@@ -228,17 +286,21 @@ def _asked(ask: Callable[[], T]) -> T:
 
 
 def _word(error: Exception) -> str:
-    """Return Slack's word for what is wrong; nothing where the error is not Slack's."""
+    """Return Slack's error code; empty if the error is not Slack's."""
     data = getattr(getattr(error, "response", None), "data", None)
     return str(data.get("error", "")) if isinstance(data, dict) else ""
 
 
 def _refused(status: int, error: str, headers: Mapping[str, str]) -> DeliveryError:
-    """Class Slack's word, which means the same by both ways: a 429 is throttling; HTTP 200 may be an error."""
+    """Classify Slack's error code; HTTP 200 may be an error too."""
     if status == 429 or error in _THROTTLED:  # noqa: PLR2004 - RFC 6585, 4
         after = headers.get("Retry-After") or headers.get("retry-after")
-        return DeliveryError(Failure.THROTTLED, error or "429", float(after) if after and after.isdecimal() else None)
+        return DeliveryError(
+            Failure.THROTTLED, error or "429", float(after) if after and after.isdecimal() else None
+        )
     if error in _PERMANENT:
         return DeliveryError(Failure.PERMANENT, error)
     unsure = status in {500, 502, 504}  # what stands behind may have taken it
-    return DeliveryError(Failure.AMBIGUOUS if unsure else Failure.TRANSIENT, error or f"HTTP {status}")
+    return DeliveryError(
+        Failure.AMBIGUOUS if unsure else Failure.TRANSIENT, error or f"HTTP {status}"
+    )

@@ -1,10 +1,10 @@
-"""A message as Slack's blocks: within its limits, everything from outside escaped. Pure."""
+"""A message as Slack blocks, within Slack's limits and escaped. Pure."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from alerts.alert import BEGUN, Line, Message, Reason
+from alerts.alert import OPENING, Line, Message, Reason
 from domain.finding import Severity
 
 Block = dict[str, Any]
@@ -13,12 +13,12 @@ LONGEST_SECTION = 2900
 LONGEST_FIELD = 400
 LONGEST_PART = 1500
 LONGEST_LIST = 11_000
-"""All blocks together may have about 13,200 characters; nobody at Slack has written that down."""
+"""All blocks together may have about 13,200 characters (measured, undocumented)."""
 MOST_NUMBERS = 150
-"""A button carries 2,000 characters."""
+"""The value of a button has at most 2,000 characters."""
 MOST_FIELDS = 10
 FEW = 8
-"""Of so few each is shown with what to do."""
+"""Up to this many alerts are shown with their remedy."""
 ACKNOWLEDGE = "acknowledge"
 _MARKS = {Severity.INFO: "🔵", Severity.WARNING: "🟡", Severity.HIGH: "🟠", Severity.CRITICAL: "🔴"}
 _OVER = "✅"
@@ -31,29 +31,36 @@ _WORDS = {
     Reason.UNMUTED: "is still so, and no longer kept quiet",
     Reason.ACKNOWLEDGED: "is looked after",
 }
-CALLED = BEGUN | {Reason.RAISED, Reason.REPEATED, Reason.ESCALATED}
-"""What somebody is called for, and what is shown in the channel too when it stands in a thread."""
+CALLED = OPENING | {Reason.RAISED, Reason.REPEATED, Reason.ESCALATED}
+"""Reasons that mention people, and are also shown in the channel when posted in a thread."""
 
 
-def blocks(message: Message, *, mention: str = "", button: bool = False, note: str = "") -> list[Block]:
-    """Build the message; `mention` is a control sequence of ours, already made."""
+def blocks(
+    message: Message, *, mention: str = "", button: bool = False, note: str = ""
+) -> list[Block]:
+    """Return the blocks; `mention` is a control sequence built by us."""
     parts = [_section(mention)] if mention else []
     parts += _digest(message) if message.lines else _single(message)
     if button and not message.over and not message.acknowledged_by:
         parts += _button(message)
     parts.append(
-        {"type": "context", "elements": [{"type": "plain_text", "text": _footer(message, note), "emoji": False}]}
+        {
+            "type": "context",
+            "elements": [{"type": "plain_text", "text": _footer(message, note), "emoji": False}],
+        }
     )
     return parts
 
 
 def summary(message: Message) -> str:
-    """Return what a phone shows of it."""
-    return cut(f"{mark(message)} {escape(message.title)}: {escape(message.summary)}", LONGEST_SECTION)
+    """Return the text of the phone notification."""
+    return cut(
+        f"{mark(message)} {escape(message.title)}: {escape(message.summary)}", LONGEST_SECTION
+    )
 
 
 def called(who: str) -> str:
-    """Return what calls somebody: a user id, a group id, here or channel."""
+    """Return the control sequence that mentions a user id, a group id, here or channel."""
     if not who:
         return ""
     if who in {"here", "channel"}:
@@ -62,12 +69,12 @@ def called(who: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Escape what Slack reads as control: a table named <!channel> pings nobody."""
+    """Escape control characters: a table named <!channel> notifies nobody."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def cut(text: str, length: int) -> str:
-    """Cut, but never inside an escape (`&am`)."""
+    """Shorten text, never inside an escape sequence."""
     if len(text) <= length:
         return text
     kept = text[: length - 1]
@@ -78,8 +85,12 @@ def cut(text: str, length: int) -> str:
 
 
 def mark(message: Message) -> str:
-    """Return the sign and the word that a message begins with."""
-    return f"{_OVER} resolved" if message.over else f"{_MARKS[message.severity]} {message.severity.value}"
+    """Return the emoji and the word at the start of a message."""
+    return (
+        f"{_OVER} resolved"
+        if message.over
+        else f"{_MARKS[message.severity]} {message.severity.value}"
+    )
 
 
 def _single(message: Message) -> Iterator[Block]:
@@ -110,7 +121,11 @@ def _digest(message: Message) -> Iterator[Block]:
         if len(text) + len(words) + 1 > LONGEST_SECTION:
             yield _section(text)
             text = ""
-        text, shown, length = f"{text}\n{words}" if text else words, shown + 1, length + len(words) + 1
+        text, shown, length = (
+            f"{text}\n{words}" if text else words,
+            shown + 1,
+            length + len(words) + 1,
+        )
     yield _section(text)
     if message.lines[shown:]:
         yield _section(cut(_rest(message, shown), LONGEST_PART))
@@ -125,7 +140,7 @@ def _line(line: Line, *, remedy: bool) -> str:
 
 
 def _rest(message: Message, shown: int) -> str:
-    """Name those for which there is no room by kind and number, and say where the whole list is."""
+    """Name the alerts that did not fit, by kind and number."""
     kinds = Counter(line.title.partition(":")[0] for line in message.lines[shown:])
     counted = ", ".join(f"{number} {escape(kind)}" for kind, number in kinds.most_common(20))
     return f"… and {len(message.lines) - shown} more: {counted}. All of them: sereno alerts list"
@@ -139,12 +154,20 @@ def _button(message: Message) -> list[Block]:
     words = "Acknowledge all" if "," in value else "Acknowledge"
     text = {"type": "plain_text", "text": words}
     return [
-        {"type": "actions", "elements": [{"type": "button", "action_id": ACKNOWLEDGE, "text": text, "value": value}]}
+        {
+            "type": "actions",
+            "elements": [
+                {"type": "button", "action_id": ACKNOWLEDGE, "text": text, "value": value}
+            ],
+        }
     ]
 
 
 def _section(text: str) -> Block:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": cut(text, LONGEST_SECTION), "verbatim": True}}
+    return {
+        "type": "section",
+        "text": {"type": "mrkdwn", "text": cut(text, LONGEST_SECTION), "verbatim": True},
+    }
 
 
 def _field(name: str, value: str) -> Mapping[str, Any]:

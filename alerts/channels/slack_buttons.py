@@ -1,4 +1,4 @@
-"""The button Acknowledge, by Slack's Socket Mode: we call Slack, so no port of ours is open to anybody."""
+"""The Acknowledge button through Slack's Socket Mode, which needs no open port."""
 
 import logging
 import threading
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from alerts.channels.channel import DeliveryError, Failure, Taken
+from alerts.channels.channel import AcknowledgeCallback, DeliveryError, Failure
 from alerts.channels.slack_blocks import ACKNOWLEDGE
 
 if TYPE_CHECKING:
@@ -24,22 +24,24 @@ _log = structlog.get_logger("slack")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """How Slack is called: the bot's token and the app's, read when they are needed, and where."""
+    """The tokens, read when needed, and the address of Slack."""
 
     tokens: Callable[[], tuple[str, str]]
     api_url: str
 
 
-def listen(line: Line, taken: Taken) -> Callable[[], None]:
-    """Hear who presses the button, in a thread of its own, until what is returned is called."""
+def listen(line: Line, taken: AcknowledgeCallback) -> Callable[[], None]:
+    """Listen for button presses in a thread until the returned function is called."""
     stop = threading.Event()
-    thread = threading.Thread(target=_work, args=(line, taken, stop), name="slack buttons", daemon=True)
+    thread = threading.Thread(
+        target=_work, args=(line, taken, stop), name="slack buttons", daemon=True
+    )
     thread.start()
     return stop.set
 
 
-def _work(line: Line, taken: Taken, stop: threading.Event) -> None:
-    """Connect, again and again until it is possible; from then on the client keeps the line by itself (its monitor)."""
+def _work(line: Line, taken: AcknowledgeCallback, stop: threading.Event) -> None:
+    """Connect, retrying until it succeeds; afterwards the client reconnects by itself."""
     logging.getLogger("slack_sdk").setLevel(logging.CRITICAL)  # at DEBUG it logs the tokens
     client = None
     while not stop.is_set():
@@ -54,8 +56,8 @@ def _work(line: Line, taken: Taken, stop: threading.Event) -> None:
         client.close()
 
 
-def _client(line: Line, taken: Taken) -> "SocketModeClient":
-    """Open the line. DeliveryError: a token is not there; or Slack does not take it."""
+def _client(line: Line, taken: AcknowledgeCallback) -> "SocketModeClient":
+    """Connect. Raises DeliveryError if a token is missing or refused."""
     from slack_sdk import WebClient
     from slack_sdk.errors import SlackClientError
     from slack_sdk.socket_mode import SocketModeClient
@@ -67,7 +69,9 @@ def _client(line: Line, taken: Taken) -> "SocketModeClient":
     def hear(there: "BaseSocketModeClient", request: "SocketModeRequest") -> None:
         from slack_sdk.socket_mode.response import SocketModeResponse
 
-        if request.type == "interactive":  # before the answer: who pressed sees it when it could not be kept
+        if (
+            request.type == "interactive"
+        ):  # before the answer: who pressed sees it when it could not be kept
             for number, who in pressed(request.payload):
                 taken(number, who)
         there.send_socket_mode_response(SocketModeResponse(envelope_id=request.envelope_id))
@@ -90,9 +94,11 @@ def _refusal(error: Exception) -> DeliveryError:
 
 
 def pressed(payload: dict[str, Any]) -> list[tuple[int, str]]:
-    """Read which alerts somebody takes, and who it is; anything else is nothing."""
+    """Return the alerts acknowledged by a payload, each with the user's name."""
     user = payload.get("user") or {}
-    name = str(user.get("username") or user.get("name") or user.get("id") or "somebody")[:LONGEST_NAME]
+    name = str(user.get("username") or user.get("name") or user.get("id") or "somebody")[
+        :LONGEST_NAME
+    ]
     numbers = [
         int(part)
         for action in payload.get("actions") or ()

@@ -1,4 +1,4 @@
-"""A ticket system by webhook: signed and numbered as Standard Webhooks 1.0 asks, so that copies can be told apart."""
+"""Channel to a ticket system by webhook, signed as in Standard Webhooks 1.0."""
 
 import base64
 import hashlib
@@ -14,8 +14,8 @@ from urllib.parse import quote
 from pydantic import Field, model_validator
 
 from alerts.alert import Message, Notification, Reason, Receipt
-from alerts.channels.channel import DeliveryError, Failure, Sender, Traits, revealed
-from alerts.channels.http import HttpOptions, Request, ask, checked
+from alerts.channels.channel import DeliveryError, Failure, Sender, Traits, reveal_secret
+from alerts.channels.http import HttpOptions, Request, check_url, send
 from domain.finding import Severity
 from domain.secret import Secret
 from store.timestamps import to_text
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
 LONGEST = 20_000
-"""Standard Webhooks' advice for a body, in bytes."""
+"""The recommended maximum of a body in Standard Webhooks, in bytes."""
 LONGEST_DETAIL = 200
 GONE = frozenset({404, 410})
 _TYPES = {
@@ -54,19 +54,22 @@ _SAMPLE = Notification(
     ),
     created_at=datetime(2026, 1, 1, tzinfo=UTC),
 )
-"""With it a template is tried when it is read: a quote in a table's name must not break it at night."""
+"""Used to try a template when it is loaded: a quote in a name must not break it at night."""
 
 
 class Options(HttpOptions):
-    """Where tickets are made: any system that takes JSON."""
+    """A ticket system that accepts JSON."""
 
     type: Literal["webhook"]
     url: str = Field(examples=['"https://tickets.example.org/api/incidents"'])
-    update_url: str = Field("", description="where a known ticket is changed, with {ticket} for its key")
+    update_url: str = Field(
+        "", description="where a known ticket is changed, with {ticket} for its key"
+    )
     update_method: Literal["POST", "PUT", "PATCH"] = "POST"
     key: str = Field("", description='where the answer has the ticket\'s key, like "result.number"')
     body: str = Field(
-        "", description="a Jinja2 template of the body instead of ours, like '{\"title\": {{ message | tojson }}}'"
+        "",
+        description="a Jinja2 template of the body instead of ours, like '{\"title\": {{ message | tojson }}}'",
     )
     secret: Secret | None = Field(
         None,
@@ -78,7 +81,7 @@ class Options(HttpOptions):
     @model_validator(mode="after")
     def _readable(self) -> Self:
         if self.update_url:
-            checked(self.update_url.replace("{ticket}", "x"), plain_http=self.plain_http)
+            check_url(self.update_url.replace("{ticket}", "x"), plain_http=self.plain_http)
         if self.body:
             _names_known(self.body)
             try:
@@ -87,23 +90,23 @@ class Options(HttpOptions):
                 raise ValueError(str(error)) from None
         return self
 
-    def doubts(self) -> Iterator[tuple[str, str]]:
-        """Whether its address says which ticket is meant."""
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """Warn if the update address does not identify the ticket."""
         if self.update_url and "{ticket}" not in self.update_url:
             yield "update_url", "names no {ticket}; the body alone says which one is meant"
 
 
 class Webhook:
-    """One request a message; no redirect is followed."""
+    """Sends one request per message; redirects are not followed."""
 
-    traits = Traits(converses=True)
+    traits = Traits(wants_acknowledgements=True)
 
     def __init__(self, options: Options, sender: Sender) -> None:
         self._options = options
         self._agent = f"sereno ({sender.instance})".encode("ascii", "replace").decode()
 
     def deliver(self, notification: Notification) -> Receipt:
-        """Send it; the ticket's key, if the answer has one, is its name from then on."""
+        """Send the message; the ticket's key from the answer is the remote id."""
         options = self._options
         body = self._body(notification)
         url, method = options.url, "POST"
@@ -112,12 +115,12 @@ class Webhook:
             method = options.update_method
         headers = self._headers(notification, body)
         try:
-            answer = ask(Request(url, body, headers, method, options.ca_file))
+            answer = send(Request(url, body, headers, method, options.ca_file))
         except DeliveryError as error:
             if error.status not in GONE or url == options.url:
                 raise
             made = self.deliver(replace(notification, thread=""))  # the ticket was deleted
-            return replace(made, anew=True)
+            return replace(made, replaced=True)
         key = find_key(answer.content, options.key) or notification.thread
         return Receipt(f"HTTP {answer.status}" + (f", ticket {key}" if key else ""), remote=key)
 
@@ -127,7 +130,9 @@ class Webhook:
         said = payload(notification)
         body = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
         if len(body) > LONGEST:
-            said["data"]["details"] = {name: text[:LONGEST_DETAIL] for name, text in said["data"]["details"].items()}
+            said["data"]["details"] = {
+                name: text[:LONGEST_DETAIL] for name, text in said["data"]["details"].items()
+            }
             body = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
         return body
 
@@ -141,15 +146,15 @@ class Webhook:
             "webhook-timestamp": str(timestamp),
         }
         if self._options.secret is not None:
-            secret = revealed(self._options.secret)
+            secret = reveal_secret(self._options.secret)
             headers["webhook-signature"] = sign(secret, notification.id, timestamp, body)
         if self._options.token is not None:
-            headers["Authorization"] = f"Bearer {revealed(self._options.token)}"
+            headers["Authorization"] = f"Bearer {reveal_secret(self._options.token)}"
         return headers
 
 
 def payload(notification: Notification) -> dict[str, Any]:
-    """Build the body; severity, type, message, details, timestamp and actionRequired as ticket systems know them."""
+    """Return the body, in the fields that ticket systems know."""
     message = notification.message
     return {
         "type": _TYPES.get(message.reason, "alert.firing"),
@@ -183,20 +188,26 @@ def _state(message: Message) -> str:
 
 
 def sign(secret: str, number: str, timestamp: int, body: bytes) -> str:
-    """Sign `id.timestamp.body` by HMAC-SHA256; a secret is `whsec_` and base64, or its raw bytes.
+    """Sign `id.timestamp.body` with HMAC-SHA256; a secret is `whsec_` and base64, or raw bytes.
 
-    DeliveryError: it is not base64; it may be mended.
+    Raises DeliveryError (transient) if it is not base64.
     """
     try:
-        key = base64.b64decode(secret.removeprefix("whsec_")) if secret.startswith("whsec_") else secret.encode()
+        key = (
+            base64.b64decode(secret.removeprefix("whsec_"))
+            if secret.startswith("whsec_")
+            else secret.encode()
+        )
     except ValueError:
-        raise DeliveryError(Failure.TRANSIENT, "secret: what follows whsec_ is not base64") from None
+        raise DeliveryError(
+            Failure.TRANSIENT, "secret: what follows whsec_ is not base64"
+        ) from None
     content = f"{number}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
 
 
 def find_key(content: bytes, path: str) -> str:
-    """Find the ticket's key in the answer: where it was said to be, else by its usual names."""
+    """Return the ticket's key from the answer: at the configured path, else by usual names."""
     try:
         found = json.loads(content)
     except ValueError:
@@ -204,18 +215,22 @@ def find_key(content: bytes, path: str) -> str:
     for name in path.split(".") if path else ():
         found = found.get(name) if isinstance(found, dict) else None
     if not path:
-        found = next((found[name] for name in _KEYS if found.get(name)), "") if isinstance(found, dict) else ""
+        found = (
+            next((found[name] for name in _KEYS if found.get(name)), "")
+            if isinstance(found, dict)
+            else ""
+        )
     return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
 
 
 def _values(notification: Notification) -> dict[str, Any]:
-    """Return what a template may name."""
+    """Return the values that a template may use."""
     said = payload(notification)
     return {"id": notification.id, **said["data"], "event": said["type"]}
 
 
 class _Details(dict[str, str]):
-    """Details of which any may be there."""
+    """A mapping in which every detail exists."""
 
     def __missing__(self, _name: str) -> str:
         return _HARD
@@ -233,7 +248,7 @@ def _environment() -> "Environment":
 
 
 def _template(text: str) -> "Template":
-    """Read a template, in Jinja2's sandbox. ValueError says what is wrong with it."""
+    """Parse a template in Jinja2's sandbox. Raises ValueError."""
     from jinja2 import TemplateError
 
     try:
@@ -243,7 +258,7 @@ def _template(text: str) -> "Template":
 
 
 def _names_known(text: str) -> None:
-    """Look whether a template names only what there is. ValueError."""
+    """Raise ValueError if a template uses an unknown name."""
     from jinja2.meta import find_undeclared_variables
 
     _template(text)
@@ -253,12 +268,14 @@ def _names_known(text: str) -> None:
 
 
 def _filled(text: str, values: dict[str, Any]) -> bytes:
-    """Fill a template in. What it makes has to be JSON: else a quote in a table's name would change what is said."""
+    """Fill a template. Raises DeliveryError unless the result is JSON."""
     from jinja2 import TemplateError
 
     try:
         body = _template(text).render(values)
         json.loads(body)
     except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise DeliveryError(Failure.PERMANENT, f"body makes no JSON (use | tojson): {error}") from None
+        raise DeliveryError(
+            Failure.PERMANENT, f"body makes no JSON (use | tojson): {error}"
+        ) from None
     return body.encode("utf-8", "replace")

@@ -7,33 +7,38 @@ import typer
 from alerts import alert_store, outbox, silences
 from alerts.message import from_json
 from daemon.cli.render import as_row, subject
-from daemon.console import table
+from daemon.console import print_table
 from daemon.context import Context
-from domain.redaction import scrub
+from domain.redaction import redact
 
 LATEST = 50
 LATEST_MESSAGES = 200
 
 
-def story(context: Context, number: int) -> dict[str, Any] | None:
+def alert_story(context: Context, number: int) -> dict[str, Any] | None:
     """Return it, the last events and messages first; None: there is no such alert."""
     now = context.clock()
     with context.store.reading() as transaction:
-        alert = alert_store.one(transaction, number)
+        alert = alert_store.load_alert(transaction, number)
         if alert is None:
             return None
         active = silences.active(transaction, now)
-        events = alert_store.events(transaction, number, LATEST)
-        messages = outbox.of_alert(transaction, number, LATEST_MESSAGES)
+        events = alert_store.load_events(transaction, number, LATEST)
+        messages = outbox.load_of_alert(transaction, number, LATEST_MESSAGES)
     return {
         **as_row(alert),
-        "remedy": scrub(alert.remedy),
-        "evidence": {scrub(str(name)): scrub(str(value)) for name, value in alert.evidence.items()},
+        "remedy": redact(alert.remedy),
+        "evidence": {
+            redact(str(name)): redact(str(value)) for name, value in alert.evidence.items()
+        },
         "fired": alert.generation,
         "flapping": alert.flapping,
-        "quiet": alert.withheld or context.policy.silenced(alert, active, now),
+        "quiet": alert.suppressed_by or context.policy.silenced(alert, active, now),
         "channels": list(context.policy.channels(alert)),
-        "events": [{**event, "summary": scrub(event["summary"]), "who": scrub(event["who"])} for event in events],
+        "events": [
+            {**event, "summary": redact(event["summary"]), "who": redact(event["who"])}
+            for event in events
+        ],
         "messages": [
             {
                 "channel": row["channel"],
@@ -48,11 +53,13 @@ def story(context: Context, number: int) -> dict[str, Any] | None:
     }
 
 
-def print_story(told: dict[str, Any]) -> None:
+def print_alert_story(told: dict[str, Any]) -> None:
     """Print it for a person."""
     typer.echo(f"alert {told['alert']}: {subject(told)}")
-    typer.echo(f"  {told['severity']}, {told['state']}, since {told['opened']} UTC, seen {told['seen']} times")
-    typer.echo(f"  {scrub(told['summary'])}")
+    typer.echo(
+        f"  {told['severity']}, {told['state']}, since {told['opened']} UTC, seen {told['seen']} times"
+    )
+    typer.echo(f"  {redact(told['summary'])}")
     shown = {
         "what to do": told["remedy"],
         "acknowledged by": told["acknowledged_by"],
@@ -64,16 +71,20 @@ def print_story(told: dict[str, Any]) -> None:
     for name, value in shown.items():
         if value:
             typer.echo(f"  {name}: {value}")
-    table(
+    print_table(
         "What has happened",
         ("when (UTC)", "what", "severity", "run"),
-        [(_minute(one["occurred_at"]), _event(one), one["severity"], one["run"] or "") for one in told["events"]],
+        [
+            (_minute(one["occurred_at"]), _event(one), one["severity"], one["run"] or "")
+            for one in told["events"]
+        ],
     )
     columns = ("when (UTC)", "channel", "because", "state", "what it said")
     rows = [
-        (_minute(one["at"]), *(one[key] for key in ("channel", "reason", "state", "what"))) for one in told["messages"]
+        (_minute(one["at"]), *(one[key] for key in ("channel", "reason", "state", "what")))
+        for one in told["messages"]
     ]
-    table("Who was told", columns, rows)
+    print_table("Who was told", columns, rows)
 
 
 def _event(row: dict[str, Any]) -> str:

@@ -2,27 +2,36 @@
 
 import typer
 
-from daemon.cli.options import ConfigOption, JsonOption, answer, configuration
+from daemon.cli.options import ConfigOption, JsonOption, load_configuration, print_json
 
-app = typer.Typer(help="Check the configuration; print the reference.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Check the configuration; print the reference.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 @app.command()
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Say everything that is wrong with a configuration, at once; exit 78 if something is."""
-    from daemon.config.notes import notes
+    from daemon.config.notes import configuration_notes
 
-    loaded = configuration(config)
+    loaded = load_configuration(config)
     found = {
         "databases": list(loaded.databases),
-        "schedules": {name: f"{one.cron}: {', '.join(one.jobs)}" for name, one in loaded.timetable.items()},
+        "schedules": {
+            name: f"{one.cron}: {', '.join(one.jobs)}" for name, one in loaded.timetable.items()
+        },
         "channels": {name: options.type for name, options in loaded.channels.items()},
     }
-    noted = list(notes(loaded))
+    noted = list(configuration_notes(loaded))
     if as_json:
-        answer({**found, "notes": noted})
+        print_json({**found, "notes": noted})
     else:
-        typer.echo("fine: " + "; ".join(f"{name}: {', '.join(items) or 'none'}" for name, items in found.items()))
+        typer.echo(
+            "fine: "
+            + "; ".join(f"{name}: {', '.join(items) or 'none'}" for name, items in found.items())
+        )
         for note in noted:
             typer.echo(f"note: {note}", err=True)
 

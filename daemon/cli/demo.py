@@ -14,7 +14,9 @@ def demo(
     without: Annotated[
         list[str] | None,
         typer.Option(
-            "--without", help=f"Leave a planted fault out (may be repeated): {', '.join(NAMES)}.", show_default=False
+            "--without",
+            help=f"Leave a planted fault out (may be repeated): {', '.join(NAMES)}.",
+            show_default=False,
         ),
     ] = None,
     folder: Annotated[
@@ -32,10 +34,10 @@ def demo(
     unknown = [name for name in without or () if name not in FAULTS]
     if unknown:
         fail(f"there is no fault {unknown[0]!r} ({', '.join(FAULTS)})", Exit.CANNOT)
-    from daemon.demo.night import DemoError, night
+    from daemon.demo.night import DemoError, run_demo
 
     try:
-        night(frozenset(without or ()), folder)
+        run_demo(frozenset(without or ()), folder)
     except DemoError as error:
         fail(str(error), Exit.CANNOT)
     except KeyboardInterrupt:

@@ -5,11 +5,18 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from daemon.cli.options import ConfigOption, DatabaseOption, JsonOption, fail, open_context, say
+from daemon.cli.options import (
+    ConfigOption,
+    DatabaseOption,
+    JsonOption,
+    fail,
+    open_context,
+    print_answer,
+)
 from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
-    from daemon.runs.runner import Ran
+    from daemon.runs.runner import FinishedRun
 
 DRAIN_SECONDS = 20.0
 
@@ -21,22 +28,32 @@ def now(
     window: Annotated[
         str | None, typer.Option("--window", help='Stop in time, like "30m".', show_default=False)
     ] = None,
-    fail_on: Annotated[str, typer.Option("--fail-on", help="Exit 1 from this severity on.")] = "high",
+    fail_on: Annotated[
+        str, typer.Option("--fail-on", help="Exit 1 from this severity on.")
+    ] = "high",
     as_json: JsonOption = False,
 ) -> None:
     """Run jobs now, with a progress bar; what goes wrong is told as it would be at night."""
     with open_context(config, database) as context:
         from rich.console import Console
 
-        from daemon.cli.now_session import deliver, names, night, severity, window_of
+        from daemon.cli.now_session import (
+            deliver_pending,
+            job_names,
+            parse_severity,
+            parse_window,
+            run_jobs,
+        )
         from daemon.cli.render import show_night
 
-        limit = severity(fail_on)
-        chosen = names(context, jobs)
+        limit = parse_severity(fail_on)
+        chosen = job_names(context, jobs)
         console = Console(stderr=True)
-        ran = night(context, chosen, window_of(window), database, None if as_json else console)
+        ran = run_jobs(
+            context, chosen, parse_window(window), database, None if as_json else console
+        )
         with console.status("telling"):
-            waiting = deliver(context, DRAIN_SECONDS)
+            waiting = deliver_pending(context, DRAIN_SECONDS)
         worst = show_night(context, ran, as_json=as_json)
         if waiting and not as_json:
             console.print(f"messages that wait for their channel: {waiting} (sereno alerts outbox)")
@@ -45,25 +62,33 @@ def now(
 
 def check(
     checks: Annotated[
-        list[str] | None, typer.Argument(help="Checks; all of them where none is named.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="Checks; all of them where none is named.", show_default=False),
     ] = None,
     config: ConfigOption = None,
     database: DatabaseOption = None,
-    fail_on: Annotated[str, typer.Option("--fail-on", help="Exit 1 from this severity on.")] = "high",
+    fail_on: Annotated[
+        str, typer.Option("--fail-on", help="Exit 1 from this severity on.")
+    ] = "high",
     as_json: JsonOption = False,
 ) -> None:
     """Look, and nothing else: every session is read-only, nothing is told or remembered."""
     with open_context(config, database) as context:
-        from daemon.cli.now_session import severity
-        from daemon.cli.read_only_checks import look_now
+        from daemon.cli.now_session import parse_severity
+        from daemon.cli.read_only_checks import run_checks_now
         from daemon.cli.render import show_findings
 
-        limit = severity(fail_on)
+        limit = parse_severity(fail_on)
         unknown = [name for name in checks or () if name not in context.checks]
         if unknown:
-            fail(f"there is no check {unknown[0]!r} ({', '.join(sorted(context.checks))})", Exit.CANNOT)
-        everything = sorted(context.checks.keys() - set(context.config.job("integrity_check").exclude))
-        looked = look_now(context, checks or everything, database)
+            fail(
+                f"there is no check {unknown[0]!r} ({', '.join(sorted(context.checks))})",
+                Exit.CANNOT,
+            )
+        everything = sorted(
+            context.checks.keys() - set(context.config.job("integrity_check").exclude)
+        )
+        looked = run_checks_now(context, checks or everything, database)
         show_findings(looked, as_json=as_json)
         if looked.failed:
             raise typer.Exit(Exit.CANNOT)
@@ -74,7 +99,11 @@ def check(
 def pause(
     until: Annotated[
         str | None,
-        typer.Option("--until", help="A time of today or tomorrow (06:30), or 2026-03-01T06:30.", show_default=False),
+        typer.Option(
+            "--until",
+            help="A time of today or tomorrow (06:30), or 2026-03-01T06:30.",
+            show_default=False,
+        ),
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why; shown by status.")] = "",
     config: ConfigOption = None,
@@ -82,15 +111,21 @@ def pause(
 ) -> None:
     """Hold everything back: a running job pauses between two pieces of its work."""
     with open_context(config) as context:
-        from daemon.cli.now_session import instant
+        from daemon.cli.now_session import parse_instant
         from daemon.history import pause as hold
 
-        end = instant(until, context.config.daemon.timezone, context.clock()) if until else None
+        end = (
+            parse_instant(until, context.config.daemon.timezone, context.clock()) if until else None
+        )
         with context.store.transaction() as transaction:
             hold.pause(transaction, end, reason, context.clock())
         zone = ZoneInfo(context.config.daemon.timezone)
         told = f"{end.astimezone(zone):%Y-%m-%d %H:%M %Z}" if end else "until: sereno resume"
-        say(f"paused {'until ' if end else ''}{told}", {"paused": True, "until": end}, as_json=as_json)
+        print_answer(
+            f"paused {'until ' if end else ''}{told}",
+            {"paused": True, "until": end},
+            as_json=as_json,
+        )
 
 
 def resume(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -100,10 +135,14 @@ def resume(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
         with context.store.transaction() as transaction:
             was = hold.resume(transaction)
-        say("goes on" if was else "was not paused", {"paused": False, "was_paused": was}, as_json=as_json)
+        print_answer(
+            "goes on" if was else "was not paused",
+            {"paused": False, "was_paused": was},
+            as_json=as_json,
+        )
 
 
-def _code(ran: "list[Ran]", found: bool) -> Exit:
+def _code(ran: "list[FinishedRun]", found: bool) -> Exit:
     from daemon.runs.result import RunState
 
     states = {one.state for one in ran}

@@ -12,20 +12,20 @@ from daemon.cli.options import fail
 from daemon.console import Bars
 from daemon.context import Context
 from daemon.exit_codes import Exit
-from daemon.runs.runner import Ran, Runner
+from daemon.runs.runner import FinishedRun, Runner
 from daemon.scheduling.tasks import tasks_of
 from domain.finding import Severity
 from domain.task import Task
 from domain.units import parse_duration
 from execution.progress import NoProgress
-from execution.window import Window, opens_for
-from store.file_lock import Locked, exclusive
+from execution.window import Window, open_window
+from store.file_lock import LockHeldError, exclusive_lock
 
 PATIENCE_SECONDS = 3.0
 """A person is told soon that another sereno is at work."""
 
 
-def names(context: Context, words: Sequence[str]) -> list[str]:
+def job_names(context: Context, words: Sequence[str]) -> list[str]:
     """Turn jobs and schedules into jobs, each once, in the order given."""
     found: dict[str, None] = {}
     for word in words:
@@ -39,16 +39,23 @@ def names(context: Context, words: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def night(
-    context: Context, jobs: Sequence[str], window: Window, database: str | None, console: Console | None
-) -> list[Ran]:
-    """Run the jobs, drawing bars on the console if there is one; Ctrl-C and SIGTERM stop as the service would."""
+def run_jobs(
+    context: Context,
+    jobs: Sequence[str],
+    window: Window,
+    database: str | None,
+    console: Console | None,
+) -> list[FinishedRun]:
+    """Run the jobs, drawing bars on the console if there is one.
+
+    Ctrl-C and SIGTERM stop as the service would.
+    """
     bars = Bars(console) if console is not None else None
     runner = Runner(context, bars or NoProgress(), PATIENCE_SECONDS)
     planned = tasks_of(context, jobs, only=database)
 
     def halt(_number: int, _frame: FrameType | None) -> None:
-        runner.cancel_soon()
+        runner.cancel_in_background()
 
     before = {number: signal.signal(number, halt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -61,8 +68,10 @@ def night(
             signal.signal(number, handler)
 
 
-def _all(runner: Runner, planned: Iterator[Task], window: Window, bars: Bars | None) -> list[Ran]:
-    done: list[Ran] = []
+def _all(
+    runner: Runner, planned: Iterator[Task], window: Window, bars: Bars | None
+) -> list[FinishedRun]:
+    done: list[FinishedRun] = []
     for task in planned:
         if runner.stop.is_set():
             return done
@@ -75,26 +84,29 @@ def _all(runner: Runner, planned: Iterator[Task], window: Window, bars: Bars | N
     return done
 
 
-def deliver(context: Context, seconds: float) -> int | None:
-    """Try once to send what is due; return how many messages still wait. None: a service runs, and it is its work."""
+def deliver_pending(context: Context, seconds: float) -> int | None:
+    """Try once to send what is due; return how many messages still wait.
+
+    None: a service runs, and it is its work.
+    """
     try:
-        with exclusive(context.store.service_lock):
+        with exclusive_lock(context.store.service_lock):
             return context.courier().drain(seconds)
-    except Locked:
+    except LockHeldError:
         return None
 
 
-def window_of(text: str | None) -> Window:
+def parse_window(text: str | None) -> Window:
     """Read `--window`; without it the window never closes."""
     if text is None:
-        return opens_for(None)
+        return open_window(None)
     try:
-        return opens_for(parse_duration(text).total_seconds())
+        return open_window(parse_duration(text).total_seconds())
     except ValueError as error:
         fail(f"--window: {error}", Exit.CANNOT)
 
 
-def severity(text: str, option: str = "--fail-on") -> Severity:
+def parse_severity(text: str, option: str = "--fail-on") -> Severity:
     """Read `--fail-on`, or what is one of the severities as well."""
     try:
         return Severity(text)
@@ -102,7 +114,7 @@ def severity(text: str, option: str = "--fail-on") -> Severity:
         fail(f"{option}: {text!r} is not one of {', '.join(Severity)}", Exit.CANNOT)
 
 
-def instant(text: str, zone: str, now: datetime) -> datetime:
+def parse_instant(text: str, zone: str, now: datetime) -> datetime:
     """Read `--until` in the zone of the configuration: a time of day is the next one."""
     local = ZoneInfo(zone)
     try:

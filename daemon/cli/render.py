@@ -9,38 +9,50 @@ from rich.text import Text
 
 from alerts.alert import Alert
 from alerts.policy import Matcher, Silence
-from daemon.cli.options import answer
-from daemon.cli.read_only_checks import Looked
-from daemon.console import STYLES, minute, table, troubles
+from daemon.cli.options import print_json
+from daemon.cli.read_only_checks import CheckResults
+from daemon.console import STYLES, format_minute, print_findings, print_table
 from daemon.context import Context
 from daemon.history import history
-from daemon.runs.runner import Ran
+from daemon.runs.runner import FinishedRun
 from domain.finding import Finding, Severity
-from domain.redaction import scrub
+from domain.redaction import redact
 from store.store import Row
 
 
-def show_night(context: Context, ran: Sequence[Ran], *, as_json: bool) -> Severity | None:
+def show_night(context: Context, ran: Sequence[FinishedRun], *, as_json: bool) -> Severity | None:
     """Show what was done and found; return the worst severity."""
     with context.store.reading() as transaction:
         runs = [
-            (run, history.steps(transaction, one.number), history.findings(transaction, one.number))
+            (
+                run,
+                history.load_steps(transaction, one.number),
+                history.load_findings(transaction, one.number),
+            )
             for one in ran
-            if (run := history.run(transaction, one.number))
+            if (run := history.load_run(transaction, one.number))
         ]
     found = [finding for _, _, findings in runs for finding in findings]
     if as_json:
-        answer([{**run, "steps": steps, "findings": findings} for run, steps, findings in runs])
+        print_json([{**run, "steps": steps, "findings": findings} for run, steps, findings in runs])
     else:
-        table("Runs", ("run", "job", "database", "state", "reason"), [_run(run) for run, _, _ in runs])
+        print_table(
+            "Runs", ("run", "job", "database", "state", "reason"), [_run(run) for run, _, _ in runs]
+        )
         done = [(run["job"], *_step(step)) for run, steps, _ in runs for step in steps]
-        table("Done", ("job", "step", "object", "status", "rows", "seconds", "reason"), done)
-        troubles(_finding(row) for row in found)
+        print_table("Done", ("job", "step", "object", "status", "rows", "seconds", "reason"), done)
+        print_findings(_finding(row) for row in found)
     return max((Severity(row["severity"]) for row in found), default=None)
 
 
 def _run(row: Row) -> tuple[object, ...]:
-    return row["id"], row["job"], row["database"] or f"({row['scope']})", row["state"], row["reason"]
+    return (
+        row["id"],
+        row["job"],
+        row["database"] or f"({row['scope']})",
+        row["state"],
+        row["reason"],
+    )
 
 
 def _step(row: Row) -> tuple[object, ...]:
@@ -64,10 +76,10 @@ def _finding(row: Row) -> tuple[str, str, str, str, str]:
 def show_runs(runs: Sequence[Row], *, as_json: bool) -> None:
     """Show the newest runs."""
     if as_json:
-        answer(runs)
+        print_json(runs)
         return
-    rows = [(*_run(run)[:4], minute(run["started_at"]), run["reason"]) for run in runs]
-    table("History (UTC)", ("run", "job", "database", "state", "started", "reason"), rows)
+    rows = [(*_run(run)[:4], format_minute(run["started_at"]), run["reason"]) for run in runs]
+    print_table("History (UTC)", ("run", "job", "database", "state", "started", "reason"), rows)
 
 
 def show_run(run: Row, steps: Sequence[Row], findings: Sequence[Row]) -> None:
@@ -75,16 +87,24 @@ def show_run(run: Row, steps: Sequence[Row], findings: Sequence[Row]) -> None:
     console = Console()
     for name, value in run.items():
         if value not in {None, "", 0}:
-            shown = f"{minute(value)} UTC" if name.endswith("_at") else str(value)
-            console.print(Text.assemble((f"{name.replace('_', ' '):<16}", "dim"), (shown, STYLES.get(shown, ""))))
-    table("Steps", ("step", "object", "status", "rows", "seconds", "reason"), [_step(step) for step in steps])
-    troubles(_finding(row) for row in findings)
+            shown = f"{format_minute(value)} UTC" if name.endswith("_at") else str(value)
+            console.print(
+                Text.assemble(
+                    (f"{name.replace('_', ' '):<16}", "dim"), (shown, STYLES.get(shown, ""))
+                )
+            )
+    print_table(
+        "Steps",
+        ("step", "object", "status", "rows", "seconds", "reason"),
+        [_step(step) for step in steps],
+    )
+    print_findings(_finding(row) for row in findings)
 
 
-def show_findings(looked: Looked, *, as_json: bool) -> None:
+def show_findings(looked: CheckResults, *, as_json: bool) -> None:
     """Show what `check` has seen."""
     if as_json:
-        answer(
+        print_json(
             {
                 "findings": [as_dict(one) for one in looked.findings],
                 "unseen": looked.unseen,
@@ -93,7 +113,9 @@ def show_findings(looked: Looked, *, as_json: bool) -> None:
         )
         return
     ordered = sorted(looked.findings, key=lambda finding: -finding.severity.rank)
-    troubles((one.severity.value, one.kind, _place(one), one.summary, one.remedy) for one in ordered)
+    print_findings(
+        (one.severity.value, one.kind, _place(one), one.summary, one.remedy) for one in ordered
+    )
     console = Console(stderr=True)
     for line in looked.unseen:
         console.print(Text(f"not seen: {line}", style="dim"))
@@ -134,11 +156,11 @@ def as_row(alert: Alert) -> dict[str, Any]:
         "state": alert.state.value,
         "kind": alert.kind,
         "database": alert.database,
-        "object": scrub(alert.object or alert.task),
-        "summary": scrub(alert.summary),
+        "object": redact(alert.object or alert.task),
+        "summary": redact(alert.summary),
         "opened": f"{alert.opened_at:%Y-%m-%d %H:%M:%S}",
         "seen": alert.occurrences,
-        "acknowledged_by": scrub(alert.acknowledged_by),
+        "acknowledged_by": redact(alert.acknowledged_by),
         "fingerprint": alert.fingerprint,
     }
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import ConfigOption, JsonOption, answer, fail, open_context
+from daemon.cli.options import ConfigOption, JsonOption, fail, open_context, print_json
 from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
@@ -17,20 +17,29 @@ if TYPE_CHECKING:
 
 def report(
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write the page there, its pictures inside it.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--out", help="Write the page there, its pictures inside it.", show_default=False
+        ),
     ] = None,
     send: Annotated[
-        bool, typer.Option("--send", help="Send it now to those who get the weekly one.", show_default=False)
+        bool,
+        typer.Option(
+            "--send", help="Send it now to those who get the weekly one.", show_default=False
+        ),
     ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell how the house is: what needs you, what changed, the nights, growth, next week. Asks no server."""
+    """Tell how the house is: what needs you, what changed, the nights, growth, next week.
+
+    Asks no server.
+    """
     with open_context(config) as context:
         from dataclasses import asdict
 
         from daemon.report.gather import gather
-        from daemon.report.publication import keep, message, write
+        from daemon.report.publication import report_message, save_page, write_letter
         from daemon.report.render import letter
 
         with context.store.reading() as transaction:
@@ -39,22 +48,34 @@ def report(
             _check(out)
         channels = _receivers(context) if send else ()
         if out is not None or send:
-            written = write(found)
+            written = write_letter(found)
             if out is not None:
-                keep(written, out)
+                save_page(written, out)
                 typer.echo(str(out), err=as_json)
             if send:
-                _send(context, message(found, written), channels)
+                _send(context, report_message(found, written), channels)
         if as_json:
-            more = [{"job": job, "database": name, "objects": count} for (job, name), count in found.more_works.items()]
-            answer({**asdict(found), "more_works": more, "sentence": found.sentence, "colour": found.colour})
+            more = [
+                {"job": job, "database": name, "objects": count}
+                for (job, name), count in found.more_work.items()
+            ]
+            print_json(
+                {
+                    **asdict(found),
+                    "more_works": more,
+                    "sentence": found.sentence,
+                    "colour": found.colour,
+                }
+            )
         elif out is None and not send:
             typer.echo(letter(found, {}).text, nl=False)
 
 
 def _check(out: Path) -> None:
     if out.is_dir():
-        fail(f"--out: {out} is a folder; give a file in it, like {out / 'report.html'}", Exit.CANNOT)
+        fail(
+            f"--out: {out} is a folder; give a file in it, like {out / 'report.html'}", Exit.CANNOT
+        )
     if not out.absolute().parent.is_dir():
         fail(f"--out: the folder {out.absolute().parent} is not there", Exit.CANNOT)
 
@@ -65,18 +86,22 @@ def _receivers(context: "Context") -> "Sequence[str]":
     channels = receivers(context.config)
     if not channels:
         fail(
-            "nobody gets the report: there is no email channel, and jobs.health_report.channels names none", Exit.CANNOT
+            "nobody gets the report: there is no email channel, and jobs.health_report.channels names none",
+            Exit.CANNOT,
         )
     return channels
 
 
 def _send(context: "Context", said: "Message", channels: "Sequence[str]") -> None:
     """Carry it to each reader, and say what each has answered."""
-    from daemon.cli.channel_test import send
+    from daemon.cli.channel_test import test_channels
 
     taken = True
-    for channel, state, receipt, error in send(context, said, channels):
+    for channel, state, receipt, error in test_channels(context, said, channels):
         taken = taken and state == "sent"
-        typer.echo(f"{channel}: {receipt or state}{f' ({error})' if error and error not in receipt else ''}", err=True)
+        typer.echo(
+            f"{channel}: {receipt or state}{f' ({error})' if error and error not in receipt else ''}",
+            err=True,
+        )
     if not taken:
         raise typer.Exit(Exit.FOUND)

@@ -1,4 +1,7 @@
-"""What is told when the service itself has died: without it, and if need be without its state file or configuration."""
+"""What is told when the service itself has died.
+
+Without it, and if need be without its state file or configuration.
+"""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -6,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.cli.options import chosen
+from daemon.cli.options import config_path
 from daemon.cli.run import LAST_GOOD
 
 if TYPE_CHECKING:
@@ -17,8 +20,13 @@ STATE_FOLDER = "/var/lib/sereno"
 SECONDS = 45.0
 
 
-def tell_of_death(path: Path | None, unit: str, environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Tell it on every channel of what is critical; yield each with what came of it. ConfigError: none is known."""
+def report_service_failure(
+    path: Path | None, unit: str, environment: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Tell it on every channel of what is critical; yield each with what came of it.
+
+    ConfigError: none is known.
+    """
     from daemon.service import FAILED
     from domain.finding import Finding, Identity, Severity
     from store.store import StoreError
@@ -33,15 +41,20 @@ def tell_of_death(path: Path | None, unit: str, environment: Mapping[str, str]) 
     try:
         yield from _by_outbox(config, finding)
     except StoreError as error:
-        yield from _straight(config, replace(finding, summary=f"{summary}; nor can its state file be used: {error}"))
+        yield from _straight(
+            config, replace(finding, summary=f"{summary}; nor can its state file be used: {error}")
+        )
 
 
 def _configuration(path: Path | None, environment: Mapping[str, str]) -> "Config":
-    """Return the configuration, or the last that was good: a broken one may be what the service died of."""
+    """Return the configuration, or the last that was good.
+
+    A broken one may be what the service died of.
+    """
     from daemon.config.load import ConfigError
 
     try:
-        return _without_checks(chosen(path))
+        return _without_checks(config_path(path))
     except ConfigError as error:
         kept = Path(environment.get("STATE_DIRECTORY", STATE_FOLDER)) / LAST_GOOD
         try:
@@ -52,7 +65,10 @@ def _configuration(path: Path | None, environment: Mapping[str, str]) -> "Config
 
 
 def _without_checks(path: Path) -> "Config":
-    """Read a configuration but for its checks: a bad file among them may be what the service died of."""
+    """Read a configuration but for its checks.
+
+    A bad file among them may be what the service died of.
+    """
     import tomllib
 
     from daemon.config.load import ConfigError, parse
@@ -73,22 +89,28 @@ def _without_checks(path: Path) -> "Config":
 def _by_outbox(config: "Config", finding: "Finding") -> Iterator[tuple[str, str]]:
     """The usual way: an alert, that the next start of the service ends."""
     from alerts import alert_store, outbox
-    from daemon.alerting import tell
-    from daemon.bootstrap import assemble
-    from daemon.cli.now_session import deliver
+    from daemon.alerting import process_findings
+    from daemon.bootstrap import build_context
+    from daemon.cli.now_session import deliver_pending
 
-    context = assemble(config)
-    owed = tell(context, [finding])
+    context = build_context(config)
+    owed = process_findings(context, [finding])
     with context.store.reading() as transaction:
-        known = alert_store.concerned(transaction, [finding.identity.fingerprint()], []).alerts
-    quiet = known[0].withheld if known else ""
+        known = alert_store.load_affected(transaction, [finding.identity.fingerprint()], []).alerts
+    quiet = known[0].suppressed_by if known else ""
     if not owed:
-        yield from ((name, f"not told: {quiet}" if quiet else "told before") for name in config.routes.critical)
-    deliver(context, SECONDS)
+        yield from (
+            (name, f"not told: {quiet}" if quiet else "told before")
+            for name in config.routes.critical
+        )
+    deliver_pending(context, SECONDS)
     for number in owed:
         with context.store.reading() as transaction:
-            state, _, error, channel = outbox.state(transaction, number)
-        yield channel, "told" if state == "sent" else f"{state}: {error or 'the service that runs has it'}"
+            state, _, error, channel = outbox.load_state(transaction, number)
+        yield (
+            channel,
+            "told" if state == "sent" else f"{state}: {error or 'the service that runs has it'}",
+        )
 
 
 def _straight(config: "Config", finding: "Finding") -> Iterator[tuple[str, str]]:
@@ -99,12 +121,14 @@ def _straight(config: "Config", finding: "Finding") -> Iterator[tuple[str, str]]
     from alerts.channels.channel import DeliveryError, Sender
     from alerts.channels.registry import build
     from alerts.courier import now
-    from alerts.lifecycle import Known, decide
+    from alerts.lifecycle import AlertState, decide
     from alerts.message import compose
     from alerts.policy import Policy
 
     moment, instance = now(), config.daemon.name
-    (change,) = decide([finding], (), Known(()), Policy({finding.severity: config.routes.critical}), moment)
+    (change,) = decide(
+        [finding], (), AlertState(()), Policy({finding.severity: config.routes.critical}), moment
+    )
     message = compose(change, instance, moment)
     for channel in change.channels:
         try:

@@ -8,38 +8,44 @@ from zoneinfo import ZoneInfo
 from alerts import alert_store, outbox
 from alerts.alert import Alert
 from alerts.policy import UNDELIVERED
-from daemon.console import minute
+from daemon.console import format_minute
 from daemon.context import Context
 from daemon.history import history, pause
 from daemon.scheduling.timetable import timings
-from store.file_lock import Locked, exclusive
+from store.file_lock import LockHeldError, exclusive_lock
 
 LATEST = 10
 _RUN = ("id", "job", "database", "state", "started_at", "reason")
 
 
-def standing(context: Context) -> dict[str, Any]:
+def status_data(context: Context) -> dict[str, Any]:
     """Return what runs, what is next, what is open, what waits."""
     now = context.clock()
     zone = ZoneInfo(context.config.daemon.timezone)
     with context.store.reading() as transaction:
-        alerts = alert_store.open_alerts(transaction)
-        runs = history.runs(transaction, LATEST)
-        waiting = outbox.left(transaction)
+        alerts = alert_store.load_open(transaction)
+        runs = history.load_runs(transaction, LATEST)
+        waiting = outbox.count_waiting(transaction)
         paused = pause.paused(transaction, now)
     return {
         "instance": context.config.daemon.name,
         "service": _owned(context),
         "paused": "" if paused is None else _paused(paused, zone),
-        "next": list(due_times(context, 1)),
-        "runs": [{key: minute(run[key]) if key.endswith("_at") else run[key] for key in _RUN} for run in runs],
+        "next": list(next_due_times(context, 1)),
+        "runs": [
+            {key: format_minute(run[key]) if key.endswith("_at") else run[key] for key in _RUN}
+            for run in runs
+        ],
         "alerts": [_alert(alert) for alert in alerts],
         "outbox": waiting,
-        "dumb": sorted({alert.object for alert in alerts if alert.kind == UNDELIVERED} & context.channels.keys()),
+        "dumb": sorted(
+            {alert.object for alert in alerts if alert.kind == UNDELIVERED}
+            & context.channels.keys()
+        ),
     }
 
 
-def due_times(context: Context, count: int) -> Iterator[dict[str, str]]:
+def next_due_times(context: Context, count: int) -> Iterator[dict[str, str]]:
     """Yield the next due times of each schedule: the minute that is meant, and when that is."""
     zone = ZoneInfo(context.config.daemon.timezone)
     for name, timing in timings(context.config).items():
@@ -54,7 +60,11 @@ def due_times(context: Context, count: int) -> Iterator[dict[str, str]]:
 
 
 def _paused(paused: pause.Paused, zone: ZoneInfo) -> str:
-    end = f"until {paused.until.astimezone(zone):%Y-%m-%d %H:%M %Z}" if paused.until else "until: sereno resume"
+    end = (
+        f"until {paused.until.astimezone(zone):%Y-%m-%d %H:%M %Z}"
+        if paused.until
+        else "until: sereno resume"
+    )
     return f"{end} ({paused.reason})" if paused.reason else end
 
 
@@ -70,7 +80,7 @@ def _alert(alert: Alert) -> dict[str, Any]:
 
 def _owned(context: Context) -> bool:
     try:
-        with exclusive(context.store.service_lock):
+        with exclusive_lock(context.store.service_lock):
             return False
-    except Locked:
+    except LockHeldError:
         return True

@@ -1,1 +1,1 @@
-"""What the operator wishes: TOML in, frozen models out."""
+"""The configuration: TOML parsed into frozen models."""

@@ -1,4 +1,4 @@
-"""From the configuration to the rules of alerting. Pure."""
+"""Builds the alert policy from the configuration. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -6,37 +6,53 @@ from zoneinfo import ZoneInfo
 
 from alerts.channels.channel import Channel
 from alerts.hours import Hours
-from alerts.policy import Matcher, Policy, Route, Rung, Silence, Threshold
+from alerts.policy import EscalationStep, Matcher, Policy, Route, Silence, Threshold
 from daemon.config.alerting import Maintenance, Matching
 from daemon.config.model import Config
 from domain.calendar import latest, longest_gap
 from domain.finding import Severity
 
 
-def policy(config: Config, channels: Mapping[str, Channel], now: datetime) -> Policy:
-    """Return the operator's rules; `now` says which due times the gaps between looks are measured at."""
+def build_policy(config: Config, channels: Mapping[str, Channel], now: datetime) -> Policy:
+    """Return the policy; gaps between looks are measured from `now`."""
     alerts, escalation = config.alerts, config.escalation
     zone = config.daemon.timezone
     return Policy(
         routes={severity: getattr(config.routes, severity.value) for severity in Severity},
         repeat={Severity.HIGH: config.repeat.high, Severity.CRITICAL: config.repeat.critical},
         instance=config.daemon.name,
-        rules=tuple(Route(_matcher(one), one.channels, one.more, one.repeat) for one in alerts.routes),
+        rules=tuple(
+            Route(_matcher(one), one.channels, one.more, one.repeat) for one in alerts.routes
+        ),
         thresholds=tuple(
-            Threshold(_matcher(one), one.failures, one.lasting or timedelta(), one.passes) for one in alerts.thresholds
+            Threshold(_matcher(one), one.failures, one.lasting or timedelta(), one.passes)
+            for one in alerts.thresholds
         ),
         tags={name: frozenset(database.tags) for name, database in config.databases.items()},
         periods=_periods(config, now),
         reopen=alerts.reopen,
-        ladder=tuple(sorted((Rung(one.after, one.channels) for one in escalation.steps), key=lambda rung: rung.after)),
+        escalation_steps=tuple(
+            sorted(
+                (EscalationStep(one.after, one.channels) for one in escalation.steps),
+                key=lambda rung: rung.after,
+            )
+        ),
         fallback=escalation.fallback,
         undelivered=escalation.undelivered,
         hours=Hours.read(alerts.business_hours, zone) if alerts.business_hours else None,
-        windows=lambda at: tuple(filter(None, (_window(one, ZoneInfo(zone), at) for one in alerts.maintenance))),
-        ways=frozenset(channels),
-        bundling=frozenset(name for name, channel in channels.items() if channel.traits.bundles),
-        conversing=frozenset(name for name, channel in channels.items() if channel.traits.converses),
-        editing=frozenset(name for name, channel in channels.items() if channel.traits.edits),
+        windows=lambda at: tuple(
+            filter(None, (_window(one, ZoneInfo(zone), at) for one in alerts.maintenance))
+        ),
+        channel_names=frozenset(channels),
+        grouping_channels=frozenset(
+            name for name, channel in channels.items() if channel.traits.groups
+        ),
+        acknowledging_channels=frozenset(
+            name for name, channel in channels.items() if channel.traits.wants_acknowledgements
+        ),
+        editing_channels=frozenset(
+            name for name, channel in channels.items() if channel.traits.edits
+        ),
         group_wait=alerts.group_wait,
         group_interval=alerts.group_interval,
         hide_addresses=alerts.hide_addresses,
@@ -48,7 +64,7 @@ def _matcher(one: Matching) -> Matcher:
 
 
 def _window(one: Maintenance, zone: ZoneInfo, at: datetime) -> Silence | None:
-    """Return the window that is open at an instant, if it is."""
+    """Return the maintenance window that is open at an instant."""
     due = latest(one.cron, zone, at)
     if due is None or at >= due.instant + one.lasting:
         return None
@@ -56,7 +72,7 @@ def _window(one: Maintenance, zone: ZoneInfo, at: datetime) -> Silence | None:
 
 
 def _periods(config: Config, now: datetime) -> dict[str, timedelta]:
-    """Return how far apart the runs of each job are, at the most."""
+    """Return the longest interval between the runs of each job."""
     zone = ZoneInfo(config.daemon.timezone)
     found: dict[str, timedelta] = {}
     for schedule in config.timetable.values():

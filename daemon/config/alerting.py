@@ -1,4 +1,4 @@
-"""The configuration of alerting: when something is told, to whom besides, how often, and what keeps it quiet."""
+"""The models of `[alerts]` and `[escalation]`."""
 
 from datetime import timedelta
 from typing import Annotated, Literal
@@ -14,18 +14,20 @@ Counted = Annotated[int, Field(ge=1, le=1000)]
 
 
 class Matching(Model):
-    """Which alerts are meant; patterns as the shell has them, and what is not given fits all."""
+    """Selects alerts by shell patterns; fields that are not given match everything."""
 
     severity: tuple[Severity, ...] = ()
     database: str = "*"
     job: str = Field("*", description="The task that it is about.")
-    check: str = Field("*", description="Its kind: the name of a check, or task_failed and the like.")
+    check: str = Field(
+        "*", description="Its kind: the name of a check, or task_failed and the like."
+    )
     object: str = "*"
     tag: str = Field("", description="One of its database's.")
 
 
 class Threshold(Matching):
-    """When something is told, and when it counts as over."""
+    """The number of findings and the duration before an alert fires, and before it ends."""
 
     failures: Counted = Field(1, description="Told when so many looks in a row have found it.")
     lasting: Duration | None = Field(None, description="And when it has been so for so long.")
@@ -33,7 +35,7 @@ class Threshold(Matching):
 
 
 class Route(Matching):
-    """Other channels than those of its severity. The first one that fits decides."""
+    """Channels instead of those of the severity. The first matching route decides."""
 
     channels: tuple[str, ...] = Field(examples=['["slack"]'])
     more: bool = Field(default=False, description="These as well, and look on.")
@@ -41,19 +43,22 @@ class Route(Matching):
 
 
 class Maintenance(Matching):
-    """A time in which nobody is told of what fits; what is still so afterwards is told then."""
+    """Recurring silence for matching alerts; those still firing at its end are notified then."""
 
-    cron: CronText = Field(description="When it begins, in the zone of [daemon].", examples=['"0 1 * * sat"'])
+    cron: CronText = Field(
+        description="When it begins, in the zone of [daemon].", examples=['"0 1 * * sat"']
+    )
     lasting: Duration = Field(examples=['"3h"'])
     author: Words = Field(examples=['"who wants it"'])
     reason: Words = Field(examples=['"why"'])
 
 
 class Alerting(Model):
-    """How alerts are told."""
+    """How alerts are grouped, repeated and suppressed."""
 
     group_wait: Duration = Field(
-        timedelta(seconds=15), description="What is not critical waits so long for others to go with it."
+        timedelta(seconds=15),
+        description="What is not critical waits so long for others to go with it.",
     )
     group_interval: Duration = Field(
         timedelta(minutes=5), description="And so long after the last message of the same run."
@@ -65,9 +70,12 @@ class Alerting(Model):
     business_hours: WorkingHours = Field(
         "", description='What is not critical is repeated only then, like "mon-fri 08:00-18:00".'
     )
-    hide_addresses: bool = Field(default=False, description="Take e-mail addresses out of what is told.")
+    hide_addresses: bool = Field(
+        default=False, description="Take e-mail addresses out of what is told."
+    )
     drill: Literal["never", "weekly", "monthly"] = Field(
-        "never", description="Every channel is tried by itself, at 10:00 of a Monday or of the first of a month."
+        "never",
+        description="Every channel is tried by itself, at 10:00 of a Monday or of the first of a month.",
     )
     thresholds: tuple[Threshold, ...] = ()
     routes: tuple[Route, ...] = ()
@@ -75,19 +83,20 @@ class Alerting(Model):
 
 
 class Rung(Model):
-    """Who is told of a critical alert that nobody has acknowledged for so long."""
+    """Channels notified of a critical alert that stays unacknowledged this long."""
 
     after: Duration = timedelta(minutes=30)
     channels: tuple[str, ...] = Field(min_length=1, examples=['["email"]'])
 
 
 class Escalation(Model):
-    """What becomes of a critical alert that nobody takes, and of one that cannot be delivered."""
+    """Escalation of critical alerts, and the fallback for channels that fail."""
 
     fallback: tuple[str, ...] = Field(
         (), description="Channels that are told what is critical and another one could not deliver."
     )
     undelivered: Duration = Field(
-        timedelta(minutes=5), description="A channel that has delivered nothing for so long is told elsewhere."
+        timedelta(minutes=5),
+        description="A channel that has delivered nothing for so long is told elsewhere.",
     )
     steps: tuple[Rung, ...] = ()

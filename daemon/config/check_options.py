@@ -1,4 +1,4 @@
-"""The table `[checks.*]`: its grammar is the headers of the checks themselves."""
+"""The table `[checks.*]`, validated against the headers of the checks."""
 
 import difflib
 from collections.abc import Iterator, Mapping
@@ -10,8 +10,10 @@ from daemon.config.problem import Problem
 from postgres.identifiers import Columns, parse_columns
 
 
-def check_options(values: object, checks: Known, problems: list[Problem]) -> dict[str, CheckOptions]:
-    """Read the options of every named check, defaults filled in; add what is wrong to `problems`."""
+def check_options(
+    values: object, checks: Known, problems: list[Problem]
+) -> dict[str, CheckOptions]:
+    """Return the options of every check with defaults; append mistakes to `problems`."""
     table = values if isinstance(values, Mapping) else {}
     if values is not None and not isinstance(values, Mapping):
         problems.append(Problem("checks", "must be a table"))
@@ -27,7 +29,9 @@ def check_options(values: object, checks: Known, problems: list[Problem]) -> dic
             options[name] = CheckOptions(pairs=tuple(_pairs(path, given, problems)))
             continue
         defaults = {option: declared.default for option, declared in check.header.options.items()}
-        options[name] = CheckOptions(values=defaults | dict(_values(path, given, defaults, problems)))
+        options[name] = CheckOptions(
+            values=defaults | dict(_values(path, given, defaults, problems))
+        )
     return options
 
 
@@ -41,7 +45,9 @@ def _values(
         return
     for option, value in given.items():
         if option not in defaults:
-            problems.append(Problem(f"{path}.{option}", f"is not known{_nearest(option, defaults)}"))
+            problems.append(
+                Problem(f"{path}.{option}", f"is not known{_nearest(option, defaults)}")
+            )
         elif not _alike(value, defaults[option]):
             kind = "a number" if _is_number(defaults[option]) else f"like {defaults[option]!r}"
             problems.append(Problem(f"{path}.{option}", f"must be {kind}"))
@@ -66,7 +72,9 @@ def _pairs(path: str, given: object, problems: list[Problem]) -> Iterator[CheckP
     for number, item in enumerate(given):
         place = f"{path}[{number}]"
         if not isinstance(item, Mapping) or item.keys() - {"database"} != {"child", "parent"}:
-            problems.append(Problem(place, "needs the keys child and parent (and may have database)"))
+            problems.append(
+                Problem(place, "needs the keys child and parent (and may have database)")
+            )
             continue
         child = _columns(f"{place}.child", item["child"], problems)
         parent = _columns(f"{place}.parent", item["parent"], problems)
@@ -74,10 +82,14 @@ def _pairs(path: str, given: object, problems: list[Problem]) -> Iterator[CheckP
             continue
         least = 2 if path == "checks.same_tenant" else 1
         if len(child.names) != len(parent.names) or len(child.names) < least:
-            problems.append(Problem(place, f"child and parent need the same number of columns, {least} or more"))
+            problems.append(
+                Problem(place, f"child and parent need the same number of columns, {least} or more")
+            )
             continue
         database = item.get("database")
-        yield CheckPair(pair=Pair(child, parent), database=None if database is None else str(database))
+        yield CheckPair(
+            pair=Pair(child, parent), database=None if database is None else str(database)
+        )
 
 
 def _columns(path: str, text: object, problems: list[Problem]) -> Columns | None:
@@ -90,4 +102,8 @@ def _columns(path: str, text: object, problems: list[Problem]) -> Columns | None
 
 def _nearest(name: object, known: Mapping[str, object]) -> str:
     close = difflib.get_close_matches(str(name), known, 1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(known)) or 'none'}"
+    return (
+        f"; did you mean {close[0]!r}?"
+        if close
+        else f"; there are: {', '.join(sorted(known)) or 'none'}"
+    )

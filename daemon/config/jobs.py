@@ -13,10 +13,14 @@ from jobs.registry import JOBS
 
 
 class Times(Model):
-    """When something is due, and how long it may take: a job's own schedule beside the lists."""
+    """The due times of a schedule, and its window."""
 
-    cron: CronText = Field(description='Five fields, in the zone of [daemon]; "L" is the last day of a month.')
-    window: Duration = Field(timedelta(hours=2), description="From the due time; the rest goes on the next time.")
+    cron: CronText = Field(
+        description='Five fields, in the zone of [daemon]; "L" is the last day of a month.'
+    )
+    window: Duration = Field(
+        timedelta(hours=2), description="From the due time; the rest goes on the next time."
+    )
     jitter: Duration | None = Field(
         None,
         description="Be due up to so much later: a part of it that is always the same for one daemon.name.",
@@ -27,15 +31,20 @@ class Times(Model):
         "only inside its window; or never. What is not run is told.",
     )
     heartbeat: Secret | None = Field(
-        None, description="The URL of an outside dead-man's switch: pinged at /start, at the end, or at /fail."
+        None,
+        description="The URL of an outside dead-man's switch: pinged at /start, at the end, or at /fail.",
     )
 
 
 class HealthReport(Model):
-    """The weekly letter: what needs you, what changed, the nights, growth, next week."""
+    """Writes and sends the weekly health report."""
 
-    channels: tuple[str, ...] = Field((), description="Who gets it; every email channel where none is named.")
-    folder: Path | None = Field(None, description="Where its pages are kept; `reports` beside the state file.")
+    channels: tuple[str, ...] = Field(
+        (), description="Who gets it; every email channel where none is named."
+    )
+    folder: Path | None = Field(
+        None, description="Where its pages are kept; `reports` beside the state file."
+    )
 
 
 class SelfCleanup(Model):
@@ -45,7 +54,9 @@ class SelfCleanup(Model):
 class JobOptions(Model):
     """Options that every job has besides its own."""
 
-    schedule: Times | None = Field(None, description="A schedule of its own, beside the lists that name it.")
+    schedule: Times | None = Field(
+        None, description="A schedule of its own, beside the lists that name it."
+    )
 
 
 OPTIONS: dict[str, type[Model]] = {

@@ -1,4 +1,4 @@
-"""TOML to a Config, or every mistake at once: each with its path and what would be right."""
+"""Loads the configuration; all mistakes are reported at once."""
 
 import difflib
 import tomllib
@@ -19,7 +19,7 @@ DEFAULT = Path("/etc/sereno/config.toml")
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `problems` has a line for each mistake."""
+    """The configuration is invalid; `problems` has a line per mistake."""
 
     def __init__(self, path: Path, problems: Sequence[str]) -> None:
         super().__init__("\n".join([f"{path}:", *(f"  {problem}" for problem in problems)]))
@@ -27,7 +27,7 @@ class ConfigError(Exception):
 
 
 def load_config(path: Path, jobs: Collection[str]) -> Config:
-    """Read a configuration that may name these jobs. ConfigError lists all that is wrong."""
+    """Load a configuration that may name these jobs. Raises ConfigError with all mistakes."""
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -42,12 +42,15 @@ def load_config(path: Path, jobs: Collection[str]) -> Config:
 
 
 def parse(path: Path, values: Mapping[str, Any], jobs: Collection[str]) -> Config:
-    """Make a Config of what TOML says; `path` is for the error only."""
+    """Return the configuration of parsed TOML; `path` is used in errors only."""
     problems: list[Problem] = []
     checks = _checks(values, problems)
     problems += _dangling(values, jobs)
     problems += _unknown(
-        "check", _at(values, "jobs", "integrity_check", "exclude"), checks, "jobs.integrity_check.exclude"
+        "check",
+        _at(values, "jobs", "integrity_check", "exclude"),
+        checks,
+        "jobs.integrity_check.exclude",
     )
     parsed = {
         **values,
@@ -65,9 +68,13 @@ def parse(path: Path, values: Mapping[str, Any], jobs: Collection[str]) -> Confi
 
 
 def _checks(values: Mapping[str, Any], problems: list[Problem]) -> Known:
-    """Load the checks: their options are part of the configuration's grammar."""
+    """Load the checks, whose options are part of the grammar."""
     daemon = values.get("daemon")
-    folder = daemon.get("checks", "/etc/sereno/checks.d") if isinstance(daemon, Mapping) else "/etc/sereno/checks.d"
+    folder = (
+        daemon.get("checks", "/etc/sereno/checks.d")
+        if isinstance(daemon, Mapping)
+        else "/etc/sereno/checks.d"
+    )
     try:
         return load(Path(str(folder)))
     except BadCheckError as error:
@@ -76,7 +83,7 @@ def _checks(values: Mapping[str, Any], problems: list[Problem]) -> Known:
 
 
 def _channels(values: object, problems: list[Problem]) -> dict[str, BaseModel]:
-    """Parse each channel by the model of its own type."""
+    """Parse each channel by the model of its type."""
     channels: dict[str, BaseModel] = {}
     if not isinstance(values, Mapping):
         if values is not None:
@@ -86,7 +93,9 @@ def _channels(values: object, problems: list[Problem]) -> dict[str, BaseModel]:
         path = ("channels", name)
         kind = options.get("type") if isinstance(options, Mapping) else None
         if not isinstance(kind, str) or kind not in CHANNELS:
-            problems.append(Problem(f"channels.{name}.type", f"{kind!r} is not one of {', '.join(CHANNELS)}"))
+            problems.append(
+                Problem(f"channels.{name}.type", f"{kind!r} is not one of {', '.join(CHANNELS)}")
+            )
             continue
         model = CHANNELS[kind][0]
         try:
@@ -97,20 +106,23 @@ def _channels(values: object, problems: list[Problem]) -> dict[str, BaseModel]:
 
 
 def _dangling(values: Mapping[str, Any], jobs: Collection[str]) -> Iterator[Problem]:
-    """Find names that lead nowhere: jobs, channels, databases."""
+    """Yield references to unknown jobs, channels and databases."""
     for schedule, path, job in _listed(values.get("schedules"), "schedules", "jobs"):
         if job not in jobs:
             yield Problem(path, f"{job!r} is not a job{_nearest(job, jobs)} (schedule {schedule})")
     schedules = _at(values, "schedules")
     for name in schedules if isinstance(schedules, Mapping) else ():
         if _at(values, "jobs", name, "schedule") is not None:
-            yield Problem(f"schedules.{name}", f"the job {name} has a schedule of its own; give the list another name")
+            yield Problem(
+                f"schedules.{name}",
+                f"the job {name} has a schedule of its own; give the list another name",
+            )
     yield from _deaf(values)
     yield from _strangers(values)
 
 
 def _deaf(values: Mapping[str, Any]) -> Iterator[Problem]:
-    """Find channels that are named, and not there."""
+    """Yield references to unknown channels."""
     channels, routes = (_at(values, name) for name in ("channels", "routes"))
     for severity, names in routes.items() if isinstance(routes, Mapping) else ():
         yield from _unknown("channel", names, channels, f"routes.{severity}")
@@ -119,29 +131,33 @@ def _deaf(values: Mapping[str, Any]) -> Iterator[Problem]:
     for path in ("alerts.routes", "escalation.steps"):
         listed = _at(values, *path.split("."))
         for number, one in enumerate(listed if isinstance(listed, list) else ()):
-            yield from _unknown("channel", _at(one, "channels"), channels, f"{path}[{number}].channels")
+            yield from _unknown(
+                "channel", _at(one, "channels"), channels, f"{path}[{number}].channels"
+            )
 
 
 def _strangers(values: Mapping[str, Any]) -> Iterator[Problem]:
-    """Find tables of a database that is not configured."""
+    """Yield tables of unknown databases."""
     databases = _at(values, "databases")
     for job in ("log_cleanup", "archive"):
         tables = _at(values, "jobs", job, "tables")
         for number, table in enumerate(tables if isinstance(tables, list) else ()):
             name = _at(table, "database")
             if name is not None:
-                yield from _unknown("database", name, databases, f"jobs.{job}.tables[{number}].database")
+                yield from _unknown(
+                    "database", name, databases, f"jobs.{job}.tables[{number}].database"
+                )
 
 
 def _at(values: object, *keys: str) -> object:
-    """Go down by keys; None where there is no such table."""
+    """Return a nested value, None if any level is missing."""
     for key in keys:
         values = values.get(key) if isinstance(values, Mapping) else None
     return values
 
 
 def _unknown(kind: str, names: object, known: object, path: str) -> Iterator[Problem]:
-    """Find what is not a key of the table `known`: in a list, or the name itself."""
+    """Yield the names that are not keys of `known`."""
     there = list(known) if isinstance(known, Mapping) else []
     listed = names if isinstance(names, list) else ([] if names is None else [names])
     for number, name in enumerate(listed):
@@ -159,4 +175,6 @@ def _listed(values: object, section: str, key: str) -> Iterator[tuple[str, str, 
 
 def _nearest(name: object, known: Collection[str]) -> str:
     close = difflib.get_close_matches(str(name), known, 1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known) or 'none'}"
+    return (
+        f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known) or 'none'}"
+    )

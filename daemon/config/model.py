@@ -1,4 +1,4 @@
-"""The configuration as frozen models. Each field carries its one sentence; the reference is made from them."""
+"""The configuration as frozen models; the reference is generated from the descriptions."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -23,12 +23,14 @@ def _conninfo(text: str) -> str:
         conninfo_to_dict(text)
     except ProgrammingError:
         # libpq's own sentence may quote the password
-        raise ValueError('is not a connection string (like "host=/run/postgresql dbname=coop")') from None
+        raise ValueError(
+            'is not a connection string (like "host=/run/postgresql dbname=coop")'
+        ) from None
     return text
 
 
 class Daemon(Model):
-    """Who this sereno is and where it keeps what it knows."""
+    """The identity of this sereno, and its files."""
 
     name: str = Field(
         "sereno",
@@ -36,7 +38,9 @@ class Daemon(Model):
         max_length=63,
         description="Part of every alert's identity: no two instances close each other's tickets.",
     )
-    timezone: TimeZone = Field("UTC", description="The zone of the schedules, and of columns without one.")
+    timezone: TimeZone = Field(
+        "UTC", description="The zone of the schedules, and of columns without one."
+    )
     state: Path = Field(Path("/var/lib/sereno/state.db"), description="History, alerts and outbox.")
     keep: Retention = Field(
         timedelta(days=400),
@@ -44,15 +48,21 @@ class Daemon(Model):
         description="Finished runs, ended alerts, delivered messages and the pages of reports: log_cleanup removes "
         "older ones.",
     )
-    checks: Path = Field(Path("/etc/sereno/checks.d"), description="Your own checks: one SQL file each.")
-    listen: Listen = Field("127.0.0.1:9188", description='Where /metrics and /healthz are; "" is nowhere.')
+    checks: Path = Field(
+        Path("/etc/sereno/checks.d"), description="Your own checks: one SQL file each."
+    )
+    listen: Listen = Field(
+        "127.0.0.1:9188", description='Where /metrics and /healthz are; "" is nowhere.'
+    )
 
 
 class Login(Model):
     """A role of the server."""
 
     user: str = Field(min_length=1, description="The role, as the catalog spells it.")
-    password: Secret | None = Field(None, description="Where its password lies: { file }, { env } or { credential }.")
+    password: Secret | None = Field(
+        None, description="Where its password lies: { file }, { env } or { credential }."
+    )
 
 
 class Database(Model):
@@ -63,48 +73,78 @@ class Database(Model):
         repr=False,
     )
     maintain: Login | None = Field(None, description="Looks, and runs ANALYZE and VACUUM.")
-    data: Login | None = Field(None, description="Deletes rows of the listed tables, and may do nothing else.")
+    data: Login | None = Field(
+        None, description="Deletes rows of the listed tables, and may do nothing else."
+    )
     tags: tuple[str, ...] = Field((), description="Words that rules of alerting may match.")
     allow_privileged_dml: bool = Field(
-        default=False, description="Delete rows even with a login whose rights a trigger could abuse."
+        default=False,
+        description="Delete rows even with a login whose rights a trigger could abuse.",
     )
 
 
 class Schedule(Times):
-    """A list of jobs, its time, and how long it may take."""
+    """A list of jobs, its due times, and its window."""
 
     jobs: tuple[str, ...] = Field(min_length=1, description="In this order.")
 
 
 class GovernorLimits(Model):
-    """When to hold back. Any single signal pauses; `sereno pause` and waiting sessions always do."""
+    """Limits above which sereno pauses.
+
+    Any single one pauses, as do waiting sessions and `sereno pause`.
+    """
 
     flag_file: Path | None = Field(None, description="Pause while this file is there.")
-    replica_lag: Duration = Field(timedelta(seconds=10), description="Pause while a standby replays later than this.")
-    replica_lag_size: Size = Field(64 * 1024**2, gt=0, description='Or is this far behind (like "64 MB").')
-    archive_backlog: int = Field(100, ge=1, description="Pause while more WAL files wait for the archiver.")
-    slot_retained: Size = Field(16 * 1024**3, gt=0, description="Pause while a replication slot keeps more WAL.")
-    free_disk: float = Field(
-        0.05, ge=0, lt=1, description="Pause while less than this share of the data directory's mount is free."
+    replica_lag: Duration = Field(
+        timedelta(seconds=10), description="Pause while a standby replays later than this."
     )
-    active_sessions: int | None = Field(None, ge=1, description="Pause while more sessions run a statement.")
-    backups: bool = Field(default=True, description="Pause while a base backup, or a pg_dump of the database, runs.")
-    query: str = Field("", description="Pause while this query, read only, answers with a reason in its first column.")
+    replica_lag_size: Size = Field(
+        64 * 1024**2, gt=0, description='Or is this far behind (like "64 MB").'
+    )
+    archive_backlog: int = Field(
+        100, ge=1, description="Pause while more WAL files wait for the archiver."
+    )
+    slot_retained: Size = Field(
+        16 * 1024**3, gt=0, description="Pause while a replication slot keeps more WAL."
+    )
+    free_disk: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="Pause while less than this share of the data directory's mount is free.",
+    )
+    active_sessions: int | None = Field(
+        None, ge=1, description="Pause while more sessions run a statement."
+    )
+    backups: bool = Field(
+        default=True, description="Pause while a base backup, or a pg_dump of the database, runs."
+    )
+    query: str = Field(
+        "",
+        description="Pause while this query, read only, answers with a reason in its first column.",
+    )
     critical: float = Field(
-        3.0, ge=1, description="So many times over its limit a signal also cancels what is in flight."
+        3.0,
+        ge=1,
+        description="So many times over its limit a signal also cancels what is in flight.",
     )
     pace: Literal["auto", "gentle", "full"] = Field(
         "auto",
         description="How fast the work goes: auto is gentle while others are at work. Gentle is one session, a breath "
         "between batches, and VACUUM and ANALYZE with breaths of their own.",
     )
-    patience: Duration = Field(timedelta(hours=1), description="After this long the step is given up: throttled.")
-    batch: Duration = Field(timedelta(milliseconds=200), description="How long one batch of rows should take.")
+    patience: Duration = Field(
+        timedelta(hours=1), description="After this long the step is given up: throttled."
+    )
+    batch: Duration = Field(
+        timedelta(milliseconds=200), description="How long one batch of rows should take."
+    )
     batch_rows: int = Field(50_000, ge=1, le=1_000_000, description="The most rows of one batch.")
 
 
 class Routes(Model):
-    """Which channels hear of which severity."""
+    """The channels of each severity."""
 
     info: tuple[str, ...] = ()
     warning: tuple[str, ...] = ()
@@ -113,24 +153,20 @@ class Routes(Model):
 
 
 class Repeat(Model):
-    """After how long an open alert is told again; acknowledged ones are not."""
+    """The interval at which open, unacknowledged alerts are repeated."""
 
     high: Duration = timedelta(hours=24)
     critical: Duration = timedelta(hours=1)
 
 
 class Heartbeat(Model):
-    """An outside dead-man's switch: it is pinged while all is as it should be, and alarms when it is not."""
+    """An external dead-man's switch, pinged while everything works."""
 
     url: Secret | None = Field(
         None, description="Its URL (like Healthchecks'); https, or http to this machine.",
         examples=['{ credential = "heartbeat-url" }'],
     )  # fmt: skip
     every: Duration = timedelta(minutes=5)
-
-
-
-
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
@@ -154,10 +190,12 @@ class Config(Model):
 
     @property
     def timetable(self) -> Mapping[str, Schedule]:
-        """The lists by their names, and the jobs with a schedule of their own by theirs."""
+        """Return the schedules by name, including those of single jobs."""
         own = {name: self.job(name).schedule for name in MODELS}
         return self.schedules | {
-            name: Schedule(jobs=(name,), **dict(times)) for name, times in own.items() if times is not None
+            name: Schedule(jobs=(name,), **dict(times))
+            for name, times in own.items()
+            if times is not None
         }
 
     def job(self, name: str) -> Any:  # noqa: ANN401 - each job has its own model

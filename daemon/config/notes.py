@@ -1,4 +1,4 @@
-"""What a configuration is right to say, and is not so on this machine at this moment."""
+"""Warnings: valid settings that do not fit this machine or have no effect."""
 
 import fnmatch
 import ipaddress
@@ -14,8 +14,8 @@ from domain.secret import Secret, SecretError
 _USUAL_CHECKS = "/etc/sereno/checks.d"
 
 
-def notes(config: Config) -> Iterator[str]:
-    """Yield a line for each: nothing of it makes the configuration wrong."""
+def configuration_notes(config: Config) -> Iterator[str]:
+    """Yield a line per warning."""
     yield from _daemon(config.daemon)
     for name, database in config.databases.items():
         if conninfo_to_dict(database.dsn).get("password"):
@@ -30,7 +30,7 @@ def notes(config: Config) -> Iterator[str]:
 
 
 def _channels(config: Config) -> Iterator[str]:
-    """Yield the routes that lead nowhere, the channels that none leads to, and those that can hardly work."""
+    """Yield severities without a channel, channels without a route, and doubtful channels."""
     lists = [*config.routes.model_dump().values(), config.escalation.fallback]
     lists += [one.channels for one in config.alerts.routes]
     lists += [one.channels for one in config.escalation.steps]
@@ -39,20 +39,23 @@ def _channels(config: Config) -> Iterator[str]:
         if config.channels and not names and severity != "info":
             yield f"routes.{severity}: nobody hears of what is {severity}; only the weekly report has it"
     for name, channel in config.channels.items():
-        yield from (f"channels.{name}.{key}: {why}" for key, why in channel.doubts())
+        yield from (f"channels.{name}.{key}: {why}" for key, why in channel.warnings())
     for name in config.channels.keys() - routed:
         yield f"channels.{name}: no route leads to it"
 
 
 def _alerting(config: Config) -> Iterator[str]:
-    """Yield the rules that fit nothing, as far as that can be said, and those by which nobody hears."""
+    """Yield alert rules that match nothing or notify nobody."""
     alerts = config.alerts
     jobs = type(config.jobs).model_fields.keys() | config.timetable.keys()
     tags = {tag for database in config.databases.values() for tag in database.tags}
     for name in ("thresholds", "routes", "maintenance"):
         for number, rule in enumerate(getattr(alerts, name)):
             path = f"alerts.{name}[{number}]"
-            for key, pattern, known in (("database", rule.database, config.databases), ("job", rule.job, jobs)):
+            for key, pattern, known in (
+                ("database", rule.database, config.databases),
+                ("job", rule.job, jobs),
+            ):
                 if pattern != "*" and not fnmatch.filter(known, pattern):
                     yield f"{path}.{key}: {pattern!r} fits none of {', '.join(known)}"
             if rule.tag and rule.tag not in tags:
@@ -63,7 +66,7 @@ def _alerting(config: Config) -> Iterator[str]:
 
 
 def _secrets(model: object, path: str) -> Iterator[tuple[str, Secret]]:
-    """Find every secret, however deep."""
+    """Yield every secret with its path."""
     if isinstance(model, Secret):
         yield path, model
     elif isinstance(model, BaseModel):

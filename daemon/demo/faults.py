@@ -1,4 +1,4 @@
-"""The planted faults. Each is made for real, as it would come about, and may be left out."""
+"""The planted faults; each is made for real and may be left out."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """How it is planted, and how one knows that the night has noticed."""
+    """A fault: the function that plants it, and the finding or job that reveals it."""
 
     what: str
     plant: Callable[[Connection], object]
@@ -39,7 +39,7 @@ def _foreign_tenant_user(connection: Connection) -> None:
 
 
 def _invalid_index(connection: Connection) -> None:
-    """A unique index over duplicates, built concurrently, fails and stays behind."""
+    """Build a unique index over duplicates concurrently, which fails and leaves it invalid."""
     connection.execute(
         """
         UPDATE public."Persona" SET documento = (SELECT min(documento) FROM public."Persona")
@@ -47,7 +47,9 @@ def _invalid_index(connection: Connection) -> None:
         """
     )
     try:
-        connection.execute('CREATE UNIQUE INDEX CONCURRENTLY "Persona_documento_key" ON public."Persona" (documento)')
+        connection.execute(
+            'CREATE UNIQUE INDEX CONCURRENTLY "Persona_documento_key" ON public."Persona" (documento)'
+        )
     except errors.UniqueViolation:
         return
 
@@ -64,7 +66,7 @@ def _sequence(connection: Connection) -> None:
 
 
 def _unanalyzed_parent(_connection: Connection) -> None:
-    """Nothing to do: that is the fault. Autovacuum never analyzes a partitioned parent."""
+    """Do nothing: autovacuum never analyzes a partitioned parent."""
 
 
 def _expired_rows(connection: Connection) -> None:
@@ -79,7 +81,7 @@ def _expired_rows(connection: Connection) -> None:
 
 
 def _dead_rows(connection: Connection) -> None:
-    """An import that was taken back, on a table whose autovacuum somebody has switched off for it."""
+    """Delete an import again, on a table with autovacuum switched off."""
     connection.execute('ALTER TABLE public."Pago" SET (autovacuum_enabled = off)')
     connection.execute(
         """
@@ -92,7 +94,9 @@ def _dead_rows(connection: Connection) -> None:
 
 def _duplicate_index(connection: Connection) -> None:
     for name in ("AuditLog_usuario_fecha_idx", "AuditLog_usuario_fecha_idx1"):
-        index = sql.SQL('CREATE INDEX {} ON public."AuditLog" (usuario_id, fecha)').format(sql.Identifier(name))
+        index = sql.SQL('CREATE INDEX {} ON public."AuditLog" (usuario_id, fecha)').format(
+            sql.Identifier(name)
+        )
         connection.execute(index)
 
 
@@ -129,7 +133,9 @@ _FAULTS = (
         'public."Evento"',
         cured=True,
     ),
-    Fault("25,000 expired audit rows", _expired_rows, "log_cleanup", 'public."AuditLog"', cured=True),
+    Fault(
+        "25,000 expired audit rows", _expired_rows, "log_cleanup", 'public."AuditLog"', cured=True
+    ),
     Fault("a table full of dead rows", _dead_rows, "dead_tuples", 'public."Pago"'),
     Fault(
         "an index that says what another one says already",
@@ -143,7 +149,7 @@ FAULTS: dict[str, Fault] = dict(zip(NAMES, _FAULTS, strict=True))
 
 
 def plant(connection: Connection, without: Collection[str]) -> None:
-    """Plant all faults but those left out; the connection is the application's, in autocommit mode."""
+    """Plant all faults except those left out, through the application's connection."""
     if "unanalyzed_parent" in without:
         connection.execute('ANALYZE public."Evento"')
     for name, fault in FAULTS.items():

@@ -1,4 +1,4 @@
-"""The names of the planted faults, for the help: how they are planted needs a driver, this needs nothing."""
+"""The names of the planted faults, importable without a driver for the help."""
 
 NAMES = (
     "orphaned_payments",

@@ -1,4 +1,4 @@
-"""One whole night from an empty folder: a server, the cooperative, both lists by the real command line."""
+"""Runs the demo: a server, the sample cooperative, both lists by the real command line."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from rich.console import Console
 from daemon.demo.cluster import Cluster, ClusterError, embedded_binaries
 from daemon.demo.configuration import configure
 from daemon.demo.faults import plant
-from daemon.demo.summary import Night, tell
+from daemon.demo.summary import DemoRun, show_summary
 from daemon.exit_codes import Exit
 
 SINKS = ("smtp", "slack", "ticket")
@@ -41,11 +41,11 @@ $$
 
 
 class DemoError(Exception):
-    """The demo could not be shown; the sentence says why."""
+    """The demo failed; the message says why."""
 
 
-def night(without: Collection[str], folder: Path | None) -> None:
-    """Show it. Nothing is left running, and nothing but `folder`, however it ends."""
+def run_demo(without: Collection[str], folder: Path | None) -> None:
+    """Run the demo. Nothing is left running, and nothing but `folder` is left."""
     began = time.monotonic()
     console = Console()
     kept = _fresh(folder)
@@ -53,21 +53,31 @@ def night(without: Collection[str], folder: Path | None) -> None:
         stack.enter_context(_termination_interrupts())
         stack.enter_context(_whole_or_gone(kept))
         scratch = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="sereno-demo-", ignore_cleanup_errors=True))
+            stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="sereno-demo-", ignore_cleanup_errors=True)
+            )
         )
         scratch.chmod(0o755)
         with console.status("an embedded PostgreSQL and the sample cooperative"):
             cluster, version = _cooperative(stack, scratch / "cluster", without)
             ports = {kind: stack.enter_context(_sink(kind, kept)) for kind in SINKS}
             config = configure(kept, scratch, cluster, ports)
-            _sereno("install", "main", "--admin", cluster.dsn("coop"), "--config", str(config), quiet=True)
+            _sereno(
+                "install",
+                "main",
+                "--admin",
+                cluster.dsn("coop"),
+                "--config",
+                str(config),
+                quiet=True,
+            )
         for schedule in ("daily", "weekly"):
             console.print(f"sereno now {schedule}", style="bold")
             ended = _sereno("now", schedule, "--config", str(config))
             if ended not in {Exit.FINE, Exit.FOUND}:
                 raise DemoError(f"sereno now {schedule} ended with {ended}; see above")
         runs = _history(config)
-    tell(console, Night(kept, runs, without, version, time.monotonic() - began))
+    show_summary(console, DemoRun(kept, runs, without, version, time.monotonic() - began))
 
 
 def _fresh(folder: Path | None) -> Path:
@@ -84,7 +94,7 @@ def _fresh(folder: Path | None) -> Path:
 
 @contextmanager
 def _whole_or_gone(kept: Path) -> Iterator[None]:
-    """Leave the folder of a night that was shown to its end; of another one, nothing."""
+    """Remove the folder unless the demo ended well."""
     try:
         yield
     except BaseException:
@@ -94,7 +104,7 @@ def _whole_or_gone(kept: Path) -> Iterator[None]:
 
 @contextmanager
 def _termination_interrupts() -> Iterator[None]:
-    """Let SIGTERM clean up as Ctrl-C does."""
+    """Make SIGTERM clean up as Ctrl-C does."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -121,14 +131,16 @@ def _cooperative(stack: ExitStack, folder: Path, without: Collection[str]) -> tu
     with psycopg.connect(cluster.dsn("coop", "coop_app"), autocommit=True) as connection:
         connection.execute(script)
         connection.execute("SELECT pg_stat_force_next_flush()")
-        connection.execute(_ANALYZE)  # in a transaction after that of the rows, or it would not count them
+        connection.execute(
+            _ANALYZE
+        )  # in a transaction after that of the rows, or it would not count them
         plant(connection, without)
         return cluster, connection.info.parameter_status("server_version") or ""
 
 
 @contextmanager
 def _sink(kind: str, kept: Path) -> Iterator[int]:
-    """Run a sink in a process and session of its own; it ends when its standard input closes."""
+    """Run a sink in a process of its own; it ends when its standard input closes."""
     folder = kept / ("email" if kind == "smtp" else kind)
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "daemon.demo.sinks", kind, str(folder)],
@@ -154,7 +166,7 @@ def _sink(kind: str, kept: Path) -> Iterator[int]:
 
 
 def _sereno(*arguments: str, quiet: bool = False) -> int:
-    """Run the real command line; what it prints is the demo's output."""
+    """Run the real command line."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "daemon", *arguments],
         stdout=subprocess.PIPE if quiet else None,
@@ -163,15 +175,27 @@ def _sereno(*arguments: str, quiet: bool = False) -> int:
         check=False,
     )
     if quiet and done.returncode:
-        raise DemoError(f"sereno {arguments[0]} failed: {done.stdout.decode(errors='replace').strip()}")
+        raise DemoError(
+            f"sereno {arguments[0]} failed: {done.stdout.decode(errors='replace').strip()}"
+        )
     return done.returncode
 
 
 def _history(config: Path) -> list[dict[str, Any]]:
-    """Ask the command line what ran, as anybody could."""
+    """Return the history by the command line."""
 
     def ask(*arguments: str) -> Any:  # noqa: ANN401 - JSON
-        command = [sys.executable, "-P", "-m", "daemon", "history", *arguments, "--json", "--config", str(config)]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "daemon",
+            "history",
+            *arguments,
+            "--json",
+            "--config",
+            str(config),
+        ]
         return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
     return [ask(str(run["id"])) for run in reversed(ask())]

@@ -1,4 +1,4 @@
-"""The night on one page: what was planted, what was done, what was found, and what arrived."""
+"""The demo's result page: planted faults, work done, findings, and messages received."""
 
 import html
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ a { color: inherit; }
 
 
 def page(night: Mapping[str, Any]) -> str:
-    """Return the page. `night` has faults, runs (with steps and findings), messages, version, folder, report …"""
+    """Return the page for the values of `night`."""
     body = _lead(night) + _cards(night) + "".join(_tables(night))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>sereno: one night</title>'
@@ -56,20 +56,29 @@ def _cards(night: Mapping[str, Any]) -> str:
         (sum(len(run["findings"]) for run in night["runs"]), "findings"),
         (len(night["messages"]), "messages received"),
     )
-    drawn = "".join(f"<div class=card><b>{number:,}</b><span>{_text(what)}</span></div>" for number, what in cards)
+    drawn = "".join(
+        f"<div class=card><b>{number:,}</b><span>{_text(what)}</span></div>"
+        for number, what in cards
+    )
     return f"<div class=cards>{drawn}</div>"
 
 
 def _tables(night: Mapping[str, Any]) -> Iterator[str]:
     runs: Sequence[Mapping[str, Any]] = night["runs"]
-    yield _table("Planted faults", ("fault", "noticed", "how", "told to"), [_fault(row) for row in night["faults"]])
+    yield _table(
+        "Planted faults",
+        ("fault", "noticed", "how", "told to"),
+        [_fault(row) for row in night["faults"]],
+    )
     yield _table("Runs", ("run", "job", "place", "state", "reason"), [_run(run) for run in runs])
     done = [_step(run["job"], step) for run in runs for step in run["steps"]]
     yield _table("Done", ("job", "step", "object", "status", "rows", "seconds"), done)
     found = [_finding(finding) for run in runs for finding in run["findings"]]
     yield _table("Found", ("severity", "check", "object", "what", "what to do"), found)
     messages = [_message(row, night["folder"]) for row in night["messages"]]
-    yield _table("What each channel received", ("channel", "severity", "message", "id", "raw"), messages)
+    yield _table(
+        "What each channel received", ("channel", "severity", "message", "id", "raw"), messages
+    )
 
 
 def _lead(night: Mapping[str, Any]) -> str:
@@ -86,11 +95,20 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[str]) -> str:
 
 
 def _row(*cells: str) -> str:
-    return "<tr>" + "".join(cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    return (
+        "<tr>"
+        + "".join(cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in cells)
+        + "</tr>"
+    )
 
 
 def _fault(row: Mapping[str, Any]) -> str:
-    return _row(_text(row["what"]), _tag("yes" if row["noticed"] else "no"), _text(row["how"]), _text(row["told"]))
+    return _row(
+        _text(row["what"]),
+        _tag("yes" if row["noticed"] else "no"),
+        _text(row["how"]),
+        _text(row["told"]),
+    )
 
 
 def _run(run: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Reads back what the sinks kept: the only source of what the demo says about its messages."""
+"""Reads the messages that the sinks received."""
 
 import email
 import email.policy
@@ -25,7 +25,7 @@ class Received:
 
 
 def received(folder: Path) -> list[Received]:
-    """Return every message, channel by channel, in the order of arrival."""
+    """Return every message by channel, in the order of arrival."""
     return [*_mails(folder / "email"), *_slack(folder / "slack"), *_tickets(folder / "ticket")]
 
 
@@ -52,9 +52,13 @@ def _slack(folder: Path) -> Iterator[Received]:
         else:
             values = {name: value[0] for name, value in parse_qs(body.decode()).items()}
         metadata = values.get("metadata", "{}")
-        payload = (json.loads(metadata) if isinstance(metadata, str) else metadata).get("event_payload", {})
+        payload = (json.loads(metadata) if isinstance(metadata, str) else metadata).get(
+            "event_payload", {}
+        )
         text = str(values.get("text", ""))
-        severity = next((word for word in ("critical", "high", "warning", "info") if word in text[:20]), "")
+        severity = next(
+            (word for word in ("critical", "high", "warning", "info") if word in text[:20]), ""
+        )
         title = text.partition(severity or "resolved")[2].strip()
         reason = "resolved" if "resolved" in text[:20] else ""
         yield Received(
@@ -69,7 +73,7 @@ def _slack(folder: Path) -> Iterator[Received]:
 
 
 def _shown(blocks: str | list[dict[str, Any]]) -> Iterator[str]:
-    """Yield what stands in the blocks of a message."""
+    """Yield the text of a message's blocks."""
     for block in json.loads(blocks) if isinstance(blocks, str) else blocks:
         if "text" in block:
             yield str(block["text"]["text"])

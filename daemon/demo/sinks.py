@@ -1,7 +1,7 @@
-"""The other side of each channel: a process of its own that keeps what it really received, byte for byte.
+"""The receiving side of each channel: a process that stores what it receives, byte for byte.
 
-`python -m daemon.demo.sinks KIND FOLDER` prints its port and serves until its standard input closes, so that it
-never outlives the demo, however that ends.
+`python -m daemon.demo.sinks KIND FOLDER` prints its port and serves until its standard input
+closes, so it never outlives the demo.
 """
 
 import itertools
@@ -31,7 +31,7 @@ def _http(kind: str, folder: Path) -> int:
     lock = threading.Lock()
 
     class Sink(BaseHTTPRequestHandler):
-        """Keeps the request as it came, then answers as the real service would."""
+        """Stores a request, then answers as the real service would."""
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
@@ -46,7 +46,7 @@ def _http(kind: str, folder: Path) -> int:
             self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing: the files are the log."""
+            """Log nothing; the stored files are the record."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -54,7 +54,10 @@ def _http(kind: str, folder: Path) -> int:
 
 
 def _raw(request: str, headers: Message, body: bytes) -> bytes:
-    return f"{request}\r\n{headers.as_string()}".replace("\n", "\r\n").replace("\r\r", "\r").encode() + body
+    return (
+        f"{request}\r\n{headers.as_string()}".replace("\n", "\r\n").replace("\r\r", "\r").encode()
+        + body
+    )
 
 
 def _answer(kind: str, number: int) -> dict[str, object]:
@@ -70,7 +73,7 @@ def _smtp(folder: Path) -> int:
     numbers = itertools.count(1)
 
     class Sink:
-        """Keeps each mail as it came."""
+        """Stores each mail."""
 
         async def handle_DATA(self, _server: Any, _session: Any, envelope: Envelope) -> str:  # noqa: ANN401, N802 - aiosmtpd's own shape
             (folder / f"{next(numbers):04}.eml").write_bytes(envelope.original_content or b"")

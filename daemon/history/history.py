@@ -1,4 +1,4 @@
-"""What ran, how it ended, and what is remembered of each object: the statements over the daemon's own tables."""
+"""The statements that store runs, steps, findings, measures and memory."""
 
 import json
 import os
@@ -41,8 +41,12 @@ _REMEMBER = """
     SET last_success = excluded.last_success, seconds = excluded.seconds, bytes = excluded.bytes,
         evidence = excluded.evidence
 """
-_MEASURE = "INSERT INTO measure (run, name, database, object, value, taken_at) VALUES (?, ?, ?, ?, ?, ?)"
-_MEMORY = "SELECT object, seconds, bytes, evidence FROM object_memory WHERE job = ? AND database = ?"
+_MEASURE = (
+    "INSERT INTO measure (run, name, database, object, value, taken_at) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_MEMORY = (
+    "SELECT object, seconds, bytes, evidence FROM object_memory WHERE job = ? AND database = ?"
+)
 _ORPHANED = "SELECT id, job, database, schedule, process FROM run WHERE state = 'running'"
 _INTERRUPT = "UPDATE run SET state = 'interrupted', reason = ?, finished_at = ? WHERE id = ? AND state = 'running'"
 _DONE = """
@@ -80,32 +84,39 @@ _MEET = """
 Ended = tuple[Step, Outcome]
 
 
+def begin_run(transaction: Transaction, task: Task, now: datetime) -> int:
+    """Record the start of a run; return its number.
 
-
-
-
-
-
-
-
-
-
-def begin(transaction: Transaction, task: Task, now: datetime) -> int:
-    """Record that a run begins; return its number. One of the same that this process could not end has ended."""
+    An earlier run of the task that this process could not finish is closed.
+    """
     trigger = task.trigger
-    transaction.execute(_UNRECORDED, (to_text(now), task.job, task.database, trigger.schedule, os.getpid()))
-    values = (task.job, task.scope, task.database, trigger.schedule, trigger.minute(), to_text(now), os.getpid())
+    transaction.execute(
+        _UNRECORDED, (to_text(now), task.job, task.database, trigger.schedule, os.getpid())
+    )
+    values = (
+        task.job,
+        task.scope,
+        task.database,
+        trigger.schedule,
+        trigger.minute(),
+        to_text(now),
+        os.getpid(),
+    )
     return transaction.insert(_BEGIN, values)
 
 
-def finish(transaction: Transaction, run: int, end: tuple[str, str, int], now: datetime) -> None:
-    """Record a run's state, reason and steps left."""
+def finish_run(
+    transaction: Transaction, run: int, end: tuple[str, str, int], now: datetime
+) -> None:
+    """Record state, reason and steps left of a run."""
     state, reason, left = end
     transaction.execute(_FINISH, (state, reason, left, to_text(now), run))
 
 
-def steps_done(transaction: Transaction, run: int, first: int, ended: Sequence[Ended], now: datetime) -> None:
-    """Record what steps did, numbered from `first` on."""
+def record_steps(
+    transaction: Transaction, run: int, first: int, ended: Sequence[Ended], now: datetime
+) -> None:
+    """Record steps, numbered from `first`."""
     at = to_text(now)
     rows = (_step_row(run, first + number, one, at) for number, one in enumerate(ended))
     transaction.execute_many(_STEP, rows)
@@ -113,13 +124,20 @@ def steps_done(transaction: Transaction, run: int, first: int, ended: Sequence[E
 
 def _step_row(run: int, ordinal: int, ended: Ended, at: str) -> tuple[Value, ...]:
     what, outcome = ended
-    values = (what.name, what.object, outcome.status.value, outcome.reason, outcome.rows, outcome.bytes)
+    values = (
+        what.name,
+        what.object,
+        outcome.status.value,
+        outcome.reason,
+        outcome.rows,
+        outcome.bytes,
+    )
     paused = sum(outcome.paused.values())
     return (run, ordinal, *values, outcome.seconds, paused, ", ".join(outcome.paused), at)
 
 
-def finding(transaction: Transaction, run: int, found: Finding, now: datetime) -> None:
-    """Record what was found."""
+def record_finding(transaction: Transaction, run: int, found: Finding, now: datetime) -> None:
+    """Record a finding."""
     identity = found.identity
     evidence = json.dumps(dict(found.evidence), default=str, ensure_ascii=False)
     values = (
@@ -133,8 +151,10 @@ def finding(transaction: Transaction, run: int, found: Finding, now: datetime) -
     transaction.execute(_FINDING, (run, *values, found.remedy, evidence, to_text(now)))
 
 
-def remember(transaction: Transaction, job: str, database: str, ended: Sequence[Ended], now: datetime) -> None:
-    """Keep what the next plan wants to know of each object whose step succeeded, or why it was in vain."""
+def record_memory(
+    transaction: Transaction, job: str, database: str, ended: Sequence[Ended], now: datetime
+) -> None:
+    """Store the memory of each object whose step succeeded or was ineffective."""
     at = to_text(now)
     rows = (
         (
@@ -147,69 +167,75 @@ def remember(transaction: Transaction, job: str, database: str, ended: Sequence[
             json.dumps(dict(outcome.evidence), default=str),
         )
         for what, outcome in ended
-        if outcome.status is Status.DONE or (outcome.status is Status.INEFFECTIVE and outcome.evidence)
+        if outcome.status is Status.DONE
+        or (outcome.status is Status.INEFFECTIVE and outcome.evidence)
     )
     transaction.execute_many(_REMEMBER, rows)
 
 
-def measure(transaction: Transaction, run: int, measures: Sequence[Measure], now: datetime) -> None:
-    """Keep what was measured."""
+def record_measures(
+    transaction: Transaction, run: int, measures: Sequence[Measure], now: datetime
+) -> None:
+    """Store measures."""
     at = to_text(now)
-    transaction.execute_many(_MEASURE, [(run, one.name, one.database, one.object, one.value, at) for one in measures])
+    transaction.execute_many(
+        _MEASURE,
+        [(run, one.name, one.database, one.object, one.value, at) for one in measures],
+    )
 
 
-def memory(transaction: Transaction, job: str, database: str) -> Mapping[str, Memory]:
-    """Return what is known of every object of a job in a database."""
+def load_memory(transaction: Transaction, job: str, database: str) -> Mapping[str, Memory]:
+    """Return the memory of a job's objects in a database."""
     return {
         row["object"]: Memory(row["seconds"], row["bytes"], json.loads(row["evidence"]))
         for row in transaction.rows(_MEMORY, (job, database))
     }
 
 
-def orphaned(transaction: Transaction) -> list[Row]:
-    """Return the runs that are recorded as running."""
+def running_runs(transaction: Transaction) -> list[Row]:
+    """Return the runs recorded as running."""
     return transaction.rows(_ORPHANED)
 
 
-def interrupt(transaction: Transaction, run: int, reason: str, now: datetime) -> None:
-    """Record that a run's process died in the middle of it."""
+def mark_interrupted(transaction: Transaction, run: int, reason: str, now: datetime) -> None:
+    """Mark a run as interrupted."""
     transaction.execute(_INTERRUPT, (reason, to_text(now), run))
 
 
-def accounted(transaction: Transaction, task: Task) -> bool:
-    """Say whether that due run has happened, or was decided on."""
+def is_settled(transaction: Transaction, task: Task) -> bool:
+    """Return whether a due run has ended other than by interruption."""
     due = (task.trigger.schedule, task.trigger.minute(), task.job, task.database)
     return transaction.row(_DONE, due) is not None
 
 
-def gone_on(transaction: Transaction, task: Task) -> bool:
-    """Say whether that due run, or a later one that several missed ones have become, happens or has happened."""
+def is_superseded(transaction: Transaction, task: Task) -> bool:
+    """Return whether a due run, or a later one in its place, is running or has ended."""
     due = (task.trigger.schedule, task.trigger.minute(), task.job, task.database)
     return transaction.row(_GONE_ON, due) is not None
 
 
-def tried(transaction: Transaction, trigger: Trigger) -> bool:
-    """Say whether anything of a due time has begun."""
+def has_begun(transaction: Transaction, trigger: Trigger) -> bool:
+    """Return whether any task of a due time has begun."""
     return transaction.row(_TRIED, (trigger.schedule, trigger.minute())) is not None
 
 
-def ends(transaction: Transaction, trigger: Trigger) -> list[tuple[str, str]]:
-    """Return how each task of a due time has ended, the last time that it was tried: its place, its state."""
+def final_states(transaction: Transaction, trigger: Trigger) -> list[tuple[str, str]]:
+    """Return the place and final state of each task of a due time."""
     rows = transaction.rows(_ENDS, (trigger.schedule, trigger.minute()))
     return [(f"{row['job']} {row['database']}".strip(), row["state"]) for row in rows]
 
 
-def known_since(transaction: Transaction, task: Task, cron: str, now: datetime) -> datetime:
-    """Return since when this file knows that a task is planned so (from now on, if it is new).
+def remember_planned(transaction: Transaction, task: Task, cron: str, now: datetime) -> datetime:
+    """Return since when a task is planned with this cron line, recording now if it is new.
 
-    An instant that is still to come was written while the clock was ahead: it would owe nothing until then.
+    A future instant was recorded by a wrong clock and is replaced.
     """
     transaction.execute(_KNOWN_SINCE, (_planned(task, cron), to_text(now)))
     return planned_since(transaction, task, cron) or now
 
 
 def planned_since(transaction: Transaction, task: Task, cron: str) -> datetime | None:
-    """Return since when a task is planned so; None: nobody has looked yet."""
+    """Return since when a task is planned with this cron line; None if unknown."""
     row = transaction.row(_SINCE, (_planned(task, cron),))
     return from_text(row["value"]) if row else None
 
@@ -218,42 +244,44 @@ def _planned(task: Task, cron: str) -> str:
     return f"planned {task.trigger.schedule} {cron} {task.job} {task.database}"
 
 
-def ended(transaction: Transaction, before: datetime) -> int:
-    """Count the runs that ended before."""
+def count_ended(transaction: Transaction, before: datetime) -> int:
+    """Count the runs that ended before an instant."""
     return int(str(transaction.rows(_ENDED, (to_text(before),))[0]["runs"]))
 
 
-def forget(transaction: Transaction, before: datetime) -> None:
-    """Forget them, with their steps, findings and measures."""
+def purge(transaction: Transaction, before: datetime) -> None:
+    """Delete them with their steps, findings and measures."""
     transaction.execute(_FORGET, (to_text(before),))
 
 
-def runs(transaction: Transaction, limit: int) -> list[Row]:
-    """Return the newest runs first."""
+def load_runs(transaction: Transaction, limit: int) -> list[Row]:
+    """Return the newest runs."""
     return transaction.rows(_RUNS, (limit,))
 
 
-def run(transaction: Transaction, number: int) -> Row | None:
+def load_run(transaction: Transaction, number: int) -> Row | None:
     """Return one run."""
     return transaction.row(_RUN, (number,))
 
 
-def steps(transaction: Transaction, number: int) -> list[Row]:
+def load_steps(transaction: Transaction, number: int) -> list[Row]:
     """Return the steps of a run in order."""
     return transaction.rows(_STEPS, (number,))
 
 
-def findings(transaction: Transaction, number: int) -> list[Row]:
+def load_findings(transaction: Transaction, number: int) -> list[Row]:
     """Return the findings of a run."""
     return transaction.rows(_FINDINGS, (number,))
 
 
-def acquainted(transaction: Transaction, database: str) -> tuple[str, int] | None:
-    """Return which server (system identifier, database oid) was behind a name the first time."""
+def known_server(transaction: Transaction, database: str) -> tuple[str, int] | None:
+    """Return the remembered server of a database: system identifier and database oid."""
     row = transaction.row(_TARGET, (database,))
     return None if row is None else (row["system_identifier"], row["database_oid"])
 
 
-def meet(transaction: Transaction, database: str, identity: tuple[str, int], now: datetime) -> None:
-    """Take the server behind a name for the right one."""
+def remember_server(
+    transaction: Transaction, database: str, identity: tuple[str, int], now: datetime
+) -> None:
+    """Remember the server of a database."""
     transaction.execute(_MEET, (database, *identity, to_text(now)))

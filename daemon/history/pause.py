@@ -1,4 +1,4 @@
-"""What `sereno pause` said: everything is held back until an instant, or until `sereno resume`."""
+"""The pause set by `sereno pause`."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,19 +16,19 @@ _RESUME = "DELETE FROM pause"
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """What `sereno pause` said: until when (None: until `resume`), and why."""
+    """The end of a pause (None: until `sereno resume`) and its reason."""
 
     until: datetime | None
     reason: str
 
 
 def pause(transaction: Transaction, until: datetime | None, reason: str, now: datetime) -> None:
-    """Hold everything back, until an instant or until `resume`."""
+    """Pause all work until an instant, or until `resume`."""
     transaction.execute(_PAUSE, (to_text(now), to_text(until) if until else None, reason))
 
 
 def paused(transaction: Transaction, now: datetime) -> Paused | None:
-    """Return until when and why everything is held back; None when it is not."""
+    """Return the pause in force, or None."""
     row = transaction.row(_PAUSED, (to_text(now),))
     if row is None:
         return None
@@ -36,5 +36,5 @@ def paused(transaction: Transaction, now: datetime) -> Paused | None:
 
 
 def resume(transaction: Transaction) -> bool:
-    """Let everything go on; say whether it was held back."""
+    """End the pause; return whether there was one."""
     return transaction.execute(_RESUME) > 0

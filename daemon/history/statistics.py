@@ -1,4 +1,4 @@
-"""What the history adds up to, for those who only read it: the health report and the metrics."""
+"""Statistics over the history, for the health report and the metrics."""
 
 from datetime import datetime
 
@@ -6,7 +6,7 @@ from store.store import Row, Transaction
 from store.timestamps import from_text, to_text
 
 MOST_WORKS = 12
-"""Of each job's objects, so many stand in a report by name."""
+"""The number of objects per job that a report names."""
 
 _LAST_REPORT = """
     SELECT max(finished_at) AS at FROM run WHERE job = 'health_report' AND state = 'finished'
@@ -58,13 +58,13 @@ _FOUND = """
 """
 
 
-def last_report(transaction: Transaction) -> datetime | None:
-    """Return when the last health report was made."""
+def last_report_at(transaction: Transaction) -> datetime | None:
+    """Return the time of the last health report."""
     return _instant(transaction.row(_LAST_REPORT))
 
 
-def beginning(transaction: Transaction) -> datetime | None:
-    """Return when the first run of all began."""
+def first_run_at(transaction: Transaction) -> datetime | None:
+    """Return the time of the first run."""
     return _instant(transaction.row(_FIRST))
 
 
@@ -72,41 +72,41 @@ def _instant(row: Row | None) -> datetime | None:
     return from_text(row["at"]) if row and row["at"] else None
 
 
-def runs(transaction: Transaction, since: datetime) -> list[Row]:
-    """Return the runs since an instant, each with its seconds."""
+def load_runs(transaction: Transaction, since: datetime) -> list[Row]:
+    """Return the runs since an instant with their durations."""
     return transaction.rows(_RUNS, (to_text(since),))
 
 
-def works(transaction: Transaction, since: datetime) -> list[Row]:
-    """Return what was done to which object, of each job the most; `of` is how many objects there were."""
+def load_works(transaction: Transaction, since: datetime) -> list[Row]:
+    """Return the steps done per object, largest first; `of` is the number of objects."""
     return transaction.rows(_WORKS, (to_text(since), MOST_WORKS))
 
 
-def left(transaction: Transaction, since: datetime) -> list[Row]:
+def load_undone(transaction: Transaction, since: datetime) -> list[Row]:
     """Return the steps of each job's last run that were not done, with the reason."""
     return transaction.rows(_LEFT, (to_text(since),))
 
 
-def series(transaction: Transaction, name: str, since: datetime) -> list[Row]:
+def load_series(transaction: Transaction, name: str, since: datetime) -> list[Row]:
     """Return the values of a measure in order of time."""
     return transaction.rows(_SERIES, (name, to_text(since)))
 
 
-def latest(transaction: Transaction) -> list[Row]:
-    """Return, for each task, when it last began, when it last succeeded, and whether it runs."""
+def load_latest(transaction: Transaction) -> list[Row]:
+    """Return last start, last success and running state of each task."""
     return transaction.rows(_LATEST)
 
 
-def ended(transaction: Transaction) -> list[Row]:
-    """Return, for each task and state, how many runs ended so, and when the last did."""
+def load_ended(transaction: Transaction) -> list[Row]:
+    """Return the number and last end of runs by task and state."""
     return transaction.rows(_ENDED)
 
 
-def durations(transaction: Transaction) -> list[Row]:
-    """Return how long each run took, in seconds."""
+def load_durations(transaction: Transaction) -> list[Row]:
+    """Return the duration of each run in seconds."""
     return transaction.rows(_DURATIONS)
 
 
-def found(transaction: Transaction) -> dict[str, int]:
-    """Return how many findings of each severity the last run of each task had."""
+def count_findings(transaction: Transaction) -> dict[str, int]:
+    """Return the number of findings per severity in the last run of each task."""
     return {row["severity"]: row["findings"] for row in transaction.rows(_FOUND)}

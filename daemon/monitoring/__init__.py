@@ -1,1 +1,1 @@
-"""Metrics, health, logs, and supervision of the service's own threads."""
+"""Metrics, health, logs, systemd notifications and the self-check."""

@@ -1,4 +1,4 @@
-"""The log: one JSON object a line where a machine reads it, coloured lines where a person does. Secrets never."""
+"""The log: JSON lines for machines, coloured lines for terminals; secrets are redacted."""
 
 import logging
 import os
@@ -7,14 +7,14 @@ from typing import Any, TextIO
 
 import structlog
 
-from domain.redaction import scrub
+from domain.redaction import redact
 
 _PRIORITIES = {"critical": 2, "error": 3, "warning": 4}
 _HIDDEN = frozenset({"password", "token", "secret", "dsn", "conninfo", "authorization"})
 
 
 def set_up(stream: TextIO = sys.stderr, *, quiet: bool = False) -> None:
-    """Configure structlog once; `quiet` keeps a command's screen to errors."""
+    """Configure structlog; `quiet` limits a command's output to critical errors."""
     journal = _is_journal(stream)
     renderer: Any = structlog.dev.ConsoleRenderer()
     if journal or not stream.isatty():
@@ -24,19 +24,25 @@ def set_up(stream: TextIO = sys.stderr, *, quiet: bool = False) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
-            redact,
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
+            redact_event,
             *([_with_priority(renderer)] if journal else [renderer]),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL if quiet else logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.CRITICAL if quiet else logging.INFO
+        ),
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(level=logging.WARNING, stream=stream, format="%(levelname)s %(name)s %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, stream=stream, format="%(levelname)s %(name)s %(message)s"
+    )
 
 
 def _is_journal(stream: TextIO) -> bool:
-    """Say whether a stream is what systemd connected to its journal (systemd.exec(5), JOURNAL_STREAM)."""
+    """Return whether a stream is connected to the journal (systemd.exec(5), JOURNAL_STREAM)."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):
@@ -45,7 +51,7 @@ def _is_journal(stream: TextIO) -> bool:
 
 
 def _with_priority(renderer: Any) -> Any:  # noqa: ANN401 - structlog's own shape
-    """Write the level before each line, as sd-daemon(3) has it: the journal takes it for its own priority."""
+    """Prefix each line with its priority, as sd-daemon(3) defines it."""
 
     def render(logger: object, method: str, event: Any) -> str:  # noqa: ANN401
         return f"<{_PRIORITIES.get(event.get('level'), 6)}>{renderer(logger, method, event)}"
@@ -53,16 +59,19 @@ def _with_priority(renderer: Any) -> Any:  # noqa: ANN401 - structlog's own shap
     return render
 
 
-def redact(_logger: object, _method: str, event: Any) -> Any:  # noqa: ANN401 - structlog's own shape
-    """Scrub every text of an event, however deep."""
+def redact_event(_logger: object, _method: str, event: Any) -> Any:  # noqa: ANN401 - structlog's own shape
+    """Redact every text of an event."""
     return _scrubbed(event)
 
 
 def _scrubbed(value: object) -> object:
     if isinstance(value, str):
-        return scrub(value)
+        return redact(value)
     if isinstance(value, dict):
-        return {key: "***" if str(key).lower() in _HIDDEN else _scrubbed(item) for key, item in value.items()}
+        return {
+            key: "***" if str(key).lower() in _HIDDEN else _scrubbed(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_scrubbed(item) for item in value]
     return value

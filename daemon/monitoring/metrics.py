@@ -1,6 +1,6 @@
-"""What Prometheus sees: read from the store at each scrape, so a restart forgets nothing; and whether we are well.
+"""Prometheus metrics and /healthz, read from the store at each scrape.
 
-The label is `task`, never `job`: that one is the scrape's own.
+The label is `task`; `job` is the scrape's own label.
 """
 
 import socket
@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from zoneinfo import ZoneInfo
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, make_wsgi_app
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    make_wsgi_app,
+)
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -43,19 +49,21 @@ if TYPE_CHECKING:
 BUCKETS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800)
 TASK = ("task", "database")
 MISSES = 2
-"""A task is late when so many of its due times have gone by."""
+"""A task is late after this many missed due times."""
 REQUEST_SECONDS = 10
 
 
 class StoreCollector(Collector):
-    """Turns the store into metrics."""
+    """Collects metrics from the store."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._build = InfoMetricFamily("sereno_build", "Which sereno this is.", {"version": version("sereno")})
+        self._build = InfoMetricFamily(
+            "sereno_build", "Which sereno this is.", {"version": version("sereno")}
+        )
 
     def collect(self) -> Iterator[Metric]:
-        """Read it in one transaction. StoreError as the store says."""
+        """Read everything in one transaction. Raises StoreError."""
         with self._context.store.reading() as transaction:
             families = [
                 *self._tasks(transaction),
@@ -69,9 +77,11 @@ class StoreCollector(Collector):
 
     def _tasks(self, transaction: Transaction) -> Iterator[Metric]:
         started = _gauge("sereno_task_last_start_timestamp_seconds", "When it last began.", TASK)
-        succeeded = _gauge("sereno_task_last_success_timestamp_seconds", "When it last finished; 0: never.", TASK)
+        succeeded = _gauge(
+            "sereno_task_last_success_timestamp_seconds", "When it last finished; 0: never.", TASK
+        )
         running = _gauge("sereno_task_running", "Whether it runs.", TASK)
-        known = {(row["job"], row["database"]): row for row in statistics.latest(transaction)}
+        known = {(row["job"], row["database"]): row for row in statistics.load_latest(transaction)}
         planned = dict(self._planned(transaction))
         for place in sorted(known.keys() | planned.keys()):
             row = known.get(place, {"started": None, "succeeded": None, "running": 0})
@@ -81,15 +91,21 @@ class StoreCollector(Collector):
             running.add_metric(place, row["running"])
         yield from (started, succeeded, running)
         yield from _ended(transaction)
-        age = _gauge("sereno_task_max_age_seconds", "A last success longer ago than this is too old.", TASK)
-        since = _gauge("sereno_task_planned_timestamp_seconds", "Since when it is planned so.", TASK)
+        age = _gauge(
+            "sereno_task_max_age_seconds", "A last success longer ago than this is too old.", TASK
+        )
+        since = _gauge(
+            "sereno_task_planned_timestamp_seconds", "Since when it is planned so.", TASK
+        )
         for place, (seconds, at) in sorted(planned.items()):
             age.add_metric(place, seconds)
             since.add_metric(place, at)
         yield from (age, since)
 
-    def _planned(self, transaction: Transaction) -> Iterator[tuple[tuple[str, str], tuple[float, float]]]:
-        """Yield each task that a schedule plans, with its largest age and since when; of two schedules, the last."""
+    def _planned(
+        self, transaction: Transaction
+    ) -> Iterator[tuple[tuple[str, str], tuple[float, float]]]:
+        """Yield each planned task with its maximum age and start; of two schedules the last counts."""
         now = self._context.clock()
         for name, schedule in self._context.config.timetable.items():
             seconds = MISSES * longest_gap(schedule.cron, self._zone, now).total_seconds()
@@ -111,7 +127,7 @@ class StoreCollector(Collector):
             "sereno_notifications", "Messages that were delivered (sent), or given up (dead).",
             labels=("channel", "result"),
         )  # fmt: skip
-        counts = outbox.counts(transaction)
+        counts = outbox.count_by_state(transaction)
         for channel in sorted(self._context.channels.keys() | counts.keys()):
             states = counts.get(channel, {})
             waiting = [states[state] for state in ("pending", "leased") if state in states]
@@ -123,7 +139,9 @@ class StoreCollector(Collector):
         yield from (pending, oldest, total)
 
     def _next(self) -> Metric:
-        due = _gauge("sereno_schedule_next_timestamp_seconds", "When it is due next.", ("schedule",))
+        due = _gauge(
+            "sereno_schedule_next_timestamp_seconds", "When it is due next.", ("schedule",)
+        )
         for name, timing in timings(self._context.config).items():
             one = next(timing.upcoming(self._context.clock()), None)
             if one is not None:
@@ -133,9 +151,13 @@ class StoreCollector(Collector):
 
 def _ended(transaction: Transaction) -> Iterator[Metric]:
     labels = (*TASK, "state")
-    last = _gauge("sereno_task_last_run_timestamp_seconds", "When it last ended in this state.", labels)
-    total = CounterMetricFamily("sereno_task_runs", "How many runs ended in this state.", labels=labels)
-    for row in statistics.ended(transaction):
+    last = _gauge(
+        "sereno_task_last_run_timestamp_seconds", "When it last ended in this state.", labels
+    )
+    total = CounterMetricFamily(
+        "sereno_task_runs", "How many runs ended in this state.", labels=labels
+    )
+    for row in statistics.load_ended(transaction):
         place = (row["job"], row["database"], row["state"])
         last.add_metric(place, _timestamp(row["at"]))
         total.add_metric(place, row["runs"])
@@ -143,12 +165,16 @@ def _ended(transaction: Transaction) -> Iterator[Metric]:
 
 
 def _durations(transaction: Transaction) -> Metric:
-    family = HistogramMetricFamily("sereno_task_duration_seconds", "How long its runs took.", labels=TASK)
+    family = HistogramMetricFamily(
+        "sereno_task_duration_seconds", "How long its runs took.", labels=TASK
+    )
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for row in statistics.durations(transaction):
+    for row in statistics.load_durations(transaction):
         seconds[row["job"], row["database"]].append(row["seconds"])
     for place, values in sorted(seconds.items()):
-        buckets = [(str(float(limit)), sum(value <= limit for value in values)) for limit in BUCKETS]
+        buckets = [
+            (str(float(limit)), sum(value <= limit for value in values)) for limit in BUCKETS
+        ]
         family.add_metric(place, [*buckets, ("+Inf", len(values))], sum(values))
     return family
 
@@ -156,8 +182,12 @@ def _durations(transaction: Transaction) -> Metric:
 def _troubles(transaction: Transaction) -> Iterator[Metric]:
     findings = _gauge("sereno_findings", "Findings of the last run of each task.", ("severity",))
     opened = _gauge("sereno_alerts_open", "Alerts that are not over.", ("severity",))
-    found = statistics.found(transaction)
-    alerts = [alert.severity for alert in alert_store.open_alerts(transaction) if alert.state is not State.PENDING]
+    found = statistics.count_findings(transaction)
+    alerts = [
+        alert.severity
+        for alert in alert_store.load_open(transaction)
+        if alert.state is not State.PENDING
+    ]
     for severity in Severity:
         findings.add_metric((severity.value,), found.get(severity.value, 0))
         opened.add_metric((severity.value,), alerts.count(severity))
@@ -180,9 +210,12 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().__init__(place, _Handler)
 
     def server_bind(self) -> None:
-        """Bind, without http.server's look into the DNS for our name."""
+        """Bind without http.server's DNS lookup of the host name."""
         TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.server_name, self.server_port = (
+            str(self.server_address[0]),
+            int(self.server_address[1]),
+        )
         self.setup_environ()
 
 
@@ -190,14 +223,14 @@ class _Handler(WSGIRequestHandler):
     timeout = REQUEST_SECONDS
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: a scrape every fifteen seconds is no news."""
+        """Log nothing; scrapes are frequent."""
 
 
 @contextmanager
-def listening(listen: str, context: Context, ailing: Callable[[], str]) -> Iterator[None]:
-    """Answer `/metrics` and `/healthz` while the body lasts. `ailing` says what is wrong with us, or nothing.
+def serve_metrics(listen: str, context: Context, ailing: Callable[[], str]) -> Iterator[None]:
+    """Serve `/metrics` and `/healthz` for the body; `ailing` returns what is wrong.
 
-    OSError: the address is not to be had.
+    Raises OSError if the address is unavailable.
     """
     registry = CollectorRegistry(auto_describe=False)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -218,7 +251,7 @@ def listening(listen: str, context: Context, ailing: Callable[[], str]) -> Itera
 
 
 def _serve(server: _Server, ended: threading.Event) -> None:
-    """Answer; without `serve_forever`, which wakes twice a second to see whether it is to end."""
+    """Answer requests; `serve_forever` would wake twice a second."""
     while not ended.is_set():
         server.handle_request()
 
@@ -232,7 +265,9 @@ def _application(metrics: Any, ailing: Callable[[], str]) -> "WSGIApplication": 
                 return answered
             if path == "/healthz":
                 wrong = ailing()
-                return _text(start, "503 Service Unavailable" if wrong else "200 OK", wrong or "well")
+                return _text(
+                    start, "503 Service Unavailable" if wrong else "200 OK", wrong or "well"
+                )
         except StoreError as error:
             return _text(start, "503 Service Unavailable", str(error))
         return _text(start, "404 Not Found", "there are /metrics and /healthz")
@@ -242,5 +277,7 @@ def _application(metrics: Any, ailing: Callable[[], str]) -> "WSGIApplication": 
 
 def _text(start: "StartResponse", status: str, text: str) -> list[bytes]:
     body = f"{text}\n".encode()
-    start(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
+    start(
+        status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    )
     return [body]

@@ -1,4 +1,4 @@
-"""What systemd is told of us: sd_notify(3), which is one datagram; nothing, where nobody listens."""
+"""Notifications to systemd: sd_notify(3), one datagram each."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from domain.task import Task
 
 
 def notify(*states: str) -> None:
-    """Send states like `READY=1` in one message. That systemd does not hear us is no reason to stop."""
+    """Send states such as `READY=1` in one message; failures are ignored."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
@@ -26,27 +26,31 @@ def notify(*states: str) -> None:
 
 
 def under_systemd() -> bool:
-    """Say whether somebody waits to hear that we are ready."""
+    """Return whether systemd waits for notifications."""
     return bool(os.environ.get("NOTIFY_SOCKET"))
 
 
-def sentence(at_work: Collection[Task], timings: Mapping[str, Timing], now: datetime) -> str:
-    """Say what runs now, and what is next."""
+def status_text(at_work: Collection[Task], timings: Mapping[str, Timing], now: datetime) -> str:
+    """Return the running tasks and the next due time as text."""
     runs = ", ".join(f"{task.job} {task.database}".strip() for task in at_work) or "idle"
-    dues = [(due.instant, name) for name, timing in timings.items() for due in islice(timing.upcoming(now), 1)]
+    dues = [
+        (due.instant, name)
+        for name, timing in timings.items()
+        for due in islice(timing.upcoming(now), 1)
+    ]
     if not dues:
         return runs
     instant, name = min(dues)
     return f"{runs}; next: {name} {instant.astimezone(timings[name].zone):%a %Y-%m-%d %H:%M %Z}"
 
 
-def reloading() -> None:
-    """Say that the configuration is read again; `READY=1` ends it (the clock is its own proof, systemd 253 asks)."""
+def notify_reloading() -> None:
+    """Announce a reload; `READY=1` ends it. systemd 253 requires the monotonic time."""
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def watchdog_seconds() -> float | None:
-    """Return how often systemd wants a sign of life from this process; None: it does not."""
+    """Return systemd's watchdog interval for this process; None if it has none."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     microseconds = os.environ.get("WATCHDOG_USEC", "")

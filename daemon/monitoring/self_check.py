@@ -1,4 +1,4 @@
-"""The self-audit: is every due run accounted for, and every alert delivered, or within its time?"""
+"""The self-check: every due run is accounted for and every notification delivered in time."""
 
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
@@ -14,13 +14,13 @@ from domain.task import Trigger
 from store.store import StoreError, Transaction
 
 GRACE = timedelta(minutes=10)
-"""After its window, a due time has so long to be accounted for."""
+"""Time after its window in which a due run may still be recorded."""
 _IN_TIME = {Severity.CRITICAL: timedelta(minutes=10), Severity.HIGH: timedelta(hours=1)}
 _ANY = timedelta(hours=6)
 
 
-def audit(context: Context, busy: Collection[str] = ()) -> list[str]:
-    """Return what is wrong, a line each; nothing if all is as it should be. Schedules in progress are not late."""
+def self_check(context: Context, busy: Collection[str] = ()) -> list[str]:
+    """Return the problems, one line each; schedules in progress are not late."""
     try:
         with context.store.reading() as transaction:
             now = context.clock()
@@ -29,8 +29,10 @@ def audit(context: Context, busy: Collection[str] = ()) -> list[str]:
         return [str(error)]
 
 
-def _runs(transaction: Transaction, context: Context, now: datetime, busy: Collection[str]) -> Iterator[str]:
-    """The last due time whose window is over is accounted for, in each place that was planned by then."""
+def _runs(
+    transaction: Transaction, context: Context, now: datetime, busy: Collection[str]
+) -> Iterator[str]:
+    """Yield tasks of the last closed window that have no run."""
     for name, timing in timings(context.config).items():
         schedule = context.config.timetable[name]
         due = timing.latest(now - schedule.window - GRACE)
@@ -38,18 +40,18 @@ def _runs(transaction: Transaction, context: Context, now: datetime, busy: Colle
             continue
         for task in tasks_of(context, schedule.jobs, Trigger(name, due.nominal)):
             since = history.planned_since(transaction, task, str(schedule.cron))
-            if since is None or since > due.instant or history.gone_on(transaction, task):
+            if since is None or since > due.instant or history.is_superseded(transaction, task):
                 continue
             place = f" {task.database}" if task.database else ""
             yield f"{task.job}{place} of {due.nominal:%Y-%m-%d %H:%M} ({name}) is not accounted for"
 
 
 def _messages(transaction: Transaction, now: datetime) -> Iterator[str]:
-    """No message waits for too long, and no channel has given one up."""
-    for one in outbox.oldest(transaction):
+    """Yield overdue notifications and channels that gave one up."""
+    for one in outbox.load_oldest(transaction):
         if now - one.created_at > _IN_TIME.get(one.severity, _ANY):
             minutes = (now - one.created_at).total_seconds() / 60
             yield f"a message that is {one.severity.value} waits for channel {one.channel} since {minutes:.0f} min"
-    for alert in alert_store.open_alerts(transaction):
+    for alert in alert_store.load_open(transaction):
         if alert.kind == UNDELIVERED:
             yield f"channel {alert.object} takes no messages"

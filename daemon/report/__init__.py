@@ -1,1 +1,1 @@
-"""The letter of the week: what the store knows, in words and pictures."""
+"""The weekly health report: gathered from the store, rendered, published."""

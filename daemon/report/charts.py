@@ -1,6 +1,6 @@
-"""The two pictures of the letter. A program of its own, so that the memory of it all goes with it.
+"""The charts of the health report, drawn in a process of its own to free its memory.
 
-`python -m daemon.report.charts`: figures come as JSON on standard input, PNGs go as JSON (base64) to standard output.
+`python -m daemon.report.charts` reads figures as JSON and writes PNGs as base64 JSON.
 """
 
 import base64
@@ -27,14 +27,16 @@ LEAST_POINTS = 2
 
 
 def main() -> None:
-    """Draw what there is something to draw of."""
+    """Draw the charts that have data."""
     asked = json.load(sys.stdin)
     drawn = {"nights": nights(asked["nights"]), "growth": growth(asked["sizes"], asked["tables"])}
-    json.dump({name: base64.b64encode(png).decode() for name, png in drawn.items() if png}, sys.stdout)
+    json.dump(
+        {name: base64.b64encode(png).decode() for name, png in drawn.items() if png}, sys.stdout
+    )
 
 
 def nights(seconds: Mapping[str, Mapping[str, float]]) -> bytes | None:
-    """Stack each night's minutes by job: seven days, the nights without a run too."""
+    """Draw each night's minutes stacked by job, for seven days."""
     if not seconds:
         return None
     last = date.fromisoformat(max(seconds))
@@ -55,8 +57,10 @@ def nights(seconds: Mapping[str, Mapping[str, float]]) -> bytes | None:
     return _png(figure)
 
 
-def growth(sizes: Mapping[str, Sequence[Sequence[float]]], tables: Sequence[Mapping[str, Any]]) -> bytes | None:
-    """Draw the databases over time; the largest tables instead while there is but one night."""
+def growth(
+    sizes: Mapping[str, Sequence[Sequence[float]]], tables: Sequence[Mapping[str, Any]]
+) -> bytes | None:
+    """Draw database sizes over time, or the largest tables if there is one night only."""
     if any(len(points) >= LEAST_POINTS for points in sizes.values()):
         return _databases(sizes)
     return _tables(tables) if tables else None
@@ -69,7 +73,9 @@ def _databases(sizes: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
     for number, name in enumerate(largest):
         times = [float(date2num(datetime.fromtimestamp(at, UTC))) for at, _ in sizes[name]]  # type: ignore[no-untyped-call]
         values = [value / length for _, value in sizes[name]]
-        axes.plot(times, values, color=_colour(number), linewidth=2, label=name, marker="o", markersize=3)
+        axes.plot(
+            times, values, color=_colour(number), linewidth=2, label=name, marker="o", markersize=3
+        )
         axes.fill_between(times, values, color=_colour(number), alpha=0.08)
     locator = AutoDateLocator(maxticks=7)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
@@ -88,7 +94,14 @@ def _tables(tables: Sequence[Mapping[str, Any]]) -> bytes:
     axes.barh(range(len(largest)), [table["now"] for table in largest], 0.62, color=PALETTE[0])
     axes.set_yticks(range(len(largest)), [_short(table["what"]) for table in largest])
     for number, table in enumerate(largest):
-        axes.text(table["now"], number, f" {format_size(table['now'])}", va="center", color=SOFT, fontsize=8)
+        axes.text(
+            table["now"],
+            number,
+            f" {format_size(table['now'])}",
+            va="center",
+            color=SOFT,
+            fontsize=8,
+        )
     axes.set_xticks([])
     axes.margins(x=0.14)
     axes.set_title("The largest tables", loc="left")
@@ -100,7 +113,9 @@ def _short(text: str) -> str:
 
 
 def _canvas(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, layout="constrained", facecolor="white")
+    figure = Figure(
+        figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, layout="constrained", facecolor="white"
+    )
     axes = figure.add_subplot()
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(LINE)
@@ -114,9 +129,14 @@ def _colour(number: int) -> str:
 
 
 def _legend(figure: Figure, entries: int) -> None:
-    """Below the picture, so that it keeps its width on a phone."""
+    """Draw the legend below the chart, so that the chart keeps its width on a phone."""
     figure.legend(
-        loc="outside lower left", ncols=min(entries, 4), frameon=False, fontsize=8, labelcolor=SOFT, handlelength=1.0
+        loc="outside lower left",
+        ncols=min(entries, 4),
+        frameon=False,
+        fontsize=8,
+        labelcolor=SOFT,
+        handlelength=1.0,
     )
 
 

@@ -1,4 +1,4 @@
-"""Has the pictures drawn by a child process; a letter without pictures is better than no letter."""
+"""Runs the chart process; without charts the report is sent as text."""
 
 import json
 import os
@@ -20,8 +20,12 @@ _log = structlog.get_logger("report")
 
 
 def draw(report: Report, proceed: Callable[[], object] = lambda: None) -> dict[str, str]:
-    """Return the PNGs in base64 by name. `proceed` is called all the while, and may end it by raising."""
-    asked = {"nights": report.nights, "sizes": report.sizes, "tables": [asdict(table) for table in report.tables]}
+    """Return the PNGs by name. `proceed` is called while waiting and may raise."""
+    asked = {
+        "nights": report.nights,
+        "sizes": report.sizes,
+        "tables": [asdict(table) for table in report.tables],
+    }
     try:
         with tempfile.TemporaryDirectory(prefix="sereno-charts-") as scratch:
             answer, said = _asked(json.dumps(asked, default=str), scratch, proceed)
@@ -35,10 +39,15 @@ def draw(report: Report, proceed: Callable[[], object] = lambda: None) -> dict[s
 
 
 def _asked(figures: str, scratch: str, proceed: Callable[[], object]) -> tuple[str, str]:
-    """Return what the child answered, or nothing and what it said."""
+    """Return the child's answer, or nothing and its error output."""
     home = os.environ.get("CACHE_DIRECTORY", scratch)  # the fonts that were found last time
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "daemon.report.charts"],  # -P: never a module of the folder we are called in
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "daemon.report.charts",
+        ],  # -P: never a module of the folder we are called in
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -53,7 +62,9 @@ def _asked(figures: str, scratch: str, proceed: Callable[[], object]) -> tuple[s
     return ("", said) if process.returncode else (answer, said)
 
 
-def _talk(process: "subprocess.Popen[str]", asked: str, proceed: Callable[[], object]) -> tuple[str, str]:
+def _talk(
+    process: "subprocess.Popen[str]", asked: str, proceed: Callable[[], object]
+) -> tuple[str, str]:
     deadline = time.monotonic() + PATIENCE_SECONDS
     text: str | None = asked
     while time.monotonic() < deadline:

@@ -7,7 +7,7 @@ from pathlib import Path
 from daemon.config.jobs import HealthReport
 from daemon.config.model import Config
 from daemon.report.gather import gather
-from daemon.report.publication import Publication
+from daemon.report.publication import PublishReport
 from daemon.report.report import Report
 from domain.place import Place
 from domain.task import Scope
@@ -54,16 +54,18 @@ def page_folder(config: Config) -> Path:
 def receivers(config: Config) -> tuple[str, ...]:
     """Return the channels that receive the report: the configured ones, else all of type email."""
     named: tuple[str, ...] = config.job(NAME).channels
-    return named or tuple(name for name, options in config.channels.items() if options.type == "email")
+    return named or tuple(
+        name for name, options in config.channels.items() if options.type == "email"
+    )
 
 
 def plan(seen: Observation) -> Sequence[Step]:
     """Return one step: write and send the report."""
-    return [Publication(seen.report, seen.folder, seen.channels)]
+    return [PublishReport.of(seen.report, seen.folder, seen.channels)]
 
 
 def judge(step: Step, outcome: Outcome, _place: Place) -> Verdict:
     """Return the messages to enqueue for a report that was written."""
-    if outcome.status is not Status.DONE or not isinstance(step, Publication):
+    if outcome.status is not Status.DONE or not isinstance(step, PublishReport):
         return Verdict()
     return Verdict(reports=step.messages(outcome.found[0]))

@@ -1,4 +1,4 @@
-"""A report as a letter: text and HTML from two templates, and the page that keeps its pictures inside itself."""
+"""Rendering of a report: text, HTML, and a page with embedded images."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from alerts.alert import Letter
-from daemon.report.report import Colour, Growth, Report, Work
+from daemon.report.report import Colour, DoneWork, Growth, Report
 from domain import units
 from domain.finding import Severity
 
@@ -23,12 +23,12 @@ _WORSE = frozenset(severity for severity in Severity if severity > Severity.INFO
 
 
 def title(report: Report) -> str:
-    """Return the letter's subject; the same form each week, so that they stand together in a mailbox."""
+    """Return the subject, in the same form every week."""
     return f"health report of {report.until:%Y-%m-%d}: {report.colour}"
 
 
 def letter(report: Report, images: Mapping[str, str]) -> Letter:
-    """Write it. `images` are PNGs in base64 by name (nights, growth); what is not there is not shown."""
+    """Return the letter; `images` are base64 PNGs by name."""
     values = {
         "report": report,
         "images": images,
@@ -37,12 +37,14 @@ def letter(report: Report, images: Mapping[str, str]) -> Letter:
         "worse": _WORSE,
         "zone": report.until.tzname() or "UTC",
     }
-    text, html = (_environment().get_template(name).render(values) for name in ("letter.txt", "letter.html"))
+    text, html = (
+        _environment().get_template(name).render(values) for name in ("letter.txt", "letter.html")
+    )
     return Letter(text, html, dict(images))
 
 
 def page(letter: Letter) -> str:
-    """Return the HTML for a browser: the same, its pictures inside it."""
+    """Return the HTML with its images embedded."""
     html = letter.html
     for name, image in letter.images.items():
         html = html.replace(f'src="cid:{name}"', f'src="data:image/png;base64,{image}"')
@@ -62,7 +64,12 @@ def _environment() -> "Environment":
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        size=units.format_size, grown=_grown, span=units.format_seconds, day=_day, minute=_minute, groupby_place=_by_place
+        size=units.format_size,
+        grown=_grown,
+        span=units.format_seconds,
+        day=_day,
+        minute=_minute,
+        groupby_place=_by_place,
     )
     return environment
 
@@ -79,5 +86,8 @@ def _minute(instant: datetime) -> str:
     return f"{instant:%Y-%m-%d %H:%M}"
 
 
-def _by_place(works: Sequence[Work]) -> list[tuple[tuple[str, str], list[Work]]]:
-    return [(key, list(group)) for key, group in groupby(works, key=lambda work: (work.job, work.database))]
+def _by_place(works: Sequence[DoneWork]) -> list[tuple[tuple[str, str], list[DoneWork]]]:
+    return [
+        (key, list(group))
+        for key, group in groupby(works, key=lambda work: (work.job, work.database))
+    ]

@@ -1,4 +1,4 @@
-"""What a health report says, as values; and its one sentence. Pure."""
+"""The contents of a health report. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ A_NIGHT = timedelta(hours=26)
 
 
 class Colour(StrEnum):
-    """How the house is, at one look."""
+    """The overall state as a colour."""
 
     GREEN = "green"
     YELLOW = "yellow"
@@ -29,8 +29,8 @@ _COLOURS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """One open alert. `new`: it was not there at the last report."""
+class OpenAlert:
+    """An open alert; `new` since the last report."""
 
     number: int
     severity: Severity
@@ -45,8 +45,8 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
-    """One alert that ended since the last report."""
+class ResolvedAlert:
+    """An alert resolved since the last report."""
 
     kind: str
     database: str
@@ -56,8 +56,8 @@ class Over:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """How a job went in one place."""
+class TaskSummary:
+    """The runs of a job in one place."""
 
     job: str
     database: str
@@ -69,8 +69,8 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What was done to one object."""
+class DoneWork:
+    """The work done on one object."""
 
     job: str
     database: str
@@ -82,8 +82,8 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """What was not done in a job's last run, and why."""
+class UndoneStep:
+    """A step not done in a job's last run, with the reason."""
 
     job: str
     database: str
@@ -94,7 +94,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """A size at the beginning and at the end of the report's time, in bytes. A mount has a capacity."""
+    """A size before and now, in bytes; a mount has a capacity."""
 
     what: str
     before: float
@@ -102,17 +102,17 @@ class Growth:
     capacity: float | None = None
     full_on: date | None = None
     measured: int = 2
-    """How many times: one value has no change."""
+    """Number of values; a single one has no change."""
 
     @property
     def change(self) -> float:
-        """Bytes more."""
+        """Return the change in bytes."""
         return self.now - self.before
 
 
 @dataclass(frozen=True, slots=True)
-class Next:
-    """A schedule's next due time."""
+class NextDue:
+    """The next due time of a schedule."""
 
     schedule: str
     due: datetime
@@ -121,54 +121,54 @@ class Next:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that the letter says. Times are in the zone of the configuration."""
+    """All contents of a report; times are in the configured zone."""
 
     instance: str
     since: datetime
     until: datetime
     first: bool
-    troubles: Sequence[Trouble]
-    over: Sequence[Over]
-    tasks: Sequence[Task]
-    works: Sequence[Work]
-    more_works: Mapping[tuple[str, str], int]
-    """How many more objects a job worked on in a database."""
-    left: Sequence[Left]
+    alerts: Sequence[OpenAlert]
+    over: Sequence[ResolvedAlert]
+    tasks: Sequence[TaskSummary]
+    work: Sequence[DoneWork]
+    more_work: Mapping[tuple[str, str], int]
+    """Number of further objects per job and database."""
+    left: Sequence[UndoneStep]
     databases: Sequence[Growth]
     tables: Sequence[Growth]
     mounts: Sequence[Growth]
-    next: Sequence[Next]
+    next: Sequence[NextDue]
     waiting: int
-    """Messages that their channel has not taken yet, though it was tried."""
+    """Notifications tried and not yet delivered."""
     nights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Seconds by local date and job."""
     sizes: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
-    """Of each database: (seconds since the epoch, bytes)."""
+    """Values per database: seconds since the epoch, bytes."""
 
     @property
-    def needing(self) -> Sequence[Trouble]:
-        """What needs somebody: the open alerts but those that only inform."""
-        return [trouble for trouble in self.troubles if trouble.severity > Severity.INFO]
+    def needing_attention(self) -> Sequence[OpenAlert]:
+        """Return the open alerts above info."""
+        return [trouble for trouble in self.alerts if trouble.severity > Severity.INFO]
 
     @property
     def idle(self) -> bool:
-        """Whether nothing has run though a night has gone by."""
+        """Return whether nothing has run for more than a night."""
         return not self.tasks and self.until - self.since > A_NIGHT
 
     @property
     def worst(self) -> Severity:
-        """The worst that is open; a week without a run is no good week."""
-        worst = max((trouble.severity for trouble in self.needing), default=Severity.INFO)
+        """Return the highest open severity; at least high if nothing has run."""
+        worst = max((trouble.severity for trouble in self.needing_attention), default=Severity.INFO)
         return max(worst, Severity.HIGH) if self.idle else worst
 
     @property
     def colour(self) -> Colour:
-        """How bad that is, at one look."""
+        """Return the colour of the highest severity."""
         return _COLOURS[self.worst]
 
     @property
     def sentence(self) -> str:
-        """How the house is."""
+        """Return the summary in one sentence."""
         runs = sum(task.runs for task in self.tasks)
         finished = sum(task.finished for task in self.tasks)
         ran = f"{runs} run{'s' * (runs != 1)}, {'all' if finished == runs else finished} finished"
@@ -176,14 +176,16 @@ class Report:
             ran = "nothing has run: is the service up?"
         elif not runs:
             ran = "no run since the last report"
-        if self.idle and not self.needing:
+        if self.idle and not self.needing_attention:
             return "Nothing has run since the last report: is the service up?"
-        if not self.needing:
+        if not self.needing_attention:
             return f"All is well: {ran}, nothing needs you."
-        counts = Counter(trouble.severity for trouble in self.needing)
-        named = ", ".join(_counted(counts[one], one) for one in sorted(counts, key=lambda one: -one.rank))
-        verb = "things need" if len(self.needing) > 1 else "thing needs"
-        return f"{len(self.needing)} {verb} you ({named}); {ran}{'' if ran.endswith('?') else '.'}"
+        counts = Counter(trouble.severity for trouble in self.needing_attention)
+        named = ", ".join(
+            _counted(counts[one], one) for one in sorted(counts, key=lambda one: -one.rank)
+        )
+        verb = "things need" if len(self.needing_attention) > 1 else "thing needs"
+        return f"{len(self.needing_attention)} {verb} you ({named}); {ran}{'' if ran.endswith('?') else '.'}"
 
 
 def _counted(count: int, severity: Severity) -> str:

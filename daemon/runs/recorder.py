@@ -1,13 +1,13 @@
-"""Writes a run down as it goes: each step with its findings, alerts and messages in one transaction."""
+"""Records a run: each step in one transaction with its findings, alerts and notifications."""
 
 from collections.abc import Sequence
 
 from alerts import alert_store, outbox
 from alerts.lifecycle import UNREACHABLE
-from daemon.alerting import tell_within
+from daemon.alerting import process_findings_in
 from daemon.context import Context
 from daemon.history import history
-from daemon.runs.result import End, RunState
+from daemon.runs.result import RunResult, RunState
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from domain.place import Place
@@ -23,7 +23,7 @@ TASK_ORPHANED = "task_orphaned"
 
 
 class Recorder:
-    """The pen of one run."""
+    """Records one run in the store."""
 
     def __init__(self, context: Context, task: Task) -> None:
         self._context = context
@@ -35,10 +35,10 @@ class Recorder:
         self._unreachable = False
         self._steps = 0
         with context.store.transaction() as transaction:
-            self.number = history.begin(transaction, task, context.clock())
+            self.number = history.begin_run(transaction, task, context.clock())
 
     def steps(self, ended: Sequence[tuple[Step, Outcome]], place: Place) -> None:
-        """Keep a handful of steps, what their judge says, and what is owed for them."""
+        """Record some finished steps and process their verdicts."""
         verdicts = [self._job.judge(step, outcome, place) for step, outcome in ended]
         for step, outcome in ended:
             self._in_vain = self._in_vain or outcome.status is Status.INEFFECTIVE
@@ -46,45 +46,55 @@ class Recorder:
                 self._skipped.append(f"{step.name} {step.object}: {outcome.reason}")
         now = self._context.clock()
         with self._context.store.transaction() as transaction:
-            history.steps_done(transaction, self.number, self._steps, ended, now)
-            history.remember(transaction, self._job.name, self._database, ended, now)
+            history.record_steps(transaction, self.number, self._steps, ended, now)
+            history.record_memory(transaction, self._job.name, self._database, ended, now)
             verdict = merge(verdicts)
-            history.measure(transaction, self.number, verdict.measures, now)
+            history.record_measures(transaction, self.number, verdict.measures, now)
             self._tell(transaction, verdict)
             for message, channel in verdict.reports:
-                outbox.owe(transaction, message, channel, now)
+                outbox.enqueue(transaction, message, channel, now)
             if verdict.purge_before:
-                outbox.forget(transaction, verdict.purge_before)
-                alert_store.forget(transaction, verdict.purge_before)
-                history.forget(transaction, verdict.purge_before)
+                outbox.purge(transaction, verdict.purge_before)
+                alert_store.purge(transaction, verdict.purge_before)
+                history.purge(transaction, verdict.purge_before)
         self._steps += len(ended)
 
     def reached(self) -> None:
-        """The server has answered: an alert that it does not is over."""
+        """Record that the server answered: its alert is resolved."""
         self._reached, self._unreachable = True, False
         with self._context.store.transaction() as transaction:
             self._tell(transaction, Verdict(coverage=(Coverage(UNREACHABLE, self._database),)))
 
     def unreachable(self, reason: str) -> bool:
-        """The server does not answer: that is the alert, and the failed run is no other. Say whether it is so:
+        """Open the alert that the server does not answer; return whether it applies.
 
-        it is not, if the server has answered before (the connection was lost, or a second login is bad).
+        It does not if the server has answered before: then the connection was lost, or a login is
+        bad.
         """
         if self._reached:
             self._reached = False
             return False
         self._unreachable = True
         identity = Identity(UNREACHABLE, self._context.config.daemon.name, database=self._database)
-        remedy = f"is the server up, and the login right? Try psql with databases.{self._database}.dsn"
+        remedy = (
+            f"is the server up, and the login right? Try psql with databases.{self._database}.dsn"
+        )
         with self._context.store.transaction() as transaction:
-            self._tell(transaction, Verdict((Finding(identity, Severity.CRITICAL, reason, remedy=remedy),)))
+            self._tell(
+                transaction, Verdict((Finding(identity, Severity.CRITICAL, reason, remedy=remedy),))
+            )
         return True
 
-    def finish(self, end: End) -> None:
-        """Keep the end. A failed run is a finding of its own until one finishes; so are steps that were skipped."""
+    def finish(self, end: RunResult) -> None:
+        """Record the end of the run and process its findings."""
         verdict = self._ended(end.state, end.reason)
         with self._context.store.transaction() as transaction:
-            history.finish(transaction, self.number, (end.state.value, end.reason, end.left), self._context.clock())
+            history.finish_run(
+                transaction,
+                self.number,
+                (end.state.value, end.reason, end.left),
+                self._context.clock(),
+            )
             self._tell(transaction, verdict)
 
     def _ended(self, state: RunState, reason: str) -> Verdict:
@@ -94,11 +104,15 @@ class Recorder:
         if state is RunState.FAILED and not self._unreachable:
             findings.append(self._finding(TASK_FAILED, Severity.HIGH, reason))
         if state in {RunState.WINDOW_ENDED, RunState.THROTTLED}:
-            findings.append(self._finding(TASK_UNFINISHED, Severity.WARNING, f"{state.value}: {reason}"))
+            findings.append(
+                self._finding(TASK_UNFINISHED, Severity.WARNING, f"{state.value}: {reason}")
+            )
         if state is RunState.SKIPPED:
             findings.append(self._finding(TASK_SKIPPED, Severity.WARNING, reason))
         if self._skipped:
-            unseen = all("no privilege" in one or "left to autovacuum" in one for one in self._skipped)
+            unseen = all(
+                "no privilege" in one or "left to autovacuum" in one for one in self._skipped
+            )
             more = f" (and {len(self._skipped) - 1} more)" if len(self._skipped) > 1 else ""
             severity = Severity.INFO if unseen else Severity.WARNING
             findings.append(self._finding(TASK_SKIPPED, severity, self._skipped[0] + more))
@@ -112,10 +126,14 @@ class Recorder:
         return Verdict(tuple(findings), tuple(coverage))
 
     def _finding(self, kind: str, severity: Severity, summary: str) -> Finding:
-        identity = Identity(kind, self._context.config.daemon.name, "", self._database, "", self._job.name)
+        identity = Identity(
+            kind, self._context.config.daemon.name, "", self._database, "", self._job.name
+        )
         return Finding(identity, severity, summary, remedy=f"sereno history {self.number}")
 
     def _tell(self, transaction: Transaction, verdict: Verdict) -> None:
         for finding in verdict.findings:
-            history.finding(transaction, self.number, finding, self._context.clock())
-        tell_within(transaction, self._context, verdict.findings, verdict.coverage, self.number)
+            history.record_finding(transaction, self.number, finding, self._context.clock())
+        process_findings_in(
+            transaction, self._context, verdict.findings, verdict.coverage, self.number
+        )

@@ -1,4 +1,4 @@
-"""How a run ended, from how its steps ended. Pure."""
+"""The result of a run, derived from the outcomes of its steps. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from execution.step import Outcome, Status, Step
 
 
 class RunState(StrEnum):
-    """A run ends in exactly one of these."""
+    """The state in which a run ends."""
 
     FINISHED = "finished"
     WINDOW_ENDED = "window_ended"
@@ -21,8 +21,8 @@ class RunState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """The end of a run: its state, why, and how many steps are left."""
+class RunResult:
+    """The end of a run: state, reason, cause and steps left."""
 
     state: RunState
     reason: str = ""
@@ -36,26 +36,37 @@ _BY_STOP = (
 )
 
 
-def final(outcomes: Sequence[tuple[Step, Outcome]]) -> End:
-    """Return how it ended. An interruption outweighs a failure: its rest is still owed."""
+def summarize(outcomes: Sequence[tuple[Step, Outcome]]) -> RunResult:
+    """Return the result; an interruption outranks a failure, since the rest is still owed."""
     left = sum(outcome.status is Status.UNFINISHED for _, outcome in outcomes)
-    for stop, state in ((Stop.INTERRUPTED, RunState.INTERRUPTED), (None, RunState.FAILED), *_BY_STOP):
-        ended = [one for one in outcomes if (one[1].stop is stop if stop else one[1].status is Status.FAILED)]
+    for stop, state in (
+        (Stop.INTERRUPTED, RunState.INTERRUPTED),
+        (None, RunState.FAILED),
+        *_BY_STOP,
+    ):
+        ended = [
+            one
+            for one in outcomes
+            if (one[1].stop is stop if stop else one[1].status is Status.FAILED)
+        ]
         if not ended:
             continue
         step, outcome = ended[0]
         if state is RunState.FAILED:
             more = f" (and {len(ended) - 1} more)" if len(ended) > 1 else ""
-            return End(state, f"{step.name} {step.object}: {outcome.reason}{more}", left)
+            return RunResult(state, f"{step.name} {step.object}: {outcome.reason}{more}", left)
         forecast = _forecast(outcomes) if state is RunState.WINDOW_ENDED else ""
-        return End(state, f"steps left: {left}, the first: {step.name} {step.object}{forecast}", left)
-    return End(RunState.FINISHED)
+        return RunResult(
+            state, f"steps left: {left}, the first: {step.name} {step.object}{forecast}", left
+        )
+    return RunResult(RunState.FINISHED)
 
 
 def _forecast(outcomes: Sequence[tuple[Step, Outcome]]) -> str:
-    """Say how many more nights what is left will take: by predictions where there are any, else by counting steps.
+    """Return the number of further nights that the remaining steps need, as text.
 
-    Prediction against prediction: the same margins are in both.
+    Predictions are compared with predictions, which have the same margin; without any, steps are
+    counted.
     """
     done = [(step, outcome) for step, outcome in outcomes if outcome.status is Status.DONE]
     left = [step for step, outcome in outcomes if outcome.stop is Stop.WINDOW]

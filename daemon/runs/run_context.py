@@ -1,4 +1,4 @@
-"""What a run meets: all that its job may look at, and the terms that bind its steps."""
+"""The inputs and limits of a run."""
 
 import threading
 import time
@@ -12,17 +12,17 @@ from daemon.history import history, pause
 from daemon.runs.sessions import Sessions
 from domain.task import Task
 from execution import governor
-from execution.control import SAMPLE_SECONDS, Terms
+from execution.control import SAMPLE_SECONDS, RunLimits
 from execution.progress import Progress
 from execution.window import Window
 from jobs.job import JobInputs, Settings
-from postgres.catalog.progress import behind, blocks
+from postgres.catalog.progress import blocks_done, waiters_behind
 from postgres.session import Session
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
-    """The same for every run of a process."""
+class RunContext:
+    """Builds the inputs and limits of the runs of one process."""
 
     context: Context
     sessions: Sessions
@@ -32,7 +32,7 @@ class Circumstances:
         """Return the inputs of a job's `observe`."""
         config, job = self.context.config, self.context.jobs[task.job]
         with self.context.store.reading() as transaction:
-            memory = history.memory(transaction, job.name, task.database)
+            memory = history.load_memory(transaction, job.name, task.database)
         return JobInputs(
             options=config.job(task.job),
             settings=job_settings(config),
@@ -40,17 +40,20 @@ class Circumstances:
             scope=task.scope,
             database=task.database,
             session=opened,
-            is_cluster_representative=opened is None or self.sessions.leads(opened),
+            is_cluster_representative=opened is None
+            or self.sessions.is_cluster_representative(opened),
             memory=memory,
             open=lambda name: self.sessions.open(name, job, read_only=True),
             now=self.context.clock(),
             instance=self.context.store.instance(),
         )
 
-    def terms(self, window: Window, steward: Session | None, beat: Callable[[], object] = lambda: None) -> Terms:
-        """Return what binds the steps; the steward's session is asked how the server is."""
+    def terms(
+        self, window: Window, steward: Session | None, beat: Callable[[], object] = lambda: None
+    ) -> RunLimits:
+        """Return the limits of the steps; the coordinator's session samples the server."""
         limits = self.context.config.governor
-        return Terms(
+        return RunLimits(
             window=window,
             stop=self.sessions.stop,
             sample=_Lately(lambda: self._sample(steward)),
@@ -60,8 +63,8 @@ class Circumstances:
             batch_seconds=limits.batch.total_seconds(),
             batch_rows=limits.batch_rows,
             patience_seconds=limits.patience.total_seconds(),
-            watch=lambda: blocks(steward) if steward is not None else {},
-            behind=lambda: behind(steward) if steward is not None else {},
+            read_progress=lambda: blocks_done(steward) if steward is not None else {},
+            waiters_behind=lambda: waiters_behind(steward) if steward is not None else {},
             beat=beat,
         )
 
@@ -69,8 +72,14 @@ class Circumstances:
         with self.context.store.reading() as transaction:
             paused = pause.paused(transaction, self.context.clock())
         wishes = self.context.config.governor
-        seen = governor.see(steward, wishes.query) if steward is not None else governor.Sample()
-        return replace(seen, flag_file=governor.present(wishes.flag_file), paused=paused is not None)
+        seen = (
+            governor.read_sample(steward, wishes.query)
+            if steward is not None
+            else governor.Sample()
+        )
+        return replace(
+            seen, flag_file=governor.present_flag_file(wishes.flag_file), paused=paused is not None
+        )
 
 
 def job_settings(config: Config) -> Settings:
@@ -86,7 +95,7 @@ def job_settings(config: Config) -> Settings:
 
 
 class _Lately:
-    """What was seen a moment ago serves every lane; one looks at a time."""
+    """Caches a sample for all lanes."""
 
     def __init__(self, see: Callable[[], governor.Sample]) -> None:
         self._see = see

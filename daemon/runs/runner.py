@@ -1,4 +1,4 @@
-"""One run, told as a straight line: open, fence, claim, observe, plan, act, judge, remember."""
+"""One run: connect, lock, claim, observe, plan, execute, judge, record."""
 
 import os
 import socket
@@ -12,10 +12,10 @@ import psycopg
 import structlog
 
 from daemon.context import Context
-from daemon.liveness import Pulse
+from daemon.liveness import Watchdog
 from daemon.runs.recorder import Recorder
-from daemon.runs.result import End, RunState, final
-from daemon.runs.run_context import Circumstances, job_settings
+from daemon.runs.result import RunResult, RunState, summarize
+from daemon.runs.run_context import RunContext, job_settings
 from daemon.runs.sessions import Sessions
 from domain.place import Place
 from domain.task import Scope, Task
@@ -23,33 +23,32 @@ from execution.control import Stop
 from execution.errors import first_line
 from execution.executor import Executor
 from execution.progress import Progress
-from execution.step import Owned
-from execution.window import Window, opens_for
+from execution.window import Window, open_window
 from jobs.job import Job
 from postgres.fencing import advisory_locks, delete_permission, run_claims
-from postgres.fencing.run_claims import Claim, Settled
-from postgres.session import LostError, Session, TargetError, UnreachableError, lost
-from store.file_lock import Locked, exclusive
+from postgres.fencing.run_claims import Claim, SettledClaim
+from postgres.session import LostError, Session, TargetError, UnreachableError, is_lost
+from store.file_lock import LockHeldError, exclusive_lock
 from store.store import StoreError
 
 FENCE_SECONDS = 20.0
-"""A dead predecessor's session and its workers are gone by then: keepalives take 11 s, an answer in flight 15."""
-WAITS = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
-"""Between two tries to reach a server."""
+"""A dead predecessor's sessions have ended by then: keepalives take 11 s, a pending answer 15 s."""
+RETRY_SECONDS = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
+"""Delays between two attempts to reach a server."""
 MOST_REFUSED = 5
-"""So often in a row the server may answer one login and not the other: that is a mistake, or it has no room."""
-SIGN_SECONDS = 1800.0
-"""A run that gives no sign of life for so long has hung: the host's looks at many servers, each a minute at most."""
+"""After this many refusals of one login in a row, while another is accepted, the run fails."""
+HUNG_SECONDS = 1800.0
+"""A run that has not reported for this long has hung; a host check asks many servers."""
 
-NO_END = opens_for(None)
-"""For the service's own report: it is most wanted when the window was too short."""
+NO_END = open_window(None)
+"""The health report has no window."""
 
 _log = structlog.get_logger("runner")
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """How a run ended, for whoever asked for it."""
+class FinishedRun:
+    """The result of a run for its caller."""
 
     number: int
     job: str
@@ -59,7 +58,7 @@ class Ran:
 
 
 class Runner:
-    """Runs jobs, each in the thread that asks; `cancel` may come from any other."""
+    """Runs tasks, each in the calling thread; other threads may cancel."""
 
     def __init__(
         self,
@@ -67,48 +66,53 @@ class Runner:
         progress: Progress,
         patience_seconds: float = FENCE_SECONDS,
         stop: threading.Event | None = None,
-        pulse: Pulse | None = None,
+        pulse: Watchdog | None = None,
     ) -> None:
         self._context = context
         self._patience = patience_seconds
         self.stop = stop or threading.Event()
-        self._pulse = pulse or Pulse()
+        self._pulse = pulse or Watchdog()
         self._sessions = Sessions(context, self.stop)
-        self._circumstances = Circumstances(context, self._sessions, progress)
+        self._circumstances = RunContext(context, self._sessions, progress)
         self._at_work: dict[int, Task] = {}
 
     def cancel(self) -> None:
-        """End the runs: what is in flight is cancelled on the server, what is done stays done."""
+        """End all runs: running statements are cancelled, finished steps stay recorded."""
         self.stop.set()
         self._sessions.cancel()
 
-    def cancel_soon(self) -> None:
-        """Cancel from a thread of its own: whoever says so must not wait for a server."""
+    def cancel_in_background(self) -> None:
+        """Cancel from another thread, so that the caller does not wait for a server."""
         self.stop.set()
         threading.Thread(target=self.cancel, name="cancel", daemon=True).start()
 
-    def at_work(self) -> Mapping[int, Task]:
-        """Return what runs now, by the numbers of the runs."""
+    def running(self) -> Mapping[int, Task]:
+        """Return the running tasks by run number."""
         return dict(self._at_work)
 
-    def run(self, task: Task, window: Window) -> Ran:
-        """Run one job in one place and record how it ended, whatever happens. StoreError: it cannot be recorded."""
+    def run(self, task: Task, window: Window) -> FinishedRun:
+        """Run one task and record its result. Raises StoreError if that cannot be recorded."""
         recorder = Recorder(self._context, task)
         number = recorder.number
         log = _log.bind(task=task.job, database=task.database, run=number)
         log.info("run.started", schedule=task.trigger.schedule, nominal=task.trigger.minute())
         self._at_work[number] = task
         try:
-            end = self._persist(task, window if task.scope is not Scope.SERVICE else NO_END, recorder)
+            end = self._persist(
+                task, window if task.scope is not Scope.SERVICE else NO_END, recorder
+            )
         finally:
             del self._at_work[number]
             self._pulse.end(_sign(number))
         recorder.finish(end)
         log.info("run.finished", state=end.state.value, reason=end.reason, steps_left=end.left)
-        return Ran(number, task.job, task.database, end.state, end.reason)
+        return FinishedRun(number, task.job, task.database, end.state, end.reason)
 
-    def _persist(self, task: Task, window: Window, recorder: Recorder) -> End:
-        """Try again, through the window, while the server cannot be reached; what a person asked for fails at once."""
+    def _persist(self, task: Task, window: Window, recorder: Recorder) -> RunResult:
+        """Retry an unreachable server throughout the window.
+
+        A run started by a person fails at once.
+        """
         tries, refused = 0, 0
         while True:
             self._alive(recorder.number)
@@ -117,19 +121,19 @@ class Runner:
             except UnreachableError as error:
                 silent = recorder.unreachable(str(error))
                 refused = 0 if silent or isinstance(error, LostError) else refused + 1
-                wait = WAITS[min(tries, len(WAITS) - 1)]
+                wait = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
                 tries += 1
                 if task.trigger.schedule is None or window.left() <= wait or refused > MOST_REFUSED:
-                    return End(RunState.FAILED, str(error))
+                    return RunResult(RunState.FAILED, str(error))
                 _log.warning("run.waits", run=recorder.number, seconds=wait, reason=str(error))
             except TargetError as error:
-                return End(RunState.FAILED, str(error))
+                return RunResult(RunState.FAILED, str(error))
             if self.stop.wait(wait):
                 return _INTERRUPTED
 
-    def _attempt(self, task: Task, window: Window, recorder: Recorder) -> End:
+    def _attempt(self, task: Task, window: Window, recorder: Recorder) -> RunResult:
         if task.scope is not Scope.DATABASE:
-            with exclusive(self._context.store.job_lock(task.job)):
+            with exclusive_lock(self._context.store.job_lock(task.job)):
                 return self._work(task, window, recorder, None)
         patience = self._patience if task.trigger.schedule is None else window.left()
 
@@ -137,57 +141,75 @@ class Runner:
             self._alive(recorder.number)
             return self.stop.is_set()
 
-        with self._sessions.open(task.database, self._context.jobs[task.job], steward=True) as steward:
-            self._sessions.recognise(steward)
+        with self._sessions.open(
+            task.database, self._context.jobs[task.job], steward=True
+        ) as steward:
+            self._sessions.verify_server(steward)
             recorder.reached()
-            with advisory_locks.coordinator(steward, patience, stopped):
+            with advisory_locks.coordinator_lock(steward, patience, stopped):
                 return self._claimed(task, window, recorder, steward)
 
-    def _claimed(self, task: Task, window: Window, recorder: Recorder, steward: Session) -> End:
-        """Do it, unless another sereno has; a refusal that is ours alone leaves it to the other one."""
+    def _claimed(
+        self, task: Task, window: Window, recorder: Recorder, steward: Session
+    ) -> RunResult:
+        """Run unless another sereno has; a refusal of this instance alone leaves the claim open."""
         claim = self._claim(task)
         if claim is None:
             return self._work(task, window, recorder, steward)
         who = f"{socket.gethostname()}, process {os.getpid()}"
-        trouble = run_claims.trouble(steward)
+        trouble = run_claims.unavailable_reason(steward)
         if trouble:
             _log.warning("claims.off", database=task.database, reason=trouble)
-        settled = run_claims.take(steward, claim, who)
+        settled = run_claims.claim_run(steward, claim, who)
         if settled is not None:
             by = f"by {settled.by}" + (f": {settled.reason}" if settled.reason else "")
-            return End(RunState(settled.state), by, settled.steps_left)
+            return RunResult(RunState(settled.state), by, settled.steps_left)
         try:
             end = self._understood(partial(self._work, task, window, recorder, steward))
         except TargetError as refused:
             if isinstance(refused, UnreachableError):
                 raise
-            return End(RunState.FAILED, str(refused))
-        run_claims.settle(steward, claim, Settled(end.state.value, end.reason, end.left, who))
+            return RunResult(RunState.FAILED, str(refused))
+        run_claims.settle_claim(
+            steward, claim, SettledClaim(end.state.value, end.reason, end.left, who)
+        )
         return end
 
     def _claim(self, task: Task) -> Claim | None:
         schedule, nominal = task.trigger.schedule, task.trigger.minute()
         if schedule is None or nominal is None:
             return None
-        return Claim(self._context.config.daemon.name, schedule, task.job, task.scope.value, nominal)
+        return Claim(
+            self._context.config.daemon.name, schedule, task.job, task.scope.value, nominal
+        )
 
-    def _work(self, task: Task, window: Window, recorder: Recorder, steward: Session | None) -> End:
+    def _work(
+        self, task: Task, window: Window, recorder: Recorder, steward: Session | None
+    ) -> RunResult:
         job = self._context.jobs[task.job]
         with ExitStack() as stack:
-            worker = stack.enter_context(self._worker(task, steward)) if steward is not None else None
+            worker = (
+                stack.enter_context(self._worker(task, steward)) if steward is not None else None
+            )
             steps = job.plan(job.observe(self._circumstances.job_inputs(task, worker)))
             lanes = [worker]
             while steward is not None and len(lanes) < min(self._lanes(job), len(steps)):
                 try:
                     lanes.append(stack.enter_context(self._worker(task, steward)))
-                except UnreachableError as error:  # the server has no room: fewer lanes do the work as well
-                    _log.warning("run.fewer_lanes", task=job.name, lanes=len(lanes), reason=str(error))
+                except (
+                    UnreachableError
+                ) as error:  # the server has no room: fewer lanes do the work as well
+                    _log.warning(
+                        "run.fewer_lanes", task=job.name, lanes=len(lanes), reason=str(error)
+                    )
                     break
             cluster = steward.facts.system_identifier if steward is not None else ""
             place = Place(self._context.config.daemon.name, cluster, task.database)
-            terms = self._circumstances.terms(window, steward, partial(self._alive, recorder.number))
+            terms = self._circumstances.terms(
+                window, steward, partial(self._alive, recorder.number)
+            )
             owner = None
-            if steward is not None and any(isinstance(step, Owned) for step in steps):
+            if steward is not None and any(step.needs_owner for step in steps):
                 owner = stack.enter_context(self._worker(task, steward, owner=True))
             outcomes = []
             for handful in Executor(terms, lanes, owner).run(steps):
@@ -196,15 +218,19 @@ class Runner:
         for _, outcome in outcomes:
             if outcome.stop is Stop.LOST:
                 raise LostError(f"{task.database}: {outcome.reason}")
-        return final(outcomes)
+        return summarize(outcomes)
 
     @contextmanager
     def _worker(self, task: Task, steward: Session, *, owner: bool = False) -> Iterator[Session]:
-        """Open a session that works under the steward's lock; for an owner's work, as `maintain`."""
-        with self._sessions.open(task.database, self._context.jobs[task.job], owner=owner) as worker:
-            self._sessions.recognise(worker)
-            advisory_locks.enlist(worker)
-            advisory_locks.still_held(steward)  # else somebody else has taken over before we enlisted
+        """Open a worker session under the coordinator's lock; as `maintain` for owner's work."""
+        with self._sessions.open(
+            task.database, self._context.jobs[task.job], owner=owner
+        ) as worker:
+            self._sessions.verify_server(worker)
+            advisory_locks.take_worker_lock(worker)
+            advisory_locks.verify_coordinator_lock(
+                steward
+            )  # else somebody else has taken over before we enlisted
             self._may(self._context.jobs[task.job], worker, rows=not owner)
             yield worker
 
@@ -214,40 +240,42 @@ class Runner:
 
     def _may(self, job: Job, worker: Session, *, rows: bool) -> None:
         if job.deletes:
-            refused = delete_permission.refusal(worker, self._context.store.instance(), rows=rows)
+            refused = delete_permission.refusal_reason(
+                worker, self._context.store.instance(), rows=rows
+            )
             if refused:
                 raise TargetError(f"{job.name} refused: {refused}")
 
-    def _understood(self, work: Callable[[], End]) -> End:
-        """Turn what is no end of its own into one. UnreachableError: the connection; TargetError: we may not."""
+    def _understood(self, work: Callable[[], RunResult]) -> RunResult:
+        """Turn exceptions into results. Raises UnreachableError and TargetError."""
         try:
             return work()
         except TargetError:
             raise
-        except advisory_locks.GivenUp:
+        except advisory_locks.Stopped:
             return _INTERRUPTED
-        except (advisory_locks.Busy, Locked) as busy:
-            return End(RunState.SKIPPED, f"busy: {busy}")
+        except (advisory_locks.Busy, LockHeldError) as busy:
+            return RunResult(RunState.SKIPPED, f"busy: {busy}")
         except psycopg.Error as error:
             return self._broken(error)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - around a job: its mistake is its own
             _log.exception("run.broke")
-            return End(RunState.FAILED, f"{type(error).__name__}: {first_line(error)}")
+            return RunResult(RunState.FAILED, f"{type(error).__name__}: {first_line(error)}")
 
-    def _broken(self, error: psycopg.Error) -> End:
-        if lost(error):
+    def _broken(self, error: psycopg.Error) -> RunResult:
+        if is_lost(error):
             raise LostError(first_line(error)) from None
         if self.stop.is_set() and isinstance(error, psycopg.errors.QueryCanceled):
             return _INTERRUPTED
-        return End(RunState.FAILED, first_line(error))
+        return RunResult(RunState.FAILED, first_line(error))
 
     def _alive(self, number: int) -> None:
-        self._pulse.beat(_sign(number), SIGN_SECONDS)
+        self._pulse.beat(_sign(number), HUNG_SECONDS)
 
 
-_INTERRUPTED = End(RunState.INTERRUPTED, "interrupted")
+_INTERRUPTED = RunResult(RunState.INTERRUPTED, "interrupted")
 
 
 def _sign(number: int) -> str:

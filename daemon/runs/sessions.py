@@ -1,4 +1,4 @@
-"""The sessions of this process: each to the server that its name meant before, all of them to be cancelled at once."""
+"""The sessions of this process: verified against the remembered server, cancelled together."""
 
 import contextlib
 import threading
@@ -13,7 +13,7 @@ from daemon.context import Context
 from daemon.history import history
 from jobs.job import Job
 from postgres.fencing import advisory_locks
-from postgres.session import Session, TargetError, session
+from postgres.session import Session, TargetError, open_session
 
 CANCEL_SECONDS = 8.0
 AGAIN_SECONDS = 0.2
@@ -27,7 +27,7 @@ def _cancel(opened: Session) -> None:
 
 
 class Sessions:
-    """Opens sessions until `stop` is set; what is open then is cancelled."""
+    """Opens sessions until `stop` is set."""
 
     def __init__(self, context: Context, stop: threading.Event) -> None:
         self._context = context
@@ -36,65 +36,82 @@ class Sessions:
         self._guard = threading.Lock()
 
     def opened(self) -> list[Session]:
-        """Return those that are open."""
+        """Return the open sessions."""
         with self._guard:
             return list(self._sessions)
 
     def cancel(self) -> None:
-        """Cancel what is in flight, again and again until all are closed: one between two statements is hit by none."""
+        """Cancel repeatedly until all sessions are closed.
+
+        One between two statements misses a cancel.
+        """
         deadline = time.monotonic() + CANCEL_SECONDS
         while sessions := self.opened():
             if time.monotonic() > deadline:
                 _log.warning("cancel.failed", databases=[opened.target.name for opened in sessions])
                 return
-            cancels = [threading.Thread(target=_cancel, args=(opened,), daemon=True) for opened in sessions]
+            cancels = [
+                threading.Thread(target=_cancel, args=(opened,), daemon=True) for opened in sessions
+            ]
             for cancel in cancels:  # a server that does not answer keeps no other from being told
                 cancel.start()
             time.sleep(AGAIN_SECONDS)
 
     @contextmanager
     def open(
-        self, database: str, job: Job, *, steward: bool = False, read_only: bool = False, owner: bool = False
+        self,
+        database: str,
+        job: Job,
+        *,
+        steward: bool = False,
+        read_only: bool = False,
+        owner: bool = False,
     ) -> Iterator[Session]:
-        """Open one for a job: with its login, as the steward that holds its lock, or for what only an owner may do.
+        """Open a session for a job: its own login, the coordinator's, or the owner's.
 
-        GivenUp: stopped.
+        Raises Stopped.
         """
         target = self._context.target(database)
         login = "maintain" if steward or read_only or owner else job.login
-        with session(target, login, job.name, read_only=read_only or (job.read_only and not steward)) as opened:
+        with open_session(
+            target, login, job.name, read_only=read_only or (job.read_only and not steward)
+        ) as opened:
             with self._guard:
                 self._sessions.append(opened)
             try:
-                if self.stop.is_set():  # a cancel that came while we were connecting has seen no session
-                    raise advisory_locks.GivenUp
+                if (
+                    self.stop.is_set()
+                ):  # a cancel that came while we were connecting has seen no session
+                    raise advisory_locks.Stopped
                 yield opened
             finally:
                 with self._guard:
                     self._sessions.remove(opened)
 
-    def recognise(self, opened: Session, *, remember: bool = True) -> None:
-        """Refuse a server that is not the one that this name meant before (TargetError); meet it the first time."""
+    def verify_server(self, opened: Session, *, remember: bool = True) -> None:
+        """Raise TargetError unless the server is the remembered one; remember it the first time."""
         facts = opened.facts
         identity = (facts.system_identifier, facts.database_oid)
         with self._context.store.reading() as transaction:
-            known = history.acquainted(transaction, opened.target.name)
+            known = history.known_server(transaction, opened.target.name)
         if known is None and not remember:
             return
         if known is None:
             with self._context.store.transaction() as transaction:
-                history.meet(transaction, opened.target.name, identity, self._context.clock())
+                history.remember_server(
+                    transaction, opened.target.name, identity, self._context.clock()
+                )
         elif known != identity:
             raise TargetError(
                 f"{opened.target.name}: another cluster or database than before answers (system identifier "
                 f"{identity[0]}, was {known[0]}). If that is meant: sereno trust {opened.target.name}"
             )
 
-    def leads(self, opened: Session) -> bool:
-        """Say whether no database before this one in the configuration is of the same cluster."""
+    def is_cluster_representative(self, opened: Session) -> bool:
+        """Return whether no earlier database of the configuration is in the same cluster."""
         with self._context.store.reading() as transaction:
             for name in self._context.config.databases:
-                known = history.acquainted(transaction, name)
+                known = history.known_server(transaction, name)
                 if name == opened.target.name:
                     return True
                 if known is not None and known[0] == opened.facts.system_identifier:

@@ -1,1 +1,1 @@
-"""When a job is due, and the dispatcher that starts due runs."""
+"""Due times, and the dispatcher that starts due runs."""

@@ -1,7 +1,7 @@
-"""From a due time to its runs: looks what is owed, and has it worked off, one thread for each place.
+"""The dispatcher: starts the tasks that due times owe, one thread per place.
 
-A place is a database, or the host: what is due in one waits for what is in progress there, and for nothing else.
-A list ends with what is of the service itself (the report), when all its places are done.
+A place is a database or the host; tasks in one place run one after the other. Tasks of the service
+(the report) run after all places of a schedule have finished.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import structlog
 from alerts import alert_store
 from alerts.heartbeat import Heartbeat
 from alerts.lifecycle import UNREACHABLE
-from daemon.alerting import tell, tell_within
+from daemon.alerting import process_findings, process_findings_in
 from daemon.context import Context
 from daemon.history import history
 from daemon.runs.result import RunState
@@ -27,12 +27,12 @@ from domain.calendar import Due
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from domain.task import Scope, Task, Trigger
-from execution.window import Window, opens_for
-from postgres.session import TargetError, session
+from execution.window import Window, open_window
+from postgres.session import TargetError, open_session
 from store.store import StoreError
 
 PUNCTUAL = timedelta(minutes=2)
-"""What begins later than this is caught up, not on time."""
+"""A schedule that begins later than this is caught up, not on time."""
 MISSED = "task_missed"
 _WRONG = {RunState.FAILED.value, RunState.SKIPPED.value}
 
@@ -40,7 +40,7 @@ _log = structlog.get_logger("dispatch")
 
 
 class Dispatcher:
-    """Knows what is due, what is in progress, and what is done with."""
+    """Starts what schedules owe and records what was missed."""
 
     def __init__(self, context: Context, runner: Runner, heartbeat: Heartbeat) -> None:
         self._heartbeat = heartbeat
@@ -53,7 +53,7 @@ class Dispatcher:
         self.use(context, runner)
 
     def use(self, context: Context, runner: Runner) -> None:
-        """Work by a (new) configuration from now on; what is in progress ends by the one that it began with."""
+        """Use a new context from now on; schedules in progress keep the old one."""
         with self._guard:
             self._context, self._runner = context, runner
             self.timings: Mapping[str, Timing] = timings(context.config)
@@ -63,25 +63,27 @@ class Dispatcher:
                 with context.store.transaction() as transaction:
                     for name, schedule in context.config.timetable.items():
                         for task in tasks_of(context, schedule.jobs, Trigger(name)):
-                            history.known_since(transaction, task, str(schedule.cron), now)
+                            history.remember_planned(transaction, task, str(schedule.cron), now)
             except StoreError as error:
                 _log.critical("schedule.broke", error=str(error))
 
     @property
     def busy(self) -> Mapping[str, Runner]:
-        """The schedules that are in progress, each with who runs it."""
+        """Return the schedules in progress, each with its runner."""
         return {name: ending.runner for name, ending in list(self._busy.items())}
 
-    def look_at_all(self) -> None:
-        """See whether anything is owed, whatever the timer thinks."""
+    def look_at_all_schedules(self) -> None:
+        """Start whatever is owed, independently of the timer."""
         for name in list(self.timings):
             self.look(name)
 
     def look(self, name: str) -> None:
-        """Begin what the last due time of a schedule still owes, unless the schedule is in progress."""
+        """Start what the last due time of a schedule still owes, unless it is in progress."""
         with self._guard:
             now = self._context.clock()
-            if now - self._looked > PUNCTUAL or now < self._looked:  # we slept, or the clock was set
+            if (
+                now - self._looked > PUNCTUAL or now < self._looked
+            ):  # we slept, or the clock was set
                 self._attended = now - PUNCTUAL
             self._looked = now
             due = self.timings[name].latest(now) if name in self.timings else None
@@ -97,19 +99,26 @@ class Dispatcher:
             except StoreError as error:  # looked at again soon: nothing is settled
                 _log.critical("schedule.broke", schedule=name, error=str(error))
 
-    def look_for_the_lost(self) -> None:
-        """See whether a server that did not answer, and that nobody waits for now, does so again: its alert is over."""
+    def probe_unreachable(self) -> None:
+        """Probe servers with an open unreachable alert; an answer resolves it."""
         with self._guard:
-            at_work = {task.database for task in self._runner.at_work().values()}
+            at_work = {task.database for task in self._runner.running().values()}
             with self._context.store.reading() as transaction:
-                lost = {alert.database for alert in alert_store.open_alerts(transaction) if alert.kind == UNREACHABLE}
+                lost = {
+                    alert.database
+                    for alert in alert_store.load_open(transaction)
+                    if alert.kind == UNREACHABLE
+                }
             for database in lost & self._context.config.databases.keys() - at_work:
                 threading.Thread(
-                    target=_probe, args=(self._context, database), name=f"probe {database}", daemon=True
+                    target=_probe,
+                    args=(self._context, database),
+                    name=f"probe {database}",
+                    daemon=True,
                 ).start()
 
     def stop(self) -> None:
-        """Begin nothing more."""
+        """Start nothing more."""
         for queue in list(self._queues.values()):
             queue.shutdown(wait=False)  # what is queued sees that we stop, and ends
 
@@ -126,29 +135,37 @@ class Dispatcher:
             self._settled[name] = due.nominal
 
     def _may_begin(self, name: str, due: Due) -> bool:
-        """Say whether a due time is begun in its window: `never` means what was missed, not what was interrupted."""
-        if self._context.config.timetable[name].catch_up != "never" or due.instant >= self._attended:
+        """Return whether `catch_up = "never"` permits it.
+
+        Interrupted work does, missed work does not.
+        """
+        if (
+            self._context.config.timetable[name].catch_up != "never"
+            or due.instant >= self._attended
+        ):
             return True
         with self._context.store.reading() as transaction:
-            return history.tried(transaction, Trigger(name, due.nominal))
+            return history.has_begun(transaction, Trigger(name, due.nominal))
 
     def _owed(self, name: str, due: Due) -> bool:
-        """Say whether a due time still owes a run; what was planned only after it owes nothing."""
+        """Return whether a due time owes a task that was planned by then."""
         schedule = self._context.config.timetable[name]
         planned = list(tasks_of(self._context, schedule.jobs, Trigger(name, due.nominal)))
         now = self._context.clock()
         with self._context.store.transaction() as transaction:
             since = {
-                task: history.known_since(transaction, task, str(schedule.cron), now) for task in planned
+                task: history.remember_planned(transaction, task, str(schedule.cron), now)
+                for task in planned
             }
             return any(
-                due.instant >= since[task] and not history.accounted(transaction, task) for task in planned
+                due.instant >= since[task] and not history.is_settled(transaction, task)
+                for task in planned
             )
 
     def _begin(self, name: str, due: Due, left: timedelta) -> None:
         schedule = self._context.config.timetable[name]
         trigger = Trigger(name, due.nominal)
-        window = opens_for(left.total_seconds(), schedule.window.total_seconds())
+        window = open_window(left.total_seconds(), schedule.window.total_seconds())
         places: dict[str, list[Task]] = {}
         for task in owed_tasks(self._context, schedule.jobs, trigger):
             places.setdefault(task.place, []).append(task)
@@ -159,8 +176,13 @@ class Dispatcher:
             self._heartbeat.ping(schedule.heartbeat, "/start")
         ending = self._busy[name] = _Ending(self._context, self._runner, name, due, window)
         try:
-            begun = [self._queue(place).submit(self._work, ending, todo) for place, todo in places.items()]
-            threading.Thread(target=self._end, args=(begun, last, ending), name=f"end of {name}", daemon=True).start()
+            begun = [
+                self._queue(place).submit(self._work, ending, todo)
+                for place, todo in places.items()
+            ]
+            threading.Thread(
+                target=self._end, args=(begun, last, ending), name=f"end of {name}", daemon=True
+            ).start()
         except RuntimeError as error:  # no thread is to be had; or the queues are closed
             del self._busy[name]
             _log.critical("schedule.broke", schedule=name, error=str(error))
@@ -172,18 +194,22 @@ class Dispatcher:
             return self._queues[place]
 
     def _work(self, ending: "_Ending", todo: Sequence[Task]) -> None:
-        """Run a list in one place, in order. A failing state file ends it, not the service: it is looked at again."""
+        """Run tasks of one place in order; a failing state file ends the list, which is retried."""
         for task in todo:
             if ending.runner.stop.is_set():
                 return
             try:
                 ending.runner.run(task, ending.window)
             except StoreError as error:
-                _log.critical("run.unrecorded", task=task.job, database=task.database, error=str(error))
+                _log.critical(
+                    "run.unrecorded", task=task.job, database=task.database, error=str(error)
+                )
                 return
 
-    def _end(self, begun: "Sequence[Future[None]]", last: Sequence[Task], ending: "_Ending") -> None:
-        """When all places are done: the report, the books, and a look whether it is due again already."""
+    def _end(
+        self, begun: "Sequence[Future[None]]", last: Sequence[Task], ending: "_Ending"
+    ) -> None:
+        """Run the service's tasks after all places, close the schedule, and look for a next due time."""
         closed = False
         try:
             for one in wait(begun).done:
@@ -192,7 +218,10 @@ class Dispatcher:
             if last and not ending.runner.stop.is_set():
                 wait([self._queue(Scope.SERVICE.value).submit(self._work, ending, last)])
             closed = self._close(ending)
-        except (StoreError, RuntimeError) as error:  # RuntimeError: we are stopping, and the queue is closed
+        except (
+            StoreError,
+            RuntimeError,
+        ) as error:  # RuntimeError: we are stopping, and the queue is closed
             _log.critical("schedule.broke", schedule=ending.name, error=str(error))
         finally:
             with self._guard:
@@ -201,13 +230,19 @@ class Dispatcher:
             self.look(ending.name)
 
     def _close(self, ending: "_Ending") -> bool:
-        """Say whether all of it is accounted for; then its alert is over, and the heartbeat hears how it went."""
-        context, name, trigger = ending.context, ending.name, Trigger(ending.name, ending.due.nominal)
-        if ending.runner.stop.is_set() or owed_tasks(context, context.config.timetable[name].jobs, trigger):
+        """Return whether every task is settled; then resolve its alert and ping the heartbeat."""
+        context, name, trigger = (
+            ending.context,
+            ending.name,
+            Trigger(ending.name, ending.due.nominal),
+        )
+        if ending.runner.stop.is_set() or owed_tasks(
+            context, context.config.timetable[name].jobs, trigger
+        ):
             return False
         with context.store.transaction() as transaction:
-            tell_within(transaction, context, [], [Coverage(MISSED, task=name)])
-            ends = history.ends(transaction, trigger)
+            process_findings_in(transaction, context, [], [Coverage(MISSED, task=name)])
+            ends = history.final_states(transaction, trigger)
         wrong = [f"{place}: {state}" for place, state in ends if state in _WRONG]
         self._heartbeat.end(context.config.timetable[name].heartbeat, wrong)
         with self._guard:
@@ -215,7 +250,7 @@ class Dispatcher:
         return True
 
     def _missed(self, name: str, due: Due, why: str) -> None:
-        """Write down that it did not run, and tell it."""
+        """Record a missed due time with an alert."""
         _log.error("schedule.missed", schedule=name, nominal=str(due.nominal), reason=why)
         trigger = Trigger(name, due.nominal)
         identity = Identity(MISSED, self._context.config.daemon.name, task=name)
@@ -225,19 +260,24 @@ class Dispatcher:
         unrun = owed_tasks(self._context, self._context.config.timetable[name].jobs, trigger)
         with self._context.store.transaction() as transaction:
             for task in unrun:
-                number = history.begin(transaction, task, now)
-                history.finish(transaction, number, (RunState.SKIPPED.value, f"missed: {why}", 0), now)
-            tell_within(transaction, self._context, [finding], [])
+                number = history.begin_run(transaction, task, now)
+                history.finish_run(
+                    transaction, number, (RunState.SKIPPED.value, f"missed: {why}", 0), now
+                )
+            process_findings_in(transaction, self._context, [finding], [])
 
 
 def _probe(context: Context, database: str) -> None:
-    with contextlib.suppress(TargetError, StoreError), session(context.target(database), "maintain", "probe"):
-        tell(context, [], [Coverage(UNREACHABLE, database)])
+    with (
+        contextlib.suppress(TargetError, StoreError),
+        open_session(context.target(database), "maintain", "probe"),
+    ):
+        process_findings(context, [], [Coverage(UNREACHABLE, database)])
 
 
 @dataclass(frozen=True, slots=True)
 class _Ending:
-    """What the end of a list needs to know of its beginning."""
+    """The state of a schedule in progress."""
 
     context: Context
     runner: Runner

@@ -30,5 +30,7 @@ def owed_tasks(context: Context, jobs: Sequence[str], trigger: Trigger) -> list[
     """Return, in order, the tasks of a due time that have no run, or only an interrupted one."""
     with context.store.reading() as transaction:
         return [
-            task for task in tasks_of(context, jobs, trigger) if not history.accounted(transaction, task)
+            task
+            for task in tasks_of(context, jobs, trigger)
+            if not history.is_settled(transaction, task)
         ]

@@ -1,7 +1,7 @@
-"""The timer. The only module that knows APScheduler; the calendar decides when, by a trigger of our own.
+"""The timer; the only module that imports APScheduler.
 
-The timer is for precision only: whoever is called looks what is due and still owed, and does so now and then
-uncalled, too. So a wall clock that is set, or a machine that slept, loses nothing and doubles nothing.
+It only adds precision: the service also looks for due schedules every ten seconds. So setting the
+clock or suspending the machine loses nothing and runs nothing twice.
 """
 
 from collections.abc import Callable
@@ -17,27 +17,29 @@ BEAT_SECONDS = 20
 
 
 class CalendarTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
-    """Fires at the due times of a schedule; several that were slept through are one."""
+    """Fires at the due times of a schedule; several missed ones fire once."""
 
     def __init__(self, timing: Timing) -> None:
         self._timing = timing
 
-    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """Return the first due time that is still to come."""
+    def get_next_fire_time(
+        self, previous_fire_time: datetime | None, now: datetime
+    ) -> datetime | None:
+        """Return the next due time."""
         due = next(self._timing.upcoming(max(previous_fire_time or now, now)), None)
         return None if due is None else due.instant
 
 
 class BeatTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
-    """Fires every so often; of what a clock that was set has skipped, nothing is made up for."""
+    """Fires at a fixed interval; intervals skipped by a clock change are not made up."""
 
     def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
-        """Return the next beat."""
+        """Return the next time."""
         return now + timedelta(seconds=BEAT_SECONDS)
 
 
-class Schedule:
-    """Calls back at due times; a call is short, and one at a time."""
+class Timer:
+    """Calls functions at due times, one at a time."""
 
     def __init__(self, beat: Callable[[], None]) -> None:
         self._scheduler: Any = BackgroundScheduler(
@@ -47,26 +49,28 @@ class Schedule:
         )
         self._beat = beat
         self._scheduler.start()
-        self.beat_again()
+        self.restart_heartbeat()
 
-    def beat_again(self) -> None:
-        """Begin to beat anew: the next one was planned by a clock that has been set since."""
+    def restart_heartbeat(self) -> None:
+        """Restart the interval, which was planned by a clock that has been set since."""
         self._scheduler.add_job(self._beat, BeatTrigger(), id=" beat", replace_existing=True)
 
     def plan(self, name: str, timing: Timing, call: Callable[[], None]) -> datetime | None:
-        """Call whenever a schedule is due, instead of what was planned under its name; return when that is next."""
-        job = self._scheduler.add_job(call, CalendarTrigger(timing), id=name, name=name, replace_existing=True)
+        """Call a function at every due time of a schedule; return the next due time."""
+        job = self._scheduler.add_job(
+            call, CalendarTrigger(timing), id=name, name=name, replace_existing=True
+        )
         next_time: datetime | None = job.next_run_time
         return next_time
 
     def forget(self, name: str) -> None:
-        """Call no more for a schedule."""
+        """Remove a schedule."""
         self._scheduler.remove_job(name)
 
     def wake(self) -> None:
-        """Compare with the wall clock now: a wait is measured on the monotonic one, which knows of no setting."""
+        """Compare with the wall clock now; waits use the monotonic clock."""
         self._scheduler.wakeup()
 
     def stop(self) -> None:
-        """Call no more; wait for the call in progress."""
+        """Stop after the call in progress."""
         self._scheduler.shutdown(wait=True)

@@ -1,4 +1,4 @@
-"""When the schedules of a configuration are due: the calendar's times, each with this daemon's part of the jitter."""
+"""The due times of the configured schedules, with this instance's share of the jitter."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from domain.calendar import Cron, Due, latest, upcoming
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The due times of one schedule. The nominal minute stays the calendar's; the instant has the delay in it."""
+    """The due times of one schedule; the delay is added to the instant, not to the nominal minute."""
 
     cron: Cron
     zone: ZoneInfo
@@ -33,16 +33,16 @@ def timings(config: Config) -> dict[str, Timing]:
     """Return the timing of every schedule."""
     zone = ZoneInfo(config.daemon.timezone)
     return {
-        name: Timing(times.cron, zone, share(f"{config.daemon.name} {name}", times.jitter or timedelta()))
+        name: Timing(
+            times.cron,
+            zone,
+            jitter_share(f"{config.daemon.name} {name}", times.jitter or timedelta()),
+        )
         for name, times in config.timetable.items()
     }
 
 
-
-
-
-
-def share(identity: str, most: timedelta) -> timedelta:
-    """Return a part of a span, in whole seconds: always the same for an identity, spread evenly over many."""
+def jitter_share(identity: str, most: timedelta) -> timedelta:
+    """Return a share of a span in whole seconds, constant per identity and evenly distributed."""
     part = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8]) / 2**64
     return timedelta(seconds=int(most.total_seconds() * part))

@@ -1,1 +1,1 @@
-"""Steps that jobs plan: statements, index rebuilds, measurements, checks."""
+"""Steps planned by jobs: statements, index rebuilds, measurements, checks."""

@@ -1,52 +1,70 @@
-"""A check as a step: asked in one read-only transaction, its rows handed on to the judge."""
+"""A check as a step: its query runs in one read-only transaction, its rows go to the judge."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from checks.check import Check, NotSeen, OptionValues, Row
 from checks.sql_check import BadCheckError
-from execution.control import Pace
-from execution.step import Outcome, Status
+from domain.cause import Cause
+from execution.control import StepControl
+from execution.step import DatabaseStep, HostStep, Outcome, Status
 from postgres.session import Session
 
 LIMIT_SECONDS = 1800.0
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One check, asked of one database (or of the host)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckStep(DatabaseStep):
+    """One check in one database."""
 
     check: Check
     options: OptionValues
-    why: str
-    predicted_seconds: float = 0.0
-    limit_seconds: float = LIMIT_SECONDS
-    alone: bool = False
+    text: str
+    """The query, for people to read."""
     name: str = "check"
     lock: str = "ACCESS SHARE"
-    text: str = ""
-
-    @property
-    def object(self) -> str:
-        """The check's name."""
-        return self.check.header.name
+    limit_seconds: float = LIMIT_SECONDS
 
     def statement(self) -> str:
-        """Return what is asked."""
+        """Return the query."""
         return self.text
 
-    def apply(self, session: Session | None, pace: Pace) -> Outcome:
-        """Ask. What may not be seen is skipped, with the reason."""
-        try:
-            rows = pace.attempt(lambda: self._rows(session, pace))
-        except NotSeen as unseen:
-            return Outcome(Status.SKIPPED, str(unseen))
-        except BadCheckError as bad:
-            return Outcome(Status.FAILED, str(bad))
-        return Outcome(Status.DONE, rows=len(rows), found=rows)
+    def apply(self, session: Session, control: StepControl) -> Outcome:
+        """Run the query. A check that may not look is skipped with the reason."""
 
-    def _rows(self, session: Session | None, pace: Pace) -> tuple[Row, ...]:
-        if session is None:
-            return tuple(self.check.look(None, self.options))
-        with session.transaction(read_only=True):
-            session.allow(pace.remaining_seconds())
-            return tuple(self.check.look(session, self.options))
+        def ask() -> tuple[Row, ...]:
+            with session.transaction(read_only=True):
+                session.set_timeouts(control.remaining_seconds())
+                return tuple(self.check.look(session, self.options))
+
+        return _outcome(lambda: control.attempt(ask))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostCheckStep(HostStep):
+    """One check of the host."""
+
+    check: Check
+    options: OptionValues
+    text: str
+    """What is examined, for people to read."""
+    name: str = "check"
+    limit_seconds: float = LIMIT_SECONDS
+
+    def statement(self) -> str:
+        """Return what is examined."""
+        return self.text
+
+    def apply(self, _control: StepControl) -> Outcome:
+        """Examine the host."""
+        return _outcome(lambda: tuple(self.check.look(None, self.options)))
+
+
+def _outcome(ask: Callable[[], tuple[Row, ...]]) -> Outcome:
+    try:
+        rows = ask()
+    except NotSeen as error:
+        return Outcome(Status.SKIPPED, str(error), cause=Cause.NOT_SEEN)
+    except BadCheckError as error:
+        return Outcome(Status.FAILED, str(error), cause=Cause.BAD_CHECK)
+    return Outcome(Status.DONE, rows=len(rows), found=rows)

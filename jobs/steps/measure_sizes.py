@@ -1,11 +1,11 @@
-"""A step that only measures: how large the database is, and its largest tables."""
+"""A step that measures the size of a database and of its largest tables."""
 
 from dataclasses import dataclass
 
 from psycopg import sql
 
-from execution.control import Pace
-from execution.step import Outcome, Status
+from execution.control import StepControl
+from execution.step import DatabaseStep, Outcome, Status
 from postgres.session import Rows, Session
 
 _SIZES = sql.SQL(
@@ -25,30 +25,27 @@ _SIZES = sql.SQL(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """The database, and its largest tables by what the catalog believes (TOAST and indexes included)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureSizes(DatabaseStep):
+    """Measures the database and its 50 largest tables, TOAST and indexes included."""
 
     why: str = "to see them grow"
     name: str = "measure"
     object: str = "sizes"
     lock: str = "ACCESS SHARE"
-    predicted_seconds: float = 0.0
     limit_seconds: float = 600.0
-    alone: bool = False
 
     def statement(self) -> str:
-        """Return what is asked."""
+        """Return the query."""
         return _SIZES.as_string(None).strip()
 
-    def apply(self, session: Session | None, pace: Pace) -> Outcome:
-        """Ask; a table that is dropped meanwhile has no size, and one that somebody has locked is left out."""
-        assert session is not None  # noqa: S101 - the executor of a database job has one
+    def apply(self, session: Session, control: StepControl) -> Outcome:
+        """Run the query; tables that are locked exclusively or dropped meanwhile are left out."""
 
         def piece() -> Rows:
             with session.transaction(read_only=True):
-                session.allow(pace.remaining_seconds())
+                session.set_timeouts(control.remaining_seconds())
                 return session.rows(_SIZES)
 
-        rows = [row for row in pace.attempt(piece) if row["value"] is not None]
+        rows = [row for row in control.attempt(piece) if row["value"] is not None]
         return Outcome(Status.DONE, rows=len(rows), found=tuple(rows))

@@ -1,4 +1,7 @@
-"""Whether a command did what it was for. No error is no proof: without the right, ANALYZE only warns."""
+"""Postconditions: verification that a command had its effect.
+
+No error is no proof: without the right, ANALYZE only warns.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +10,8 @@ from typing import Any, Protocol
 
 from psycopg import sql
 
-from postgres.catalog.xmin_horizon import blind, oldest
+from execution.step import Evidence, Outcome, Status
+from postgres.catalog.xmin_horizon import missing_privilege, oldest_holder
 from postgres.session import SHARED_STATISTICS_SINCE, Session
 
 SETTLE_SECONDS = 3.0
@@ -19,52 +23,62 @@ _ANALYZED = sql.SQL(
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a command came to: why in vain, or nothing; rows that it changed, where known; what is left all the same."""
+    """The verified effect of a command: why it was ineffective, rows changed, and what remains."""
 
-    in_vain: str = ""
+    ineffective_reason: str = ""
     rows: int = 0
     left: str = ""
     evidence: Mapping[str, object] = field(default_factory=dict)
-    """What the next plan wants to know of it."""
+    """Values for the next plan."""
+
+    def outcome(self, size: int, evidence: Evidence | None = None) -> Outcome:
+        """Return the outcome of a step on an object of `size` bytes."""
+        status = Status.INEFFECTIVE if self.ineffective_reason else Status.DONE
+        merged = {**(evidence or {}), **self.evidence}
+        return Outcome(
+            status, self.ineffective_reason or self.left, self.rows, size, evidence=merged
+        )
 
 
 class Postcondition(Protocol):
-    """Two looks, one before and one after."""
+    """Compares the state before and after a command."""
 
     def look(self, session: Session) -> Any:  # noqa: ANN401 - each kind remembers what it likes
-        """Return what `effect` will compare with."""
+        """Return the state to compare with."""
 
     def begun(self, session: Session, before: Any) -> bool:  # noqa: ANN401
-        """Say whether a command that failed had done its main part, so that to repeat it would do it twice."""
+        """Return whether a failed command had already done its main part; it is not repeated then."""
 
     def effect(self, session: Session, before: Any) -> Effect:  # noqa: ANN401
-        """Return what the command came to."""
+        """Return the effect of the command."""
 
 
 def _settled(session: Session) -> float:
-    """Return until when (on the monotonic clock) the statistics may be late."""
-    return time.monotonic() + (0.0 if session.facts.version >= SHARED_STATISTICS_SINCE else SETTLE_SECONDS)
+    """Return the time on the monotonic clock until which statistics may be late."""
+    return time.monotonic() + (
+        0.0 if session.facts.version >= SHARED_STATISTICS_SINCE else SETTLE_SECONDS
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Analyzed:
-    """The server counts one more ANALYZE of the relation; and (asked where it was for that) nothing is missing."""
+    """The server counts one more ANALYZE of the relation, and nothing lacks statistics any more."""
 
     oid: int
     missing: Callable[[Session], Sequence[str]] | None = None
-    """What has no statistics."""
+    """Returns the names that lack statistics."""
 
     def look(self, session: Session) -> int | None:
-        """Return the server's count; None where it keeps none."""
+        """Return the server's count; None if it keeps none."""
         found = session.rows(_ANALYZED, (self.oid,))
         return int(found[0]["count"]) if found else None
 
     def begun(self, _session: Session, _before: int | None) -> bool:
-        """ANALYZE is one transaction."""
+        """Return False: ANALYZE is one transaction."""
         return False
 
     def effect(self, session: Session, before: int | None) -> Effect:
-        """Wait a moment for the statistics to arrive."""
+        """Return the effect, waiting briefly for the statistics to arrive."""
         deadline = _settled(session)
         while True:
             after = self.look(session)
@@ -75,23 +89,25 @@ class Analyzed:
                 left = f"still no statistics of {', '.join(names)}" if names else ""
                 return Effect(left=left, evidence={"missing": names} if names else {})
             if time.monotonic() >= deadline:
-                return Effect("the server counts no new ANALYZE: is the right to analyze this table missing?")
+                return Effect(
+                    "the server counts no new ANALYZE: is the right to analyze this table missing?"
+                )
             time.sleep(0.05)
 
 
 @dataclass(frozen=True, slots=True)
-class Believed:
-    """There is nothing to look up: that the server raised no error is all that can be had."""
+class Unverified:
+    """No postcondition: a command without an error counts as done."""
 
     def look(self, _session: Session) -> None:
-        """Nothing."""
+        """Return nothing."""
 
     def begun(self, _session: Session, _before: None) -> bool:
-        """Nobody knows."""
+        """Return False."""
         return False
 
     def effect(self, _session: Session, _before: None) -> Effect:
-        """Nothing is known of it."""
+        """Return an empty effect."""
         return Effect()
 
 
@@ -114,8 +130,8 @@ Counts = dict[int, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """From where on a table is due for VACUUM: dead rows, those of its TOAST, age in transactions, in multixacts."""
+class VacuumDue:
+    """The limits at which a table is due for VACUUM: dead rows, TOAST, age in xids and multixacts."""
 
     oid: int
     dead: float
@@ -126,9 +142,9 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Vacuumed:
-    """The server counts one more VACUUM of each table, and what it was for is no longer so."""
+    """The server counts one more VACUUM of each table, and its reason no longer holds."""
 
-    tables: tuple[Due, ...]
+    tables: tuple[VacuumDue, ...]
 
     def look(self, session: Session) -> Counts:
         """Return counts and ages by oid."""
@@ -136,11 +152,11 @@ class Vacuumed:
         return {row["oid"]: row for row in session.rows(_VACUUMED, (oids,))}
 
     def begun(self, session: Session, before: Counts) -> bool:
-        """The table itself is committed before its TOAST is locked, and before it is locked again for ANALYZE."""
+        """Return whether a table was vacuumed: it commits before TOAST and before ANALYZE."""
         return bool(self._counted(before, self.look(session)))
 
     def reached(self, session: Session, before: Counts) -> dict[int, Effect]:
-        """Return the effect on each table that was vacuumed since, or is gone."""
+        """Return the effect on each table that was vacuumed or dropped since."""
         deadline = _settled(session)
         while True:
             after = self.look(session)
@@ -150,11 +166,13 @@ class Vacuumed:
             time.sleep(0.05)
 
     def effect(self, session: Session, before: Counts) -> Effect:
-        """Answer for the only table."""
-        missing = Effect("the server counts no new VACUUM: is the right to vacuum this table missing?")
+        """Return the effect on the only table."""
+        missing = Effect(
+            "the server counts no new VACUUM: is the right to vacuum this table missing?"
+        )
         return self.reached(session, before).get(self.tables[0].oid, missing)
 
-    def _counted(self, before: Counts, after: Counts) -> list[Due]:
+    def _counted(self, before: Counts, after: Counts) -> list[VacuumDue]:
         return [
             table
             for table in self.tables
@@ -163,8 +181,12 @@ class Vacuumed:
         ]
 
 
-def _came_to(session: Session, table: Due, before: Counts, after: Counts) -> Effect:
-    """In vain is what removed less than half while somebody held the rest: others write meanwhile, too."""
+def _came_to(session: Session, table: VacuumDue, before: Counts, after: Counts) -> Effect:
+    """Return the effect on one table.
+
+    Ineffective means that less than half was removed while something held the rest; other sessions
+    write meanwhile.
+    """
     if table.oid not in after or table.oid not in before:
         return Effect()  # it is gone, and needs nothing any more
     was, now = before[table.oid], after[table.oid]
@@ -173,21 +195,26 @@ def _came_to(session: Session, table: Due, before: Counts, after: Counts) -> Eff
     for kind, rows in _ROWS.items():
         if now[kind] > getattr(table, kind):
             left = f"{rows} that stay: {now[kind]}"
-            if 2 * now[kind] >= was[kind] and (effect := _held(session, left, removed, now["dead"])):
+            if 2 * now[kind] >= was[kind] and (
+                effect := _held(session, left, removed, now["dead"])
+            ):
                 return effect
     for kind, unit in _UNITS.items():
         if was[kind] >= getattr(table, kind) and now[kind] >= getattr(table, kind):
             left = f"its oldest row is still {now[kind]} {unit} old"
             if effect := _held(session, left, removed, now["dead"]):
                 return effect
-    held = oldest(session) if left else None
+    held = oldest_holder(session) if left else None
     return Effect("", removed, f"{left}; {held}" if held else left)
 
 
 def _held(session: Session, left: str, removed: int, dead: int) -> Effect | None:
-    """Name who held it, and remember where: until that has changed, to do it again would be in vain."""
-    held = oldest(session)
+    """Return the holder of the remaining rows.
+
+    Until its horizon advances another VACUUM is pointless.
+    """
+    held = oldest_holder(session)
     if held:
         return Effect(f"{left}; {held}", removed, evidence={"horizon": held.xid, "dead": dead})
-    unseen = blind(session)
+    unseen = missing_privilege(session)
     return Effect(f"{left}; {unseen}", removed) if unseen else None

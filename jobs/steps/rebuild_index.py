@@ -1,8 +1,8 @@
-"""Indexes rebuilt and left-overs dropped CONCURRENTLY; whatever happens, no invalid index of ours stays behind.
+"""Concurrent rebuilds and drops of indexes that leave no invalid index behind.
 
-A concurrent build has no `lock_timeout`: one that strikes in the middle leaves an invalid `_ccnew` index that every
-write has to keep up. A watchdog cancels it instead when somebody waits behind it, and what it left is dropped
-(manual, REINDEX, Rebuilding Indexes Concurrently).
+A concurrent build has no `lock_timeout`: a timeout in the middle would leave an invalid `_ccnew`
+index that every write maintains. Instead the executor cancels it when a session waits behind it,
+and the step drops what it left (manual, REINDEX, Rebuilding Indexes Concurrently).
 """
 
 import contextlib
@@ -14,18 +14,20 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
-from execution.control import Pace
-from execution.step import Evidence, Outcome, Status
+from domain.cause import Cause
+from execution.control import StepControl
+from execution.step import DatabaseStep, Evidence, Outcome, Status
+from jobs.steps.statement import Skip
 from postgres.catalog import index_bloat
-from postgres.catalog.index_bloat import Bloat
+from postgres.catalog.index_bloat import IndexBloat
 from postgres.identifiers import Relation
-from postgres.session import Session, lost
+from postgres.session import Session, is_lost
 
 CLEAN_SECONDS = 7.0
 ROOM = 2.0
-"""So many times its size is to be free before an index is built a second time."""
+"""Free disk needed, as a multiple of the index size."""
 LASTING_SECONDS = 60.0
-"""A snapshot that is so old may be kept for hours; a build would wait for its end."""
+"""A build would wait for the end of a snapshot older than this, which may last hours."""
 
 _NOW = sql.SQL(
     """
@@ -75,64 +77,54 @@ _BROKEN = sql.SQL(
 
 State = dict[str, Any]
 LOOKED: Evidence = {"index": True, "looked": True}
-"""It was not built: how long that took says nothing."""
+"""The index was not built, so the duration is no history."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """From where on an index is rebuilt for its size."""
+class BloatLimits:
+    """The limits above which an index is rebuilt."""
 
     wasted: int
     share: float
     unseen_disk: bool = False
-    """Also where nobody can see how much disk is free."""
+    """Whether it is rebuilt although the free disk cannot be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuild:
-    """REINDEX INDEX CONCURRENTLY of one that is invalid or, by `limits`, bloated."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebuildIndex(DatabaseStep):
+    """REINDEX INDEX CONCURRENTLY of an index that is invalid or exceeds `limits`."""
 
     index: Relation
     table: Relation
-    why: str
-    bloated: Bloat | None = None
-    """The estimate that it was planned for; None: it is invalid, and that is reason enough."""
-    limits: Limits = Limits(0, 0.0)
-    refused: str = ""
+    bloated: IndexBloat | None = None
+    """The estimate behind the plan; None for an invalid index."""
+    limits: BloatLimits = BloatLimits(0, 0.0)
+    skip: Skip | None = None
     bytes: int = 0
-    predicted_seconds: float = 0.0
-    sure: bool = True
-    overrun: bool = False
-    urgent: bool = False
     name: str = "reindex"
     lock: str = "SHARE UPDATE EXCLUSIVE"
-    limit_seconds: float = 12 * 3600.0
     alone: bool = True
 
-    @property
-    def object(self) -> str:
-        """The index."""
-        return str(self.index)
-
     def statement(self) -> str:
-        """Return the command as text; of one that is not tried, why."""
-        return f"-- skipped: {self.refused}" if self.refused else self._command().as_string(None)
+        """Return the command, or a comment with the reason for skipping it."""
+        return f"-- skipped: {self.skip.reason}" if self.skip else self._command().as_string(None)
 
-    def apply(self, session: Session | None, pace: Pace) -> Outcome:
-        """Look again, whether it is still needed and there is room; build; look whether it worked."""
-        assert session is not None  # noqa: S101 - the executor of a database job has one
-        if self.refused:
-            return Outcome(Status.SKIPPED, self.refused)
-        session.allow(pace.remaining_seconds())
+    def apply(self, session: Session, control: StepControl) -> Outcome:
+        """Check again that it is needed and that there is room, build, verify."""
+        if self.skip:
+            return Outcome(Status.SKIPPED, self.skip.reason, cause=self.skip.cause)
+        session.set_timeouts(control.remaining_seconds())
         before = _now(session, self.index)
         if before is None or (before["valid"] and self.bloated is None):
-            return Outcome(Status.DONE, "it is gone" if before is None else "it is valid now", evidence=LOOKED)
+            return Outcome(
+                Status.DONE, "it is gone" if before is None else "it is valid now", evidence=LOOKED
+            )
         if reason := self._no_room(before):
-            return Outcome(Status.SKIPPED, reason)
-        session.go(gentle=pace.gentle())
-        if self.bloated and (sound := self._sound(session, pace, self.bloated)):
+            return Outcome(Status.SKIPPED, reason, cause=Cause.NO_ROOM)
+        session.set_cost(gentle=control.gentle())
+        if self.bloated and (sound := self._sound(session, control, self.bloated)):
             return Outcome(Status.DONE, sound, evidence={**LOOKED, "now": before["bytes"]})
-        return pace.attempt(lambda: self._build(session, pace))
+        return control.attempt(lambda: self._build(session, control))
 
     def _command(self) -> sql.Composed:
         return sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(self.index.identifier())
@@ -144,23 +136,27 @@ class Rebuild:
             state = None
         if state is None:
             blind = self.bloated is not None and not self.limits.unseen_disk
-            return "free disk unknown: the server is elsewhere (jobs.vacuum.reindex.unseen_disk)" if blind else ""
+            return (
+                "free disk unknown: the server is elsewhere (jobs.vacuum.reindex.unseen_disk)"
+                if blind
+                else ""
+            )
         free = state.f_bavail * state.f_frsize
         if free >= ROOM * before["bytes"]:
             return ""
         return f"no room: {before['bytes'] / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free; it needs twice its size"
 
-    def _sound(self, session: Session, pace: Pace, bloated: Bloat) -> str:
-        """Look closer; say so if it is not bloated after all."""
-        pace.yields = True
-        found = index_bloat.confirmed(session, bloated)
-        pace.yields = False
+    def _sound(self, session: Session, control: StepControl, bloated: IndexBloat) -> str:
+        """Return the result of an exact measurement if the index is not bloated."""
+        control.cancellable = True
+        found = index_bloat.measure_bloat(session, bloated)
+        control.cancellable = False
         if found.wasted >= self.limits.wasted and found.share >= self.limits.share:
             return ""
         return f"not bloated: {found.share:.0%} of it wasted, {'measured' if found.measured else 'estimated again'}"
 
-    def _build(self, session: Session, pace: Pace) -> Outcome:
-        """Build, unless it would have to wait; whatever comes of it, drop what it would leave."""
+    def _build(self, session: Session, control: StepControl) -> Outcome:
+        """Build unless it would have to wait; drop any invalid index that it leaves."""
         before = _now(session, self.index)
         if before is None:
             return Outcome(Status.DONE, "it is gone", evidence=LOOKED)
@@ -168,14 +164,16 @@ class Rebuild:
         stale = ", ".join(map(str, sorted(there - {self.index})))
         still = f"{stale} is still to be dropped" if stale else ""
         if reasons := [why for why in (before["holder"] or before["snapshot"], still) if why]:
-            return Outcome(Status.SKIPPED, f"in the way: {'; '.join(reasons)}", blocked=True)
+            return Outcome(Status.SKIPPED, f"blocked: {'; '.join(reasons)}", cause=Cause.LOCKED)
         try:
-            _concurrently(session, pace, self._command())
+            _concurrently(session, control, self._command())
         except errors.UniqueViolation as error:
             reason = f"its keys are not unique: {error.diag.message_primary}"
-            return Outcome(Status.INEFFECTIVE, reason + _left(_clean(session, before["table_oid"], there)))
+            return Outcome(
+                Status.INEFFECTIVE, reason + _left(_clean(session, before["table_oid"], there))
+            )
         except psycopg.Error as error:
-            if lost(error):
+            if is_lost(error):
                 raise
             left = _left(_clean(session, before["table_oid"], there))
             if (swapped := self._swapped(session, before)) is None:
@@ -183,51 +181,54 @@ class Rebuild:
                     error.add_note(left)
                 raise
             return replace(swapped, reason=left)
-        return self._swapped(session, before) or Outcome(Status.INEFFECTIVE, "the index is the same as before")
+        return self._swapped(session, before) or Outcome(
+            Status.INEFFECTIVE, "the index is the same as before"
+        )
 
     def _swapped(self, session: Session, before: State) -> Outcome | None:
-        """Return that it is done, if another, valid index has its name by now."""
+        """Return the outcome if a new, valid index has the name now."""
         after = _now(session, self.index)
         if after is None or not after["valid"] or after["oid"] == before["oid"]:
             return None
-        left = "no smaller than before" if self.bloated and after["bytes"] >= before["bytes"] else ""
-        return Outcome(Status.DONE, left, bytes=before["bytes"], evidence={"index": True, "now": after["bytes"]})
+        left = (
+            "no smaller than before" if self.bloated and after["bytes"] >= before["bytes"] else ""
+        )
+        return Outcome(
+            Status.DONE,
+            left,
+            bytes=before["bytes"],
+            evidence={"index": True, "now": after["bytes"]},
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """DROP INDEX CONCURRENTLY of what a rebuild that was broken off has left, or a drop that was."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropInvalidIndex(DatabaseStep):
+    """DROP INDEX CONCURRENTLY of an index left by an interrupted rebuild or drop."""
 
     index: Relation
-    why: str
-    refused: str = ""
+    skip: Skip | None = None
     name: str = "drop"
     lock: str = "SHARE UPDATE EXCLUSIVE"
-    predicted_seconds: float = 0.0
     limit_seconds: float = 600.0
     alone: bool = True
 
-    @property
-    def object(self) -> str:
-        """The index."""
-        return str(self.index)
-
     def statement(self) -> str:
-        """Return the command as text; of one that is not tried, why."""
-        return f"-- skipped: {self.refused}" if self.refused else _drop(self.index).as_string(None)
+        """Return the command, or a comment with the reason for skipping it."""
+        return f"-- skipped: {self.skip.reason}" if self.skip else _drop(self.index).as_string(None)
 
-    def apply(self, session: Session | None, pace: Pace) -> Outcome:
-        """Look again whether it is still one, and nobody is at work on it."""
-        assert session is not None  # noqa: S101 - the executor of a database job has one
-        if self.refused:
-            return Outcome(Status.SKIPPED, self.refused)
-        session.allow(pace.remaining_seconds())
+    def apply(self, session: Session, control: StepControl) -> Outcome:
+        """Check again that the index is invalid and unused, then drop it."""
+        if self.skip:
+            return Outcome(Status.SKIPPED, self.skip.reason, cause=self.skip.cause)
+        session.set_timeouts(control.remaining_seconds())
         before = _now(session, self.index)
         if before is None or before["valid"]:
-            return Outcome(Status.DONE, "it is gone" if before is None else "it is valid now", evidence=LOOKED)
+            return Outcome(
+                Status.DONE, "it is gone" if before is None else "it is valid now", evidence=LOOKED
+            )
         if before["holder"]:
-            return Outcome(Status.SKIPPED, f"in the way: {before['holder']}", blocked=True)
-        _concurrently(session, pace, _drop(self.index))
+            return Outcome(Status.SKIPPED, f"blocked: {before['holder']}", cause=Cause.LOCKED)
+        _concurrently(session, control, _drop(self.index))
         return Outcome(Status.DONE, evidence=LOOKED)
 
 
@@ -245,24 +246,24 @@ def _drop(index: Relation) -> sql.Composed:
     return sql.SQL("DROP INDEX CONCURRENTLY {}").format(index.identifier())
 
 
-def _concurrently(session: Session, pace: Pace, command: sql.Composed) -> None:
-    """Run it without a `lock_timeout`, under the eyes of the executor, who cancels it when it stands in the way."""
-    session.allow(pace.remaining_seconds(), lock_milliseconds=0)
-    pace.yields = True
+def _concurrently(session: Session, control: StepControl, command: sql.Composed) -> None:
+    """Run a command without `lock_timeout`; the executor cancels it when it blocks others."""
+    session.set_timeouts(control.remaining_seconds(), lock_milliseconds=0)
+    control.cancellable = True
     try:
         session.execute(command)
     finally:
-        pace.yields = False
+        control.cancellable = False
 
 
 def _clean(session: Session, table: int, there: set[Relation]) -> set[Relation]:
-    """Drop what our build has left behind; return what somebody kept us from."""
+    """Drop the invalid indexes of our build; return those that could not be dropped."""
     ends = time.monotonic() + CLEAN_SECONDS
     left: set[Relation] = set()
-    with session.undisturbed():
+    with session.uncancellable():
         while (seconds := ends - time.monotonic()) > 0:
             try:
-                session.allow(seconds, lock_milliseconds=0)
+                session.set_timeouts(seconds, lock_milliseconds=0)
                 left = _broken(session, table) - there
                 for index in left:
                     session.execute(_drop(index))
@@ -273,9 +274,13 @@ def _clean(session: Session, table: int, there: set[Relation]) -> set[Relation]:
             left = set()
             break
         with contextlib.suppress(psycopg.Error):
-            session.allow(CLEAN_SECONDS)
+            session.set_timeouts(CLEAN_SECONDS)
     return left
 
 
 def _left(left: set[Relation]) -> str:
-    return f"left behind: {', '.join(map(str, sorted(left)))}, which the next run drops" if left else ""
+    return (
+        f"left behind: {', '.join(map(str, sorted(left)))}, which the next run drops"
+        if left
+        else ""
+    )

@@ -1,94 +1,77 @@
-"""Many small statements of one kind as one command: VACUUM takes a list of tables, each in its own transaction.
+"""Many small tables vacuumed by one command; the server runs each in a transaction of its own.
 
-On servers before 16 this is no matter of round trips only: each VACUUM ends with a look at every table of the
-database, so that one command a table takes quadratic time.
+Before server 16 each VACUUM command ends with a scan of every table's age in pg_class, so one command per
+table takes quadratic time.
 """
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import psycopg
 from psycopg import sql
 
-from execution.control import Pace
-from execution.step import Outcome, Status
+from execution.control import StepControl
+from execution.step import DatabaseStep, Outcome, Status, Step
 from jobs.steps.postconditions import Vacuumed
 from jobs.steps.statement import Statement
 from postgres.session import Session
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """`command` does for all `members` what each of them would do for its one table; `worked` looks at all of them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VacuumGroup(DatabaseStep):
+    """One `command` that does the work of all `members`; the postcondition covers all of them."""
 
     members: tuple[Statement, ...]
     command: sql.Composed
-    worked: Vacuumed
-    limit_seconds: float = 12 * 3600.0
-    alone: bool = False
+    postcondition: Vacuumed
 
-    @property
-    def name(self) -> str:
-        """The verb of the members."""
-        return self.members[0].name
+    @classmethod
+    def of(
+        cls, members: Sequence[Statement], command: sql.Composed, postcondition: Vacuumed
+    ) -> Self:
+        """Return a group of statements that have the same options.
 
-    @property
-    def object(self) -> str:
-        """The first of them, and how many more."""
-        return f"{self.members[0].object} and {len(self.members) - 1} more"
-
-    @property
-    def why(self) -> str:
-        """The reason of the first, which is the neediest."""
-        return f"{len(self.members)} small tables in one command; the first: {self.members[0].why}"
-
-    @property
-    def lock(self) -> str:
-        """The members' lock, on one table at a time; a table that is locked is left for later."""
-        return self.members[0].lock
-
-    @property
-    def predicted_seconds(self) -> float:
-        """The sum of the members'."""
-        return sum(member.predicted_seconds for member in self.members)
-
-    @property
-    def urgent(self) -> bool:
-        """All of one command are, or none."""
-        return self.members[0].urgent
-
-    @property
-    def sure(self) -> bool:
-        """Only if all predictions are."""
-        return all(member.sure for member in self.members)
-
-    @property
-    def overrun(self) -> bool:
-        """Only if all of them may."""
-        return all(member.overrun for member in self.members)
+        It may overrun only if all of them may.
+        """
+        first = members[0]
+        return cls(
+            name=first.name,
+            object=f"{first.object} and {len(members) - 1} more",
+            why=f"{len(members)} small tables in one command; the first: {first.why}",
+            lock=first.lock,
+            predicted_seconds=sum(member.predicted_seconds for member in members),
+            urgent=first.urgent,
+            overrun=all(member.overrun for member in members),
+            has_history=all(member.has_history for member in members),
+            members=tuple(members),
+            command=command,
+            postcondition=postcondition,
+        )
 
     def statement(self) -> str:
         """Return the command as text."""
         return self.command.as_string(None)
 
-    def apply(self, session: Session | None, pace: Pace) -> Outcome:
-        """Run it; those that an error, a lock or the end of the time kept from their turn are the rest."""
-        assert session is not None  # noqa: S101 - the executor of a database job has one
-        before = self.worked.look(session)
-        session.go(gentle=not self.urgent and pace.gentle(self.members[0].speed))
-        session.allow(pace.remaining_seconds())
-        pace.yields = not self.urgent
-        with contextlib.suppress(psycopg.Error):  # what came of it is looked up; the rest meets its error on its own
+    def parts(self) -> Sequence[Step]:
+        """Return the statements of the single tables."""
+        return self.members
+
+    def apply(self, session: Session, control: StepControl) -> Outcome:
+        """Run the command; tables that it did not reach (lock, error, end of the window) remain."""
+        before = self.postcondition.look(session)
+        session.set_cost(gentle=not self.urgent and control.gentle(self.members[0].speed))
+        session.set_timeouts(control.remaining_seconds())
+        control.cancellable = not self.urgent
+        with contextlib.suppress(psycopg.Error):  # a table that remains meets its error on its own
             session.execute(self.command)
-        pace.yields, pace.gave_way = False, ""
-        reached = self.worked.reached(session, before)
-        parts, rest = [], []
-        for member, due in zip(self.members, self.worked.tables, strict=True):
-            if due.oid not in reached:
-                rest.append(member)
-                continue
-            effect = reached[due.oid]
-            status = Status.INEFFECTIVE if effect.in_vain else Status.DONE
-            reason = effect.in_vain or effect.left
-            parts.append((member, Outcome(status, reason, effect.rows, member.bytes, evidence=effect.evidence)))
-        return Outcome(Status.DONE, parts=tuple(parts), rest=tuple(rest))
+        control.cancellable, control.yielded_to = False, ""
+        reached = self.postcondition.reached(session, before)
+        results, remaining = [], []
+        for member, due in zip(self.members, self.postcondition.tables, strict=True):
+            if due.oid in reached:
+                results.append((member, reached[due.oid].outcome(member.bytes)))
+            else:
+                remaining.append(member)
+        return Outcome(Status.DONE, results=tuple(results), remaining=tuple(remaining))

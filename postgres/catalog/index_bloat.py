@@ -1,4 +1,4 @@
-"""How much larger a B-tree index is than it would be if it were built anew: estimated, or measured by pgstattuple."""
+"""The bloat of B-tree indexes: estimated from statistics, or measured by pgstattuple."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -73,8 +73,8 @@ _MEASURE = sql.SQL(
 
 
 @dataclass(frozen=True, slots=True)
-class Bloat:
-    """An index, its size, and what it would need, in bytes."""
+class IndexBloat:
+    """An index, its size, and the size of a fresh build, in bytes."""
 
     oid: int
     index: Relation
@@ -82,32 +82,35 @@ class Bloat:
     bytes: int
     needed: int
     owned: bool
-    """Whether the login may drop what a rebuild that fails would leave."""
+    """Whether the login may drop an invalid index that a failed rebuild leaves."""
     measured: bool = False
 
     @property
     def wasted(self) -> int:
-        """Return how many bytes a rebuild would give back."""
+        """Return the bytes that a rebuild would free."""
         return max(0, self.bytes - self.needed)
 
     @property
     def share(self) -> float:
-        """Return the same as a share of its size."""
+        """Return the wasted share of the index."""
         return self.wasted / self.bytes if self.bytes else 0.0
 
 
-def sees(session: Session) -> bool:
-    """Say whether the login may read what an estimate is made of (pg_read_all_data)."""
+def can_estimate(session: Session) -> bool:
+    """Return whether the login may read the statistics that an estimate needs (pg_read_all_data)."""
     return bool(session.rows(_SEES)[0]["sees"])
 
 
-def estimates(session: Session, least: int) -> Sequence[Bloat]:
-    """Estimate every B-tree of so many bytes or more from the catalog's statistics; takes no lock on any."""
+def estimate_bloat(session: Session, least: int) -> Sequence[IndexBloat]:
+    """Estimate every B-tree of at least `least` bytes from statistics.
+
+    Takes no lock on any of them.
+    """
     return _bloats(session, least, sql.SQL("true"))
 
 
-def confirmed(session: Session, found: Bloat) -> Bloat:
-    """Measure one by reading it whole, where pgstattuple is there; else count its table's rows and estimate again."""
+def measure_bloat(session: Session, found: IndexBloat) -> IndexBloat:
+    """Measure one index by reading all of it with pgstattuple, else estimate it from a row count."""
     schemas = session.rows(_MEASURES)
     if not schemas:
         session.execute(sql.SQL("ANALYZE {}").format(found.table.identifier()))
@@ -115,14 +118,18 @@ def confirmed(session: Session, found: Bloat) -> Bloat:
         return again[0] if again else found
     measure = sql.Identifier(schemas[0]["schema"], "pgstatindex")
     row = session.rows(_MEASURE.format(measure=measure, oid=sql.Literal(found.oid)))[0]
-    return replace(found, bytes=row["bytes"], needed=min(row["needed"], row["bytes"]), measured=True)
+    return replace(
+        found, bytes=row["bytes"], needed=min(row["needed"], row["bytes"]), measured=True
+    )
 
 
-def _bloats(session: Session, least: int, which: sql.Composable) -> list[Bloat]:
+def _bloats(session: Session, least: int, which: sql.Composable) -> list[IndexBloat]:
     rows = session.rows(_ESTIMATE.format(least=sql.Literal(least), which=which))
     return [_bloat(row) for row in rows]
 
 
-def _bloat(row: dict[str, Any]) -> Bloat:
+def _bloat(row: dict[str, Any]) -> IndexBloat:
     index = Relation(row.pop("schema"), row.pop("name"))
-    return Bloat(index=index, table=Relation(row.pop("table_schema"), row.pop("table_name")), **row)
+    return IndexBloat(
+        index=index, table=Relation(row.pop("table_schema"), row.pop("table_name")), **row
+    )

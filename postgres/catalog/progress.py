@@ -1,8 +1,8 @@
-"""How far statements in flight are, as the server itself counts it (manual, 27.4 Progress Reporting)."""
+"""Progress of statements and sessions waiting behind them (manual, 27.4 Progress Reporting)."""
 
 from psycopg import sql
 
-from domain.progress import Done
+from domain.progress import StepProgress
 from postgres.session import Session
 
 _BLOCKS = sql.SQL(
@@ -39,14 +39,17 @@ _BEHIND = sql.SQL(
 )
 
 
-def behind(session: Session) -> dict[int, str]:
-    """Return why a backend should give way, by its pid: somebody waits for its lock, or it waits too long for one.
+def waiters_behind(session: Session) -> dict[int, str]:
+    """Return, by backend pid, why it should yield: a session waits behind it, or it waits too long.
 
-    From pg_locks, that everybody may read: a login without pg_monitor sees no wait events.
+    Read from pg_locks, which every login may read; wait events need pg_monitor.
     """
     return {row["pid"]: row["why"] for row in session.rows(_BEHIND)}
 
 
-def blocks(session: Session) -> dict[int, Done]:
-    """Return how many blocks VACUUM, ANALYZE and index builds in this database have read, by the backends' pids."""
-    return {row["pid"]: Done(row["count"], row["total"], f"blocks, {row['phase']}") for row in session.rows(_BLOCKS)}
+def blocks_done(session: Session) -> dict[int, StepProgress]:
+    """Return the blocks processed by VACUUM, ANALYZE and index builds of this database, by pid."""
+    return {
+        row["pid"]: StepProgress(row["count"], row["total"], f"blocks, {row['phase']}")
+        for row in session.rows(_BLOCKS)
+    }

@@ -1,4 +1,4 @@
-"""Who keeps VACUUM from removing dead rows of this database: the oldest snapshot that still sees them."""
+"""The xmin horizon: the oldest snapshot, which keeps VACUUM from removing dead rows."""
 
 from dataclasses import dataclass
 
@@ -32,31 +32,31 @@ _SEES = sql.SQL("SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') 
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """Who holds the horizon back the farthest, and where: the oldest transaction that he may still see."""
+class HorizonHolder:
+    """The session, slot or transaction that holds the horizon back, and the transaction id."""
 
     who: str
     xid: str
 
     def __str__(self) -> str:
-        """Say it as a reason."""
+        """Return the holder as a reason."""
         return f"held back by {self.who}"
 
 
-def oldest(session: Session) -> Holder | None:
-    """Return who holds the horizon back; None: nobody, as far as the login may see."""
+def oldest_holder(session: Session) -> HorizonHolder | None:
+    """Return the oldest holder as far as the login may see; None if there is none."""
     found = session.rows(_HOLDER)
-    return Holder(found[0]["who"], str(found[0]["xid"])) if found else None
+    return HorizonHolder(found[0]["who"], str(found[0]["xid"])) if found else None
 
 
-def still(session: Session, xid: str) -> str:
-    """Return who holds the horizon at that very transaction; nothing if it has moved on."""
-    held = oldest(session)
+def still_held_by(session: Session, xid: str) -> str:
+    """Return the holder if the horizon still stands at `xid`; empty if it has advanced."""
+    held = oldest_holder(session)
     return str(held) if held and held.xid == xid else ""
 
 
-def blind(session: Session) -> str:
-    """Say that somebody may hold it whom the login may not see; nothing if it sees all."""
+def missing_privilege(session: Session) -> str:
+    """Return the missing privilege that may hide a holder; empty if everything is visible."""
     if session.rows(_SEES)[0]["sees"]:
         return ""
     return "something holds them back; who, only a member of pg_monitor may see"

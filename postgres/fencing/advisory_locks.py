@@ -1,8 +1,9 @@
-"""The two-level fence: one coordinator a database, and no worker of a former one beside it.
+"""Two-level advisory locks: one coordinator per database, and no worker of a former coordinator.
 
-The coordinator holds L exclusively; every working session holds W shared. A successor needs L, then W
-exclusively, which it gets only when the last worker of its predecessor is gone, then lets W go. All of them are
-session locks, polled: the blocking form waits inside a transaction and deadlocks with CREATE INDEX CONCURRENTLY.
+The coordinator holds L exclusively; every working session holds W shared. A successor takes L, then
+W exclusively, which succeeds only after the predecessor's last worker has gone, and releases W.
+They are session locks, polled: a blocking request waits inside a transaction and would deadlock
+with CREATE INDEX CONCURRENTLY.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from typing import Literal
 import psycopg
 from psycopg import sql
 
-from postgres.session import Session, Statement
+from postgres.session import Query, Session
 
 _CLASS = int.from_bytes(b"sern")
 _COORDINATOR, _WORKER = 1, 2
@@ -24,7 +25,7 @@ SOON_SECONDS = 15.0
 
 Mode = Literal["exclusive", "shared"]
 
-_TRY: dict[Mode, Statement] = {
+_TRY: dict[Mode, Query] = {
     "exclusive": sql.SQL("SELECT pg_try_advisory_lock(%s, %s) AS had"),
     "shared": sql.SQL("SELECT pg_try_advisory_lock_shared(%s, %s) AS had"),
 }
@@ -40,19 +41,19 @@ _HOLDERS = sql.SQL(
 )
 
 
-class GivenUp(Exception):  # noqa: N818 - we were told to stop
-    """The lock was not waited for to the end: a stop came first."""
+class Stopped(Exception):  # noqa: N818 - we were told to stop
+    """The wait for a lock was stopped."""
 
 
 class Busy(Exception):  # noqa: N818 - a state of affairs, not a mistake
-    """Another sereno works on this database."""
+    """Another sereno is working on this database."""
 
 
 @contextmanager
-def coordinator(
+def coordinator_lock(
     session: Session, patience_seconds: float, stopped: Callable[[], bool] = lambda: False
 ) -> Iterator[None]:
-    """Hold L for the body. Busy names who has it, after polling that long; GivenUp: `stopped` said so meanwhile."""
+    """Hold L for the body. Raises Busy with its holder after the patience, Stopped if `stopped`."""
     deadline = time.monotonic() + patience_seconds
     _poll(session, _COORDINATOR, "exclusive", deadline, stopped)
     try:
@@ -64,24 +65,34 @@ def coordinator(
             _release(session, _COORDINATOR)
 
 
-def enlist(session: Session) -> None:
-    """Take W shared for as long as the session lives. Busy: a new coordinator is taking over."""
+def take_worker_lock(session: Session) -> None:
+    """Take W shared for the life of the session. Raises Busy if a new coordinator is taking over."""
     _poll(session, _WORKER, "shared", time.monotonic() + 5)
 
 
-def still_held(session: Session) -> None:
-    """Raise psycopg.OperationalError unless the session, and so its lock, is still there."""
+def verify_coordinator_lock(session: Session) -> None:
+    """Raise psycopg.OperationalError unless the session, and with it the lock, still exists."""
     session.rows(sql.SQL("SELECT 1"))
 
 
-def _poll(session: Session, key: int, mode: Mode, deadline: float, stopped: Callable[[], bool] = lambda: False) -> None:
+def _poll(
+    session: Session,
+    key: int,
+    mode: Mode,
+    deadline: float,
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
     began = time.monotonic()
     while not session.rows(_TRY[mode], (_CLASS, key))[0]["had"]:
         if stopped():
-            raise GivenUp
+            raise Stopped
         if time.monotonic() >= deadline:
             holders = session.rows(_HOLDERS, (_CLASS, key))
-            holder = f"pid {holders[0]['pid']} ({holders[0]['application']})" if holders else "a session now gone"
+            holder = (
+                f"pid {holders[0]['pid']} ({holders[0]['application']})"
+                if holders
+                else "a session now gone"
+            )
             raise Busy(f"{session.target.name}: another sereno is at work: {holder}")
         time.sleep(POLL_SECONDS if time.monotonic() - began < SOON_SECONDS else SLOW_POLL_SECONDS)
 

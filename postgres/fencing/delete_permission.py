@@ -1,7 +1,7 @@
-"""Whether rows may be deleted here: it is our database, and the login's rights are of no use to a hostile trigger.
+"""The check that rows may be deleted in a database by a login.
 
-A DELETE fires the triggers of the table's owner with the rights of the login, and `SET ROLE` does not help: the
-trigger sets it back. So the login must be one whose rights nobody wants.
+A DELETE runs the triggers of the table's owner with the rights of the login, and SET ROLE does not
+help, since a trigger can reset it. So the login must have no rights worth stealing.
 """
 
 from psycopg import errors, sql
@@ -40,10 +40,10 @@ _RIGHTS = sql.SQL(
 )
 
 
-def refusal(session: Session, instance: str, *, rows: bool = True) -> str:
-    """Return why this instance may not delete rows through this session, and the cure; nothing if it may.
+def refusal_reason(session: Session, instance: str, *, rows: bool = True) -> str:
+    """Return why this instance may not delete rows in this session, with the cure; empty if it may.
 
-    Without `rows` it drops whole partitions at the most: that fires no trigger of an owner, and takes their rights.
+    Without `rows` only partitions are dropped, which fires no trigger and needs the owner's rights.
     """
     with session.transaction(read_only=True):
         return (_powerful(session) if rows else "") or _foreign(session, instance)
@@ -73,7 +73,11 @@ def _powerful(session: Session) -> str:
     if session.target.allow_privileged_dml:
         return ""
     rights = session.rows(_RIGHTS)[0]
-    found = [right.upper() for right in ("superuser", "createrole", "replication", "bypassrls") if rights[right]]
+    found = [
+        right.upper()
+        for right in ("superuser", "createrole", "replication", "bypassrls")
+        if rights[right]
+    ]
     if not rights["superuser"]:  # who is a member of everything
         found += [f"membership in {power}" for power in rights["powers"] or ()]
         found += [f"the rights of the owner {owner}" for owner in rights["owners"] or ()]

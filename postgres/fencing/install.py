@@ -1,8 +1,8 @@
-"""What `sereno install` does to a database: the sereno schema, and two logins that can do their work and no more.
+"""The statements of `sereno install`: the schema `sereno` and two logins with minimal rights.
 
-`maintain` looks and maintains: it is a member of pg_monitor and pg_read_all_data, and of pg_maintain (from 17) or of
-the owners of the tables. `data` may SELECT and DELETE on the listed tables, and is a member of nobody.
-Every statement may be run again.
+`maintain` is a member of pg_monitor, pg_read_all_data, and pg_maintain (from 17) or the tables'
+owners. `data` has SELECT and DELETE on the listed tables and is a member of no role. Every
+statement may be run again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,8 +81,12 @@ _OURS = (
         "last text NOT NULL, columns jsonb NOT NULL, archived_at timestamptz NOT NULL DEFAULT now(), "
         "restored_at timestamptz, expired_at timestamptz)"
     ),
-    sql.SQL("ALTER TABLE sereno.archive_batch ADD COLUMN IF NOT EXISTS ordinal bigint GENERATED ALWAYS AS IDENTITY"),
-    sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS archive_batch_ordinal ON sereno.archive_batch (ordinal)"),
+    sql.SQL(
+        "ALTER TABLE sereno.archive_batch ADD COLUMN IF NOT EXISTS ordinal bigint GENERATED ALWAYS AS IDENTITY"
+    ),
+    sql.SQL(
+        "CREATE UNIQUE INDEX IF NOT EXISTS archive_batch_ordinal ON sereno.archive_batch (ordinal)"
+    ),
     sql.SQL(
         "CREATE TABLE IF NOT EXISTS sereno.detached_partition (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), "
         'instance text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL, "oid" oid NOT NULL, '
@@ -93,24 +97,24 @@ _OURS = (
 _FILLED = sql.SQL(
     'id, instance, "schema", "table", destination, file, "position", length, sha256, rows, first, last, columns'
 )
-"""What a batch says of itself; when that was, and in which order, nobody can say but the server."""
+"""The columns that a batch may fill; time and order are set by the server alone."""
 _MAINTAIN_ROLE_SINCE, _INHERIT_OPTION_SINCE = 170000, 160000
 
 
 class InstallError(Exception):
-    """The database cannot be prepared; the sentence says why. Nothing was changed."""
+    """The database cannot be prepared; the message says why. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """Who works in the database and on which tables."""
+class InstallRequest:
+    """The logins and tables to prepare."""
 
     maintain: Credentials
     data: Credentials
     tables: Mapping[Relation, str]
-    """Those that rows leave, and the option that names each."""
+    """The tables that rows leave, each with the option that names it."""
     archives: Sequence[Relation]
-    """Those that they move to."""
+    """The tables that rows are moved to."""
     instance_id: str
     instance_name: str
 
@@ -118,10 +122,17 @@ class Wishes:
 Administrator = psycopg.Connection[dict[str, Any]]
 
 
-def statements(administrator: Administrator, wishes: Wishes) -> Iterator[sql.Composed]:
-    """Yield what is to be run, in order; only looks at the catalog. InstallError: a listed table is missing."""
+def install_statements(
+    administrator: Administrator, wishes: InstallRequest
+) -> Iterator[sql.Composed]:
+    """Yield the statements in order; reads the catalog only.
+
+    Raises InstallError for a missing table.
+    """
     roles = {wishes.maintain.user, wishes.data.user}
-    existing = {row["name"]: row["superuser"] for row in administrator.execute(_ROLES, (list(roles),))}
+    existing = {
+        row["name"]: row["superuser"] for row in administrator.execute(_ROLES, (list(roles),))
+    }
     _refuse(administrator, wishes, existing)
     for role in sorted(roles - existing.keys()):
         yield sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role))
@@ -131,16 +142,24 @@ def statements(administrator: Administrator, wishes: Wishes) -> Iterator[sql.Com
     yield from _data(wishes)
 
 
-def _refuse(administrator: Administrator, wishes: Wishes, existing: Mapping[str, bool]) -> None:
-    """Raise InstallError for what would make the two logins pointless, or ours the rights of somebody's trap."""
+def _refuse(
+    administrator: Administrator, wishes: InstallRequest, existing: Mapping[str, bool]
+) -> None:
+    """Raise InstallError for rights that would make the two logins unsafe."""
     for schema in administrator.execute(_PLANTED):
         if not (schema["ours"] and schema["plain"]):
-            raise InstallError("the schema sereno is there already, and not as sereno made it; look at it and drop it")
+            raise InstallError(
+                "the schema sereno is there already, and not as sereno made it; look at it and drop it"
+            )
     for role, superuser in existing.items():
         if superuser:
-            raise InstallError(f"{role} is a superuser; give sereno logins of its own (maintain.user, data.user)")
+            raise InstallError(
+                f"{role} is a superuser; give sereno logins of its own (maintain.user, data.user)"
+            )
     if wishes.maintain.user == wishes.data.user:
-        raise InstallError("maintain and data need two different logins: one looks and maintains, one deletes")
+        raise InstallError(
+            "maintain and data need two different logins: one looks and maintains, one deletes"
+        )
     present = _present(administrator)
     named = dict.fromkeys(wishes.archives, "jobs.archive.tables") | dict(wishes.tables)
     missing = [table for table in named if table not in present]
@@ -149,7 +168,7 @@ def _refuse(administrator: Administrator, wishes: Wishes, existing: Mapping[str,
 
 
 def shortcomings(administrator: Administrator) -> Iterator[str]:
-    """Yield what the logins will not be able to do, and the cure."""
+    """Yield the rights that the logins will lack, each with its cure."""
     if administrator.info.server_version >= _MAINTAIN_ROLE_SINCE:
         yield (
             "indexes: `maintain` may not drop what a rebuild that fails would leave, so it rebuilds none; if it is to, "
@@ -164,7 +183,7 @@ def shortcomings(administrator: Administrator) -> Iterator[str]:
 
 
 def install(administrator: Administrator, commands: Sequence[sql.Composed]) -> None:
-    """Run them as one transaction. InstallError: the server refused one; nothing was changed."""
+    """Run the statements in one transaction. Raises InstallError; then nothing was changed."""
     try:
         with administrator.transaction():
             for command in commands:
@@ -173,8 +192,8 @@ def install(administrator: Administrator, commands: Sequence[sql.Composed]) -> N
         raise InstallError(f"{error.diag.message_primary or error}; nothing was changed") from None
 
 
-def printable(command: sql.Composed) -> str:
-    """Return a command as text that can be run as it is; for a password, what to type instead of its verifier."""
+def printable_statements(command: sql.Composed) -> str:
+    """Return a command as text that can be run; a password is replaced by a psql instruction."""
     text = command.as_string(None)
     if " PASSWORD " not in text:
         return f"{text};"
@@ -185,8 +204,8 @@ def _present(administrator: Administrator) -> set[Relation]:
     return {Relation(row["schema"], row["name"]) for row in administrator.execute(_PRESENT)}
 
 
-def _passwords(administrator: Administrator, wishes: Wishes) -> Iterator[sql.Composed]:
-    """Set passwords as SCRAM verifiers, made here: the password itself never reaches the server or its log."""
+def _passwords(administrator: Administrator, wishes: InstallRequest) -> Iterator[sql.Composed]:
+    """Set passwords as SCRAM verifiers computed here; the server and its log never see a password."""
     for login in (wishes.maintain, wishes.data):
         if login.password is not None:
             verifier = administrator.pgconn.encrypt_password(
@@ -197,8 +216,10 @@ def _passwords(administrator: Administrator, wishes: Wishes) -> Iterator[sql.Com
             )
 
 
-def _schema(wishes: Wishes) -> Iterator[sql.Composed]:
-    both = sql.SQL(", ").join([sql.Identifier(wishes.maintain.user), sql.Identifier(wishes.data.user)])
+def _schema(wishes: InstallRequest) -> Iterator[sql.Composed]:
+    both = sql.SQL(", ").join(
+        [sql.Identifier(wishes.maintain.user), sql.Identifier(wishes.data.user)]
+    )
     yield from (sql.Composed([statement]) for statement in _OURS)
     yield sql.SQL("GRANT USAGE ON SCHEMA sereno TO {}").format(both)
     yield sql.SQL("GRANT SELECT ON sereno.archive_batch TO {}").format(both)
@@ -217,7 +238,7 @@ def _schema(wishes: Wishes) -> Iterator[sql.Composed]:
     ).format(sql.Literal(wishes.instance_id), sql.Literal(wishes.instance_name))
 
 
-def _maintain(administrator: Administrator, wishes: Wishes) -> Iterator[sql.Composed]:
+def _maintain(administrator: Administrator, wishes: InstallRequest) -> Iterator[sql.Composed]:
     role = sql.Identifier(wishes.maintain.user)
     yield sql.SQL("GRANT pg_monitor, pg_read_all_data TO {}").format(role)
     version = administrator.info.server_version
@@ -229,7 +250,7 @@ def _maintain(administrator: Administrator, wishes: Wishes) -> Iterator[sql.Comp
         yield sql.SQL("GRANT {} TO {}{}").format(sql.Identifier(row["name"]), role, options)
 
 
-def _data(wishes: Wishes) -> Iterator[sql.Composed]:
+def _data(wishes: InstallRequest) -> Iterator[sql.Composed]:
     role = sql.Identifier(wishes.data.user)
     for schema in sorted({table.schema for table in (*wishes.tables, *wishes.archives)}):
         yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), role)

@@ -1,4 +1,4 @@
-"""Who may delete in a database: one row in the sereno schema."""
+"""The instances that may delete in a database, recorded in the schema `sereno`."""
 
 from psycopg import errors, sql
 
@@ -30,19 +30,21 @@ _OURS = sql.SQL(
 )
 
 
-def ours(session: Session, table: str) -> bool:
-    """Say whether a table of the sereno schema is there as an administrator made it: nothing of a stranger's in it."""
+def is_installed_table(session: Session, table: str) -> bool:
+    """Return whether a table of the schema `sereno` exists as an administrator created it."""
     return any(row["ours"] for row in session.rows(_OURS, (table,)))
 
 
-def take_over(session: Session, instance_id: str, instance_name: str, *, beside: bool) -> None:
-    """Make this instance the one that may delete, or one more `beside` those that may already.
+def record_owner(session: Session, instance_id: str, instance_name: str, *, beside: bool) -> None:
+    """Record this instance as the owner, or as one more `beside` the present ones.
 
-    TargetError: the schema is missing or closed to the login.
+    Raises TargetError if the schema is missing or closed to the login.
     """
     name = session.target.name
-    if session.rows(_THERE) and not ours(session, "owner"):
-        raise TargetError(f"{name}: the schema sereno is not one that an administrator made; look at it and drop it")
+    if session.rows(_THERE) and not is_installed_table(session, "owner"):
+        raise TargetError(
+            f"{name}: the schema sereno is not one that an administrator made; look at it and drop it"
+        )
     try:
         with session.transaction():
             session.execute(_TRUST, (instance_id, instance_name))

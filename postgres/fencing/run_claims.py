@@ -1,14 +1,15 @@
-"""Which due runs were done, kept in the maintained database itself: two serenos share one night, none does it twice.
+"""Claims of due runs, kept in the maintained database: of several serenos one does each run.
 
-Only the coordinator reads and writes a claim, under its lock. That one is not settled says only that nobody has ended
-it yet; who lives, the locks say. Without the table (`sereno install` makes it) each state file is on its own.
+Only the coordinator reads and writes a claim, under its lock. An unsettled claim means that the run
+has not finished; whether its owner is alive is decided by the advisory locks. Without the table,
+made by `sereno install`, each state file is on its own.
 """
 
 from dataclasses import asdict, dataclass
 
 from psycopg import sql
 
-from postgres.fencing.ownership import ours
+from postgres.fencing.ownership import is_installed_table
 from postgres.session import Session
 
 _KEEP_DAYS = 400
@@ -47,12 +48,14 @@ _OPEN = sql.SQL(
     """
 )
 _SCHEMA = sql.SQL("SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'sereno'")
-_FORGET = sql.SQL("DELETE FROM sereno.claim WHERE instance = %s AND nominal < now() - make_interval(days => %s)")
+_FORGET = sql.SQL(
+    "DELETE FROM sereno.claim WHERE instance = %s AND nominal < now() - make_interval(days => %s)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A due run: whose configuration (daemon.name), what, and its nominal local minute (`2026-03-01T02:00`)."""
+    """A due run: daemon.name, schedule, job, scope and nominal local minute (`2026-03-01T02:00`)."""
 
     instance: str
     schedule: str
@@ -62,8 +65,8 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """How a due run has ended, and who did it."""
+class SettledClaim:
+    """The end of a due run, and who ran it."""
 
     state: str
     reason: str
@@ -71,8 +74,8 @@ class Settled:
     by: str
 
 
-def take(session: Session, claim: Claim, who: str) -> Settled | None:
-    """Take a due run, or what a dead or stopped one has left of it; return how it ended if it has ended."""
+def claim_run(session: Session, claim: Claim, who: str) -> SettledClaim | None:
+    """Claim a due run, also one that a dead or stopped sereno left; return its end if it has one."""
     if not _kept(session):
         return None
     key = asdict(claim)
@@ -80,18 +83,18 @@ def take(session: Session, claim: Claim, who: str) -> Settled | None:
         session.execute(_FORGET, (claim.instance, _KEEP_DAYS))
         return None
     row = session.rows(_SETTLED, key)[0]
-    return Settled(row["state"], row["reason"], row["steps_left"], row["taken_by"])
+    return SettledClaim(row["state"], row["reason"], row["steps_left"], row["taken_by"])
 
 
-def settle(session: Session, claim: Claim, settled: Settled) -> None:
-    """Say how it ended; an interrupted one may be taken again, by anybody."""
+def settle_claim(session: Session, claim: Claim, settled: SettledClaim) -> None:
+    """Record the end of a run; an interrupted one may be claimed again by any instance."""
     if _kept(session):
         end = {"state": settled.state, "reason": settled.reason, "left": settled.steps_left}
         session.rows(sql.SQL("{} RETURNING 1").format(_SETTLE), {**asdict(claim), **end})
 
 
-def trouble(session: Session) -> str:
-    """Say why claims cannot be kept though the sereno schema is there: two serenos would both do every run."""
+def unavailable_reason(session: Session) -> str:
+    """Return why claims cannot be kept although the schema exists: every run would be done twice."""
     if _kept(session) or not session.rows(_SCHEMA):
         return ""
     return (
@@ -101,5 +104,5 @@ def trouble(session: Session) -> str:
 
 
 def _kept(session: Session) -> bool:
-    """Say whether there is a table of claims that an administrator made (no stranger's trigger), and open to us."""
-    return ours(session, "claim") and session.rows(_OPEN)[0]["open"]
+    """Return whether the claim table exists as an administrator made it, and is usable."""
+    return is_installed_table(session, "claim") and session.rows(_OPEN)[0]["open"]

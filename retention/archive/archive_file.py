@@ -1,8 +1,9 @@
-"""The files of one table in an archive: which one is written to, and what of it may be cut off.
+"""The archive files of one table: which file is appended to, and which bytes are cut off.
 
-A file is appended to by one process at a time (flock on its folder), and only by who its manifest says has begun it.
-What lies behind its last ledgered batch was never committed: the rows are still in the table, and it is cut off.
-Everything else that does not fit together is left as it is, and a new file is begun.
+One process at a time appends to a file (flock on its folder), and only the writer named in its
+manifest. Bytes behind the last ledgered batch were never committed: their rows are still in the
+table, so they are cut off. A file that contradicts the ledger in any other way is left alone and a
+new one is begun.
 """
 
 import errno
@@ -21,7 +22,7 @@ from postgres.identifiers import ColumnTypes
 from retention.archive import manifest
 from retention.archive.frame import DamagedError, Frame, FrameWriter
 from retention.archive.manifest import Entry, Manifest, Writer
-from retention.files.safe_open import made
+from retention.files.safe_open import make_folder
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,14 +30,14 @@ _MODE = 0o600
 SUFFIX = ".copy.zst"
 MANIFEST_SUFFIX = ".manifest.jsonl"
 
-Fill = Callable[[Callable[[bytes], None]], int]
-"""Writes the rows of one batch to what it is given, and returns how many."""
+WriteRows = Callable[[Callable[[bytes], None]], int]
+"""Writes the rows of one batch to the given function and returns their number."""
 
-Known = Callable[[], Mapping[str, Sequence[Entry]]]
-"""Reads what the ledger knows of the files, by their names."""
+ReadLedger = Callable[[], Mapping[str, Sequence[Entry]]]
+"""Returns the batches in the ledger by file name."""
 
 
-class Volume:
+class ArchiveFile:
     """One file, open for appending after `position`."""
 
     def __init__(self, name: str, descriptor: int, notes: int, position: int) -> None:
@@ -45,12 +46,12 @@ class Volume:
         self._position = self._end = position
 
     def begin(self) -> None:
-        """Begin a transaction: what one before has left behind the last commit is cut off."""
+        """Begin a transaction: cut off what an earlier one left behind the last commit."""
         os.ftruncate(self._descriptor, self._position)
         self._end = self._position
 
-    def append(self, fill: Fill) -> Frame:
-        """Append a frame, durable and read back. OSError: it could not be written, or is not what was written."""
+    def append(self, fill: WriteRows) -> Frame:
+        """Append a frame, synced and read back. Raises OSError if that fails."""
         with ThreadPoolExecutor(1, thread_name_prefix="compress") as pool:
             writer = FrameWriter(self._descriptor, pool)
             frame = writer.finish(self._end, fill(writer.write))
@@ -58,13 +59,13 @@ class Volume:
         return frame
 
     def committed(self, entries: Sequence[Entry]) -> None:
-        """The transaction that these frames belong to has been committed."""
+        """Record that the transaction of these frames has been committed."""
         self._position = self._end
         _write(self._notes, b"".join(manifest.line(entry) for entry in entries))
 
 
-def parts(database: str, schema: str, table: str) -> tuple[str, str, str]:
-    """Return the folders of a table below the archive's: names may be anything, so what is not plain is escaped."""
+def table_folders(database: str, schema: str, table: str) -> tuple[str, str, str]:
+    """Return the folders of a table inside the archive, with special characters escaped."""
     return _plain(database), _plain(schema), _plain(table)
 
 
@@ -74,8 +75,8 @@ def _plain(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
-    """Where the files of a table are, who writes them, and what their lines are made of."""
+class TableArchive:
+    """The archive of one table: its root folder, the writer, and the columns of its lines."""
 
     root: str
     writer: Writer
@@ -83,66 +84,83 @@ class Shelf:
 
     @property
     def destination(self) -> str:
-        """The root as the configuration writes it."""
+        """Return the destination as written in the configuration."""
         return f"file://{self.root}"
 
     @property
     def folder(self) -> str:
-        """Where they are below the root."""
-        return "/".join(parts(self.writer.database, self.writer.schema, self.writer.table))
+        """Return the folder of the table, relative to the root."""
+        return "/".join(table_folders(self.writer.database, self.writer.schema, self.writer.table))
 
     @contextmanager
-    def volume(self, month: str, ledgered: Known) -> Iterator[Volume]:
-        """Open the file of a month (like 2026-11) to be written to.
+    def open_file(self, month: str, ledgered: ReadLedger) -> Iterator[ArchiveFile]:
+        """Open the file of a month (such as 2026-11) for appending.
 
-        OSError: another process writes there, or a file is shorter than the ledger says.
+        Raises OSError if another process writes there, or a file is shorter than the ledger says.
         """
         who = self.writer
-        with made(self.root, parts(who.database, who.schema, who.table)) as folder:
+        with make_folder(self.root, table_folders(who.database, who.schema, who.table)) as folder:
             _alone(folder)
             known = ledgered()
-            stems = (month if generation == 1 else f"{month}-{generation}" for generation in count(1))
-            stem = next(stem for stem in stems if self._ours(folder, stem, known.get(stem + SUFFIX, ())))
-            with self._opened(folder, stem, known.get(stem + SUFFIX, ())) as volume:
-                yield volume
+            stems = (
+                month if generation == 1 else f"{month}-{generation}" for generation in count(1)
+            )
+            stem = next(
+                stem for stem in stems if self._ours(folder, stem, known.get(stem + SUFFIX, ()))
+            )
+            with self._opened(folder, stem, known.get(stem + SUFFIX, ())) as file:
+                yield file
 
     def remove(self, name: str, batches: Callable[[], Sequence[str]]) -> Sequence[str]:
-        """Remove one of its files, while nobody writes there, if it has `batches`; return them.
+        """Delete a file if `batches` returns any; return them.
 
-        DamagedError: its manifest does not say that this instance has written it, or knows of more than the ledger.
-        A server that was upgraded since has another identifier, so that is not asked for.
+        Raises DamagedError if its manifest names another writer, or holds batches that the ledger
+        lacks. The system identifier is not compared: an upgraded server has a new one.
         """
         stem = name.removesuffix(SUFFIX)
-        with made(self.root, parts(self.writer.database, self.writer.schema, self.writer.table)) as folder:
+        with make_folder(
+            self.root, table_folders(self.writer.database, self.writer.schema, self.writer.table)
+        ) as folder:
             _alone(folder)
             known = batches()
             if not known:
                 return ()
             before = _manifest(folder, stem)
             if _exists(folder, name) and not (before and self._akin(before, known)):
-                raise DamagedError(f"{name}: its manifest does not say that we have written it; it stays")
-            for gone in (name, stem + MANIFEST_SUFFIX):  # the manifest last: it says whose the file is
+                raise DamagedError(
+                    f"{name}: its manifest does not say that we have written it; it stays"
+                )
+            for gone in (
+                name,
+                stem + MANIFEST_SUFFIX,
+            ):  # the manifest last: it says whose the file is
                 with suppress(FileNotFoundError):
                     os.unlink(gone, dir_fd=folder)
                     os.fsync(folder)
             return known
 
     def _akin(self, before: Manifest, known: Sequence[str]) -> bool:
-        """Say whether a file is this instance's, of this table, and holds nothing that is not known."""
+        """Return whether this instance wrote the file for this table, with known batches only."""
         same = replace(before.writer, system_identifier="", database_oid=0)
         mine = replace(self.writer, system_identifier="", database_oid=0)
         return same == mine and {entry.batch for entry in before.entries} <= set(known)
 
     def _ours(self, folder: int, stem: str, entries: Sequence[Entry]) -> bool:
-        """Say whether a file is new, or ours to go on with."""
+        """Return whether a file is new or may be continued."""
         before = _manifest(folder, stem)
         if before is None:
-            return not _exists(folder, stem + SUFFIX) and not _exists(folder, stem + MANIFEST_SUFFIX) and not entries
-        ahead = before.end > _end(entries)  # the database knows less than it did: it is a copy, or was set back
+            return (
+                not _exists(folder, stem + SUFFIX)
+                and not _exists(folder, stem + MANIFEST_SUFFIX)
+                and not entries
+            )
+        ahead = before.end > _end(
+            entries
+        )  # the database knows less than it did: it is a copy, or was set back
         return before.writer == self.writer and before.columns == self.columns and not ahead
 
     @contextmanager
-    def _opened(self, folder: int, stem: str, entries: Sequence[Entry]) -> Iterator[Volume]:
+    def _opened(self, folder: int, stem: str, entries: Sequence[Entry]) -> Iterator[ArchiveFile]:
         notes = os.open(stem + MANIFEST_SUFFIX, _WRITE, _MODE, dir_fd=folder)
         try:
             self._reconcile(notes, entries)
@@ -152,9 +170,11 @@ class Shelf:
                 _regular(descriptor, stem)
                 size, end = os.fstat(descriptor).st_size, _end(entries)
                 if size < end:
-                    raise DamagedError(f"{stem + SUFFIX} has {size} bytes, and batches up to {end}: it is damaged")
+                    raise DamagedError(
+                        f"{stem + SUFFIX} has {size} bytes, and batches up to {end}: it is damaged"
+                    )
                 os.fsync(folder)
-                yield Volume(stem + SUFFIX, descriptor, notes, end)
+                yield ArchiveFile(stem + SUFFIX, descriptor, notes, end)
             finally:
                 os.close(descriptor)
         finally:
@@ -163,12 +183,17 @@ class Shelf:
             os.close(notes)
 
     def _reconcile(self, notes: int, entries: Sequence[Entry]) -> None:
-        """Write what is missing in a manifest: its header (before the first byte of the file), the last batches."""
+        """Complete a manifest: its header before the first byte of the file, then missing batches."""
         text = _whole(notes)
         before = manifest.read(text)
         os.ftruncate(notes, text.rfind(b"\n") + 1)
         if before is None:
-            _write(notes, manifest.header(self.writer, self.columns, datetime.now(UTC).isoformat(timespec="seconds")))
+            _write(
+                notes,
+                manifest.header(
+                    self.writer, self.columns, datetime.now(UTC).isoformat(timespec="seconds")
+                ),
+            )
         written = {entry.batch for entry in before.entries} if before else set()
         for entry in entries:
             if entry.batch not in written:
@@ -184,7 +209,9 @@ def _alone(folder: int) -> None:
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise OSError(errno.EAGAIN, "another process writes to this folder of the archive") from None
+        raise OSError(
+            errno.EAGAIN, "another process writes to this folder of the archive"
+        ) from None
 
 
 def _regular(descriptor: int, name: str) -> None:

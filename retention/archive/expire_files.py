@@ -1,15 +1,16 @@
-"""The archive's own retention: a file leaves when all that stands in it was archived long enough ago."""
+"""Expiry of archive files: a file is deleted when all its batches are old enough."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import ClassVar
 
 from psycopg import sql
 
-from execution.control import Pace
-from execution.step import Outcome, Owned, Status
+from execution.control import StepControl
+from execution.step import DatabaseStep, Outcome, Status
 from postgres.session import Session
-from retention.archive.archive_file import Shelf
+from retention.archive.archive_file import TableArchive
 
 _DUE = sql.SQL(
     """
@@ -27,8 +28,8 @@ _EXPIRE = sql.SQL(
 
 
 @dataclass(frozen=True, slots=True)
-class Stale:
-    """A file, and what is in it."""
+class ExpiredFile:
+    """An archive file whose batches have all expired."""
 
     name: str
     rows: int
@@ -37,57 +38,69 @@ class Stale:
     batches: tuple[str, ...] = ()
 
 
-def due(session: Session, shelf: Shelf, keep: timedelta) -> Sequence[Stale]:
-    """Return the files of a shelf whose last batch is older than that."""
-    writer = shelf.writer
-    asked = (writer.instance, writer.schema, writer.table, shelf.destination, shelf.folder, keep)
+def expired_files(
+    session: Session, archive: TableArchive, keep: timedelta
+) -> Sequence[ExpiredFile]:
+    """Return the files whose last batch was archived longer ago than `keep`."""
+    writer = archive.writer
+    asked = (
+        writer.instance,
+        writer.schema,
+        writer.table,
+        archive.destination,
+        archive.folder,
+        keep,
+    )
     return [
-        Stale(row["file"].rpartition("/")[2], row["rows"], row["bytes"], row["last"], tuple(row["batches"]))
+        ExpiredFile(
+            row["file"].rpartition("/")[2],
+            row["rows"],
+            row["bytes"],
+            row["last"],
+            tuple(row["batches"]),
+        )
         for row in session.rows(_DUE, asked)
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Expiry(Owned):
-    """Remove one file of the archive that this instance has written; the ledger keeps its batches, marked.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpireFile(DatabaseStep):
+    """Delete one archive file of this instance and mark its batches as expired in the ledger.
 
-    As `maintain`, which no trigger runs as: nobody else can mark a batch as expired.
+    It runs as `maintain`, as which no trigger runs: nobody else can mark a batch.
     """
 
-    shelf: Shelf
-    stale: Stale
+    needs_owner: ClassVar[bool] = True
+
+    archive: TableArchive
+    stale: ExpiredFile
     keep: timedelta
-    why: str
-    predicted_seconds: float = 0.0
     limit_seconds: float = 600.0
-    alone: bool = False
     name: str = "expire"
     lock: str = "ROW EXCLUSIVE"
 
-    @property
-    def object(self) -> str:
-        """The file."""
-        return f"{self.shelf.root}/{self.shelf.folder}/{self.stale.name}"
-
     def statement(self) -> str:
-        """Return what it comes down to."""
+        """Return the deletion for people to read."""
         return f"unlink {self.object}"
 
-    def apply(self, session: Session | None, pace: Pace) -> Outcome:
-        """Remove it, if it is still due, then say so: who dies in between finds it gone the next time.
+    def apply(self, session: Session, control: StepControl) -> Outcome:
+        """Delete the file if it is still due, then mark its batches.
 
-        OSError: it is not ours.
+        After a crash in between the next run finds the file gone and marks them. Raises OSError if
+        the file belongs to another writer.
         """
-        assert session is not None  # noqa: S101 - the executor of a database job has one
-        opened = session
-        opened.allow(pace.remaining_seconds())
+        session.set_timeouts(control.remaining_seconds())
 
         def still() -> Sequence[str]:
-            found = [one for one in due(opened, self.shelf, self.keep) if one.name == self.stale.name]
+            found = [
+                one
+                for one in expired_files(session, self.archive, self.keep)
+                if one.name == self.stale.name
+            ]
             return found[0].batches if found else ()
 
-        gone = self.shelf.remove(self.stale.name, still)
+        gone = self.archive.remove(self.stale.name, still)
         if not gone:
             return Outcome(Status.SKIPPED, "it has got newer batches since it was planned")
-        opened.execute(_EXPIRE, (list(gone),))
+        session.execute(_EXPIRE, (list(gone),))
         return Outcome(Status.DONE, rows=self.stale.rows, bytes=self.stale.bytes)

@@ -1,7 +1,7 @@
-r"""One batch as one zstd frame of COPY's text format: a line a row, lossless for every type.
+r"""One batch as one zstd frame of COPY text lines; lossless for every type.
 
-Frames in a row are one stream.
-Text and not CSV: a value with a line of `\.` in it ends a CSV for psql before 18 (manual, COPY, File Formats).
+Consecutive frames form one stream. Text, not CSV: before server 18 a line `\.` inside a value ends
+a CSV for psql (manual, COPY, File Formats).
 """
 
 import hashlib
@@ -19,12 +19,12 @@ MOST_PENDING = 4
 
 
 class DamagedError(OSError):
-    """What stands in a file is not what was written there; the sentence says where."""
+    """The content of a file differs from what was written; the message says where."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where a frame stands in its file, and what proves it: the SHA-256 of its bytes as they stand there."""
+    """Position and length of a frame in its file, and the SHA-256 of its bytes."""
 
     position: int
     length: int
@@ -33,9 +33,9 @@ class Frame:
 
 
 class FrameWriter:
-    """Compresses what it is given, in a thread of its own, and appends it to a file, opened for appending.
+    """Compresses rows in a thread of its own and appends them to an open file.
 
-    What it appends it also unpacks at once: then the digest of the bytes proves the rows.
+    Each piece is unpacked again at once, so the digest of the bytes proves the rows.
     """
 
     def __init__(self, descriptor: int, pool: Executor) -> None:
@@ -48,19 +48,23 @@ class FrameWriter:
         self._length = 0
 
     def write(self, piece: bytes) -> None:
-        """Take some of the rows. OSError: an earlier piece could not be written."""
+        """Accept some rows. Raises OSError if an earlier piece could not be written."""
         self._pending.append(self._pool.submit(self._compress, piece))
         if len(self._pending) > MOST_PENDING:
             self._pending.popleft().result()
 
     def finish(self, position: int, rows: int) -> Frame:
-        """End the frame, let it be durable, read it back. OSError: it is not. DamagedError: it is something else."""
+        """End the frame, sync it and read it back. Raises OSError, or DamagedError if it differs."""
         while self._pending:
             self._pending.popleft().result()
         self._append(self._compressor.flush())
         os.fsync(self._descriptor)
         frame = Frame(position, self._length, self._digest.hexdigest(), rows)
-        if self._rows != rows or not self._unpacker.eof or _digest(self._descriptor, frame) != frame.sha256:
+        if (
+            self._rows != rows
+            or not self._unpacker.eof
+            or _digest(self._descriptor, frame) != frame.sha256
+        ):
             raise DamagedError(f"what was written at {position} reads as something else")
         return frame
 
@@ -76,8 +80,8 @@ class FrameWriter:
             view = view[os.write(self._descriptor, view) :]
 
 
-def lines(descriptor: int, frame: Frame) -> Iterator[bytes]:
-    """Yield the rows of a frame in pieces; DamagedError at the end, if it was not what was written."""
+def read_lines(descriptor: int, frame: Frame) -> Iterator[bytes]:
+    """Yield the rows of a frame in pieces. Raises DamagedError at the end if the digest differs."""
     digest, rows = hashlib.sha256(), 0
     decompressor = zstandard.ZstdDecompressor().decompressobj()
     position, end = frame.position, frame.position + frame.length
@@ -94,7 +98,9 @@ def lines(descriptor: int, frame: Frame) -> Iterator[bytes]:
         rows += piece.count(b"\n")
         yield piece
     if digest.hexdigest() != frame.sha256 or not decompressor.eof:
-        raise DamagedError(f"the frame at {frame.position} has another digest than when it was written")
+        raise DamagedError(
+            f"the frame at {frame.position} has another digest than when it was written"
+        )
     if rows != frame.rows:
         raise DamagedError(f"the frame at {frame.position} has {rows} rows, not {frame.rows}")
 
@@ -102,11 +108,13 @@ def lines(descriptor: int, frame: Frame) -> Iterator[bytes]:
 def _digest(descriptor: int, frame: Frame) -> str:
     digest = hashlib.sha256()
     for offset in range(0, frame.length, PIECE_BYTES):
-        digest.update(os.pread(descriptor, min(PIECE_BYTES, frame.length - offset), frame.position + offset))
+        digest.update(
+            os.pread(descriptor, min(PIECE_BYTES, frame.length - offset), frame.position + offset)
+        )
     return digest.hexdigest()
 
 
-def prove(descriptor: int, frame: Frame) -> None:
-    """Read a frame back. DamagedError: it is not what was written."""
-    for _ in lines(descriptor, frame):
+def verify_frame(descriptor: int, frame: Frame) -> None:
+    """Read a frame back. Raises DamagedError if it differs from what was written."""
+    for _ in read_lines(descriptor, frame):
         pass

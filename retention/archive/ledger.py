@@ -1,4 +1,4 @@
-"""What was archived, as the database itself knows it: a row a batch, committed with the batch."""
+"""The archive ledger: one row per batch in the database itself, committed with the batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from postgres.identifiers import ColumnTypes, Relation
 from postgres.session import Session
-from retention.archive.archive_file import Shelf
+from retention.archive.archive_file import TableArchive
 from retention.archive.frame import Frame
 from retention.archive.manifest import Entry, Writer
 
@@ -39,7 +39,9 @@ _MOVES = sql.SQL(
     """
 )
 _OF_TABLE = sql.SQL('AND "schema" = {schema} AND "table" = {table} AND destination = {destination}')
-_MARK = sql.SQL("UPDATE sereno.archive_batch SET restored_at = now() WHERE id = %s AND restored_at IS NULL")
+_MARK = sql.SQL(
+    "UPDATE sereno.archive_batch SET restored_at = now() WHERE id = %s AND restored_at IS NULL"
+)
 _COLUMNS = sql.SQL(
     """
     SELECT a.attname::text AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type
@@ -73,8 +75,8 @@ _KIND = sql.SQL(
 
 
 @dataclass(frozen=True, slots=True)
-class Filed:
-    """One batch that stands in a file."""
+class LedgeredBatch:
+    """One batch stored in a file."""
 
     table: Relation
     path: str
@@ -84,8 +86,8 @@ class Filed:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """One batch that went to another table."""
+class MovedBatch:
+    """One batch moved to another table."""
 
     batch: str
     to: Relation
@@ -94,13 +96,13 @@ class Moved:
     last: str
 
 
-def everything(session: Session) -> list[Filed]:
-    """Return all batches that stand in files."""
+def all_batches(session: Session) -> list[LedgeredBatch]:
+    """Return all batches stored in files."""
     return [_filed(row) for row in session.rows(_FILED.format(which=sql.SQL("")))]
 
 
-def moves(session: Session) -> list[str]:
-    """Say what went to other tables: from which, to which, how many batches and rows, of which ages."""
+def moved_batches(session: Session) -> list[str]:
+    """Return a line per table pair that rows were moved between, with batches, rows and ages."""
     return [
         f"{Relation(row['schema'], row['table'])} went to {row['destination']}: {row['batches']} batches, "
         f"{row['rows']} rows, from {row['first']} to {row['last']}"
@@ -108,35 +110,35 @@ def moves(session: Session) -> list[str]:
     ]
 
 
-def filed(session: Session, shelf: Shelf, month: str) -> dict[str, list[Entry]]:
-    """Return what the files of a month are known to hold, by their names."""
+def batches_by_file(session: Session, archive: TableArchive, month: str) -> dict[str, list[Entry]]:
+    """Return the batches of a month by file name."""
     which = _OF_TABLE.format(
-        schema=sql.Literal(shelf.writer.schema),
-        table=sql.Literal(shelf.writer.table),
-        destination=sql.Literal(shelf.destination),
+        schema=sql.Literal(archive.writer.schema),
+        table=sql.Literal(archive.writer.table),
+        destination=sql.Literal(archive.destination),
     )
     found: dict[str, list[Entry]] = {}
     for row in session.rows(_FILED.format(which=which)):
         folder, _, name = row["file"].rpartition("/")
-        if folder == shelf.folder and name.startswith(month):
+        if folder == archive.folder and name.startswith(month):
             found.setdefault(name, []).append(_filed(row).entry)
     return found
 
 
-def mark(session: Session, batch: Filed) -> bool:
-    """Mark a batch as restored; say whether it was not yet."""
+def mark_restored(session: Session, batch: LedgeredBatch) -> bool:
+    """Mark a batch as restored; return whether it was not marked before."""
     return session.execute(_MARK, (batch.entry.batch,)) == 1
 
 
 def columns(session: Session, table: Relation, names: Sequence[str]) -> ColumnTypes:
-    """Return the types that columns of a table have now, those that are still there."""
+    """Return the current types of those columns that still exist."""
     wanted = list(names)
     rows = session.rows(_COLUMNS, (table.schema, table.name, wanted, wanted))
     return tuple((row["name"], row["type"]) for row in rows)
 
 
-def unfit(session: Session, source: Relation, to: Relation) -> str:
-    """Say why a relation cannot keep what leaves another one; nothing if it can."""
+def mismatch(session: Session, source: Relation, to: Relation) -> str:
+    """Return why a relation cannot receive the rows of another; empty if it can."""
     found = session.rows(_KIND, (source.schema, source.name, to.schema, to.name))
     if not found:
         return "there is no such table"
@@ -148,26 +150,30 @@ def unfit(session: Session, source: Relation, to: Relation) -> str:
     return "it is unlogged: a crash would empty it" if row["unlogged"] else ""
 
 
-def _filed(row: dict[str, Any]) -> Filed:
+def _filed(row: dict[str, Any]) -> LedgeredBatch:
     frame = Frame(row["position"], row["length"], row["sha256"], row["rows"])
     entry = Entry(row["batch"], frame, row["first"], row["last"])
     path = f"{row['destination'].removeprefix('file://')}/{row['file']}"
     kinds = tuple((str(name), str(kind)) for name, kind in row["columns"])
-    return Filed(Relation(row["schema"], row["table"]), path, entry, kinds, restored=row["restored"])
+    return LedgeredBatch(
+        Relation(row["schema"], row["table"]), path, entry, kinds, restored=row["restored"]
+    )
 
 
-def file(session: Session, shelf: Shelf, name: str, entry: Entry) -> None:
-    """Write down a batch that stands in a file."""
-    frame, writer = entry.frame, shelf.writer
-    where = (f"{shelf.folder}/{name}", frame.position, frame.length, frame.sha256, frame.rows)
-    who = (entry.batch, writer.instance, writer.schema, writer.table, shelf.destination)
-    session.execute(_INSERT, (*who, *where, entry.first, entry.last, _json(shelf.columns)))
+def record_batch(session: Session, archive: TableArchive, name: str, entry: Entry) -> None:
+    """Record a batch stored in a file."""
+    frame, writer = entry.frame, archive.writer
+    where = (f"{archive.folder}/{name}", frame.position, frame.length, frame.sha256, frame.rows)
+    who = (entry.batch, writer.instance, writer.schema, writer.table, archive.destination)
+    session.execute(_INSERT, (*who, *where, entry.first, entry.last, _json(archive.columns)))
 
 
-def move(session: Session, writer: Writer, moved: Moved, columns: ColumnTypes) -> None:
-    """Write down a batch that stands in another table."""
+def record_move(session: Session, writer: Writer, moved: MovedBatch, columns: ColumnTypes) -> None:
+    """Record a batch moved to another table."""
     who = (moved.batch, writer.instance, writer.schema, writer.table, str(moved.to))
-    session.execute(_INSERT, (*who, None, None, None, None, moved.rows, moved.first, moved.last, _json(columns)))
+    session.execute(
+        _INSERT, (*who, None, None, None, None, moved.rows, moved.first, moved.last, _json(columns))
+    )
 
 
 def _json(columns: Sequence[tuple[str, str]]) -> Jsonb:

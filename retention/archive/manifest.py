@@ -1,7 +1,8 @@
-"""What a file of the archive says of itself, beside it: so that it outlives the database, and who wrote it is known.
+"""The manifest beside each archive file: it identifies the writer and outlives the database.
 
-JSON, a line each: first the header, then one line for every batch that was committed. What the last lines miss after
-a crash is in the ledger of the database; what they have and the ledger has not, means that the database went back.
+JSON lines: a header, then one line per committed batch. Lines missing after a crash are restored
+from the ledger. Lines that the ledger lacks mean that the database is a copy or was reset to an
+earlier state.
 """
 
 import json
@@ -14,12 +15,15 @@ from retention.archive.frame import Frame
 
 FORMAT = "PostgreSQL COPY text, UTF-8, zstd; one frame a batch"
 
-"""Names and types, in the order of the lines."""
+"""The version of the format; columns are stored as names and types in line order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Who writes, and from where: only what all of it says of itself is ever appended to, cut off or removed."""
+    """The writer of a file.
+
+    Only a writer equal in every field may append to it, cut it or delete it.
+    """
 
     instance: str
     system_identifier: str
@@ -31,7 +35,7 @@ class Writer:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One committed batch: its id in the ledger, where it stands, the ages of its rows."""
+    """One committed batch: its id, position and ages."""
 
     batch: str
     frame: Frame
@@ -41,7 +45,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest as it was read."""
+    """A parsed manifest."""
 
     writer: Writer
     columns: ColumnTypes
@@ -49,23 +53,30 @@ class Manifest:
 
     @property
     def end(self) -> int:
-        """Where the last batch ends."""
+        """Return the end of the last batch in bytes."""
         return max((entry.frame.position + entry.frame.length for entry in self.entries), default=0)
 
 
 def header(writer: Writer, columns: ColumnTypes, created_at: str) -> bytes:
     """Return the first line."""
-    said = {"format": FORMAT, "sereno": version("sereno"), "created_at": created_at, **asdict(writer)}
+    said = {
+        "format": FORMAT,
+        "sereno": version("sereno"),
+        "created_at": created_at,
+        **asdict(writer),
+    }
     return _line({**said, "columns": [list(column) for column in columns]})
 
 
 def line(entry: Entry) -> bytes:
     """Return the line of one batch."""
-    return _line({"batch": entry.batch, **asdict(entry.frame), "first": entry.first, "last": entry.last})
+    return _line(
+        {"batch": entry.batch, **asdict(entry.frame), "first": entry.first, "last": entry.last}
+    )
 
 
 def read(text: bytes) -> Manifest | None:
-    """Read it; None: this is no manifest of ours. A last line that a crash has torn is left out."""
+    """Parse a manifest; None if it is not one. A torn last line is ignored."""
     try:
         first, *rest = text.decode().splitlines(keepends=True)
         said = json.loads(first)

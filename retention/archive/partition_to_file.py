@@ -1,29 +1,30 @@
-"""A partition whose rows have all expired is taken out of its table, and written to a file as a whole.
+"""Archiving of a whole partition: detach it, write it to a file, optionally drop it.
 
-All of its frames are ledgered in one transaction, which drops the partition as well if that is told: nothing is
-deleted row by row, and a crash leaves either the partition or its archive.
+All its frames are ledgered in one transaction, which also drops the partition if asked. No row is
+deleted singly, and a crash leaves either the partition or its archive.
 """
 
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from psycopg import sql
 
-from execution.control import Pace
-from execution.step import Outcome, Owned, Status
+from execution.control import StepControl
+from execution.step import DatabaseStep, Outcome, Status
 from postgres.identifiers import Relation
 from postgres.session import Session
 from retention.archive import ledger
-from retention.archive.archive_file import Shelf, Volume
+from retention.archive.archive_file import ArchiveFile, TableArchive
 from retention.archive.manifest import Entry
 from retention.partitions import detach
 from retention.partitions.detach import PartitionError
 from retention.partitions.expired import Partition
 
 FRAME_BLOCKS = 8192
-"""One frame of the file: 64 MB of the heap."""
+"""Heap blocks per frame (64 MB)."""
 
 _LEAVES = sql.SQL(
     """
@@ -48,75 +49,76 @@ _UUID = sql.SQL('c.{column}::text COLLATE "C"')
 _COPY = sql.SQL("COPY (SELECT {columns} {range}) TO STDOUT (FORMAT text, ENCODING 'UTF8')")
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionToFile(Owned):
-    """Detach it; write it to the file of a month (like 2026-11); drop it, if that is told."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchivePartition(DatabaseStep):
+    """Detach a partition, write it to the file of a month (such as 2026-11), drop it if `drop`."""
+
+    needs_owner: ClassVar[bool] = True
 
     part: Partition
-    shelf: Shelf
+    archive: TableArchive
     month: str
     instance: str
     drop: bool
-    why: str
-    predicted_seconds: float = 0.0
-    limit_seconds: float = 12 * 3600.0
     alone: bool = True
     name: str = "archive"
     lock: str = "SHARE UPDATE EXCLUSIVE; on the partition ACCESS EXCLUSIVE"
 
-    @property
-    def object(self) -> str:
-        """The partition, as in psql."""
-        return str(self.part.table)
-
     def statement(self) -> str:
-        """Return what it comes down to."""
+        """Return the statements for people to read."""
         end = f"; DROP TABLE {self.part.table}" if self.drop else ""
-        return f"{detach.statements(self.part)}; COPY {self.part.table} TO STDOUT{end}"
+        return f"{detach.describe_detach(self.part)}; COPY {self.part.table} TO STDOUT{end}"
 
-    def apply(self, session: Session | None, pace: Pace) -> Outcome:
-        """Do it. OSError: the archive cannot be written to, or the partition is not what it was."""
-        assert session is not None  # noqa: S101 - the executor of a database job has one
-        opened = session
-        record = detach.detach(opened, pace, self.part, self.instance)
+    def apply(self, session: Session, control: StepControl) -> Outcome:
+        """Run them. Raises OSError if the archive is not writable or the partition has changed."""
+        record = detach.detach_partition(session, control, self.part, self.instance)
         if record is None:
             return Outcome(Status.DONE, "it is gone")
-        with self.shelf.volume(self.month, partial(ledger.filed, opened, self.shelf, self.month)) as volume:
-            entries = pace.attempt(lambda: self._moved(opened, pace, volume, record))
-            volume.committed(entries)
+        with self.archive.open_file(
+            self.month, partial(ledger.batches_by_file, session, self.archive, self.month)
+        ) as file:
+            entries = control.attempt(lambda: self._moved(session, control, file, record))
+            file.committed(entries)
         rows = sum(entry.frame.rows for entry in entries)
         return Outcome(Status.DONE, rows=rows, bytes=sum(entry.frame.length for entry in entries))
 
-    def _moved(self, session: Session, pace: Pace, volume: Volume, record: str) -> list[Entry]:
-        session.allow(pace.remaining_seconds())
+    def _moved(
+        self, session: Session, control: StepControl, file: ArchiveFile, record: str
+    ) -> list[Entry]:
+        session.set_timeouts(control.remaining_seconds())
         with session.transaction():
-            detach.lock(session, self.part, readers=not self.drop)
+            detach.lock_partition(session, self.part, readers=not self.drop)
             self._as_planned(session)
-            volume.begin()
+            file.begin()
             entries: list[Entry] = []
             for first, last, copy in self._pieces(session):
-                frame = volume.append(partial(session.copy_out, copy))
+                frame = file.append(partial(session.copy_out, copy))
                 entries.append(Entry(str(uuid.uuid4()), frame, first, last))
-                ledger.file(session, self.shelf, volume.name, entries[-1])
-                pace.advance(sum(entry.frame.rows for entry in entries), self.part.rows)
-                session.allow(pace.remaining_seconds())
+                ledger.record_batch(session, self.archive, file.name, entries[-1])
+                control.advance(sum(entry.frame.rows for entry in entries), self.part.rows)
+                session.set_timeouts(control.remaining_seconds())
             if self.drop:
-                detach.drop(session, self.part)
-            detach.settle(session, record)
+                detach.drop_partition(session, self.part)
+            detach.record_settled(session, record)
         return entries
 
     def _as_planned(self, session: Session) -> None:
-        """PartitionError: a column has come, gone or changed since; what is written would not be all of it."""
+        """Raise PartitionError if columns have changed since planning.
+
+        The copy would be incomplete.
+        """
         there = {(row["name"], row["type"]) for row in session.rows(_NOW, (self.part.oid,))}
-        if there != set(self.shelf.columns):
+        if there != set(self.archive.columns):
             changed = f"{self.part.table} has other columns than when this was planned"
             raise PartitionError(f"{changed}; the next run looks again")
 
     def _pieces(self, session: Session) -> Iterator[tuple[str, str, sql.Composed]]:
-        """Yield the ages that a piece of the heap is of, and the COPY of it; none without rows."""
+        """Yield the age bounds and the COPY of each non-empty piece of the heap."""
         column = sql.Identifier(self.part.expired.column)
-        age = (_UUID if self.part.expired.uuids else _AGE).format(column=column)
-        columns = sql.SQL(", ").join([sql.Identifier("c", name) for name, _ in self.shelf.columns])
+        age = (_UUID if self.part.expired.uuid_ages else _AGE).format(column=column)
+        columns = sql.SQL(", ").join(
+            [sql.Identifier("c", name) for name, _ in self.archive.columns]
+        )
         for leaf in session.rows(_LEAVES, {"oid": self.part.oid}):
             for block in range(0, leaf["blocks"], FRAME_BLOCKS):
                 span = _RANGE.format(
@@ -126,4 +128,8 @@ class PartitionToFile(Owned):
                 )
                 ages = session.rows(_BOUNDS.format(age=age, range=span))[0]
                 if ages["rows"]:
-                    yield ages["first"] or "", ages["last"] or "", _COPY.format(columns=columns, range=span)
+                    yield (
+                        ages["first"] or "",
+                        ages["last"] or "",
+                        _COPY.format(columns=columns, range=span),
+                    )

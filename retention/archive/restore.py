@@ -1,4 +1,4 @@
-"""Archived rows come back: a batch is one transaction, and is marked in the ledger with it, so it comes back once."""
+"""Restore of archived batches: one transaction each, marked in the ledger, so each returns once."""
 
 import os
 from dataclasses import dataclass
@@ -10,13 +10,15 @@ from psycopg import errors, sql
 from execution.errors import first_line
 from postgres.session import Session
 from retention.archive import ledger, scratch_table
-from retention.archive.frame import lines, prove
-from retention.archive.ledger import Filed
-from retention.files.safe_open import opened
+from retention.archive.frame import read_lines, verify_frame
+from retention.archive.ledger import LedgeredBatch
+from retention.files.safe_open import open_folder
 
 Conflict = Literal["error", "skip"]
 
-_PUT = sql.SQL("INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {scratch} {conflict}")
+_PUT = sql.SQL(
+    "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {scratch} {conflict}"
+)
 _CONFLICTS = {"error": sql.SQL(""), "skip": sql.SQL("ON CONFLICT DO NOTHING")}
 
 
@@ -27,22 +29,23 @@ PRIVILEGED = """a superuser would run the triggers of {table} with all rights; c
 
 
 class RestoreError(Exception):
-    """A batch cannot come back; the sentence says why. Nothing of it did."""
+    """A batch cannot be restored; the message says why. None of it was."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """How many rows of a batch came back, and how many were there already."""
+    """The rows of a batch restored, and the rows found already present."""
 
     rows: int
     there: int
 
 
-def restore(session: Session, batch: Filed, conflict: Conflict) -> Restored | None:
-    """Put the rows of a batch back; None: that was done before.
+def restore(session: Session, batch: LedgeredBatch, conflict: Conflict) -> Restored | None:
+    """Restore the rows of a batch; None if that was done before.
 
-    RestoreError: its columns are others now, a row is there already (conflict "error"), its partition is not, or the
-    login may not insert. OSError: its file is missing or damaged.
+    Raises RestoreError if its columns have changed, a row exists already (conflict "error"), its
+    partition is missing, or the login may not insert. Raises OSError if its file is missing or
+    damaged.
     """
     try:
         return _restored(session, batch, conflict)
@@ -53,15 +56,17 @@ def restore(session: Session, batch: Filed, conflict: Conflict) -> Restored | No
         raise RestoreError(first_line(error)) from None
 
 
-def _restored(session: Session, batch: Filed, conflict: Conflict) -> Restored | None:
+def _restored(session: Session, batch: LedgeredBatch, conflict: Conflict) -> Restored | None:
     names = [name for name, _ in batch.columns]
     if ledger.columns(session, batch.table, names) != batch.columns:
-        raise RestoreError(f"{batch.table} has other columns now than when batch {batch.entry.batch} was archived")
+        raise RestoreError(
+            f"{batch.table} has other columns now than when batch {batch.entry.batch} was archived"
+        )
     pure = PurePosixPath(batch.path)
-    with opened(str(pure.parent)) as folder:
+    with open_folder(str(pure.parent)) as folder:
         descriptor = os.open(pure.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
-        prove(descriptor, batch.entry.frame)
+        verify_frame(descriptor, batch.entry.frame)
         put = _PUT.format(
             table=batch.table.identifier(),
             columns=scratch_table.columns(batch),
@@ -69,9 +74,9 @@ def _restored(session: Session, batch: Filed, conflict: Conflict) -> Restored | 
             conflict=_CONFLICTS[conflict],
         )
         with session.transaction():
-            if not ledger.mark(session, batch):
+            if not ledger.mark_restored(session, batch):
                 return None
-            scratch_table.load(session, batch, lines(descriptor, batch.entry.frame))
+            scratch_table.load(session, batch, read_lines(descriptor, batch.entry.frame))
             rows = session.execute(put)
     finally:
         os.close(descriptor)

@@ -1,24 +1,26 @@
-"""A batch in a scratch table, as the server reads it."""
+"""A batch loaded into a temporary table, as the server reads it."""
 
 from collections.abc import Iterable
 
 from psycopg import sql
 
 from postgres.session import Session
-from retention.archive.ledger import Filed
+from retention.archive.ledger import LedgeredBatch
 
 TABLE = sql.Identifier("pg_temp", "sereno_scratch")
 
-_MAKE = sql.SQL("CREATE TEMP TABLE sereno_scratch ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO DATA")
+_MAKE = sql.SQL(
+    "CREATE TEMP TABLE sereno_scratch ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO DATA"
+)
 _LOAD = sql.SQL("COPY {} FROM STDIN (FORMAT text, ENCODING 'UTF8')").format(TABLE)
 
 
-def load(session: Session, batch: Filed, pieces: Iterable[bytes]) -> None:
-    """Make it, inside a transaction that it ends with, and load the rows."""
+def load(session: Session, batch: LedgeredBatch, pieces: Iterable[bytes]) -> None:
+    """Create the table inside the current transaction and load the rows."""
     session.execute(_MAKE.format(columns=columns(batch), table=batch.table.identifier()))
     session.copy_in(_LOAD, pieces)
 
 
-def columns(batch: Filed) -> sql.Composed:
-    """Return the names of its columns."""
+def columns(batch: LedgeredBatch) -> sql.Composed:
+    """Return the column names of the batch."""
     return sql.SQL(", ").join([sql.Identifier(name) for name, _ in batch.columns])

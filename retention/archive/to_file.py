@@ -1,7 +1,8 @@
-"""Expired rows move to a file: each batch is deleted, written, made durable, read back and ledgered in one transaction.
+"""Archiving of expired rows to files.
 
-`COPY (DELETE … RETURNING …)` hands out exactly the rows that it deletes, in the versions that it deletes. A crash
-before the commit leaves them in the table, and behind the last ledgered batch some bytes that the next run cuts off.
+Each batch is deleted, written, synced, read back and ledgered. `COPY (DELETE ... RETURNING ...)`
+returns exactly the rows it deletes. One transaction holds it all: after a crash before the commit
+the rows are still in the table, and the next run cuts off the bytes behind the last ledgered batch.
 """
 
 import uuid
@@ -12,99 +13,97 @@ from functools import partial
 
 from psycopg import sql
 
-from execution.control import Pace
-from execution.step import Outcome, Status
+from execution.control import StepControl
+from execution.step import DatabaseStep, Outcome, Status
 from postgres.session import Session
 from retention.archive import ledger
-from retention.archive.archive_file import Shelf, Volume
+from retention.archive.archive_file import ArchiveFile, TableArchive
 from retention.archive.manifest import Entry
-from retention.rows.dependents import Family
-from retention.rows.row_batches import Batch, Expired, Walk
+from retention.rows.dependents import Dependents
+from retention.rows.row_batches import Batch, ExpiredRows, RowWalk
 
 _COPY = sql.SQL("COPY ({delete} RETURNING {columns}) TO STDOUT (FORMAT text, ENCODING 'UTF8')")
 KEPT = "a trigger or a concurrent change kept expired rows"
 
 
-@dataclass(frozen=True, slots=True)
-class ToFile:
-    """Move the expired rows of one table to the file of a month (like 2026-11)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveToFile(DatabaseStep):
+    """Move the expired rows of one table to the file of a month (such as 2026-11)."""
 
-    expired: Expired
-    shelf: Shelf
+    expired: ExpiredRows
+    archive: TableArchive
     month: str
-    why: str
-    family: Family | None = None
-    """What leaves with them, if anything does."""
-    shelves: tuple[Shelf, ...] = ()
-    """Where its children go, in their order."""
-    predicted_seconds: float = 0.0
-    limit_seconds: float = 12 * 3600.0
-    alone: bool = False
+    dependents: Dependents | None = None
+    """The tables whose rows leave with them."""
+    child_archives: tuple[TableArchive, ...] = ()
+    """The archives of the dependent tables, in their order."""
     name: str = "archive"
     lock: str = "ROW EXCLUSIVE"
 
-    @property
-    def object(self) -> str:
-        """The table, as in psql."""
-        return str(self.expired.table)
-
     def statement(self) -> str:
-        """Return what one batch comes down to."""
-        copy = _COPY.format(delete=self.expired.whole(), columns=_columns(self.shelf)).as_string(None)
-        also = f", and what refers to them in {self._others()}" if self.shelves else ""
+        """Return the statement of one batch."""
+        copy = _COPY.format(delete=self.expired.whole(), columns=_columns(self.archive)).as_string(
+            None
+        )
+        also = f", and what refers to them in {self._others()}" if self.child_archives else ""
         return f"{copy}  -- in batches{also}"
 
-    def apply(self, session: Session | None, pace: Pace) -> Outcome:
-        """Move until none is left; look afterwards. OSError: the archive cannot be written to."""
-        assert session is not None  # noqa: S101 - the executor of a database job has one
+    def apply(self, session: Session, control: StepControl) -> Outcome:
+        """Move batches until none is left, then verify.
+
+        Raises OSError if the archive is not writable.
+        """
         with ExitStack() as stack:
             writers = [
-                stack.enter_context(_writer(session, shelf, self.month)) for shelf in (*self.shelves, self.shelf)
+                stack.enter_context(_writer(session, archive, self.month))
+                for archive in (*self.child_archives, self.archive)
             ]
-            mover = _Mover(self.family, session, writers)
-            walk = Walk(self.expired, session, pace)
+            mover = _Mover(self.dependents, session, writers)
+            walk = RowWalk(self.expired, session, control)
             walk.all(mover.take, mover.done)
         if walk.left():
             return Outcome(Status.INEFFECTIVE, KEPT, rows=walk.taken, bytes=mover.bytes)
-        reason = f"and {mover.others} rows of {self._others()}" if self.shelves else ""
+        reason = f"and {mover.others} rows of {self._others()}" if self.child_archives else ""
         return Outcome(Status.DONE, reason, rows=walk.taken, bytes=mover.bytes)
 
     def _others(self) -> str:
-        return ", ".join(str(child.table) for child in (self.family.children if self.family else ()))
+        return ", ".join(
+            str(child.table) for child in (self.dependents.children if self.dependents else ())
+        )
 
 
-def _columns(shelf: Shelf, *alias: str) -> sql.Composed:
-    return sql.SQL(", ").join([sql.Identifier(*alias, name) for name, _ in shelf.columns])
+def _columns(archive: TableArchive, *alias: str) -> sql.Composed:
+    return sql.SQL(", ").join([sql.Identifier(*alias, name) for name, _ in archive.columns])
 
 
 class _Writer:
-    """The file of one table, and what the transaction in progress has put there."""
+    """The file of one table and the entries of the current transaction."""
 
-    def __init__(self, session: Session, shelf: Shelf, volume: Volume) -> None:
-        self._session, self._shelf, self._volume = session, shelf, volume
+    def __init__(self, session: Session, archive: TableArchive, file: ArchiveFile) -> None:
+        self._session, self._shelf, self._volume = session, archive, file
         self._entries: list[Entry] = []
 
     @property
     def frames(self) -> int:
-        """How many the transaction in progress has put there."""
+        """Return the number of frames in the current transaction."""
         return len(self._entries)
 
     def write(self, delete: sql.Composed, batch: Batch) -> int:
-        """Delete rows into a frame, and ledger it; return how many."""
+        """Delete rows into a frame and ledger it; return their number."""
         self._volume.begin()
         self._entries = []
         copy = _COPY.format(delete=delete, columns=_columns(self._shelf, "t"))
         frame = self._volume.append(partial(self._session.copy_out, copy))
         if frame.rows:
             entry = Entry(str(uuid.uuid4()), frame, batch.first, batch.last)
-            ledger.file(self._session, self._shelf, self._volume.name, entry)
+            ledger.record_batch(self._session, self._shelf, self._volume.name, entry)
             self._entries.append(entry)
         else:
             self._volume.begin()  # a trigger has kept them all
         return frame.rows
 
     def committed(self) -> int:
-        """Write the manifest on; return how many bytes have come."""
+        """Append to the manifest after the commit; return the bytes added."""
         self._volume.committed(self._entries)
         length = sum(entry.frame.length for entry in self._entries)
         self._entries = []
@@ -112,20 +111,20 @@ class _Writer:
 
 
 @contextmanager
-def _writer(session: Session, shelf: Shelf, month: str) -> Iterator[_Writer]:
-    with shelf.volume(month, partial(ledger.filed, session, shelf, month)) as volume:
-        yield _Writer(session, shelf, volume)
+def _writer(session: Session, archive: TableArchive, month: str) -> Iterator[_Writer]:
+    with archive.open_file(month, partial(ledger.batches_by_file, session, archive, month)) as file:
+        yield _Writer(session, archive, file)
 
 
 class _Mover:
-    """Between the tables and their files, that of the children first."""
+    """Moves batches from tables to their files, children first."""
 
-    def __init__(self, family: Family | None, session: Session, writers: list[_Writer]) -> None:
+    def __init__(self, family: Dependents | None, session: Session, writers: list[_Writer]) -> None:
         self._family, self._session, self._writers = family, session, writers
         self._others = self.others = self.bytes = 0
 
     def take(self, batch: Batch) -> tuple[int, int]:
-        """Take a batch, and first what refers to it; return how many rows, and how many frames all of it is."""
+        """Move a batch and the rows that refer to it; return the rows, and the frames written."""
         self._others = 0
         *others, own = self._writers
         if self._family is not None and batch.places is not None:
@@ -135,7 +134,7 @@ class _Mover:
         return rows, sum(writer.frames for writer in self._writers)
 
     def done(self) -> None:
-        """What was taken is committed."""
+        """Record that the batch has been committed."""
         self.bytes += sum(writer.committed() for writer in self._writers)
         self.others += self._others
         self._others = 0

@@ -1,4 +1,4 @@
-"""Read an archive again: is every ledgered batch there, byte by byte, and is there nothing else?"""
+"""Verification of an archive: every ledgered batch is read again, and unknown files are named."""
 
 import fcntl
 import hashlib
@@ -9,13 +9,13 @@ from pathlib import PurePosixPath
 
 from psycopg import sql
 
-from postgres.fencing.ownership import ours
+from postgres.fencing.ownership import is_installed_table
 from postgres.session import Session
 from retention.archive import ledger, scratch_table
 from retention.archive.archive_file import SUFFIX
-from retention.archive.frame import DamagedError, lines
-from retention.archive.ledger import Filed
-from retention.files.safe_open import opened
+from retention.archive.frame import DamagedError, read_lines
+from retention.archive.ledger import LedgeredBatch
+from retention.files.safe_open import open_folder
 from retention.partitions import detach
 
 _OUT = sql.SQL("COPY {} TO STDOUT (FORMAT text, ENCODING 'UTF8')").format(scratch_table.TABLE)
@@ -27,12 +27,12 @@ BEHIND = (
     " the database no longer knows (it was set back), and then they stay, and a new file is begun"
 )
 
-Told = Callable[[Filed], object]
+Progress = Callable[[LedgeredBatch], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a file."""
+    """A problem of one file."""
 
     file: str
     what: str
@@ -40,7 +40,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was read, and what is wrong."""
+    """The amount verified, and the problems found."""
 
     files: int
     batches: int
@@ -49,29 +49,36 @@ class Verified:
     faults: Sequence[Fault]
 
 
-def verify(session: Session, *, deep: bool = False, told: Told = lambda _: None) -> Verified:
+def verify(session: Session, *, deep: bool = False, told: Progress = lambda _: None) -> Verified:
     """Read every file of a database's ledger.
 
-    `deep` also loads each batch into a scratch table, and compares what leaves it.
+    `deep` also loads each batch into a scratch table and compares the server's own output with it.
     """
-    batches = ledger.everything(session)
+    batches = ledger.all_batches(session)
     faults: list[Fault] = []
     for path in sorted({batch.path for batch in batches}):
         here = [batch for batch in batches if batch.path == path]
         faults += [Fault(path, what) for what in _file(session, path, here, told, deep=deep)]
     faults += [Fault(path, "no ledger knows it") for path in _strangers(batches)]
-    if ours(session, detach.TABLE):
-        faults += [Fault(name, STRANDED.format(since)) for name, since in detach.stranded(session)]
+    if is_installed_table(session, detach.TABLE):
+        faults += [
+            Fault(name, STRANDED.format(since))
+            for name, since in detach.all_unfinished_detaches(session)
+        ]
     size = sum(batch.entry.frame.length for batch in batches)
     rows = sum(batch.entry.frame.rows for batch in batches)
     return Verified(len({batch.path for batch in batches}), len(batches), rows, size, faults)
 
 
-def _file(session: Session, path: str, batches: Sequence[Filed], told: Told, *, deep: bool) -> Iterator[str]:
+def _file(
+    session: Session, path: str, batches: Sequence[LedgeredBatch], told: Progress, *, deep: bool
+) -> Iterator[str]:
     pure = PurePosixPath(path)
     try:
-        with opened(str(pure.parent)) as folder:
-            descriptor = os.open(pure.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        with open_folder(str(pure.parent)) as folder:
+            descriptor = os.open(
+                pure.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder
+            )
     except OSError as error:
         yield error.strerror or str(error)
         return
@@ -80,13 +87,15 @@ def _file(session: Session, path: str, batches: Sequence[Filed], told: Told, *, 
             told(batch)
             try:
                 digest = hashlib.sha256()
-                for piece in lines(descriptor, batch.entry.frame):
+                for piece in read_lines(descriptor, batch.entry.frame):
                     digest.update(piece)
                 if deep and (wrong := _loaded(session, descriptor, batch, digest.hexdigest())):
                     yield wrong
             except DamagedError as error:
                 yield f"batch {batch.entry.batch}: {error}"
-        behind = os.fstat(descriptor).st_size - max(b.entry.frame.position + b.entry.frame.length for b in batches)
+        behind = os.fstat(descriptor).st_size - max(
+            b.entry.frame.position + b.entry.frame.length for b in batches
+        )
         if behind > 0 and _quiet(str(pure.parent)):
             yield BEHIND.format(behind)
     finally:
@@ -94,8 +103,8 @@ def _file(session: Session, path: str, batches: Sequence[Filed], told: Told, *, 
 
 
 def _quiet(folder: str) -> bool:
-    """Say whether nobody writes to a folder of the archive now."""
-    with opened(folder) as descriptor:
+    """Return whether no process is writing to a folder of the archive."""
+    with open_folder(folder) as descriptor:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -103,19 +112,25 @@ def _quiet(folder: str) -> bool:
     return True
 
 
-def _loaded(session: Session, descriptor: int, batch: Filed, digest: str) -> str:
-    """Load a batch into a scratch table and say how what leaves it differs."""
+def _loaded(session: Session, descriptor: int, batch: LedgeredBatch, digest: str) -> str:
+    """Load a batch into a scratch table; return how the server's output differs."""
     names = [name for name, _ in batch.columns]
     now = ledger.columns(session, batch.table, names)
     if not now:
-        return f"batch {batch.entry.batch}: not loaded, its table {batch.table} is not there any more"
+        return (
+            f"batch {batch.entry.batch}: not loaded, its table {batch.table} is not there any more"
+        )
     if now != batch.columns:
         return f"batch {batch.entry.batch}: not loaded, its columns are others now: {_difference(batch.columns, now)}"
     again = hashlib.sha256()
     with session.transaction():
-        scratch_table.load(session, batch, lines(descriptor, batch.entry.frame))
+        scratch_table.load(session, batch, read_lines(descriptor, batch.entry.frame))
         session.copy_out(_OUT, again.update)
-    return "" if again.hexdigest() == digest else f"batch {batch.entry.batch}: the server reads it as something else"
+    return (
+        ""
+        if again.hexdigest() == digest
+        else f"batch {batch.entry.batch}: the server reads it as something else"
+    )
 
 
 def _difference(before: Sequence[tuple[str, str]], now: Sequence[tuple[str, str]]) -> str:
@@ -123,12 +138,12 @@ def _difference(before: Sequence[tuple[str, str]], now: Sequence[tuple[str, str]
     return f"there was {', '.join(changed)}" if changed else "they stand in another order"
 
 
-def _strangers(batches: Sequence[Filed]) -> Iterator[str]:
-    """Yield the files in the ledgered folders that no ledger row names; what cannot be opened was told already."""
+def _strangers(batches: Sequence[LedgeredBatch]) -> Iterator[str]:
+    """Yield the files in the ledgered folders that the ledger does not name."""
     known = {batch.path for batch in batches}
     for folder in sorted({str(PurePosixPath(path).parent) for path in known}):
         try:
-            with opened(folder) as descriptor:
+            with open_folder(folder) as descriptor:
                 names = sorted(_written(descriptor))
         except OSError:
             continue
@@ -136,7 +151,7 @@ def _strangers(batches: Sequence[Filed]) -> Iterator[str]:
 
 
 def _written(folder: int) -> Iterator[str]:
-    """Yield the files of a folder in which something is: of one that was only begun, nothing is to be known."""
+    """Yield the non-empty archive files of a folder."""
     for name in os.listdir(folder):
         if name.endswith(SUFFIX) and os.stat(name, dir_fd=folder, follow_symlinks=False).st_size:
             yield name

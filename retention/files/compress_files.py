@@ -1,4 +1,4 @@
-"""Old files are compressed where they lie; the original leaves when what was written has been read back."""
+"""Compression of old files in place; the original is deleted after the copy has been read back."""
 
 import gzip
 import hashlib
@@ -9,52 +9,46 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from io import BufferedRandom, BufferedReader
 
-from execution.control import Halted, Pace
-from execution.step import Outcome, Status
-from postgres.session import Session
-from retention.files.delete_files import COMPRESSED, PARTIAL, File, Rule, look
-from retention.files.safe_open import opened
+from execution.control import Halted, StepControl
+from execution.step import HostStep, Outcome, Status
+from retention.files.delete_files import COMPRESSED, PARTIAL, File, FileRule, stat_file
+from retention.files.safe_open import open_folder
 
 PIECE_BYTES = 256 * 1024
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe in its place keeps nobody waiting
+_READ = (
+    os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+)  # a pipe in its place keeps nobody waiting
 
 
-@dataclass(frozen=True, slots=True)
-class FolderCompression:
-    """Compress the planned files of one folder (gzip, as zcat reads it) that are still what they were."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompressFiles(HostStep):
+    """Compress the planned files of one folder that have not changed (gzip format)."""
 
-    rule: Rule
+    rule: FileRule
     files: Sequence[File]
-    why: str
-    predicted_seconds: float = 0.0
     limit_seconds: float = 3600.0
-    alone: bool = False
     name: str = "compress files"
-    lock: str = ""
-
-    @property
-    def object(self) -> str:
-        """The rule's path."""
-        return self.rule.path
 
     def statement(self) -> str:
-        """Return the names."""
+        """Return the command for people to read."""
         return "gzip " + " ".join(file.name for file in self.files)
 
-    def apply(self, _session: Session | None, pace: Pace) -> Outcome:
-        """Compress one by one, by the folder's descriptor; `bytes` is what that has freed."""
+    def apply(self, control: StepControl) -> Outcome:
+        """Compress the files through the folder's descriptor; `bytes` is the space freed."""
         done = freed = 0
-        with opened(self.rule.folder) as folder:
+        with open_folder(self.rule.folder) as folder:
             for file in self.files:
                 try:
-                    pace.proceed()
+                    control.wait_while_paused()
                 except Halted:
-                    return Outcome(Status.UNFINISHED, f"{len(self.files) - done} files left", done, freed)
+                    return Outcome(
+                        Status.UNFINISHED, f"{len(self.files) - done} files left", done, freed
+                    )
                 size = _compressed(folder, file)
                 if size is not None:
                     done, freed = done + 1, freed + file.bytes - size
-                pace.advance(done, len(self.files))
+                control.advance(done, len(self.files))
         if done < len(self.files):
             reason = f"{len(self.files) - done} files had changed meanwhile, or could not be compressed, and stay"
             return Outcome(Status.DONE if done else Status.INEFFECTIVE, reason, done, freed)
@@ -62,20 +56,28 @@ class FolderCompression:
 
 
 def _compressed(folder: int, file: File) -> int | None:
-    """Compress one file and remove it; return how large it is now, None if it stays as it was."""
+    """Compress one file and delete it; return its new size, or None if it was left alone."""
     try:
         with ExitStack() as stack:
             source = stack.enter_context(os.fdopen(os.open(file.name, _READ, dir_fd=folder), "rb"))
-            if look(folder, file.name) != file or os.fstat(source.fileno()).st_ino != file.inode:
+            if (
+                stat_file(folder, file.name) != file
+                or os.fstat(source.fileno()).st_ino != file.inode
+            ):
                 return None
             partial = f".{file.name}{PARTIAL}"
             with suppress(FileNotFoundError):  # of a run that did not end
                 os.unlink(partial, dir_fd=folder)
-            target = stack.enter_context(os.fdopen(os.open(partial, _NEW, 0o600, dir_fd=folder), "r+b"))
+            target = stack.enter_context(
+                os.fdopen(os.open(partial, _NEW, 0o600, dir_fd=folder), "r+b")
+            )
             stack.callback(_gone, folder, partial)
             _squeeze(source, target)
             _like(source, target)
-            if not _named(folder, partial, file.name + COMPRESSED, source) or look(folder, file.name) != file:
+            if (
+                not _named(folder, partial, file.name + COMPRESSED, source)
+                or stat_file(folder, file.name) != file
+            ):
                 return None
             os.fsync(folder)
             _gone(folder, partial)  # before the original: what has two names never leaves
@@ -86,7 +88,7 @@ def _compressed(folder: int, file: File) -> int | None:
 
 
 def _squeeze(source: BufferedReader, target: BufferedRandom) -> None:
-    """Write it compressed, let it be durable, read it back. OSError: it is something else."""
+    """Write the compressed copy, sync it, read it back. Raises OSError if it differs."""
     with gzip.GzipFile("", "wb", fileobj=target, mtime=0) as packer:
         shutil.copyfileobj(source, packer, PIECE_BYTES)
     target.flush()
@@ -96,7 +98,7 @@ def _squeeze(source: BufferedReader, target: BufferedRandom) -> None:
 
 
 def _like(source: BufferedReader, target: BufferedRandom) -> None:
-    """Give it the owner, the mode and the time of the original; the owner as far as we may."""
+    """Copy owner (as far as permitted), mode and times of the original."""
     entry = os.fstat(source.fileno())
     with suppress(PermissionError):
         os.fchown(target.fileno(), entry.st_uid, entry.st_gid)
@@ -105,7 +107,7 @@ def _like(source: BufferedReader, target: BufferedRandom) -> None:
 
 
 def _named(folder: int, partial: str, name: str, source: BufferedReader) -> bool:
-    """Give it its name, unless something has that; what is the same (of a run that did not end) is as good."""
+    """Link the copy to its name; an equal file left by an interrupted run is accepted."""
     try:
         os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except FileExistsError:

@@ -1,7 +1,7 @@
-"""Old files leave a folder, and nothing but old files of that folder.
+"""Deletion of old files in one folder.
 
-A file is looked at and unlinked by its folder's descriptor. A path is never resolved a second time, so whoever swaps
-a file or a folder for a link meanwhile gains nothing: what is unlinked is an entry of the folder that was opened.
+A file is examined and unlinked through its folder's descriptor. No path is resolved twice, so
+replacing a file or folder by a link in between has no effect outside the folder.
 """
 
 import fnmatch
@@ -12,34 +12,33 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from execution.control import Halted, Pace
-from execution.step import Outcome, Status
-from postgres.session import Session
+from execution.control import Halted, StepControl
+from execution.step import HostStep, Outcome, Status
 from retention.files.open_files import Inode
-from retention.files.safe_open import opened
+from retention.files.safe_open import open_folder
 
 SHALLOWEST = 2
 YOUNGEST_SECONDS = 3600.0
-"""Whatever a limit of size says: somebody may still write to a file that is younger."""
+"""Files younger than this are kept whatever a size limit says: they may still be written to."""
 COMPRESSED, PARTIAL = ".gz", ".gz.sereno"
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """An entry as it was seen: it is deleted only if it is still the same."""
+    """A file as it was seen; it is deleted only if nothing of this has changed."""
 
     name: str
     device: int
     inode: int
     bytes: int
     changed_at: float
-    """The later of mtime and ctime: a file whose times were set back is as young as its inode."""
+    """The later of mtime and ctime: resetting a file's times does not make it older."""
     owner: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """What expires in a folder, and how much may go at once."""
+class FileRule:
+    """The files of a folder that expire, and how many may go at once."""
 
     path: str
     keep_seconds: float | None
@@ -47,100 +46,112 @@ class Rule:
     most_files: int
     most_share: float
     total_bytes: int | None = None
-    """The oldest leave until the rest is no larger."""
+    """The oldest files are deleted until the rest is no larger than this."""
     compress_seconds: float | None = None
     owner: int | None = None
-    """Only files of this user."""
+    """The user id of the files; None for any."""
     busy: frozenset[Inode] = frozenset()
-    """What is open somewhere, or is a server's current log, and stays whatever its age."""
+    """Files that are open or a server's current log; they are kept whatever their age."""
 
     def by_mtime(self, name: str) -> bool:
-        """Say whether a file's own time says how old it is: compressing gave the file another inode, a young one."""
+        """Return whether mtime alone counts: a compressed file has a new inode with a young ctime."""
         return self.compress_seconds is not None and name.endswith(COMPRESSED)
 
     @property
     def folder(self) -> str:
-        """The folder."""
+        """Return the folder."""
         return str(PurePosixPath(self.path).parent)
 
     @property
     def pattern(self) -> str:
-        """What names in it have to look like."""
+        """Return the pattern of the file names."""
         return PurePosixPath(self.path).name
 
 
 def check_path(path: str) -> str:
-    """Return a path that a rule may have; ValueError says what is dangerous about another."""
+    """Return a path that a rule may have. Raises ValueError if it is dangerous."""
     pure = PurePosixPath(path)
     example = '(like "/var/log/coop/*.log*")'
     if not pure.is_absolute() or ".." in pure.parts or "\x00" in path:
         raise ValueError(f'"{path}" is not an absolute path without ".." {example}')
     if len(pure.parent.parts) - 1 < SHALLOWEST:
-        raise ValueError(f'"{path}" is too near the root: the folder has to be {SHALLOWEST} levels deep {example}')
+        raise ValueError(
+            f'"{path}" is too near the root: the folder has to be {SHALLOWEST} levels deep {example}'
+        )
     if any(set(part) & set("*?[") for part in pure.parent.parts):
-        raise ValueError(f'"{path}": a pattern is for names in one folder, not for folders {example}')
+        raise ValueError(
+            f'"{path}": a pattern is for names in one folder, not for folders {example}'
+        )
     return path
 
 
-def expired(rule: Rule, now: float) -> tuple[Sequence[File], str]:
-    """Look (nothing else): return the files that have expired, oldest first, and why the rest of them stays."""
+def expired_files(rule: FileRule, now: float) -> tuple[Sequence[File], str]:
+    """Return the expired files, oldest first, and a note why others stay. Reads only."""
     files, may = _seen(rule)
     age = rule.keep_seconds
     old = [file for file in may if age is not None and file.changed_at < now - age]
     if files and len(old) / len(files) > rule.most_share:
         share = f"{len(old)} of {len(files)} files have expired, more than {rule.most_share:.0%}"
         return (), f"{share}: is the clock right? Nothing is deleted (most_share)"
-    over = sum(file.bytes for file in files) - sum(file.bytes for file in old) - (rule.total_bytes or 0)
+    over = (
+        sum(file.bytes for file in files)
+        - sum(file.bytes for file in old)
+        - (rule.total_bytes or 0)
+    )
     for file in may[len(old) :] if rule.total_bytes is not None else ():
         if over <= 0 or file.changed_at >= now - YOUNGEST_SECONDS:
             break
         old.append(file)
         over -= file.bytes
-    note = f"{len(old) - rule.most_files} more next time (most_files)" if len(old) > rule.most_files else ""
+    note = (
+        f"{len(old) - rule.most_files} more next time (most_files)"
+        if len(old) > rule.most_files
+        else ""
+    )
     return old[: rule.most_files], note
 
 
-def compressible(rule: Rule, now: float) -> Sequence[File]:
-    """Look (nothing else): return the files that are old enough to be compressed, and not old enough to leave."""
+def compressible_files(rule: FileRule, now: float) -> Sequence[File]:
+    """Return the files old enough to compress and too young to delete. Reads only."""
     age = rule.compress_seconds
     if age is None:
         return ()
     _, may = _seen(rule)
-    leaving = set(expired(rule, now)[0])
+    leaving = set(expired_files(rule, now)[0])
     old = [file for file in may if file.changed_at < now - age and file not in leaving]
     return [file for file in old if not file.name.endswith(COMPRESSED)][: rule.most_files]
 
 
-def _seen(rule: Rule) -> tuple[Sequence[File], Sequence[File]]:
-    """Return all files of a rule, oldest first, and those that may be touched: not the newest, nor open ones."""
-    with opened(rule.folder) as descriptor:
+def _seen(rule: FileRule) -> tuple[Sequence[File], Sequence[File]]:
+    """Return all files of a rule, oldest first, and those that may be touched."""
+    with open_folder(rule.folder) as descriptor:
         files = sorted(_files(descriptor, rule), key=lambda file: file.changed_at)
     older = files[: max(0, len(files) - rule.keep_newest)]
     return files, [file for file in older if (file.device, file.inode) not in rule.busy]
 
 
-def _files(descriptor: int, rule: Rule) -> Iterator[File]:
-    """Yield regular files of one name and one link; links, folders, pipes and hard-linked files are left alone.
+def _files(descriptor: int, rule: FileRule) -> Iterator[File]:
+    """Yield regular files with one link; symbolic links, folders, pipes and hard links are skipped.
 
-    So are files of other owners than the rule's, and those that are mounted into the folder.
+    Files of other owners and files on another device are skipped as well.
     """
     device = os.fstat(descriptor).st_dev
     for name in os.listdir(descriptor):
         if name.endswith(PARTIAL) or not _matches(rule, name):
             continue
-        file = look(descriptor, name, by_mtime=rule.by_mtime(name))
+        file = stat_file(descriptor, name, by_mtime=rule.by_mtime(name))
         if file is not None and file.device == device and rule.owner in {None, file.owner}:
             yield file
 
 
-def _matches(rule: Rule, name: str) -> bool:
-    """Say whether a name is meant; what was compressed is so by the name that it had."""
+def _matches(rule: FileRule, name: str) -> bool:
+    """Return whether a name matches; a compressed file matches by its original name."""
     plain = name.removesuffix(COMPRESSED) if rule.compress_seconds is not None else name
     return fnmatch.fnmatchcase(name, rule.pattern) or fnmatch.fnmatchcase(plain, rule.pattern)
 
 
-def look(descriptor: int, name: str, *, by_mtime: bool = False) -> File | None:
-    """Look at one entry of a folder; None: it is gone, or no file of one name."""
+def stat_file(descriptor: int, name: str, *, by_mtime: bool = False) -> File | None:
+    """Return one entry of a folder; None if it is gone or no regular file with one link."""
     try:
         entry = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
     except FileNotFoundError:
@@ -151,42 +162,35 @@ def look(descriptor: int, name: str, *, by_mtime: bool = False) -> File | None:
     return File(name, entry.st_dev, entry.st_ino, entry.st_size, changed, entry.st_uid)
 
 
-@dataclass(frozen=True, slots=True)
-class FolderCleanup:
-    """Delete the planned files of one folder that are still what they were."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteFiles(HostStep):
+    """Delete the planned files of one folder that have not changed."""
 
-    rule: Rule
+    rule: FileRule
     files: Sequence[File]
-    why: str
-    predicted_seconds: float = 0.0
     limit_seconds: float = 3600.0
-    alone: bool = False
     name: str = "delete files"
-    lock: str = ""
-
-    @property
-    def object(self) -> str:
-        """The rule's path."""
-        return self.rule.path
 
     def statement(self) -> str:
-        """Return the names."""
+        """Return the command for people to read."""
         return "unlink " + " ".join(file.name for file in self.files)
 
-    def apply(self, _session: Session | None, pace: Pace) -> Outcome:
-        """Unlink one by one, by the folder's descriptor."""
+    def apply(self, control: StepControl) -> Outcome:
+        """Unlink the files through the folder's descriptor."""
         if not self.files:
             return Outcome(Status.SKIPPED, self.why)
         gone = freed = 0
-        with opened(self.rule.folder) as descriptor:
+        with open_folder(self.rule.folder) as descriptor:
             for file in self.files:
                 try:
-                    pace.proceed()
+                    control.wait_while_paused()
                 except Halted:
-                    return Outcome(Status.UNFINISHED, f"{len(self.files) - gone} files left", gone, freed)
+                    return Outcome(
+                        Status.UNFINISHED, f"{len(self.files) - gone} files left", gone, freed
+                    )
                 if self._unlink(descriptor, file):
                     gone, freed = gone + 1, freed + file.bytes
-                pace.advance(gone, len(self.files))
+                control.advance(gone, len(self.files))
         if gone < len(self.files):
             reason = f"{len(self.files) - gone} files had changed meanwhile, or may not be deleted, and stay"
             return Outcome(Status.DONE if gone else Status.INEFFECTIVE, reason, gone, freed)
@@ -199,9 +203,12 @@ class FolderCleanup:
         return YOUNGEST_SECONDS if age is None else min(age, YOUNGEST_SECONDS)
 
     def _unlink(self, descriptor: int, file: File) -> bool:
-        """Delete one file if it is still the same; one that may not be deleted keeps no other from leaving."""
+        """Unlink one file if it has not changed; return whether it was.
+
+        One that cannot go is skipped.
+        """
         try:
-            there = look(descriptor, file.name, by_mtime=self.rule.by_mtime(file.name))
+            there = stat_file(descriptor, file.name, by_mtime=self.rule.by_mtime(file.name))
             if there != file or file.changed_at >= time.time() - self._youngest():
                 return False
             os.unlink(file.name, dir_fd=descriptor)

@@ -1,4 +1,4 @@
-"""Which files somebody has open, as far as this process may see."""
+"""The files that processes have open, as far as this process may see."""
 
 import os
 from collections.abc import Iterator
@@ -9,10 +9,7 @@ Inode = tuple[int, int]
 
 
 def open_files() -> frozenset[Inode]:
-    """Return those that processes of this user have open, of all users for root.
-
-    Of others' nobody may read: for them a file's age and `keep_newest` are the guard (proc(5), /proc/pid/fd).
-    """
+    """Return the open files of this user's processes, of all processes for root (proc(5))."""
     return frozenset(_all())
 
 

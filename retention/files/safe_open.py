@@ -1,6 +1,6 @@
-"""The way into a folder: part by part, each by the descriptor of the one before, never through a link.
+"""Opening of folders component by component through descriptors, never through a link.
 
-A path that is resolved twice may mean two things; a descriptor means the folder that was opened.
+A path resolved twice may name two folders; a descriptor always means the folder that was opened.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ _OURS = 0o700
 
 
 class UnsafeFolderError(OSError):
-    """The folder is not one to delete in; the sentence says why."""
+    """The folder is not safe to delete or archive in; the message says why."""
 
 
 @contextmanager
-def opened(folder: str) -> Iterator[int]:
-    """Open a folder part by part. UnsafeFolderError: a part is a link, or anybody may write there.
+def open_folder(folder: str) -> Iterator[int]:
+    """Open a folder. Raises UnsafeFolderError if a component is a link or world-writable.
 
-    A part on the way that anybody may write to must be sticky, like /tmp: else anybody may put another in its place.
+    A world-writable parent is accepted only with the sticky bit, as /tmp has it.
     """
     pure = PurePosixPath(folder)
     if not pure.is_absolute() or ".." in pure.parts:
@@ -35,7 +35,9 @@ def opened(folder: str) -> Iterator[int]:
             descriptor = below
             mode = os.fstat(descriptor).st_mode
             if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-                raise UnsafeFolderError(f"{folder}: anybody may write to {part!r}; nothing is deleted")
+                raise UnsafeFolderError(
+                    f"{folder}: anybody may write to {part!r}; nothing is deleted"
+                )
         if os.fstat(descriptor).st_mode & stat.S_IWOTH:
             raise UnsafeFolderError(f"{folder}: anybody may write there; nothing is deleted")
         yield descriptor
@@ -44,10 +46,10 @@ def opened(folder: str) -> Iterator[int]:
 
 
 @contextmanager
-def made(folder: str, parts: Sequence[str]) -> Iterator[int]:
-    """Open `folder`/`parts`, and make what is missing, durably; of `folder` only the last part is made."""
+def make_folder(folder: str, parts: Sequence[str]) -> Iterator[int]:
+    """Open `folder`/`parts`, creating what is missing durably; of `folder` only the last component."""
     pure = PurePosixPath(folder)
-    with opened(str(pure.parent)) as root:
+    with open_folder(str(pure.parent)) as root:
         descriptor = os.dup(root)
         try:
             for part in (pure.name, *parts):
@@ -58,7 +60,9 @@ def made(folder: str, parts: Sequence[str]) -> Iterator[int]:
                 os.close(descriptor)
                 descriptor = below
                 if os.fstat(descriptor).st_mode & (stat.S_IWOTH | stat.S_IWGRP):
-                    raise UnsafeFolderError(f"{folder}: others may write to {part!r}; nothing is archived there")
+                    raise UnsafeFolderError(
+                        f"{folder}: others may write to {part!r}; nothing is archived there"
+                    )
             yield descriptor
         finally:
             os.close(descriptor)
@@ -68,4 +72,6 @@ def _below(descriptor: int, part: str, folder: str) -> int:
     try:
         return os.open(part, _FOLDER, dir_fd=descriptor)
     except NotADirectoryError:
-        raise UnsafeFolderError(f"{folder}: {part!r} is a link or no folder; give the real path") from None
+        raise UnsafeFolderError(
+            f"{folder}: {part!r} is a link or no folder; give the real path"
+        ) from None

@@ -1,8 +1,8 @@
-"""A partition is taken out of its table, so that it can be brought up again after whatever stops it in the middle.
+"""Detaching of a partition, recoverable from any interruption.
 
-`DETACH … CONCURRENTLY` commits halfway (manual, ALTER TABLE, DETACH PARTITION): who dies there leaves a partition that
-nobody sees through its table any more. So it is written down in sereno.detached_partition before it begins; what
-stands there unsettled is finished first the next time.
+`DETACH ... CONCURRENTLY` commits in the middle (manual, ALTER TABLE, DETACH PARTITION): a crash
+there leaves a partition that is invisible through its table. So each detach is recorded in
+sereno.detached_partition before it begins, and the next run finishes recorded ones first.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from typing import Any
 
 from psycopg import sql
 
-from execution.control import Pace
+from execution.control import StepControl
 from postgres.identifiers import Relation
 from postgres.session import Session
-from retention.partitions.expired import Partition, young
-from retention.rows.row_batches import Expired
+from retention.partitions.expired import Partition, has_unexpired_rows
+from retention.rows.row_batches import ExpiredRows
 
 TABLE = "detached_partition"
 
@@ -44,7 +44,9 @@ _STRANDED = sql.SQL(
     '                                             WHERE i.inhrelid = d."oid" AND NOT i.inhdetachpending)'
     " ORDER BY begun_at"
 )
-_SETTLE = sql.SQL("UPDATE sereno.detached_partition SET settled_at = now() WHERE id = %s AND settled_at IS NULL")
+_SETTLE = sql.SQL(
+    "UPDATE sereno.detached_partition SET settled_at = now() WHERE id = %s AND settled_at IS NULL"
+)
 _STATE = sql.SQL(
     """
     SELECT c.oid::bigint AS oid, n.nspname::text AS schema, c.relname::text AS name,
@@ -75,11 +77,13 @@ _FINALIZE, _CONCURRENTLY, _AT_ONCE = sql.SQL(" FINALIZE"), sql.SQL(" CONCURRENTL
 
 
 class PartitionError(OSError):
-    """A partition is not what it was when it was planned; the sentence says how. Nothing was changed."""
+    """A partition has changed since it was planned; the message says how. Nothing was changed."""
 
 
-def unsettled(session: Session, expired: Expired, instance: str) -> Sequence[Partition]:
-    """Return what this instance has begun to take out of a table and has not brought to its end."""
+def unfinished_detaches(
+    session: Session, expired: ExpiredRows, instance: str
+) -> Sequence[Partition]:
+    """Return the partitions of a table whose detach this instance has begun and not finished."""
     rows = session.rows(_OPEN, (instance, expired.table.schema, expired.table.name))
     return [
         Partition(
@@ -95,37 +99,39 @@ def unsettled(session: Session, expired: Expired, instance: str) -> Sequence[Par
     ]
 
 
-def stranded(session: Session) -> Sequence[tuple[str, str]]:
-    """Return what anybody has begun to take out of a table and has not brought to its end: its name, and since when."""
+def all_unfinished_detaches(session: Session) -> Sequence[tuple[str, str]]:
+    """Return the name and start of every unfinished detach, whichever instance began it."""
     rows = session.rows(_STRANDED)
     return [(str(Relation(row["schema"], row["name"])), row["since"]) for row in rows]
 
 
-def detach(session: Session, pace: Pace, part: Partition, instance: str) -> str | None:
-    """Take a partition out of its table; return its id in sereno.detached_partition, None if it is gone.
+def detach_partition(
+    session: Session, control: StepControl, part: Partition, instance: str
+) -> str | None:
+    """Detach a partition; return its record id, or None if the partition is gone.
 
-    Locks: SHARE UPDATE EXCLUSIVE on the table (ACCESS EXCLUSIVE if it has a default partition), then ACCESS EXCLUSIVE
-    on the partition, each for a moment.
+    Locks: SHARE UPDATE EXCLUSIVE on the table (ACCESS EXCLUSIVE if it has a default partition),
+    then ACCESS EXCLUSIVE on the partition, each briefly.
     """
     record = part.record or _begun(session, part, instance)
     while state := _state(session, part):
         if not state["attached"]:
             return record
-        session.allow(pace.remaining_seconds())
-        pace.attempt(lambda: _out(session, part, instance))
-    settle(session, record)
+        session.set_timeouts(control.remaining_seconds())
+        control.attempt(lambda: _out(session, part, instance))
+    record_settled(session, record)
     return None
 
 
-def drop(session: Session, part: Partition) -> None:
-    """Drop it, inside a transaction that has locked it."""
+def drop_partition(session: Session, part: Partition) -> None:
+    """Drop a partition inside the transaction that has locked it."""
     session.execute(_DROP.format(part=part.table.identifier()))
 
 
-def lock(session: Session, part: Partition, *, readers: bool) -> None:
-    """Let nobody write to it until the transaction ends; nor read, unless `readers` may.
+def lock_partition(session: Session, part: Partition, *, readers: bool) -> None:
+    """Lock a detached partition against writers, and against readers unless `readers`.
 
-    PartitionError: something else has its name, or it is attached.
+    Raises PartitionError if another relation has its name, or it is attached.
     """
     session.execute((_SHARE if readers else _LOCK).format(part=part.table.identifier()))
     state = _state(session, part)
@@ -133,16 +139,18 @@ def lock(session: Session, part: Partition, *, readers: bool) -> None:
         raise PartitionError(f"{part.table} is not the detached partition that it was")
 
 
-def settle(session: Session, record: str) -> None:
-    """Write down that all is done with it that was to be done. PartitionError: that stands there already."""
+def record_settled(session: Session, record: str) -> None:
+    """Record that a detach is finished. Raises PartitionError if that is recorded already."""
     if session.execute(_SETTLE, (record,)) != 1:
         raise PartitionError("it was brought to its end already")
 
 
-def statements(part: Partition) -> str:
-    """Return how it leaves its table, for people to read."""
+def describe_detach(part: Partition) -> str:
+    """Return the detach statement for people to read."""
     names = {"parent": part.expired.table.identifier(), "part": part.table.identifier()}
-    detached = _DETACH.format(how=_CONCURRENTLY, **names) if part.declared else _NO_INHERIT.format(**names)
+    detached = (
+        _DETACH.format(how=_CONCURRENTLY, **names) if part.declared else _NO_INHERIT.format(**names)
+    )
     return detached.as_string(None)
 
 
@@ -156,7 +164,9 @@ def _begun(session: Session, part: Partition, instance: str) -> str:
 def _state(session: Session, part: Partition) -> dict[str, Any] | None:
     rows = session.rows(_STATE, (part.oid,))
     if rows and (rows[0]["schema"], rows[0]["name"]) != (part.table.schema, part.table.name):
-        raise PartitionError(f"{part.table} has another name now: {rows[0]['schema']}.{rows[0]['name']}")
+        raise PartitionError(
+            f"{part.table} has another name now: {rows[0]['schema']}.{rows[0]['name']}"
+        )
     return rows[0] if rows else None
 
 
@@ -165,7 +175,7 @@ def _out(session: Session, part: Partition, instance: str) -> None:
     if not part.declared:
         with session.transaction():
             session.execute(_LOCK.format(part=names["part"]))
-            if young(session, part):
+            if has_unexpired_rows(session, part):
                 raise PartitionError(f"{part.table} has got rows that have not expired")
             session.execute(_NO_INHERIT.format(**names))
         return

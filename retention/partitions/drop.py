@@ -1,53 +1,50 @@
-"""A partition whose rows have all expired is taken out of its table and dropped."""
+"""Detaching and dropping of a partition whose rows have all expired."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from execution.control import Pace
-from execution.step import Outcome, Owned, Status
+from execution.control import StepControl
+from execution.step import DatabaseStep, Outcome, Status
 from postgres.session import Session
 from retention.partitions import detach
 from retention.partitions.detach import PartitionError
-from retention.partitions.expired import Partition, young
+from retention.partitions.expired import Partition, has_unexpired_rows
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionDrop(Owned):
-    """Detach it, look again whether all has expired, drop it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropPartition(DatabaseStep):
+    """Detach a partition, check again that all its rows have expired, drop it."""
+
+    needs_owner: ClassVar[bool] = True
 
     part: Partition
     instance: str
-    why: str
-    predicted_seconds: float = 0.0
     limit_seconds: float = 3600.0
     alone: bool = True
     name: str = "drop"
     lock: str = "SHARE UPDATE EXCLUSIVE; on the partition ACCESS EXCLUSIVE"
 
-    @property
-    def object(self) -> str:
-        """The partition, as in psql."""
-        return str(self.part.table)
-
     def statement(self) -> str:
-        """Return what it comes down to."""
-        return f"{detach.statements(self.part)}; DROP TABLE {self.part.table}"
+        """Return the statements for people to read."""
+        return f"{detach.describe_detach(self.part)}; DROP TABLE {self.part.table}"
 
-    def apply(self, session: Session | None, pace: Pace) -> Outcome:
-        """Do it. PartitionError: it has got rows that have not expired."""
-        assert session is not None  # noqa: S101 - the executor of a database job has one
-        opened, part = session, self.part
-        record = detach.detach(opened, pace, part, self.instance)
+    def apply(self, session: Session, control: StepControl) -> Outcome:
+        """Run them. Raises PartitionError if it has rows that have not expired."""
+        part = self.part
+        record = detach.detach_partition(session, control, part, self.instance)
         if record is None:
             return Outcome(Status.DONE, "it is gone")
 
         def dropped() -> None:
-            opened.allow(pace.remaining_seconds())
-            with opened.transaction():
-                detach.lock(opened, part, readers=False)
-                if young(opened, part):
-                    raise PartitionError(f"{part.table} has got rows that have not expired; it stays, detached")
-                detach.drop(opened, part)
-                detach.settle(opened, record)
+            session.set_timeouts(control.remaining_seconds())
+            with session.transaction():
+                detach.lock_partition(session, part, readers=False)
+                if has_unexpired_rows(session, part):
+                    raise PartitionError(
+                        f"{part.table} has got rows that have not expired; it stays, detached"
+                    )
+                detach.drop_partition(session, part)
+                detach.record_settled(session, record)
 
-        pace.attempt(dropped)
+        control.attempt(dropped)
         return Outcome(Status.DONE, rows=part.rows, bytes=part.bytes)

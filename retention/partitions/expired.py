@@ -1,7 +1,7 @@
 """Partitions that have expired as a whole.
 
-Those of a range of the age column have by their bounds: no row that is younger can come. A table that merely inherits
-has by its rows, and is looked at again under the lock that takes it out.
+A range partition of the age column expires by its bounds: no younger row can be inserted. An
+inheritance child expires by its rows, which are checked again under the lock that detaches it.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from typing import Any
 
 from psycopg import sql
 
-from postgres.identifiers import Relation, quoted
+from postgres.identifiers import Relation, quote_identifier
 from postgres.session import Session
-from retention.rows.row_batches import Expired
+from retention.rows.row_batches import ExpiredRows
 
 _PARTS = sql.SQL(
     """
@@ -45,43 +45,52 @@ _PARTS = sql.SQL(
     """
 )
 _PAST = sql.SQL("SELECT upper <= {cutoff}::{type} AS past FROM (SELECT {upper}::{type} AS upper) b")
-_YOUNG = sql.SQL("SELECT EXISTS (SELECT FROM {table} c WHERE c.{column} IS NULL OR NOT ({due})) AS some")
+_YOUNG = sql.SQL(
+    "SELECT EXISTS (SELECT FROM {table} c WHERE c.{column} IS NULL OR NOT ({due})) AS some"
+)
 _ANY = sql.SQL("SELECT EXISTS (SELECT FROM {table} c) AS some")
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A table that is, or was until we began, a partition of another or a table that inherits from it."""
+    """A partition or inheritance child, possibly already detached by us."""
 
-    expired: Expired
-    """The rows of the other one that have expired."""
+    expired: ExpiredRows
+    """The expired rows of its parent."""
     table: Relation
     oid: int
     declared: bool
     rows: int = 0
     bytes: int = 0
     record: str | None = None
-    """Its id in sereno.detached_partition, if it has been begun with."""
+    """Its id in sereno.detached_partition if its detach has begun."""
     wrong: str = ""
-    """Why it cannot leave."""
+    """The reason why it cannot leave."""
 
 
-def look(session: Session, expired: Expired) -> Sequence[Partition]:
-    """Return those that have expired as a whole, and those that cannot leave though they may have."""
+def expired_partitions(session: Session, expired: ExpiredRows) -> Sequence[Partition]:
+    """Return the expired partitions, and those that cannot leave, with the reason."""
     table = expired.table
-    found = session.rows(_PARTS, {"schema": table.schema, "name": table.name, "column": expired.column})
+    found = session.rows(
+        _PARTS, {"schema": table.schema, "name": table.name, "column": expired.column}
+    )
     parts = []
     for row in found:
         part = Partition(
-            expired, Relation(row["schema"], row["name"]), row["oid"], row["declared"], row["rows"], row["bytes"]
+            expired,
+            Relation(row["schema"], row["name"]),
+            row["oid"],
+            row["declared"],
+            row["rows"],
+            row["bytes"],
         )
         if not row["other"] and _past(session, part, row):
             parts.append(replace(part, wrong=_wrong(row, session.facts.user)))
     return parts
 
 
-def young(session: Session, part: Partition) -> bool:
-    """Say whether it has rows that have not expired."""
+def has_unexpired_rows(session: Session, part: Partition) -> bool:
+    """Return whether it has rows that have not expired."""
     return _some(session, part, _YOUNG)
 
 
@@ -92,7 +101,12 @@ def _some(session: Session, part: Partition, query: sql.SQL) -> bool:
 
 def _past(session: Session, part: Partition, row: dict[str, Any]) -> bool:
     if not row["declared"]:
-        return row["kind"] == "r" and not row["parent"] and _some(session, part, _ANY) and not young(session, part)
+        return (
+            row["kind"] == "r"
+            and not row["parent"]
+            and _some(session, part, _ANY)
+            and not has_unexpired_rows(session, part)
+        )
     if not row["ranged"]:
         return True  # and is refused
     if row["upper"] == "MAXVALUE":
@@ -111,6 +125,6 @@ def _wrong(row: dict[str, Any], user: str) -> str:
     if not row["fits"]:
         return "it has columns that its parent has not"
     if not row["may"]:
-        grant = f"GRANT {quoted(row['owner'])} TO {quoted(user)} WITH INHERIT TRUE, SET FALSE"
+        grant = f"GRANT {quote_identifier(row['owner'])} TO {quote_identifier(user)} WITH INHERIT TRUE, SET FALSE"
         return f"only its owner may detach it: {grant} (before server 16 without the WITH)"
     return ""

@@ -1,44 +1,37 @@
-"""Expired rows are deleted."""
+"""Deletion of expired rows."""
 
 from dataclasses import dataclass
 
-from execution.control import Pace
-from execution.step import Outcome, Status
+from execution.control import StepControl
+from execution.step import DatabaseStep, Outcome, Status
 from postgres.session import Session
-from retention.rows.row_batches import Batch, Expired, Walk
+from retention.rows.row_batches import Batch, ExpiredRows, RowWalk
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """Delete them, batch by batch."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteRows(DatabaseStep):
+    """Delete the expired rows of a table, batch by batch."""
 
-    expired: Expired
-    why: str
-    predicted_seconds: float = 0.0
-    limit_seconds: float = 12 * 3600.0
-    alone: bool = False
+    expired: ExpiredRows
     name: str = "delete"
     lock: str = "ROW EXCLUSIVE"
 
-    @property
-    def object(self) -> str:
-        """The table, as in psql."""
-        return str(self.expired.table)
-
     def statement(self) -> str:
-        """Return what one batch comes down to."""
+        """Return the statement of all batches together."""
         return self.expired.whole().as_string(None) + "  -- in batches"
 
-    def apply(self, session: Session | None, pace: Pace) -> Outcome:
-        """Delete until none is left; look afterwards."""
-        assert session is not None  # noqa: S101 - the executor of a database job has one
-        opened = session
+    def apply(self, session: Session, control: StepControl) -> Outcome:
+        """Delete batches until none is left, then verify."""
 
         def take(batch: Batch) -> tuple[int, int]:
-            return opened.execute(batch.delete), 0
+            return session.execute(batch.delete), 0
 
-        walk = Walk(self.expired, session, pace)
+        walk = RowWalk(self.expired, session, control)
         walk.all(take)
         if walk.left():
-            return Outcome(Status.INEFFECTIVE, "a trigger or a concurrent change kept expired rows", rows=walk.taken)
+            return Outcome(
+                Status.INEFFECTIVE,
+                "a trigger or a concurrent change kept expired rows",
+                rows=walk.taken,
+            )
         return Outcome(Status.DONE, rows=walk.taken)

@@ -1,4 +1,4 @@
-"""The tables whose rows leave with the rows that they refer to, by foreign key: children first."""
+"""Tables whose rows refer to leaving rows by foreign key, and leave before them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -54,43 +54,43 @@ _PAIR = sql.SQL("{parent} = {child}")
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """A foreign key: what it refers to, and its columns, each with that of the other table."""
+class Reference:
+    """A foreign key: the referenced table, and the pairs of columns."""
 
     to: Relation
     pairs: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """A table of the family, and its keys to others of it."""
+class DependentTable:
+    """A dependent table and its foreign keys to the other tables."""
 
     table: Relation
     partitioned: bool = False
     columns: ColumnTypes = ()
     keyed: bool = True
-    """Whether a unique key tells its rows apart."""
-    links: tuple[Link, ...] = ()
+    """Whether a unique index identifies its rows."""
+    links: tuple[Reference, ...] = ()
 
     def named(self) -> sql.Composed:
-        """Return its name in a FROM: tables that merely inherit from it are not meant."""
+        """Return its name for a FROM clause; inheritance children are excluded by ONLY."""
         return sql.Composed([sql.SQL("" if self.partitioned else "ONLY "), self.table.identifier()])
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """Children, the last to refer first; `wrong` says why nothing may leave them."""
+class Dependents:
+    """The dependent tables, the last to refer first; `wrong` says why nothing may leave them."""
 
     head: Relation
-    children: tuple[Member, ...] = ()
+    children: tuple[DependentTable, ...] = ()
     wrong: str = ""
-    _members: dict[Relation, Member] = field(default_factory=dict, repr=False)
+    _members: dict[Relation, DependentTable] = field(default_factory=dict, repr=False)
 
-    def delete(self, child: Member, chosen: sql.Composable) -> sql.Composed:
-        """Return the DELETE of those rows of a child that refer, however far, to rows at the places of `chosen`."""
+    def delete(self, child: DependentTable, chosen: sql.Composable) -> sql.Composed:
+        """Return the DELETE of the child rows that refer, directly or not, to the rows at `chosen`."""
         return _DELETE.format(table=child.named(), reach=self._reach(child, "t", chosen))
 
-    def _reach(self, member: Member, alias: str, chosen: sql.Composable) -> sql.Composed:
+    def _reach(self, member: DependentTable, alias: str, chosen: sql.Composable) -> sql.Composed:
         if member.table == self.head:
             return sql.SQL("{}.ctid = ANY ({})").format(sql.Identifier(alias), chosen)
         ways = []
@@ -103,61 +103,81 @@ class Family:
             reach = self._reach(parent, name, chosen)
             ways.append(
                 _EXISTS.format(
-                    table=parent.named(), alias=sql.Identifier(name), pairs=sql.SQL(" AND ").join(pairs), reach=reach
+                    table=parent.named(),
+                    alias=sql.Identifier(name),
+                    pairs=sql.SQL(" AND ").join(pairs),
+                    reach=reach,
                 )
             )
         return sql.SQL("({})").format(sql.SQL(" OR ").join(ways))
 
 
-def look(session: Session, head: Relation, children: Sequence[Relation]) -> Family:
-    """Look at the foreign keys among them, and at those that would let a deletion reach anything else."""
+def read_dependents(session: Session, head: Relation, children: Sequence[Relation]) -> Dependents:
+    """Read the foreign keys among the tables, and those that a deletion would reach besides."""
     tables = (head, *children)
     names = ([table.schema for table in tables], [table.name for table in tables])
     found = {member.table: member for member in map(_member, session.rows(_MEMBERS, names))}
     for table in tables:
         if table not in found:
-            return Family(head, wrong=f"there is no table {table}")
+            return Dependents(head, wrong=f"there is no table {table}")
     if children and found[head].partitioned:
-        return Family(head, wrong="children leave with the rows of a table that is not partitioned only")
+        return Dependents(
+            head, wrong="children leave with the rows of a table that is not partitioned only"
+        )
     keys = [_key(row) for row in session.rows(_KEYS, names)]
-    inside = [key for key in keys if key.own in children and key.link.to in tables and key.own != key.link.to]
+    inside = [
+        key
+        for key in keys
+        if key.own in children and key.link.to in tables and key.own != key.link.to
+    ]
     if odd := [key for key in inside if not key.plain]:
-        return Family(head, wrong=f"a foreign key of {odd[0].own} compares by an operator that is not the server's own")
+        return Dependents(
+            head,
+            wrong=f"a foreign key of {odd[0].own} compares by an operator that is not the server's own",
+        )
     beyond = {key.own for key in keys if key.cascades and key not in inside}
     if beyond:
         reached = ", ".join(sorted(str(table) for table in beyond))
-        return Family(head, wrong=f"deleting would reach into {reached} by foreign key")
-    return _ordered(head, found, {table: [key.link for key in inside if key.own == table] for table in tables})
+        return Dependents(head, wrong=f"deleting would reach into {reached} by foreign key")
+    return _ordered(
+        head, found, {table: [key.link for key in inside if key.own == table] for table in tables}
+    )
 
 
-def _member(row: dict[str, Any]) -> Member:
+def _member(row: dict[str, Any]) -> DependentTable:
     columns = tuple((name, kind) for name, kind in row["columns"])
-    return Member(Relation(row["schema"], row["name"]), row["partitioned"], columns, row["keyed"])
+    return DependentTable(
+        Relation(row["schema"], row["name"]), row["partitioned"], columns, row["keyed"]
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Key:
     own: Relation
-    link: Link
+    link: Reference
     cascades: bool
     plain: bool
 
 
 def _key(row: dict[str, Any]) -> _Key:
     pairs = tuple((ours, theirs) for ours, theirs in row["pairs"])
-    link = Link(Relation(row["to_schema"], row["to_name"]), pairs)
+    link = Reference(Relation(row["to_schema"], row["to_name"]), pairs)
     return _Key(Relation(row["schema"], row["name"]), link, row["cascades"], row["plain"])
 
 
-def _ordered(head: Relation, found: dict[Relation, Member], links: dict[Relation, list[Link]]) -> Family:
+def _ordered(
+    head: Relation, found: dict[Relation, DependentTable], links: dict[Relation, list[Reference]]
+) -> Dependents:
     for child, ways in links.items():
         if child != head and not ways:
-            return Family(head, wrong=f"{child} has no foreign key to {head}, nor to another of its children")
+            return Dependents(
+                head, wrong=f"{child} has no foreign key to {head}, nor to another of its children"
+            )
     sorter = TopologicalSorter({table: [link.to for link in ways] for table, ways in links.items()})
     try:
         order = reversed(tuple(sorter.static_order()))
     except CycleError as error:
         circle = ", ".join(sorted({str(table) for table in error.args[1]}))
-        return Family(head, wrong=f"{circle} refer to each other in a circle")
+        return Dependents(head, wrong=f"{circle} refer to each other in a circle")
     members = {table: replace(found[table], links=tuple(ways)) for table, ways in links.items()}
-    return Family(head, tuple(members[table] for table in order if table != head), "", members)
+    return Dependents(head, tuple(members[table] for table in order if table != head), "", members)

@@ -1,9 +1,9 @@
-"""Expired rows are taken in small batches, each its own transaction, each beginning where the last one ended.
+"""Expired rows taken in small batches, one transaction each, each continuing after the last.
 
-Two ways to walk, both flat while an old snapshot keeps dead rows in place: along an index on the age column,
-from the last value seen; or, without such an index, along the heap by ranges of blocks (TID range scan), each
-block read once. A batch sees one snapshot (REPEATABLE READ): what is counted, taken and written down are the same
-rows, and one that somebody changes meanwhile makes the batch begin again (40001).
+Two walks, both unaffected by dead rows that an old snapshot keeps: along an index on the age column
+from the last value seen, or without such an index along the heap by block ranges (TID range scan).
+A batch sees one snapshot (REPEATABLE READ), so the rows counted, taken and recorded are the same; a
+concurrent change of one of them restarts the batch (SQLSTATE 40001).
 """
 
 import time
@@ -13,16 +13,18 @@ from typing import LiteralString
 
 from psycopg import sql
 
-from execution.control import Pace
+from execution.control import StepControl
 from postgres.identifiers import Relation
 from postgres.session import Session
-from retention.rows.tamper_check import Witness
+from retention.rows.tamper_check import TamperCheck
 
 FIRST_ROWS = 1000
 FEWEST_ROWS = 50
 LEAST, MOST, FULL = 0.5, 2.0, 0.9
 
-_BY_COLUMN = sql.SQL("SELECT {found} FROM {table} c WHERE {due} {after} ORDER BY c.{column} LIMIT {rows}")
+_BY_COLUMN = sql.SQL(
+    "SELECT {found} FROM {table} c WHERE {due} {after} ORDER BY c.{column} LIMIT {rows}"
+)
 _AFTER = sql.SQL("AND c.{column} {than} {last}")
 _BY_BLOCK = sql.SQL(
     "SELECT {found} FROM {table} c WHERE c.ctid > {last}::tid AND c.ctid < {end}::tid AND {due} "
@@ -40,15 +42,18 @@ _DELETE_FROM_TREE = sql.SQL(
     " AND t.{column} BETWEEN {first} AND {last}"
 )
 _NESTED = sql.SQL("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
-"""Rows of a tree are found by their places; a planner that knows no better reads whole parts for that."""
+"""Rows of a partitioned table are found by their TIDs; hash and merge joins would scan whole parts.
+"""
 _DUE = sql.SQL("{alias}{column} < {cutoff}")
-_DUE_UUID = sql.SQL("{alias}{column} < {cutoff} AND pg_catalog.substr({alias}{column}::text, 15, 1) = '7'")
-"""Those of other versions have no age."""
+_DUE_UUID = sql.SQL(
+    "{alias}{column} < {cutoff} AND pg_catalog.substr({alias}{column}::text, 15, 1) = '7'"
+)
+"""UUIDs of other versions have no age."""
 _AGE: LiteralString = "c.{column} AS age"
 _UUID: LiteralString = 'c.{column}::text COLLATE "C" AS age'
 _PLACE: LiteralString = ", c.ctid AS place"
 _NOWHERE: LiteralString = ", NULL::tid AS place"
-"""Then the index alone may answer."""
+"""No TID is selected, so an index-only scan is possible."""
 _WHOLE = sql.SQL("DELETE FROM {table} WHERE {due}")
 _SOME = sql.SQL("SELECT EXISTS (SELECT FROM {table} c WHERE {due}) AS some")
 _STILL = sql.SQL("SELECT EXISTS (SELECT FROM {table} c WHERE {due} {after}) AS some")
@@ -61,8 +66,8 @@ _WAITERS = sql.SQL(
 
 
 @dataclass(frozen=True, slots=True)
-class Expired:
-    """The rows of `table` whose `column` is before `cutoff` (text, read as the column's own type)."""
+class ExpiredRows:
+    """The rows of `table` whose `column` is before `cutoff`, text read as the column's type."""
 
     table: Relation
     column: str
@@ -70,22 +75,24 @@ class Expired:
     partitioned: bool = False
     blocks: int | None = None
     """Walk this many heap blocks; None walks an index on the column."""
-    estimate: int = 0
+    estimated_rows: int = 0
     condition: sql.SQL | None = None
-    """What the configuration says besides, in SQL: whoever writes it may do anything there."""
-    uuids: bool = False
-    """The ages are UUIDs of version 7, which have no minimum of their own before server 18."""
+    """A further SQL condition from the configuration."""
+    uuid_ages: bool = False
+    """Whether ages are UUIDs of version 7, which have no min() before server 18."""
     also: tuple[Relation, ...] = ()
     """Tables whose rows leave with them."""
     shape: str = ""
-    """How all of them were when this was planned."""
+    """The shape of all these tables at planning time."""
     pinned: bool = False
-    """Choose the rows of a batch once, by their places: others leave with them. Not of a partitioned table."""
+    """Choose the rows of a batch once by TID, since others leave with them. Not for partitioned
+    tables."""
 
     def composed(self, template: sql.SQL, **parts: sql.Composable) -> sql.Composed:
-        """Fill names and values in. Values as literals: beside parameters psycopg would read a `%` in a name.
+        """Fill names and values into a template.
 
-        ONLY, unless the table is partitioned: tables that merely inherit from a listed one are not listed.
+        Values are literals: with parameters psycopg would interpret a `%` in a name. ONLY excludes
+        inheritance children unless the table is partitioned.
         """
         column = sql.Identifier(self.column)
         due = self._due(sql.SQL("c."))
@@ -93,87 +100,95 @@ class Expired:
         return template.format(table=table, column=column, due=due, **parts)
 
     def whole(self) -> sql.Composed:
-        """Return the DELETE of all of them at once, as all batches together come down to."""
+        """Return one DELETE with the effect of all batches."""
         return _WHOLE.format(table=self.table.identifier(), due=self._due(sql.SQL("")))
 
     def _due(self, alias: sql.SQL) -> sql.Composed:
-        template = _DUE_UUID if self.uuids else _DUE
-        due = template.format(alias=alias, column=sql.Identifier(self.column), cutoff=sql.Literal(self.cutoff))
+        template = _DUE_UUID if self.uuid_ages else _DUE
+        due = template.format(
+            alias=alias, column=sql.Identifier(self.column), cutoff=sql.Literal(self.cutoff)
+        )
         if self.condition is None:
             return due
-        return sql.Composed([due, sql.SQL(" AND ("), self.condition, sql.SQL("\n)")])  # a comment ends there
+        return sql.Composed(
+            [due, sql.SQL(" AND ("), self.condition, sql.SQL("\n)")]
+        )  # a comment ends there
 
     def some(self, session: Session) -> bool:
-        """Say whether there are any."""
+        """Return whether there are any."""
         return bool(session.rows(self.composed(_SOME))[0]["some"])
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """So many rows were chosen, of ages from `first` to `last`; `delete` deletes them, and may be given a RETURNING."""
+    """The chosen rows of one batch; `delete` deletes them and accepts a RETURNING clause."""
 
     chosen: int
     first: str
     last: str
     delete: sql.Composed
     places: sql.Composable | None = None
-    """Where they stand, as an array of TIDs, if they are pinned."""
+    """Their TIDs as an array, if they are pinned."""
 
 
-Take = Callable[[Batch], tuple[int, int]]
-"""Take the rows of one batch out of the table, inside its transaction; return how many went, and how many rows the
-archive's ledger has got for them."""
+TakeBatch = Callable[[Batch], tuple[int, int]]
+"""Takes the rows of one batch out of the table, inside its transaction; returns the number of rows
+taken and the number of rows added to the archive ledger."""
 
 
-class Walk:
-    """How far the expired rows of one table have been taken."""
+class RowWalk:
+    """The walk over the expired rows of one table."""
 
-    def __init__(self, expired: Expired, session: Session, pace: Pace) -> None:
-        self._expired, self._session, self._pace = expired, session, pace
-        self._rows = min(FIRST_ROWS, pace.batch_rows)
+    def __init__(self, expired: ExpiredRows, session: Session, control: StepControl) -> None:
+        self._expired, self._session, self._control = expired, session, control
+        self._rows = min(FIRST_ROWS, control.batch_rows)
         self._last: str | None = None
         self._block = 0
         self._past = False
-        self._witness = Witness(session, (expired.table, *expired.also), expired.shape, tree=expired.partitioned)
+        self._witness = TamperCheck(
+            session, (expired.table, *expired.also), expired.shape, tree=expired.partitioned
+        )
         self.taken = 0
         self.kept = False
-        """Whether a trigger has kept rows."""
+        """Whether rows were kept by a trigger."""
 
-    def all(self, take: Take, done: Callable[[], object] = lambda: None) -> None:
-        """Take batch by batch until none is left; `done` is told of each that was committed."""
+    def all(self, take: TakeBatch, done: Callable[[], object] = lambda: None) -> None:
+        """Take batches until none is left; `done` is called after each commit."""
         more = True
         while more:
-            self._pace.proceed()
+            self._control.wait_while_paused()
             began = time.monotonic()
-            chosen, took, last, waiters = self._pace.attempt(lambda: self._one(take))
+            chosen, took, last, waiters = self._control.attempt(lambda: self._one(take))
             if chosen:  # else the attempt that went through had nothing to take
                 done()
             self.taken += took
-            self._pace.waiters(waiters)
-            self._pace.advance(self.taken, self._expired.estimate)
+            self._control.waiters(waiters)
+            self._control.advance(self.taken, self._expired.estimated_rows)
             more = self._move(chosen, took, last)
             seconds = time.monotonic() - began
             self._tune(seconds)
             if more:
-                self._pace.breathe(seconds)
-        self._session.report()  # the jobs that follow plan by the server's counts
-        self._session.allow(self._pace.remaining_seconds())
+                self._control.rest(seconds)
+        self._session.flush_statistics()  # the jobs that follow plan by the server's counts
+        self._session.set_timeouts(self._control.remaining_seconds())
 
     def left(self) -> bool:
-        """Say whether expired rows have stayed, from where the walk has ended: before that all was seen.
+        """Return whether expired rows are left behind the end of the walk.
 
-        The index would lead through everything dead otherwise, which keeps a core busy for long.
+        Rows before it were seen; searching the index from its start would read everything dead.
         """
         if self.kept or self._expired.blocks is not None or self._last is None:
             return self.kept or self._expired.some(self._session)
-        return bool(self._session.rows(self._expired.composed(_STILL, after=self._after()))[0]["some"])
+        return bool(
+            self._session.rows(self._expired.composed(_STILL, after=self._after()))[0]["some"]
+        )
 
-    def _one(self, take: Take) -> tuple[int, int, str | None, int]:
+    def _one(self, take: TakeBatch) -> tuple[int, int, str | None, int]:
         with self._session.transaction(repeatable=True):
-            self._session.allow(self._pace.remaining_seconds())
+            self._session.set_timeouts(self._control.remaining_seconds())
             self._witness.before()
             placed = self._expired.pinned or self._expired.blocks is not None
-            age = _UUID if self._expired.uuids else _AGE
+            age = _UUID if self._expired.uuid_ages else _AGE
             chosen = self._chosen(age + (_PLACE if placed else _NOWHERE))
             places = _PLACES if self._expired.pinned else sql.SQL("")
             found = self._session.rows(_BOUNDS.format(chosen=chosen, places=places))[0]
@@ -198,7 +213,7 @@ class Walk:
         return Batch(int(str(found["chosen"])), first, last, delete)
 
     def _chosen(self, found: LiteralString) -> sql.Composed:
-        """Return the query of the next batch's rows."""
+        """Return the query of the next batch."""
         columns = sql.SQL(found).format(column=sql.Identifier(self._expired.column))
         rows = sql.Literal(self._rows)
         if self._expired.blocks is not None:
@@ -211,14 +226,16 @@ class Walk:
         if self._last is None:
             return sql.SQL("")
         than = sql.SQL(">" if self._past else ">=")
-        return _AFTER.format(column=sql.Identifier(self._expired.column), than=than, last=sql.Literal(self._last))
+        return _AFTER.format(
+            column=sql.Identifier(self._expired.column), than=than, last=sql.Literal(self._last)
+        )
 
     def _span(self) -> int:
-        """Return how many blocks hold about one batch, were all their rows expired (100 rows a block)."""
+        """Return the number of blocks per batch, assuming 100 expired rows per block."""
         return max(1, self._rows // 100)
 
     def _move(self, chosen: int, took: int, last: str | None) -> bool:
-        """Step past what was seen. Rows that a trigger kept would be chosen for ever: past them as well."""
+        """Advance past the batch, also past rows that a trigger kept; return whether there is more."""
         full = chosen >= self._rows
         stuck = chosen > 0 and took == 0
         self.kept = self.kept or took < chosen
@@ -234,9 +251,9 @@ class Walk:
         return full
 
     def _tune(self, seconds: float) -> None:
-        """As many as would have taken most of a batch's time: at most twice as many, at least half as many.
-
-        Never above the limit of the configuration.
-        """
-        factor = min(MOST, max(LEAST, FULL * self._pace.batch_seconds() / seconds))
-        self._rows = max(min(FEWEST_ROWS, self._pace.batch_rows), min(self._pace.batch_rows, int(self._rows * factor)))
+        """Adapt the batch size to the target duration, by a factor of 0.5 to 2, within the limits."""
+        factor = min(MOST, max(LEAST, FULL * self._control.batch_seconds() / seconds))
+        self._rows = max(
+            min(FEWEST_ROWS, self._control.batch_rows),
+            min(self._control.batch_rows, int(self._rows * factor)),
+        )

@@ -1,8 +1,8 @@
-"""What a batch of rows finds as it was planned, and leaves as it was: the tables' shape, our settings, our ledger.
+"""Checks around each batch that nothing was changed by the table's owner or by a trigger.
 
-A run takes hours: a column, or a key that cascades, may come meanwhile. And whoever owns the table has triggers, that
-run with our login and in our session: what they set would be in force for the tables that follow, and what they
-write into the ledger of the archive would pass for ours.
+During hours of work a column or a cascading key may be added. And the owner's triggers run in our
+session with our login: settings they change would apply to the tables that follow, and rows they
+insert into the archive ledger would pass for ours.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ _SHAPE = sql.SQL(
 )
 _LOCK = sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE")
 _OURS = {"statement_timeout", "lock_timeout"}
-"""Those we change ourselves, and set anew for each batch."""
+"""Settings that we change ourselves for each batch."""
 _OTHERS = {"timezone", "client_encoding", "role", "default_transaction_read_only"}
 _NAMES = sorted({*SERVER, *_OTHERS} - _OURS)
 _SETTINGS = sql.SQL("SELECT ARRAY[{}] AS settings, current_user::text AS who").format(
@@ -54,37 +54,42 @@ _ABOVE = sql.SQL("SELECT count(*) AS rows FROM sereno.archive_batch WHERE ordina
 
 
 class TamperedError(OSError):
-    """Something is not as it was; the sentence says what. The batch is rolled back."""
+    """Something has been changed; the message says what. The batch is rolled back."""
 
 
-def shape(session: Session, tables: Sequence[Relation]) -> str:
-    """Return what changes with the columns of tables, and with the foreign keys that refer to them."""
+def table_shape(session: Session, tables: Sequence[Relation]) -> str:
+    """Return a value that changes with columns and with foreign keys that refer to the tables."""
     names = ([table.schema for table in tables], [table.name for table in tables])
     return str(session.rows(_SHAPE, names)[0]["shape"])
 
 
-def ledgered(session: Session) -> bool:
-    """Say whether the archive's ledger is there, in the form in which nobody can add to it unseen."""
+def has_ledger(session: Session) -> bool:
+    """Return whether the archive ledger exists in the form that reveals foreign rows."""
     return bool(session.rows(_LEDGER)[0]["there"])
 
 
-class Witness:
-    """Stands by while rows are taken out of tables in one session."""
+class TamperCheck:
+    """Compares table shapes, session settings and the ledger before and after each batch."""
 
-    def __init__(self, session: Session, tables: Sequence[Relation], planned: str, *, tree: bool) -> None:
-        """Remember how it is now; `planned` is the tables' shape, `tree` whether the partitions are meant as well."""
+    def __init__(
+        self, session: Session, tables: Sequence[Relation], planned: str, *, tree: bool
+    ) -> None:
+        """Record the current state; `planned` is the shape at planning, `tree` includes partitions."""
         self._session, self._tables, self._planned = session, tables, planned
         only = sql.SQL("" if tree else "ONLY ")
         self._locks = [_LOCK.format(sql.Composed([only, table.identifier()])) for table in tables]
         self._settings = session.rows(_SETTINGS)[0]
-        self._ledger = ledgered(session)
+        self._ledger = has_ledger(session)
         self._height = 0
 
     def before(self) -> None:
-        """Lock the tables, as a deletion does anyhow, so that they stay as they are; before the snapshot is taken."""
+        """Lock the tables in ROW EXCLUSIVE mode, then compare their shape.
+
+        Runs before the snapshot of the batch is taken.
+        """
         for lock in self._locks:
             self._session.execute(lock)
-        if self._planned and shape(self._session, self._tables) != self._planned:
+        if self._planned and table_shape(self._session, self._tables) != self._planned:
             names = ", ".join(str(table) for table in self._tables)
             changed = "columns or foreign keys have changed since it was planned"
             raise TamperedError(f"{names}: {changed}; the next run looks again")
@@ -92,15 +97,21 @@ class Witness:
             self._height = int(self._session.rows(_HEIGHT)[0]["height"])
 
     def after(self, written: int) -> None:
-        """See that nothing but our `written` rows has come into the ledger, and that our settings are as they were.
+        """Verify that only our `written` rows were added to the ledger and that no setting changed.
 
-        Deferred triggers run before: they would come after us otherwise.
+        Deferred triggers are made to run first.
         """
         self._session.execute(_AT_ONCE)
         now = self._session.rows(_SETTINGS)[0]
         if now != self._settings:
             pairs = zip(_NAMES, self._settings["settings"], now["settings"], strict=True)
-            changed = ", ".join(name for name, was, is_now in pairs if was != is_now) or "current_user"
-            raise TamperedError(f"{self._tables[0]}: a trigger changed {changed}; nothing was deleted")
+            changed = (
+                ", ".join(name for name, was, is_now in pairs if was != is_now) or "current_user"
+            )
+            raise TamperedError(
+                f"{self._tables[0]}: a trigger changed {changed}; nothing was deleted"
+            )
         if self._ledger and int(self._session.rows(_ABOVE, (self._height,))[0]["rows"]) != written:
-            raise TamperedError(f"{self._tables[0]}: a trigger wrote into sereno.archive_batch; nothing was deleted")
+            raise TamperedError(
+                f"{self._tables[0]}: a trigger wrote into sereno.archive_batch; nothing was deleted"
+            )

@@ -31,7 +31,9 @@ def put_together(source):
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Call(
-                func=ast.Attribute(attr="execute" | "rows" | "row" | "insert" | "executemany" | "SQL")
+                func=ast.Attribute(
+                    attr="execute" | "rows" | "row" | "insert" | "executemany" | "SQL"
+                )
                 | ast.Name(id="SQL"),
                 args=[first, *_],
             ):
@@ -64,7 +66,10 @@ def test_the_rule_sees_what_it_is_for():
 
 @pytest.mark.parametrize(
     ("call", "home"),
-    [("psycopg.connect", {"postgres/session.py", "daemon/demo/night.py"}), ("sqlite3.connect", {"store/store.py"})],
+    [
+        ("psycopg.connect", {"postgres/session.py", "daemon/demo/night.py"}),
+        ("sqlite3.connect", {"store/store.py"}),
+    ],
 )
 def test_one_door_to_each_outer_system(call, home):
     module, name = call.split(".")
@@ -85,7 +90,9 @@ def test_broad_excepts_stand_only_around_a_run_and_a_delivery():
         str(path.relative_to(ROOT))
         for path in MODULES
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ExceptHandler) and isinstance(node.type, ast.Name) and node.type.id == "Exception"
+        if isinstance(node, ast.ExceptHandler)
+        and isinstance(node.type, ast.Name)
+        and node.type.id == "Exception"
     }
     assert broad == {"daemon/runs/runner.py", "alerts/courier.py", "alerts/heartbeat.py"}
 
@@ -93,7 +100,10 @@ def test_broad_excepts_stand_only_around_a_run_and_a_delivery():
 def test_every_check_has_the_test_of_its_illness():
     from checks.registry import load
 
-    tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests/postgres/checks").glob("test_*.py")}
+    tested = {
+        path.stem.removeprefix("test_")
+        for path in (ROOT / "tests/postgres/checks").glob("test_*.py")
+    }
     assert set(load()) <= tested
 
 
@@ -122,9 +132,20 @@ def test_help_comes_at_once():
     """Aim: 0.4 s. What is imported decides, so that is what is asserted; the time is bounded loosely."""
     probe = "import sys, daemon.cli.main; print(' '.join(sorted({name.split('.')[0] for name in sys.modules})))"
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert time.monotonic() - began < 5
-    heavy = {"psycopg", "pydantic", "rich", "structlog", "apscheduler", "slack_sdk", "sqlite3", "smtplib"}
+    heavy = {
+        "psycopg",
+        "pydantic",
+        "rich",
+        "structlog",
+        "apscheduler",
+        "slack_sdk",
+        "sqlite3",
+        "smtplib",
+    }
     assert not heavy & set(done.stdout.split())
 
 

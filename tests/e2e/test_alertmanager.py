@@ -13,7 +13,7 @@ from alerts.channels import alertmanager
 from alerts.channels.channel import Sender
 from alerts.courier import Courier
 from alerts.policy import Policy
-from alerts.processor import Teller
+from alerts.processor import AlertProcessor
 from daemon.demo.cluster import free_port
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
@@ -28,7 +28,9 @@ receivers: [ { name: hook, webhook_configs: [ { url: "%s", send_resolved: true }
 
 
 def told(message):
-    return Finding(Identity("orphans", "coop", database="main", object=HOSTILE), Severity.HIGH, message)
+    return Finding(
+        Identity("orphans", "coop", database="main", object=HOSTILE), Severity.HIGH, message
+    )
 
 
 @pytest.fixture
@@ -46,10 +48,14 @@ def sending(tmp_path):
 
 def look(courier, *findings):
     with courier.store.transaction() as transaction:
-        Teller(transaction, courier.policy, datetime.now(UTC)).tell(findings, [Coverage("orphans")])
+        AlertProcessor(transaction, courier.policy, datetime.now(UTC)).tell(
+            findings, [Coverage("orphans")]
+        )
 
 
-@pytest.mark.skipif(PROGRAM is None, reason="no Alertmanager on this machine (prometheus-alertmanager)")
+@pytest.mark.skipif(
+    PROGRAM is None, reason="no Alertmanager on this machine (prometheus-alertmanager)"
+)
 def test_the_real_one_shows_it_firing_and_then_resolved(tmp_path, endpoint, sending, wait):
     heard = endpoint((200, {}, b""))
     (tmp_path / "am.yml").write_text(CONFIG % heard.url)
@@ -91,7 +97,9 @@ def _up(port):
 
 
 def test_what_is_open_is_said_again_and_again(endpoint, sending, wait, monkeypatch):
-    monkeypatch.setattr(alertmanager.Alertmanager, "traits", alertmanager.Traits(refresh_seconds=0.2))
+    monkeypatch.setattr(
+        alertmanager.Alertmanager, "traits", alertmanager.Traits(refresh_seconds=0.2)
+    )
     place = endpoint((200, {}, b""))
     courier = sending(place.url)
     stop = threading.Event()
@@ -101,7 +109,11 @@ def test_what_is_open_is_said_again_and_again(endpoint, sending, wait, monkeypat
     try:
         wait(lambda: len(place.requests) > 3)
         look(courier)
-        wait(lambda: json.loads(place.requests[-1]["body"])[0]["endsAt"] < datetime.now(UTC).isoformat())
+        wait(
+            lambda: (
+                json.loads(place.requests[-1]["body"])[0]["endsAt"] < datetime.now(UTC).isoformat()
+            )
+        )
     finally:
         stop.set()
         courier.store.bell.ring()

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from alerts.channels.registry import CHANNELS
-from daemon.alerting import tell
-from daemon.periodic_alerts import remind
+from daemon.alerting import process_findings
+from daemon.periodic_alerts import run_periodic_alerts
 from domain.finding import Finding, Identity, Severity
 
 TICKETS = """
@@ -34,7 +34,7 @@ def desk(house, endpoint):
     house.place = endpoint()
     house.with_logins = False
     house.extra = TICKETS.format(url=house.place.url, more="")
-    tell(house.context(), [found()])
+    process_findings(house.context(), [found()])
     return house
 
 
@@ -45,15 +45,27 @@ def said(house):
 def test_show_tells_the_whole_story(desk):
     desk.sereno("alerts", "ack", "1", "--as", "ana", "--for", "8h")
     shown = desk.sereno("alerts", "show", "1").stdout
-    for word in ("orphans main x", "7 rows of x", "mend it", "acknowledged by: ana", "goes to: ticket", "T-1"):
+    for word in (
+        "orphans main x",
+        "7 rows of x",
+        "mend it",
+        "acknowledged by: ana",
+        "goes to: ticket",
+        "T-1",
+    ):
         assert word in shown
     story = json.loads(desk.sereno("alerts", "show", "1", "--json").stdout)
-    assert [(event["reason"], event["who"]) for event in story["events"]] == [("acknowledged", "ana"), ("opened", "")]
+    assert [(event["reason"], event["who"]) for event in story["events"]] == [
+        ("acknowledged", "ana"),
+        ("opened", ""),
+    ]
     assert {message["state"] for message in story["messages"]} == {"sent"}
     assert said(desk) == ["opened"]  # both at once: one ticket, as it is now
     desk.sereno("alerts", "ack", "1", "--as", "eva")
     shown = desk.sereno("alerts", "show", "1").stdout
-    assert all(f"acknowledged by {who}" in shown for who in ("ana", "eva"))  # whom she took it over from stays known
+    assert all(
+        f"acknowledged by {who}" in shown for who in ("ana", "eva")
+    )  # whom she took it over from stays known
 
 
 @pytest.mark.parametrize(
@@ -72,22 +84,47 @@ def test_wrong_words_get_a_sentence_and_change_nothing(desk, words, sentence):
     done = desk.sereno("alerts", *words, check=False)
     assert (done.returncode, sentence in done.stderr) == (2, True), done.stderr
     assert json.loads(desk.sereno("alerts", "silences", "--json").stdout) == []
-    assert [one["state"] for one in json.loads(desk.sereno("alerts", "list", "--json").stdout)] == ["firing"]
+    assert [one["state"] for one in json.loads(desk.sereno("alerts", "list", "--json").stdout)] == [
+        "firing"
+    ]
 
 
 def test_a_silence_is_seen_and_ended(desk):
-    made = desk.sereno("alerts", "silence", "--object", "y*", "--reason", "moving house", "--for", "2h", "--as", "ana")
-    assert ("silence 1 until" in made.stdout, "it means 0 of the open alerts" in made.stdout) == (True, True)
-    tell(desk.context(), [found("y7")])
+    made = desk.sereno(
+        "alerts",
+        "silence",
+        "--object",
+        "y*",
+        "--reason",
+        "moving house",
+        "--for",
+        "2h",
+        "--as",
+        "ana",
+    )
+    assert ("silence 1 until" in made.stdout, "it means 0 of the open alerts" in made.stdout) == (
+        True,
+        True,
+    )
+    process_findings(desk.context(), [found("y7")])
     (silence,) = json.loads(desk.sereno("alerts", "silences", "--json").stdout)
-    assert (silence["what"], silence["author"], silence["reason"]) == ("object y*", "ana", "moving house")
-    listed = {one["object"]: one["quiet"] for one in json.loads(desk.sereno("alerts", "list", "--json").stdout)}
+    assert (silence["what"], silence["author"], silence["reason"]) == (
+        "object y*",
+        "ana",
+        "moving house",
+    )
+    listed = {
+        one["object"]: one["quiet"]
+        for one in json.loads(desk.sereno("alerts", "list", "--json").stdout)
+    }
     assert (listed["x"], "moving house" in listed["y7"]) == ("", True)
-    whole = desk.sereno("alerts", "silence", "--object", "*7", "--reason", "night", "--for", "2h", "--json").stdout
+    whole = desk.sereno(
+        "alerts", "silence", "--object", "*7", "--reason", "night", "--for", "2h", "--json"
+    ).stdout
     assert json.loads(whole)["open"] == 1
     desk.sereno("alerts", "unsilence", "2")
     desk.sereno("alerts", "unsilence", "1")
-    remind(desk.context(), datetime.now(UTC))
+    run_periodic_alerts(desk.context(), datetime.now(UTC))
     desk.sereno("alerts", "test")
     assert sorted(said(desk)) == ["drill", "opened", "unmuted"]
 
@@ -96,7 +133,10 @@ def test_the_outbox_says_what_waits_and_why(desk):
     desk.place.answer = lambda *_: (503, {"Retry-After": "600"}, b"maintenance")
     desk.sereno("alerts", "test")
     (one, two) = json.loads(desk.sereno("alerts", "outbox", "--json").stdout)
-    assert {one["last_error"], two["last_error"]} == {"", "HTTP 503: maintenance"}  # nothing more is tried for so long
+    assert {one["last_error"], two["last_error"]} == {
+        "",
+        "HTTP 503: maintenance",
+    }  # nothing more is tried for so long
     assert "HTTP 503" in desk.sereno("alerts", "outbox").stdout
 
 
@@ -111,7 +151,7 @@ def test_a_drill_comes_at_its_time_and_is_made_up_for(house, endpoint, monkeypat
         from dataclasses import replace
 
         clocked = replace(context, clock=lambda: moment)
-        remind(clocked, since)
+        run_periodic_alerts(clocked, since)
         clocked.courier().drain(5)
         return said(house).count("drill")
 
@@ -170,20 +210,22 @@ channels = ["log"]
 """,
     )
     path = house.write()
-    path.write_text(path.read_text().replace("[databases.main]", '[databases.main]\ntags = ["billing"]'))
-    from daemon.bootstrap import assemble
+    path.write_text(
+        path.read_text().replace("[databases.main]", '[databases.main]\ntags = ["billing"]')
+    )
+    from daemon.bootstrap import build_context
     from daemon.config.load import load_config
     from daemon.registry import JOB_NAMES
 
-    policy = assemble(load_config(path, JOB_NAMES)).policy
+    policy = build_context(load_config(path, JOB_NAMES)).policy
     assert policy.thresholds[0].failures == 2
-    assert policy.ladder[0].after == timedelta(minutes=10)
+    assert policy.escalation_steps[0].after == timedelta(minutes=10)
     assert policy.windows(datetime.now(UTC))[0].reason == "always"
     assert policy.hours is not None
     assert policy.hide_addresses
     assert policy.periods["log_cleanup"] == timedelta(days=1)
     context = house.context()
-    assert context.policy.conversing == {"ticket"}
+    assert context.policy.acknowledging_channels == {"ticket"}
 
 
 HOSTILE = 'public."<!channel> & <b>x</b> =cmd()\r\nBcc: a@b"'
@@ -215,12 +257,14 @@ def test_a_hostile_name_goes_through_the_whole_house_as_text(house, endpoint, tm
         "log": "",
     }
     assert each.keys() <= CHANNELS.keys()
-    house.extra = "".join(f'[channels.{kind}]\ntype = "{kind}"\n{options}\n' for kind, options in each.items())
+    house.extra = "".join(
+        f'[channels.{kind}]\ntype = "{kind}"\n{options}\n' for kind, options in each.items()
+    )
     house.extra += f"[routes]\ncritical = {json.dumps(list(each))}\n"
     house.with_logins = False
     context = house.context()
     try:
-        tell(context, [found(HOSTILE)])
+        process_findings(context, [found(HOSTILE)])
         assert context.courier().drain(20) == 0
     finally:
         mail.stop()

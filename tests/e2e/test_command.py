@@ -18,7 +18,8 @@ def program(tmp_path):
         path.write_text(f"#!/bin/sh\ncd {tmp_path}\n{script}\n")
         path.chmod(0o755)
         return command.Command(
-            command.Options(type="command", command=(str(path), "an argument"), **options), Sender("c")
+            command.Options(type="command", command=(str(path), "an argument"), **options),
+            Sender("c"),
         )
 
     return make
@@ -77,7 +78,9 @@ def test_a_child_that_it_leaves_behind_is_not_waited_for(program, notify, tmp_pa
 
 
 def test_one_that_is_not_there(notify):
-    channel = command.Command(command.Options(type="command", command=("/nowhere/tell",)), Sender("c"))
+    channel = command.Command(
+        command.Options(type="command", command=("/nowhere/tell",)), Sender("c")
+    )
     with pytest.raises(DeliveryError, match="/nowhere/tell: No such file"):
         channel.deliver(notify())
     with pytest.raises(ValueError, match="whole path"):

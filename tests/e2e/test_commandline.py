@@ -17,7 +17,11 @@ ROOT = Path(__file__).parents[2]
         (["now", "vacuumm"], 2, "neither a job nor a schedule"),
         (["now", "analyze", "--window", "5x"], 2, '--window: "5x" is not a duration'),
         (["now", "analyze", "--database", "mian"], 2, "no database 'mian'"),
-        (["now", "analyze", "--fail-on", "terrible"], 2, "not one of info, warning, high, critical"),
+        (
+            ["now", "analyze", "--fail-on", "terrible"],
+            2,
+            "not one of info, warning, high, critical",
+        ),
         (["check", "orphan"], 2, "no check 'orphan'"),
         (["history", "4711"], 2, "no run 4711"),
         (["history", "99999999999999999999"], 2, ""),
@@ -35,7 +39,11 @@ def test_wrong_words_get_a_sentence(house, words, code, said):
     house.with_logins = False
     if words[0] == "frobnicate":
         done = subprocess.run(
-            [sys.executable, "-m", "daemon", *words], capture_output=True, text=True, check=False, cwd=ROOT
+            [sys.executable, "-m", "daemon", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
         )
     else:
         done = house.sereno(*words, check=False)
@@ -133,10 +141,14 @@ def test_a_drill_says_what_each_channel_answered(house, endpoint):
     house.with_logins = False
     good, bad = endpoint(), endpoint(lambda *_: (404, {}, b""))
     house.extra = "".join(
-        f'[channels.{name}]\ntype = "webhook"\nurl = "{place.url}/"\n' for name, place in (("good", good), ("bad", bad))
+        f'[channels.{name}]\ntype = "webhook"\nurl = "{place.url}/"\n'
+        for name, place in (("good", good), ("bad", bad))
     )
     done = house.sereno("alerts", "test", check=False)
-    assert (done.returncode, done.stdout) == (1, "good: accepted: HTTP 200, ticket T-1\nbad: dead (HTTP 404)\n")
+    assert (done.returncode, done.stdout) == (
+        1,
+        "good: accepted: HTTP 200, ticket T-1\nbad: dead (HTTP 404)\n",
+    )
     assert json.loads(good.requests[0]["body"])["data"]["reason"] == "drill"
     assert house.sereno("alerts", "test", "good").returncode == 0
 

@@ -26,7 +26,7 @@ from alerts.channels.channel import DeliveryError, Failure, Sender
 from alerts.courier import Courier
 from alerts.lifecycle import Acknowledgement
 from alerts.policy import UNDELIVERED, Matcher, Policy, Route
-from alerts.processor import Teller
+from alerts.processor import AlertProcessor
 from daemon.demo.cluster import free_port
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
@@ -76,7 +76,11 @@ class Postbox:
 
     async def handle_DATA(self, _server, session, envelope):
         self.mails.append(
-            (message_from_bytes(envelope.content, policy=policy.default), list(envelope.rcpt_tos), session.ssl)
+            (
+                message_from_bytes(envelope.content, policy=policy.default),
+                list(envelope.rcpt_tos),
+                session.ssl,
+            )
         )
         return "250 OK"
 
@@ -101,11 +105,17 @@ def password(tmp_path):
     return Secret(file=tmp_path / "password")
 
 
-@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS:UserWarning")  # aiosmtpd sees no TLS of ours
+@pytest.mark.filterwarnings(
+    "ignore:Requiring AUTH while not requiring TLS:UserWarning"
+)  # aiosmtpd sees no TLS of ours
 @pytest.mark.parametrize("tls", ["starttls", "tls"])
 def test_mail_by_tls_with_a_password(tmp_path, password, tls):
     path, context = certificate(tmp_path)
-    how = {"tls_context": context, "require_starttls": True} if tls == "starttls" else {"ssl_context": context}
+    how = (
+        {"tls_context": context, "require_starttls": True}
+        if tls == "starttls"
+        else {"ssl_context": context}
+    )
     postbox = Postbox()
     extra = {"auth_require_tls": tls == "starttls"}
     with smtp(postbox, authenticator=login, auth_required=True, **extra, **how) as port:
@@ -117,17 +127,21 @@ def test_mail_by_tls_with_a_password(tmp_path, password, tls):
             "tls": tls,
             "user": "sereno",
         }
-        channel = email.Email(email.Options(**options, password=password, ca_file=str(path)), Sender("coop"))
+        channel = email.Email(
+            email.Options(**options, password=password, ca_file=str(path)), Sender("coop")
+        )
         first = channel.deliver(notification())
         channel.deliver(notification(reason=Reason.RESOLVED, thread=first.remote, number="n2"))
         with pytest.raises(DeliveryError, match="certificate"):
-            email.Email(email.Options(**options, password=password), Sender("coop")).deliver(notification())
+            email.Email(email.Options(**options, password=password), Sender("coop")).deliver(
+                notification()
+            )
         wrong = Secret(file=tmp_path / "wrong")
         wrong.file.write_text("wrong")
         with pytest.raises(DeliveryError) as refused:
-            email.Email(email.Options(**options, password=wrong, ca_file=str(path)), Sender("coop")).deliver(
-                notification()
-            )
+            email.Email(
+                email.Options(**options, password=wrong, ca_file=str(path)), Sender("coop")
+            ).deliver(notification())
     assert refused.value.failure is Failure.PERMANENT
     (opened, to, _), (resolved, _, _) = postbox.mails
     assert (opened["Message-ID"], to) == (first.remote, ["a@example.org", "b@example.org"])
@@ -141,11 +155,21 @@ def test_a_server_that_asks_for_our_certificate_gets_it(tmp_path):
     context.load_verify_locations(path)
     postbox = Postbox()
     with smtp(postbox, tls_context=context, require_starttls=True) as port:
-        options = {"type": "email", "host": "localhost", "port": port, "to": ["a@example.org"], "ca_file": str(path)}
-        email.Email(email.Options(**options, client_cert=str(path)), Sender("coop")).deliver(notification())
+        options = {
+            "type": "email",
+            "host": "localhost",
+            "port": port,
+            "to": ["a@example.org"],
+            "ca_file": str(path),
+        }
+        email.Email(email.Options(**options, client_cert=str(path)), Sender("coop")).deliver(
+            notification()
+        )
         with pytest.raises(DeliveryError):
             email.Email(email.Options(**options), Sender("coop")).deliver(notification())
-        missing = email.Email(email.Options(**options, client_cert="/nowhere/cert.pem"), Sender("coop"))
+        missing = email.Email(
+            email.Options(**options, client_cert="/nowhere/cert.pem"), Sender("coop")
+        )
         with pytest.raises(DeliveryError, match="cert") as caught:
             missing.deliver(notification())
     assert caught.value.failure is Failure.TRANSIENT
@@ -155,17 +179,27 @@ def test_a_server_that_asks_for_our_certificate_gets_it(tmp_path):
 
 
 def test_a_storm_by_mail_is_one_mail_with_the_whole_list_enclosed():
-    from alerts.digest import together
+    from alerts.digest import same_message
 
     one = notification().message
-    storm = together([replace(one, alert=number, title=f"orphans: public.t{number}") for number in range(1, 1001)])
+    storm = same_message(
+        [
+            replace(one, alert=number, title=f"orphans: public.t{number}")
+            for number in range(1, 1001)
+        ]
+    )
     postbox = Postbox()
     with smtp(postbox) as port:
-        options = email.Options(type="email", host="localhost", port=port, to=["a@example.org"], tls="none")
+        options = email.Options(
+            type="email", host="localhost", port=port, to=["a@example.org"], tls="none"
+        )
         email.Email(options, Sender("coop")).deliver(replace(notification(), message=storm))
     ((mail, _, _),) = postbox.mails
     (listed,) = mail.iter_attachments()
-    assert (listed.get_filename(), len(mail.get_body(("html",)).get_content()) < 100_000) == ("alerts.txt", True)
+    assert (listed.get_filename(), len(mail.get_body(("html",)).get_content()) < 100_000) == (
+        "alerts.txt",
+        True,
+    )
     text = listed.get_content()
     assert all(f"public.t{number} " in text for number in range(1, 1001))
     assert "and 940 more" in mail.get_body(("plain",)).get_content()
@@ -175,7 +209,8 @@ def test_starttls_is_required_not_tried(password):
     postbox = Postbox()
     with smtp(postbox) as port:
         channel = email.Email(
-            email.Options(type="email", host="localhost", port=port, to=["a@example.org"]), Sender("coop")
+            email.Options(type="email", host="localhost", port=port, to=["a@example.org"]),
+            Sender("coop"),
         )
         with pytest.raises(DeliveryError, match="STARTTLS"):
             channel.deliver(notification())
@@ -183,7 +218,8 @@ def test_starttls_is_required_not_tried(password):
 
 
 @pytest.mark.parametrize(
-    ("answer", "failure"), [("550 no such user", Failure.PERMANENT), ("451 later", Failure.TRANSIENT)]
+    ("answer", "failure"),
+    [("550 no such user", Failure.PERMANENT), ("451 later", Failure.TRANSIENT)],
 )
 def test_a_refused_recipient(answer, failure):
     postbox = Postbox()
@@ -192,13 +228,17 @@ def test_a_refused_recipient(answer, failure):
 
         def to(*addresses):
             return email.Email(
-                email.Options(type="email", host="localhost", port=port, to=addresses, tls="none"), Sender("coop")
+                email.Options(type="email", host="localhost", port=port, to=addresses, tls="none"),
+                Sender("coop"),
             )
 
         with pytest.raises(DeliveryError) as caught:
             to("a@example.org").deliver(notification())
         receipt = to("a@example.org", "b@example.org").deliver(notification())
-    assert (receipt.accepted, set(receipt.refused) | set(receipt.later)) == (("b@example.org",), {"a@example.org"})
+    assert (receipt.accepted, set(receipt.refused) | set(receipt.later)) == (
+        ("b@example.org",),
+        {"a@example.org"},
+    )
     assert ("a@example.org" in receipt.refused) is (failure is Failure.PERMANENT)
     assert f"for b@example.org; not for a@example.org: {answer}" == receipt.words
     assert caught.value.failure is failure
@@ -210,25 +250,37 @@ def test_a_letter_is_text_and_html_with_its_pictures():
     from alerts.message import from_json, to_json
 
     picture = b"\x89PNG\r\n\x1a\n" + bytes(200)
-    letter = Letter("in words: ä", '<p>ä <img src="cid:growth"></p>', {"growth": base64.b64encode(picture).decode()})
+    letter = Letter(
+        "in words: ä",
+        '<p>ä <img src="cid:growth"></p>',
+        {"growth": base64.b64encode(picture).decode()},
+    )
     message = from_json(to_json(replace(notification(reason=Reason.REPORT).message, letter=letter)))
     postbox = Postbox()
     with smtp(postbox) as port:
-        options = email.Options(type="email", host="localhost", port=port, to=["a@example.org"], tls="none")
+        options = email.Options(
+            type="email", host="localhost", port=port, to=["a@example.org"], tls="none"
+        )
         email.Email(options, Sender("coop")).deliver(replace(notification(), message=message))
     ((mail, _, _),) = postbox.mails
     assert mail.get_content_type() == "multipart/alternative"
     text, related = mail.iter_parts()
     assert (text.get_content_type(), text.get_content().strip()) == ("text/plain", "in words: ä")
     page, image = related.iter_parts()
-    assert (related.get_content_type(), page.get_content().strip()) == ("multipart/related", letter.html)
+    assert (related.get_content_type(), page.get_content().strip()) == (
+        "multipart/related",
+        letter.html,
+    )
     assert (image["Content-ID"], image.get_content()) == ("<growth>", picture)
     assert mail["Auto-Submitted"] == "auto-generated"
 
 
 def test_nobody_listens():
     channel = email.Email(
-        email.Options(type="email", host="127.0.0.1", port=free_port(), to=["a@example.org"], tls="none"), Sender("c")
+        email.Options(
+            type="email", host="127.0.0.1", port=free_port(), to=["a@example.org"], tls="none"
+        ),
+        Sender("c"),
     )
     with pytest.raises(DeliveryError) as caught:
         channel.deliver(notification())
@@ -236,7 +288,11 @@ def test_nobody_listens():
 
 
 def answering(status, body=b"{}", **headers):
-    return lambda _number, _request: (status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+    return lambda _number, _request: (
+        status,
+        {name.replace("_", "-"): value for name, value in headers.items()},
+        body,
+    )
 
 
 @pytest.mark.parametrize(
@@ -249,7 +305,9 @@ def answering(status, body=b"{}", **headers):
     ],
 )  # fmt: skip
 def test_what_a_ticket_system_may_answer(endpoint, answer, failure, after):
-    channel = webhook.Webhook(webhook.Options(type="webhook", url=endpoint(answer).url), Sender("coop ñ 漢"))
+    channel = webhook.Webhook(
+        webhook.Options(type="webhook", url=endpoint(answer).url), Sender("coop ñ 漢")
+    )
     with pytest.raises(DeliveryError) as caught:
         channel.deliver(notification())
     assert (caught.value.failure, caught.value.retry_after_seconds) == (failure, after)
@@ -258,11 +316,15 @@ def test_what_a_ticket_system_may_answer(endpoint, answer, failure, after):
 def test_a_ticket_is_signed_and_its_key_is_kept(endpoint, tmp_path):
     (tmp_path / "secret").write_text("whsec_c2VyZW5v")
     place = endpoint()
-    options = webhook.Options(type="webhook", url=place.url + "/api?x=1", secret=Secret(file=tmp_path / "secret"))
+    options = webhook.Options(
+        type="webhook", url=place.url + "/api?x=1", secret=Secret(file=tmp_path / "secret")
+    )
     assert webhook.Webhook(options, Sender("coop")).deliver(notification()).remote == "T-1"
     (request,) = place.requests
     headers = request["headers"]
-    signed = webhook.sign("whsec_c2VyZW5v", "n0123", int(headers["webhook-timestamp"]), request["body"])
+    signed = webhook.sign(
+        "whsec_c2VyZW5v", "n0123", int(headers["webhook-timestamp"]), request["body"]
+    )
     assert (headers["webhook-id"], headers["idempotency-key"], headers["webhook-signature"]) == (
         "n0123",
         "n0123",
@@ -274,7 +336,12 @@ def test_a_ticket_is_signed_and_its_key_is_kept(endpoint, tmp_path):
 def chat(place, tmp_path):
     (tmp_path / "token").write_text("xoxb-canary")
     return slack.Slack(
-        slack.Options(type="slack", token=Secret(file=tmp_path / "token"), channel="#c", api_url=place.url + "/api/"),
+        slack.Options(
+            type="slack",
+            token=Secret(file=tmp_path / "token"),
+            channel="#c",
+            api_url=place.url + "/api/",
+        ),
         Sender("c"),
     )
 
@@ -283,7 +350,10 @@ def test_slack(endpoint, tmp_path):
     place = endpoint()
     assert chat(place, tmp_path).deliver(notification()).remote == "C9:1.1"
     (request,) = place.requests
-    assert (request["path"], request["headers"]["authorization"]) == ("/api/chat.postMessage", "Bearer xoxb-canary")
+    assert (request["path"], request["headers"]["authorization"]) == (
+        "/api/chat.postMessage",
+        "Bearer xoxb-canary",
+    )
     sent = (
         json.loads(request["body"])
         if request["body"][:1] == b"{"
@@ -295,8 +365,16 @@ def test_slack(endpoint, tmp_path):
 @pytest.mark.parametrize(
     ("answer", "failure", "after"),
     [
-        (answering(429, b'{"ok": false, "error": "ratelimited"}', Retry_After="30"), Failure.THROTTLED, 30.0),
-        (answering(200, b'{"ok": false, "error": "message_limit_exceeded"}'), Failure.THROTTLED, None),
+        (
+            answering(429, b'{"ok": false, "error": "ratelimited"}', Retry_After="30"),
+            Failure.THROTTLED,
+            30.0,
+        ),
+        (
+            answering(200, b'{"ok": false, "error": "message_limit_exceeded"}'),
+            Failure.THROTTLED,
+            None,
+        ),
         (answering(200, b'{"ok": false, "error": "invalid_auth"}'), Failure.PERMANENT, None),
         (answering(200, b'{"ok": false, "error": "internal_error"}'), Failure.TRANSIENT, None),
         (answering(503, b"upstream"), Failure.TRANSIENT, None),
@@ -386,7 +464,7 @@ def courier(tmp_path, endpoint):
 
 def owe(courier, channel, severity=Severity.HIGH):
     with courier.store.transaction() as transaction:
-        return outbox.owe(transaction, notification(severity).message, channel, courier.clock())
+        return outbox.enqueue(transaction, notification(severity).message, channel, courier.clock())
 
 
 def test_a_dead_channel_delays_no_other_and_its_death_is_told_elsewhere(courier):
@@ -407,7 +485,7 @@ def test_a_dead_channel_delays_no_other_and_its_death_is_told_elsewhere(courier)
     told = json.loads(good.requests[-1]["body"])["data"]
     assert (told["kind"], told["object"]) == (UNDELIVERED, "bad")
     with carrier.store.reading() as transaction:
-        assert outbox.state(transaction, number)[0] == "dead"
+        assert outbox.load_state(transaction, number)[0] == "dead"
     bad.answer = answering(200, b"{}")
     owe(carrier, "bad")
     assert carrier.deliver_one("bad")
@@ -418,7 +496,10 @@ def test_a_dead_channel_delays_no_other_and_its_death_is_told_elsewhere(courier)
 def test_who_may_take_it_later_is_tried_alone_and_who_refuses_is_told_elsewhere(courier):
     carrier, good, _ = courier
     postbox = Postbox()
-    postbox.refuse = {"gone@example.org": "550 no such user", "grey@example.org": "451 try again later"}
+    postbox.refuse = {
+        "gone@example.org": "550 no such user",
+        "grey@example.org": "451 try again later",
+    }
     with smtp(postbox) as port:
         to = ("a@example.org", "gone@example.org", "grey@example.org")
         options = email.Options(type="email", host="localhost", port=port, to=to, tls="none")
@@ -434,10 +515,13 @@ def test_who_may_take_it_later_is_tried_alone_and_who_refuses_is_told_elsewhere(
         carrier.clock.now += timedelta(minutes=5)
         del postbox.refuse["grey@example.org"]
         assert carrier.deliver_one("bad")
-        assert [recipients for _, recipients, _ in postbox.mails] == [["a@example.org"], ["grey@example.org"]]
+        assert [recipients for _, recipients, _ in postbox.mails] == [
+            ["a@example.org"],
+            ["grey@example.org"],
+        ]
         assert len({mail["Message-ID"] for mail, _, _ in postbox.mails}) == 1
         with carrier.store.reading() as transaction:
-            assert outbox.state(transaction, number)[0] == "sent"
+            assert outbox.load_state(transaction, number)[0] == "sent"
         assert not carrier.deliver_one("good")
         postbox.refuse.clear()
         owe(carrier, "bad")
@@ -448,7 +532,9 @@ def test_who_may_take_it_later_is_tried_alone_and_who_refuses_is_told_elsewhere(
 
 def mailing(carrier, port, *to):
     options = email.Options(type="email", host="localhost", port=port, to=to, tls="none")
-    return replace(carrier, channels={**carrier.channels, "bad": email.Email(options, Sender("coop"))})
+    return replace(
+        carrier, channels={**carrier.channels, "bad": email.Email(options, Sender("coop"))}
+    )
 
 
 def test_a_full_mailbox_keeps_nothing_from_the_others(courier):
@@ -462,7 +548,7 @@ def test_a_full_mailbox_keeps_nothing_from_the_others(courier):
 
         def tell(findings, coverage=()):
             with carrier.store.transaction() as transaction:
-                Teller(transaction, policy, carrier.clock()).tell(findings, coverage)
+                AlertProcessor(transaction, policy, carrier.clock()).tell(findings, coverage)
             while carrier.deliver_one("bad"):
                 pass
 
@@ -481,7 +567,9 @@ def test_a_refused_address_is_told_by_its_own_channel_and_over_when_it_is_mended
     postbox.refuse = {"gone@example.org": "550 no such user"}
     policy = Policy(dict.fromkeys(Severity, ("bad",)))
     with smtp(postbox) as port:
-        carrier = replace(mailing(carrier, port, "a@example.org", "gone@example.org"), policy=policy)
+        carrier = replace(
+            mailing(carrier, port, "a@example.org", "gone@example.org"), policy=policy
+        )
         owe(carrier, "bad")
         while carrier.deliver_one("bad"):
             pass
@@ -492,7 +580,7 @@ def test_a_refused_address_is_told_by_its_own_channel_and_over_when_it_is_mended
         while carrier.deliver_one("bad"):
             pass
     with carrier.store.reading() as transaction:
-        assert alert_store.open_alerts(transaction) == []
+        assert alert_store.load_open(transaction) == []
 
 
 def test_what_is_open_about_a_channel_that_is_gone_is_over(courier, tmp_path):
@@ -501,7 +589,7 @@ def test_what_is_open_about_a_channel_that_is_gone_is_over(courier, tmp_path):
     owe(carrier, "bad")
     carrier.deliver_one("bad")
     with carrier.store.reading() as transaction:
-        assert [alert.object for alert in alert_store.open_alerts(transaction)] == ["bad"]
+        assert [alert.object for alert in alert_store.load_open(transaction)] == ["bad"]
     without = replace(carrier, channels={"good": carrier.channels["good"]})
     stop = threading.Event()
     workers = without.start(stop)
@@ -509,7 +597,7 @@ def test_what_is_open_about_a_channel_that_is_gone_is_over(courier, tmp_path):
     for worker in workers:
         worker.join()
     with carrier.store.reading() as transaction:
-        assert alert_store.open_alerts(transaction) == []
+        assert alert_store.load_open(transaction) == []
 
 
 def test_a_permanent_refusal_is_not_tried_again(courier):
@@ -543,7 +631,9 @@ def test_a_resolve_waits_for_what_it_resolves_and_worse_news_for_nothing(courier
 
     def look(*findings):
         with carrier.store.transaction() as transaction:
-            Teller(transaction, carrier.policy, carrier.clock()).tell(findings, [Coverage("orphans")])
+            AlertProcessor(transaction, carrier.policy, carrier.clock()).tell(
+                findings, [Coverage("orphans")]
+            )
 
     look(finding)
     assert carrier.deliver_one("good")
@@ -562,7 +652,7 @@ def test_a_channel_that_is_gone_from_the_configuration_is_told_elsewhere(courier
     number = owe(carrier, "renamed")
     carrier.drain(10)
     with carrier.store.reading() as transaction:
-        assert outbox.state(transaction, number)[0] == "dead"
+        assert outbox.load_state(transaction, number)[0] == "dead"
     (told,) = [json.loads(request["body"])["data"] for request in good.requests]
     assert (told["kind"], told["object"]) == (UNDELIVERED, "renamed")
 
@@ -572,13 +662,13 @@ def test_repeats_do_not_pile_up_while_a_channel_is_down(courier):
     good.answer = answering(500)
     finding = Finding(Identity("orphans", object="x"), Severity.CRITICAL, "bad")
     with carrier.store.transaction() as transaction:
-        Teller(transaction, carrier.policy, carrier.clock()).tell([finding])
+        AlertProcessor(transaction, carrier.policy, carrier.clock()).tell([finding])
     for _ in range(10):
         carrier.clock.now += timedelta(hours=1)
         with carrier.store.transaction() as transaction:
-            Teller(transaction, carrier.policy, carrier.clock()).tell_again()
+            AlertProcessor(transaction, carrier.policy, carrier.clock()).review()
     with carrier.store.reading() as transaction:
-        assert [one.channel for one in outbox.waiting(transaction)] == ["good", "bad"]
+        assert [one.channel for one in outbox.load_waiting(transaction)] == ["good", "bad"]
 
 
 def test_the_most_urgent_first(courier):
@@ -637,20 +727,24 @@ def told_by(place):
 
 def tell(carrier, *findings):
     with carrier.store.transaction() as transaction:
-        Teller(transaction, carrier.policy, carrier.clock()).tell(findings)
+        AlertProcessor(transaction, carrier.policy, carrier.clock()).tell(findings)
     for name in carrier.channels:
         while carrier.deliver_one(name):
             pass
 
 
-@pytest.mark.parametrize("rules", [(), (Route(Matcher(), ("bad",)),)], ids=["by severity", "a rule for all"])
+@pytest.mark.parametrize(
+    "rules", [(), (Route(Matcher(), ("bad",)),)], ids=["by severity", "a rule for all"]
+)
 def test_what_is_critical_and_refused_for_good_goes_by_the_fallback_each_time(courier, rules):
     carrier, good, bad = courier
     bad.answer = answering(401)
-    policy = Policy({Severity.CRITICAL: ("bad",), Severity.HIGH: ("bad",)}, instance="coop", rules=rules, fallback=("good",), ways=frozenset({"good", "bad"}))  # fmt: skip
+    policy = Policy({Severity.CRITICAL: ("bad",), Severity.HIGH: ("bad",)}, instance="coop", rules=rules, fallback=("good",), channel_names=frozenset({"good", "bad"}))  # fmt: skip
     carrier = replace(carrier, policy=policy)
     for name in "ab":
-        tell(carrier, Finding(Identity("orphans", "coop", object=name), Severity.CRITICAL, "7 rows"))
+        tell(
+            carrier, Finding(Identity("orphans", "coop", object=name), Severity.CRITICAL, "7 rows")
+        )
         carrier.clock.now += timedelta(minutes=1)
         tell(carrier)
     assert told_by(good).count("orphans") == 2
@@ -660,14 +754,18 @@ def test_what_is_critical_and_refused_for_good_goes_by_the_fallback_each_time(co
 def test_what_somebody_looks_after_goes_by_no_fallback(courier):
     carrier, good, bad = courier
     bad.answer = answering(503)
-    carrier = replace(carrier, policy=Policy({Severity.CRITICAL: ("bad",)}, instance="coop", fallback=("good",)))
+    carrier = replace(
+        carrier, policy=Policy({Severity.CRITICAL: ("bad",)}, instance="coop", fallback=("good",))
+    )
     tell(carrier, Finding(Identity("orphans", "coop", object="x"), Severity.CRITICAL, "7 rows"))
     with carrier.store.transaction() as transaction:
-        (alert,) = alert_store.open_alerts(transaction)
-        Teller(transaction, carrier.policy, carrier.clock()).take(alert, Acknowledgement("ana"))
+        (alert,) = alert_store.load_open(transaction)
+        AlertProcessor(transaction, carrier.policy, carrier.clock()).take(
+            alert, Acknowledgement("ana")
+        )
     carrier.clock.now += timedelta(minutes=6)
     with carrier.store.transaction() as transaction:
-        channel_health.watch(transaction, carrier.policy, carrier.clock())
+        channel_health.check_channels(transaction, carrier.policy, carrier.clock())
     tell(carrier)
     assert "orphans" not in told_by(good)
 
@@ -682,12 +780,15 @@ def test_the_end_replaces_what_some_have_not_taken_yet(courier):
         finding = Finding(Identity("orphans", "coop", object="x"), Severity.HIGH, "7 rows")
         tell(carrier, finding)
         with carrier.store.transaction() as transaction:
-            Teller(transaction, policy, carrier.clock()).tell((), [Coverage("orphans")])
+            AlertProcessor(transaction, policy, carrier.clock()).tell((), [Coverage("orphans")])
         postbox.refuse.clear()
         assert carrier.deliver_one("bad")
         carrier.clock.now += timedelta(hours=1)
         assert not carrier.deliver_one("bad")
-    assert [(mail["X-Sereno-Reason"], len(to)) for mail, to, _ in postbox.mails] == [("opened", 1), ("resolved", 2)]
+    assert [(mail["X-Sereno-Reason"], len(to)) for mail, to, _ in postbox.mails] == [
+        ("opened", 1),
+        ("resolved", 2),
+    ]
 
 
 def test_a_goodbye_that_is_lost_takes_no_mail_back():
@@ -698,5 +799,9 @@ def test_a_goodbye_that_is_lost_takes_no_mail_back():
 
     postbox = Rude()
     with smtp(postbox) as port:
-        options = email.Options(type="email", host="localhost", port=port, to=["a@example.org"], tls="none")
-        assert email.Email(options, Sender("coop")).deliver(notification()).accepted == ("a@example.org",)
+        options = email.Options(
+            type="email", host="localhost", port=port, to=["a@example.org"], tls="none"
+        )
+        assert email.Email(options, Sender("coop")).deliver(notification()).accepted == (
+            "a@example.org",
+        )

@@ -96,14 +96,18 @@ def test_every_planted_fault_is_noticed_and_the_one_left_out_is_not(whole):
             for one in messages
             if one.channel == channel and f"{fault.kind}: " in f"{one.title}\n{one.text}"
         }
-        assert told == {name for name, fault in FAULTS.items() if not fault.cured} - {"exhausted_sequence"}
+        assert told == {name for name, fault in FAULTS.items() if not fault.cured} - {
+            "exhausted_sequence"
+        }
     ids = [one.id.strip("<>").partition("@")[0] for one in messages]
     over, letters = 1, 1
     sent = Counter(one.channel for one in messages)
     assert len(set(ids)) == len(ids)
     assert sent["ticket"] == 6 + over
     assert sent["email"] == 1 + over + letters  # what belongs together is one message
-    assert sent["slack"] <= 1 + over + 2  # an index over duplicates cannot be rebuilt: that is told on Slack alone
+    assert (
+        sent["slack"] <= 1 + over + 2
+    )  # an index over duplicates cannot be rebuilt: that is told on Slack alone
 
 
 @ONE_NIGHT
@@ -114,7 +118,8 @@ def test_the_report_is_the_mail_and_names_every_fault_with_its_cure(whole):
     (mail,) = [
         mail
         for path in (night / "email").glob("*.eml")
-        if (mail := message_from_bytes(path.read_bytes(), policy=policy.default))["X-Sereno-Reason"] == "report"
+        if (mail := message_from_bytes(path.read_bytes(), policy=policy.default))["X-Sereno-Reason"]
+        == "report"
     ]
     text, related = mail.iter_parts()
     html, *images = related.iter_parts()

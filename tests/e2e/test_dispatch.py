@@ -19,7 +19,7 @@ from daemon.history import history
 from daemon.runs.runner import Runner
 from daemon.scheduling.dispatcher import Dispatcher
 from daemon.scheduling.timer import CalendarTrigger
-from daemon.scheduling.timetable import Timing, share
+from daemon.scheduling.timetable import Timing, jitter_share
 from domain.calendar import latest, parse_cron
 from execution.progress import NoProgress
 from store.timestamps import from_text
@@ -34,7 +34,10 @@ class Watch:
 
     def __init__(self, make_house, catch_up="in_window", cron="30 2 * * *", window="2h", now=START):
         self.folder = Path(tempfile.mkdtemp(prefix="sereno-test-"))
-        house = make_house(self.folder, SimpleNamespace(cluster=SimpleNamespace(socket="/nowhere", port=1), name="x"))
+        house = make_house(
+            self.folder,
+            SimpleNamespace(cluster=SimpleNamespace(socket="/nowhere", port=1), name="x"),
+        )
         house.with_logins = False
         house.extra = f"""[schedules.nightly]
 cron = "{cron}"
@@ -47,7 +50,11 @@ keep = "30 days"
 """
         path = house.write()
         text = path.read_text().replace("America/La_Paz", "Europe/Berlin")
-        path.write_text(text.replace('["log_cleanup", "analyze", "disk_check", "integrity_check"]', '["analyze"]'))
+        path.write_text(
+            text.replace(
+                '["log_cleanup", "analyze", "disk_check", "integrity_check"]', '["analyze"]'
+            )
+        )
         house.write = lambda: path
         self.house = house
         self.now = now
@@ -66,11 +73,15 @@ keep = "30 days"
 
     def runs(self):
         with self.parts.store.reading() as transaction:
-            return [row for row in reversed(history.runs(transaction, 1000)) if row["schedule"] == "nightly"]
+            return [
+                row
+                for row in reversed(history.load_runs(transaction, 1000))
+                if row["schedule"] == "nightly"
+            ]
 
     def alerts(self):
         with self.parts.store.reading() as transaction:
-            return [alert.kind for alert in alert_store.open_alerts(transaction)]
+            return [alert.kind for alert in alert_store.load_open(transaction)]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +155,8 @@ def test_a_clock_that_jumps_doubles_nothing_and_loses_nothing(make_house, action
 def test_every_quarter_of_an_hour_and_two_lists_with_the_same_job(make_house):
     watch = Watch(make_house, cron="*/15 2 * * *", window="10m")
     watch.house.write().write_text(
-        watch.house.write().read_text() + '[schedules.other]\ncron = "0,30 2 * * *"\njobs = ["log_cleanup"]\n'
+        watch.house.write().read_text()
+        + '[schedules.other]\ncron = "0,30 2 * * *"\njobs = ["log_cleanup"]\n'
     )
     watch.start()
     watch.now = datetime(2026, 3, 28, 0, 59, tzinfo=UTC)
@@ -156,7 +168,11 @@ def test_every_quarter_of_an_hour_and_two_lists_with_the_same_job(make_house):
             time.sleep(0.002)
     assert [run["nominal"][11:] for run in watch.runs()] == ["02:00", "02:15", "02:30", "02:45"]
     with watch.parts.store.reading() as transaction:
-        others = [run["nominal"][11:] for run in history.runs(transaction, 99) if run["schedule"] == "other"]
+        others = [
+            run["nominal"][11:]
+            for run in history.load_runs(transaction, 99)
+            if run["schedule"] == "other"
+        ]
     assert sorted(others) == ["02:00", "02:30"]
 
 
@@ -184,10 +200,10 @@ def test_a_server_that_is_back_after_the_window_ends_its_alert(house, wait):
 
     def alerts():
         with context.store.reading() as transaction:
-            return [alert.kind for alert in alert_store.open_alerts(transaction)]
+            return [alert.kind for alert in alert_store.load_open(transaction)]
 
     assert alerts() == ["database_unreachable"]
-    dispatcher.look_for_the_lost()
+    dispatcher.probe_unreachable()
     wait(lambda: alerts() == [], what="the end of the alert")
 
 
@@ -195,8 +211,12 @@ def test_an_interrupted_run_goes_on_though_what_is_missed_is_never_caught_up(mak
     watch = Watch(make_house, "never")
     watch.now = datetime(2026, 3, 28, 1, 30, tzinfo=UTC)
     with watch.parts.store.transaction() as transaction:
-        task = history.Task("log_cleanup", "host", "", history.Trigger("nightly", datetime(2026, 3, 28, 2, 30)))  # noqa: DTZ001
-        history.interrupt(transaction, history.begin(transaction, task, watch.now), "killed", watch.now)
+        task = history.Task(
+            "log_cleanup", "host", "", history.Trigger("nightly", datetime(2026, 3, 28, 2, 30))
+        )  # noqa: DTZ001
+        history.mark_interrupted(
+            transaction, history.begin_run(transaction, task, watch.now), "killed", watch.now
+        )
     watch.now += timedelta(minutes=5)
     watch.start()
     assert [run["state"] for run in watch.runs()] == ["interrupted", "finished"]
@@ -245,8 +265,10 @@ def test_the_trigger_fires_once_a_day_and_what_was_slept_through_once():
 
 
 def test_the_jitter_is_the_same_every_night_and_spread_over_many():
-    shares = [share(f"coop-{number} daily", timedelta(minutes=10)) for number in range(400)]
-    assert shares == [share(f"coop-{number} daily", timedelta(minutes=10)) for number in range(400)]
+    shares = [jitter_share(f"coop-{number} daily", timedelta(minutes=10)) for number in range(400)]
+    assert shares == [
+        jitter_share(f"coop-{number} daily", timedelta(minutes=10)) for number in range(400)
+    ]
     assert all(timedelta() <= one < timedelta(minutes=10) for one in shares)
     assert 240 < sum(one.total_seconds() for one in shares) / 400 < 360
     timing = Timing(parse_cron("30 2 * * *"), BERLIN, timedelta(minutes=7))

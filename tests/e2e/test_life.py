@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from alerts.channels.channel import DeliveryError, Failure
-from alerts.rate_limit import Rhythm
+from alerts.rate_limit import RateLimit
 from daemon.demo.cluster import Cluster, embedded_binaries
-from daemon.liveness import Pulse
+from daemon.liveness import Watchdog
 
 LA_PAZ = timedelta(hours=-4)
 SLOW = """
@@ -35,13 +35,17 @@ def due_now(house, jobs, more=""):
     line = f"{local.minute} {local.hour} * * *"
     path = house.write()
     text = path.read_text().replace('cron = "0 2 * * *"', f'cron = "{line}"\n{more}')
-    path.write_text(text.replace('["log_cleanup", "analyze", "disk_check", "integrity_check"]', json.dumps(jobs)))
+    path.write_text(
+        text.replace(
+            '["log_cleanup", "analyze", "disk_check", "integrity_check"]', json.dumps(jobs)
+        )
+    )
     house.write = lambda: path
     long_planned(house)
 
 
 def long_planned(house):
-    from daemon.history.history import known_since
+    from daemon.history.history import remember_planned
     from daemon.scheduling.tasks import tasks_of
     from domain.task import Trigger
 
@@ -49,7 +53,9 @@ def long_planned(house):
     with context.store.transaction() as transaction:
         for name, schedule in context.config.timetable.items():
             for task in tasks_of(context, schedule.jobs, Trigger(name)):
-                known_since(transaction, task, str(schedule.cron), datetime(2026, 1, 1, tzinfo=UTC))
+                remember_planned(
+                    transaction, task, str(schedule.cron), datetime(2026, 1, 1, tzinfo=UTC)
+                )
 
 
 def asked(house, *words):
@@ -57,7 +63,9 @@ def asked(house, *words):
 
 
 def runs(house, job="analyze", database="main"):
-    return [run for run in asked(house, "history") if (run["job"], run["database"]) == (job, database)]
+    return [
+        run for run in asked(house, "history") if (run["job"], run["database"]) == (job, database)
+    ]
 
 
 def kinds(house):
@@ -87,7 +95,10 @@ def systemd(tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(path)
         listener.settimeout(20)
-        yield path, lambda: dict(line.split("=", 1) for line in listener.recv(65536).decode().splitlines())
+        yield (
+            path,
+            lambda: dict(line.split("=", 1) for line in listener.recv(65536).decode().splitlines()),
+        )
 
 
 def until(receive, key):
@@ -123,7 +134,10 @@ def test_ready_alive_reloading_stopping(house, systemd):
         assert until(receive, "READY")["STATUS"].endswith("04:30 -04"), "the old one stays"
         house.path.write_text(good)
         (alert,) = asked(house, "alerts", "list")
-        assert (alert["kind"], "schedules.daily.cron" in alert["summary"]) == ("configuration_invalid", True)
+        assert (alert["kind"], "schedules.daily.cron" in alert["summary"]) == (
+            "configuration_invalid",
+            True,
+        )
         service.send_signal(signal.SIGHUP)
         assert until(receive, "READY")["STATUS"].endswith("02:00 -04")
         assert kinds(house) == []
@@ -209,7 +223,9 @@ def test_a_killed_process_leaves_an_orphan_that_is_told_and_taken_up(house, wait
     assert again["nominal"] == orphan["nominal"]
 
 
-def test_a_server_that_is_down_is_waited_for_told_once_and_delays_no_other(house, scratch, wait, endpoint):
+def test_a_server_that_is_down_is_waited_for_told_once_and_delays_no_other(
+    house, scratch, wait, endpoint
+):
     folder = scratch / "down"
     folder.mkdir(mode=0o755)
     down = Cluster(folder, embedded_binaries(), {}).create().start()
@@ -221,11 +237,20 @@ def test_a_server_that_is_down_is_waited_for_told_once_and_delays_no_other(house
     )
     due_now(house, ["analyze", "integrity_check"])
     with serving(house):
-        wait(lambda: runs(house, "integrity_check")[:1] and runs(house, "integrity_check")[0]["state"] == "finished")
+        wait(
+            lambda: (
+                runs(house, "integrity_check")[:1]
+                and runs(house, "integrity_check")[0]["state"] == "finished"
+            )
+        )
         assert [run["state"] for run in runs(house, "analyze", "down")] == ["running"]
         wait(lambda: len(ticket.requests) == 1, what="the alert")
         alert = json.loads(ticket.requests[0]["body"])["data"]
-        assert (alert["kind"], alert["severity"], alert["database"]) == ("database_unreachable", "CRITICAL", "down")
+        assert (alert["kind"], alert["severity"], alert["database"]) == (
+            "database_unreachable",
+            "CRITICAL",
+            "down",
+        )
         time.sleep(2.5)  # another try has failed meanwhile, and is not told
         down.start()
         try:
@@ -282,7 +307,9 @@ def test_what_it_cannot_live_with_is_said_everywhere(house, systemd, broken):
             transaction.execute("PRAGMA user_version = 999")
     elif broken == "folder":
         state.unlink()
-        house.path.write_text(house.path.read_text().replace(str(state), str(house.folder / "gone" / "state.db")))
+        house.path.write_text(
+            house.path.read_text().replace(str(state), str(house.folder / "gone" / "state.db"))
+        )
         house.write = lambda: house.path
     elif broken == "garbage":
         state.write_bytes(b"no database" * 100)
@@ -308,12 +335,16 @@ def test_a_state_file_on_a_full_disk_is_no_crash_loop(house, tmp_path, wait):
     try:
         due_now(house, ["analyze"])
         path = house.write()
-        path.write_text(path.read_text().replace(str(house.folder / "state.db"), str(small / "state.db")))
+        path.write_text(
+            path.read_text().replace(str(house.folder / "state.db"), str(small / "state.db"))
+        )
         long_planned(house)
         service = house.start("run")
         wait(lambda: runs(house)[:1] and runs(house)[0]["state"] == "finished", what="a first run")
         local = datetime.now(UTC) + LA_PAZ
-        fill = subprocess.run(["dd", "if=/dev/zero", f"of={small}/fill", "bs=4k"], capture_output=True, text=True)  # noqa: PLW1510
+        fill = subprocess.run(
+            ["dd", "if=/dev/zero", f"of={small}/fill", "bs=4k"], capture_output=True, text=True
+        )  # noqa: PLW1510
         assert "No space" in fill.stderr
         path.write_text(path.read_text().replace(f"{local.minute} {local.hour} * * *", "* * * * *"))
         service.send_signal(signal.SIGHUP)
@@ -322,7 +353,11 @@ def test_a_state_file_on_a_full_disk_is_no_crash_loop(house, tmp_path, wait):
         (small / "fill").unlink()
         wait(lambda: service.poll() is None and asked(house, "status")["service"])
         service.send_signal(signal.SIGHUP)
-        wait(lambda: len([run for run in runs(house) if run["state"] == "finished"]) >= 2, 90, "the next minute's run")
+        wait(
+            lambda: len([run for run in runs(house) if run["state"] == "finished"]) >= 2,
+            90,
+            "the next minute's run",
+        )
         service.send_signal(signal.SIGTERM)
         assert service.wait(10) == 0
         output = service.stdout.read()
@@ -357,7 +392,11 @@ def test_its_death_is_told_without_it(house, endpoint, broken):
     assert (done.returncode, done.stdout) == (0, "ticket: told\n"), done.stderr
     (request,) = ticket.requests
     data = json.loads(request["body"])["data"]
-    assert (data["kind"], data["severity"], data["object"]) == ("service_failed", "CRITICAL", "sereno.service")
+    assert (data["kind"], data["severity"], data["object"]) == (
+        "service_failed",
+        "CRITICAL",
+        "sereno.service",
+    )
     assert "exit-code, exit status 78" in data["message"]
 
 
@@ -373,7 +412,18 @@ def test_a_death_that_is_kept_quiet_was_not_told(house, endpoint):
     ticket = endpoint()
     house.extra = f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n[routes]\ncritical = ["ticket"]\n'
     house.with_logins = False
-    house.sereno("alerts", "silence", "--check", "service_*", "--for", "1h", "--reason", "moving", "--as", "ana")
+    house.sereno(
+        "alerts",
+        "silence",
+        "--check",
+        "service_*",
+        "--for",
+        "1h",
+        "--reason",
+        "moving",
+        "--as",
+        "ana",
+    )
     done = house.sereno("alerts", "service-failed", check=False)
     assert (done.returncode, ticket.requests) == (1, [])
     assert "ticket: not told: silence 1" in done.stdout
@@ -391,22 +441,24 @@ def test_status_says_that_nobody_can_be_told(house, endpoint):
 
 
 def test_a_limit_that_was_learnt_outlives_a_reload_unless_the_channel_is_another(house):
-    house.extra = '[channels.a]\ntype = "webhook"\nurl = "http://127.0.0.1:1"\n[channels.b]\ntype = "log"\n'
+    house.extra = (
+        '[channels.a]\ntype = "webhook"\nurl = "http://127.0.0.1:1"\n[channels.b]\ntype = "log"\n'
+    )
     house.with_logins = False
     before = house.context()
     for name in "ab":
-        before.rhythms[name] = Rhythm()
-        before.rhythms[name].failed(DeliveryError(Failure.THROTTLED, "slow down", 60.0), 60.0)
+        before.rate_limits[name] = RateLimit()
+        before.rate_limits[name].failed(DeliveryError(Failure.THROTTLED, "slow down", 60.0), 60.0)
     house.extra = house.extra.replace("127.0.0.1:1", "127.0.0.1:2")
     after = house.context()
     after.after(before)
-    assert list(after.rhythms) == ["b"]
-    assert after.courier().rhythms["b"].pause() > 50
+    assert list(after.rate_limits) == ["b"]
+    assert after.courier().rate_limits["b"].pause() > 50
 
 
 def test_a_pulse_names_who_stands_still():
     now = [0.0]
-    pulse = Pulse(lambda: now[0])
+    pulse = Watchdog(lambda: now[0])
     pulse.beat("courier slack", 300)
     pulse.beat("run 7", 600)
     now[0] = 299

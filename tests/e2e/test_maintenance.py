@@ -21,13 +21,17 @@ def five(house):
     """A table near its age limit, a dirty one, a fresh one, one without autovacuum, a partitioned one."""
     house.with_logins = False
     run = house.database.run
-    run("CREATE TABLE public.burnt (a int); CREATE TABLE public.old (a int) WITH (autovacuum_freeze_max_age = 100000)")
+    run(
+        "CREATE TABLE public.burnt (a int); CREATE TABLE public.old (a int) WITH (autovacuum_freeze_max_age = 100000)"
+    )
     run("INSERT INTO public.old SELECT generate_series(1, 1000)")
     run(BURN)
     run("DROP TABLE public.burnt")
     for name, options in (("dirty", ""), ("fresh", ""), ("off", "WITH (autovacuum_enabled = off)")):
         run(f"CREATE TABLE public.{name} (a int, b text) {options}")
-        run(f"INSERT INTO public.{name} SELECT n, repeat('x', 900) FROM generate_series(1, 20000) n")
+        run(
+            f"INSERT INTO public.{name} SELECT n, repeat('x', 900) FROM generate_series(1, 20000) n"
+        )
     run("CREATE TABLE public.parted (a int) PARTITION BY RANGE (a)")
     for number in range(2):
         run(f"CREATE TABLE public.part{number} PARTITION OF public.parted"
@@ -72,7 +76,9 @@ def test_nobody_waits_behind_us_longer_than_a_lock_timeout(five):
             while not over.is_set():
                 began = time.monotonic()
                 with session.transaction():
-                    session.execute("LOCK TABLE public.dirty IN SHARE MODE")  # it conflicts with VACUUM's
+                    session.execute(
+                        "LOCK TABLE public.dirty IN SHARE MODE"
+                    )  # it conflicts with VACUUM's
                 waits.append(time.monotonic() - began)
                 over.wait(0.02)
 

@@ -39,7 +39,9 @@ def scrape(listen):
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             assert "job" not in sample.labels, "that label is the scrape's own"
-            found[sample.name, *(value for _, value in sorted(sample.labels.items()))] = sample.value
+            found[sample.name, *(value for _, value in sorted(sample.labels.items()))] = (
+                sample.value
+            )
     return found
 
 
@@ -50,7 +52,10 @@ def service(house, wait, *, answers=True):
         if answers:
             wait(lambda: reached(house.listen), what="the port")
         else:
-            wait(lambda: json.loads(house.sereno("status", "--json").stdout)["service"], what="the service")
+            wait(
+                lambda: json.loads(house.sereno("status", "--json").stdout)["service"],
+                what="the service",
+            )
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
@@ -71,7 +76,9 @@ def test_what_prometheus_reads(house, wait, endpoint):
     house.listen = f"127.0.0.1:{free_port()}"
     house.extra = WEEKLY + f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n'
     house.extra += '[routes]\nwarning = ["ticket"]\nhigh = ["ticket"]\n'
-    house.database.run("CREATE TABLE public.t (a int); INSERT INTO public.t SELECT generate_series(1, 5)")
+    house.database.run(
+        "CREATE TABLE public.t (a int); INSERT INTO public.t SELECT generate_series(1, 5)"
+    )
     house.database.run("CREATE SEQUENCE public.s MAXVALUE 100; SELECT setval('public.s', 95)")
     with service(house, wait):
         first = scrape(house.listen)
@@ -81,7 +88,11 @@ def test_what_prometheus_reads(house, wait, endpoint):
         assert first["sereno_task_last_success_timestamp_seconds", "", "health_report"] == 0
         assert first["sereno_task_max_age_seconds", "main", "analyze"] == 2 * 86400
         assert first["sereno_task_max_age_seconds", "", "health_report"] == 14 * 86400
-        assert time.time() - 60 < first["sereno_task_planned_timestamp_seconds", "main", "vacuum"] <= time.time()
+        assert (
+            time.time() - 60
+            < first["sereno_task_planned_timestamp_seconds", "main", "vacuum"]
+            <= time.time()
+        )
         assert first["sereno_notifications_total", "ticket", "sent"] == 0
         assert first["sereno_alerts_open", "high"] == 0
         assert 0 < first["sereno_schedule_next_timestamp_seconds", "daily"] - time.time() <= 86400
@@ -89,10 +100,16 @@ def test_what_prometheus_reads(house, wait, endpoint):
         before = time.time()
         house.sereno("now", "analyze", "integrity_check", "--json")
         wait(lambda: ticket.requests, what="the ticket")
-        wait(lambda: scrape(house.listen)["sereno_outbox_pending", "ticket"] == 0, what="the delivery")
+        wait(
+            lambda: scrape(house.listen)["sereno_outbox_pending", "ticket"] == 0,
+            what="the delivery",
+        )
         second = scrape(house.listen)
         assert second["sereno_task_last_success_timestamp_seconds", "main", "analyze"] >= before - 1
-        assert second["sereno_task_last_run_timestamp_seconds", "main", "finished", "analyze"] >= before - 1
+        assert (
+            second["sereno_task_last_run_timestamp_seconds", "main", "finished", "analyze"]
+            >= before - 1
+        )
         assert second["sereno_task_runs_total", "main", "finished", "analyze"] == 1
         assert second["sereno_task_duration_seconds_bucket", "main", "60.0", "analyze"] == 1
         assert second["sereno_task_duration_seconds_count", "main", "analyze"] == 1

@@ -125,12 +125,17 @@ critical = ["ticket"]
 """
 
 
-def wishes(scene, ticket):
-    names = {name: json.dumps(getattr(scene, name), ensure_ascii=False) for name in ("log", "age", "child", "parent")}
+def requests(scene, ticket):
+    names = {
+        name: json.dumps(getattr(scene, name), ensure_ascii=False)
+        for name in ("log", "age", "child", "parent")
+    }
     return EXTRA.format(url=ticket.url, **names)
 
 
-WRITES = re.compile(r"\b(INSERT|UPDATE|DELETE|TRUNCATE|CREATE|ALTER|DROP|GRANT|ANALYZE|VACUUM|REINDEX|COPY)\b")
+WRITES = re.compile(
+    r"\b(INSERT|UPDATE|DELETE|TRUNCATE|CREATE|ALTER|DROP|GRANT|ANALYZE|VACUUM|REINDEX|COPY)\b"
+)
 
 
 class Witness:
@@ -144,10 +149,14 @@ class Witness:
         text = self._log.read_bytes()[self._read :].decode("utf-8", "replace")
         self._read = self._log.stat().st_size
         entries = [
-            entry for entry in re.split(r"\n(?=\d{4}-\d\d-\d\d )", text) if "statement:" in entry or "execute" in entry
+            entry
+            for entry in re.split(r"\n(?=\d{4}-\d\d-\d\d )", text)
+            if "statement:" in entry or "execute" in entry
         ]
         ours = [
-            entry for entry in entries if any(f"|{role}|" in entry for role in (self._house.maintain, self._house.data))
+            entry
+            for entry in entries
+            if any(f"|{role}|" in entry for role in (self._house.maintain, self._house.data))
         ]
         assert all(re.match(r".*?\] sereno/\w+\|", entry) for entry in ours)
         return [entry.split("LOG: ", 1)[1] for entry in ours if "LOG: " in entry]
@@ -165,10 +174,16 @@ def told(ticket):
 
 
 def night(house):
-    return {run["job"]: run for run in json.loads(house.sereno("now", "daily", "--json").stdout) if run["database"]}
+    return {
+        run["job"]: run
+        for run in json.loads(house.sereno("now", "daily", "--json").stdout)
+        if run["database"]
+    }
 
 
-@pytest.mark.parametrize("scene", [COOPERATIVE, PAGILA, HOSTILE], ids=["cooperative", "pagila", "hostile"])
+@pytest.mark.parametrize(
+    "scene", [COOPERATIVE, PAGILA, HOSTILE], ids=["cooperative", "pagila", "hostile"]
+)
 def test_four_nights(scene, any_server, make_database, make_house, tmp_path, ticket):
     with make_database(any_server, f"a b {tmp_path.name}") as database:
         house = make_house(tmp_path, database)
@@ -186,7 +201,7 @@ def _four_nights(scene, house, application, ticket):
     # what was filled in is counted now: when it comes after the first night's ANALYZE, the second night has one too
     new = application.info.server_version >= 150000
     application.execute("SELECT pg_stat_force_next_flush()" if new else "SELECT pg_sleep(1)")
-    house.extra = wishes(scene, ticket)
+    house.extra = requests(scene, ticket)
     house.install()
     witness = Witness(house)
 
@@ -229,7 +244,9 @@ def test_every_session_has_its_name_and_its_limits(house, ticket, wait):
     """Seen in pg_stat_activity while the clean-up works, and by a table's own trigger from inside the session."""
     database = house.database
     database.run(COOPERATIVE.setup)
-    database.run("CREATE TABLE public.seen (name text, lock_timeout text, statement_timeout text, path text)")
+    database.run(
+        "CREATE TABLE public.seen (name text, lock_timeout text, statement_timeout text, path text)"
+    )
     database.run("GRANT INSERT ON public.seen TO PUBLIC")
     database.run(
         "CREATE FUNCTION public.witness() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen SELECT"
@@ -239,12 +256,17 @@ def test_every_session_has_its_name_and_its_limits(house, ticket, wait):
     database.run(
         'CREATE TRIGGER w AFTER DELETE ON public."AuditLog" FOR EACH STATEMENT EXECUTE FUNCTION public.witness()'
     )
-    house.extra = wishes(COOPERATIVE, ticket)
+    house.extra = requests(COOPERATIVE, ticket)
     house.install()
     night(house)
     seen = database.rows("SELECT DISTINCT name, lock_timeout, path FROM public.seen")
-    assert seen == [{"name": "sereno/log_cleanup", "lock_timeout": "300ms", "path": "pg_catalog,pg_temp"}]
-    assert database.value("SELECT count(*) FROM public.seen WHERE statement_timeout IN ('0', '0ms')") == 0
+    assert seen == [
+        {"name": "sereno/log_cleanup", "lock_timeout": "300ms", "path": "pg_catalog,pg_temp"}
+    ]
+    assert (
+        database.value("SELECT count(*) FROM public.seen WHERE statement_timeout IN ('0', '0ms')")
+        == 0
+    )
 
 
 def test_a_random_schema_with_hostile_names(server, make_database, make_house, tmp_path):
@@ -282,16 +304,23 @@ def test_a_random_schema_with_hostile_names(server, make_database, make_house, t
             column = name()
             table = sql.Identifier(relation.schema, relation.name)
             create = sql.SQL("CREATE TABLE {} ({} timestamptz, {} int)")
-            database.admin.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(relation.schema)))
-            database.admin.execute(create.format(table, sql.Identifier(column), sql.Identifier(column[:5] + "z")))
             database.admin.execute(
-                sql.SQL("INSERT INTO {} SELECT now() - interval '9 days', n FROM generate_series(1, 99) n").format(
-                    table
-                )
+                sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(relation.schema))
+            )
+            database.admin.execute(
+                create.format(table, sql.Identifier(column), sql.Identifier(column[:5] + "z"))
+            )
+            database.admin.execute(
+                sql.SQL(
+                    "INSERT INTO {} SELECT now() - interval '9 days', n FROM generate_series(1, 99) n"
+                ).format(table)
             )
             quoted = (
                 json.dumps(str(relation), ensure_ascii=False),
-                json.dumps(str(ColumnTypes(relation, (column,))).removeprefix(str(relation))[1:-1], ensure_ascii=False),
+                json.dumps(
+                    str(ColumnTypes(relation, (column,))).removeprefix(str(relation))[1:-1],
+                    ensure_ascii=False,
+                ),
             )
             house.extra += f'[[jobs.log_cleanup.tables]]\ntable = {quoted[0]}\ncolumn = {quoted[1]}\nkeep = "1 day"\n'
             pair = json.dumps(str(ColumnTypes(relation, (column[:5] + "z",))), ensure_ascii=False)

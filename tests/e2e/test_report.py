@@ -17,9 +17,11 @@ def mail(port):
     return f'[channels.mail]\ntype = "email"\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\nto = ["a@example.org"]\n'
 
 
-def letters(house):
+def reports(house):
     with house.context().store.reading() as transaction:
-        rows = transaction.rows("SELECT channel, message FROM notification WHERE reason = 'report' ORDER BY rowid")
+        rows = transaction.rows(
+            "SELECT channel, message FROM notification WHERE reason = 'report' ORDER BY rowid"
+        )
     return [(row["channel"], json.loads(row["message"])) for row in rows]
 
 
@@ -37,14 +39,19 @@ def test_the_weekly_letter_says_new_still_and_gone(house):
     house.run("analyze")
     house.run("integrity_check")
     done = house.run("health_report")
-    (_, first), (channel, second) = letters(house)
-    assert (channel, second["title"]) == ("mail", f"health report of {first['title'].split()[3][:-1]}: orange")
+    (_, first), (channel, second) = reports(house)
+    assert (channel, second["title"]) == (
+        "mail",
+        f"health report of {first['title'].split()[3][:-1]}: orange",
+    )
     text = second["letter"]["text"]
     assert "1 new, 1 still open, 1 over since" in text
     assert "over: sequence_exhaustion main public.gone" in text
     assert "analyze public.t" in text
     assert "This is the first report" in first["letter"]["text"]
-    assert first["letter"]["images"].keys() == {"nights"}, "nothing was measured, so there is no growth to show"
+    assert first["letter"]["images"].keys() == {"nights"}, (
+        "nothing was measured, so there is no growth to show"
+    )
     (step,) = done["steps"]
     page = (house.folder / "reports").iterdir().__next__()
     assert step["object"] == str(page)
@@ -66,10 +73,15 @@ def test_sizes_of_several_nights_are_a_picture_and_a_table(house):
                 ("disk_bytes", ("", "/data $x$"), 1e11),
                 ("disk_used_bytes", ("", "/data $x$"), 9e10 - back * 1e9),
             ):
-                transaction.execute("INSERT INTO measure VALUES (1, ?, ?, ?, ?, ?)", (name, *place, value, at))
+                transaction.execute(
+                    "INSERT INTO measure VALUES (1, ?, ?, ?, ?, ?)", (name, *place, value, at)
+                )
     house.run("health_report")
-    ((_, message),) = letters(house)
-    assert all(base64.b64decode(image).startswith(PICTURE) for image in message["letter"]["images"].values())
+    ((_, message),) = reports(house)
+    assert all(
+        base64.b64decode(image).startswith(PICTURE)
+        for image in message["letter"]["images"].values()
+    )
     assert message["letter"]["images"].keys() == {"nights", "growth"}
     full = (now + timedelta(days=10)).date()
     assert f"/data $x$: 82.9 GB of 93.1 GB used; full on: {full}" in message["letter"]["text"]
@@ -83,7 +95,7 @@ def test_without_pictures_it_is_a_letter_all_the_same(house, monkeypatch):
     house.run("analyze")
     monkeypatch.setattr(drawing.sys, "executable", "/bin/false")
     assert house.run("health_report")["state"] == "finished"
-    ((_, message),) = letters(house)
+    ((_, message),) = reports(house)
     assert message["letter"]["images"] == {}
     assert "cid:" not in message["letter"]["html"]
 
@@ -93,12 +105,16 @@ def test_nothing_is_run_that_lies_in_the_folder_where_it_is_called(house, tmp_pa
     (trap / "daemon" / "report").mkdir(parents=True)
     for folder in (trap / "daemon", trap / "daemon" / "report"):
         (folder / "__init__.py").touch()
-    (trap / "daemon" / "report" / "charts.py").write_text(f"open({str(tmp_path / 'caught')!r}, 'w')\n")
+    (trap / "daemon" / "report" / "charts.py").write_text(
+        f"open({str(tmp_path / 'caught')!r}, 'w')\n"
+    )
     house.with_logins = False
     house.write()
     sereno = Path(sys.executable).with_name("sereno")
     done = subprocess.run(
-        [sereno, "report", "--out", tmp_path / "x.html", "--config", house.path], cwd=trap, check=False
+        [sereno, "report", "--out", tmp_path / "x.html", "--config", house.path],
+        cwd=trap,
+        check=False,
     )
     assert (done.returncode, (tmp_path / "caught").exists()) == (0, False)
 
@@ -106,7 +122,9 @@ def test_nothing_is_run_that_lies_in_the_folder_where_it_is_called(house, tmp_pa
 def test_a_stop_while_it_draws_ends_the_drawing(house, wait, tmp_path, monkeypatch):
     """A drawing that takes for ever: Ctrl-C ends it within seconds, and the run is interrupted."""
     slow = tmp_path / "slow.py"
-    slow.write_text("import daemon.report.draw as d, sys, daemon.__main__ as m\nclass S:\n executable = '/tmp/none'\n")
+    slow.write_text(
+        "import daemon.report.draw as d, sys, daemon.__main__ as m\nclass S:\n executable = '/tmp/none'\n"
+    )
     script = tmp_path / "sleeper"
     script.write_text("#!/bin/sh\nexec sleep 300\n")
     script.chmod(0o755)
@@ -122,7 +140,9 @@ def test_a_stop_while_it_draws_ends_the_drawing(house, wait, tmp_path, monkeypat
     )  # fmt: skip
 
     def drawing():
-        found = subprocess.run(["pgrep", "-P", str(process.pid), "sleep"], check=False, capture_output=True, text=True)
+        found = subprocess.run(
+            ["pgrep", "-P", str(process.pid), "sleep"], check=False, capture_output=True, text=True
+        )
         return found.stdout.split()
 
     (child,) = wait(drawing, what="the drawing")

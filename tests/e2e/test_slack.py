@@ -10,7 +10,7 @@ from alerts.channels.channel import Sender
 from alerts.courier import Courier
 from alerts.lifecycle import Acknowledgement
 from alerts.policy import Policy
-from alerts.processor import Teller
+from alerts.processor import AlertProcessor
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from domain.secret import Secret
@@ -34,14 +34,20 @@ class Room:
         (folder / "token").write_text("xoxb-canary")
         (folder / "app").write_text("xapp-canary")
         values = {"token": Secret(file=folder / "token"), "channel": "#ops", "mention": "S42", "app_token": Secret(file=folder / "app"), **options}  # fmt: skip
-        channel = slack.Slack(slack.Options(type="slack", api_url=self.slack.url, **values), Sender("coop"))
+        channel = slack.Slack(
+            slack.Options(type="slack", api_url=self.slack.url, **values), Sender("coop")
+        )
         channels = {"slack": channel}
-        policy = Policy(dict.fromkeys(Severity, ("slack",)), instance="coop", bundling=frozenset(channels), conversing=frozenset(channels), editing=frozenset(channels))  # fmt: skip
-        self.courier = Courier(open_store(folder / "state.db"), channels, policy, Clock(), hurried=True)
+        policy = Policy(dict.fromkeys(Severity, ("slack",)), instance="coop", grouping_channels=frozenset(channels), acknowledging_channels=frozenset(channels), editing_channels=frozenset(channels))  # fmt: skip
+        self.courier = Courier(
+            open_store(folder / "state.db"), channels, policy, Clock(), ignore_grouping=True
+        )
 
     def look(self, *findings):
         with self.courier.store.transaction() as transaction:
-            Teller(transaction, self.courier.policy, self.courier.clock()).tell(findings, [Coverage("orphans")])
+            AlertProcessor(transaction, self.courier.policy, self.courier.clock()).tell(
+                findings, [Coverage("orphans")]
+            )
         return self.deliver()
 
     def deliver(self):
@@ -64,7 +70,11 @@ def room(tmp_path):
 
 
 def found(name="a", severity=Severity.HIGH):
-    return Finding(Identity("orphans", "coop", database="main", object=f"public.{name}"), severity, f"7 rows of {name}")
+    return Finding(
+        Identity("orphans", "coop", database="main", object=f"public.{name}"),
+        severity,
+        f"7 rows of {name}",
+    )
 
 
 def words(message):
@@ -116,8 +126,10 @@ def test_an_acknowledgement_is_seen_in_the_first_message(room):
     from alerts import alert_store
 
     with house.courier.store.transaction() as transaction:
-        alert = alert_store.one(transaction, 1)
-        Teller(transaction, house.courier.policy, house.courier.clock()).take(alert, Acknowledgement("ana <!here>"))
+        alert = alert_store.load_alert(transaction, 1)
+        AlertProcessor(transaction, house.courier.policy, house.courier.clock()).take(
+            alert, Acknowledgement("ana <!here>")
+        )
     house.deliver()
     assert "ana &lt;!here&gt;" in words(first)
     assert '"action_id"' not in words(first)
@@ -179,7 +191,9 @@ def test_a_lost_answer_in_a_thread_is_found_there(room):
 def test_a_first_message_that_cannot_be_edited_keeps_no_answer_back(room, word, monkeypatch):
     house = room()
     house.look(found())
-    monkeypatch.setattr(house.slack, "_update", lambda _values: (200, {}, {"ok": False, "error": word}))
+    monkeypatch.setattr(
+        house.slack, "_update", lambda _values: (200, {}, {"ok": False, "error": word})
+    )
     assert len(house.look()) == 2
 
 

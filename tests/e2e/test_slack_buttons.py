@@ -33,7 +33,9 @@ def workspace():
 def test_who_presses_is_heard_and_answered_and_a_lost_line_comes_back(workspace, wait):
     slack, line = workspace
     taken = []
-    end = listen(Line(lambda: ("xoxb-x", "xapp-x"), slack.url), lambda alert, by: taken.append((alert, by)))
+    end = listen(
+        Line(lambda: ("xoxb-x", "xapp-x"), slack.url), lambda alert, by: taken.append((alert, by))
+    )
     try:
         assert line.connected.wait(10)
         line.press("7,8")
@@ -62,11 +64,13 @@ def test_the_service_takes_it(house, workspace, wait):
     service = house.start("run")
     try:
         assert line.connected.wait(20)
-        from daemon.alerting import tell
+        from daemon.alerting import process_findings
         from domain.finding import Finding, Identity, Severity
 
         context = house.context()
-        tell(context, [Finding(Identity("orphans", "test", object="x"), Severity.CRITICAL, "7 rows")])
+        process_findings(
+            context, [Finding(Identity("orphans", "test", object="x"), Severity.CRITICAL, "7 rows")]
+        )
         (first,) = wait(lambda: slack.messages)
         line.press("1")
         wait(lambda: "ana (Slack)" in str(first["blocks"]), what="the edit")

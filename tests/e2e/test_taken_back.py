@@ -12,8 +12,8 @@ from alerts.channels import webhook
 from alerts.channels.channel import Sender
 from alerts.courier import HORIZON, Courier
 from alerts.lifecycle import Acknowledgement
-from alerts.policy import Matcher, Policy, Rung, Silence
-from alerts.processor import Teller
+from alerts.policy import EscalationStep, Matcher, Policy, Silence
+from alerts.processor import AlertProcessor
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from store.store import open_store
@@ -29,7 +29,7 @@ class House:
         self.now = datetime(2026, 3, 1, 2, tzinfo=UTC)
         self.good, self.bad = endpoint(), endpoint((503, {}, b"{}"))
         channels = {name: webhook.Webhook(webhook.Options(type="webhook", url=place.url), Sender("c")) for name, place in (("good", self.good), ("bad", self.bad))}  # fmt: skip
-        policy = Policy(dict.fromkeys(Severity, ("bad",)), instance="coop", fallback=(), ladder=(Rung(30 * MINUTE, ("bad",)),), group_interval=5 * MINUTE, ways=frozenset(channels))  # fmt: skip
+        policy = Policy(dict.fromkeys(Severity, ("bad",)), instance="coop", fallback=(), escalation_steps=(EscalationStep(30 * MINUTE, ("bad",)),), group_interval=5 * MINUTE, channel_names=frozenset(channels))  # fmt: skip
         self.courier = Courier(open_store(folder / "state.db"), channels, policy, lambda: self.now)
 
     def use(self, **changes):
@@ -37,19 +37,21 @@ class House:
 
     def act(self, does):
         with self.courier.store.transaction() as transaction:
-            return does(Teller(transaction, self.courier.policy, self.now), transaction)
+            return does(AlertProcessor(transaction, self.courier.policy, self.now), transaction)
 
     def look(self, *names, severity=Severity.HIGH):
-        found = [Finding(Identity("orphans", object=name), severity, f"rows of {name}") for name in names]
+        found = [
+            Finding(Identity("orphans", object=name), severity, f"rows of {name}") for name in names
+        ]
         self.act(lambda teller, _: teller.tell(found))
 
     def owed(self):
         with self.courier.store.reading() as transaction:
-            return [(one.channel, one.title, one.state) for one in outbox.waiting(transaction)]
+            return [(one.channel, one.title, one.state) for one in outbox.load_waiting(transaction)]
 
     def alert(self, number):
         with self.courier.store.reading() as transaction:
-            return alert_store.one(transaction, number)
+            return alert_store.load_alert(transaction, number)
 
     def deliver(self, name):
         while self.courier.deliver_one(name):
@@ -69,11 +71,11 @@ def test_a_silence_takes_back_what_waits_and_is_told_afterwards_if_it_is_still_s
     house.look("a", "b")
     assert house.courier.deliver_one("bad")  # refused: nobody has it
     meant = Silence(Matcher(object="a"), "ana", "moving house", house.now, house.now + 60 * MINUTE)
-    assert house.act(lambda teller, _: teller.hush(meant)) == 1
+    assert house.act(lambda teller, _: teller.silence(meant)) == 1
     assert [title for _, title, _ in house.owed()] == ["orphans: b"]
-    assert "ana" in house.alert(1).withheld
+    assert "ana" in house.alert(1).suppressed_by
     house.now += 60 * MINUTE
-    house.act(lambda teller, _: teller.tell_again())
+    house.act(lambda teller, _: teller.review())
     assert sorted(title for _, title, _ in house.owed()) == ["orphans: a", "orphans: b"]
 
 
@@ -81,14 +83,18 @@ def test_what_may_have_been_taken_is_not_taken_back(house):
     house.bad.answer = lambda *_: None  # the line is dropped
     house.look("a")
     assert house.courier.deliver_one("bad")
-    house.act(lambda teller, _: teller.hush(Silence(Matcher(), "ana", "x", house.now, house.now + MINUTE)))
+    house.act(
+        lambda teller, _: teller.silence(
+            Silence(Matcher(), "ana", "x", house.now, house.now + MINUTE)
+        )
+    )
     assert len(house.owed()) == 1
 
 
 def test_who_has_acknowledged_is_not_called_by_what_still_waits(house):
     house.look("a", severity=Severity.CRITICAL)
     house.now += 30 * MINUTE
-    house.act(lambda teller, _: teller.tell_again())
+    house.act(lambda teller, _: teller.review())
     assert len(house.owed()) == 2
     house.act(lambda teller, _: teller.take(house.alert(1), Acknowledgement("ana")))
     assert len(house.owed()) == 1
@@ -101,9 +107,12 @@ def test_each_message_that_is_given_up_is_named_elsewhere_soon(house):
     house.deliver("bad")
     house.deliver("good")
     (first,) = house.told()
-    assert (first["kind"], first["details"]["not delivered"]) == ("channel_undelivered", "orphans: a")
+    assert (first["kind"], first["details"]["not delivered"]) == (
+        "channel_undelivered",
+        "orphans: a",
+    )
     house.now += 5 * MINUTE
-    house.act(lambda teller, _: teller.tell_again())
+    house.act(lambda teller, _: teller.review())
     house.deliver("good")
     assert house.told()[1]["details"]["not delivered"] == "orphans: a, orphans: b, orphans: c"
 
@@ -113,12 +122,12 @@ def test_what_is_out_meanwhile_and_comes_back_is_taken_back_too(house, act):
     house.look("a", severity=Severity.CRITICAL)
     house.deliver("bad")
     house.now += 30 * MINUTE
-    house.act(lambda teller, _: teller.tell_again())
+    house.act(lambda teller, _: teller.review())
     meant = Silence(Matcher(object="a"), "ana", "moving house", house.now, house.now + 60 * MINUTE)
 
     def answer(*_):
         if act == "silence":
-            house.act(lambda teller, _: teller.hush(meant))
+            house.act(lambda teller, _: teller.silence(meant))
         else:
             house.act(lambda teller, _: teller.take(house.alert(1), Acknowledgement("ana")))
         return (503, {}, b"{}")
@@ -134,7 +143,11 @@ def test_only_what_a_silence_means_is_taken_back(house):
     house.look("a", "b")
     window = Silence(Matcher(object="b"), "ben", "window", house.now, house.now + 60 * MINUTE)
     house.use(windows=lambda _: (window,))
-    house.act(lambda teller, _: teller.hush(Silence(Matcher(object="a"), "ana", "x", house.now, house.now + MINUTE)))
+    house.act(
+        lambda teller, _: teller.silence(
+            Silence(Matcher(object="a"), "ana", "x", house.now, house.now + MINUTE)
+        )
+    )
     assert [title for _, title, _ in house.owed()] == ["orphans: b"]
 
 
@@ -145,12 +158,16 @@ def test_who_never_heard_of_it_does_not_hear_its_end(house):
     house.now += MINUTE
     house.look("a")  # it is back
     assert len(house.owed()) == 3
-    house.act(lambda teller, _: teller.hush(Silence(Matcher(), "ana", "x", house.now, house.now + 60 * MINUTE)))
+    house.act(
+        lambda teller, _: teller.silence(
+            Silence(Matcher(), "ana", "x", house.now, house.now + 60 * MINUTE)
+        )
+    )
     assert house.owed() == []
 
 
 def test_a_correction_that_waits_keeps_no_repeat_back_and_calls_nobody_by_the_fallback(house):
-    house.use(editing=frozenset({"bad"}), fallback=("good",), ladder=())
+    house.use(editing_channels=frozenset({"bad"}), fallback=("good",), escalation_steps=())
     house.bad.answer = lambda *_: (200, {}, b"{}")
     house.look("a", severity=Severity.CRITICAL)
     house.deliver("bad")
@@ -160,13 +177,19 @@ def test_a_correction_that_waits_keeps_no_repeat_back_and_calls_nobody_by_the_fa
         house.look("a", severity=severity)
         house.deliver("bad")
     house.now += 6 * MINUTE
-    house.act(lambda teller, transaction: channel_health.watch(transaction, teller.policy, teller.now))
+    house.act(
+        lambda teller, transaction: channel_health.check_channels(
+            transaction, teller.policy, teller.now
+        )
+    )
     house.deliver("good")
     assert [(one["kind"], one["reason"]) for one in house.told()] == [("orphans", "opened"), ("channel_undelivered", "opened")]  # fmt: skip
     house.now += 60 * MINUTE
-    house.act(lambda teller, _: teller.tell_again())
+    house.act(lambda teller, _: teller.review())
     with house.courier.store.reading() as transaction:
-        assert transaction.rows("SELECT 1 FROM notification WHERE reason = 'repeat' AND channel = 'bad'")
+        assert transaction.rows(
+            "SELECT 1 FROM notification WHERE reason = 'repeat' AND channel = 'bad'"
+        )
 
 
 def test_another_name_of_the_instance_stops_no_message_from_being_given_up(house):
@@ -184,13 +207,15 @@ def test_the_old_of_a_mail_that_some_take_later_is_given_up_and_the_young_is_tri
     postbox.refuse = {"full@example.org": "452 mailbox full"}
     with smtp(postbox) as port:
         house.courier = mailing(house.courier, port, "ana@example.org", "full@example.org")
-        house.use(bundling=frozenset({"bad"}))
+        house.use(grouping_channels=frozenset({"bad"}))
         house.look("a")
         house.now += HORIZON - MINUTE
         house.look("b")
         house.now += 2 * MINUTE
         assert house.courier.deliver_one("bad")
-        assert [title for _, title, _ in house.owed() if title.startswith("orphans")] == ["orphans: b"]
+        assert [title for _, title, _ in house.owed() if title.startswith("orphans")] == [
+            "orphans: b"
+        ]
         assert ("bad", "recipient_refused: bad: full@example.org", "pending") in house.owed()
         postbox.refuse.clear()
         house.now += 60 * MINUTE
@@ -202,14 +227,17 @@ def test_what_is_critical_and_owed_to_a_channel_that_is_gone_goes_by_the_fallbac
     house.look("a", severity=Severity.CRITICAL)
     channels = {"good": house.courier.channels["good"]}
     house.courier = replace(house.courier, channels=channels)
-    house.use(ways=frozenset(channels), fallback=("good",))
+    house.use(channel_names=frozenset(channels), fallback=("good",))
     house.courier.drain(5)
-    assert [(one["kind"], one["object"]) for one in house.told()] == [("orphans", "a"), ("channel_undelivered", "bad")]
+    assert [(one["kind"], one["object"]) for one in house.told()] == [
+        ("orphans", "a"),
+        ("channel_undelivered", "bad"),
+    ]
     assert house.told()[1]["remedy"].startswith("nothing, if it was taken out on purpose")
 
 
 def test_only_what_is_older_than_the_horizon_is_given_up(house):
-    house.use(bundling=frozenset({"bad"}))
+    house.use(grouping_channels=frozenset({"bad"}))
     house.look("a")
     house.now += HORIZON - MINUTE
     house.look("b")

@@ -47,7 +47,9 @@ class Jira:
         if path == "search/jql" and not self.cloud:
             return 404, {}, b"{}"
         label = re.search(r'labels = "(.*?)"', jql)[1]
-        found = [{"key": key} for key, issue in self.issues.items() if label in issue["fields"]["labels"]]
+        found = [
+            {"key": key} for key, issue in self.issues.items() if label in issue["fields"]["labels"]
+        ]
         return 200, {}, json.dumps({"issues": found}).encode()
 
     def _change(self, path, body):
@@ -59,7 +61,10 @@ class Jira:
         elif body:
             self.issues[key]["state"] = {"11": "To Do", "31": "Done"}[body["transition"]["id"]]
         else:
-            moves = [{"id": "11", "name": "Reopen", "to": {"name": "To Do"}}, {"id": "31", "name": "Done"}]
+            moves = [
+                {"id": "11", "name": "Reopen", "to": {"name": "To Do"}},
+                {"id": "31", "name": "Done"},
+            ]
             return 200, {}, json.dumps({"transitions": moves}).encode()
         return 201, {}, b"{}"
 
@@ -69,7 +74,12 @@ def board(endpoint, secret):
     system = Jira()
     place = endpoint(system)
     options = jira.Options(
-        type="jira", url=place.url, user="bot@example.org", token=secret, project="OPS", priorities={"high": "High"}
+        type="jira",
+        url=place.url,
+        user="bot@example.org",
+        token=secret,
+        project="OPS",
+        priorities={"high": "High"},
     )
     return system, place, jira.Jira(options, Sender("coop"))
 
@@ -117,7 +127,9 @@ def test_a_drill_leaves_no_open_issue(board, notify):
 
 def test_a_hostile_name_calls_nobody_in_jira(board, notify):
     system, place, channel = board
-    channel.deliver(notify(title=HOSTILE, summary=HOSTILE, object=HOSTILE, details={HOSTILE: HOSTILE}))
+    channel.deliver(
+        notify(title=HOSTILE, summary=HOSTILE, object=HOSTILE, details={HOSTILE: HOSTILE})
+    )
     description = system.issues["OPS-1"]["fields"]["description"]
     assert "[~" not in description.replace("\\[", "")
     assert "{code}" not in description.replace("\\{", "")
@@ -126,7 +138,9 @@ def test_a_hostile_name_calls_nobody_in_jira(board, notify):
 
 def test_what_jira_refuses_is_said_without_the_token(endpoint, secret, notify):
     place = endpoint((400, {}, b'{"errors":{"project":"project is required, canary-token"}}'))
-    channel = jira.Jira(jira.Options(type="jira", url=place.url, token=secret, project="X"), Sender("c"))
+    channel = jira.Jira(
+        jira.Options(type="jira", url=place.url, token=secret, project="X"), Sender("c")
+    )
     with pytest.raises(DeliveryError, match="project is required") as caught:
         channel.deliver(notify())
     assert caught.value.failure is Failure.PERMANENT
@@ -138,8 +152,18 @@ def test_an_incident_of_pagerduty(endpoint, secret, notify):
     channel = pagerduty.PagerDuty(
         pagerduty.Options(type="pagerduty", url=place.url, routing_key=secret), Sender("coop")
     )
-    for reason in (Reason.OPENED, Reason.ACKNOWLEDGED, Reason.REPEATED, Reason.RESOLVED, Reason.DRILL):
-        channel.deliver(notify(reason=reason, fingerprint="f" * 32, summary="x" * 2000, severity=Severity.CRITICAL))
+    for reason in (
+        Reason.OPENED,
+        Reason.ACKNOWLEDGED,
+        Reason.REPEATED,
+        Reason.RESOLVED,
+        Reason.DRILL,
+    ):
+        channel.deliver(
+            notify(
+                reason=reason, fingerprint="f" * 32, summary="x" * 2000, severity=Severity.CRITICAL
+            )
+        )
     said = [json.loads(request["body"]) for request in place.requests]
     assert [one["event_action"] for one in said] == [
         "trigger",
@@ -151,13 +175,18 @@ def test_an_incident_of_pagerduty(endpoint, secret, notify):
     ]
     assert {one["dedup_key"] for one in said} == {"f" * 32}
     assert said[0]["routing_key"] == "canary-token"
-    assert (said[0]["payload"]["severity"], len(said[0]["payload"]["summary"])) == ("critical", 1024)
+    assert (said[0]["payload"]["severity"], len(said[0]["payload"]["summary"])) == (
+        "critical",
+        1024,
+    )
 
 
 @pytest.mark.parametrize(("status", "failure"), [(400, Failure.PERMANENT), (429, Failure.THROTTLED), (500, Failure.AMBIGUOUS)])  # fmt: skip
 def test_what_pagerduty_may_answer(endpoint, secret, notify, status, failure):
     place = endpoint((status, {}, b'{"message":"canary-token is invalid"}'))
-    channel = pagerduty.PagerDuty(pagerduty.Options(type="pagerduty", url=place.url, routing_key=secret), Sender("c"))
+    channel = pagerduty.PagerDuty(
+        pagerduty.Options(type="pagerduty", url=place.url, routing_key=secret), Sender("c")
+    )
     with pytest.raises(DeliveryError) as caught:
         channel.deliver(notify())
     assert caught.value.failure is failure
@@ -165,13 +194,21 @@ def test_what_pagerduty_may_answer(endpoint, secret, notify, status, failure):
 
 
 def hook(place, **options):
-    return webhook.Webhook(webhook.Options(type="webhook", url=place.url, **options), Sender("coop"))
+    return webhook.Webhook(
+        webhook.Options(type="webhook", url=place.url, **options), Sender("coop")
+    )
 
 
 def test_a_body_of_ones_own_and_the_key_where_it_is_said_to_be(endpoint, notify):
     place = endpoint((201, {}, b'{"result": {"number": "INC7"}, "id": 3}'))
     body = '{"short_description": {{ message | tojson }}, "state": "{{ state }}", "urgency": {{ 1 if severity == "CRITICAL" else 2 }}}'
-    channel = hook(place, body=body, key="result.number", update_url=place.url + "/table/{ticket}", update_method="PUT")
+    channel = hook(
+        place,
+        body=body,
+        key="result.number",
+        update_url=place.url + "/table/{ticket}",
+        update_method="PUT",
+    )
     first = channel.deliver(notify(title=HOSTILE))
     assert first.remote == "INC7"
     assert json.loads(place.requests[0]["body"])["short_description"].startswith(HOSTILE)
@@ -184,7 +221,9 @@ def test_a_template_that_a_name_could_break_is_refused(endpoint, notify):
     with pytest.raises(ValueError, match=r"use \| tojson"):
         hook(endpoint(), body='{"text": "{{ message }}"}')
     place = endpoint()
-    channel = hook(place, body='{"text": {{ message | tojson }}{{ "" if severity == "HIGH" else "," }}}')
+    channel = hook(
+        place, body='{"text": {{ message | tojson }}{{ "" if severity == "HIGH" else "," }}}'
+    )
     with pytest.raises(DeliveryError, match="tojson") as caught:  # what no sample shows
         channel.deliver(notify(severity=Severity.CRITICAL))
     assert caught.value.failure is Failure.PERMANENT
@@ -196,7 +235,9 @@ def test_a_template_is_tried_when_it_is_read(endpoint):
         hook(endpoint(), body=f'{{"text": {{{{ details[{known}] | tojson }}}}}}')
     with pytest.raises(ValueError, match="by zero"):
         hook(endpoint(), body="{{ 1 // 0 }}")
-    with pytest.raises(ValueError, match="body: 'summary' is not known; there are: actionRequired, alert"):
+    with pytest.raises(
+        ValueError, match="body: 'summary' is not known; there are: actionRequired, alert"
+    ):
         hook(endpoint(), body='{"text": {{ summary | tojson }}}')
 
 
@@ -238,7 +279,10 @@ def test_a_body_is_not_longer_than_the_standard_advises(endpoint, notify):
     [
         ({"url": "http://tickets.example.org"}, "unencrypted"),
         ({"url": "http://tickets.example.org", "plain_http": True}, ""),
-        ({"url": "https://x.example.org", "update_url": "http://y.example.org/{ticket}"}, "unencrypted"),
+        (
+            {"url": "https://x.example.org", "update_url": "http://y.example.org/{ticket}"},
+            "unencrypted",
+        ),
         ({"url": "https://u:p@x.example.org"}, "password"),
     ],
 )
@@ -264,10 +308,10 @@ def test_a_link_local_address_is_not_spoken_to(address, refused):
 def test_a_ticket_that_was_deleted_is_made_anew(endpoint, notify):
     place = endpoint(lambda _number, request: (404, {}, b"") if "/old" in request["path"] else (201, {}, b'{"key": "T-2"}'))  # fmt: skip
     receipt = hook(place, update_url=place.url + "/{ticket}").deliver(notify(thread="old"))
-    assert (receipt.remote, receipt.anew) == ("T-2", True)
+    assert (receipt.remote, receipt.replaced) == ("T-2", True)
 
 
 def test_an_issue_that_was_deleted_is_made_anew(board, notify):
     _, _, channel = board
     receipt = channel.deliver(notify(thread="OPS-99", reason=Reason.RAISED))
-    assert (receipt.remote, receipt.anew) == ("OPS-1", True)
+    assert (receipt.remote, receipt.replaced) == ("OPS-1", True)

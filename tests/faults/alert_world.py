@@ -16,8 +16,8 @@ from alerts.alert import Reason, Receipt, State
 from alerts.channels.channel import DeliveryError, Failure, Traits
 from alerts.courier import Courier
 from alerts.lifecycle import UNREACHABLE, Acknowledgement
-from alerts.policy import UNDELIVERED, Matcher, Policy, Rung, Silence, Threshold
-from alerts.processor import Teller
+from alerts.policy import UNDELIVERED, EscalationStep, Matcher, Policy, Silence, Threshold
+from alerts.processor import AlertProcessor
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from store.store import open_store
@@ -28,10 +28,10 @@ ROUTES = {
     Severity.HIGH: ("chat", "mail", "ticket"),
     Severity.CRITICAL: ("chat", "mail", "ticket"),
 }
-CHANNELS = {"chat": Traits(bundles=True, edits=True, converses=True), "mail": Traits(bundles=True), "ticket": Traits(converses=True), "second": Traits()}  # fmt: skip
+CHANNELS = {"chat": Traits(groups=True, edits=True, wants_acknowledgements=True), "mail": Traits(groups=True), "ticket": Traits(wants_acknowledgements=True), "second": Traits()}  # fmt: skip
 POLICIES = (
-    Policy(ROUTES, instance="world", bundling=frozenset({"chat", "mail"}), conversing=frozenset({"chat", "ticket"}), editing=frozenset({"chat"}), group_wait=timedelta(seconds=15), ladder=(Rung(timedelta(minutes=30), ("second",)),), fallback=("second",)),
-    Policy({**ROUTES, Severity.HIGH: ("mail",)}, instance="world", bundling=frozenset({"chat"}), conversing=frozenset({"chat"})),
+    Policy(ROUTES, instance="world", grouping_channels=frozenset({"chat", "mail"}), acknowledging_channels=frozenset({"chat", "ticket"}), editing_channels=frozenset({"chat"}), group_wait=timedelta(seconds=15), escalation_steps=(EscalationStep(timedelta(minutes=30), ("second",)),), fallback=("second",)),
+    Policy({**ROUTES, Severity.HIGH: ("mail",)}, instance="world", grouping_channels=frozenset({"chat"}), acknowledging_channels=frozenset({"chat"})),
     Policy(ROUTES, instance="world", thresholds=(Threshold(Matcher(object="b"), failures=2, passes=2),), group_interval=timedelta(minutes=5)),
 )  # fmt: skip
 REFUSALS = {"refuse": Failure.TRANSIENT, "never": Failure.PERMANENT, "throttle": Failure.THROTTLED, "lose": Failure.AMBIGUOUS}  # fmt: skip
@@ -88,58 +88,83 @@ class World:
     def __init__(self, path):
         self.now = START
         self.store = open_store(path)
-        self.parties = {name: Party(traits, PEOPLE.get(name, ("",))) for name, traits in CHANNELS.items()}
-        self.ways = dict(self.parties)
+        self.parties = {
+            name: Party(traits, PEOPLE.get(name, ("",))) for name, traits in CHANNELS.items()
+        }
+        self.channel_names = dict(self.parties)
         self.policy = POLICIES[0]
-        self.doubts = 0
+        self.warnings = 0
         self.taken_out = set()
 
     def courier(self):
-        return Courier(self.store, self.ways, self.policy, lambda: self.now)
+        return Courier(self.store, self.channel_names, self.policy, lambda: self.now)
 
     def teller(self, transaction):
-        return Teller(transaction, self.policy, self.now)
+        return AlertProcessor(transaction, self.policy, self.now)
 
     # what happens
 
     def look(self, found, covered):
         findings = [Finding(Identity("orphans", "world", database="main", object=name), severity, f"{name} is {severity}") for name, severity in found]  # fmt: skip
-        self._write(lambda teller: teller.tell(findings, [Coverage("orphans", "main")] if covered else []))
+        self._write(
+            lambda teller: teller.tell(findings, [Coverage("orphans", "main")] if covered else [])
+        )
 
     def server(self, up):
-        finding = Finding(Identity(UNREACHABLE, "world", database="main"), Severity.CRITICAL, "no answer")
-        self._write(lambda teller: teller.tell([] if up else [finding], [Coverage(UNREACHABLE, "main")] if up else []))
+        finding = Finding(
+            Identity(UNREACHABLE, "world", database="main"), Severity.CRITICAL, "no answer"
+        )
+        self._write(
+            lambda teller: teller.tell(
+                [] if up else [finding], [Coverage(UNREACHABLE, "main")] if up else []
+            )
+        )
 
     def tick(self):
-        self._write(lambda teller: teller.tell_again())
-        self._write(lambda teller: channel_health.watch(teller.transaction, self.policy, self.now))
+        self._write(lambda teller: teller.review())
+        self._write(
+            lambda teller: channel_health.check_channels(teller.transaction, self.policy, self.now)
+        )
 
     def acknowledge(self, number, minutes):
         with self.store.transaction() as transaction:
-            alerts = [one for one in alert_store.open_alerts(transaction) if one.state is not State.PENDING]
+            alerts = [
+                one for one in alert_store.load_open(transaction) if one.state is not State.PENDING
+            ]
             if alerts:
                 until = self.now + timedelta(minutes=minutes) if minutes else None
-                self.teller(transaction).take(alerts[number % len(alerts)], Acknowledgement("ana", until))
+                self.teller(transaction).take(
+                    alerts[number % len(alerts)], Acknowledgement("ana", until)
+                )
 
     def silence(self, name, minutes):
-        made = Silence(Matcher(object=name), "ana", "moving house", self.now, self.now + timedelta(minutes=minutes))
-        self._write(lambda teller: teller.hush(made))
+        made = Silence(
+            Matcher(object=name),
+            "ana",
+            "moving house",
+            self.now,
+            self.now + timedelta(minutes=minutes),
+        )
+        self._write(lambda teller: teller.silence(made))
 
     def pass_time(self, minutes):
         self.now += timedelta(minutes=minutes)
 
     def configure(self, number, absent):
         """Another configuration, and a reload: a channel may be taken out."""
-        self.ways = {name: party for name, party in self.parties.items() if name != absent}
+        self.channel_names = {name: party for name, party in self.parties.items() if name != absent}
         self.taken_out |= {absent} - {""}
         made = POLICIES[number]
-        routes = {severity: tuple(name for name in names if name != absent) for severity, names in made.routes.items()}
-        self.policy = replace(made, routes=routes, ways=frozenset(self.ways))
+        routes = {
+            severity: tuple(name for name in names if name != absent)
+            for severity, names in made.routes.items()
+        }
+        self.policy = replace(made, routes=routes, channel_names=frozenset(self.channel_names))
         with self._told_rightly():
             self.courier().drain(0)
 
     def deliver(self, name, behaviour):
-        if name not in self.ways:
+        if name not in self.channel_names:
             return
         party = self.parties[name]
         party.behaviour = behaviour
@@ -150,8 +175,8 @@ class World:
             except Died:
                 with self.store.transaction() as transaction:  # the next start
                     outbox.expire_leases(transaction)
-                self.doubts += 1
-        self.doubts += behaviour == "take and lose" and len(party.taken) > before
+                self.warnings += 1
+        self.warnings += behaviour == "take and lose" and len(party.taken) > before
         party.behaviour = "take"
         for notification in party.taken[before:]:
             self._wanted(notification)
@@ -173,8 +198,12 @@ class World:
             for row in transaction.rows("SELECT * FROM notification WHERE rowid > ?", (last,)):
                 event = transaction.row("SELECT 1 AS yes FROM event WHERE alert = ? AND reason = ? AND occurred_at <= ?", (row["alert"], row["reason"], row["created_at"]))  # fmt: skip
                 assert event, "nothing is told but for an event that is written down"
-                quiet = self._silenced(transaction, alert_store.one(transaction, row["alert"]))
-                assert Reason(row["reason"]) in QUIET_REASONS or not quiet, "what is silenced is not told"
+                quiet = self._silenced(
+                    transaction, alert_store.load_alert(transaction, row["alert"])
+                )
+                assert Reason(row["reason"]) in QUIET_REASONS or not quiet, (
+                    "what is silenced is not told"
+                )
             for row in transaction.rows(DEAD):
                 if row["id"] not in dead:
                     self._told_elsewhere(transaction, row)
@@ -185,16 +214,22 @@ class World:
 
     def _told_elsewhere(self, transaction, row):
         """Of what is given up another channel hears, and what is critical goes by the fallback."""
-        notification = outbox.read(row)
-        about = next(one for one in alert_store.latest(transaction, 10_000) if (one.kind, one.object) == (UNDELIVERED, row["channel"]))  # fmt: skip
-        assert notification.message.title in about.evidence[channel_health.LOST], "what is given up is named"
+        notification = outbox.parse_row(row)
+        about = next(one for one in alert_store.load_latest(transaction, 10_000) if (one.kind, one.object) == (UNDELIVERED, row["channel"]))  # fmt: skip
+        assert notification.message.title in about.evidence[channel_health.LOST], (
+            "what is given up is named"
+        )
         owed = transaction.rows("SELECT channel FROM notification WHERE alert = ? AND generation = ?", (about.id, about.generation))  # fmt: skip
         others = {one["channel"] for one in owed} - {row["channel"]}
-        assert others or about.withheld or not set(self.ways) - {row["channel"]}, "what is given up is told elsewhere"
-        alert = alert_store.one(transaction, row["alert"])
+        assert others or about.suppressed_by or not set(self.channel_names) - {row["channel"]}, (
+            "what is given up is told elsewhere"
+        )
+        alert = alert_store.load_alert(transaction, row["alert"])
         if alert.state is State.FIRING and alert.severity is Severity.CRITICAL and not self._silenced(transaction, alert):  # fmt: skip
             for other in set(self.policy.fallback) - {row["channel"]}:
-                assert outbox.reached(transaction, alert, other), "what is critical goes by the fallback"
+                assert outbox.was_notified(transaction, alert, other), (
+                    "what is critical goes by the fallback"
+                )
 
     def _wanted(self, notification):
         """Nobody is told what was silenced, or called for what was acknowledged, before the message went out."""
@@ -203,16 +238,20 @@ class World:
         with self.store.reading() as transaction:
             for member in notification.members:
                 row = transaction.row("SELECT * FROM notification WHERE id = ?", (member,))
-                alert = alert_store.one(transaction, row["alert"])
+                alert = alert_store.load_alert(transaction, row["alert"])
                 reason, same = Reason(row["reason"]), alert.generation == row["generation"]
                 if alert.state is State.FIRING and same and reason not in QUIET_REASONS:
-                    assert not self._silenced(transaction, alert), "what is silenced meanwhile is not told"
+                    assert not self._silenced(transaction, alert), (
+                        "what is silenced meanwhile is not told"
+                    )
                 if alert.state is State.ACKNOWLEDGED:
-                    assert reason is not Reason.ESCALATED, "what somebody looks after is not escalated"
+                    assert reason is not Reason.ESCALATED, (
+                        "what somebody looks after is not escalated"
+                    )
 
     def _consistent(self):
         with self.store.reading() as transaction:
-            alerts = alert_store.open_alerts(transaction)
+            alerts = alert_store.load_open(transaction)
         prints = [alert.fingerprint for alert in alerts]
         assert len(set(prints)) == len(prints), "one open alert a trouble"
 
@@ -220,20 +259,26 @@ class World:
         """Every party takes what it is owed; then what it knows is so."""
         for _ in range(400):
             self.now += timedelta(minutes=20)
-            if not sum([self.courier().deliver_one(name) for name in self.ways]):
+            if not sum([self.courier().deliver_one(name) for name in self.channel_names]):
                 with self.store.reading() as transaction:
-                    if not outbox.left(transaction):
+                    if not outbox.count_waiting(transaction):
                         break
         with self.store.reading() as transaction:
-            assert outbox.left(transaction) == 0, "everything that is owed is delivered"
-            alerts = {alert.id: alert for alert in alert_store.latest(transaction, 10_000)}
+            assert outbox.count_waiting(transaction) == 0, "everything that is owed is delivered"
+            alerts = {alert.id: alert for alert in alert_store.load_latest(transaction, 10_000)}
             rows = transaction.rows("SELECT * FROM notification ORDER BY created_at, rowid")
-        self._knowledge(alerts, {(row["channel"], row["alert"]) for row in rows if row["state"] == "dead"})
+        self._knowledge(
+            alerts, {(row["channel"], row["alert"]) for row in rows if row["state"] == "dead"}
+        )
         self._copies(rows)
-        self._pauses([row for row in rows if alerts[row["alert"]].kind != UNDELIVERED])  # it has news
+        self._pauses(
+            [row for row in rows if alerts[row["alert"]].kind != UNDELIVERED]
+        )  # it has news
 
     def _knowledge(self, alerts, refused):
-        for name, who in ((name, who) for name, party in self.parties.items() for who in party.people):
+        for name, who in (
+            (name, who) for name, party in self.parties.items() for who in party.people
+        ):
             known = {}
             for whose, notification in self.parties[name].taken_by:
                 known |= believed(notification) if whose == who else {}
@@ -249,7 +294,7 @@ class World:
     def _owed_of(self, alert):
         """Who was told in its present life."""
         with self.store.reading() as transaction:
-            return alert_store.known_of(transaction, alert).told.get(alert.id, ())
+            return alert_store.load_recipients(transaction, alert).told.get(alert.id, ())
 
     def _copies(self, rows):
         total = 0
@@ -259,16 +304,26 @@ class World:
                 said[notification.id].add(notification.members)
                 for member in notification.members:
                     copies[member].add(notification.id)
-            assert all(len(members) == 1 for members in said.values()), "an id stands for the same things always"
+            assert all(len(members) == 1 for members in said.values()), (
+                "an id stands for the same things always"
+            )
             split = party.split
-            assert all(len(ids) == 1 for one, ids in copies.items() if one not in split), "every copy has the same id"
+            assert all(len(ids) == 1 for one, ids in copies.items() if one not in split), (
+                "every copy has the same id"
+            )
             told = {member for members in said.values() for one in members for member in one}
             owed = {row["id"]: row["state"] for row in rows if row["channel"] == name}
             assert told <= owed.keys(), "nothing but what is owed"
-            assert told >= {number for number, state in owed.items() if state != "dead"}, "all that is owed"
-            by_person = [(who, notification.id) for who, notification in party.taken_by if who == party.people[0]]
+            assert told >= {number for number, state in owed.items() if state != "dead"}, (
+                "all that is owed"
+            )
+            by_person = [
+                (who, notification.id)
+                for who, notification in party.taken_by
+                if who == party.people[0]
+            ]
             total += len(by_person) - len(set(by_person))
-        assert total <= self.doubts, "no copy without a reason to doubt"
+        assert total <= self.warnings, "no copy without a reason to doubt"
 
     def _pauses(self, rows):
         last = {}
@@ -282,7 +337,9 @@ class World:
 
 
 severities = st.sampled_from([Severity.WARNING, Severity.HIGH, Severity.CRITICAL])
-found = st.lists(st.tuples(st.sampled_from("abc"), severities), max_size=3, unique_by=lambda one: one[0])
+found = st.lists(
+    st.tuples(st.sampled_from("abc"), severities), max_size=3, unique_by=lambda one: one[0]
+)
 behaviours = st.sampled_from(["take", "take", "take", "refuse", "throttle", "lose", "take and lose", "die before", "die after", "some", "some", "never"])  # fmt: skip
 happenings = st.one_of(
     st.tuples(st.just("look"), found, st.booleans()),
@@ -294,7 +351,11 @@ happenings = st.one_of(
     st.tuples(st.just("tick")),
     st.tuples(st.just("acknowledge"), st.integers(0, 5), st.sampled_from([0, 0, 30, 600])),
     st.tuples(st.just("silence"), st.sampled_from(["a", "b", "*"]), st.integers(1, 600)),
-    st.tuples(st.just("configure"), st.integers(0, len(POLICIES) - 1), st.sampled_from(["", "", "mail", "ticket"])),
+    st.tuples(
+        st.just("configure"),
+        st.integers(0, len(POLICIES) - 1),
+        st.sampled_from(["", "", "mail", "ticket"]),
+    ),
     st.tuples(st.just("server"), st.booleans()),
 )
 sequences = st.lists(happenings, min_size=3, max_size=30)

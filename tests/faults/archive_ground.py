@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 from psycopg.rows import dict_row
 
-from retention.archive.frame import Frame, lines
+from retention.archive.frame import Frame, read_lines
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -69,11 +69,17 @@ class Ground:
     )
 
     def connect(self):
-        return psycopg.connect(self.cluster.dsn(self.database), autocommit=True, row_factory=dict_row)
+        return psycopg.connect(
+            self.cluster.dsn(self.database), autocommit=True, row_factory=dict_row
+        )
 
     def configure(self, dsn, batch_rows=50):
         text = CONFIG.format(
-            folder=self.folder, dsn=dsn, database=self.database, batch_rows=batch_rows, archive=self.archive_folder
+            folder=self.folder,
+            dsn=dsn,
+            database=self.database,
+            batch_rows=batch_rows,
+            archive=self.archive_folder,
         )
         (self.folder / "config.toml").write_text(text)
 
@@ -84,11 +90,22 @@ class Ground:
             self.allowed |= {number: {"v0"} for number in range(first, first + rows)}
 
     def command(self, *arguments):
-        return [sys.executable, "-m", "daemon", *arguments, "--config", str(self.folder / "config.toml")]
+        return [
+            sys.executable,
+            "-m",
+            "daemon",
+            *arguments,
+            "--config",
+            str(self.folder / "config.toml"),
+        ]
 
     def sereno(self, *arguments, prefix=()):
         return subprocess.run(
-            [*prefix, *self.command(*arguments)], capture_output=True, text=True, cwd=ROOT, check=False
+            [*prefix, *self.command(*arguments)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=False,
         )
 
     def kill(self, after):
@@ -125,7 +142,11 @@ class Ground:
         connection.close()
 
     def _write(self, connection, number):
-        act = self._random.choice(("update", "update", "delete", "insert")) if self.allowed else "insert"
+        act = (
+            self._random.choice(("update", "update", "delete", "insert"))
+            if self.allowed
+            else "insert"
+        )
         if act == "insert":
             key = len(self.allowed) + 1
             self.allowed[key] = {None, "v0"}
@@ -135,8 +156,14 @@ class Ground:
         key = self._random.randrange(1, len(self.allowed) + 1)
         before, after = self.allowed[key], f"v{number}" if act == "update" else None
         self.allowed[key] = before | {after}
-        change = "UPDATE public.event SET note = %(note)s" if act == "update" else "DELETE FROM public.event"
-        touched = connection.execute(f"{change} WHERE id = %(key)s", {"note": after, "key": key}).rowcount
+        change = (
+            "UPDATE public.event SET note = %(note)s"
+            if act == "update"
+            else "DELETE FROM public.event"
+        )
+        touched = connection.execute(
+            f"{change} WHERE id = %(key)s", {"note": after, "key": key}
+        ).rowcount
         self.allowed[key] = {after} if touched else before
 
     def __enter__(self):
@@ -160,7 +187,10 @@ class Ground:
     def verdict(self):
         """Say how many rows are lost, doubled, or not as they should be, and how many are where."""
         with self.connect() as connection:
-            table = {row["id"]: row["note"] for row in connection.execute("SELECT id, note FROM public.event")}
+            table = {
+                row["id"]: row["note"]
+                for row in connection.execute("SELECT id, note FROM public.event")
+            }
             ledger = connection.execute("""SELECT * FROM sereno.archive_batch WHERE "table" = 'event' ORDER BY file, "position\"""").fetchall()  # fmt: skip
         archived, doubled, ends = {}, 0, {}
         for row in ledger:
@@ -170,7 +200,9 @@ class Ground:
                 key, _, note = line.decode().split("\t")
                 doubled += int(key) in archived
                 archived[int(key)] = note
-        sizes = {path: path.stat().st_size for path in self.archive_folder.glob("*/public/event/*.zst")}
+        sizes = {
+            path: path.stat().st_size for path in self.archive_folder.glob("*/public/event/*.zst")
+        }
         doubled += len(archived.keys() & table.keys())
         lost = strange = 0
         for key, allowed in self.allowed.items():
@@ -187,7 +219,7 @@ class Ground:
         """What a batch of the ledger holds."""
         descriptor = os.open(self.archive_folder / row["file"], os.O_RDONLY)
         frame = Frame(row["position"], row["length"], row["sha256"], row["rows"])
-        text = b"".join(lines(descriptor, frame))
+        text = b"".join(read_lines(descriptor, frame))
         os.close(descriptor)
         return text.splitlines()
 
@@ -195,7 +227,11 @@ class Ground:
         """Archive the rest, and return the verdict; nothing may be wrong with it."""
         self.finish()
         said = self.verdict()
-        wrong = {name: said[name] for name in ("lost", "doubled", "strange", "unledgered bytes") if said[name]}
+        wrong = {
+            name: said[name]
+            for name in ("lost", "doubled", "strange", "unledgered bytes")
+            if said[name]
+        }
         assert not wrong, said
         return said
 
@@ -220,7 +256,11 @@ class Family(Ground):
     def _write(self, connection, number):
         """Events with lines are not deleted by others: a key forbids it."""
         self._act = self._random.choice(("update", "insert")) if self.allowed else "insert"
-        key = len(self.allowed) + 1 if self._act == "insert" else self._random.randrange(1, len(self.allowed) + 1)
+        key = (
+            len(self.allowed) + 1
+            if self._act == "insert"
+            else self._random.randrange(1, len(self.allowed) + 1)
+        )
         before = self.allowed.get(key, {None})
         note = f"v{number}"
         self.allowed[key] = before | {note}
@@ -228,7 +268,9 @@ class Family(Ground):
             connection.execute(f"INSERT INTO public.event VALUES ({key}, {OLD}, '{note}')")
             self.allowed[key] = {note}
         else:
-            changed = connection.execute("UPDATE public.event SET note = %s WHERE id = %s", (note, key)).rowcount
+            changed = connection.execute(
+                "UPDATE public.event SET note = %s WHERE id = %s", (note, key)
+            ).rowcount
             self.allowed[key] = {note} if changed else before
 
     def verdict(self):
@@ -236,7 +278,9 @@ class Family(Ground):
         with self.connect() as connection:
             there = {row["id"] for row in connection.execute("SELECT id FROM public.line")}
             events = {row["id"] for row in connection.execute("SELECT id FROM public.event")}
-            ledger = connection.execute("""SELECT * FROM sereno.archive_batch WHERE "table" = 'line'""").fetchall()
+            ledger = connection.execute(
+                """SELECT * FROM sereno.archive_batch WHERE "table" = 'line'"""
+            ).fetchall()
         archived = [int(line.split(b"\t")[0]) for row in ledger for line in self._lines(row)]
         said = super().verdict()
         wanted = {key * 10 + number for key in self.allowed for number in range(3)}
@@ -258,16 +302,23 @@ class ToTable(Ground):
     def configure(self, dsn, batch_rows=50):
         super().configure(dsn, batch_rows)
         path = self.folder / "config.toml"
-        path.write_text(path.read_text().replace(f"file://{self.archive_folder}", "table:history.event"))
+        path.write_text(
+            path.read_text().replace(f"file://{self.archive_folder}", "table:history.event")
+        )
 
     def verdict(self):
         with self.connect() as connection:
-            table = {row["id"]: row["note"] for row in connection.execute("SELECT id, note FROM public.event")}
+            table = {
+                row["id"]: row["note"]
+                for row in connection.execute("SELECT id, note FROM public.event")
+            }
             moved = connection.execute("SELECT id, note FROM history.event").fetchall()
             ledgered = connection.execute("SELECT coalesce(sum(rows), 0)::bigint AS n FROM sereno.archive_batch").fetchone()["n"]  # fmt: skip
         archived = {row["id"]: row["note"] for row in moved}
         found = archived | table
-        lost = sum(key not in found and None not in allowed for key, allowed in self.allowed.items())
+        lost = sum(
+            key not in found and None not in allowed for key, allowed in self.allowed.items()
+        )
         strange = sum(found[key] not in self.allowed.get(key, ()) for key in found)
         return {
             "rows": len(self.allowed), "archived": len(archived), "in the table": len(table), "lost": lost,

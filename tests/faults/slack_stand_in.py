@@ -41,7 +41,9 @@ class SlackStandIn:
             def _serve(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 path, _, query = self.path.partition("?")
-                answer = stand_in.answer(path.rpartition("/")[2], _values(self.headers, body, query))
+                answer = stand_in.answer(
+                    path.rpartition("/")[2], _values(self.headers, body, query)
+                )
                 if answer is None:
                     self.close_connection = True
                     return
@@ -58,7 +60,9 @@ class SlackStandIn:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
 
     @property
     def url(self):
@@ -117,7 +121,11 @@ class SlackStandIn:
         if wrong or found is None:
             self.broken += [wrong] if wrong else []
             return 200, {}, {"ok": False, "error": wrong or "message_not_found"}
-        found |= {"text": values.get("text", ""), "blocks": values.get("blocks", []), "edits": found["edits"] + 1}
+        found |= {
+            "text": values.get("text", ""),
+            "blocks": values.get("blocks", []),
+            "edits": found["edits"] + 1,
+        }
         return 200, {}, {"ok": True, "channel": CHANNEL, "ts": found["ts"]}
 
     def _look(self, values):
@@ -127,7 +135,14 @@ class SlackStandIn:
             return 200, {}, {"ok": False, "error": "channel_not_found"}
         thread = values.get("ts")
         shown = [one for one in self.messages if (thread in {one["thread_ts"], one["ts"]} if thread else not one["thread_ts"])]  # fmt: skip
-        return 200, {}, {"ok": True, "messages": [{"ts": one["ts"], "metadata": one["metadata"]} for one in shown]}
+        return (
+            200,
+            {},
+            {
+                "ok": True,
+                "messages": [{"ts": one["ts"], "metadata": one["metadata"]} for one in shown],
+            },
+        )
 
     def _socket(self, _values):
         return 200, {}, {"ok": True, "url": self.sockets[0]} if self.sockets else {"ok": False, "error": "not_allowed_token_type"}  # fmt: skip
@@ -144,12 +159,17 @@ class SlackStandIn:
             texts = [block["text"]["text"]] if "text" in block else []
             fields = [one["text"] for one in block.get("fields", ())]
             elements = block.get("elements", ())
-            if any(len(text) > 3000 or not text for text in texts) or any(len(text) > 2000 for text in fields):
+            if any(len(text) > 3000 or not text for text in texts) or any(
+                len(text) > 2000 for text in fields
+            ):
                 return "invalid_blocks"
             if len(fields) > 10 or any(len(one.get("value", "")) > 2000 for one in elements):
                 return "invalid_blocks"
             total += sum(map(len, (*texts, *fields)))
-            total += sum(len(one["text"] if isinstance(one["text"], str) else one["text"]["text"]) for one in elements)
+            total += sum(
+                len(one["text"] if isinstance(one["text"], str) else one["text"]["text"])
+                for one in elements
+            )
         return "msg_blocks_too_long" if total > 13_200 else ""
 
 
@@ -157,7 +177,10 @@ def _values(headers, body, query):
     if headers.get("Content-Type", "").startswith("application/json"):
         return json.loads(body or b"{}")
     read = {name: value[0] for name, value in parse_qs(f"{body.decode()}&{query}").items()}
-    return {name: json.loads(value) if value[:1] in {"[", "{"} else value for name, value in read.items()}
+    return {
+        name: json.loads(value) if value[:1] in {"[", "{"} else value
+        for name, value in read.items()
+    }
 
 
 class ButtonLine:
@@ -172,7 +195,9 @@ class ButtonLine:
 
     def press(self, value, *, name="ana", action="acknowledge"):
         payload = {"type": "block_actions", "user": {"id": "U1", "username": name}, "actions": [{"action_id": action, "value": value}]}  # fmt: skip
-        self._send(json.dumps({"type": "interactive", "envelope_id": f"e-{value}", "payload": payload}))
+        self._send(
+            json.dumps({"type": "interactive", "envelope_id": f"e-{value}", "payload": payload})
+        )
 
     def hang_up(self):
         self.connected.clear()
@@ -193,7 +218,9 @@ class ButtonLine:
         with contextlib.suppress(OSError):
             head = client.recv(4096).decode()
             key = next(line.partition(":")[2].strip() for line in head.split("\r\n") if line.lower().startswith("sec-websocket-key"))  # fmt: skip
-            accept = base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())  # noqa: S324 - the protocol's own
+            accept = base64.b64encode(
+                hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
+            )  # noqa: S324 - the protocol's own
             client.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n")  # fmt: skip
             self._client = client
             self._send(json.dumps({"type": "hello"}))
@@ -212,11 +239,15 @@ class ButtonLine:
         if length == 126:
             length = int.from_bytes(_exactly(client, 2))
         mask = _exactly(client, 4)
-        return first & 0x0F, bytes(octet ^ mask[place % 4] for place, octet in enumerate(_exactly(client, length)))
+        return first & 0x0F, bytes(
+            octet ^ mask[place % 4] for place, octet in enumerate(_exactly(client, length))
+        )
 
     def _send(self, text):
         content = text.encode()
-        length = bytes([len(content)]) if len(content) < 126 else bytes([126]) + len(content).to_bytes(2)
+        length = (
+            bytes([len(content)]) if len(content) < 126 else bytes([126]) + len(content).to_bytes(2)
+        )
         self._client.sendall(b"\x81" + length + content)
 
 

@@ -91,7 +91,9 @@ def test_nothing_is_lost_and_every_copy_has_the_same_id(tmp_path, endpoint):
     while courier.drain(20):
         pass
     with store.transaction() as transaction:  # what was left in back-off by a dropped answer
-        transaction.execute("UPDATE notification SET not_before = created_at WHERE state = 'pending'")
+        transaction.execute(
+            "UPDATE notification SET not_before = created_at WHERE state = 'pending'"
+        )
     assert courier.drain(20) == 0
     with store.reading() as transaction:
         committed = {row["id"] for row in transaction.rows("SELECT id FROM notification")}

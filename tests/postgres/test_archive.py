@@ -8,7 +8,7 @@ import psycopg
 import pytest
 import zstandard
 
-from execution.control import Pace
+from execution.control import StepControl
 from retention.archive import to_file
 
 TABLE = """
@@ -22,7 +22,9 @@ to = "file://{}"
 
 @pytest.fixture
 def event(house):
-    house.database.run("CREATE TABLE public.event (id bigint PRIMARY KEY, at timestamptz, note text)")
+    house.database.run(
+        "CREATE TABLE public.event (id bigint PRIMARY KEY, at timestamptz, note text)"
+    )
     house.archive = house.folder / "archive"
     house.extra = TABLE.format(house.archive)
     house.install()
@@ -47,7 +49,9 @@ def lines(house):
     return b"".join(
         subprocess.run(["zstd", "-dcq", str(path)], check=True, capture_output=True).stdout
         if Path("/usr/bin/zstd").exists()
-        else zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True).read()
+        else zstandard.ZstdDecompressor()
+        .stream_reader(path.open("rb"), read_across_frames=True)
+        .read()
         for path in files(house)
     ).splitlines()
 
@@ -86,7 +90,9 @@ def test_another_writer_or_an_unknown_file_is_never_touched(event):
     event.run("archive")
     (first,) = files(event)
     before = first.read_bytes()
-    event.database.run("DELETE FROM sereno.archive_batch")  # as in a copy of the database from before
+    event.database.run(
+        "DELETE FROM sereno.archive_batch"
+    )  # as in a copy of the database from before
     fill_more = "INSERT INTO public.event SELECT n, now() - interval '40 days' FROM generate_series(1000, 1100) n"
     event.database.run(fill_more)
     assert event.run("archive")["state"] == "finished"
@@ -99,7 +105,12 @@ def test_another_writer_or_an_unknown_file_is_never_touched(event):
     event.database.run(fill_more.replace("1000, 1100", "2000, 2100"))
     assert event.run("archive")["state"] == "finished"
     assert third.read_text() == "mine"
-    assert [path.name[7:] for path in files(event)] == ["-2.copy.zst", "-3.copy.zst", "-4.copy.zst", ".copy.zst"]
+    assert [path.name[7:] for path in files(event)] == [
+        "-2.copy.zst",
+        "-3.copy.zst",
+        "-4.copy.zst",
+        ".copy.zst",
+    ]
 
 
 def test_what_lies_behind_the_last_ledgered_batch_is_cut_off(event):
@@ -131,7 +142,10 @@ def test_a_file_that_is_too_short_stops_it_and_nothing_is_deleted(event):
     [
         ("ALTER TABLE public.event DROP CONSTRAINT event_pkey", 'key = "ctid"'),
         ("ALTER TABLE public.event ALTER at TYPE text", "is text"),
-        ("CREATE TABLE public.child (e bigint REFERENCES public.event ON DELETE CASCADE)", "public.child"),
+        (
+            "CREATE TABLE public.child (e bigint REFERENCES public.event ON DELETE CASCADE)",
+            "public.child",
+        ),
         ("DROP TABLE sereno.archive_batch", "sereno install main"),
     ],
 )
@@ -158,14 +172,26 @@ def test_a_link_in_the_way_is_refused(event):
     [
         ("date", "now() - interval '40 days'", "now()", ""),
         ("timestamp", "now() - interval '40 days'", "now()", ""),
-        ("bigint", "extract(epoch FROM now() - interval '40 days') * 1000", "extract(epoch FROM now()) * 1000", "ms"),
+        (
+            "bigint",
+            "extract(epoch FROM now() - interval '40 days') * 1000",
+            "extract(epoch FROM now()) * 1000",
+            "ms",
+        ),
         ("int", "extract(epoch FROM now() - interval '40 days')", "extract(epoch FROM now())", "s"),
-        ("uuid", "'01890000-0000-7abc-8000-0123456789ab'", "'ff900000-0000-7abc-8000-0123456789ab'", ""),
+        (
+            "uuid",
+            "'01890000-0000-7abc-8000-0123456789ab'",
+            "'ff900000-0000-7abc-8000-0123456789ab'",
+            "",
+        ),
     ],
 )
 def test_every_kind_of_age(event, kind, old, young, epoch):
     event.database.run(f"ALTER TABLE public.event DROP COLUMN at, ADD COLUMN at {kind}")
-    event.database.run(f"INSERT INTO public.event (id, at) VALUES (1, {old}), (2, {young}), (3, NULL)")
+    event.database.run(
+        f"INSERT INTO public.event (id, at) VALUES (1, {old}), (2, {young}), (3, NULL)"
+    )
     if epoch:
         assert "since 1970" in event.run("archive")["reason"]
         event.extra += f'epoch = "{epoch}"\n'
@@ -175,7 +201,9 @@ def test_every_kind_of_age(event, kind, old, young, epoch):
 
 
 def test_uuids_without_an_age_are_refused(event):
-    event.database.run("ALTER TABLE public.event DROP COLUMN at, ADD COLUMN at uuid DEFAULT gen_random_uuid()")
+    event.database.run(
+        "ALTER TABLE public.event DROP COLUMN at, ADD COLUMN at uuid DEFAULT gen_random_uuid()"
+    )
     event.database.run("INSERT INTO public.event (id) VALUES (1), (2)")
     assert "not of version 7" in event.run("archive")["reason"]
 
@@ -205,7 +233,16 @@ def test_list_verify_and_restore(event):
     assert event.sereno("archive", "verify").returncode == 0
     deep = json.loads(event.sereno("archive", "verify", "--deep", "--json").stdout)
     assert (deep["verified"][0]["rows"], deep["faults"]) == (3000, [])
-    restore = ("archive", "restore", "public.event", "--database", "main", "--admin", event.database.dsn, "--yes")
+    restore = (
+        "archive",
+        "restore",
+        "public.event",
+        "--database",
+        "main",
+        "--admin",
+        event.database.dsn,
+        "--yes",
+    )
     refused = event.sereno(*restore, check=False)
     assert (refused.returncode, "GRANT INSERT" in refused.stderr) == (2, True)
     came = json.loads(event.sereno(*restore, "--privileged", "--json").stdout)
@@ -251,7 +288,9 @@ def test_verify_names_what_is_wrong(event, harm, said):
 @pytest.fixture
 def history(event):
     event.database.run("CREATE SCHEMA history")
-    event.database.run("CREATE TABLE history.event (note text, id bigint, at timestamptz, extra int DEFAULT 7)")
+    event.database.run(
+        "CREATE TABLE history.event (note text, id bigint, at timestamptz, extra int DEFAULT 7)"
+    )
     event.extra = TABLE.replace("file://{}", "table:history.event")
     event.install()
     return event
@@ -266,7 +305,10 @@ def test_rows_move_to_another_table(history):
     assert [row["id"] for row in moved] == list(range(1, 3001))
     assert (moved[6]["note"], moved[6]["extra"]) == ("ä 7", 7)
     assert (
-        history.database.value("SELECT sum(rows) FROM sereno.archive_batch WHERE destination = 'history.event'") == 3000
+        history.database.value(
+            "SELECT sum(rows) FROM sereno.archive_batch WHERE destination = 'history.event'"
+        )
+        == 3000
     )
 
 
@@ -304,9 +346,16 @@ def checksum(database):
 
 def test_a_plan_changes_nothing(event):
     """Nothing in any table, and not so much as a transaction ID was spent."""
-    event.extra += TABLE.replace("public.event", "public.other").format(event.archive) + 'partitions = "drop"\n'
-    event.extra += "[[jobs.log_cleanup.tables]]\ntable = 'public.noise'\ncolumn = 'at'\nkeep = '1 day'\n"
-    event.database.run("CREATE TABLE public.other (at timestamptz NOT NULL) PARTITION BY RANGE (at)")
+    event.extra += (
+        TABLE.replace("public.event", "public.other").format(event.archive)
+        + 'partitions = "drop"\n'
+    )
+    event.extra += (
+        "[[jobs.log_cleanup.tables]]\ntable = 'public.noise'\ncolumn = 'at'\nkeep = '1 day'\n"
+    )
+    event.database.run(
+        "CREATE TABLE public.other (at timestamptz NOT NULL) PARTITION BY RANGE (at)"
+    )
     event.database.run(
         "CREATE TABLE public.other_1 PARTITION OF public.other FOR VALUES FROM (MINVALUE) TO ('2025-01-01')"
     )
@@ -338,7 +387,9 @@ def test_a_partitioned_table_row_by_row(house):
     house.archive = house.folder / "archive"
     house.extra = TABLE.format(house.archive)
     house.install()
-    house.database.run("INSERT INTO public.event SELECT n + 10000, '2024-06-01' FROM generate_series(1, 2500) n")
+    house.database.run(
+        "INSERT INTO public.event SELECT n + 10000, '2024-06-01' FROM generate_series(1, 2500) n"
+    )
     fill(house, 1500)
     assert house.run("archive")["steps"][0]["rows"] == 4000
     assert ids(house) == [*range(1, 1501), *range(10001, 12501)]
@@ -346,8 +397,12 @@ def test_a_partitioned_table_row_by_row(house):
 
 def test_rows_that_a_trigger_keeps_are_told_and_leave_no_bytes_behind(event):
     fill(event, 60)
-    event.database.run("CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$")
-    event.database.run("CREATE TRIGGER keeps BEFORE DELETE ON public.event FOR EACH ROW EXECUTE FUNCTION public.keep()")
+    event.database.run(
+        "CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
+    )
+    event.database.run(
+        "CREATE TRIGGER keeps BEFORE DELETE ON public.event FOR EACH ROW EXECUTE FUNCTION public.keep()"
+    )
     run = event.run("archive")
     assert [step["status"] for step in run["steps"]] == ["ineffective"]
     assert files(event)[0].stat().st_size == 0
@@ -381,7 +436,10 @@ def test_a_hostile_trigger_gains_nothing_and_a_superuser_is_refused(event):
     assert ids(event) == list(range(1, 21))
     assert not event.database.value("SELECT rolsuper FROM pg_roles WHERE rolname = %s", alice)
     assert event.database.rows("SELECT * FROM sereno.owner") == owner
-    assert event.database.value("SELECT sum(rows) FROM sereno.archive_batch WHERE restored_at IS NULL") == 20
+    assert (
+        event.database.value("SELECT sum(rows) FROM sereno.archive_batch WHERE restored_at IS NULL")
+        == 20
+    )
 
 
 def test_only_what_a_condition_holds_for(event):
@@ -412,7 +470,7 @@ def test_rows_that_vanish_between_two_attempts_leave_no_trace(event, monkeypatch
         event.database.run("DELETE FROM public.event WHERE id > 0")
 
     monkeypatch.setattr(to_file._Mover, "take", vanish)
-    monkeypatch.setattr(Pace, "proceed", lambda pace: delete() if tries else None)
+    monkeypatch.setattr(StepControl, "proceed", lambda pace: delete() if tries else None)
     assert event.run("archive")["state"] == "finished"
     monkeypatch.undo()
     assert len(tries) == 1

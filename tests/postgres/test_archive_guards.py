@@ -8,7 +8,7 @@ import psycopg
 import pytest
 import zstandard
 
-from postgres.session import session
+from postgres.session import open_session
 from retention.archive import to_file
 from retention.archive.verify import verify
 from tests.postgres.test_archive import TABLE, event, files, fill, history, ids  # noqa: F401 - fixtures
@@ -24,7 +24,10 @@ INSERT INTO public.orden VALUES (1, now() - interval '40 days'), (2, now());
 def family(house, more="", key="id bigint PRIMARY KEY, "):
     house.database.run(FAMILY.format(more).replace("id bigint PRIMARY KEY, orden", f"{key}orden"))
     house.archive = house.folder / "archive"
-    house.extra = TABLE.format(house.archive).replace("public.event", "public.orden") + "children = ['public.linea']\n"
+    house.extra = (
+        TABLE.format(house.archive).replace("public.event", "public.orden")
+        + "children = ['public.linea']\n"
+    )
     house.install()
 
 
@@ -91,9 +94,19 @@ def test_what_comes_during_a_run_ends_it_and_the_next_one_looks_again(event, bet
         assert event.sereno("archive", "verify", "--deep").returncode == 0
         event.database.run("TRUNCATE public.event")
         batches = json.loads(event.sereno("archive", "list", "--json").stdout)
-        newer = [word for one in batches if one["file"].endswith("-2.copy.zst") for word in ("--batch", one["batch"])]
+        newer = [
+            word
+            for one in batches
+            if one["file"].endswith("-2.copy.zst")
+            for word in ("--batch", one["batch"])
+        ]
         event.sereno("archive", "restore", "public.event", "--database", "main", "--admin", event.database.dsn, "--privileged", "--yes", *newer)  # fmt: skip
-        assert event.database.value("SELECT count(*) FROM public.event WHERE secret = 'precious ' || id") == 2500
+        assert (
+            event.database.value(
+                "SELECT count(*) FROM public.event WHERE secret = 'precious ' || id"
+            )
+            == 2500
+        )
 
 
 def hostile(house, body, table="public.evil", when="BEFORE DELETE"):
@@ -112,7 +125,9 @@ FROM sereno.archive_batch WHERE "table" = 'event' LIMIT 1;"""
 ATTACKS = {
     "a batch": FAKE.format("", ""),
     "an old batch": FAKE.format(", archived_at", ", '2000-01-01'"),
-    "unseen": FAKE.format(", ordinal", ", -1").replace("SELECT gen", "OVERRIDING SYSTEM VALUE SELECT gen"),
+    "unseen": FAKE.format(", ordinal", ", -1").replace(
+        "SELECT gen", "OVERRIDING SYSTEM VALUE SELECT gen"
+    ),
     "expired": "UPDATE sereno.archive_batch SET expired_at = now();",
 }
 
@@ -124,7 +139,9 @@ def test_a_trigger_cannot_write_into_the_ledger(event, what, when, job):  # noqa
     event.database.run("CREATE TABLE public.evil (id bigint PRIMARY KEY, at timestamptz)")
     entry = TABLE.format(event.archive).replace("public.event", "public.evil")
     if job == "log_cleanup":
-        entry = "[[jobs.log_cleanup.tables]]\ntable = 'public.evil'\ncolumn = 'at'\nkeep = '30 days'\n"
+        entry = (
+            "[[jobs.log_cleanup.tables]]\ntable = 'public.evil'\ncolumn = 'at'\nkeep = '30 days'\n"
+        )
     event.extra += "keep = '7 years'\n" + entry
     event.install()
     fill(event, 100)
@@ -139,16 +156,28 @@ def test_a_trigger_cannot_write_into_the_ledger(event, what, when, job):  # noqa
     event.run("archive")
     (path,) = (event.archive / "main/public/event").glob("*.copy.zst")
     with path.open("rb") as file:
-        assert len(zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read().splitlines()) == 100
+        assert (
+            len(
+                zstandard.ZstdDecompressor()
+                .stream_reader(file, read_across_frames=True)
+                .read()
+                .splitlines()
+            )
+            == 100
+        )
     assert event.sereno("archive", "verify").returncode == 0
 
 
 @pytest.mark.parametrize("setting", ["'extra_float_digits', '-12'", "'DateStyle', 'SQL,DMY'", "'search_path', 'public'", "'client_encoding', 'LATIN1'"])  # fmt: skip
 def test_what_a_trigger_sets_is_in_force_for_nothing(event, setting):  # noqa: F811
     event.database.run("CREATE TABLE public.a_evil (id bigint PRIMARY KEY, at timestamptz)")
-    event.database.run("CREATE TABLE public.victim (id bigint PRIMARY KEY, at timestamptz, f float8, d date)")
+    event.database.run(
+        "CREATE TABLE public.victim (id bigint PRIMARY KEY, at timestamptz, f float8, d date)"
+    )
     tables = ("public.a_evil", "public.victim")
-    event.extra = "".join(TABLE.format(event.archive).replace("public.event", table) for table in tables)
+    event.extra = "".join(
+        TABLE.format(event.archive).replace("public.event", table) for table in tables
+    )
     event.install()
     hostile(event, f"PERFORM set_config({setting}, false);", "public.a_evil")
     event.database.run("INSERT INTO public.a_evil VALUES (1, now() - interval '40 days')")
@@ -156,7 +185,10 @@ def test_what_a_trigger_sets_is_in_force_for_nothing(event, setting):  # noqa: F
     evil, victim = event.run("archive")["steps"]
     assert evil["status"] == "failed"
     assert setting.split("'")[1] in evil["reason"]
-    assert (victim["status"], event.database.value("SELECT count(*) FROM public.a_evil")) == ("done", 1)
+    assert (victim["status"], event.database.value("SELECT count(*) FROM public.a_evil")) == (
+        "done",
+        1,
+    )
     (path,) = (event.archive / "main/public/victim").glob("*.copy.zst")
     with path.open("rb") as file:
         kept = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read()
@@ -165,7 +197,9 @@ def test_what_a_trigger_sets_is_in_force_for_nothing(event, setting):  # noqa: F
 
 def test_two_entries_of_one_file_keep_it_for_the_same_time(event):  # noqa: F811
     odd = TABLE.format(event.archive) + "where = 'id % 2 = 1'\n"
-    event.extra += "where = 'id % 2 = 0'\nkeep = '7 days'\n" + odd + "keep = '7 years'\nhold = true\n"
+    event.extra += (
+        "where = 'id % 2 = 0'\nkeep = '7 days'\n" + odd + "keep = '7 years'\nhold = true\n"
+    )
     done = event.sereno("config", "check", check=False)
     assert (done.returncode, "public.event go to the same files twice" in done.stderr) == (78, True)
 
@@ -180,7 +214,7 @@ def test_a_file_that_has_got_a_newer_batch_stays(event, pace):  # noqa: F811
     seen = event.plan("archive")
     assert [step.name for step in seen] == ["expire", "archive", "expire"]
     context = event.context()
-    with session(context.target("main"), "data", "archive") as opened, session(context.target("main"), "maintain", "archive") as owner:  # fmt: skip
+    with open_session(context.target("main"), "data", "archive") as opened, open_session(context.target("main"), "maintain", "archive") as owner:  # fmt: skip
         assert seen[1].apply(opened, pace).status == "done"
         gone = seen[2].apply(owner, pace)
     assert (gone.status, "newer" in gone.reason) == ("skipped", True)
@@ -193,7 +227,9 @@ def test_a_server_that_was_upgraded_lets_its_old_files_go(event):  # noqa: F811
     event.run("archive")
     (notes,) = event.archive.rglob("*.manifest.jsonl")
     header, *rest = notes.read_text().splitlines(keepends=True)
-    notes.write_text(json.dumps({**json.loads(header), "system_identifier": "1"}) + "\n" + "".join(rest))
+    notes.write_text(
+        json.dumps({**json.loads(header), "system_identifier": "1"}) + "\n" + "".join(rest)
+    )
     event.database.run("UPDATE sereno.archive_batch SET archived_at = now() - interval '9 years'")
     assert event.run("archive")["state"] == "finished"
     assert files(event) == []
@@ -201,11 +237,17 @@ def test_a_server_that_was_upgraded_lets_its_old_files_go(event):  # noqa: F811
 
 def test_uuids_of_other_versions_have_no_age(house):
     house.database.run("CREATE TABLE public.log (id uuid PRIMARY KEY, note text)")
-    house.extra = "[[jobs.log_cleanup.tables]]\ntable = 'public.log'\ncolumn = 'id'\nkeep = '30 days'\n"
+    house.extra = (
+        "[[jobs.log_cleanup.tables]]\ntable = 'public.log'\ncolumn = 'id'\nkeep = '30 days'\n"
+    )
     house.install()
     house.database.run("INSERT INTO public.log SELECT ('ff900000-0000-7abc-8000-' || lpad(n::text, 12, '0'))::uuid, 'young' FROM generate_series(1, 1500) n")  # fmt: skip
-    house.database.run("INSERT INTO public.log VALUES ('00000000-0000-7abc-8000-000000000000', 'old')")
-    house.database.run("INSERT INTO public.log SELECT gen_random_uuid(), 'made just now' FROM generate_series(1, 5000)")
+    house.database.run(
+        "INSERT INTO public.log VALUES ('00000000-0000-7abc-8000-000000000000', 'old')"
+    )
+    house.database.run(
+        "INSERT INTO public.log SELECT gen_random_uuid(), 'made just now' FROM generate_series(1, 5000)"
+    )
     run = house.run("log_cleanup")
     assert (run["state"], run["steps"][0]["rows"]) == ("finished", 1)
     assert house.database.value("SELECT count(*) FROM public.log") == 6500
@@ -215,7 +257,9 @@ def test_a_deep_look_runs_nobodys_code_with_our_rights(event):  # noqa: F811
     alice, bob = f"alice_{event.maintain}", f"bob_{event.maintain}"
     event.database.run(f"CREATE ROLE {alice} LOGIN; CREATE ROLE {bob}; GRANT ALL ON SCHEMA public TO {alice}; CREATE TABLE public.bobs (s text); INSERT INTO public.bobs VALUES ('secret'); ALTER TABLE public.bobs OWNER TO {bob}; ALTER TABLE public.event OWNER TO {alice}")  # fmt: skip
     with event.database.connect(alice, autocommit=True) as connection:
-        connection.execute("CREATE TABLE public.loot (s text); GRANT INSERT ON public.loot TO public")
+        connection.execute(
+            "CREATE TABLE public.loot (s text); GRANT INSERT ON public.loot TO public"
+        )
         connection.execute("CREATE FUNCTION public.chk(text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN BEGIN INSERT INTO public.loot SELECT s FROM public.bobs; EXCEPTION WHEN OTHERS THEN NULL; END; RETURN true; END $$")  # fmt: skip
         connection.execute("CREATE DOMAIN public.dom AS text CHECK (public.chk(VALUE))")
         connection.execute("ALTER TABLE public.event ALTER note TYPE public.dom")
@@ -265,14 +309,16 @@ def test_a_look_beside_a_run_and_at_what_was_only_begun_finds_nothing_wrong(even
             seen.append(os.open(path.parent, os.O_RDONLY))
             fcntl.flock(seen[1], fcntl.LOCK_EX)
 
-    with session(context.target("main"), "maintain", "archive") as opened:
+    with open_session(context.target("main"), "maintain", "archive") as opened:
         assert verify(opened, told=told).faults == []
     os.close(seen[1])
     done = event.sereno("archive", "verify")
     assert (done.returncode, "32 bytes behind" in done.stderr) == (1, True)
 
 
-def test_a_batch_comes_back_however_slow_the_triggers_are_and_what_fails_is_named(event, monkeypatch):  # noqa: F811
+def test_a_batch_comes_back_however_slow_the_triggers_are_and_what_fails_is_named(
+    event, monkeypatch
+):  # noqa: F811
     fill(event, 5)
     event.run("archive")
     (batch,) = json.loads(event.sereno("archive", "list", "--json").stdout)
@@ -280,7 +326,11 @@ def test_a_batch_comes_back_however_slow_the_triggers_are_and_what_fails_is_name
     again = ("archive", "restore", "public.event", "--database", "main", "--admin", event.database.dsn, "--privileged", "--yes")  # fmt: skip
     path.rename(path.with_name("aside"))
     done = event.sereno(*again, check=False)
-    assert (done.returncode, batch["batch"] in done.stderr, str(path) in done.stderr) == (2, True, True)
+    assert (done.returncode, batch["batch"] in done.stderr, str(path) in done.stderr) == (
+        2,
+        True,
+        True,
+    )
     assert "0 batches came back" in done.stderr
     path.with_name("aside").rename(path)
     wrong = event.sereno("archive", "restore", "public.nope", "--database", "main", "--admin", event.database.dsn, "--yes", check=False)  # fmt: skip
@@ -319,12 +369,16 @@ def test_a_crash_empties_no_archive(tmp_path, clusters, make_database, make_hous
         database.admin.close()
         cluster.stop("immediate")
         cluster.start()
-        database.admin = psycopg.connect(database.dsn, autocommit=True, row_factory=psycopg.rows.dict_row)
+        database.admin = psycopg.connect(
+            database.dsn, autocommit=True, row_factory=psycopg.rows.dict_row
+        )
         assert database.value("SELECT count(*) FROM public.old") == 50
 
 
 def test_what_was_not_detached_is_not_said_to_be_taken_out(house):
-    house.database.run("CREATE TABLE public.event (id bigint, at timestamptz, UNIQUE (id, at)) PARTITION BY RANGE (at)")
+    house.database.run(
+        "CREATE TABLE public.event (id bigint, at timestamptz, UNIQUE (id, at)) PARTITION BY RANGE (at)"
+    )
     house.database.run("CREATE TABLE public.one PARTITION OF public.event FOR VALUES FROM ('2025-01-01') TO ('2025-02-01')")  # fmt: skip
     house.database.run("INSERT INTO public.event VALUES (5, '2025-01-03'); CREATE TABLE public.ref (id bigint, at timestamptz, FOREIGN KEY (id, at) REFERENCES public.event (id, at)); INSERT INTO public.ref VALUES (5, '2025-01-03')")  # fmt: skip
     house.archive = house.folder / "archive"
@@ -333,6 +387,11 @@ def test_what_was_not_detached_is_not_said_to_be_taken_out(house):
     owner = f"owner_{house.maintain}"
     house.database.run(f"CREATE ROLE {owner}; ALTER TABLE public.event OWNER TO {owner}; ALTER TABLE public.one OWNER TO {owner}; GRANT {owner} TO {house.maintain}")  # fmt: skip
     assert house.run("archive")["state"] == "failed"
-    assert house.database.value("SELECT count(*) FROM pg_inherits WHERE inhrelid = 'public.one'::regclass") == 1
+    assert (
+        house.database.value(
+            "SELECT count(*) FROM pg_inherits WHERE inhrelid = 'public.one'::regclass"
+        )
+        == 1
+    )
     done = house.sereno("archive", "verify")
     assert (done.returncode, done.stderr) == (0, "")

@@ -62,7 +62,9 @@ def zoo(any_house):
     try:
         house.database.run(ROWS)
     except psycopg.errors.FeatureNotSupported:  # the embedded server is built without libxml
-        house.database.run(ROWS.replace("""'<a b="c">&amp;</a>'""", "NULL").replace("'text only'", "NULL"))
+        house.database.run(
+            ROWS.replace("""'<a b="c">&amp;</a>'""", "NULL").replace("'text only'", "NULL")
+        )
     house.archive = house.folder / "archive"
     house.extra = TABLE.format(house.archive)
     house.install()
@@ -88,7 +90,9 @@ def test_through_stock_psql_with_what_the_manifest_says(zoo):
     with path.open("rb") as file:
         text = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read()
     command = [psql, "-X", zoo.database.dsn, "-c", f'COPY public."Ä zoo" ({names}) FROM STDIN']
-    done = subprocess.run(command, input=text, capture_output=True, check=False, env={"PGCLIENTENCODING": "UTF8"})
+    done = subprocess.run(
+        command, input=text, capture_output=True, check=False, env={"PGCLIENTENCODING": "UTF8"}
+    )
     assert done.returncode == 0, done.stderr
     assert zoo.database.rows(WHOLE) == zoo.before
 
@@ -108,7 +112,9 @@ def test_types_that_are_rare_in_tables(any_house):
     house = any_house
     columns = ", ".join(f"c{number} {kind}" for number, kind in enumerate(RARE))
     house.database.run(f'CREATE TABLE public."Ä zoo" (id int PRIMARY KEY, at date, {columns})')
-    house.database.run(f"""INSERT INTO public."Ä zoo" VALUES (1, '2020-01-01', {", ".join(RARE.values())})""")
+    house.database.run(
+        f"""INSERT INTO public."Ä zoo" VALUES (1, '2020-01-01', {", ".join(RARE.values())})"""
+    )
     house.archive = house.folder / "archive"
     house.extra = TABLE.format(house.archive)
     house.install()

@@ -9,7 +9,7 @@ from daemon.history import history
 from daemon.runs.runner import Runner
 from domain.task import Scope, Task, Trigger
 from execution.progress import NoProgress
-from execution.window import opens_for
+from execution.window import open_window
 
 DUE = Trigger("daily", datetime(2026, 3, 1, 2, 0))  # noqa: DTZ001 - a nominal local minute
 
@@ -30,18 +30,20 @@ class Twin:
         return self
 
     def run(self):
-        self.ran = self.runner.run(self.task, opens_for(self.window))
+        self.ran = self.runner.run(self.task, open_window(self.window))
         return self
 
     def steps(self):
         with self.parts.store.reading() as transaction:
-            return history.steps(transaction, self.ran.number)
+            return history.load_steps(transaction, self.ran.number)
 
 
 @pytest.fixture
 def twins(house, make_house, tmp_path):
     """Two houses with the same logins; `install` has been run by the first, the second is trusted beside it."""
-    house.database.run("CREATE TABLE public.t (a int); INSERT INTO public.t SELECT generate_series(1, 100)")
+    house.database.run(
+        "CREATE TABLE public.t (a int); INSERT INTO public.t SELECT generate_series(1, 100)"
+    )
     house.install()
     folder = tmp_path / "other"
     folder.mkdir()
@@ -62,7 +64,11 @@ def test_a_due_run_is_done_by_one_and_known_to_both(twins, wait):
     database = twins[0].database
     database.run(SLOW)
     one = Twin(twins[0]).begin()
-    wait(lambda: database.rows("SELECT FROM pg_stat_progress_analyze WHERE datname = current_database()"))
+    wait(
+        lambda: database.rows(
+            "SELECT FROM pg_stat_progress_analyze WHERE datname = current_database()"
+        )
+    )
     other = Twin(twins[1]).begin()
     wait(lambda: database.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'sereno/analyze' AND datname = current_database()") == 3, what="the other's waiting")  # fmt: skip
     for twin in (one, other):
@@ -87,14 +93,22 @@ def test_what_one_was_stopped_in_the_other_takes_over(twins, wait):
     database = twins[0].database
     database.run(SLOW)
     one = Twin(twins[0]).begin()
-    wait(lambda: database.rows("SELECT FROM pg_stat_progress_analyze WHERE datname = current_database()"))
+    wait(
+        lambda: database.rows(
+            "SELECT FROM pg_stat_progress_analyze WHERE datname = current_database()"
+        )
+    )
     one.runner.cancel()
     one.thread.join(10)
     assert one.ran.state == "interrupted"
-    database.run("CREATE OR REPLACE FUNCTION public.slow(a int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a'")
+    database.run(
+        "CREATE OR REPLACE FUNCTION public.slow(a int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a'"
+    )
     other = Twin(twins[1]).run()
     assert (other.ran.state, len(other.steps())) == ("finished", 1)
-    assert database.rows("SELECT state, attempts FROM sereno.claim") == [{"state": "finished", "attempts": 2}]
+    assert database.rows("SELECT state, attempts FROM sereno.claim") == [
+        {"state": "finished", "attempts": 2}
+    ]
     again = Twin(twins[0]).run()
     assert (again.ran.state, again.steps()) == ("finished", [])
 
@@ -115,12 +129,19 @@ def test_a_refusal_of_one_leaves_it_to_the_other(twins):
     """The clean-up is trusted to the first only, until the second is trusted beside it."""
     house, other = twins
     database = house.database
-    database.run("CREATE TABLE public.log (at timestamptz); INSERT INTO public.log VALUES (now() - interval '1 year')")
+    database.run(
+        "CREATE TABLE public.log (at timestamptz); INSERT INTO public.log VALUES (now() - interval '1 year')"
+    )
     for one in twins:
-        one.extra = "[[jobs.log_cleanup.tables]]\ntable = 'public.log'\ncolumn = 'at'\nkeep = '30 days'\n"
+        one.extra = (
+            "[[jobs.log_cleanup.tables]]\ntable = 'public.log'\ncolumn = 'at'\nkeep = '30 days'\n"
+        )
     house.install()
     refused = Twin(other, "log_cleanup").run()
-    assert (refused.ran.state, "belongs to another sereno" in refused.ran.reason) == ("failed", True)
+    assert (refused.ran.state, "belongs to another sereno" in refused.ran.reason) == (
+        "failed",
+        True,
+    )
     done = Twin(house, "log_cleanup").run()
     assert (done.ran.state, database.value("SELECT count(*) FROM public.log")) == ("finished", 0)
     database.run("INSERT INTO public.log VALUES (now() - interval '1 year')")
@@ -144,19 +165,31 @@ def test_a_table_of_claims_that_is_a_strangers_is_not_touched(twins):
     )
     for house in twins:
         assert Twin(house, "integrity_check").run().ran.reason == ""
-    assert database.rows("SELECT FROM public.fired") == database.rows("SELECT FROM sereno.claim") == []
+    assert (
+        database.rows("SELECT FROM public.fired") == database.rows("SELECT FROM sereno.claim") == []
+    )
 
 
 def test_a_lost_connection_is_no_end(house, wait):
     """Its backends are killed in the middle: it reconnects, plans anew by measure, and finishes."""
     database = house.database
     house.with_logins = False
-    database.run("CREATE TABLE public.t (a int); INSERT INTO public.t SELECT generate_series(1, 100)")
+    database.run(
+        "CREATE TABLE public.t (a int); INSERT INTO public.t SELECT generate_series(1, 100)"
+    )
     database.run(SLOW)
     one = Twin(house).begin()
-    wait(lambda: database.rows("SELECT FROM pg_stat_progress_analyze WHERE datname = current_database()"))
-    database.run("CREATE OR REPLACE FUNCTION public.slow(a int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a'")
-    database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sereno/analyze'")
+    wait(
+        lambda: database.rows(
+            "SELECT FROM pg_stat_progress_analyze WHERE datname = current_database()"
+        )
+    )
+    database.run(
+        "CREATE OR REPLACE FUNCTION public.slow(a int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a'"
+    )
+    database.run(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sereno/analyze'"
+    )
     one.thread.join(30)
     assert one.ran.state == "finished"
     assert [step["status"] for step in one.steps()] == ["done"]
@@ -165,10 +198,18 @@ def test_a_lost_connection_is_no_end(house, wait):
 def test_who_asks_now_is_told_at_once(house, wait):
     database = house.database
     house.with_logins = False
-    database.run("CREATE TABLE public.t (a int); INSERT INTO public.t SELECT generate_series(1, 100)")
+    database.run(
+        "CREATE TABLE public.t (a int); INSERT INTO public.t SELECT generate_series(1, 100)"
+    )
     database.run(SLOW)
     one = Twin(house, trigger=Trigger()).begin()
-    wait(lambda: database.rows("SELECT FROM pg_stat_progress_analyze WHERE datname = current_database()"))
-    database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sereno/analyze'")
+    wait(
+        lambda: database.rows(
+            "SELECT FROM pg_stat_progress_analyze WHERE datname = current_database()"
+        )
+    )
+    database.run(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sereno/analyze'"
+    )
     one.thread.join(30)
     assert (one.ran.state, "terminating connection" in one.ran.reason) == ("failed", True)

@@ -10,17 +10,25 @@ import pytest
 from psycopg import errors
 
 from daemon.demo.cluster import free_port
-from postgres.session import Credentials, Target, TargetError, UnreachableError, session
+from postgres.session import Credentials, Target, TargetError, UnreachableError, open_session
 
 
 def target(database, **changes):
-    values = {"name": "main", "conninfo": database.dsn, "logins": {}, "timezone": "America/La_Paz"} | changes
+    values = {
+        "name": "main",
+        "conninfo": database.dsn,
+        "logins": {},
+        "timezone": "America/La_Paz",
+    } | changes
     return Target(**values)
 
 
 def test_the_recipe_holds_on_every_server(any_database):
-    with session(target(any_database), "maintain", "analyze") as opened:
-        settings = {row["name"]: row["setting"] for row in opened.rows(b"SELECT name, setting FROM pg_settings")}
+    with open_session(target(any_database), "maintain", "analyze") as opened:
+        settings = {
+            row["name"]: row["setting"]
+            for row in opened.rows(b"SELECT name, setting FROM pg_settings")
+        }
         assert settings["application_name"] == "sereno/analyze"
         assert settings["search_path"].replace(" ", "") == "pg_catalog,pg_temp"
         assert 0 < int(settings["lock_timeout"]) < int(settings["deadlock_timeout"])
@@ -32,15 +40,15 @@ def test_the_recipe_holds_on_every_server(any_database):
 
 
 def test_a_statement_timeout_is_never_zero(database):
-    with session(target(database), "maintain", "x") as opened:
+    with open_session(target(database), "maintain", "x") as opened:
         for seconds in (0.0, -5.0, 0.0001):
-            opened.allow(seconds)
+            opened.set_timeouts(seconds)
             assert opened.rows(b"SELECT current_setting('statement_timeout') AS t")[0]["t"] == "1ms"
 
 
 def test_a_read_only_session_writes_nothing(database):
     database.run("CREATE TABLE public.t (a int)")
-    with session(target(database), "maintain", "x", read_only=True) as opened:
+    with open_session(target(database), "maintain", "x", read_only=True) as opened:
         with pytest.raises(errors.ReadOnlySqlTransaction):
             opened.execute(b"DELETE FROM public.t")
         with pytest.raises(errors.SyntaxError):
@@ -48,20 +56,29 @@ def test_a_read_only_session_writes_nothing(database):
 
 
 def test_a_name_of_any_kind(server, make_database):
-    with make_database(server, "a b's \"Ü\\x") as database, session(target(database), "maintain", "x") as opened:
+    with (
+        make_database(server, "a b's \"Ü\\x") as database,
+        open_session(target(database), "maintain", "x") as opened,
+    ):
         assert opened.facts.database == "a b's \"Ü\\x"
 
 
 def test_nobody_there_is_a_sentence():
     nobody = Target("main", f"host=127.0.0.1 port={free_port()} password=hunter2")
-    with pytest.raises(UnreachableError, match="main: ") as caught, session(nobody, "maintain", "x"):
+    with (
+        pytest.raises(UnreachableError, match="main: ") as caught,
+        open_session(nobody, "maintain", "x"),
+    ):
         pass
     assert "hunter2" not in str(caught.value) + repr(nobody)
 
 
 def test_a_wrong_password_is_a_sentence(database):
     somebody = target(database, logins={"maintain": Credentials("no_such_role", "hunter2")})
-    with pytest.raises(UnreachableError, match="no_such_role") as caught, session(somebody, "maintain", "x"):
+    with (
+        pytest.raises(UnreachableError, match="no_such_role") as caught,
+        open_session(somebody, "maintain", "x"),
+    ):
         pass
     assert "hunter2" not in str(caught.value) + repr(somebody)
 
@@ -74,7 +91,9 @@ def standby(clusters, scratch):
     primary = clusters("embedded", wal_level="replica", max_wal_senders="4", hot_standby="on")
     folder = scratch / "standby"
     folder.mkdir(mode=0o755)
-    copy = Cluster(folder, Path(primary.program("")), {"recovery_min_apply_delay": "4s", "hot_standby": "on"})
+    copy = Cluster(
+        folder, Path(primary.program("")), {"recovery_min_apply_delay": "4s", "hot_standby": "on"}
+    )
     copy.socket.mkdir()
     copy._give(copy.socket)
     copy.data.mkdir()
@@ -88,7 +107,10 @@ def standby(clusters, scratch):
 
 def test_a_standby_is_refused(standby):
     _, copy = standby
-    with pytest.raises(TargetError, match="standby"), session(Target("main", copy.dsn()), "maintain", "x"):
+    with (
+        pytest.raises(TargetError, match="standby"),
+        open_session(Target("main", copy.dsn()), "maintain", "x"),
+    ):
         pass
 
 
@@ -97,7 +119,9 @@ def test_replica_lag_pauses_a_running_clean_up(standby, make_database, make_hous
     with make_database(primary) as database:
         house = make_house(tmp_path, database)
         database.run("CREATE TABLE public.log (id bigint PRIMARY KEY, at timestamptz)")
-        database.run("INSERT INTO public.log SELECT n, now() - interval '9 days' FROM generate_series(1, 4000) n")
+        database.run(
+            "INSERT INTO public.log SELECT n, now() - interval '9 days' FROM generate_series(1, 4000) n"
+        )
         house.extra = """
             [governor]
             replica_lag = "1s"
@@ -117,10 +141,14 @@ def test_replica_lag_pauses_a_running_clean_up(standby, make_database, make_hous
     assert run["paused_seconds"] == step["paused_seconds"] >= 1
 
 
-def test_another_cluster_behind_the_same_name_is_refused_until_it_is_trusted(house, clusters, make_database):
+def test_another_cluster_behind_the_same_name_is_refused_until_it_is_trusted(
+    house, clusters, make_database
+):
     house.with_logins = False
     assert house.run("integrity_check")["state"] == "finished"
-    with make_database(clusters("embedded", wal_level="replica", max_wal_senders="4", hot_standby="on")) as other:
+    with make_database(
+        clusters("embedded", wal_level="replica", max_wal_senders="4", hot_standby="on")
+    ) as other:
         house.database = other
         run = house.run("integrity_check")
         assert run["state"] == "failed"
@@ -132,7 +160,10 @@ def test_another_cluster_behind_the_same_name_is_refused_until_it_is_trusted(hou
         assert house.run("integrity_check")["state"] == "finished"
 
 
-@pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="pgbouncer is not installed (Debian package pgbouncer)")
+@pytest.mark.skipif(
+    shutil.which("pgbouncer") is None,
+    reason="pgbouncer is not installed (Debian package pgbouncer)",
+)
 def test_a_pooler_is_refused(database, tmp_path, wait):
     port = free_port()
     tmp_path.chmod(0o755)
@@ -152,7 +183,9 @@ def test_a_pooler_is_refused(database, tmp_path, wait):
         user = nobody
         """)
     )
-    with subprocess.Popen(["pgbouncer", "-q", tmp_path / "pgbouncer.ini"], stderr=subprocess.PIPE, text=True) as pooler:
+    with subprocess.Popen(
+        ["pgbouncer", "-q", tmp_path / "pgbouncer.ini"], stderr=subprocess.PIPE, text=True
+    ) as pooler:
         try:
             dsn = f"host=127.0.0.1 port={port} dbname=coop user=postgres"
 
@@ -164,7 +197,10 @@ def test_a_pooler_is_refused(database, tmp_path, wait):
                 return True
 
             wait(up, what="pgbouncer")
-            with pytest.raises(TargetError, match="pooler"), session(Target("main", dsn), "maintain", "x"):
+            with (
+                pytest.raises(TargetError, match="pooler"),
+                open_session(Target("main", dsn), "maintain", "x"),
+            ):
                 pass
         finally:
             pooler.terminate()

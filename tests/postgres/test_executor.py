@@ -7,36 +7,34 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from execution.control import Terms
+from execution.control import RunLimits
 from execution.executor import Executor
 from execution.governor import Limits, Sample
 from execution.progress import NoProgress
-from execution.step import Outcome, Status
-from execution.window import opens_for
+from execution.step import HostStep, Outcome, Status
+from execution.window import open_window
 
 
-@dataclass(frozen=True)
-class Step:
-    object: str
+@dataclass(frozen=True, kw_only=True)
+class CallStep(HostStep):
     do: Callable
     name: str = "do"
-    why: str = ""
-    lock: str = ""
-    predicted_seconds: float = 0.0
     limit_seconds: float = 60.0
-    alone: bool = False
     began: list = field(default_factory=list)
 
     def statement(self):
         return ""
 
-    def apply(self, session, pace):
+    def apply(self, control):
         self.began.append(self.object)
-        return self.do(pace) or Outcome(Status.DONE)
+        return self.do(control) or Outcome(Status.DONE)
 
 
 def executor(lanes, **terms):
-    return Executor(Terms(opens_for(None), threading.Event(), Sample, Limits(), NoProgress(), **terms), [None] * lanes)
+    return Executor(
+        RunLimits(open_window(None), threading.Event(), Sample, Limits(), NoProgress(), **terms),
+        [None] * lanes,
+    )
 
 
 def objects(handful):
@@ -45,6 +43,10 @@ def objects(handful):
 
 def broken(_pace):
     raise KeyError("a mistake of ours")
+
+
+def Step(object, do, **fields):  # noqa: A002
+    return CallStep(object=object, do=do, **fields)
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
@@ -75,8 +77,13 @@ def test_nobody_to_tell_is_the_end_of_it():
 
 def test_a_step_that_waits_for_the_governor_is_woken_when_all_is_abandoned():
     held = executor(2, patience_seconds=60)
-    held._terms = Terms(
-        opens_for(None), threading.Event(), lambda: Sample(paused=held.paused), Limits(), NoProgress(), patience_seconds=60
+    held._terms = RunLimits(
+        open_window(None),
+        threading.Event(),
+        lambda: Sample(paused=held.paused),
+        Limits(),
+        NoProgress(),
+        patience_seconds=60,
     )
     held.paused = False
 
@@ -84,11 +91,15 @@ def test_a_step_that_waits_for_the_governor_is_woken_when_all_is_abandoned():
         time.sleep(0.1)
         held.paused = True
         pace.waiters(1)
-        pace.proceed()
+        pace.wait_while_paused()
 
     started = time.monotonic()
     for _ in held.run(
-        [Step("held", hold), Step("quick", lambda pace: time.sleep(0.2)), Step("last", lambda pace: None)]
+        [
+            Step("held", hold),
+            Step("quick", lambda pace: time.sleep(0.2)),
+            Step("last", lambda pace: None),
+        ]
     ):
         break
     assert time.monotonic() - started < 10

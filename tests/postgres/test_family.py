@@ -32,9 +32,13 @@ def prepare(house):
             f"CREATE TABLE public.linea (id bigint PRIMARY KEY, orden bigint REFERENCES public.orden ON DELETE {action}, n int)"
         )
         run(f'CREATE TABLE public."Nota %" (a bigint, b int, linea bigint REFERENCES public.linea ON DELETE {action}, orden bigint REFERENCES public.orden ON DELETE {action}, PRIMARY KEY (a, b))')  # fmt: skip
-        run(f"INSERT INTO public.orden SELECT n, now() - interval '40 days' FROM generate_series(1, {OLD}) n")
+        run(
+            f"INSERT INTO public.orden SELECT n, now() - interval '40 days' FROM generate_series(1, {OLD}) n"
+        )
         run("INSERT INTO public.orden SELECT -n, now() FROM generate_series(1, 10) n")
-        run("INSERT INTO public.linea SELECT id * 10 + k, id, k FROM public.orden, generate_series(0, 1) k")
+        run(
+            "INSERT INTO public.linea SELECT id * 10 + k, id, k FROM public.orden, generate_series(0, 1) k"
+        )
         run("INSERT INTO public.linea VALUES (0, NULL, 7)")
         run("""INSERT INTO public."Nota %" SELECT l.id, 1, CASE WHEN l.n = 0 THEN l.id END, CASE WHEN l.n = 1 THEN orden END FROM public.linea l""")  # fmt: skip
         for statement in more.get("also", ()):
@@ -115,7 +119,9 @@ def test_children_that_come_meanwhile_are_never_dragged_along(prepare, monkeypat
                 number += 1
                 time.sleep(0.003)
                 with contextlib.suppress(psycopg.errors.ForeignKeyViolation):
-                    connection.execute("INSERT INTO public.linea VALUES (%s, %s, 9)", (number, number % OLD + 1))
+                    connection.execute(
+                        "INSERT INTO public.linea VALUES (%s, %s, 9)", (number, number % OLD + 1)
+                    )
                     came.append(number)
                     started.set()
 

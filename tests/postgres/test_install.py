@@ -65,14 +65,17 @@ def test_a_password_reaches_the_server_only_as_a_verifier(app):
     (app.folder / "secret").write_text("hunter2-canary")
     path = app.write()
     text = path.read_text().replace(
-        f'"{app.maintain}" }}', f'"{app.maintain}", password = {{ file = "{app.folder}/secret" }} }}'
+        f'"{app.maintain}" }}',
+        f'"{app.maintain}", password = {{ file = "{app.folder}/secret" }} }}',
     )
     path.write_text(text)
     app.write = lambda: path
     done = app.install()
     assert "hunter2" not in done.stdout + done.stderr
     assert f'-- set its password:  \\password "{app.maintain}"' in done.stdout
-    verifier = app.database.value("SELECT rolpassword FROM pg_authid WHERE rolname = %s", app.maintain)
+    verifier = app.database.value(
+        "SELECT rolpassword FROM pg_authid WHERE rolname = %s", app.maintain
+    )
     assert verifier.startswith("SCRAM-SHA-256$")
     assert "hunter2-canary" not in app.database.cluster.log.read_text()
 
@@ -107,9 +110,13 @@ def test_hostile_names_of_roles_and_tables(server, make_database, make_house, tm
         house.maintain = house.maintain + " Mañana"
         database.run('CREATE SCHEMA "Ünïcode"; CREATE TABLE public.x (a int)')
         database.admin.execute(
-            sql.SQL("CREATE TABLE {} (id int, {} timestamptz)").format(table, sql.Identifier("a\"t'"))
+            sql.SQL("CREATE TABLE {} (id int, {} timestamptz)").format(
+                table, sql.Identifier("a\"t'")
+            )
         )
-        database.admin.execute(sql.SQL("INSERT INTO {} VALUES (1, now() - interval '9 days')").format(table))
+        database.admin.execute(
+            sql.SQL("INSERT INTO {} VALUES (1, now() - interval '9 days')").format(table)
+        )
         house.extra = """
             [[jobs.log_cleanup.tables]]
             table = '"Ünïcode"."we""ird; drop table x --"'
@@ -119,6 +126,8 @@ def test_hostile_names_of_roles_and_tables(server, make_database, make_house, tm
         assert house.install().returncode == 0
         assert house.run("log_cleanup")["steps"][0]["rows"] == 1
         analyzed = house.run("analyze")
-        assert {step["object"] for step in analyzed["steps"]} == {'"Ünïcode"."we""ird; drop table x --"'}
+        assert {step["object"] for step in analyzed["steps"]} == {
+            '"Ünïcode"."we""ird; drop table x --"'
+        }
         assert database.value("SELECT to_regclass('public.x') IS NOT NULL")
         assert isinstance(database.admin, psycopg.Connection)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from execution.window import opens_for
+from execution.window import open_window
 from jobs.job import Scope
 
 TABLE = """
@@ -33,7 +33,9 @@ def fill(house, old, new=10, table="public.log"):
     house.database.run(
         f"INSERT INTO {table} SELECT n, now() - interval '31 days' - n * interval '1 s' FROM generate_series(1, {old}) n"
     )
-    house.database.run(f"INSERT INTO {table} SELECT -n, now() - n * interval '1 day' FROM generate_series(1, {new}) n")
+    house.database.run(
+        f"INSERT INTO {table} SELECT -n, now() - n * interval '1 day' FROM generate_series(1, {new}) n"
+    )
 
 
 @pytest.mark.parametrize("indexed", [True, False], ids=["by index", "by block"])
@@ -80,7 +82,8 @@ def test_over_any_ages_ties_and_batch_sizes(log, hours, indexed, rows):
     edge = datetime.now(UTC) - timedelta(days=30)
     with log.database.admin.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO public.log VALUES (%s, %s)", [(n, edge + timedelta(hours=h or 1)) for n, h in enumerate(hours)]
+            "INSERT INTO public.log VALUES (%s, %s)",
+            [(n, edge + timedelta(hours=h or 1)) for n, h in enumerate(hours)],
         )
     log.extra = f"[governor]\nbatch_rows = {rows}\n" + TABLE
     run = log.run("log_cleanup")
@@ -98,18 +101,26 @@ def test_every_type_of_age_and_infinity_stays(house, type_):
         "INSERT INTO public.log VALUES (1, 'infinity'), (2, '-infinity'), (3, now() - interval '40 days'), (4, now()), (5, NULL)"
     )
     assert house.run("log_cleanup")["steps"][0]["rows"] == 2
-    assert house.database.rows("SELECT id FROM public.log ORDER BY id") == [{"id": 1}, {"id": 4}, {"id": 5}]
+    assert house.database.rows("SELECT id FROM public.log ORDER BY id") == [
+        {"id": 1},
+        {"id": 4},
+        {"id": 5},
+    ]
 
 
 def test_a_partitioned_table(house):
-    house.database.run("CREATE TABLE public.log (id bigint, at timestamptz) PARTITION BY RANGE (at)")
+    house.database.run(
+        "CREATE TABLE public.log (id bigint, at timestamptz) PARTITION BY RANGE (at)"
+    )
     house.database.run(
         "CREATE TABLE public.log_old PARTITION OF public.log FOR VALUES FROM (MINVALUE) TO ('2025-01-01')"
     )
     house.database.run("CREATE TABLE public.log_new PARTITION OF public.log DEFAULT")
     house.extra = TABLE
     house.install()
-    house.database.run("INSERT INTO public.log SELECT n, '2024-06-01' FROM generate_series(1, 2500) n")
+    house.database.run(
+        "INSERT INTO public.log SELECT n, '2024-06-01' FROM generate_series(1, 2500) n"
+    )
     fill(house, 1500)
     assert house.run("log_cleanup")["steps"][0]["rows"] == 4000
     assert house.database.value("SELECT count(*) FROM public.log") == 10
@@ -117,8 +128,12 @@ def test_a_partitioned_table(house):
 
 def test_a_trigger_that_keeps_the_rows_makes_it_ineffective(log):
     fill(log, 50)
-    log.database.run("CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$")
-    log.database.run("CREATE TRIGGER keeps BEFORE DELETE ON public.log FOR EACH ROW EXECUTE FUNCTION public.keep()")
+    log.database.run(
+        "CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
+    )
+    log.database.run(
+        "CREATE TRIGGER keeps BEFORE DELETE ON public.log FOR EACH ROW EXECUTE FUNCTION public.keep()"
+    )
     run = log.run("log_cleanup")
     assert [step["status"] for step in run["steps"]] == ["ineffective"]
     assert [finding["kind"] for finding in run["findings"]] == ["ineffective"]
@@ -128,7 +143,9 @@ def test_a_trigger_that_keeps_the_rows_makes_it_ineffective(log):
 
 def test_rows_that_would_pull_others_along_are_not_deleted(log):
     fill(log, 5)
-    log.database.run("CREATE TABLE public.child (id int, log_id bigint REFERENCES public.log ON DELETE CASCADE)")
+    log.database.run(
+        "CREATE TABLE public.child (id int, log_id bigint REFERENCES public.log ON DELETE CASCADE)"
+    )
     run = log.run("log_cleanup")
     assert run["state"] == "failed"
     assert "public.child" in run["reason"]
@@ -171,7 +188,9 @@ def test_a_trigger_that_keeps_the_oldest_does_not_keep_the_rest(log):
     log.database.run(
         "CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF OLD.id > 2400 THEN RETURN NULL; END IF; RETURN OLD; END $$"
     )
-    log.database.run("CREATE TRIGGER holds BEFORE DELETE ON public.log FOR EACH ROW EXECUTE FUNCTION public.hold()")
+    log.database.run(
+        "CREATE TRIGGER holds BEFORE DELETE ON public.log FOR EACH ROW EXECUTE FUNCTION public.hold()"
+    )
     log.extra = "[governor]\nbatch_rows = 200\n" + TABLE
     (step,) = log.run("log_cleanup")["steps"]
     assert (step["status"], step["rows"]) == ("ineffective", 2400)
@@ -182,13 +201,19 @@ def test_a_planted_owner_table_is_never_read(house):
     house.with_logins = False
     house.extra = TABLE
     run = house.database.run
-    run("CREATE TABLE public.log (id int, at timestamptz); CREATE TABLE public.ran (a int); CREATE SCHEMA sereno")
+    run(
+        "CREATE TABLE public.log (id int, at timestamptz); CREATE TABLE public.ran (a int); CREATE SCHEMA sereno"
+    )
     run(
         "CREATE FUNCTION public.evil() RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.ran VALUES (1); RETURN 'x'; END $$"
     )
     run("CREATE VIEW sereno.owner AS SELECT public.evil() AS instance_id, 'x' AS instance_name")
     path = house.write()
-    path.write_text(path.read_text().replace("[schedules.daily]", "allow_privileged_dml = true\n[schedules.daily]", 1))
+    path.write_text(
+        path.read_text().replace(
+            "[schedules.daily]", "allow_privileged_dml = true\n[schedules.daily]", 1
+        )
+    )
     house.write = lambda: path
     assert "not the table that sereno made" in house.run("log_cleanup")["reason"]
     assert house.database.value("SELECT count(*) FROM public.ran") == 0
@@ -215,9 +240,11 @@ def test_a_window_ends_the_work_and_the_next_night_goes_on(log):
     log.database.run(
         "CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN NULL; END $$"
     )
-    log.database.run("CREATE TRIGGER slow AFTER DELETE ON public.log FOR EACH STATEMENT EXECUTE FUNCTION public.slow()")
+    log.database.run(
+        "CREATE TRIGGER slow AFTER DELETE ON public.log FOR EACH STATEMENT EXECUTE FUNCTION public.slow()"
+    )
     log.extra = "[governor]\nbatch_rows = 500\n" + TABLE
-    run = log.run("log_cleanup", window=opens_for(1.0))
+    run = log.run("log_cleanup", window=open_window(1.0))
     assert run["state"] == "window_ended"
     assert 0 < run["steps"][0]["rows"] < 20000
     assert log.database.value("SELECT count(*) FROM public.log") == 20010 - run["steps"][0]["rows"]
@@ -231,8 +258,10 @@ def test_a_window_cuts_a_batch_that_is_too_slow(log):
     log.database.run(
         "CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(30); RETURN NULL; END $$"
     )
-    log.database.run("CREATE TRIGGER slow AFTER DELETE ON public.log FOR EACH STATEMENT EXECUTE FUNCTION public.slow()")
-    run = log.run("log_cleanup", window=opens_for(1.0))
+    log.database.run(
+        "CREATE TRIGGER slow AFTER DELETE ON public.log FOR EACH STATEMENT EXECUTE FUNCTION public.slow()"
+    )
+    run = log.run("log_cleanup", window=open_window(1.0))
     assert (run["state"], run["steps"][0]["rows"]) == ("window_ended", 0)
     assert log.database.value("SELECT count(*) FROM public.log") == 510
 
@@ -293,7 +322,11 @@ def test_the_injection_is_real(log):
     fill(log, 20)
     log.data = "postgres"
     path = log.write()
-    path.write_text(path.read_text().replace("[schedules.daily]", "allow_privileged_dml = true\n[schedules.daily]", 1))
+    path.write_text(
+        path.read_text().replace(
+            "[schedules.daily]", "allow_privileged_dml = true\n[schedules.daily]", 1
+        )
+    )
     log.write = lambda: path
     assert log.run("log_cleanup")["steps"][0]["rows"] == 20
     assert harmed(log, alice)
@@ -369,13 +402,17 @@ def test_a_lock_waiter_pauses_a_running_clean_up(log, wait):
     log.database.run(
         "CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$"
     )
-    log.database.run("CREATE TRIGGER slow AFTER DELETE ON public.log FOR EACH STATEMENT EXECUTE FUNCTION public.slow()")
+    log.database.run(
+        "CREATE TRIGGER slow AFTER DELETE ON public.log FOR EACH STATEMENT EXECUTE FUNCTION public.slow()"
+    )
     done = threading.Event()
 
     def stand_in_line():
         with log.database.connect(autocommit=True) as other:
             while not done.is_set():
-                other.execute("DO $$ BEGIN LOCK TABLE public.log IN SHARE ROW EXCLUSIVE MODE; END $$")
+                other.execute(
+                    "DO $$ BEGIN LOCK TABLE public.log IN SHARE ROW EXCLUSIVE MODE; END $$"
+                )
 
     waiter = threading.Thread(target=stand_in_line)
     waiter.start()
@@ -396,7 +433,9 @@ def test_gentle_leaves_the_others_as_long_as_a_batch_took(log, pace, least):
     log.database.run(
         "CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$"
     )
-    log.database.run("CREATE TRIGGER slow AFTER DELETE ON public.log FOR EACH STATEMENT EXECUTE FUNCTION public.slow()")
+    log.database.run(
+        "CREATE TRIGGER slow AFTER DELETE ON public.log FOR EACH STATEMENT EXECUTE FUNCTION public.slow()"
+    )
     (step,) = log.run("log_cleanup")["steps"]
     assert step["rows"] == 500
     assert step["seconds"] >= least
@@ -447,9 +486,13 @@ def test_files_too(house, tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     for n in range(5):
         (folder / f"{n}.log").write_text("x" * 100)
-    house.extra = f'[[jobs.log_cleanup.files]]\npath = "{folder}/*.log"\nkeep = "1 day"\nkeep_newest = 2\n'
+    house.extra = (
+        f'[[jobs.log_cleanup.files]]\npath = "{folder}/*.log"\nkeep = "1 day"\nkeep_newest = 2\n'
+    )
     real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + 2 * 86400)  # the inode's own time cannot be set back
+    monkeypatch.setattr(
+        time, "time", lambda: real() + 2 * 86400
+    )  # the inode's own time cannot be set back
     run = house.run("log_cleanup", Scope.HOST)
     assert (run["state"], run["steps"][0]["rows"], run["steps"][0]["bytes"]) == ("finished", 3, 300)
     assert len(list(folder.iterdir())) == 2

@@ -35,7 +35,9 @@ def prepare(any_house):
 
     def prepared(how="drop", kind="declared", extra=ARCHIVE, also=""):
         if kind == "declared":
-            run("CREATE TABLE public.event (id bigint, at timestamptz NOT NULL, note text) PARTITION BY RANGE (at)")
+            run(
+                "CREATE TABLE public.event (id bigint, at timestamptz NOT NULL, note text) PARTITION BY RANGE (at)"
+            )
             part = "CREATE TABLE public.{} PARTITION OF public.event FOR VALUES FROM ({}) TO ({})"
         else:
             run("CREATE TABLE public.event (id bigint, at timestamptz NOT NULL, note text)")
@@ -43,9 +45,15 @@ def prepare(any_house):
         for name, first, end in (("one", "'2025-01-01'", "'2025-02-01'"), ("two", "'2025-02-01'", "'2025-03-01'"), ("now", "'2025-03-01'", "'2099-01-01'")):  # fmt: skip
             run(part.format(name, first, end))
         into = ("event", "event", "event") if kind == "declared" else ("one", "two", "now")
-        run(f"INSERT INTO public.{into[0]} SELECT n, '2025-01-03', 'ä ' || n FROM generate_series(1, 3000) n")
-        run(f"INSERT INTO public.{into[1]} SELECT n, '2025-02-03', 'b' FROM generate_series(3001, 4000) n")
-        run(f"INSERT INTO public.{into[2]} SELECT n, now() - n * interval '1 day', 'c' FROM generate_series(1, 60) n")
+        run(
+            f"INSERT INTO public.{into[0]} SELECT n, '2025-01-03', 'ä ' || n FROM generate_series(1, 3000) n"
+        )
+        run(
+            f"INSERT INTO public.{into[1]} SELECT n, '2025-02-03', 'b' FROM generate_series(3001, 4000) n"
+        )
+        run(
+            f"INSERT INTO public.{into[2]} SELECT n, now() - n * interval '1 day', 'c' FROM generate_series(1, 60) n"
+        )
         run(also) if also else None
         run(f"CREATE ROLE {owner}")
         for name in ("event", "one", "two", "now"):
@@ -85,10 +93,21 @@ def test_old_partitions_are_detached_archived_and_dropped(prepare, kind):
     ], run
     assert archived(house) == list(range(1, 4001))
     assert there(house) == 60, "what is younger than the end of its partition stays, row by row too"
-    assert house.database.value("SELECT to_regclass('public.one') IS NULL AND to_regclass('public.two') IS NULL")
+    assert house.database.value(
+        "SELECT to_regclass('public.one') IS NULL AND to_regclass('public.two') IS NULL"
+    )
     assert "4000 rows" in house.sereno("archive", "verify", "--deep").stdout
     if kind == "declared":
-        restore = ("archive", "restore", "public.event", "--database", "main", "--privileged", "--yes", "--admin")
+        restore = (
+            "archive",
+            "restore",
+            "public.event",
+            "--database",
+            "main",
+            "--privileged",
+            "--yes",
+            "--admin",
+        )
         failed = house.sereno(*restore, house.database.dsn, check=False)
         assert "make the partition" in failed.stderr
         assert "2025-01" not in failed.stderr, "no data of rows"
@@ -130,7 +149,9 @@ def test_a_reader_is_waited_for_named_and_the_next_run_finishes_it(prepare, how)
         run = house.run("archive")
         assert {step["status"] for step in run["steps"]} == {"skipped"}, run
         assert all("in the way: pid" in step["reason"] for step in run["steps"]), run
-        assert house.database.value("SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = 'public.one'::regclass")
+        assert house.database.value(
+            "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = 'public.one'::regclass"
+        )
         assert archived(house) == []
     run = house.run("archive")
     assert run["state"] == "finished", run
@@ -165,7 +186,12 @@ def test_what_was_begun_with_is_brought_to_its_end(prepare, left):
     assert house.run("archive")["state"] == "finished"
     assert archived(house) == list(range(1, 4001))
     assert house.run("archive")["steps"] == []
-    assert house.database.value("SELECT count(*) FROM sereno.detached_partition WHERE settled_at IS NULL") == 0
+    assert (
+        house.database.value(
+            "SELECT count(*) FROM sereno.detached_partition WHERE settled_at IS NULL"
+        )
+        == 0
+    )
 
 
 def test_a_partition_of_strangers_columns_or_bounds_is_refused(prepare):
@@ -201,7 +227,9 @@ def test_a_writer_is_not_disturbed(prepare):
         with house.database.connect(autocommit=True) as connection:
             while not stop.is_set():
                 began = time.monotonic()
-                connection.execute("INSERT INTO public.event VALUES (%s, now(), 'w')", (100_000 + written[0],))
+                connection.execute(
+                    "INSERT INTO public.event VALUES (%s, now(), 'w')", (100_000 + written[0],)
+                )
                 slowest[0] = max(slowest[0], time.monotonic() - began)
                 written[0] += 1
 
@@ -220,7 +248,10 @@ def test_a_writer_is_not_disturbed(prepare):
     ("extra", "said"),
     [
         (ARCHIVE + 'where = "true"', "a whole partition leaves, whatever `where` says"),
-        (ARCHIVE.replace("file://{}", "table:public.old").replace("{}", "drop"), "whole partitions go to files only"),
+        (
+            ARCHIVE.replace("file://{}", "table:public.old").replace("{}", "drop"),
+            "whole partitions go to files only",
+        ),
     ],
 )
 def test_contradictions_are_refused(any_house, extra, said):
@@ -249,7 +280,9 @@ def test_what_is_begun_with_is_not_forgotten_when_the_configuration_changes(prep
 def test_a_planted_record_is_never_written_to(prepare):
     """A table of that name with a trigger would run with the rights of `maintain`."""
     house = prepare("drop")
-    house.database.run("DROP TABLE sereno.detached_partition; CREATE TABLE sereno.detached_partition (x int)")
+    house.database.run(
+        "DROP TABLE sereno.detached_partition; CREATE TABLE sereno.detached_partition (x int)"
+    )
     house.database.run(
         "CREATE FUNCTION public.trap() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; "
         "CREATE TRIGGER trap BEFORE INSERT ON sereno.detached_partition FOR EACH ROW EXECUTE FUNCTION public.trap()"

@@ -9,11 +9,11 @@ import psycopg
 import pytest
 
 from domain.memory import Memory
-from execution.window import opens_for
-from jobs.reindex import Broken, Indexes, plan
+from execution.window import open_window
+from jobs.reindex import Indexes, InvalidIndex, plan
 from jobs.steps import rebuild_index
-from jobs.steps.rebuild_index import Limits
-from postgres.catalog.index_bloat import Bloat
+from jobs.steps.rebuild_index import BloatLimits
+from postgres.catalog.index_bloat import IndexBloat
 from postgres.identifiers import Relation
 
 MEGABYTE = 10**6
@@ -54,7 +54,9 @@ def invalid(database):
 def broken_off(database, statement):
     """Run a concurrent build that is broken off while it waits for an old snapshot."""
     with database.connect() as old:
-        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM pg_class LIMIT 1")
+        old.execute(
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM pg_class LIMIT 1"
+        )
         with database.connect(autocommit=True) as builder:
             builder.execute("SET statement_timeout = 500")
             with pytest.raises(psycopg.errors.QueryCanceled):
@@ -90,12 +92,24 @@ def altered(database, wait):
 
 def test_the_plan_names_each_reason():
     def broken(name, **changes):
-        usual = {"oid": 1, "bytes": 5, "exclusion": False, "leftover": False, "busy": None, "owned": True, "live": True}
-        return Broken(index=Relation("public", name), table=Relation("public", "t"), **(usual | changes))
+        usual = {
+            "oid": 1,
+            "bytes": 5,
+            "exclusion": False,
+            "leftover": False,
+            "busy": None,
+            "owned": True,
+            "live": True,
+        }
+        return InvalidIndex(
+            index=Relation("public", name), table=Relation("public", "t"), **(usual | changes)
+        )
 
     def bloat(name, wasted, share, owned=True):  # noqa: FBT002
         size = int(wasted / share)
-        return Bloat(1, Relation("public", name), Relation("public", "t"), size, size - wasted, owned)
+        return IndexBloat(
+            1, Relation("public", name), Relation("public", "t"), size, size - wasted, owned
+        )
 
     seen = Indexes(
         [
@@ -107,7 +121,7 @@ def test_the_plan_names_each_reason():
             bloat("slight", 900 * MEGABYTE, 0.4), bloat("known", 300 * MEGABYTE, 0.6), bloat("grown", 600 * MEGABYTE, 0.6),
             bloat("foreign", 120 * MEGABYTE, 0.5, owned=False),
         ],
-        Limits(100 * MEGABYTE, 0.5),
+        BloatLimits(100 * MEGABYTE, 0.5),
         {f"public.{name}": Memory(9.0, 10**9, {"index": True, "now": 5 * 10**8}) for name in ("known", "grown")},
         180000,
     )  # fmt: skip
@@ -139,7 +153,9 @@ def test_what_is_invalid_is_rebuilt_and_left_overs_dropped(any_house, mended):
         'CREATE SCHEMA "Ö"; CREATE TABLE "Ö"."t""; DROP" (a int, b text); INSERT INTO "Ö"."t""; DROP" VALUES (1, 1)'
     )
     long = "x" * 58 + " ü%s"
-    database.run(f'CREATE INDEX "{long}" ON "Ö"."t""; DROP" (a); CREATE INDEX "mine_ccnew" ON "Ö"."t""; DROP" (b)')
+    database.run(
+        f'CREATE INDEX "{long}" ON "Ö"."t""; DROP" (a); CREATE INDEX "mine_ccnew" ON "Ö"."t""; DROP" (b)'
+    )
     broken_off(database, 'REINDEX TABLE CONCURRENTLY "Ö"."t""; DROP"')
     broken_off(database, 'CREATE INDEX CONCURRENTLY "inv""alid" ON "Ö"."t""; DROP" (a, b)')
     assert len(invalid(database)) >= 4
@@ -150,7 +166,8 @@ def test_what_is_invalid_is_rebuilt_and_left_overs_dropped(any_house, mended):
     assert sum(name == "drop" for name, _ in done) == len(done) - 1
     assert invalid(database) == []
     names = {
-        row["relname"] for row in database.rows("SELECT relname FROM pg_class WHERE relkind = 'i' AND oid > 16384")
+        row["relname"]
+        for row in database.rows("SELECT relname FROM pg_class WHERE relkind = 'i' AND oid > 16384")
     }
     assert {long, "mine_ccnew", 'inv"alid'} <= names
     assert not any("_ccnew" in name for name in names - {"mine_ccnew"})
@@ -161,7 +178,10 @@ def test_duplicates_keep_a_unique_index_invalid_and_are_told(any_house, mended):
     slow_invalid(any_house.database, rows=5)
     any_house.database.run("INSERT INTO public.t VALUES (1)")
     (told,) = mended().values()
-    assert told == ("ineffective", 'its keys are not unique: could not create unique index "slow_ccnew"')
+    assert told == (
+        "ineffective",
+        'its keys are not unique: could not create unique index "slow_ccnew"',
+    )
     assert invalid(any_house.database) == ["slow"]
     any_house.database.run("DELETE FROM public.t")
     assert list(mended().values()) == [("done", "")]
@@ -169,7 +189,7 @@ def test_duplicates_keep_a_unique_index_invalid_and_are_told(any_house, mended):
 
 def test_the_end_of_the_window_leaves_nothing_behind(any_house, mended):
     slow_invalid(any_house.database)
-    ((status, reason),) = mended(window=opens_for(1.5)).values()
+    ((status, reason),) = mended(window=open_window(1.5)).values()
     assert (status, reason) == ("unfinished", "the window ended")
     assert invalid(any_house.database) == ["slow"]
     ((status, _),) = mended().values()
@@ -190,7 +210,9 @@ def test_nor_while_the_rebuild_waits_for_a_snapshot_of_a_third(any_house, mended
     database = any_house.database
     slow_invalid(database, rows=5)
     with database.connect() as old:
-        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM pg_class LIMIT 1")
+        old.execute(
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM pg_class LIMIT 1"
+        )
         release = threading.Timer(8.0, old.rollback)
         release.start()
         with altered(database, wait) as waited:
@@ -225,10 +247,14 @@ def test_a_snapshot_that_has_lasted_is_not_waited_for(any_house, mended, monkeyp
     monkeypatch.setattr(rebuild_index, "LASTING_SECONDS", 0.0)
     slow_invalid(any_house.database, rows=5)
     with any_house.database.connect() as old:
-        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM pg_class LIMIT 1")
+        old.execute(
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM pg_class LIMIT 1"
+        )
         ((status, reason),) = mended().values()
         assert status == "skipped"
-        assert reason.startswith(f"in the way: pid {old.info.backend_pid} (no name) has looked at the database for ")
+        assert reason.startswith(
+            f"in the way: pid {old.info.backend_pid} (no name) has looked at the database for "
+        )
     assert [status for status, _ in mended().values()] == ["done"]
 
 
@@ -251,7 +277,9 @@ def test_a_unique_one_is_no_left_over_of_one_that_is_not(any_house, mended):
     assert invalid(database) == ["t_a_ccnew"]
 
 
-def test_what_somebody_keeps_us_from_dropping_is_named_and_dropped_the_next_time(any_house, mended, wait):
+def test_what_somebody_keeps_us_from_dropping_is_named_and_dropped_the_next_time(
+    any_house, mended, wait
+):
     """He waits behind the build, gets his lock when it makes way, and keeps it."""
     database = any_house.database
     slow_invalid(database)
@@ -278,7 +306,9 @@ def test_whoever_waits_is_seen_by_a_login_that_sees_little(any_house, wait):
     """An owner without pg_monitor, who sees nobody's wait events."""
     database = any_house.database
     slow_invalid(database)
-    database.run(f"CREATE ROLE {any_house.maintain} LOGIN; ALTER TABLE public.t OWNER TO {any_house.maintain}")
+    database.run(
+        f"CREATE ROLE {any_house.maintain} LOGIN; ALTER TABLE public.t OWNER TO {any_house.maintain}"
+    )
     any_house.with_logins = False
     path = any_house.write()
     path.write_text(path.read_text().replace("user=postgres", f"user={any_house.maintain}"))
@@ -304,7 +334,11 @@ def test_stopped_or_killed_in_the_middle(any_house, wait, how):
     else:
         assert invalid(database) == ["slow", "slow_ccnew"]
     database.run("DELETE FROM public.t WHERE a > 5")
-    steps = [(step["name"], step["status"]) for step in any_house.run("vacuum")["steps"] if step["name"] != "vacuum"]
+    steps = [
+        (step["name"], step["status"])
+        for step in any_house.run("vacuum")["steps"]
+        if step["name"] != "vacuum"
+    ]
     assert steps[-1] == ("reindex", "done")
     assert invalid(database) == []
 
@@ -336,12 +370,16 @@ def test_a_bloated_index_is_rebuilt_where_that_is_wished(any_house, mended, flus
     assert mended() == {}
 
 
-def test_one_that_is_not_bloated_after_all_is_not_built_and_not_looked_at_again(any_house, mended, flush):
+def test_one_that_is_not_bloated_after_all_is_not_built_and_not_looked_at_again(
+    any_house, mended, flush
+):
     """Its rows were never counted again: the estimate is of another time."""
     database = any_house.database
     bloated(database, flush)
     database.run("CREATE EXTENSION pgstattuple")
-    database.run("SET allow_system_table_mods = on; UPDATE pg_class SET reltuples = 1000 WHERE relname = 'big_b'")
+    database.run(
+        "SET allow_system_table_mods = on; UPDATE pg_class SET reltuples = 1000 WHERE relname = 'big_b'"
+    )
     flush()
     any_house.extra = BLOATED
     before = database.value("SELECT 'public.big_b'::regclass::oid AS n")

@@ -25,13 +25,17 @@ def archived(house):
     house.archive = house.folder / "archive"
     house.extra = ARCHIVE.format(house.archive)
     house.install()
-    run("INSERT INTO public.event SELECT n, now() - interval '40 days' FROM generate_series(1, 100) n")
+    run(
+        "INSERT INTO public.event SELECT n, now() - interval '40 days' FROM generate_series(1, 100) n"
+    )
     assert house.run("archive")["state"] == "finished"
     return house
 
 
 def age(house, years):
-    house.database.run(f"UPDATE sereno.archive_batch SET archived_at = now() - interval '{years * 366 + 1} days'")
+    house.database.run(
+        f"UPDATE sereno.archive_batch SET archived_at = now() - interval '{years * 366 + 1} days'"
+    )
 
 
 def names(house):
@@ -64,7 +68,9 @@ def test_a_legal_hold_keeps_it(archived):
 def test_a_file_that_somebody_else_has_written_stays(archived):
     age(archived, 9)
     (manifest,) = archived.archive.rglob("*.manifest.jsonl")
-    manifest.write_text(re.sub('"instance": "[^"]*"', '"instance": "another"', manifest.read_text()))
+    manifest.write_text(
+        re.sub('"instance": "[^"]*"', '"instance": "another"', manifest.read_text())
+    )
     (step,) = archived.run("archive")["steps"]
     assert step["status"] == "failed"
     assert "it stays" in step["reason"]
@@ -88,15 +94,21 @@ def test_our_own_history_and_reports_leave_too(house):
             " ('waits', 'x', 'x', 'info', '{}', '2024-01-01T00:00:00.000000Z', '9', 'pending')"
         )
     result = house.run("log_cleanup", Scope.HOST)
-    assert [(step["name"], step["status"]) for step in result["steps"]] == [("forget", "done")], result
+    assert [(step["name"], step["status"]) for step in result["steps"]] == [("forget", "done")], (
+        result
+    )
     with context.store.reading() as transaction:
         assert [row["id"] for row in transaction.rows("SELECT id FROM run")] == [result["id"]]
         assert [row["id"] for row in transaction.rows("SELECT id FROM notification")] == ["waits"]
         assert transaction.rows("SELECT * FROM step WHERE run = 1") == []
 
 
-def test_the_current_log_of_a_server_stays_whatever_its_age(make_database, tmp_path, make_house, clusters, monkeypatch):
-    cluster = clusters("embedded", logging_collector="on", log_filename="pg-%H%M%S.log", log_statement="none")
+def test_the_current_log_of_a_server_stays_whatever_its_age(
+    make_database, tmp_path, make_house, clusters, monkeypatch
+):
+    cluster = clusters(
+        "embedded", logging_collector="on", log_filename="pg-%H%M%S.log", log_statement="none"
+    )
     with make_database(cluster) as database:
         house = make_house(tmp_path, database)
         folder = Path(database.value("SELECT current_setting('data_directory')")) / "log"

@@ -6,14 +6,13 @@ import time
 
 import pytest
 
-from jobs.analyze import Options as AnalyzeOptions
-from jobs.table_statistics import TableRule
 from domain.memory import Memory
 from execution.progress import NoProgress
-from jobs.steps.vacuum_group import Group
-from jobs.table_statistics import Observation
-from jobs.vacuum import GROUP_TABLES, SMALL_BYTES, Dirty, plan
-from postgres.catalog.xmin_horizon import Holder
+from jobs.analyze import Options as AnalyzeOptions
+from jobs.steps.vacuum_group import VacuumGroup
+from jobs.table_statistics import TableRule, TableStatistics
+from jobs.vacuum import GROUP_TABLES, SMALL_BYTES, Observation, plan
+from postgres.catalog.xmin_horizon import HorizonHolder
 
 BIG = 100 * 1024**2
 
@@ -34,14 +33,20 @@ def test_the_plan_is_wraparound_first_then_by_dead_bytes_then_the_small_together
         table("theirs", dead=999, allowed=False, bytes=BIG),
         table("pg_class", dead=999, system=True, allowed=False),
     ]
-    steps = plan(Dirty(Observation(seen, {"public.large": Memory(7.0, 0)}, 160000)))
+    steps = plan(Observation(TableStatistics(seen, {"public.large": Memory(7.0, 0)}, 160000)))
     assert [step.object for step in steps] == [
         "public.older", "public.old", "public.larger", "public.large", "public.toast", "public.full", "public.theirs",
         "public.both", "public.small1 and 1 more", "database statistics",
     ]  # fmt: skip
     by_name = {step.object: step for step in steps}
-    assert by_name["public.older"].statement() == 'VACUUM (SKIP_DATABASE_STATS, FREEZE) "public"."older"'
-    assert by_name["public.both"].statement() == 'VACUUM (SKIP_DATABASE_STATS, ANALYZE) "public"."both"'
+    assert (
+        by_name["public.older"].statement()
+        == 'VACUUM (SKIP_DATABASE_STATS, FREEZE) "public"."older"'
+    )
+    assert (
+        by_name["public.both"].statement()
+        == 'VACUUM (SKIP_DATABASE_STATS, ANALYZE) "public"."both"'
+    )
     assert by_name["public.small1 and 1 more"].statement() == (
         'VACUUM (SKIP_LOCKED, SKIP_DATABASE_STATS) "public"."small1", "public"."small2"'
     )
@@ -51,10 +56,10 @@ def test_the_plan_is_wraparound_first_then_by_dead_bytes_then_the_small_together
 
 
 def test_the_analyze_that_comes_along_obeys_the_rules_of_the_job_analyze(table):
-    seen = Observation([table("t", dead=101, modified=61)], {}, 150000)
+    seen = TableStatistics([table("t", dead=101, modified=61)], {}, 150000)
 
     def verb(**options):
-        (step,) = plan(Dirty(seen, analysis=AnalyzeOptions(**options)))
+        (step,) = plan(Observation(seen, analysis=AnalyzeOptions(**options)))
         return step.statement()
 
     assert verb() == 'VACUUM (ANALYZE) "public"."t"'
@@ -64,14 +69,14 @@ def test_the_analyze_that_comes_along_obeys_the_rules_of_the_job_analyze(table):
 
 
 def test_before_16_a_vacuum_has_no_options_it_does_not_know(table):
-    steps = plan(Dirty(Observation([table("t", dead=101)], {}, 150000)))
+    steps = plan(Observation(TableStatistics([table("t", dead=101)], {}, 150000)))
     assert [step.statement() for step in steps] == ['VACUUM "public"."t"']
 
 
 def test_groups_have_a_size(table):
     def sizes(seen, version):
-        steps = plan(Dirty(Observation(seen, {}, version)))
-        return [len(step.members) if isinstance(step, Group) else 1 for step in steps]
+        steps = plan(Observation(TableStatistics(seen, {}, version)))
+        return [len(step.members) if isinstance(step, VacuumGroup) else 1 for step in steps]
 
     many = [table(f"t{number}", dead=101) for number in range(2 * GROUP_TABLES + 1)]
     assert sizes(many, 180000) == [GROUP_TABLES, GROUP_TABLES, 1, 1]
@@ -103,13 +108,20 @@ def test_each_by_its_own_trigger_and_the_second_time_nothing(any_house, flush):
     assert done["state"] == "finished"
     ours = [step for step in done["steps"] if step["object"].startswith("public.")]
     assert sorted(step["object"] for step in ours) == sorted(
-        ["public.usual", "public.inserted", *(f'public."we""ird {number} %s ñ"' for number in range(5))]
+        [
+            "public.usual",
+            "public.inserted",
+            *(f'public."we""ird {number} %s ñ"' for number in range(5)),
+        ]
     )
     assert {step["status"] for step in ours} == {"done"}
     left = any_house.database.rows(
         "SELECT relname, n_dead_tup, last_analyze IS NOT NULL AS analyzed FROM pg_stat_user_tables ORDER BY 1"
     )
-    assert {row["relname"]: row["n_dead_tup"] for row in left if row["n_dead_tup"]} == {"lazy": 500, "still": 40}
+    assert {row["relname"]: row["n_dead_tup"] for row in left if row["n_dead_tup"]} == {
+        "lazy": 500,
+        "still": 40,
+    }
     assert all(row["analyzed"] for row in left if row["relname"].startswith("we"))
     again = any_house.run("vacuum")
     assert [step["object"] for step in again["steps"] if step["object"].startswith("public.")] == []
@@ -150,11 +162,15 @@ def test_what_stays_of_many_is_named_with_who_holds_it(any_house, flush):
     dirty(database, "t", rows=4000)
     database.run("DELETE FROM public.t")
     with database.connect() as other:
-        other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM public.t")
+        other.execute(
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM public.t"
+        )
         database.run("INSERT INTO public.t SELECT generate_series(1, 1000)")
         database.run("DELETE FROM public.t")
         flush()
-        (step,) = [step for step in any_house.run("vacuum")["steps"] if step["object"] == "public.t"]
+        (step,) = [
+            step for step in any_house.run("vacuum")["steps"] if step["object"] == "public.t"
+        ]
         assert step["status"] == "done"
         assert "dead rows that stay: " in step["reason"]
         assert f"; held back by pid {other.info.backend_pid}" in step["reason"]
@@ -165,7 +181,15 @@ def spanish(scratch):
     folder = scratch / "locale"
     if not folder.exists():
         folder.mkdir(mode=0o755)
-        made = ["localedef", "--no-archive", "-i", "es_ES", "-f", "UTF-8", str(folder / "es_ES.UTF-8")]
+        made = [
+            "localedef",
+            "--no-archive",
+            "-i",
+            "es_ES",
+            "-f",
+            "UTF-8",
+            str(folder / "es_ES.UTF-8"),
+        ]
         try:
             subprocess.run(made, capture_output=True, check=True)
         except (OSError, subprocess.CalledProcessError) as error:
@@ -175,14 +199,24 @@ def spanish(scratch):
 
 @pytest.mark.parametrize("language", ["C", "es_ES.UTF-8"])
 def test_a_table_without_the_right_is_skipped_in_every_language(
-    any_server, language, scratch, make_database, make_house, tmp_path, clusters, monkeypatch, request
+    any_server,
+    language,
+    scratch,
+    make_database,
+    make_house,
+    tmp_path,
+    clusters,
+    monkeypatch,
+    request,
 ):
     server = any_server
     if language != "C":
         monkeypatch.setenv("LOCPATH", str(spanish(scratch)))
         server = clusters(request.node.callspec.params["any_server"], lc_messages=language)
     with make_database(server) as database:
-        if language != "C" and server.program("postgres").startswith("/usr/lib/postgresql"):  # the others speak English
+        if language != "C" and server.program("postgres").startswith(
+            "/usr/lib/postgresql"
+        ):  # the others speak English
             with pytest.raises(Exception, match="división"):
                 database.run("SELECT 1 / 0")
         house = make_house(tmp_path, database)
@@ -194,29 +228,42 @@ def test_a_table_without_the_right_is_skipped_in_every_language(
         database.run("SELECT pg_sleep(1)")
         house.maintain = role
         done = house.run("vacuum")
-        assert [(step["status"], step["reason"][:12]) for step in done["steps"]] == [("skipped", "no privilege")] * 3
-        assert [(row["kind"], row["severity"]) for row in done["findings"]] == [("task_skipped", "info")]
+        assert [(step["status"], step["reason"][:12]) for step in done["steps"]] == [
+            ("skipped", "no privilege")
+        ] * 3
+        assert [(row["kind"], row["severity"]) for row in done["findings"]] == [
+            ("task_skipped", "info")
+        ]
 
 
 def test_a_vacuum_that_only_warned_is_ineffective(house):
     from psycopg import sql
 
-    from execution.control import Pace, Terms
+    from execution.control import RunLimits, StepControl
     from execution.governor import Limits, Sample
     from execution.step import Status
-    from execution.window import opens_for
-    from jobs.steps.postconditions import Due, Vacuumed
+    from execution.window import open_window
+    from jobs.steps.postconditions import VacuumDue, Vacuumed
     from jobs.steps.statement import Statement
-    from postgres.session import Credentials, Target, session
+    from postgres.session import Credentials, Target, open_session
 
     role = f"nobody_{house.maintain}"
     house.database.run(f"CREATE ROLE {role} LOGIN")
     dirty(house.database, "t")
     oid = house.database.value("SELECT 'public.t'::regclass::oid::int8")
-    worked = Vacuumed((Due(oid, 50, 50, 1e9, 1e9),))
-    step = Statement("vacuum", "public.t", "", "", sql.SQL("VACUUM public.t").format(), worked)
-    pace = Pace(Terms(opens_for(None), threading.Event(), Sample, Limits(), NoProgress()), 60)
-    with session(Target("main", house.database.dsn, {"maintain": Credentials(role)}), "maintain", "vacuum") as opened:
+    worked = Vacuumed((VacuumDue(oid, 50, 50, 1e9, 1e9),))
+    step = Statement(
+        name="vacuum",
+        object="public.t",
+        command=sql.SQL("VACUUM public.t").format(),
+        postcondition=worked,
+    )
+    pace = StepControl(
+        RunLimits(open_window(None), threading.Event(), Sample, Limits(), NoProgress()), 60
+    )
+    with open_session(
+        Target("main", house.database.dsn, {"maintain": Credentials(role)}), "maintain", "vacuum"
+    ) as opened:
         outcome = step.apply(opened, pace)
     assert (outcome.status, "counts no new VACUUM" in outcome.reason) == (Status.INEFFECTIVE, True)
 
@@ -254,7 +301,11 @@ def test_what_is_locked_has_a_second_turn_when_all_else_is_done(house, flush_now
 
         done = house.run("vacuum", progress=LetsGo())
     steps = {step["object"]: step for step in done["steps"]}
-    asked = ("public.free", "public.locked", "database statistics")  # beside them a shared catalog that others dirty
+    asked = (
+        "public.free",
+        "public.locked",
+        "database statistics",
+    )  # beside them a shared catalog that others dirty
     assert (done["state"], [steps[name]["status"] for name in asked]) == ("finished", ["done"] * 3)
     locked, last = (steps[name]["ordinal"] + 1 for name in asked[1:])
     assert turns[-2:] == [(last, "done"), (locked, "done")]
@@ -267,7 +318,13 @@ def flush_now(house):
 
 def slowly(database, limit=10):
     """From the next session on, about a hundred times `limit` pages a second."""
-    for name, value in {"delay": 10, "limit": limit, "page_hit": 1, "page_miss": 1, "page_dirty": 0}.items():
+    for name, value in {
+        "delay": 10,
+        "limit": limit,
+        "page_hit": 1,
+        "page_miss": 1,
+        "page_dirty": 0,
+    }.items():
         database.run(f'ALTER DATABASE "{database.name}" SET vacuum_cost_{name} = {value}')
 
 
@@ -330,7 +387,7 @@ def test_progress_is_the_servers_own_count(house, flush_now):
 
 
 def test_a_window_ends_it_and_the_next_run_goes_on(house, flush_now):
-    from execution.window import opens_for
+    from execution.window import open_window
 
     house.with_logins = False
     for number in range(8):
@@ -338,7 +395,7 @@ def test_a_window_ends_it_and_the_next_run_goes_on(house, flush_now):
     flush_now()
     house.extra = "[jobs.vacuum]\nparallel = 1\n"
     slowly(house.database, 40)
-    first = house.run("vacuum", window=opens_for(2.5))
+    first = house.run("vacuum", window=open_window(2.5))
     assert first["state"] == "window_ended"
     statuses = [step["status"] for step in first["steps"]]
     assert statuses.count("done") >= 1
@@ -364,17 +421,19 @@ def test_a_table_near_its_age_limit_is_frozen_first(house, flush_now):
     done = house.run("vacuum")
     ours = [step for step in done["steps"] if step["object"].startswith("public.")]
     assert (ours[0]["object"], ours[0]["status"]) == ("public.old", "done")
-    assert house.database.value("SELECT age(relfrozenxid) FROM pg_class WHERE relname = 'old'") < 1000
+    assert (
+        house.database.value("SELECT age(relfrozenxid) FROM pg_class WHERE relname = 'old'") < 1000
+    )
 
 
 def test_a_group_that_is_not_begun_is_left_table_by_table(house, flush_now):
-    from execution.window import opens_for
+    from execution.window import open_window
 
     house.with_logins = False
     for number in range(3):
         dirty(house.database, f"t{number}")
     flush_now()
-    done = house.run("vacuum", window=opens_for(0.001))
+    done = house.run("vacuum", window=open_window(0.001))
     left = [step["object"] for step in done["steps"] if step["status"] == "unfinished"]
     assert {"public.t0", "public.t1", "public.t2", "database statistics"} <= set(left)
     assert (done["state"], done["steps_left"]) == ("window_ended", len(left))
@@ -388,7 +447,9 @@ def test_many_small_steps_are_written_down_by_the_handful(house, flush_now):
     steps = house.run("vacuum")["steps"]
     assert len([step for step in steps if step["object"].startswith("public.")]) == 250
     moments = sorted({step["finished_at"] for step in steps})
-    assert len(moments) <= 2 + sum(step["seconds"] for step in steps), "more than one transaction a second"
+    assert len(moments) <= 2 + sum(step["seconds"] for step in steps), (
+        "more than one transaction a second"
+    )
     assert [step["ordinal"] for step in steps] == list(range(len(steps)))
 
 
@@ -406,7 +467,11 @@ def test_a_locked_table_keeps_no_other_from_being_seen(any_house, flush):
         sizes = any_house.run("disk_check", scope=any_house.scope("database"))
         assert (sizes["state"], sizes["steps"][0]["status"]) == ("finished", "done")
         done = any_house.run("vacuum")
-        steps = {step["object"]: step["status"] for step in done["steps"] if step["object"].startswith("public.")}
+        steps = {
+            step["object"]: step["status"]
+            for step in done["steps"]
+            if step["object"].startswith("public.")
+        }
         assert (steps["public.locked"], steps["public.other"]) == ("skipped", "done")
 
 
@@ -420,8 +485,13 @@ def test_a_session_that_has_only_written_holds_the_rows_as_well(any_house, flush
         database.run("INSERT INTO public.t SELECT generate_series(1, 1000)")
         database.run("DELETE FROM public.t")
         flush()
-        (step,) = [step for step in any_house.run("vacuum")["steps"] if step["object"] == "public.t"]
-        assert (step["status"], f"held back by pid {other.info.backend_pid} " in step["reason"]) == (
+        (step,) = [
+            step for step in any_house.run("vacuum")["steps"] if step["object"] == "public.t"
+        ]
+        assert (
+            step["status"],
+            f"held back by pid {other.info.backend_pid} " in step["reason"],
+        ) == (
             "ineffective",
             True,
         )
@@ -431,7 +501,9 @@ def test_huge_tables_overflow_nothing(house, flush_now):
     house.with_logins = False
     dirty(house.database, "t")
     flush_now()
-    house.database.run("UPDATE pg_class SET relpages = 2000000000, reltuples = 10 WHERE relname = 't'")
+    house.database.run(
+        "UPDATE pg_class SET relpages = 2000000000, reltuples = 10 WHERE relname = 't'"
+    )
     done = house.run("vacuum")
     assert [step["status"] for step in done["steps"] if step["object"] == "public.t"] == ["done"]
 
@@ -441,9 +513,13 @@ def test_an_age_setting_of_nought_is_no_reason_for_every_table(house, flush_now)
     house.database.run("CREATE TABLE public.fresh (a int); INSERT INTO public.fresh VALUES (1)")
     house.database.run("VACUUM (ANALYZE) public.fresh")
     house.database.run(f'ALTER DATABASE "{house.database.name}" SET vacuum_freeze_table_age = 0')
-    house.database.run(f'ALTER DATABASE "{house.database.name}" SET vacuum_multixact_freeze_table_age = 0')
+    house.database.run(
+        f'ALTER DATABASE "{house.database.name}" SET vacuum_multixact_freeze_table_age = 0'
+    )
     flush_now()
-    assert [step["object"] for step in house.run("vacuum")["steps"] if step["object"] == "public.fresh"] == []
+    assert [
+        step["object"] for step in house.run("vacuum")["steps"] if step["object"] == "public.fresh"
+    ] == []
 
 
 def test_a_locked_toast_table_repeats_nothing(house, flush_now):
@@ -455,13 +531,18 @@ def test_a_locked_toast_table_repeats_nothing(house, flush_now):
     run("DELETE FROM public.t WHERE a % 2 = 0")
     run("ANALYZE public.t")
     flush_now()
-    toast = house.database.value("SELECT reltoastrelid::regclass::text FROM pg_class WHERE relname = 't'")
+    toast = house.database.value(
+        "SELECT reltoastrelid::regclass::text FROM pg_class WHERE relname = 't'"
+    )
     with house.database.connect() as other:
         other.execute("SELECT pg_advisory_lock(1); LOCK TABLE public.t IN ACCESS SHARE MODE")
         other.execute("SET LOCAL allow_system_table_mods = on")
         other.execute(f"REINDEX INDEX {toast}_index")
         house.run("vacuum")
-    assert house.database.value("SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = 't'") <= 1
+    assert (
+        house.database.value("SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = 't'")
+        <= 1
+    )
 
 
 def test_a_server_without_room_gets_fewer_sessions(house, flush_now):
@@ -474,7 +555,10 @@ def test_a_server_without_room_gets_fewer_sessions(house, flush_now):
     house.maintain = role
     done = house.run("vacuum")
     assert done["state"] == "finished"
-    assert [step["status"] for step in done["steps"] if step["object"].startswith("public.t")] == ["done", "done"]
+    assert [step["status"] for step in done["steps"] if step["object"].startswith("public.t")] == [
+        "done",
+        "done",
+    ]
 
 
 def test_what_the_configuration_says_of_a_table_goes_before_its_own_trigger(table):
@@ -488,24 +572,30 @@ def test_what_the_configuration_says_of_a_table_goes_before_its_own_trigger(tabl
         table("t", dead=501),
         table("u", dead=500),
     ]
-    steps = plan(Dirty(Observation(seen, {}, 180000, rules=rules)))
+    steps = plan(Observation(TableStatistics(seen, {}, 180000, rules=rules)))
     assert [(step.object, step.why, step.speed, step.overrun) for step in steps[:-1]] == [
         ("public.t", "dead rows: 501, threshold 500", "full", True),
         ("public.log_a", "dead rows: 511, threshold 510", "gentle", True),
     ]
-    assert steps[1].worked.tables[0].dead == 510
+    assert steps[1].postcondition.tables[0].dead == 510
 
 
 def test_the_options_are_chosen_by_measure(table):
     def verb(*, standbys=False, **changes):
-        seen = Observation([table("t", **({"dead": 101, "bytes": BIG} | changes))], {}, 150000)
-        (step,) = plan(Dirty(seen, standbys=standbys))
+        seen = TableStatistics([table("t", **({"dead": 101, "bytes": BIG} | changes))], {}, 150000)
+        (step,) = plan(Observation(seen, standbys=standbys))
         return step.statement().removesuffix(' "public"."t"')
 
     assert verb() == "VACUUM"
-    assert verb(standbys=True) == "VACUUM (TRUNCATE OFF)"  # the lock at its end cancels queries there
-    assert verb(standbys=True, dead_bytes=BIG // 2) == "VACUUM"  # but for half of a large table it is worth it
-    assert verb(age=1_300_000_000, failing=True) == "VACUUM (FREEZE, INDEX_CLEANUP OFF, TRUNCATE OFF)"
+    assert (
+        verb(standbys=True) == "VACUUM (TRUNCATE OFF)"
+    )  # the lock at its end cancels queries there
+    assert (
+        verb(standbys=True, dead_bytes=BIG // 2) == "VACUUM"
+    )  # but for half of a large table it is worth it
+    assert (
+        verb(age=1_300_000_000, failing=True) == "VACUUM (FREEZE, INDEX_CLEANUP OFF, TRUNCATE OFF)"
+    )
     assert verb(failing=True) == "VACUUM"  # it is not its age that it is due for
 
 
@@ -513,15 +603,19 @@ def test_the_options_are_chosen_by_measure(table):
     ("evidence", "dead", "doomed"),
     [
         ({"horizon": "700", "dead": 1000}, 1400, True),  # he still stands where he stood
-        ({"horizon": "700", "dead": 1000}, 1600, False),  # many more: they may be of transactions rolled back
+        (
+            {"horizon": "700", "dead": 1000},
+            1600,
+            False,
+        ),  # many more: they may be of transactions rolled back
         ({"horizon": "699", "dead": 1000}, 1000, False),  # he has moved on
         ({}, 1000, False),  # nobody has tried yet
     ],
 )
 def test_what_would_be_in_vain_is_known_from_the_last_time(table, evidence, dead, doomed):
-    seen = Observation([table("t", dead=dead)], {"public.t": Memory(1.0, 0, evidence)}, 180000)
-    (step, _) = plan(Dirty(seen, Holder("slot x", "700")))
-    assert (step.in_vain is not None) is doomed
+    seen = TableStatistics([table("t", dead=dead)], {"public.t": Memory(1.0, 0, evidence)}, 180000)
+    (step, _) = plan(Observation(seen, HorizonHolder("slot x", "700")))
+    assert (step.ineffective_reason is not None) is doomed
     assert ("held back by slot x" in step.why) is doomed
 
 
@@ -534,7 +628,9 @@ def test_a_vacuum_in_vain_is_not_done_again_before_its_reason_is_gone(any_house,
 
     def count():
         flush()
-        return any_house.database.value("SELECT vacuum_count AS n FROM pg_stat_user_tables WHERE relname = 't'")
+        return any_house.database.value(
+            "SELECT vacuum_count AS n FROM pg_stat_user_tables WHERE relname = 't'"
+        )
 
     with any_house.database.connect() as idle:
         idle.execute("SELECT pg_current_xact_id()")
@@ -544,10 +640,25 @@ def test_a_vacuum_in_vain_is_not_done_again_before_its_reason_is_gone(any_house,
         for tried in (1, 1, 1):
             ran = any_house.run("vacuum")
             assert ended(ran)["status"] == "ineffective"
-            assert f"held back by pid {pid} (postgres, no name), idle in transaction for " in ended(ran)["reason"]
+            assert (
+                f"held back by pid {pid} (postgres, no name), idle in transaction for "
+                in ended(ran)["reason"]
+            )
             (finding,) = [one for one in ran["findings"] if one["object"] == "public.t"]
-            assert (finding["kind"], f"held back by pid {pid}" in finding["summary"]) == ("ineffective", True)
+            assert (finding["kind"], f"held back by pid {pid}" in finding["summary"]) == (
+                "ineffective",
+                True,
+            )
             assert count() == tried
-        assert [f"pid {pid}" in step.why for step in any_house.plan("vacuum") if step.object == "public.t"] == [True]
+        assert [
+            f"pid {pid}" in step.why
+            for step in any_house.plan("vacuum")
+            if step.object == "public.t"
+        ] == [True]
     assert (ended(any_house.run("vacuum"))["status"], count()) == ("done", 2)
-    assert any_house.database.value("SELECT n_dead_tup AS n FROM pg_stat_user_tables WHERE relname = 't'") == 0
+    assert (
+        any_house.database.value(
+            "SELECT n_dead_tup AS n FROM pg_stat_user_tables WHERE relname = 't'"
+        )
+        == 0
+    )

@@ -5,14 +5,14 @@ from datetime import datetime
 
 import pytest
 
-from daemon.runs.result import RunState, final
+from daemon.runs.result import RunState, summarize
 from domain.memory import Memory
 from execution.control import Stop
 from execution.step import Outcome, Status
-from execution.window import opens_for
-from jobs.table_statistics import Observation, rate
-from jobs.vacuum import Dirty, plan
-from postgres.table_patterns import Selection, parse_pattern
+from execution.window import open_window
+from jobs.table_statistics import TableStatistics, seconds_per_byte
+from jobs.vacuum import Observation, plan
+from postgres.table_patterns import TableSelection, parse_pattern
 
 MEGABYTE = 1024**2
 
@@ -32,18 +32,24 @@ def remember(house, name, seconds, size=3 * MEGABYTE):
 
 
 def did(run):
-    return {step["object"]: (step["status"], step["reason"]) for step in run["steps"] if "public" in step["object"]}
+    return {
+        step["object"]: (step["status"], step["reason"])
+        for step in run["steps"]
+        if "public" in step["object"]
+    }
 
 
 def test_predictions_come_from_the_tables_own_history_else_from_the_rate_of_the_others(table):
     memory = {"public.known": Memory(10.0, 100 * MEGABYTE), "public.small": Memory(5.0, 1000)}
-    assert rate(memory.values()) == 10.0 / (100 * MEGABYTE)
-    seen = Observation(
+    assert seconds_per_byte(memory.values()) == 10.0 / (100 * MEGABYTE)
+    seen = TableStatistics(
         [table("known", dead=200, bytes=200 * MEGABYTE), table("new", dead=200, bytes=50 * MEGABYTE)],
-        memory, 180000, rate=rate(memory.values()),
+        memory, 180000, rate=seconds_per_byte(memory.values()),
     )  # fmt: skip
-    predicted = {step.object: step.predicted_seconds for step in plan(Dirty(seen))}
-    assert predicted["public.known"] == pytest.approx(24.0)  # twice as large as then, and a fifth for our ignorance
+    predicted = {step.object: step.predicted_seconds for step in plan(Observation(seen))}
+    assert predicted["public.known"] == pytest.approx(
+        24.0
+    )  # twice as large as then, and a fifth for our ignorance
     assert predicted["public.new"] == pytest.approx(10.0)  # twice the rate
 
 
@@ -53,15 +59,18 @@ def test_one_longer_than_any_window_is_told_once_until_it_may_overrun(house):
     dirty(house.database, "quick")
     remember(house, "public.huge", 100.0)
     remember(house, "public.quick", 0.1)
-    run = house.run("vacuum", window=opens_for(5, 5))
+    run = house.run("vacuum", window=open_window(5, 5))
     assert run["state"] == "window_ended"
     assert did(run)["public.quick"][0] == "done"
     status, reason = did(run)["public.huge"]
-    assert (status, reason) == ("unfinished", "would take about 120 s, longer than any window of 5 s")
+    assert (status, reason) == (
+        "unfinished",
+        "would take about 120 s, longer than any window of 5 s",
+    )
     (finding,) = [one for one in run["findings"] if one["kind"] == "window_too_small"]
     assert (finding["object"], finding["severity"]) == ("public.huge", "warning")
     house.extra = "[[jobs.vacuum.tables]]\ntable = 'public.hu*'\noverrun = true\n"
-    run = house.run("vacuum", window=opens_for(5, 5))
+    run = house.run("vacuum", window=open_window(5, 5))
     assert (run["state"], did(run)["public.huge"][0]) == ("finished", "done")
     assert json.loads(house.sereno("alerts", "list", "--json").stdout) == []
 
@@ -71,7 +80,7 @@ def test_what_does_not_fit_what_is_left_waits_and_the_forecast_says_how_long(hou
     for name in ("one", "two"):
         dirty(house.database, name)
         remember(house, f"public.{name}", 8.0)
-    run = house.run("vacuum", window=opens_for(3, 60))
+    run = house.run("vacuum", window=open_window(3, 60))
     assert run["state"] == "window_ended"
     assert {status for status, _ in did(run).values()} == {"unfinished"}
     assert [one for one in run["findings"] if one["kind"] == "window_too_small"] == []
@@ -115,7 +124,7 @@ class Step:
 def test_the_forecast(left, done, expected):
     outcomes = [(Step(seconds), Outcome(Status.DONE, seconds=seconds / 2)) for seconds in done]
     outcomes += [(Step(seconds), Outcome(Status.UNFINISHED, stop=Stop.WINDOW)) for seconds in left]
-    end = final(outcomes)
+    end = summarize(outcomes)
     assert (end.state, end.left) == (RunState.WINDOW_ENDED, len(left))
     assert end.reason.endswith(f"at this rate {expected}")
 
@@ -126,11 +135,19 @@ def test_repeated_windows_finish_everything_each_object_once(house):
     names = [f"t{number}" for number in range(6)]
     for name in names:
         dirty(house.database, name, 30_000)
-    for name, value in {"delay": 10, "limit": 1, "page_hit": 1, "page_miss": 1, "page_dirty": 0}.items():
-        house.database.run(f'ALTER DATABASE "{house.database.name}" SET vacuum_cost_{name} = {value}')
+    for name, value in {
+        "delay": 10,
+        "limit": 1,
+        "page_hit": 1,
+        "page_miss": 1,
+        "page_dirty": 0,
+    }.items():
+        house.database.run(
+            f'ALTER DATABASE "{house.database.name}" SET vacuum_cost_{name} = {value}'
+        )
     done, nights = [], 0
     while nights < 12:
-        run = house.run("vacuum", window=opens_for(5, 5))
+        run = house.run("vacuum", window=open_window(5, 5))
         nights += 1
         began, ended = (datetime.fromisoformat(run[key]) for key in ("started_at", "finished_at"))
         assert (ended - began).total_seconds() < 6
@@ -139,7 +156,9 @@ def test_repeated_windows_finish_everything_each_object_once(house):
             break
         assert "more night" in run["reason"]
     assert nights > 2
-    assert len(done) == len(set(done)) >= len(names) - 1, "one may have been cut off when all but its end was done"
+    assert len(done) == len(set(done)) >= len(names) - 1, (
+        "one may have been cut off when all but its end was done"
+    )
     dead = "SELECT sum(pg_stat_get_dead_tuples(oid)) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
     assert house.database.value(dead) == 0
 
@@ -161,13 +180,15 @@ def test_patterns_are_psqls(pattern, meant, not_meant):
     chosen = parse_pattern(pattern)
     for text in meant:
         assert chosen.matches(parse_relation(text)), text
-        assert not Selection(exclude=(chosen,)).chooses(parse_relation(text))
+        assert not TableSelection(exclude=(chosen,)).includes_table(parse_relation(text))
     for text in not_meant:
         assert not chosen.matches(parse_relation(text)), text
-        assert not Selection(include=(chosen,)).chooses(parse_relation(text))
+        assert not TableSelection(include=(chosen,)).includes_table(parse_relation(text))
 
 
-@pytest.mark.parametrize("text", ["log", "a.b.c", "public.", "public.lo g", 'public."log', ".log", "public.log; x"])
+@pytest.mark.parametrize(
+    "text", ["log", "a.b.c", "public.", "public.lo g", 'public."log', ".log", "public.log; x"]
+)
 def test_what_is_no_pattern_is_refused(text):
     with pytest.raises(ValueError, match="is not a pattern of tables"):
         parse_pattern(text)

@@ -26,7 +26,7 @@ from alerts.channels import slack, webhook
 from alerts.channels.channel import Sender
 from alerts.courier import Courier
 from alerts.policy import Policy
-from alerts.processor import Teller
+from alerts.processor import AlertProcessor
 from daemon.monitoring.log import set_up
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
@@ -80,7 +80,9 @@ class Last:
 
     def __init__(self, channel, hour):
         self._channel, self._hour = channel, hour
-        self.traits = replace(channel.traits, interval_seconds=0.0)  # the more there is to interrupt
+        self.traits = replace(
+            channel.traits, interval_seconds=0.0
+        )  # the more there is to interrupt
 
     def deliver(self, notification):
         self._hour.strike("before a delivery")
@@ -90,11 +92,17 @@ class Last:
 
 
 def policy():
-    return Policy({Severity.HIGH: ("ticket", "slack")}, instance="coop", bundling=frozenset({"slack"}))
+    return Policy(
+        {Severity.HIGH: ("ticket", "slack")},
+        instance="coop",
+        grouping_channels=frozenset({"slack"}),
+    )
 
 
 def channels(folder, urls):
-    options = slack.Options(type="slack", token=Secret(file=folder / "token"), channel="C0SERENO", api_url=urls[1])
+    options = slack.Options(
+        type="slack", token=Secret(file=folder / "token"), channel="C0SERENO", api_url=urls[1]
+    )
     return {
         "ticket": webhook.Webhook(webhook.Options(type="webhook", url=urls[0]), Sender("coop")),
         "slack": slack.Slack(options, Sender("coop")),
@@ -110,10 +118,12 @@ def live(folder, urls, number, hour, said):
     courier.take_over()
     courier.start(threading.Event())
     for count in range(ALERTS):
-        finding = Finding(Identity("orphans", "coop", object=f"{number}-{count}"), Severity.HIGH, "7 rows")
+        finding = Finding(
+            Identity("orphans", "coop", object=f"{number}-{count}"), Severity.HIGH, "7 rows"
+        )
         over = [Coverage("orphans", object=f"{number}-{count - 1}")] if count % 3 == 2 else []
         with store.transaction() as transaction:
-            owed = Teller(transaction, policy(), datetime.now(UTC)).tell([finding], over)
+            owed = AlertProcessor(transaction, policy(), datetime.now(UTC)).tell([finding], over)
         os.write(said, "".join(f"{one}\n" for one in owed).encode())
     time.sleep(30)
 
@@ -155,7 +165,9 @@ def main():
         courier = Courier(store, channels(folder, urls), policy())
         for _ in range(20):
             with store.transaction() as transaction:  # nobody waits for a back-off
-                transaction.execute("UPDATE notification SET not_before = created_at WHERE state = 'pending'")
+                transaction.execute(
+                    "UPDATE notification SET not_before = created_at WHERE state = 'pending'"
+                )
             if not courier.drain(120):
                 break
         with store.reading() as transaction:

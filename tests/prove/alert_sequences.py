@@ -46,7 +46,10 @@ def dead_hour(folder):
     began, noticed, waited = world.now, None, []
     for tick in range(60 * 6):
         if tick % 30 == 0:
-            world.look([(chr(97 + tick // 30), Severity.CRITICAL if tick == 60 else Severity.HIGH)], covered=False)
+            world.look(
+                [(chr(97 + tick // 30), Severity.CRITICAL if tick == 60 else Severity.HIGH)],
+                covered=False,
+            )
         world.tick()
         for name in world.parties:
             world.deliver(name, "refuse" if name == "chat" else "take")
@@ -74,7 +77,7 @@ def flapping_day(folder, severity):
         with world.store.transaction() as transaction:
             world.teller(transaction).tell(found, [Coverage("orphans", "main")])
         with world.store.transaction() as transaction:
-            world.teller(transaction).tell_again()
+            world.teller(transaction).review()
         for name in ("chat", "mail", "ticket"):
             while world.courier().deliver_one(name):
                 pass
@@ -96,7 +99,9 @@ def main():
     with ProcessPoolExecutor(PROCESSES) as pool:
         lived = list(pool.map(some, range(PROCESSES)))
     total, happenings = (sum(one[place] for one in lived) for place in (0, 1))
-    print(f"sequences: {total}, {happenings} happenings, each invariant held; {time.monotonic() - began:.0f} s")
+    print(
+        f"sequences: {total}, {happenings} happenings, each invariant held; {time.monotonic() - began:.0f} s"
+    )
     sys.exit(total < SEQUENCES)
 
 

@@ -45,9 +45,13 @@ def sweep(make, what, calls, *, paths=False):
             folders = [ground.archive_folder / "main/public/event"] if paths else []
             where = [*folders, *(path for folder in folders for path in folder.glob("*"))]
             trace += [word for path in where for word in ("-P", str(path))]
-            done = ground.sereno("now", "archive", prefix=[*trace, "-e", f"inject={calls}:{what.format(number)}"])
+            done = ground.sereno(
+                "now", "archive", prefix=[*trace, "-e", f"inject={calls}:{what.format(number)}"]
+            )
             runs += 1
-            assert "invalid" not in done.stderr, done.stderr  # strace's own word for an injection that is none
+            assert "invalid" not in done.stderr, (
+                done.stderr
+            )  # strace's own word for an injection that is none
             if done.returncode == 0 and "+" not in what:
                 break
             if "+" in what and number > FOR_EVER:
@@ -69,7 +73,9 @@ def server(make):
 def full(make):
     """A small disk that somebody else fills and empties."""
     mount = Path(tempfile.mkdtemp(prefix="sereno-full-"))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(mount)], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(mount)], check=True
+    )
     failed, draw = 0, random.Random(9)
     try:
         ground = make("full", rows=0, archive=mount / "archive")
@@ -79,7 +85,9 @@ def full(make):
                 ground.fill(300)
                 ballast = mount / "ballast"
                 state = os.statvfs(mount)
-                ballast.write_bytes(b"\0" * max(0, state.f_bavail * state.f_frsize - draw.choice((0, 4096, 8192))))
+                ballast.write_bytes(
+                    b"\0" * max(0, state.f_bavail * state.f_frsize - draw.choice((0, 4096, 8192)))
+                )
                 failed += ground.sereno("now", "archive").returncode != 0
                 ballast.unlink()
         return {"runs": FULL, "met a full disk": failed, **ground.whole()}
@@ -124,7 +132,9 @@ def main(chosen):
     scratch.chmod(0o755)
     (scratch / "cluster").mkdir()
     try:
-        with Cluster(scratch / "cluster", embedded_binaries(), {"autovacuum": "on", "fsync": "on"}) as cluster:
+        with Cluster(
+            scratch / "cluster", embedded_binaries(), {"autovacuum": "on", "fsync": "on"}
+        ) as cluster:
 
             def make(name, kind=Ground, **options):
                 (scratch / name).mkdir()

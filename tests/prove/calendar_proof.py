@@ -58,7 +58,9 @@ def one_year(zone, cron, first, last):
     instants = {due.instant for due in dues}
     for offset in range((last - first).days + 1):
         day = first + timedelta(days=offset)
-        if day not in dates:  # a date that is not there falls on the next one's first instant: two that are one
+        if (
+            day not in dates
+        ):  # a date that is not there falls on the next one's first instant: two that are one
             alone = on_its_own(cron, zone, day)
             counts["together" if alone in instants else "losses"] += 1
     for earlier, due in pairwise(dues):
@@ -73,7 +75,9 @@ def one_year(zone, cron, first, last):
 def on_its_own(cron, zone, day):
     """Return the instant of one date, as if it stood alone."""
     alone = parse_cron(f"{min(cron.minutes)} {min(cron.hours)} {day.day} {day.month} *")
-    return next(upcoming(alone, zone, datetime(day.year, day.month, day.day, tzinfo=UTC) - AROUND)).instant
+    return next(
+        upcoming(alone, zone, datetime(day.year, day.month, day.day, tzinfo=UTC) - AROUND)
+    ).instant
 
 
 def transitions(zone, first, last):
@@ -112,14 +116,20 @@ def compare(zone, first, last):
         for hour, minute in TIMES:
             scanned = oracle(zone, start, end, hour, minute)
             dues = takewhile(
-                lambda due, end=end: due.instant < end, upcoming(parse_cron(f"{minute} {hour} * * *"), zone, start)
+                lambda due, end=end: due.instant < end,
+                upcoming(parse_cron(f"{minute} {hour} * * *"), zone, start),
             )
             ours = {due.nominal.date(): due.instant for due in dues}
             counts["compared"] += len(scanned)
-            near = {day: instant for day, instant in scanned.items() if abs((instant - moment).days) < NEAR_DAYS}
+            near = {
+                day: instant
+                for day, instant in scanned.items()
+                if abs((instant - moment).days) < NEAR_DAYS
+            }
             together = set(ours.values())
             counts["disagreements"] += sum(
-                ours.get(day, instant if instant in together else None) != instant for day, instant in near.items()
+                ours.get(day, instant if instant in together else None) != instant
+                for day, instant in near.items()
             )
     return counts
 
@@ -133,7 +143,10 @@ def by_the_date(zone, year):
     meant |= {f"* * {n}": lambda date, n=n: date.isoweekday() % 7 == n for n in range(7)}
     for hour, minute in TIMES:
         every = list(
-            takewhile(lambda due: due.instant < end, upcoming(parse_cron(f"{minute} {hour} * * *"), zone, start))
+            takewhile(
+                lambda due: due.instant < end,
+                upcoming(parse_cron(f"{minute} {hour} * * *"), zone, start),
+            )
         )
         for line, means in meant.items():
             cron = parse_cron(f"{minute} {hour} {line}")
@@ -151,7 +164,9 @@ def prove(name):
     if name in HISTORIC:
         year = HISTORIC[name]
         counts += invariants(zone, year - 1, year + 2)
-        counts += compare(zone, datetime(year - 1, 1, 1, tzinfo=UTC), datetime(year + 2, 1, 1, tzinfo=UTC))
+        counts += compare(
+            zone, datetime(year - 1, 1, 1, tzinfo=UTC), datetime(year + 2, 1, 1, tzinfo=UTC)
+        )
     return counts
 
 
@@ -163,11 +178,19 @@ def main():
         for number, counts in enumerate(pool.map(prove, zones, chunksize=4), 1):
             total.update(counts)
             if number % 100 == 0:
-                print(f"{number} of {len(zones)} zones, {time.monotonic() - began:.0f} s", file=sys.stderr)
+                print(
+                    f"{number} of {len(zones)} zones, {time.monotonic() - began:.0f} s",
+                    file=sys.stderr,
+                )
     years = LAST - FIRST
-    print(f"calendar: {len(zones)} zones x {years} years x {len(TIMES)} times, and {len(HISTORIC)} zones' odd years")
+    print(
+        f"calendar: {len(zones)} zones x {years} years x {len(TIMES)} times, and {len(HISTORIC)} zones' odd years"
+    )
     print(", ".join(f"{name} {total[name]}" for name in COUNTED))
-    print(f"beside the scan of every minute around a transition: {total['compared']} compared,", end=" ")
+    print(
+        f"beside the scan of every minute around a transition: {total['compared']} compared,",
+        end=" ",
+    )
     print(f"{total['disagreements']} disagreements; {time.monotonic() - began:.0f} s")
     print(
         f"monthly and weekly lines, beside a look at every date: {total['dated']} compared, {total['misdated']} differ"

@@ -17,7 +17,7 @@ from alerts.channels import email
 from alerts.channels.channel import Sender
 from alerts.courier import Courier
 from alerts.policy import Policy
-from alerts.processor import Teller
+from alerts.processor import AlertProcessor
 from daemon.monitoring.log import set_up
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
@@ -35,7 +35,12 @@ document.body.dataset.widest = inside.scrollWidth; }}</script></body>"""
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--allow-file-access-from-files")  # fmt: skip
 
 
-def found(name, severity, summary="1,204 rows of it point to nobody", remedy="sereno check orphans --database coop"):
+def found(
+    name,
+    severity,
+    summary="1,204 rows of it point to nobody",
+    remedy="sereno check orphans --database coop",
+):
     return Finding(Identity("orphans", "coop", database="coop", object=name), severity, summary, remedy=remedy, evidence={"rows": "1,204", "since": "2026-03-01 02:00 UTC", "constraint": "pago_socio_fkey"})  # fmt: skip
 
 
@@ -49,18 +54,32 @@ def arrived(folder):
     }
     postbox, clock, mails = Postbox(), [datetime(2026, 3, 1, 2, tzinfo=UTC)], {}
     with smtp(postbox) as port:
-        options = email.Options(type="email", host="localhost", port=port, to=("ana@example.org",), tls="none")
-        rules = Policy(dict.fromkeys(Severity, ("mail",)), instance="coop-produccion", bundling=frozenset({"mail"}))
+        options = email.Options(
+            type="email", host="localhost", port=port, to=("ana@example.org",), tls="none"
+        )
+        rules = Policy(
+            dict.fromkeys(Severity, ("mail",)),
+            instance="coop-produccion",
+            grouping_channels=frozenset({"mail"}),
+        )
         channel = email.Email(options, Sender("coop-produccion"))
-        courier = Courier(open_store(folder / "state.db"), {"mail": channel}, rules, lambda: clock[0], hurried=True)
+        courier = Courier(
+            open_store(folder / "state.db"),
+            {"mail": channel},
+            rules,
+            lambda: clock[0],
+            ignore_grouping=True,
+        )
         for name, findings in looks.items():
             clock[0] += timedelta(minutes=50)
             with courier.store.transaction() as transaction:
                 covered = [Coverage("orphans")] if name == "resolved" else []
-                Teller(transaction, rules, clock[0]).tell(findings, covered)
+                AlertProcessor(transaction, rules, clock[0]).tell(findings, covered)
             while courier.deliver_one("mail"):
                 mails[name] = postbox.mails[-1][0]
-    assert mails["resolved"]["In-Reply-To"] == mails["firing"]["Message-ID"], "the pair is one thread"
+    assert mails["resolved"]["In-Reply-To"] == mails["firing"]["Message-ID"], (
+        "the pair is one thread"
+    )
     return mails
 
 
@@ -68,7 +87,9 @@ def drawn(chromium, folder, name, width, scheme):
     """Draw one; return how wide it would like to be."""
     ground = "#fff" if scheme == "light" else "#111"
     page = folder / "page.html"
-    page.write_text(FRAME.format(mail=f"{name}.html", width=WIDTHS[width], height=HEIGHT, ground=ground))
+    page.write_text(
+        FRAME.format(mail=f"{name}.html", width=WIDTHS[width], height=HEIGHT, ground=ground)
+    )
     words = [chromium, *FLAGS, f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}", f"--user-data-dir={folder / 'profile'}", f"--window-size={WIDTHS[width]},{HEIGHT}"]  # fmt: skip
     picture = f"--screenshot={folder / f'{name}-{width}-{scheme}.png'}"
     subprocess.run([*words, picture, page.as_uri()], capture_output=True, check=True, timeout=60)
@@ -79,15 +100,23 @@ def drawn(chromium, folder, name, width, scheme):
 def main():
     """Draw all of them; exit 1 if one is wider than its reader's window."""
     set_up(quiet=True)
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromium = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if chromium is None:
         sys.exit("Chromium is not installed: nothing was drawn")
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="sereno-mails-")).absolute()
+    folder = Path(
+        sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="sereno-mails-")
+    ).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     for name, mail in arrived(folder).items():
         (folder / f"{name}.html").write_text(mail.get_body(("html",)).get_content())
     wide = []
-    for name, width, scheme in product(("firing", "resolved", "several", "hostile"), WIDTHS, SCHEMES):
+    for name, width, scheme in product(
+        ("firing", "resolved", "several", "hostile"), WIDTHS, SCHEMES
+    ):
         widest = drawn(chromium, folder, name, width, scheme)
         wide += [f"{name}, {width}, {scheme}: {widest} px"] if widest > WIDTHS[width] else []
     shutil.rmtree(folder / "profile", ignore_errors=True)

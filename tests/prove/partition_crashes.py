@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from daemon.demo.cluster import Cluster, embedded_binaries
-from retention.archive.frame import Frame, lines
+from retention.archive.frame import Frame, read_lines
 from tests.faults.archive_ground import Ground
 
 ROUNDS, ROWS = 60, 3_000
@@ -25,7 +25,9 @@ class Context(Ground):
     def prepare(self):
         with self.connect() as connection:
             connection.execute("DROP TABLE public.event")
-            connection.execute("CREATE TABLE public.event (id bigint, at bigint NOT NULL) PARTITION BY RANGE (at)")
+            connection.execute(
+                "CREATE TABLE public.event (id bigint, at bigint NOT NULL) PARTITION BY RANGE (at)"
+            )
             connection.execute(f"ALTER TABLE public.event OWNER TO maintain_{self.database}")
             connection.execute(f"GRANT SELECT, DELETE ON public.event TO data_{self.database}")
         path = self.folder / "config.toml"
@@ -49,12 +51,20 @@ class Context(Ground):
         found = {}
         with self.connect() as connection:
             names = [row["name"] for row in connection.execute("SELECT relname AS name FROM pg_class WHERE relname LIKE 'event\\_%' AND relkind = 'r'")]  # fmt: skip
-            keys = [row["id"] for name in names for row in connection.execute(f"SELECT id FROM public.{name}")]
+            keys = [
+                row["id"]
+                for name in names
+                for row in connection.execute(f"SELECT id FROM public.{name}")
+            ]
             ledger = connection.execute("SELECT * FROM sereno.archive_batch").fetchall()
             left = connection.execute("SELECT count(*) AS n FROM sereno.detached_partition WHERE settled_at IS NULL").fetchone()["n"]  # fmt: skip
         for row in ledger:
             descriptor = os.open(self.archive_folder / row["file"], os.O_RDONLY)
-            text = b"".join(lines(descriptor, Frame(row["position"], row["length"], row["sha256"], row["rows"])))
+            text = b"".join(
+                read_lines(
+                    descriptor, Frame(row["position"], row["length"], row["sha256"], row["rows"])
+                )
+            )
             os.close(descriptor)
             keys += [int(line.split(b"\t")[0]) for line in text.splitlines()]
         for key in keys:

@@ -14,11 +14,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from execution.control import Pace, Terms
+from execution.control import RunLimits, StepControl
 from execution.governor import Limits, Sample
-from execution.window import opens_for
-from retention.files.compress_files import FolderCompression
-from retention.files.delete_files import FolderCleanup, Rule, compressible, expired
+from execution.window import open_window
+from retention.files.compress_files import CompressFiles
+from retention.files.delete_files import DeleteFiles, FileRule, compressible_files, expired_files
 
 PASSES, FILES = 20_000, 200
 ATTACK = """
@@ -42,14 +42,25 @@ class NoProgress:
 
 
 def descriptors(logs, number):
-    rule = Rule(
-        f"{logs}/*.log", None if number % 2 else -1, 1, 1000, 1.0, compress_seconds=-1.0 if number % 2 else None
+    rule = FileRule(
+        f"{logs}/*.log",
+        None if number % 2 else -1,
+        1,
+        1000,
+        1.0,
+        compress_seconds=-1.0 if number % 2 else None,
     )
-    pace = Pace(Terms(opens_for(None), threading.Event(), Sample, Limits(), NoProgress()), 60)
+    control = StepControl(
+        RunLimits(open_window(None), threading.Event(), Sample, Limits(), NoProgress()), 60
+    )
     if number % 2:
-        FolderCompression(rule, compressible(rule, time.time()), "old").apply(None, pace)
+        CompressFiles(
+            object=rule.path, rule=rule, files=compressible_files(rule, time.time())
+        ).apply(control)
     else:
-        FolderCleanup(rule, expired(rule, time.time())[0], "old").apply(None, pace)
+        DeleteFiles(object=rule.path, rule=rule, files=expired_files(rule, time.time())[0]).apply(
+            control
+        )
 
 
 def paths(logs, _number):
@@ -75,7 +86,9 @@ def race(way, passes):
     precious.mkdir()
     for number in range(FILES):
         (precious / f"{number}.log").write_text("precious")
-    attacker = subprocess.Popen([sys.executable, "-c", ATTACK, str(logs), str(precious), str(root / "aside")])
+    attacker = subprocess.Popen(
+        [sys.executable, "-c", ATTACK, str(logs), str(precious), str(root / "aside")]
+    )
     began = time.monotonic()
     met = number = 0
     try:
@@ -91,7 +104,8 @@ def race(way, passes):
         attacker.kill()
         attacker.wait()
     harmed = sum(
-        not (path := precious / f"{number}.log").exists() or path.read_text() != "precious" for number in range(FILES)
+        not (path := precious / f"{number}.log").exists() or path.read_text() != "precious"
+        for number in range(FILES)
     )
     strange = len(list(precious.iterdir())) - (FILES - harmed)
     shutil.rmtree(root)

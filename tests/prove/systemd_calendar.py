@@ -43,20 +43,34 @@ def asked(name, expression):
         ["systemd-analyze", "calendar", "--iterations=370", "--base-time", f"{FIRST:%Y-%m-%d} 00:00:00 UTC", f"{expression} {name}"],
         capture_output=True, text=True, check=True, env={"TZ": "UTC", "LC_ALL": "C"},
     )  # fmt: skip
-    found = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in INSTANT.findall(done.stdout))
+    found = (
+        datetime.fromisoformat(text).replace(tzinfo=UTC) for text in INSTANT.findall(done.stdout)
+    )
     return {instant for instant in found if FIRST < instant < LAST}
 
 
 def compare(name):
     zone, counts = ZoneInfo(name), Counter()
     for line, expression in LINES.items():
-        dues = list(takewhile(lambda due: due.instant < LAST, upcoming(parse_cron(line), zone, FIRST)))
-        in_gaps = {due.instant for due in dues if due.instant.astimezone(zone).replace(tzinfo=None) != due.nominal}
+        dues = list(
+            takewhile(lambda due: due.instant < LAST, upcoming(parse_cron(line), zone, FIRST))
+        )
+        in_gaps = {
+            due.instant
+            for due in dues
+            if due.instant.astimezone(zone).replace(tzinfo=None) != due.nominal
+        }
         ours, theirs = {due.instant for due in dues}, asked(name, expression)
         different = (ours ^ theirs) - in_gaps
         counts += Counter(compared=len(ours), in_gaps=len(in_gaps), different=len(different))
         if different:
-            print(name, line, sorted(ours - theirs - in_gaps)[:2], sorted(theirs - ours)[:2], file=sys.stderr)
+            print(
+                name,
+                line,
+                sorted(ours - theirs - in_gaps)[:2],
+                sorted(theirs - ours)[:2],
+                file=sys.stderr,
+            )
     return counts
 
 
@@ -71,7 +85,10 @@ def main():
         for counts in pool.map(compare, zones.values()):
             total.update(counts)
     print(f"beside systemd-analyze calendar: {len(zones)} sets of rules x {len(LINES)} lines, {total['compared']} due times:", end=" ")  # fmt: skip
-    print(f"{total['in_gaps']} in gaps, that systemd leaves out; otherwise different {total['different']};", end=" ")
+    print(
+        f"{total['in_gaps']} in gaps, that systemd leaves out; otherwise different {total['different']};",
+        end=" ",
+    )
     print(f"{time.monotonic() - began:.0f} s")
     sys.exit(total["different"] != 0)
 

@@ -142,7 +142,11 @@ def claims_table(cluster, twin):
     """Make the sereno schema, by the real command, for logins that nobody uses here."""
     path = twin.folder / "install.toml"
     logins = 'maintain = { user = "twin_maintain" }\ndata = { user = "twin_data" }\n'
-    path.write_text((twin.folder / "config.toml").read_text().replace("[schedules.a]", logins + "[schedules.a]", 1))
+    path.write_text(
+        (twin.folder / "config.toml")
+        .read_text()
+        .replace("[schedules.a]", logins + "[schedules.a]", 1)
+    )
     subprocess.run(
         [sys.executable, "-m", "daemon", "install", "main", "--admin", cluster.dsn("coop"), "--config", path],
         check=True, capture_output=True,
@@ -163,7 +167,9 @@ def settled(cluster, first, last):
     with psycopg.connect(cluster.dsn("coop"), autocommit=True, row_factory=dict_row) as connection:
         while quiet < 20 and time.monotonic() < until:
             time.sleep(1)
-            claims = connection.execute(query, (first.replace(tzinfo=None), last.replace(tzinfo=None))).fetchall()
+            claims = connection.execute(
+                query, (first.replace(tzinfo=None), last.replace(tzinfo=None))
+            ).fetchall()
             quiet = quiet + 1 if all(claim["state"] == "finished" for claim in claims) else 0
     return claims
 
@@ -204,7 +210,12 @@ def verdict(cluster, twins, first, minutes, watch):
     print(
         f"  taken {taken} times; looks {watch.looks}, most workers at once {watch.most}, looks with two {watch.overlaps}"
     )
-    return bool(done) and alive and not (lost or doubles or watch.overlaps) and len(done) == len(claims)
+    return (
+        bool(done)
+        and alive
+        and not (lost or doubles or watch.overlaps)
+        and len(done) == len(claims)
+    )
 
 
 def start(folder, settings, dsn_of, prefixes=((), ())):
@@ -254,7 +265,9 @@ def network(name, number):
 
 def cuts(folder):
     names = [f"srn{os.getpid() % 10000}{letter}" for letter in "ab"]
-    places = dict(zip(("one", "two"), (network(name, 40 + n) for n, name in enumerate(names)), strict=True))
+    places = dict(
+        zip(("one", "two"), (network(name, 40 + n) for n, name in enumerate(names)), strict=True)
+    )
     try:
         return cut_links(folder, names, places)
     finally:
@@ -302,11 +315,18 @@ def cut_links(folder, names, places):
                 margins.append((gone - lost).total_seconds() if lost is not None else -1.0)
         subprocess.run(["ip", "link", "set", names[which], "up"], check=True)
         time.sleep(random.uniform(3, 8))
-        print(f"  cut {number + 1}: {'a worker was there' if worked else 'nobody at work'}", file=sys.stderr)
+        print(
+            f"  cut {number + 1}: {'a worker was there' if worked else 'nobody at work'}",
+            file=sys.stderr,
+        )
     minutes = int((datetime.now(UTC) - first).total_seconds() // 60)
-    print(f"two daemons, links cut without a word: {CUTS} cuts, {at_work} of them under a worker in a statement")
+    print(
+        f"two daemons, links cut without a word: {CUTS} cuts, {at_work} of them under a worker in a statement"
+    )
     if margins:
-        print(f"  the client knew before the server let go: by {min(margins):.1f} to {max(margins):.1f} s")
+        print(
+            f"  the client knew before the server let go: by {min(margins):.1f} to {max(margins):.1f} s"
+        )
     fine = verdict(cluster, twins, first, minutes, watch)
     stop.set()
     cluster.stop("immediate")

@@ -18,12 +18,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = "systemd,systemd-sysv,dbus,procps,python3,python3-venv,postgresql"
-MISSING = [tool for tool in ("debootstrap", "systemd-nspawn", "nsenter") if shutil.which(tool) is None]
+MISSING = [
+    tool for tool in ("debootstrap", "systemd-nspawn", "nsenter") if shutil.which(tool) is None
+]
 
 pytestmark = [
     pytest.mark.timeout(900),
-    pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}: apt install debootstrap systemd-container"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a file system of its own is made and booted"),
+    pytest.mark.skipif(
+        bool(MISSING),
+        reason=f"needs {', '.join(MISSING)}: apt install debootstrap systemd-container",
+    ),
+    pytest.mark.skipif(
+        os.geteuid() != 0, reason="needs root: a file system of its own is made and booted"
+    ),
 ]
 
 CONFIG = """
@@ -65,7 +72,9 @@ RestartSec=1
 
 
 def run(*words, timeout=600, check=True, **options):
-    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False, **options)
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=timeout, check=False, **options
+    )
     assert not check or done.returncode == 0, (
         f"{' '.join(map(str, words))} → {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     )
@@ -87,27 +96,48 @@ class Machine:
     def boot(self):
         until(self._find, 30, "its first process")
         until(
-            lambda: self.run("systemctl is-system-running", check=False).stdout.strip() in {"running", "degraded"},
+            lambda: (
+                self.run("systemctl is-system-running", check=False).stdout.strip()
+                in {"running", "degraded"}
+            ),
             90,
             "the boot",
         )
 
     def _find(self):
-        children = Path(f"/proc/{self.nspawn.pid}/task/{self.nspawn.pid}/children").read_text().split()
+        children = (
+            Path(f"/proc/{self.nspawn.pid}/task/{self.nspawn.pid}/children").read_text().split()
+        )
         for child in children:
-            if Path(f"/proc/{child}/comm").read_text() == "systemd\n":  # not yet the helper that becomes it
+            if (
+                Path(f"/proc/{child}/comm").read_text() == "systemd\n"
+            ):  # not yet the helper that becomes it
                 self.leader = child
         return self.leader
 
     def run(self, command, *, check=True, timeout=60):
-        enter = ["nsenter", "-t", self.leader, "-m", "-u", "-i", "-n", "-p", "--", "/usr/bin/env", "-i"]
+        enter = [
+            "nsenter",
+            "-t",
+            self.leader,
+            "-m",
+            "-u",
+            "-i",
+            "-n",
+            "-p",
+            "--",
+            "/usr/bin/env",
+            "-i",
+        ]
         return run(*enter, "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "sh", "-c", command, check=check, timeout=timeout)  # fmt: skip
 
     def show(self, name, unit="sereno"):
         return self.run(f"systemctl show -P {name} {unit}").stdout.strip()
 
     def sql(self, statement, database="coop"):
-        return self.run(f"""runuser -u postgres -- psql -AtX -d {database} -c "{statement}" """).stdout.strip()
+        return self.run(
+            f"""runuser -u postgres -- psql -AtX -d {database} -c "{statement}" """
+        ).stdout.strip()
 
     def sereno(self, words):
         command = f"CREDENTIALS_DIRECTORY=/etc/sereno/credentials /opt/sereno/bin/sereno {words}"
@@ -142,7 +172,18 @@ def wheels(folder):
     uv = Path(sys.executable).parent / "uv"
     run(uv, "build", "--quiet", "--wheel", "--out-dir", folder, cwd=ROOT)
     needed = folder / "requirements.txt"
-    run(uv, "export", "--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-hashes", "-o", needed, cwd=ROOT)
+    run(
+        uv,
+        "export",
+        "--quiet",
+        "--frozen",
+        "--no-dev",
+        "--no-emit-project",
+        "--no-hashes",
+        "-o",
+        needed,
+        cwd=ROOT,
+    )
     run(uv, "tool", "run", "--python", sys.executable, "pip", "download", "--quiet", "--only-binary=:all:", "--dest", folder, "-r", needed)  # fmt: skip
 
 
@@ -172,7 +213,9 @@ def machine():
     )
     (root / "root/sink.py").write_text(SINK)
     (root / "etc/systemd/system/multi-user.target.wants").mkdir(exist_ok=True)
-    (root / "etc/systemd/system/multi-user.target.wants/sink.service").symlink_to("/etc/systemd/system/sink.service")
+    (root / "etc/systemd/system/multi-user.target.wants/sink.service").symlink_to(
+        "/etc/systemd/system/sink.service"
+    )
     booted = Machine(root)
     try:
         booted.boot()
@@ -211,13 +254,19 @@ def test_installed_by_six_commands_it_is_active_when_it_is_ready(machine):
 def test_units_are_clean_and_closed(machine):
     machine.run("systemd-analyze verify /etc/systemd/system/sereno.service /etc/systemd/system/sereno-failed@x.service /etc/systemd/system/sereno-check@main.service")  # fmt: skip
     for unit in ("sereno.service", "sereno-failed@x.service", "sereno-check@main.service"):
-        said = machine.run(f"systemd-analyze security --no-pager --threshold=12 {unit}").stdout.splitlines()[-1]
+        said = machine.run(
+            f"systemd-analyze security --no-pager --threshold=12 {unit}"
+        ).stdout.splitlines()[-1]
         note(said.strip("→ "))
 
 
 def test_secrets_are_the_services_alone(machine):
     pid = machine.show("MainPID")
-    until(lambda: '"finished"' in machine.sereno("history --json"), 75, "a run with the password of the credential")
+    until(
+        lambda: '"finished"' in machine.sereno("history --json"),
+        75,
+        "a run with the password of the credential",
+    )
     folder = machine.run(
         f"tr '\\0' '\\n' < /proc/{pid}/environ | grep ^CREDENTIALS_DIRECTORY= | cut -d= -f2"
     ).stdout.strip()
@@ -226,7 +275,9 @@ def test_secrets_are_the_services_alone(machine):
         assert "Permission denied" in refused.stderr
         assert (
             "Permission denied"
-            in machine.run(f"runuser -u {user} -- cat /etc/sereno/credentials/maintain", check=False).stderr
+            in machine.run(
+                f"runuser -u {user} -- cat /etc/sereno/credentials/maintain", check=False
+            ).stderr
         )
     note(f"{folder}/maintain: a run has used it; nobody and postgres may not read it")
     text = machine.run("journalctl --no-pager -o cat; cat /proc/*/environ | tr '\\0' '\\n'").stdout
@@ -234,7 +285,9 @@ def test_secrets_are_the_services_alone(machine):
 
 
 def test_the_letter_is_drawn_behind_these_walls(machine):
-    (page,) = until(lambda: list((machine.root / "var/lib/sereno/reports").glob("*.html")), 30, "the letter")
+    (page,) = until(
+        lambda: list((machine.root / "var/lib/sereno/reports").glob("*.html")), 30, "the letter"
+    )
     assert "data:image/png" in page.read_text()
     note(f"reports/{page.name}: {page.stat().st_size // 1024} kB, with its pictures")
 
@@ -256,7 +309,9 @@ def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one(machine):
     path.write_text(CONFIG.replace("* * * * *", "* * * *"))
     machine.run("systemctl reload sereno")
     refused = until(
-        lambda: [line for line in machine.journal() if "reload.refused" in line["MESSAGE"]], 10, "the refusal"
+        lambda: [line for line in machine.journal() if "reload.refused" in line["MESSAGE"]],
+        10,
+        "the refusal",
     )
     assert refused[0]["PRIORITY"] == "3"
     assert (machine.show("ActiveState"), machine.show("MainPID")) == ("active", pid)
@@ -266,19 +321,29 @@ def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one(machine):
 
 
 def test_a_stop_in_the_middle_of_a_vacuum_is_clean_and_the_cluster_beside_lives(machine):
-    machine.sql("ALTER DATABASE coop SET vacuum_cost_delay = 10; ALTER DATABASE coop SET vacuum_cost_limit = 1")
+    machine.sql(
+        "ALTER DATABASE coop SET vacuum_cost_delay = 10; ALTER DATABASE coop SET vacuum_cost_limit = 1"
+    )
     machine.sql("CREATE ROLE shop; CREATE TABLE public.big (a int) WITH (autovacuum_enabled = off); ALTER TABLE public.big OWNER TO shop; GRANT shop TO sereno_maintain")  # fmt: skip
     machine.sql("INSERT INTO public.big SELECT generate_series(1, 400000)")
     machine.sql("DELETE FROM public.big WHERE a % 2 = 0")
     vacuuming = "SELECT count(*) FROM pg_stat_progress_vacuum p JOIN pg_stat_activity a USING (pid) WHERE a.application_name = 'sereno/vacuum'"
     until(lambda: machine.sql(vacuuming) == "1", 90, "a VACUUM")
-    status = until(lambda: "vacuum main" in machine.show("StatusText") and machine.show("StatusText"), 15, "the status")
+    status = until(
+        lambda: "vacuum main" in machine.show("StatusText") and machine.show("StatusText"),
+        15,
+        "the status",
+    )
     note(f"StatusText={status}")
     began = time.monotonic()
     machine.run("systemctl stop sereno")
     seconds = time.monotonic() - began
     assert seconds < 10
-    assert (machine.show("ActiveState"), machine.show("Result"), machine.show("ExecMainStatus")) == (
+    assert (
+        machine.show("ActiveState"),
+        machine.show("Result"),
+        machine.show("ExecMainStatus"),
+    ) == (
         "inactive",
         "success",
         "0",
@@ -298,7 +363,11 @@ def test_killed_it_comes_back_and_says_what_was_interrupted(machine):
     pid = machine.show("MainPID")
     machine.run(f"kill -9 {pid}")
     until(
-        lambda: machine.show("MainPID") not in {pid, "0"} and machine.show("ActiveState") == "active", 30, "the restart"
+        lambda: (
+            machine.show("MainPID") not in {pid, "0"} and machine.show("ActiveState") == "active"
+        ),
+        30,
+        "the restart",
     )
     assert machine.show("NRestarts") == "1"
     note("kill -9: NRestarts=1, active again")
@@ -309,13 +378,17 @@ def test_stopped_by_sigstop_the_watchdog_starts_it_anew(machine):
     began = time.monotonic()
     machine.run(f"kill -STOP {pid}")
     until(
-        lambda: machine.show("MainPID") not in {pid, "0"} and machine.show("ActiveState") == "active",
+        lambda: (
+            machine.show("MainPID") not in {pid, "0"} and machine.show("ActiveState") == "active"
+        ),
         60,
         "the watchdog",
     )
     said = machine.run("journalctl -u sereno --no-pager -o cat").stdout
     assert "Watchdog timeout" in said
-    note(f"kill -STOP: watchdog timeout (6 s here), active again after {time.monotonic() - began:.0f} s")
+    note(
+        f"kill -STOP: watchdog timeout (6 s here), active again after {time.monotonic() - began:.0f} s"
+    )
 
 
 def test_what_cannot_be_mended_by_a_start_is_not_started_and_told_without_it(machine):
@@ -326,8 +399,14 @@ def test_what_cannot_be_mended_by_a_start_is_not_started_and_told_without_it(mac
     until(lambda: machine.show("ActiveState") == "failed", 20, "its failure")
     assert (machine.show("ExecMainStatus"), machine.show("NRestarts")) == ("78", "0")
     until(lambda: tickets.exists() and b"service_failed" in tickets.read_bytes(), 40, "the ticket")
-    data = [json.loads(line)["data"] for line in tickets.read_text().splitlines() if "service_failed" in line]
-    note(f"exit 78, not restarted; the ticket, by the last good configuration: {data[0]['message']}")
+    data = [
+        json.loads(line)["data"]
+        for line in tickets.read_text().splitlines()
+        if "service_failed" in line
+    ]
+    note(
+        f"exit 78, not restarted; the ticket, by the last good configuration: {data[0]['message']}"
+    )
     (machine.root / "etc/sereno/config.toml").write_text(CONFIG)
     machine.run("systemctl reset-failed sereno; systemctl start sereno")
     until(lambda: b'"resolved"' in tickets.read_bytes(), 30, "the resolve")

@@ -19,21 +19,56 @@ def due(line, zone, after, count):
     ("line", "zone", "after", "expected"),
     [
         # the gap of Berlin: 02:30 does not exist on 29 March
-        ("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00", ["2026-03-29T01:00", "2026-03-30T00:30"]),
+        (
+            "30 2 * * *",
+            "Europe/Berlin",
+            "2026-03-28T12:00",
+            ["2026-03-29T01:00", "2026-03-30T00:30"],
+        ),
         # the fold of Berlin: 02:30 comes twice on 25 October, the first counts
-        ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00", ["2026-10-25T00:30", "2026-10-26T01:30"]),
+        (
+            "30 2 * * *",
+            "Europe/Berlin",
+            "2026-10-24T12:00",
+            ["2026-10-25T00:30", "2026-10-26T01:30"],
+        ),
         # midnight jumps in Cairo and Beirut
         ("0 0 * * *", "Africa/Cairo", "2026-04-23T12:00", ["2026-04-23T22:00", "2026-04-24T21:00"]),
         # half an hour in Lord Howe
-        ("15 2 * * *", "Australia/Lord_Howe", "2026-10-03T00:00", ["2026-10-03T15:30", "2026-10-04T15:15"]),
+        (
+            "15 2 * * *",
+            "Australia/Lord_Howe",
+            "2026-10-03T00:00",
+            ["2026-10-03T15:30", "2026-10-04T15:15"],
+        ),
         # a date that Samoa skipped
         ("0 2 * * *", "Pacific/Apia", "2011-12-29T13:00", ["2011-12-30T10:00", "2011-12-30T12:00"]),
         # the month that New York's midnight job must not lose
-        ("0 0 1 * *", "America/New_York", "2026-03-02T00:00", ["2026-04-01T04:00", "2026-05-01T04:00"]),
-        ("0 3 * * sun", "America/La_Paz", "2026-11-22T12:00", ["2026-11-29T07:00", "2026-12-06T07:00"]),
+        (
+            "0 0 1 * *",
+            "America/New_York",
+            "2026-03-02T00:00",
+            ["2026-04-01T04:00", "2026-05-01T04:00"],
+        ),
+        (
+            "0 3 * * sun",
+            "America/La_Paz",
+            "2026-11-22T12:00",
+            ["2026-11-29T07:00", "2026-12-06T07:00"],
+        ),
         ("0 2 29 2 *", "UTC", "2026-01-01T00:00", ["2028-02-29T02:00", "2032-02-29T02:00"]),
-        ("*/20 9-10 * jan,feb mon-fri", "UTC", "2026-01-02T10:30", ["2026-01-02T10:40", "2026-01-05T09:00"]),
-        ("0 3 L * *", "Europe/Berlin", "2028-02-01T00:00", ["2028-02-29T02:00", "2028-03-31T01:00"]),
+        (
+            "*/20 9-10 * jan,feb mon-fri",
+            "UTC",
+            "2026-01-02T10:30",
+            ["2026-01-02T10:40", "2026-01-05T09:00"],
+        ),
+        (
+            "0 3 L * *",
+            "Europe/Berlin",
+            "2028-02-01T00:00",
+            ["2028-02-29T02:00", "2028-03-31T01:00"],
+        ),
         ("0 3 15,L feb *", "UTC", "2026-02-14T00:00", ["2026-02-15T03:00", "2026-02-28T03:00"]),
         ("0 3 L * sun", "UTC", "2026-01-25T12:00", ["2026-01-31T03:00", "2026-02-01T03:00"]),
         ("0 12 13 * fri", "UTC", "2026-02-01T00:00", ["2026-02-06T12:00", "2026-02-13T12:00"]),
@@ -73,7 +108,9 @@ def test_once_a_local_day_never_early_and_in_order(zone, clock, start):
         wall = one.instant.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
         assert wall >= one.nominal
         if wall != one.nominal:  # in a gap: a second before, the clock had not come so far
-            before = (one.instant - timedelta(seconds=1)).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+            before = (
+                (one.instant - timedelta(seconds=1)).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+            )
             assert before < one.nominal
 
 
@@ -91,6 +128,9 @@ def test_the_latest_is_the_one_before_the_next(moment, line):
 
 
 def test_several_minutes_inside_one_gap_are_one():
-    instants = [one.instant for one in due("*/15 2 * * *", "Europe/Berlin", datetime(2026, 3, 28, 12, tzinfo=UTC), 3)]
+    instants = [
+        one.instant
+        for one in due("*/15 2 * * *", "Europe/Berlin", datetime(2026, 3, 28, 12, tzinfo=UTC), 3)
+    ]
     assert instants[0] == datetime(2026, 3, 29, 1, tzinfo=UTC)
     assert instants[1] == datetime(2026, 3, 30, 0, tzinfo=UTC)

@@ -15,7 +15,7 @@ from alerts.channels import email, mail, slack, webhook
 from alerts.channels.channel import DeliveryError
 from alerts.message import from_json, to_json
 from domain.finding import Severity
-from domain.redaction import scrub
+from domain.redaction import redact
 from domain.secret import Secret
 
 HOSTILE = "<!channel> & <b>x</b> =cmd()\r\nBcc: a@b"
@@ -24,7 +24,7 @@ CHAT = slack.Options(type="slack", token=Secret(env="X"), channel="#c", mention=
 
 
 def message(text=HOSTILE, severity=Severity.CRITICAL, reason=Reason.OPENED):
-    clean = scrub(text)
+    clean = redact(text)
     return Message(
         instance="coop", severity=severity, reason=reason, kind="orphans", type="MAINTENANCE_FAILURE",
         title=f"orphans: {clean}", summary=clean, database="main", object=clean, remedy=clean,
@@ -34,14 +34,18 @@ def message(text=HOSTILE, severity=Severity.CRITICAL, reason=Reason.OPENED):
 
 
 def notification(text=HOSTILE, thread="", **changes):
-    return Notification("0123456789abcdef", "c", message(text, **changes), datetime.now(UTC), thread=thread)
+    return Notification(
+        "0123456789abcdef", "c", message(text, **changes), datetime.now(UTC), thread=thread
+    )
 
 
 def compose_mail(one):
     return mail.compose(one, MAIL.sender, ", ".join(MAIL.to), "coop")
 
 
-texts = st.just(HOSTILE) | st.text(st.sampled_from("<>&!@|#\r\n:= x") | st.characters(), max_size=200)
+texts = st.just(HOSTILE) | st.text(
+    st.sampled_from("<>&!@|#\r\n:= x") | st.characters(), max_size=200
+)
 
 
 @given(texts)
@@ -106,7 +110,9 @@ def test_an_address_is_one_address(address):
 def test_a_ticket_has_the_fields_that_ticket_systems_know():
     body = webhook.payload(notification())
     assert body["type"] == "alert.firing"
-    assert {"severity", "type", "message", "details", "timestamp", "actionRequired"} <= body["data"].keys()
+    assert {"severity", "type", "message", "details", "timestamp", "actionRequired"} <= body[
+        "data"
+    ].keys()
     assert (body["data"]["severity"], body["data"]["type"]) == ("CRITICAL", "MAINTENANCE_FAILURE")
 
 
@@ -141,9 +147,16 @@ def test_a_message_survives_the_outbox(text):
 
 @given(st.text())
 def test_scrubbed_text_is_one_line(text):
-    clean = scrub(text)
+    clean = redact(text)
     assert len(clean.splitlines()) <= 1
-    assert not {unicodedata.category(character) for character in clean} & {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+    assert not {unicodedata.category(character) for character in clean} & {
+        "Cc",
+        "Cf",
+        "Cs",
+        "Co",
+        "Zl",
+        "Zp",
+    }
 
 
 @pytest.mark.parametrize(
@@ -159,8 +172,8 @@ def test_scrubbed_text_is_one_line(text):
     ],
 )
 def test_secrets_are_taken_out(text, secret):
-    assert secret not in scrub(text)
-    assert "***" in scrub(text)
+    assert secret not in redact(text)
+    assert "***" in redact(text)
 
 
 def test_who_answers_a_byte_at_a_time_is_hung_up_on(monkeypatch):
@@ -188,6 +201,6 @@ def test_who_answers_a_byte_at_a_time_is_hung_up_on(monkeypatch):
     dripping.start()
     began = time.monotonic()
     with pytest.raises(DeliveryError):
-        way.ask(way.Request(f"http://127.0.0.1:{port}/", b"{}"))
+        way.send(way.Request(f"http://127.0.0.1:{port}/", b"{}"))
     assert time.monotonic() - began < 3
     dripping.join(10)

@@ -48,7 +48,11 @@ def test_nothing_of_a_query_is_lost(query):
 
 def test_a_file_is_a_check():
     (check,) = read({"trouble.sql": GOOD})
-    assert (check.header.name, check.header.title, check.header.scope) == ("trouble", "Trouble", "database")
+    assert (check.header.name, check.header.title, check.header.scope) == (
+        "trouble",
+        "Trouble",
+        "database",
+    )
     assert check.header.options["warning"] == Option(0.5)
 
 
@@ -115,7 +119,9 @@ def test_a_fingerprint_is_the_identity_and_nothing_else(one, other):
     import unicodedata
 
     def normal(identity):
-        return [unicodedata.normalize("NFC", getattr(identity, name)) for name in identity.__slots__]
+        return [
+            unicodedata.normalize("NFC", getattr(identity, name)) for name in identity.__slots__
+        ]
 
     assert (one.fingerprint() == other.fingerprint()) == (normal(one) == normal(other))
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.config.load import ConfigError, load_config, parse
-from daemon.config.notes import notes
-from domain.units import format_duration, parse_duration, parse_size
+from daemon.config.notes import configuration_notes
 from daemon.registry import JOB_NAMES
 from domain.secret import Secret, SecretError
+from domain.units import format_duration, parse_duration, parse_size
 from retention.files.delete_files import check_path
 
 ROOT = Path(__file__).parents[2]
@@ -120,13 +120,17 @@ def test_whatever_is_in_the_file_the_answer_is_a_sentence(tmp_path, text):
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 
 
 @given(
-    st.sampled_from(["daemon", "databases", "schedules", "governor", "jobs", "checks", "channels", "routes"]),
+    st.sampled_from(
+        ["daemon", "databases", "schedules", "governor", "jobs", "checks", "channels", "routes"]
+    ),
     json_values,
 )
 def test_no_shape_of_a_section_brings_a_traceback(section, value):
@@ -144,7 +148,9 @@ def test_sizes():
     assert [parse_size(text) for text in ("64 MB", "1gb", 512)] == [64 * 1024**2, 1024**3, 512]
 
 
-@pytest.mark.parametrize("path", ["relative/*.log", "/var/../etc/x/*", "/*.log", "/var/*.log", "/var/*/x.log"])
+@pytest.mark.parametrize(
+    "path", ["relative/*.log", "/var/../etc/x/*", "/*.log", "/var/*.log", "/var/*/x.log"]
+)
 def test_dangerous_folders_are_refused(path):
     with pytest.raises(ValueError):
         check_path(path)
@@ -157,7 +163,11 @@ def test_secrets_are_read_from_their_place_and_shown_nowhere(tmp_path, monkeypat
     (tmp_path / "token").write_text(CANARY + "\n")
     monkeypatch.setenv("SERENO_TEST_SECRET", CANARY)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    for secret in (Secret(file=tmp_path / "token"), Secret(env="SERENO_TEST_SECRET"), Secret(credential="token")):
+    for secret in (
+        Secret(file=tmp_path / "token"),
+        Secret(env="SERENO_TEST_SECRET"),
+        Secret(credential="token"),
+    ):
         assert secret.reveal() == CANARY
         assert CANARY not in f"{secret!r} {secret}"
     with pytest.raises(SecretError, match="missing"):
@@ -227,7 +237,11 @@ def test_rules_that_fit_nothing_are_noted_and_a_rung_needs_somebody(tmp_path):
     """
     path = tmp_path / "config.toml"
     path.write_text(LEAST + rules)
-    found = [note for note in notes(load_config(path, JOB_NAMES)) if note.startswith("alerts.")]
+    found = [
+        note
+        for note in configuration_notes(load_config(path, JOB_NAMES))
+        if note.startswith("alerts.")
+    ]
     assert [note.partition(":")[0] for note in found] == [
         "alerts.thresholds[0].database",
         "alerts.thresholds[3].job",
@@ -250,8 +264,15 @@ def test_a_channel_that_can_hardly_work_is_noted_and_words_are_not_blanks(tmp_pa
     """
     path = tmp_path / "config.toml"
     path.write_text(LEAST + channels)
-    found = [note for note in notes(load_config(path, JOB_NAMES)) if note.startswith("channels.") and "no route" not in note]
-    assert [note.partition(":")[0] for note in found] == ["channels.pager.command", "channels.ticket.update_url"]
+    found = [
+        note
+        for note in configuration_notes(load_config(path, JOB_NAMES))
+        if note.startswith("channels.") and "no route" not in note
+    ]
+    assert [note.partition(":")[0] for note in found] == [
+        "channels.pager.command",
+        "channels.ticket.update_url",
+    ]
     window = 'cron = "0 1 * * sat"\nlasting = "3h"\nauthor = "{}"\nreason = "  "\n'
     (problem,) = problems(tmp_path, LEAST + "[[alerts.maintenance]]\n" + window.format("ana"))
     assert problem == "alerts.maintenance[0].reason: must not be empty"

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.governor import SIGNALS, Limits, Replica, Sample, critical, hold, pressures
+from execution.governor import (
+    SIGNALS,
+    Limits,
+    Replica,
+    Sample,
+    cancel_reason,
+    pause_reason,
+    pressures,
+)
 
 LIMITS = Limits(active=40)
 GIGABYTE = 1024**3
@@ -23,7 +31,11 @@ CALM = Sample(free_disk=0.5, active=3)
         (Sample(replicas=[Replica("a", 1.0, 65 * 1024**2)]), "replica lag", False),
         (Sample(replicas=[Replica("a", 11.0, 5)]), "replica lag", False),
         (Sample(replicas=[Replica("a", 31.0, 5)]), "replica lag", True),
-        (Sample(replicas=[Replica("a", None, None)]), "replica lag unknown (needs pg_monitor)", False),
+        (
+            Sample(replicas=[Replica("a", None, None)]),
+            "replica lag unknown (needs pg_monitor)",
+            False,
+        ),
         (Sample(archive_backlog=100), "WAL archive backlog", False),
         (Sample(archive_backlog=300), "WAL archive backlog", True),
         (Sample(archive_backlog=None), "WAL archive backlog unknown (needs pg_monitor)", False),
@@ -39,28 +51,32 @@ CALM = Sample(free_disk=0.5, active=3)
     ],
 )
 def test_any_single_signal_pauses_and_a_critical_one_cancels(seen, reason, cancels):
-    assert hold(seen, LIMITS) == reason
-    assert critical(seen, LIMITS) == (reason if cancels else None)
+    assert pause_reason(seen, LIMITS) == reason
+    assert cancel_reason(seen, LIMITS) == (reason if cancels else None)
 
 
 @pytest.mark.parametrize(
     "seen",
     [
         CALM,
-        replace(CALM, replicas=[Replica("idle", 3600.0, 0)]),  # an idle primary's standby reports old times
+        replace(
+            CALM, replicas=[Replica("idle", 3600.0, 0)]
+        ),  # an idle primary's standby reports old times
         replace(CALM, replicas=[Replica("a", 9.0, 63 * 1024**2)]),
         replace(CALM, archive_backlog=99, slot_bytes=15 * GIGABYTE, active=39),
         replace(CALM, free_disk=None),
     ],
 )
 def test_below_every_limit_nothing_holds(seen):
-    assert hold(seen, LIMITS) is None
+    assert pause_reason(seen, LIMITS) is None
 
 
 @given(st.integers(0, 10**6), st.floats(0, 1), st.integers(0, 10**15), st.integers(0, 10**5))
 def test_more_pressure_never_holds_less(backlog, free, kept, active):
     sample = Sample(archive_backlog=backlog, free_disk=free, slot_bytes=kept, active=active)
-    worse = Sample(archive_backlog=backlog + 1, free_disk=free / 2, slot_bytes=kept * 2, active=active + 1)
+    worse = Sample(
+        archive_backlog=backlog + 1, free_disk=free / 2, slot_bytes=kept * 2, active=active + 1
+    )
     for less, more in zip(pressures(sample, LIMITS), pressures(worse, LIMITS), strict=True):
         assert less.times <= more.times
     assert len(pressures(sample, LIMITS)) == len(SIGNALS)

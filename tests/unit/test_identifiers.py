@@ -4,7 +4,9 @@ from hypothesis import strategies as st
 
 from postgres.identifiers import Columns, Relation, parse_columns, parse_name, parse_relation
 
-names = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1, max_size=15)
+names = st.text(
+    st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1, max_size=15
+)
 
 
 @given(names, names)
@@ -51,7 +53,9 @@ def test_what_is_no_table_is_refused(text):
         parse_relation(text)
 
 
-@pytest.mark.parametrize("text", ["public.x", "public.x()", "public.x(a b)", "public.x(a,)", "public.x(a"])
+@pytest.mark.parametrize(
+    "text", ["public.x", "public.x()", "public.x(a b)", "public.x(a,)", "public.x(a"]
+)
 def test_what_is_no_column_list_is_refused(text):
     with pytest.raises(ValueError):
         parse_columns(text)

@@ -7,15 +7,19 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.alert import TOLD, Reason, State
-from alerts.lifecycle import Known, decide
+from alerts.alert import NOTIFYING, Reason, State
+from alerts.lifecycle import AlertState, decide
 from alerts.lifecycle import review as repeats
 from alerts.policy import Policy
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 
 POLICY = Policy(
-    {Severity.WARNING: ("slack",), Severity.HIGH: ("slack", "mail"), Severity.CRITICAL: ("slack", "mail", "ticket")}
+    {
+        Severity.WARNING: ("slack",),
+        Severity.HIGH: ("slack", "mail"),
+        Severity.CRITICAL: ("slack", "mail", "ticket"),
+    }
 )
 START = datetime(2026, 3, 1, 2, tzinfo=UTC)
 AREA = Coverage("orphans", "main")
@@ -32,7 +36,7 @@ class Book:
         self.alerts, self.told, self.log = {}, {}, []
 
     def look(self, findings, now, coverage=(AREA,)):
-        known = Known([a for a in self.alerts.values() if a.resolved_at is None], self.told)
+        known = AlertState([a for a in self.alerts.values() if a.resolved_at is None], self.told)
         changes = decide(findings, coverage, known, POLICY, now)
         self.take(changes)
         return changes
@@ -41,8 +45,10 @@ class Book:
         for change in changes:
             number = change.alert.id or len(self.alerts) + 1
             self.alerts[number] = replace(change.alert, id=number)
-            if change.reason in TOLD:
-                self.told[number] = tuple(dict.fromkeys((*self.told.get(number, ()), *change.channels)))
+            if change.reason in NOTIFYING:
+                self.told[number] = tuple(
+                    dict.fromkeys((*self.told.get(number, ()), *change.channels))
+                )
                 self.log += [(number, channel, change.reason) for channel in change.channels]
 
 
@@ -52,13 +58,24 @@ def test_first_seen_again_worse_better_gone():
     reasons = [
         [change.reason for change in book.look(findings, START + n * hour)]
         for n, findings in enumerate(
-            [[found()], [found()], [found(severity=Severity.CRITICAL)], [found(severity=Severity.WARNING)], [], []]
+            [
+                [found()],
+                [found()],
+                [found(severity=Severity.CRITICAL)],
+                [found(severity=Severity.WARNING)],
+                [],
+                [],
+            ]
         )
     ]
     assert reasons == [
         [Reason.OPENED], [Reason.SEEN], [Reason.RAISED], [Reason.REPEATED], [Reason.RESOLVED], []
     ]  # fmt: skip
-    assert [channel for _, channel, reason in book.log if reason is Reason.RESOLVED] == ["slack", "mail", "ticket"]
+    assert [channel for _, channel, reason in book.log if reason is Reason.RESOLVED] == [
+        "slack",
+        "mail",
+        "ticket",
+    ]
 
 
 def test_what_was_not_looked_at_is_not_over():
@@ -69,24 +86,30 @@ def test_what_was_not_looked_at_is_not_over():
 
 
 def test_the_same_trouble_twice_in_one_look_is_one_alert_at_its_worst():
-    (change,) = Book().look([found(severity=Severity.WARNING), found(severity=Severity.CRITICAL)], START)
+    (change,) = Book().look(
+        [found(severity=Severity.WARNING), found(severity=Severity.CRITICAL)], START
+    )
     assert change.alert.severity is Severity.CRITICAL
 
 
 def test_repeats_come_at_their_time_and_not_after_an_acknowledgement():
     book = Book()
     book.look([found(), found("b", Severity.WARNING)], START)
-    known = Known(list(book.alerts.values()), book.told)
+    known = AlertState(list(book.alerts.values()), book.told)
     assert list(repeats(known, POLICY, START + timedelta(hours=23))) == []
     (again,) = repeats(known, POLICY, START + timedelta(hours=24))
     assert (again.reason, again.alert.object) == (Reason.REPEATED, "a")
-    acknowledged = Known([replace(a, state=State.ACKNOWLEDGED) for a in known.alerts], book.told)
+    acknowledged = AlertState(
+        [replace(a, state=State.ACKNOWLEDGED) for a in known.alerts], book.told
+    )
     assert list(repeats(acknowledged, POLICY, START + timedelta(days=9))) == []
 
 
 looks = st.lists(
     st.tuples(
-        st.lists(st.builds(found, st.sampled_from("abc"), st.sampled_from(list(Severity))), max_size=4),
+        st.lists(
+            st.builds(found, st.sampled_from("abc"), st.sampled_from(list(Severity))), max_size=4
+        ),
         st.booleans(),
         st.integers(0, 30),
     ),
@@ -104,8 +127,14 @@ def test_over_any_sequence_of_looks(sequence):
         assert len({a.fingerprint for a in open_now}) == len(open_now)
         assert {f.identity.fingerprint() for f in findings} <= {a.fingerprint for a in open_now}
     for number, alert in book.alerts.items():
-        told = {channel for n, channel, reason in book.log if n == number and reason is not Reason.RESOLVED}
-        ended = [channel for n, channel, reason in book.log if n == number and reason is Reason.RESOLVED]
+        told = {
+            channel
+            for n, channel, reason in book.log
+            if n == number and reason is not Reason.RESOLVED
+        }
+        ended = [
+            channel for n, channel, reason in book.log if n == number and reason is Reason.RESOLVED
+        ]
         assert sorted(ended) == (sorted(told) if alert.resolved_at else [])
         opened = [entry for entry in book.log if entry[0] == number and entry[2] is Reason.OPENED]
         assert len(opened) == len({channel for _, channel, _ in opened})
@@ -116,5 +145,9 @@ def test_an_unchanged_state_is_told_once_a_day_at_most(severities):
     book = Book()
     for minute, severity in enumerate(severities):
         book.look([found(severity=severity)], START + timedelta(minutes=minute))
-    raised = sum(reason in {Reason.OPENED, Reason.RAISED} for _, channel, reason in book.log if channel == "slack")
+    raised = sum(
+        reason in {Reason.OPENED, Reason.RAISED}
+        for _, channel, reason in book.log
+        if channel == "slack"
+    )
     assert raised <= 1 + len([1 for a, b in pairwise(severities) if b.rank > a.rank])

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from daemon.report.gather import full_on
 from daemon.report.render import letter, page
-from daemon.report.report import Growth, Left, Next, Over, Report, Task, Trouble, Work
+from daemon.report.report import (
+    DoneWork,
+    Growth,
+    NextDue,
+    OpenAlert,
+    Report,
+    ResolvedAlert,
+    TaskSummary,
+    UndoneStep,
+)
 from domain import units
 from domain.finding import Severity
 
@@ -23,18 +32,18 @@ def trouble(severity, text="x", **changes):
         "number": 7, "severity": severity, "kind": "orphans", "database": text, "object": text, "summary": text,
         "remedy": text, "since": UNTIL, "new": True, **changes,
     }  # fmt: skip
-    return Trouble(**values)
+    return OpenAlert(**values)
 
 
-def report(text="x", troubles=(), tasks=None, **changes):
+def report(text="x", alerts=(), tasks=None, **changes):
     values = {
-        "instance": text, "since": UNTIL - timedelta(days=7), "until": UNTIL, "first": False, "troubles": troubles,
-        "over": [Over("dead_tuples", text, text, text, UNTIL)],
-        "tasks": [Task("analyze", text, 7, 7, 60.0, "finished", text)] if tasks is None else tasks,
-        "works": [Work("analyze", text, "analyze", text, 2, 1234567, 60.0)], "more_works": {("analyze", text): 3},
-        "left": [Left("vacuum", text, text, "unfinished", text)], "databases": [Growth(text, 1e9, 2e9)],
+        "instance": text, "since": UNTIL - timedelta(days=7), "until": UNTIL, "first": False, "alerts": troubles,
+        "over": [ResolvedAlert("dead_tuples", text, text, text, UNTIL)],
+        "tasks": [TaskSummary("analyze", text, 7, 7, 60.0, "finished", text)] if tasks is None else tasks,
+        "works": [DoneWork("analyze", text, "analyze", text, 2, 1234567, 60.0)], "more_works": {("analyze", text): 3},
+        "left": [UndoneStep("vacuum", text, text, "unfinished", text)], "databases": [Growth(text, 1e9, 2e9)],
         "tables": [Growth(text, 1e6, 1e6)], "mounts": [Growth(text, 1e9, 2e9, 4e9, date(2026, 5, 1))],
-        "next": [Next("daily", UNTIL, ["analyze"])], "waiting": 2, **changes,
+        "next": [NextDue("daily", UNTIL, ["analyze"])], "waiting": 2, **changes,
     }  # fmt: skip
     return Report(**values)
 
@@ -45,22 +54,32 @@ def report(text="x", troubles=(), tasks=None, **changes):
         ([], "green", "All is well: 7 runs, all finished, nothing needs you."),
         (["info"], "green", "All is well: 7 runs, all finished, nothing needs you."),
         (["warning"], "yellow", "1 thing needs you (1 warning); 7 runs, all finished."),
-        (["warning", "high", "warning"], "orange", "3 things need you (1 high, 2 warnings); 7 runs, all finished."),
+        (
+            ["warning", "high", "warning"],
+            "orange",
+            "3 things need you (1 high, 2 warnings); 7 runs, all finished.",
+        ),
         (["critical", "info"], "red", "1 thing needs you (1 critical); 7 runs, all finished."),
     ],
 )
 def test_one_sentence_and_colour(severities, colour, sentence):
-    made = report(troubles=[trouble(Severity(one)) for one in severities])
+    made = report(alerts=[trouble(Severity(one)) for one in severities])
     assert (made.colour, made.sentence) == (colour, sentence)
 
 
 def test_a_week_without_a_run_is_no_good_week():
     made = report(tasks=[])
-    assert (made.colour, made.sentence) == ("orange", "Nothing has run since the last report: is the service up?")
-    made = report(tasks=[], troubles=[trouble(Severity.CRITICAL)])
+    assert (made.colour, made.sentence) == (
+        "orange",
+        "Nothing has run since the last report: is the service up?",
+    )
+    made = report(tasks=[], alerts=[trouble(Severity.CRITICAL)])
     assert made.sentence == "1 thing needs you (1 critical); nothing has run: is the service up?"
     made = report(tasks=[], since=UNTIL - timedelta(hours=1))
-    assert (made.colour, made.sentence) == ("green", "All is well: no run since the last report, nothing needs you.")
+    assert (made.colour, made.sentence) == (
+        "green",
+        "All is well: no run since the last report, nothing needs you.",
+    )
 
 
 class Tags(html.parser.HTMLParser):
@@ -81,18 +100,35 @@ def parsed(text):
     return parser
 
 
-@given(st.just(HOSTILE) | st.text(st.sampled_from("<>&\"'{}%# x") | st.characters(codec="utf-8"), min_size=1))
+@given(
+    st.just(HOSTILE)
+    | st.text(st.sampled_from("<>&\"'{}%# x") | st.characters(codec="utf-8"), min_size=1)
+)
 def test_nothing_from_outside_becomes_markup(text):
-    known = parsed(letter(report(troubles=[trouble(Severity.HIGH), trouble(Severity.INFO)]), {}).html)
-    made = letter(report(text, troubles=[trouble(Severity.HIGH, text), trouble(Severity.INFO, text)]), {})
+    known = parsed(letter(report(alerts=[trouble(Severity.HIGH), trouble(Severity.INFO)]), {}).html)
+    made = letter(
+        report(text, alerts=[trouble(Severity.HIGH, text), trouble(Severity.INFO, text)]), {}
+    )
     assert parsed(made.html).tags == known.tags
     assert text in made.text
 
 
 def test_both_parts_say_the_same():
-    made = letter(report(HOSTILE, troubles=[trouble(Severity.HIGH, HOSTILE), trouble(Severity.INFO, HOSTILE)]), {})
+    made = letter(
+        report(HOSTILE, alerts=[trouble(Severity.HIGH, HOSTILE), trouble(Severity.INFO, HOSTILE)]),
+        {},
+    )
     shown = parsed(made.html).text
-    for said in (HOSTILE, "1 thing needs you", "1,234,567", "1.9 GB", "+953.7 MB", "2026-05-01", "and 3 more", "daily"):
+    for said in (
+        HOSTILE,
+        "1 thing needs you",
+        "1,234,567",
+        "1.9 GB",
+        "+953.7 MB",
+        "2026-05-01",
+        "and 3 more",
+        "daily",
+    ):
         assert said in made.text
         assert said in shown
 
@@ -135,7 +171,14 @@ def test_numbers_are_readable(value):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0.0 s"), (0.01, "<0.1 s"), (1.26, "1.3 s"), (59.6, "1 min"), (61, "1 min 1 s"), (7500, "2 h 5 min")],
+    [
+        (0, "0.0 s"),
+        (0.01, "<0.1 s"),
+        (1.26, "1.3 s"),
+        (59.6, "1 min"),
+        (61, "1 min 1 s"),
+        (7500, "2 h 5 min"),
+    ],
 )
 def test_spans(seconds, text):
     assert units.span(seconds) == text

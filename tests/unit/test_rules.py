@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from alerts.alert import Reason, State
 from alerts.hours import Hours
-from alerts.lifecycle import UNREACHABLE, Acknowledgement, Known, acknowledge, decide, review
-from alerts.policy import Matcher, Policy, Route, Rung, Silence, Threshold
+from alerts.lifecycle import UNREACHABLE, Acknowledgement, AlertState, acknowledge, decide, review
+from alerts.policy import EscalationStep, Matcher, Policy, Route, Silence, Threshold
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 
@@ -38,10 +38,14 @@ class House:
 
     def known(self):
         opened = [alert for alert in self.alerts.values() if alert.resolved_at is None]
-        ended = {alert.fingerprint: alert for alert in self.alerts.values() if alert.resolved_at is not None}
+        ended = {
+            alert.fingerprint: alert
+            for alert in self.alerts.values()
+            if alert.resolved_at is not None
+        }
         lost = frozenset(alert.database for alert in opened if alert.kind == UNREACHABLE)
         told = {number: channels for (number, generation), channels in self.told.items() if self.alerts[number].generation == generation}  # fmt: skip
-        return Known(opened, told, ended, self.silences, lost)
+        return AlertState(opened, told, ended, self.silences, lost)
 
     def look(self, *findings, coverage=(AREA,), after=timedelta()):
         self.now += after
@@ -52,7 +56,13 @@ class House:
         return self._take(review(self.known(), self.policy, self.now))
 
     def ack(self, number, until=None):
-        return self._take([acknowledge(self.alerts[number], Acknowledgement("ana", until), self.known(), self.policy)])
+        return self._take(
+            [
+                acknowledge(
+                    self.alerts[number], Acknowledgement("ana", until), self.known(), self.policy
+                )
+            ]
+        )
 
     def _take(self, changes):
         said = []
@@ -129,8 +139,16 @@ def test_a_day_of_flapping_each_minute_is_three_messages(severity):
 
 def test_what_is_there_at_every_other_look_flaps_however_far_apart_they_are():
     house = House()
-    reasons = [house.look(*([found()] if day % 2 == 0 else []), after=DAY)[0][0] for day in range(5)]
-    assert reasons == [Reason.OPENED, Reason.RESOLVED, Reason.REOPENED, Reason.RESOLVED, Reason.FLAPPING]
+    reasons = [
+        house.look(*([found()] if day % 2 == 0 else []), after=DAY)[0][0] for day in range(5)
+    ]
+    assert reasons == [
+        Reason.OPENED,
+        Reason.RESOLVED,
+        Reason.REOPENED,
+        Reason.RESOLVED,
+        Reason.FLAPPING,
+    ]
 
 
 def test_it_flaps_no_more_when_it_was_calm():
@@ -157,8 +175,11 @@ def silence(matcher, lasting=2 * HOUR):
 def test_a_silence_keeps_quiet_and_what_is_still_so_afterwards_is_told():
     house = House()
     house.silences = (silence(Matcher(object="a")),)
-    assert house.look(found(), found("b")) == [(Reason.OPENED, ()), (Reason.OPENED, ("chat", "mail"))]
-    assert "ana" in house.alerts[1].withheld
+    assert house.look(found(), found("b")) == [
+        (Reason.OPENED, ()),
+        (Reason.OPENED, ("chat", "mail")),
+    ]
+    assert "ana" in house.alerts[1].suppressed_by
     assert house.tick(HOUR) == []
     assert house.tick(HOUR) == [(Reason.UNMUTED, ("chat", "mail"))]
     assert house.tick(HOUR) == []
@@ -191,18 +212,24 @@ def test_an_unreachable_database_is_the_reason_of_all_that_is_wrong_there():
     house = House()
     lost = Finding(Identity(UNREACHABLE, database="main"), Severity.CRITICAL, "no answer")
     failed = Finding(Identity("task_failed", database="main", task="vacuum"), Severity.HIGH, "x")
-    elsewhere = Finding(Identity("task_failed", database="other", task="vacuum"), Severity.HIGH, "x")
+    elsewhere = Finding(
+        Identity("task_failed", database="other", task="vacuum"), Severity.HIGH, "x"
+    )
     said = house.look(failed, elsewhere, lost, coverage=())
-    assert said == [(Reason.OPENED, ()), (Reason.OPENED, ("chat", "mail")), (Reason.OPENED, ("chat", "mail", "ticket"))]
+    assert said == [
+        (Reason.OPENED, ()),
+        (Reason.OPENED, ("chat", "mail")),
+        (Reason.OPENED, ("chat", "mail", "ticket")),
+    ]
     house.look(coverage=[Coverage(UNREACHABLE)], after=MINUTE)
     assert house.tick(MINUTE) == [(Reason.UNMUTED, ("chat", "mail"))]
 
 
-LADDER = (Rung(30 * MINUTE, ("phone",)), Rung(2 * HOUR, ("boss",)))
+LADDER = (EscalationStep(30 * MINUTE, ("phone",)), EscalationStep(2 * HOUR, ("boss",)))
 
 
 def test_who_does_not_acknowledge_is_passed_over():
-    house = House(ladder=LADDER)
+    house = House(escalation_steps=LADDER)
     house.look(found(severity=Severity.CRITICAL), found("b"))
     assert house.tick(29 * MINUTE) == []
     assert house.tick(MINUTE) == [(Reason.ESCALATED, ("phone",))]
@@ -214,7 +241,7 @@ def test_who_does_not_acknowledge_is_passed_over():
 
 
 def test_an_acknowledgement_stops_repeats_and_escalation_until_its_end():
-    house = House(ladder=LADDER, conversing=frozenset({"chat"}))
+    house = House(escalation_steps=LADDER, acknowledging_channels=frozenset({"chat"}))
     house.look(found(severity=Severity.CRITICAL))
     assert house.ack(1, START + 8 * HOUR) == [(Reason.ACKNOWLEDGED, ("chat",))]
     assert house.tick(7 * HOUR) == []
@@ -253,7 +280,10 @@ def test_what_can_wait_is_repeated_when_people_are_at_work():
     assert (due.weekday(), due.time()) == (4, time(8)) or due > house.now
 
 
-@given(st.integers(0, 370 * 24 * 60), st.sampled_from(["America/La_Paz", "Europe/Berlin", "Pacific/Apia"]))
+@given(
+    st.integers(0, 370 * 24 * 60),
+    st.sampled_from(["America/La_Paz", "Europe/Berlin", "Pacific/Apia"]),
+)
 def test_an_opening_is_at_work_and_no_sooner(minutes, zone):
     hours = Hours.read("tue-sat 07:30-12:00", zone)
     at = datetime(2026, 1, 1, tzinfo=UTC) + minutes * MINUTE
@@ -264,7 +294,9 @@ def test_an_opening_is_at_work_and_no_sooner(minutes, zone):
     assert time(7, 30) <= local.time() < time(12)
 
 
-@pytest.mark.parametrize("text", ["", "mon-fri", "8-18", "mon-fri 18:00-08:00", "xxx 08:00-18:00", "mon 25:00-26:00"])
+@pytest.mark.parametrize(
+    "text", ["", "mon-fri", "8-18", "mon-fri 18:00-08:00", "xxx 08:00-18:00", "mon 25:00-26:00"]
+)
 def test_hours_that_are_none(text):
     with pytest.raises(ValueError, match="mon-fri"):
         Hours.read(text, "UTC")

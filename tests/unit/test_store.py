@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store.file_lock import Locked, exclusive
+from store.file_lock import LockHeldError, exclusive_lock
 from store.store import StoreError, open_store
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +61,10 @@ def test_an_event_is_never_changed(tmp_path):
         transaction.execute(
             "INSERT INTO event (alert, reason, severity, summary, occurred_at) VALUES (1, 'opened', 'high', 's', 'x')"
         )
-    with pytest.raises(sqlite3.IntegrityError, match="never changed"), store.transaction() as transaction:
+    with (
+        pytest.raises(sqlite3.IntegrityError, match="never changed"),
+        store.transaction() as transaction,
+    ):
         transaction.execute("UPDATE event SET summary = 'other'")
 
 
@@ -101,7 +104,10 @@ def test_an_older_file_is_copied_aside_and_brought_up_to_date(tmp_path):
     store = open_store(path)
     assert store.instance() == "old"
     with store.reading() as transaction:
-        assert transaction.row("SELECT recipients, receipt FROM notification") == {"recipients": "[]", "receipt": ""}
+        assert transaction.row("SELECT recipients, receipt FROM notification") == {
+            "recipients": "[]",
+            "receipt": "",
+        }
         assert transaction.rows("SELECT * FROM measure") == []
     with sqlite3.connect(tmp_path / "state.db.schema1") as copy:
         assert copy.execute("PRAGMA user_version").fetchone() == (1,)
@@ -180,7 +186,9 @@ def test_several_processes_may_make_it_at_once(tmp_path):
     program = "import sys; from pathlib import Path; from store.store import open_store; print(open_store(Path(sys.argv[1])).instance())"
     for round_ in range(5):
         command = [sys.executable, "-c", program, str(tmp_path / f"{round_}.db")]
-        processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(4)]
+        processes = [
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(4)
+        ]
         said = {process.communicate()[0] for process in processes}
         assert len(said) == 1
         assert len(said.pop()) == 33
@@ -189,13 +197,15 @@ def test_several_processes_may_make_it_at_once(tmp_path):
 def test_one_owner_at_a_time_and_none_after_a_kill(tmp_path):
     path = tmp_path / "lock"
     program = "import sys, time; from pathlib import Path; from store.lock import exclusive\nwith exclusive(Path(sys.argv[1])): print('mine', flush=True); time.sleep(60)"
-    other = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    other = subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
     with other:
         assert other.stdout.readline() == "mine\n"
-        with pytest.raises(Locked, match=f"process {other.pid}"), exclusive(path):
+        with pytest.raises(LockHeldError, match=f"process {other.pid}"), exclusive_lock(path):
             pass
         other.send_signal(signal.SIGKILL)
-    with exclusive(path):
+    with exclusive_lock(path):
         pass
 
 
@@ -219,10 +229,13 @@ def test_alerts_of_an_older_file_are_the_same_afterwards(tmp_path):
     from alerts import alert_store
 
     with store.transaction() as transaction:
-        (opened,) = alert_store.open_alerts(transaction)
+        (opened,) = alert_store.load_open(transaction)
         assert (opened.id, opened.generation, opened.fired_at) == (1, 1, opened.opened_at)
-        assert alert_store.known_of(transaction, opened).told == {1: ("slack",)}
-        assert transaction.row("SELECT urgency, generation FROM notification") == {"urgency": 0, "generation": 1}
+        assert alert_store.load_recipients(transaction, opened).told == {1: ("slack",)}
+        assert transaction.row("SELECT urgency, generation FROM notification") == {
+            "urgency": 0,
+            "generation": 1,
+        }
         assert transaction.rows("SELECT alert, channel, remote FROM conversation") == [{"alert": 1, "channel": "slack", "remote": "1.7"}]  # fmt: skip
         assert transaction.rows("PRAGMA foreign_key_check") == []
         new = "INSERT INTO alert (fingerprint, kind, cluster, database, object, task, state, severity, summary, opened_at, last_seen_at) SELECT 'd', kind, cluster, database, object, task, state, severity, summary, opened_at, last_seen_at FROM alert WHERE id = 1"  # fmt: skip

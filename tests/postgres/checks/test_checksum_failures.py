@@ -19,7 +19,10 @@ def sick(scratch, server):
     with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
         connection.execute("CREATE TABLE public.t AS SELECT n FROM generate_series(1, 1000) n")
         connection.execute("CHECKPOINT")
-        path = cluster.data / connection.execute("SELECT pg_relation_filepath('public.t')").fetchone()[0]
+        path = (
+            cluster.data
+            / connection.execute("SELECT pg_relation_filepath('public.t')").fetchone()[0]
+        )
     cluster.stop()
     with path.open("r+b") as file:
         file.seek(100)
@@ -28,7 +31,10 @@ def sick(scratch, server):
         file.write(bytes([byte[0] ^ 0xFF]))
         os.fsync(file.fileno())
     cluster.start()
-    with psycopg.connect(cluster.dsn(), autocommit=True) as connection, pytest.raises(psycopg.errors.DataCorrupted):
+    with (
+        psycopg.connect(cluster.dsn(), autocommit=True) as connection,
+        pytest.raises(psycopg.errors.DataCorrupted),
+    ):
         connection.execute("SELECT count(*) FROM public.t")
     yield cluster
     cluster.stop("immediate")
@@ -40,7 +46,8 @@ def test_a_page_with_a_wrong_checksum_is_critical(sick, make_database, make_hous
         house.with_logins = False
         kind = "checksum_failures"
         seen = wait(
-            lambda: [r for r in house.run("integrity_check")["findings"] if r["kind"] == kind], what="the statistics"
+            lambda: [r for r in house.run("integrity_check")["findings"] if r["kind"] == kind],
+            what="the statistics",
         )
     assert [(row["object"], row["severity"]) for row in seen] == [("postgres", "critical")]
 

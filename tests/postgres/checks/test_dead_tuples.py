@@ -13,7 +13,11 @@ def test_dead_rows_by_number_and_share(any_house, flush):
     run("DELETE FROM public.t WHERE a <= 1800")
     flush()
     finding = any_house.finding("integrity_check", "dead_tuples")
-    assert (finding["object"], finding["severity"], finding["value"]) == ("public.t", "warning", pytest.approx(0.45))
+    assert (finding["object"], finding["severity"], finding["value"]) == (
+        "public.t",
+        "warning",
+        pytest.approx(0.45),
+    )
     run("DELETE FROM public.t WHERE a <= 3000")
     flush()
     assert any_house.finding("integrity_check", "dead_tuples")["severity"] == "high"

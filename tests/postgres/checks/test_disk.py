@@ -63,7 +63,11 @@ def test_a_server_that_is_down_hides_nothing_of_the_host(house):
     house.with_logins = False
     path = house.write()
     text = path.read_text()
-    path.write_text(text[: text.index("dsn =")] + 'dsn = "host=127.0.0.1 port=1"\n' + text[text.index("[schedules") :])
+    path.write_text(
+        text[: text.index("dsn =")]
+        + 'dsn = "host=127.0.0.1 port=1"\n'
+        + text[text.index("[schedules") :]
+    )
     house.write = lambda: path
     run = house.run("disk_check")
     assert run["state"] == "finished"

@@ -5,7 +5,11 @@ import pytest
     ("first", "second", "same"),
     [
         ("INDEX one ON public.t (a, b)", "INDEX two ON public.t (a, b)", True),
-        ("INDEX one ON public.t (lower(c)) WHERE a > 0", "INDEX two ON public.t (lower(c)) WHERE a > 0", True),
+        (
+            "INDEX one ON public.t (lower(c)) WHERE a > 0",
+            "INDEX two ON public.t (lower(c)) WHERE a > 0",
+            True,
+        ),
         ("UNIQUE INDEX two ON public.t (a)", "INDEX one ON public.t (a)", False),
         ("INDEX one ON public.t (a, b)", "INDEX two ON public.t (b, a)", False),
         ("INDEX one ON public.t (a)", "INDEX two ON public.t (a DESC)", False),
@@ -22,7 +26,9 @@ def test_only_what_says_the_same_is_a_duplicate(any_house, first, second, same):
     run("CREATE TABLE public.t (a int, b int, c text); INSERT INTO public.t VALUES (1, 1, 'x')")
     run(f"CREATE {first}; CREATE {second}")
     objects = [row["object"] for row in any_house.run("integrity_check")["findings"]]
-    assert objects == (["public.two"] if same else ["public.one"] if first.startswith("UNIQUE") else [])
+    assert objects == (
+        ["public.two"] if same else ["public.one"] if first.startswith("UNIQUE") else []
+    )
 
 
 def test_the_index_of_a_constraint_is_the_one_that_stays(any_house):

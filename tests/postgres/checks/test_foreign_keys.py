@@ -2,15 +2,23 @@ def test_rows_that_slipped_in_past_the_triggers_are_found(any_house):
     any_house.with_logins = False
     run = any_house.database.run
     run('CREATE TABLE public."P" (a int, b text, PRIMARY KEY (a, b))')
-    run('CREATE TABLE public."C" (x int, y text, FOREIGN KEY (x, y) REFERENCES public."P") PARTITION BY LIST (x)')
+    run(
+        'CREATE TABLE public."C" (x int, y text, FOREIGN KEY (x, y) REFERENCES public."P") PARTITION BY LIST (x)'
+    )
     run('CREATE TABLE public."C1" PARTITION OF public."C" DEFAULT')
-    run("INSERT INTO public.\"P\" VALUES (1, 'a'); INSERT INTO public.\"C\" VALUES (1, 'a'), (1, NULL)")
+    run(
+        "INSERT INTO public.\"P\" VALUES (1, 'a'); INSERT INTO public.\"C\" VALUES (1, 'a'), (1, NULL)"
+    )
     assert any_house.run("integrity_check")["findings"] == []
     run(
         "SET session_replication_role = replica; INSERT INTO public.\"C\" VALUES (2, 'b'); RESET session_replication_role"
     )
     finding = any_house.finding("integrity_check", "foreign_keys")
-    assert (finding["object"], finding["severity"], finding["value"]) == ('public."C"."C_x_y_fkey"', "high", 1)
+    assert (finding["object"], finding["severity"], finding["value"]) == (
+        'public."C"."C_x_y_fkey"',
+        "high",
+        1,
+    )
 
 
 def test_a_type_of_the_users_is_not_looked_into(any_house):
@@ -22,8 +30,12 @@ def test_a_type_of_the_users_is_not_looked_into(any_house):
         "CREATE FUNCTION public.f(public.comp) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE 'was run'; END $$"
     )
     run("CREATE CAST (public.comp AS text) WITH FUNCTION public.f")
-    run("CREATE TABLE public.p (a public.comp PRIMARY KEY); CREATE TABLE public.c (a public.comp REFERENCES public.p)")
-    run("SET session_replication_role = replica; INSERT INTO public.c VALUES (ROW(1)); RESET session_replication_role")
+    run(
+        "CREATE TABLE public.p (a public.comp PRIMARY KEY); CREATE TABLE public.c (a public.comp REFERENCES public.p)"
+    )
+    run(
+        "SET session_replication_role = replica; INSERT INTO public.c VALUES (ROW(1)); RESET session_replication_role"
+    )
     finding = any_house.finding("integrity_check", "foreign_keys")
     assert (finding["severity"], "type of the users" in finding["summary"]) == ("info", True)
 
@@ -33,6 +45,8 @@ def test_an_equality_of_another_schema_is_asked_by_its_name(any_house):
     any_house.with_logins = False
     run = any_house.database.run
     run("CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext")
-    run("CREATE TABLE public.p (a ext.citext PRIMARY KEY); CREATE TABLE public.c (a ext.citext REFERENCES public.p)")
+    run(
+        "CREATE TABLE public.p (a ext.citext PRIMARY KEY); CREATE TABLE public.c (a ext.citext REFERENCES public.p)"
+    )
     run("INSERT INTO public.p VALUES ('Uno'); INSERT INTO public.c VALUES ('uno')")
     assert any_house.run("integrity_check")["findings"] == []

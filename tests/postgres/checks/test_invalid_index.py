@@ -1,7 +1,9 @@
 import pytest
 from psycopg import errors
 
-REMEDY = 'REINDEX INDEX CONCURRENTLY public."T_a_key"; (or DROP INDEX CONCURRENTLY public."T_a_key";)'
+REMEDY = (
+    'REINDEX INDEX CONCURRENTLY public."T_a_key"; (or DROP INDEX CONCURRENTLY public."T_a_key";)'
+)
 
 
 def test_a_failed_concurrent_build_is_found_and_gone_when_it_is_mended(any_house):
@@ -13,6 +15,10 @@ def test_a_failed_concurrent_build_is_found_and_gone_when_it_is_mended(any_house
     with pytest.raises(errors.UniqueViolation):
         run('CREATE UNIQUE INDEX CONCURRENTLY "T_a_key" ON public."T" (a)')
     finding = any_house.finding("integrity_check", "invalid_index")
-    assert (finding["object"], finding["severity"], finding["remedy"]) == ('public."T_a_key"', "warning", REMEDY)
+    assert (finding["object"], finding["severity"], finding["remedy"]) == (
+        'public."T_a_key"',
+        "warning",
+        REMEDY,
+    )
     run('DROP INDEX public."T_a_key"')
     assert any_house.run("integrity_check")["findings"] == []

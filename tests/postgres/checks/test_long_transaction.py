@@ -8,7 +8,11 @@ def test_an_open_transaction_is_named_by_its_pid(any_house, wait):
         pid = other.info.backend_pid
         wait(lambda: any_house.run("integrity_check")["findings"], what="a second")
         finding = any_house.finding("integrity_check", "long_transaction")
-        assert (finding["object"], finding["severity"], finding["database"]) == (f"pid {pid}", "warning", "")
+        assert (finding["object"], finding["severity"], finding["database"]) == (
+            f"pid {pid}",
+            "warning",
+            "",
+        )
         assert "'the report''s' of postgres" in finding["summary"]
         assert f"pg_terminate_backend({pid})" in finding["remedy"]
     assert any_house.run("integrity_check")["findings"] == []

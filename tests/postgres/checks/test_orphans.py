@@ -16,7 +16,9 @@ def test_children_without_a_parent_are_counted_and_null_refers_to_nobody(any_hou
     run("INSERT INTO public.\"Pago\" VALUES (1, 'b'), (9, 'a'), (9, 'a')")
     finding = any_house.finding("integrity_check", "orphans")
     assert (finding["severity"], finding["value"]) == ("high", 3)
-    assert finding["summary"].startswith('3 rows of public."Pago"(factura_id, tipo) without their row')
+    assert finding["summary"].startswith(
+        '3 rows of public."Pago"(factura_id, tipo) without their row'
+    )
     assert "1, b" in finding["evidence"]
 
 

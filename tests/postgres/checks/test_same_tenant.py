@@ -11,7 +11,9 @@ def test_a_row_tied_to_another_tenants_row_is_critical(any_house):
     run('CREATE TABLE public."Persona" (id int, cooperativa_id int)')
     run('CREATE TABLE public."Usuario" (id int, persona_id int, cooperativa_id int)')
     run('INSERT INTO public."Persona" VALUES (1, 10), (2, 20), (3, NULL)')
-    run('INSERT INTO public."Usuario" VALUES (1, 1, 10), (2, NULL, 10), (3, 99, 10), (4, 2, NULL), (5, 3, 10)')
+    run(
+        'INSERT INTO public."Usuario" VALUES (1, 1, 10), (2, NULL, 10), (3, 99, 10), (4, 2, NULL), (5, 3, 10)'
+    )
     assert any_house.run("integrity_check")["findings"] == []
     run('INSERT INTO public."Usuario" VALUES (6, 2, 10)')
     finding = any_house.finding("integrity_check", "same_tenant")

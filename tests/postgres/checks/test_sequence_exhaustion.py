@@ -1,7 +1,9 @@
 import pytest
 
 
-@pytest.mark.parametrize(("share", "severity"), [(0.74, None), (0.76, "warning"), (0.92, "high"), (0.98, "critical")])
+@pytest.mark.parametrize(
+    ("share", "severity"), [(0.74, None), (0.76, "warning"), (0.92, "high"), (0.98, "critical")]
+)
 def test_the_narrower_of_sequence_and_column_counts(any_house, share, severity):
     any_house.with_logins = False
     run = any_house.database.run
@@ -20,5 +22,7 @@ def test_untouched_cycling_and_falling_sequences(any_house):
     run = any_house.database.run
     run("CREATE SEQUENCE public.fresh MAXVALUE 10; CREATE SEQUENCE public.round MAXVALUE 10 CYCLE")
     run("SELECT setval('public.round', 10)")
-    run("CREATE SEQUENCE public.down INCREMENT -1 MINVALUE -100 MAXVALUE -1; SELECT setval('public.down', -95)")
+    run(
+        "CREATE SEQUENCE public.down INCREMENT -1 MINVALUE -100 MAXVALUE -1; SELECT setval('public.down', -95)"
+    )
     assert any_house.finding("integrity_check", "sequence_exhaustion")["object"] == "public.down"

@@ -7,7 +7,11 @@ def test_many_changes_since_long(any_house, flush):
     )
     flush()
     finding = any_house.finding("integrity_check", "stale_statistics")
-    assert (finding["object"], finding["severity"], finding["value"]) == ("public.t", "warning", 20000)
+    assert (finding["object"], finding["severity"], finding["value"]) == (
+        "public.t",
+        "warning",
+        20000,
+    )
     assert "(never)" in finding["summary"]
     run("ANALYZE public.t")
     run("INSERT INTO public.t SELECT generate_series(1, 30000)")

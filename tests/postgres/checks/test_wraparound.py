@@ -11,7 +11,9 @@ def old_cluster(scratch, server, request):
     folder = scratch / "old"
     folder.mkdir(mode=0o755)
     cluster = Cluster(
-        folder, Path(server.program("")), {"autovacuum": "off", "autovacuum_freeze_max_age": "2000000000"}
+        folder,
+        Path(server.program("")),
+        {"autovacuum": "off", "autovacuum_freeze_max_age": "2000000000"},
     )
     cluster.create()
     cluster._call("pg_resetwal", "-D", str(cluster.data), "-x", str(600 * 1024 * 1024))
@@ -23,11 +25,15 @@ def old_cluster(scratch, server, request):
     cluster.stop("immediate")
 
 
-def test_a_server_far_from_its_last_freeze_is_found_once(old_cluster, make_database, make_house, tmp_path):
+def test_a_server_far_from_its_last_freeze_is_found_once(
+    old_cluster, make_database, make_house, tmp_path
+):
     with make_database(old_cluster) as database:
         house = make_house(tmp_path, database)
         house.with_logins = False
-        found = [row for row in house.run("integrity_check")["findings"] if row["kind"] == "wraparound"]
+        found = [
+            row for row in house.run("integrity_check")["findings"] if row["kind"] == "wraparound"
+        ]
     assert {row["severity"] for row in found} == {"warning"}
     assert "postgres" in {row["object"] for row in found}
     assert all(0.25 < row["value"] < 0.45 and row["database"] == "" for row in found)

@@ -12,7 +12,10 @@ def test_what_holds_the_horizon_back_is_named(any_house):
         for _ in range(60):
             run("INSERT INTO public.t VALUES (1)")
         finding = any_house.finding("integrity_check", "xmin_horizon")
-        assert (finding["object"], finding["severity"]) == (f"pid {other.info.backend_pid}", "warning")
+        assert (finding["object"], finding["severity"]) == (
+            f"pid {other.info.backend_pid}",
+            "warning",
+        )
         assert "idle in transaction since" in finding["summary"]
     assert any_house.run("integrity_check")["findings"] == []
 
@@ -27,6 +30,9 @@ def test_a_slot_that_nobody_reads(clusters, make_database, make_house, tmp_path)
             for _ in range(60):
                 database.run("INSERT INTO public.t VALUES (1)")
             finding = house.finding("integrity_check", "xmin_horizon")
-            assert (finding["object"], "nobody reads it" in finding["summary"]) == ("slot forgotten", True)
+            assert (finding["object"], "nobody reads it" in finding["summary"]) == (
+                "slot forgotten",
+                True,
+            )
         finally:
             database.run("SELECT pg_drop_replication_slot('forgotten')")
