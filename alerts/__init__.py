@@ -1,1 +1,3 @@
 """Alerts: their lifecycle, the outbox, and delivery to channels."""
+
+DISTRIBUTION = "sereno"

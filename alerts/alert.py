@@ -1,12 +1,15 @@
 """The records of alerting: Alert, Change (its event), Message and Notification."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from domain.finding import Severity
+
+if TYPE_CHECKING:
+    from alerts.policy import Silence
 
 
 class State(StrEnum):
@@ -38,7 +41,7 @@ class Reason(StrEnum):
     WITHDRAWN = "withdrawn"
     """A pending alert ended; nobody had been notified."""
     RESOLVED = "resolved"
-    DRILL = "drill"
+    CHANNEL_TEST = "channel_test"
     REPORT = "report"
 
 
@@ -51,7 +54,7 @@ NOTIFYING = OPENING | {
     Reason.ESCALATED,
     Reason.ACKNOWLEDGED,
     Reason.RESOLVED,
-    Reason.DRILL,
+    Reason.CHANNEL_TEST,
 }
 
 
@@ -199,3 +202,16 @@ class Receipt:
     """Recipients that may accept it later, with the reason."""
     replaced: bool = False
     """The former remote object is gone; `remote` replaces it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertState:
+    """Open alerts, the channels notified of each by id, and suppressions."""
+
+    alerts: Sequence[Alert]
+    told: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    ended: Mapping[str, Alert] = field(default_factory=dict)
+    """The last resolved alert by fingerprint."""
+    silences: "tuple[Silence, ...]" = ()
+    unreachable: frozenset[str] = frozenset()
+    """Databases whose server does not answer."""

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from alerts.alert import Alert, Change, Reason, State
-from alerts.lifecycle import UNREACHABLE, AlertState
+from alerts.alert import Alert, AlertState, Change, Reason, State
 from domain.coverage import Coverage
 from domain.finding import Severity
+from domain.kinds import DATABASE_UNREACHABLE
 from store.store import Row, Transaction
 from store.timestamps import from_text, to_text
 
@@ -28,7 +28,7 @@ _CONCERNED = """
 """
 _REVIEWED = """
     SELECT * FROM alert WHERE resolved_at IS NULL
-      AND (withheld <> '' OR next_repeat_at <= :now OR acknowledged_until <= :now OR severity = 'critical')
+      AND (suppressed_by <> '' OR next_repeat_at <= :now OR acknowledged_until <= :now OR severity = 'critical')
     ORDER BY id
 """
 _ENDED_BEFORE = """
@@ -68,24 +68,24 @@ _EVENTS = "SELECT occurred_at, reason, severity, summary, who, run FROM event WH
 _COLUMNS = (
     "fingerprint", "kind", "cluster", "database", "object", "task", "state", "severity", "summary", "remedy",
     "evidence", "opened_at", "last_seen_at", "occurrences", "next_repeat_at", "acknowledged_by", "resolved_at",
-    "peak", "failures", "passes", "generation", "fired_at", "turns", "flapping", "withheld", "escalation",
+    "peak_severity", "failures", "passes", "generation", "fired_at", "transitions", "flapping", "suppressed_by", "escalation",
     "acknowledged_until",
 )  # fmt: skip
 _INSERT = """
     INSERT INTO alert (fingerprint, kind, cluster, database, object, task, state, severity, summary, remedy, evidence,
-                       opened_at, last_seen_at, occurrences, next_repeat_at, acknowledged_by, resolved_at, peak,
-                       failures, passes, generation, fired_at, turns, flapping, withheld, escalation,
+                       opened_at, last_seen_at, occurrences, next_repeat_at, acknowledged_by, resolved_at, peak_severity,
+                       failures, passes, generation, fired_at, transitions, flapping, suppressed_by, escalation,
                        acknowledged_until)
     VALUES (:fingerprint, :kind, :cluster, :database, :object, :task, :state, :severity, :summary, :remedy, :evidence,
-            :opened_at, :last_seen_at, :occurrences, :next_repeat_at, :acknowledged_by, :resolved_at, :peak, :failures,
-            :passes, :generation, :fired_at, :turns, :flapping, :withheld, :escalation, :acknowledged_until)
+            :opened_at, :last_seen_at, :occurrences, :next_repeat_at, :acknowledged_by, :resolved_at, :peak_severity, :failures,
+            :passes, :generation, :fired_at, :transitions, :flapping, :suppressed_by, :escalation, :acknowledged_until)
 """
 _UPDATE = """
     UPDATE alert SET state = :state, severity = :severity, summary = :summary, remedy = :remedy, evidence = :evidence,
                      opened_at = :opened_at, last_seen_at = :last_seen_at, occurrences = :occurrences,
                      next_repeat_at = :next_repeat_at, acknowledged_by = :acknowledged_by, resolved_at = :resolved_at,
                      failures = :failures, passes = :passes, generation = :generation, fired_at = :fired_at,
-                     peak = :peak, turns = :turns, flapping = :flapping, withheld = :withheld, escalation = :escalation,
+                     peak_severity = :peak_severity, transitions = :transitions, flapping = :flapping, suppressed_by = :suppressed_by, escalation = :escalation,
                      acknowledged_until = :acknowledged_until
     WHERE id = :id
 """
@@ -125,7 +125,9 @@ def _known(
     told: dict[int, list[str]] = defaultdict(list)
     for row in transaction.rows(_TOLD, (json.dumps([alert.id for alert in alerts]),)):
         told[row["alert"]].append(row["channel"])
-    unreachable = frozenset(row["database"] for row in transaction.rows(_LOST, (UNREACHABLE,)))
+    unreachable = frozenset(
+        row["database"] for row in transaction.rows(_LOST, (DATABASE_UNREACHABLE.name,))
+    )
     return AlertState(
         alerts,
         {number: tuple(names) for number, names in told.items()},
@@ -205,11 +207,11 @@ def _values(alert: Alert) -> dict[str, str | int | None]:
         **{name: to_text(at) if at else None for name, at in instants.items()},
         "state": alert.state.value,
         "severity": alert.severity.value,
-        "peak": alert.peak_severity.value,
+        "peak_severity": alert.peak_severity.value,
         "evidence": json.dumps(dict(alert.evidence), default=str, ensure_ascii=False),
         "opened_at": to_text(alert.opened_at),
         "last_seen_at": to_text(alert.last_seen_at),
-        "turns": json.dumps([to_text(turn) for turn in alert.transitions]),
+        "transitions": json.dumps([to_text(turn) for turn in alert.transitions]),
         "flapping": int(alert.flapping),
     }
 
@@ -221,11 +223,11 @@ def _alert(row: Row) -> Alert:
         **instants,
         "state": State(row["state"]),
         "severity": Severity(row["severity"]),
-        "peak": Severity(row["peak"]),
+        "peak_severity": Severity(row["peak_severity"]),
         "evidence": json.loads(row["evidence"]),
         "opened_at": from_text(row["opened_at"]),
         "last_seen_at": from_text(row["last_seen_at"]),
-        "turns": tuple(from_text(turn) for turn in json.loads(row["turns"])),
+        "transitions": tuple(from_text(turn) for turn in json.loads(row["transitions"])),
         "flapping": bool(row["flapping"]),
     }
     return Alert(**read, id=row["id"])

@@ -9,15 +9,15 @@ import structlog
 from alerts import alert_store, outbox, silences
 from alerts.alert import Alert, Change, Notification, Reason, Receipt, State
 from alerts.lease import updated_message
-from alerts.policy import UNDELIVERED, Policy
+from alerts.policy import Policy
 from alerts.processor import AlertProcessor
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
+from domain.kinds import CHANNEL_UNDELIVERED, RECIPIENT_REFUSED
 from domain.redaction import redact
 from store.store import Transaction
 
 _log = structlog.get_logger("obstacles")
-REFUSED = "recipient_refused"
 LOST = "not delivered"
 MOST_TITLES = 20
 
@@ -35,8 +35,8 @@ def report_dead(
     before = _about(transaction, policy, channel)
     former = before.evidence.get(LOST, ()) if before else ()
     titles = list(dict.fromkeys((*former, notification.message.title)))[-MOST_TITLES:]
-    finding = _silent(policy, channel, f"did not take a message: {reason}", {LOST: titles})
-    AlertProcessor(transaction, policy, now).tell([finding])
+    finding = _silent(policy, channel, f"refused a message: {reason}", {LOST: titles})
+    AlertProcessor(transaction, policy, now).process([finding])
     known = _about(transaction, policy, channel)
     if before and known and titles != list(former):
         soon = min(filter(None, (known.next_repeat_at, now + policy.group_interval)))
@@ -51,21 +51,23 @@ def report_removed_channels(
     """End the notifications and alerts of channels that are no longer configured."""
     areas = [
         Coverage(alert.kind, object=alert.object, final=True)
-        for alert in _open(transaction, UNDELIVERED, REFUSED)
+        for alert in _open(transaction, CHANNEL_UNDELIVERED.name, RECIPIENT_REFUSED.name)
         if alert.object.partition(": ")[0] not in channels
     ]
-    AlertProcessor(transaction, policy, now).tell((), areas)
+    AlertProcessor(transaction, policy, now).process((), areas)
     for notification in outbox.for_removed_channels(transaction, channels):
-        report_dead(
-            transaction, policy, notification, "the configuration no longer has this channel", now
-        )
+        report_dead(transaction, policy, notification, "the channel is no longer configured", now)
 
 
 def check_channels(transaction: Transaction, policy: Policy, now: datetime) -> None:
     """Alert about channels that deliver nothing; send critical messages by the fallback."""
     overdue = outbox.overdue_channels(transaction, now - policy.undelivered)
     told = (
-        {one.object for one in _open(transaction, UNDELIVERED) if one.state is not State.PENDING}
+        {
+            one.object
+            for one in _open(transaction, CHANNEL_UNDELIVERED.name)
+            if one.state is not State.PENDING
+        }
         if overdue
         else set()
     )
@@ -78,11 +80,11 @@ def check_channels(transaction: Transaction, policy: Policy, now: datetime) -> N
     for channel, (since, error) in overdue.items():
         if channel not in told:
             minutes = policy.undelivered.total_seconds() / 60
-            what = f"has not delivered a message for {minutes:.0f} min: {error or 'no answer'}"
+            what = f"has delivered nothing for {minutes:.0f} min: {error or 'no answer'}"
             finding = _silent(
                 policy, channel, what, {"waiting since": f"{since:%Y-%m-%d %H:%M} UTC"}
             )
-            AlertProcessor(transaction, policy, now).tell([finding])
+            AlertProcessor(transaction, policy, now).process([finding])
         _by_the_fallback(
             transaction, policy, channel, outbox.load_urgent(transaction, channel), now
         )
@@ -128,20 +130,22 @@ def report_delivered(
 ) -> None:
     """Resolve the alerts about a channel after a delivery; alert about refused recipients."""
     since = now - policy.undelivered
-    AlertProcessor(transaction, policy, now).tell(
+    AlertProcessor(transaction, policy, now).process(
         (), list(_over(transaction, notification, receipt, since))
     )
     dumb = policy if receipt.accepted else policy.without(notification.channel)
     for who, why in receipt.refused.items():
         finding = Finding(
-            Identity(REFUSED, policy.instance, object=f"{notification.channel}: {who}"),
+            Identity(
+                RECIPIENT_REFUSED.name, policy.instance, object=f"{notification.channel}: {who}"
+            ),
             Severity.HIGH,
-            redact(f"{who} is not reached by channel {notification.channel}, others are: {why}"),
-            remedy=f"mend the address in channels.{notification.channel}, "
+            redact(f"channel {notification.channel} does not reach {who}, but others: {why}"),
+            remedy=f"correct the address in channels.{notification.channel}, "
             f"then: sereno alerts test {notification.channel}",
             evidence={"message": notification.message.title},
         )
-        AlertProcessor(transaction, dumb, now).tell([finding])
+        AlertProcessor(transaction, dumb, now).process([finding])
 
 
 def _over(
@@ -152,17 +156,22 @@ def _over(
     The channel, if nothing else waits, and accepted recipients. A recipient removed from the
     configuration is resolved as well.
     """
-    told = any(alert.object == notification.channel for alert in _open(transaction, UNDELIVERED))
+    told = any(
+        alert.object == notification.channel
+        for alert in _open(transaction, CHANNEL_UNDELIVERED.name)
+    )
     if told and notification.channel not in outbox.overdue_channels(transaction, since):
-        yield Coverage(UNDELIVERED, object=notification.channel)
+        yield Coverage(CHANNEL_UNDELIVERED.name, object=notification.channel)
     prefix = f"{notification.channel}: "
     still = {f"{prefix}{who}" for who in (*receipt.refused, *receipt.later)}
     spoken_for = {f"{prefix}{who}" for who in receipt.accepted}
     refused = {
-        alert.object for alert in _open(transaction, REFUSED) if alert.object.startswith(prefix)
+        alert.object
+        for alert in _open(transaction, RECIPIENT_REFUSED.name)
+        if alert.object.startswith(prefix)
     }
     ended = (refused if not notification.recipients else refused & spoken_for) - still
-    yield from (Coverage(REFUSED, object=one, final=True) for one in ended)
+    yield from (Coverage(RECIPIENT_REFUSED.name, object=one, final=True) for one in ended)
 
 
 def _open(transaction: Transaction, *kinds: str) -> Sequence[Alert]:
@@ -171,17 +180,19 @@ def _open(transaction: Transaction, *kinds: str) -> Sequence[Alert]:
 
 def _about(transaction: Transaction, policy: Policy, channel: str) -> Alert | None:
     """Return the open alert of this instance about a channel."""
-    fingerprint = Identity(UNDELIVERED, policy.instance, object=channel).fingerprint()
+    fingerprint = Identity(CHANNEL_UNDELIVERED.name, policy.instance, object=channel).fingerprint()
     return next(iter(alert_store.load_affected(transaction, [fingerprint], []).alerts), None)
 
 
 def _silent(policy: Policy, channel: str, what: str, evidence: Mapping[str, object]) -> Finding:
     gone = policy.channel_names is not None and channel not in policy.channel_names
-    ending = "nothing, if it was taken out on purpose: this ends with the next start"
+    ending = "nothing if it was removed on purpose: the alert ends at the next start"
     return Finding(
-        Identity(UNDELIVERED, policy.instance, object=channel),
+        Identity(CHANNEL_UNDELIVERED.name, policy.instance, object=channel),
         Severity.HIGH,
         redact(f"channel {channel} {what}"),
-        remedy=ending if gone else f"mend channels.{channel}, then: sereno alerts test {channel}",
+        remedy=ending
+        if gone
+        else f"correct channels.{channel}, then: sereno alerts test {channel}",
         evidence=evidence,
     )

@@ -84,7 +84,7 @@ def _latest(messages: Sequence[Message]) -> Message:
         return replace(last, reason=(first if first.reason in OPENING else loud[-1]).reason)
     if first.reason not in OPENING:
         return last
-    went = f"came {_clock(first.occurred_at)}, went {_clock(last.occurred_at)} UTC, before it could be told"
+    went = f"fired {_clock(first.occurred_at)}, resolved {_clock(last.occurred_at)} UTC, before delivery"
     return replace(last, details={"it": went, **last.details})
 
 

@@ -56,7 +56,7 @@ class Heartbeat:
         try:
             address, sign, query = url.reveal().partition("?")
             if not is_private(address):
-                _log.error("heartbeat.refused", reason="its URL is not https")
+                _log.error("heartbeat.refused", reason="the URL is not https")
                 return True
             whole = address.rstrip("/") + path + sign + query
             send(

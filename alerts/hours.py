@@ -32,7 +32,7 @@ class Hours:
             begin = end = time()
             first, span = "mon", 0
         if begin >= end:
-            raise ValueError(f'"{text}" are no hours of a day (like "mon-fri 08:00-18:00")')
+            raise ValueError(f'"{text}" are not business hours (like "mon-fri 08:00-18:00")')
         return cls(
             frozenset((_DAYS.index(first) + day) % 7 for day in range(span + 1)),
             begin,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from alerts import alert_store
 from alerts.alert import Alert, Change, Message, Notification, Reason, State
-from alerts.digest import LATE, combine, mark_late, combined_id, same_message
+from alerts.digest import LATE, combine, combined_id, mark_late, same_message
 from alerts.message import compose, from_json
 from alerts.policy import Policy
 from store.store import Row, Transaction, Value

@@ -1,16 +1,15 @@
 """The alert lifecycle: findings, open alerts and time become changes. Pure."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from alerts.alert import Alert, Change, Reason, State
-from alerts.policy import DAY, Policy, Silence
+from alerts.alert import Alert, AlertState, Change, Reason, State
+from alerts.policy import DAY, Policy
 from domain.coverage import Coverage
 from domain.finding import Finding, Severity
+from domain.kinds import DATABASE_UNREACHABLE
 
-UNREACHABLE = "database_unreachable"
-"""While this alert is open, other findings of its database are inhibited."""
 FLAPS = 3
 """An alert with this many transitions within a day is flapping."""
 FLAP_LOOKS = 5
@@ -18,19 +17,6 @@ FLAP_LOOKS = 5
 CALM_LOOKS = 3
 CALM = timedelta(hours=1)
 """A flapping alert is resolved after this time and number of looks without it."""
-
-
-@dataclass(frozen=True, slots=True)
-class AlertState:
-    """Open alerts, the channels notified of each by id, and suppressions."""
-
-    alerts: Sequence[Alert]
-    told: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    ended: Mapping[str, Alert] = field(default_factory=dict)
-    """The last resolved alert by fingerprint."""
-    silences: tuple[Silence, ...] = ()
-    unreachable: frozenset[str] = frozenset()
-    """Databases whose server does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +32,7 @@ class _Look:
 
     def quiet(self, alert: Alert) -> str:
         """Return the suppression of an alert."""
-        if alert.kind != UNREACHABLE and alert.database in self.known.unreachable:
+        if alert.kind != DATABASE_UNREACHABLE.name and alert.database in self.known.unreachable:
             return f"inhibited: the database {alert.database} is unreachable"
         return self.policy.silenced(alert, self.known.silences, self.now)
 
@@ -100,8 +86,10 @@ def _unreachable(
     known: AlertState, found: Iterable[Finding], gone: Sequence[Alert]
 ) -> frozenset[str]:
     """Return the databases that are unreachable after this look."""
-    lost = {finding.identity.database for finding in found if finding.kind == UNREACHABLE}
-    back = {alert.database for alert in gone if alert.kind == UNREACHABLE}
+    lost = {
+        finding.identity.database for finding in found if finding.kind == DATABASE_UNREACHABLE.name
+    }
+    back = {alert.database for alert in gone if alert.kind == DATABASE_UNREACHABLE.name}
     return (known.unreachable - back) | lost
 
 
@@ -239,7 +227,7 @@ def _begun(finding: Finding, look: _Look) -> Alert:
 def _rise(alert: Alert, look: _Look) -> Change:
     """Return the change: the alert fires once its threshold is reached."""
     rule = look.policy.threshold(alert)
-    if alert.failures < rule.failures or look.now - alert.opened_at < rule.lasting:
+    if alert.failures < rule.failures or look.now - alert.opened_at < rule.duration:
         return Change(alert, Reason.PENDING if alert.failures == 1 else Reason.SEEN)
     turns = _lately((*alert.transitions, look.now), alert, look)
     flapping = sum(look.now - turn < DAY for turn in turns) >= FLAPS or len(turns) >= FLAP_LOOKS

@@ -7,21 +7,10 @@ from typing import Any
 
 from alerts.alert import Alert, Change, Letter, Line, Message, Reason, State
 from domain.finding import Severity
+from domain.kinds import message_type
 from domain.redaction import redact
 from store.timestamps import from_text, to_text
 
-_TYPES = {
-    "task": "MAINTENANCE_FAILURE",
-    "migration": "MIGRATION_STATUS",
-    "channel": "DELIVERY_FAILURE",
-    "recipient": "DELIVERY_FAILURE",
-    "service": "SERVICE_FAILURE",
-    "configuration": "SERVICE_FAILURE",
-    "metrics": "SERVICE_FAILURE",
-    "database": "DATABASE_UNREACHABLE",
-}
-"""Wire types by the first word of the kind."""
-_CHECK = "CHECK_FINDING"
 MOST_DETAILS = 20
 
 
@@ -43,7 +32,7 @@ def compose(
         severity=alert.severity,
         reason=change.reason,
         kind=alert.kind,
-        type=_TYPES.get(alert.kind.partition("_")[0], _CHECK),
+        type=message_type(alert.kind),
         title=clean(title(alert)),
         summary=clean(alert.summary),
         database=clean(alert.database),
@@ -72,7 +61,7 @@ def _seen(alert: Alert) -> dict[str, str]:
     if alert.occurrences > 1:
         details["seen"] = f"{alert.occurrences} times"
     if alert.flapping:
-        details["flapping"] = "it comes and goes: told again when it has been calm, or tomorrow"
+        details["flapping"] = "flapping: notified again when it has been calm, or tomorrow"
     return details
 
 

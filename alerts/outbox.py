@@ -91,6 +91,10 @@ _ONE = "SELECT * FROM notification WHERE id = ?"
 _OF_ALERT = (
     "SELECT * FROM notification WHERE alert = ? ORDER BY created_at DESC, rowid DESC LIMIT ?"
 )
+_OF_RUNS = """
+    SELECT channel, count(*) AS notifications FROM notification
+    WHERE run IN (SELECT value FROM json_each(?)) GROUP BY channel ORDER BY channel
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +237,12 @@ def was_notified(transaction: Transaction, alert: Alert, channel: str) -> bool:
     return transaction.row(_REACHED, (alert.id, alert.generation, channel)) is not None
 
 
+def count_by_channel(transaction: Transaction, runs: Collection[int]) -> dict[str, int]:
+    """Count the notifications of some runs by channel."""
+    rows = transaction.rows(_OF_RUNS, (json.dumps(list(runs)),))
+    return {row["channel"]: row["notifications"] for row in rows}
+
+
 def load_waiting(transaction: Transaction) -> list[Waiting]:
     """Return the undelivered messages, with the reason."""
     return [
@@ -291,9 +301,11 @@ def load_state(transaction: Transaction, number: str) -> tuple[str, str, str, st
     )
 
 
-def last_drill_at(transaction: Transaction) -> datetime | None:
+def last_channel_test_at(transaction: Transaction) -> datetime | None:
     """Return when the channels were last tested."""
-    row = transaction.row("SELECT max(created_at) AS at FROM notification WHERE reason = 'drill'")
+    row = transaction.row(
+        "SELECT max(created_at) AS at FROM notification WHERE reason = 'channel_test'"
+    )
     return from_text(row["at"]) if row and row["at"] else None
 
 

@@ -24,7 +24,7 @@ _UNHEARD = """
 """
 _ALERTS = "SELECT DISTINCT alert FROM notification WHERE alert IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
 _AGAIN = frozenset({Reason.REPEATED, Reason.ESCALATED})
-_LOUD = NOTIFYING - {Reason.RESOLVED, Reason.ACKNOWLEDGED, Reason.CHANGED, Reason.DRILL}
+_LOUD = NOTIFYING - {Reason.RESOLVED, Reason.ACKNOWLEDGED, Reason.CHANGED, Reason.CHANNEL_TEST}
 
 
 def cancel_pending(

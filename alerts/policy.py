@@ -3,48 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from fnmatch import fnmatchcase
 
 from alerts.alert import Alert
 from alerts.hours import Hours
+from alerts.rules import EscalationStep, Matcher, Route, Threshold
 from domain.finding import Severity
+from domain.kinds import CHANNEL_UNDELIVERED, is_event
 
 DAY = timedelta(days=1)
-UNDELIVERED = "channel_undelivered"
-"""The kind of the alert about a failing channel; it is not sent on that channel."""
-ONCE = frozenset(
-    {
-        UNDELIVERED, "recipient_refused", "configuration_invalid", "metrics_unreachable", "service_failed",
-        "task_missed", "task_orphaned",
-    }
-)  # fmt: skip
-"""Kinds that are found once, when they happen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Matcher:
-    """Selects alerts: every given shell pattern has to match."""
-
-    severity: tuple[Severity, ...] = ()
-    database: str = "*"
-    job: str = "*"
-    check: str = "*"
-    object: str = "*"
-    tag: str = ""
-
-    def matches(self, alert: Alert, tags: frozenset[str] = frozenset()) -> bool:
-        """Return whether an alert matches; `tags` are those of its database."""
-        pairs = (
-            (alert.database, self.database),
-            (alert.task, self.job),
-            (alert.kind, self.check),
-            (alert.object, self.object),
-        )
-        return (
-            (not self.severity or alert.severity in self.severity)
-            and all(fnmatchcase(value, pattern) for value, pattern in pairs)
-            and (not self.tag or self.tag in tags)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,34 +28,6 @@ class Silence:
         """Return the silence as text."""
         name = f"silence {self.id}" if self.id else "maintenance window"
         return f"{name} until {self.ends_at:%Y-%m-%d %H:%M} UTC by {self.author}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """Looks in a row, and a duration, before an alert fires; looks in a row before it ends."""
-
-    matcher: Matcher = Matcher()
-    failures: int = 1
-    lasting: timedelta = timedelta()
-    passes: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Channels instead of, or with `continue` besides, those of the severity."""
-
-    matcher: Matcher
-    channels: tuple[str, ...]
-    more: bool = False
-    repeat: timedelta | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EscalationStep:
-    """Channels notified of a critical alert that stays unacknowledged this long."""
-
-    after: timedelta
-    channels: tuple[str, ...]
 
 
 def _no_windows(_now: datetime) -> tuple[Silence, ...]:
@@ -136,10 +74,10 @@ class Policy:
 
     def channels(self, alert: Alert) -> tuple[str, ...]:
         """Return the channels of an alert: by matching route, else by severity."""
-        rules = self.without(alert.object) if alert.kind == UNDELIVERED else self
+        rules = self.without(alert.object) if alert.kind == CHANNEL_UNDELIVERED.name else self
         more: list[str] = []
         for rule in rules.matching(alert):
-            if not rule.more:
+            if not rule.continues:
                 return tuple(dict.fromkeys((*rule.channels, *more)))
             more += rule.channels
         return tuple(dict.fromkeys((*rules.routes.get(alert.severity, ()), *more)))
@@ -154,7 +92,7 @@ class Policy:
         routes = {
             one: others((*names, *self.fallback)) or everybody for one, names in self.routes.items()
         }
-        rules = (replace(rule, channels=others(rule.channels)) for rule in self.rules)
+        rules = (rule.model_copy(update={"channels": others(rule.channels)}) for rule in self.rules)
         return replace(self, routes=routes, rules=tuple(rule for rule in rules if rule.channels))
 
     def next_repeat(self, alert: Alert, now: datetime) -> datetime | None:
@@ -169,10 +107,10 @@ class Policy:
 
     def threshold(self, alert: Alert) -> Threshold:
         """Return the threshold of an alert; alerts that are found once have none."""
-        if alert.kind in ONCE:
+        if is_event(alert.kind):
             return Threshold()
         return next(
-            (one for one in self.thresholds if one.matcher.matches(alert, self._tags(alert))),
+            (one for one in self.thresholds if one.matches(alert, self._tags(alert))),
             Threshold(),
         )
 
@@ -201,7 +139,7 @@ class Policy:
 
     def matching(self, alert: Alert) -> list[Route]:
         """Return the matching routes in order."""
-        return [rule for rule in self.rules if rule.matcher.matches(alert, self._tags(alert))]
+        return [rule for rule in self.rules if rule.matches(alert, self._tags(alert))]
 
     def _tags(self, alert: Alert) -> frozenset[str]:
         return self.tags.get(alert.database, frozenset())

@@ -3,10 +3,11 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from alerts import alert_store, outbox, silences
-from alerts.alert import NOTIFYING, Alert, Change, Message, Reason
-from alerts.lifecycle import Acknowledgement, AlertState, acknowledge, decide, review
+from alerts.alert import NOTIFYING, AlertState, Change, Message, Reason, State
+from alerts.lifecycle import Acknowledgement, acknowledge, decide, review
 from alerts.message import compose
 from alerts.outbox import Wait
 from alerts.pending_cancellation import cancel_pending
@@ -14,6 +15,15 @@ from alerts.policy import Policy, Silence
 from domain.coverage import Coverage
 from domain.finding import Finding, Severity
 from store.store import Transaction
+
+
+class Acknowledged(StrEnum):
+    """The result of an acknowledgement."""
+
+    DONE = "acknowledged"
+    UNCHANGED = "already acknowledged"
+    PENDING = "pending"
+    NOT_OPEN = "not open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +35,7 @@ class AlertProcessor:
     now: datetime
     run: int | None = None
 
-    def tell(
+    def process(
         self, findings: Sequence[Finding] = (), coverage: Collection[Coverage] = ()
     ) -> list[str]:
         """Open, update or resolve alerts; return the ids of the notifications enqueued."""
@@ -41,12 +51,26 @@ class AlertProcessor:
             )
         )
 
-    def take(self, alert: Alert, acknowledgement: Acknowledgement) -> None:
-        """Acknowledge an open alert and cancel its waiting calls."""
+    def acknowledge(self, number: int, acknowledgement: Acknowledgement) -> Acknowledged:
+        """Acknowledge an open alert and cancel its waiting calls; the rule of every caller.
+
+        An alert acknowledged by somebody else is taken over; one acknowledged by the same person
+        with the same limit, a pending and a resolved one are left as they are.
+        """
+        alert = alert_store.load_alert(self.transaction, number)
+        if alert is None or alert.resolved_at is not None:
+            return Acknowledged.NOT_OPEN
+        if alert.state is State.PENDING:
+            return Acknowledged.PENDING
+        if alert.state is State.ACKNOWLEDGED and acknowledgement == Acknowledgement(
+            alert.acknowledged_by, alert.acknowledged_until
+        ):
+            return Acknowledged.UNCHANGED
         known = alert_store.load_recipients(self.transaction, alert)
         change = acknowledge(alert, acknowledgement, known, self.policy)
         cancel_pending(self.transaction, self.policy, [change.alert], self.now)
         self._keep([change])
+        return Acknowledged.DONE
 
     def silence(self, silence: Silence) -> int:
         """Store a silence and cancel matching waiting notifications; return its number."""

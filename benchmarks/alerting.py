@@ -138,7 +138,7 @@ def tell(
         Finding(Identity("orphans", "bench", object=name), severity, "7 rows") for name in names
     ]
     with courier.store.transaction() as transaction:
-        AlertProcessor(transaction, courier.policy, datetime.now(UTC), run).tell(found)
+        AlertProcessor(transaction, courier.policy, datetime.now(UTC), run).process(found)
     return time.monotonic()
 
 

@@ -1,1 +1,3 @@
 """Checks: what is wrong in a server. They only read."""
+
+DISTRIBUTION = "sereno"

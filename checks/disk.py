@@ -83,7 +83,7 @@ def _unseen(folder: Folder) -> Row:
         "object": folder.path or folder.use,
         "value": None,
         "severity": "info",
-        "summary": f"{folder.use}: cannot be looked at: {folder.hidden}",
+        "summary": f"{folder.use}: not readable: {folder.hidden}",
         "kind": "unseen",
     }
 
@@ -108,7 +108,7 @@ CHECK = ModuleCheck(
             "critical": Option(0.95, "share used"),
             "critical_free_gb": Option(10, "and less than this many GB free"),
         },
-        remedy="make room on {object}: old logs, WAL kept by a slot or a failing archiver, a larger disk",
+        remedy="free space on {object}: old logs, WAL retained by a slot or a failing archiver, or a larger disk",
         source="statvfs(3); pg_tablespace_location, data_directory, log_directory",
     ),
     _ask,

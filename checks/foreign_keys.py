@@ -25,7 +25,7 @@ def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
                 {
                     "object": name,
                     "value": None,
-                    "summary": f"{name}: not looked at: no privilege, or a type of the users'",
+                    "summary": f"{name}: not checked: no privilege, or a column has a user-defined type",
                 }
             )
             continue
@@ -36,7 +36,7 @@ def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
                     "object": name,
                     "value": found["rows"],
                     "severity": "high",
-                    "summary": f"foreign key to {key.pair.parent} broken: rows without their parent: {found['rows']}",
+                    "summary": f"foreign key to {key.pair.parent} broken: {found['rows']} rows without their parent",
                     "parent": str(key.pair.parent),
                     "examples": found["examples"],
                 }
@@ -48,7 +48,7 @@ CHECK = ModuleCheck(
     Header(
         name="foreign_keys",
         title="Rows break a declared foreign key",
-        remedy="REINDEX the key of {parent} and look again; then put the missing rows back or remove these",
+        remedy="REINDEX the key of {parent} and check again; then restore the missing rows or remove these",
         source="pg_constraint; an anti-join for each validated foreign key",
     ),
     _ask,

@@ -2,23 +2,20 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from checks.references import Pair
+from domain.options import Model
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class CheckPair(_Model):
+class CheckPair(Model):
     """A pair of tables and its database; None for every database."""
 
     pair: Pair
     database: str | None = None
 
 
-class CheckOptions(_Model):
+class CheckOptions(Model):
     """The options of one check, and its pairs if it is a check of pairs."""
 
     values: dict[str, Any] = Field(default_factory=dict)

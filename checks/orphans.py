@@ -8,8 +8,8 @@ from domain.finding import Severity
 CHECK = pair_check(
     Header(
         name="orphans",
-        title="Rows point to rows that are not there",
-        remedy="put the missing rows of {parent} back, or remove these; then declare the foreign key",
+        title="Rows refer to rows that do not exist",
+        remedy="restore the missing rows of {parent}, or remove these; then declare the foreign key",
         source="the configured pairs [[checks.orphans]]",
     ),
     unmatched_rows,

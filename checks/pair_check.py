@@ -36,7 +36,7 @@ def pair_check(
             return {
                 "object": told,
                 "value": None,
-                "summary": "not looked at: a type of the users', whose code would run",
+                "summary": "not checked: a column has a user-defined type, whose code would run",
             }
         try:
             with session.transaction():
@@ -45,7 +45,7 @@ def pair_check(
             return {
                 "object": told,
                 "value": None,
-                "summary": f"cannot be looked at: {error.diag.message_primary}",
+                "summary": f"not checked: {error.diag.message_primary}",
             }
         if not found["rows"]:
             return None

@@ -36,7 +36,7 @@ def load(folder: Path | None = None) -> Known:
         for check in read(texts):
             if check.header.name in known:
                 raise BadCheckError(
-                    f"{folder}/{check.header.name}.sql: there is a check of that name already; give it another"
+                    f"{folder}/{check.header.name}.sql: a check of this name exists already; rename the file"
                 )
             known[check.header.name] = check
     return known

@@ -9,7 +9,7 @@ CHECK = pair_check(
     Header(
         name="same_tenant",
         title="Rows are tied across tenants: one tenant may see another's data",
-        remedy="find out which side is right, mend {child}, and look who has read it since",
+        remedy="find out which side is right, correct {child}, and find out who has read it since",
         source="the configured pairs [[checks.same_tenant]]",
     ),
     crossed_rows,

@@ -69,7 +69,7 @@ class SqlCheck:
         for row in rows:
             if row.get("severity") not in _SEVERITIES:
                 raise BadCheckError(
-                    f"check {self.header.name}: {row['severity']!r} is no severity ({', '.join(Severity)})"
+                    f"check {self.header.name}: {row['severity']!r} is not a severity ({', '.join(Severity)})"
                 )
         return rows
 
@@ -115,7 +115,7 @@ def _file(file: str, text: str) -> tuple[str, int, Header, str]:
     match = _FILE.fullmatch(PurePath(file).name)
     if match is None:
         raise BadCheckError(
-            f"{file}: a check's file is named like invalid_index.sql or invalid_index.pg17.sql"
+            f"{file}: the file name must be like invalid_index.sql or invalid_index.pg17.sql"
         )
     return match["name"], int(match["version"] or 0), *_parse(file, match["name"], text)
 
@@ -138,7 +138,7 @@ def _parse(file: str, name: str, text: str) -> tuple[Header, str]:
             f"{file}: :{min(unknown)} is used but the header has no option.{min(unknown)}"
         )
     if not query:
-        raise BadCheckError(f"{file}: there is no query below the header")
+        raise BadCheckError(f"{file}: no query below the header")
     return header, query
 
 
@@ -160,7 +160,7 @@ def _shaped(file: str, values: dict[str, Any]) -> None:
     for key, value in values.items():
         if key not in _SHAPES:
             raise BadCheckError(
-                f"{file}: the header knows no {key!r} ({', '.join(sorted(_SHAPES))})"
+                f"{file}: unknown header key {key!r} (known: {', '.join(sorted(_SHAPES))})"
             )
         kind, words = _SHAPES[key]
         if not isinstance(value, kind):
@@ -169,4 +169,6 @@ def _shaped(file: str, values: dict[str, Any]) -> None:
         raise BadCheckError(f"{file}: the header has no title")
     for key, allowed in (("scope", ("database", "cluster")), ("order", ("rising", "falling"))):
         if values.get(key, allowed[0]) not in allowed:
-            raise BadCheckError(f"{file}: {key} is {' or '.join(allowed)}, not {values[key]!r}")
+            raise BadCheckError(
+                f"{file}: {key} must be {' or '.join(allowed)}, not {values[key]!r}"
+            )

@@ -1,1 +1,3 @@
 """The process: service, scheduling, runs, history, monitoring, configuration, report, command line."""
+
+DISTRIBUTION = "sereno"

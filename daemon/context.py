@@ -1,18 +1,22 @@
 """The parts of a running sereno, built once from the configuration by `daemon.bootstrap`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from alerts.channels.channel import Channel
 from alerts.courier import Courier
+from alerts.lifecycle import Acknowledgement
 from alerts.policy import Policy
+from alerts.processor import Acknowledged, AlertProcessor
 from alerts.rate_limit import RateLimit
 from checks.registry import Known
 from daemon.config.model import Config
+from domain.coverage import Coverage
+from domain.finding import Finding
 from jobs.job import Job
 from postgres.session import Target
-from store.store import Store
+from store.store import Store, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +46,19 @@ class Context:
         return Courier(
             self.store, self.channels, self.policy, self.clock, rate_limits=self.rate_limits
         )
+
+    def processor(self, transaction: Transaction, run: int | None = None) -> AlertProcessor:
+        """Return the alert processor of a transaction."""
+        return AlertProcessor(transaction, self.policy, self.clock(), run)
+
+    def process_findings(
+        self, findings: Sequence[Finding], coverage: Sequence[Coverage] = ()
+    ) -> list[str]:
+        """Process findings that belong to no run; return the ids of the notifications enqueued."""
+        with self.store.transaction() as transaction:
+            return self.processor(transaction).process(findings, coverage)
+
+    def acknowledge(self, number: int, by: str, until: datetime | None = None) -> Acknowledged:
+        """Acknowledge an alert, for the command line and for channels."""
+        with self.store.transaction() as transaction:
+            return self.processor(transaction).acknowledge(number, Acknowledgement(by, until))

@@ -11,7 +11,7 @@ from daemon.context import Context
 from domain.calendar import latest, parse_cron
 from domain.finding import Severity
 
-DRILLS = {"weekly": parse_cron("0 10 * * mon"), "monthly": parse_cron("0 10 1 * *")}
+TEST_TIMES = {"weekly": parse_cron("0 10 * * mon"), "monthly": parse_cron("0 10 1 * *")}
 
 
 def run_periodic_alerts(context: Context, since: datetime) -> None:
@@ -20,19 +20,19 @@ def run_periodic_alerts(context: Context, since: datetime) -> None:
     with context.store.transaction() as transaction:
         AlertProcessor(transaction, context.policy, now).review()
         check_channels(transaction, context.policy, now)
-    _drill(context, since)
+    _test_channels(context, since)
 
 
-def drill_message(context: Context) -> Message:
+def channel_test_message(context: Context) -> Message:
     """Return the message of a channel test."""
     return Message(
         instance=context.config.daemon.name,
         severity=Severity.INFO,
-        reason=Reason.DRILL,
-        kind="drill",
-        type="DRILL",
-        title="drill: nothing is wrong",
-        summary="This only tries whether the channel works. Nothing is to be done.",
+        reason=Reason.CHANNEL_TEST,
+        kind="channel_test",
+        type="CHANNEL_TEST",
+        title="channel test: nothing is wrong",
+        summary="This message tests the channel. No action is needed.",
         database="",
         object="",
         remedy="",
@@ -40,14 +40,14 @@ def drill_message(context: Context) -> Message:
     )
 
 
-def _drill(context: Context, since: datetime) -> None:
+def _test_channels(context: Context, since: datetime) -> None:
     """Test every channel once per due time; a missed one is made up."""
-    cron = DRILLS.get(context.config.alerts.drill)
+    cron = TEST_TIMES.get(context.config.alerts.channel_test)
     now = context.clock()
     due = cron and latest(cron, ZoneInfo(context.config.daemon.timezone), now)
     if not due:
         return
     with context.store.transaction() as transaction:
-        if (outbox.last_drill_at(transaction) or since) < due.instant:
+        if (outbox.last_channel_test_at(transaction) or since) < due.instant:
             for channel in context.channels:
-                outbox.enqueue(transaction, drill_message(context), channel, now)
+                outbox.enqueue(transaction, channel_test_message(context), channel, now)

@@ -6,7 +6,7 @@ Finished runs, ended alerts, delivered messages, report pages.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from alerts import alert_store, outbox
 from daemon.config.jobs import SelfCleanup
@@ -19,7 +19,6 @@ from domain.units import format_duration, format_size
 from execution.control import StepControl
 from execution.step import HostStep, Outcome, Status, Step
 from jobs.job import Job, JobInputs, Verdict, action_judge
-from postgres.session import Session
 from retention.files.delete_files import DeleteFiles, File, FileRule, expired_files
 from store.store import Store
 

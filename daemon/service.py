@@ -12,7 +12,6 @@ import structlog
 
 from alerts.channels.channel import Listening
 from alerts.heartbeat import Heartbeat
-from daemon.alerting import acknowledge_callback, process_findings
 from daemon.context import Context
 from daemon.history import history
 from daemon.liveness import Watchdog
@@ -32,6 +31,7 @@ from daemon.scheduling.dispatcher import Dispatcher
 from daemon.scheduling.timer import BEAT_SECONDS, Timer
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
+from domain.kinds import CONFIGURATION_INVALID, METRICS_UNREACHABLE, SERVICE_FAILED
 from execution.progress import NoProgress
 from store.file_lock import exclusive_lock
 from store.store import StoreError
@@ -50,9 +50,6 @@ STOP_SECONDS = 9.0
 PROBE_SECONDS = 60.0
 EXTEND = "EXTEND_TIMEOUT_USEC=5000000"
 STEP_SECONDS = 2.0
-DEAF = "metrics_unreachable"
-MISCONFIGURED = "configuration_invalid"
-FAILED = "service_failed"
 _ENDING = {signal.SIGTERM, signal.SIGINT}
 _SIGNALS = _ENDING | {signal.SIGHUP}
 
@@ -93,8 +90,11 @@ class Service:
         with exclusive_lock(self._context.store.service_lock, patience):
             recover_interrupted_runs(self._context)
             self._context.courier().take_over()
-            process_findings(self._context, [], [Coverage(MISCONFIGURED), Coverage(FAILED)])
-            schedule = Timer(lambda: self._pulse.beat("the schedule", 4 * BEAT_SECONDS))
+            self._context.process_findings(
+                [],
+                [Coverage(CONFIGURATION_INVALID.name), Coverage(SERVICE_FAILED.name)],
+            )
+            schedule = Timer(lambda: self._pulse.beat("the timer", 4 * BEAT_SECONDS))
             try:
                 self._open()
                 self._plan(schedule)
@@ -132,7 +132,7 @@ class Service:
         self._ways.callback(self._hush, silence, couriers)
         for channel in self._context.channels.values():
             ending = (
-                channel.listen(acknowledge_callback(self._context))
+                channel.listen(self._context.acknowledge)
                 if isinstance(channel, Listening)
                 else None
             )
@@ -145,7 +145,7 @@ class Service:
                 self._ways.enter_context(serve_metrics(listen, self._context, self._pulse.silent))
             except OSError as error:
                 findings = [self._deaf(listen, error)]
-        process_findings(self._context, findings, [Coverage(DEAF)])
+        self._context.process_findings(findings, [Coverage(METRICS_UNREACHABLE.name)])
 
     def _hush(self, silence: threading.Event, couriers: Sequence[threading.Thread]) -> None:
         silence.set()
@@ -158,7 +158,9 @@ class Service:
     def _deaf(self, listen: str, error: OSError) -> Finding:
         """Return the finding about a listen address in use; it stops no other work."""
         _log.error("metrics.failed", listen=listen, error=str(error))
-        identity = Identity(DEAF, self._context.config.daemon.name, object=listen)
+        identity = Identity(
+            METRICS_UNREACHABLE.name, self._context.config.daemon.name, object=listen
+        )
         summary = f"no metrics on {listen}: {error.strerror or error}"
         remedy = "free the address, or give another one in daemon.listen; then restart sereno"
         return Finding(identity, Severity.WARNING, summary, remedy=remedy)
@@ -176,14 +178,14 @@ class Service:
             context = self._read_again()
         except ReloadError as error:
             _log.error("reload.refused", error=str(error))
-            identity = Identity(MISCONFIGURED, self._context.config.daemon.name)
+            identity = Identity(CONFIGURATION_INVALID.name, self._context.config.daemon.name)
             remedy = "sereno config check; then systemctl reload sereno"
             self._tell(
                 [
                     Finding(
                         identity,
                         Severity.HIGH,
-                        f"the old configuration stays: {error}",
+                        f"the old configuration stays in force: {error}",
                         remedy=remedy,
                     )
                 ]
@@ -197,7 +199,7 @@ class Service:
             for name in before:
                 schedule.forget(name)
             self._plan(schedule)
-            self._tell([], [Coverage(MISCONFIGURED)])
+            self._tell([], [Coverage(CONFIGURATION_INVALID.name)])
             _log.info("service.reloaded", schedules=list(self._dispatcher.timings))
         notify("READY=1", f"STATUS={self._status()}")
 
@@ -213,7 +215,7 @@ class Service:
 
     def _tick(self, schedule: Timer) -> None:
         """Watch the clock and the threads; work that may wait for the state file is done elsewhere."""
-        self._pulse.beat("the service's own loop", SIGN_SECONDS)
+        self._pulse.beat("the main loop", SIGN_SECONDS)
         ahead = self._wall_ahead()
         if abs(ahead - self._wall) > STEP_SECONDS:
             _log.warning("clock.stepped", seconds=round(ahead - self._wall, 1))
@@ -230,7 +232,7 @@ class Service:
     def _chores(self) -> None:
         """After each tick: due schedules, periodic alerts, unreachable servers, heartbeat."""
         while not self._stop.is_set():
-            self._pulse.beat("the service's chores", COURIER_SECONDS)
+            self._pulse.beat("the periodic work", COURIER_SECONDS)
             if not self._chore.wait(SIGN_SECONDS):
                 continue
             self._chore.clear()
@@ -257,7 +259,7 @@ class Service:
     def _tell(self, findings: Sequence[Finding], coverage: Sequence[Coverage] = ()) -> None:
         """Process findings; if they cannot be stored, log them."""
         try:
-            process_findings(self._context, findings, coverage)
+            self._context.process_findings(findings, coverage)
         except StoreError as error:
             _log.critical(
                 "untold", findings=[finding.summary for finding in findings], error=str(error)
@@ -281,7 +283,7 @@ class Service:
     def _end(self, schedule: Timer) -> None:
         """Cancel running statements, record their ends, and stop within ten seconds."""
         _log.info("service.stopping")
-        notify("STOPPING=1", "STATUS=stopping: what is in flight is cancelled", EXTEND)
+        notify("STOPPING=1", "STATUS=stopping: cancelling running statements", EXTEND)
         self._stop.set()
         deadline = time.monotonic() + STOP_SECONDS
         cancels = [
@@ -301,7 +303,7 @@ class Service:
 
     def _cut_short(self) -> None:
         """Record the runs that did not end in time; the server ends their statements by itself."""
-        _log.error("service.cut_short", reason=f"not at an end after {STOP_SECONDS:.0f} s")
+        _log.error("service.cut_short", reason=f"still running after {STOP_SECONDS:.0f} s")
         numbers = [number for runner in self._runners() for number in runner.running()]
         try:
             with self._context.store.transaction() as transaction:
@@ -309,7 +311,7 @@ class Service:
                     history.mark_interrupted(
                         transaction,
                         number,
-                        "stopped before its server answered",
+                        "stopped before the server answered",
                         self._context.clock(),
                     )
         except StoreError as error:

@@ -1,1 +1,3 @@
 """Shared vocabulary; imports no other package of sereno."""
+
+DISTRIBUTION = "sereno"

@@ -81,7 +81,7 @@ def parse_cron(text: str) -> Cron:
         raise ValueError(f'"{text}" is not a cron line: {error} {_EXAMPLE}') from None
     possible = last_day or any(min(days) <= _LONGEST[month - 1] for month in months)
     if not possible and weekdays >= frozenset(range(7)):
-        raise ValueError(f'"{text}" is not a cron line: no month in it has that day {_EXAMPLE}')
+        raise ValueError(f'"{text}" is not a cron line: no selected month has that day {_EXAMPLE}')
     either = not fields[2].startswith("*") and not fields[4].startswith("*")
     return Cron(text, minutes, hours, days, months, weekdays, either, last_day)
 
@@ -182,7 +182,7 @@ def _number(text: str, lowest: int, names: tuple[str, ...]) -> int:
     if text in names:
         return names.index(text) + (1 if lowest == 1 else 0)
     if not text.isdigit():
-        raise ValueError(f"{text!r} is no number")
+        raise ValueError(f"{text!r} is not a number")
     return int(text)
 
 

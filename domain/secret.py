@@ -39,7 +39,7 @@ class Secret(BaseModel):
         value = self._read()
         if any(ord(character) < ord(" ") for character in value):
             raise SecretError(
-                f"{self.file or self.env or self.credential}: a secret is one line, without control characters"
+                f"{self.file or self.env or self.credential}: not one line without control characters"
             )
         return value
 

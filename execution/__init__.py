@@ -1,1 +1,3 @@
 """The engine that runs steps: executor, run limits, governor, window."""
+
+DISTRIBUTION = "sereno"

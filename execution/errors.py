@@ -15,7 +15,7 @@ GRACE_SECONDS = 1.0
 
 REASONS = {
     Stop.WINDOW: "the window ended",
-    Stop.THROTTLED: "held back too long",
+    Stop.THROTTLED: "paused for longer than governor.patience",
     Stop.INTERRUPTED: "interrupted",
 }
 

@@ -88,7 +88,9 @@ def flag_file(sample: Sample, _limits: Limits) -> Pressure:
 
 def lock_waiters(sample: Sample, limits: Limits) -> Pressure:
     """Pause after a session waited for one of our locks."""
-    return Pressure("lock waiter", float(sample.lock_waiters >= limits.lock_waiters))
+    return Pressure(
+        "a session waits for our lock", float(sample.lock_waiters >= limits.lock_waiters)
+    )
 
 
 def replica_lag(sample: Sample, limits: Limits) -> Pressure:
@@ -116,7 +118,7 @@ def archive_backlog(sample: Sample, limits: Limits) -> Pressure:
 
 def slot(sample: Sample, limits: Limits) -> Pressure:
     """Pause while a replication slot retains too much WAL."""
-    return Pressure("WAL kept by a replication slot", sample.slot_bytes / limits.slot_bytes)
+    return Pressure("WAL retained by a replication slot", sample.slot_bytes / limits.slot_bytes)
 
 
 def free_disk(sample: Sample, limits: Limits) -> Pressure:

@@ -1,1 +1,3 @@
 """The maintenance jobs, one module each."""
+
+DISTRIBUTION = "sereno"

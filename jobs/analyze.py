@@ -13,12 +13,12 @@ from pydantic import Field
 
 from domain.cause import Cause
 from domain.memory import Memory
+from domain.options import Retention
 from domain.task import Scope
 from execution.skipped import SkippedStep
 from execution.step import Step
 from execution.window import UNLIMITED
 from jobs.job import Job, JobInputs, action_judge
-from jobs.option_types import Retention
 from jobs.steps.postconditions import Analyzed
 from jobs.steps.statement import Statement
 from jobs.table_statistics import Table, TableOptions, TableStatistics, read_tables
@@ -29,14 +29,15 @@ class Options(TableOptions):
     """ANALYZE where statistics are stale or missing, partitioned parents too."""
 
     older_than: Retention | None = Field(
-        None, description="Also where they are older than this, and anything has changed since."
+        None,
+        description="Also analyze tables with statistics older than this and any change since.",
     )
 
 
 _ONLY_SINCE = 180000
 _INHERITED_SINCE = 150000
 DAY = 86400.0
-UNSEEN = "no privilege: which statistics are missing only a member of pg_read_all_data may see"
+UNSEEN = "no privilege: only a member of pg_read_all_data may see which statistics are missing"
 
 _MISSING = (resources.files("jobs") / "sql" / "missing_statistics.sql").read_text("utf-8")
 _INHERIT = sql.SQL("AND d.stxdinherit = t.inherit")
@@ -117,7 +118,7 @@ def _need(table: Table, seen: Observation) -> tuple[float, str] | None:
         return changed / max(trigger, 1), f"{changed:.0f} rows changed, threshold {trigger:.0f}"
     missing = _missing(table, seen)
     if missing and missing != (before.evidence.get("missing") if before else None):
-        return 1.0, f"no statistics of {', '.join(missing)}"
+        return 1.0, f"statistics missing for {', '.join(missing)}"
     ago = table.analyzed_ago or 0.0
     old = ago > seen.older_than and changed > 0
     return (

@@ -11,13 +11,14 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from domain.cause import Cause
+from domain.options import Model, Retention
 from domain.task import Scope
 from domain.units import format_duration, format_size
 from execution.skipped import SkippedStep
 from execution.step import Step
 from jobs.expiry_reasons import partition_reason, rows_reason
 from jobs.job import Job, JobInputs, Settings, action_judge
-from jobs.option_types import Column, Condition, Destination, Epoch, Model, Retention, Table
+from jobs.option_types import Column, Condition, Destination, Epoch, Table
 from postgres.fencing.ownership import is_installed_table
 from postgres.identifiers import ColumnTypes, Relation
 from postgres.session import Session
@@ -37,48 +38,49 @@ from retention.rows.tamper_check import has_ledger
 class ArchivedTable(Model):
     """Rows of a table that are archived by age."""
 
-    table: Table = Field(description="As in SQL, with its schema.")
-    column: Column = Field(description="Its age, as in [[jobs.log_cleanup.tables]].")
-    epoch: Epoch | None = Field(None, description="What an integer counts since 1970.")
+    table: Table = Field(description="The table, as in SQL, with its schema.")
+    column: Column = Field(description="The age column, as in [[jobs.log_cleanup.tables]].")
+    epoch: Epoch | None = Field(None, description="Unit of an integer column, counted since 1970.")
     older_than: Retention = Field(description="Older rows are archived.")
     where: Condition | None = Field(
-        None, description="Only where this holds, as in [[jobs.log_cleanup.tables]]."
+        None,
+        description="Archive only rows that meet this condition, as in [[jobs.log_cleanup.tables]].",
     )
     children: tuple[Table, ...] = Field(
         (),
-        description="Tables whose rows leave with those that they refer to by foreign key, in one transaction.",
+        description="Tables whose rows leave with the rows that they refer to by foreign key, in one transaction.",
     )
     to: Destination = Field(
         description="A folder (file://…), or a table of the same database (table:schema.name)."
     )
     keep: Retention | None = Field(
         None,
-        description="A file leaves the archive when its last batch was archived so long ago; never if not said.",
+        description="Delete an archive file this long after its last batch; by default never.",
     )
     hold: bool = Field(
-        default=False, description="Legal hold: nothing leaves the archive, whatever `keep` says."
+        default=False, description="Legal hold: no file is deleted, whatever `keep` says."
     )
     key: Literal["ctid"] | None = Field(
-        None, description='"ctid" archives a table though no unique key tells its rows apart.'
+        None, description='"ctid" archives a table that has no unique key.'
     )
     partitions: Literal["rows", "detach", "drop"] = Field(
         "rows",
-        description="What is old leaves row by row; or partitions as a whole: detached, then archived; or dropped then "
-        "as well.",
+        description="Archive row by row, or whole partitions: detached and archived (detach), or also dropped "
+        "(drop).",
     )
     database: str | None = Field(
-        None, description="Which database it is in; every one where it is not said."
+        None, description="The database of the table; by default every database that has it."
     )
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.partitions != "rows" and self.where is not None:
             raise ValueError(
-                'a whole partition leaves, whatever `where` says: leave it out, or partitions = "rows"'
+                'whole partitions leave regardless of `where`: remove it, or set partitions = "rows"'
             )
         if self.partitions != "rows" and self.to.table:
             raise ValueError(
-                'whole partitions go to files only: to = "file://…", or partitions = "rows"'
+                'whole partitions can go to files only: to = "file://…", or partitions = "rows"'
             )
         if self.to.table and self.keep is not None:
             raise ValueError(
@@ -86,7 +88,7 @@ class ArchivedTable(Model):
             )
         if self.children and (self.to.table or self.partitions != "rows"):
             raise ValueError(
-                'children go to files only, and row by row: to = "file://…", partitions = "rows"'
+                'children can go to files only, row by row: to = "file://…", partitions = "rows"'
             )
         return self
 
@@ -109,14 +111,16 @@ class Options(Model):
                 and (one.keep, one.hold) != (other.keep, other.hold)
             ):
                 table = min(map(str, shared))
-                cure = "give both entries the same keep and hold, or another place"
-                raise ValueError(f"tables: rows of {table} go to the same files twice; {cure}")
+                cure = "give both entries the same keep and hold, or different destinations"
+                raise ValueError(
+                    f"tables: two entries archive rows of {table} to the same files; {cure}"
+                )
         return self
 
 
 COPIED_PER_SECOND = 30_000_000
 """A conservative guess for whole partitions."""
-NO_LEDGER = "sereno.archive_batch, which says what was archived, is missing or strange; run: sereno install {} --admin DSN"
+NO_LEDGER = "sereno.archive_batch, the archive ledger, is missing or was changed; run: sereno install {} --admin DSN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +212,10 @@ def _shelf(
 def _unfit(session: Session, source: ExpiringTable, to: Relation) -> str:
     """Return why the destination table cannot take the rows; empty if it can."""
     if wrong := ledger.mismatch(session, source.request.table, to):
-        return f"{to} is no place for archived rows: {wrong}"
+        return f"{to} cannot receive archived rows: {wrong}"
     there = ledger.columns(session, to, [name for name, _ in source.columns])
     lacking = [f"{name} {kind}" for name, kind in source.columns if (name, kind) not in there]
-    return f"{to} does not fit: it has no {', '.join(lacking)}" if lacking else ""
+    return f"{to} cannot receive archived rows: it lacks {', '.join(lacking)}" if lacking else ""
 
 
 def _unkeyed(source: ExpiringTable, request: ArchivedTable) -> str:
@@ -226,7 +230,7 @@ def _unkeyed(source: ExpiringTable, request: ArchivedTable) -> str:
         or (source.keyed and not bare)
     ):
         return ""
-    cure = 'so nobody could tell its rows apart again; if that is meant: key = "ctid"'
+    cure = 'so its rows could not be told apart; to archive it all the same: key = "ctid"'
     return f"{', '.join(bare) or 'it'} has no unique key, {cure}"
 
 
@@ -241,7 +245,7 @@ def _full(folder: str, settings: Settings) -> str:
         return f"{folder}: {error.strerror or error}"
     free = state.f_bavail / state.f_blocks if state.f_blocks else 1.0
     if free < settings.free_disk:
-        return f"{folder}: only {free:.1%} of its disk are free (governor.free_disk)"
+        return f"{folder}: only {free:.1%} of its disk is free (governor.free_disk)"
     return ""
 
 

@@ -14,12 +14,13 @@ from checks.check import OptionValues
 from checks.disk import CHECK, Folder
 from domain.coverage import Coverage
 from domain.finding import Finding
+from domain.kinds import DISK_UNSEEN
 from domain.memory import Measure
+from domain.options import Model
 from domain.place import Place
 from domain.task import Scope
 from execution.step import Evidence, Outcome, Status, Step
 from jobs.job import Job, JobInputs, Verdict
-from jobs.option_types import Model
 from jobs.steps.check_step import HostCheckStep
 from jobs.steps.measure_sizes import MeasureSizes
 from postgres.identifiers import Relation
@@ -29,10 +30,8 @@ from postgres.session import Session, TargetError
 class Options(Model):
     """Checks every mount that the server or sereno writes to."""
 
-    folders: tuple[Path, ...] = Field((), description="More folders to look at.")
+    folders: tuple[Path, ...] = Field((), description="Further folders to examine.")
 
-
-UNSEEN = "disk_unseen"
 
 _FOLDERS = sql.SQL(
     """
@@ -75,7 +74,7 @@ def observe(inputs: JobInputs) -> Observation | None:
                 Folder(
                     f"server of {name}",
                     "",
-                    f"the server could not be asked: {str(error).splitlines()[0]}",
+                    f"the server cannot be asked: {str(error).splitlines()[0]}",
                 )
             )
     return Observation(list(dict.fromkeys(folders)), inputs.settings.checks["disk"].values)
@@ -114,7 +113,7 @@ def _hidden(path: str) -> str:
 
 def _beside(path: str) -> str:
     """Return the advice for a folder inside the data directory, whose mode is 0700."""
-    return f"only the server's user may look there (give {path} to disk_check.folders if it is a mount of its own)"
+    return f"only the server's user may look there (add {path} to disk_check.folders if it is a mount of its own)"
 
 
 def plan(seen: Observation | None) -> Sequence[Step]:
@@ -149,7 +148,7 @@ def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
     }
     mounts = tuple(Coverage(CHECK.header.name, object=name) for name in sorted(objects))
     measures = tuple(measure for row in seen if row["kind"] == "bytes" for measure in _mount(row))
-    return Verdict(findings, (*mounts, Coverage(UNSEEN)), measures)
+    return Verdict(findings, (*mounts, Coverage(DISK_UNSEEN.name)), measures)
 
 
 def _size(row: Evidence, database: str) -> Measure:
@@ -172,7 +171,7 @@ def _named(finding: Finding) -> Finding:
     """Give a folder that could not be read a finding kind of its own."""
     if finding.value is not None:
         return finding
-    return replace(finding, identity=replace(finding.identity, kind=UNSEEN))
+    return replace(finding, identity=replace(finding.identity, kind=DISK_UNSEEN.name))
 
 
 def text_list(value: object) -> list[str]:
@@ -182,7 +181,7 @@ def text_list(value: object) -> list[str]:
 
 JOB = Job(
     name="disk_check",
-    summary="bytes and inodes of every mount that the server writes to; what each database weighs",
+    summary="bytes and inodes of every mount that the server writes to; size of each database",
     scopes=(Scope.HOST, Scope.DATABASE),
     options=Options,
     observe=observe,

@@ -12,16 +12,16 @@ def rows_reason(source: ExpiringTable) -> str:
     if source.expired is None:
         return source.wrong
     counted = (
-        f", {format_size(source.bytes)}"
-        if source.bytes
-        else " (not analyzed yet: how large is not known)"
+        f", {format_size(source.bytes)}" if source.bytes else " (size unknown: never analyzed)"
     )
     much = f"about {source.expired.estimated_rows} rows{counted}"
-    return f"{much}, are older than {format_duration(source.request.age)}; {describe_walk(source.expired)}"
+    return (
+        f"{much}, older than {format_duration(source.request.age)}; {describe_walk(source.expired)}"
+    )
 
 
 def partition_reason(part: Partition, age: timedelta) -> str:
     """Return the parent of a partition, its age, its rows, and the space it frees."""
-    begun = "was begun with; " if part.record is not None else ""
+    begun = "already begun; " if part.record is not None else ""
     much = f"about {part.rows} rows, {format_size(part.bytes)}"
-    return f"{begun}partition of {part.expired.table}: all of it is older than {format_duration(age)}; {much}"
+    return f"{begun}partition of {part.expired.table}, entirely older than {format_duration(age)}; {much}"

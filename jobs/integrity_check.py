@@ -11,18 +11,18 @@ from checks.options import CheckOptions
 from checks.registry import PAIRED
 from domain.coverage import Coverage
 from domain.memory import Memory
+from domain.options import Model
 from domain.place import Place
 from domain.task import Scope
 from execution.step import Outcome, Status, Step
 from jobs.job import Job, JobInputs, Verdict
-from jobs.option_types import Model
 from jobs.steps.check_step import CheckStep
 
 
 class Options(Model):
     """Runs the checks."""
 
-    exclude: tuple[str, ...] = Field((), description="Checks to leave out.")
+    exclude: tuple[str, ...] = Field((), description="Checks not to run.")
 
 
 @dataclass(frozen=True, slots=True)

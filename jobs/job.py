@@ -11,12 +11,13 @@ from checks.options import CheckOptions
 from checks.registry import Known
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
+from domain.kinds import INEFFECTIVE, WINDOW_TOO_SMALL
 from domain.memory import Measure, Memory
+from domain.options import Model
 from domain.place import Place
 from domain.task import Scope
 from execution.control import Speed, Stop
 from execution.step import Outcome, Status, Step
-from jobs.option_types import Model
 from postgres.session import Login, Session
 
 
@@ -118,10 +119,6 @@ class Job:
     """The number of sessions that work side by side in one database."""
 
 
-INEFFECTIVE = "ineffective"
-WINDOW_TOO_SMALL = "window_too_small"
-
-
 def action_judge(job: str, cures: str = "", remedy: str = "") -> Judge:
     """Return the judge of a job that acts.
 
@@ -133,22 +130,27 @@ def action_judge(job: str, cures: str = "", remedy: str = "") -> Judge:
     def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
         if outcome.status is Status.INEFFECTIVE:
             identity = Identity(
-                INEFFECTIVE, place.instance, place.cluster, place.database, step.object, job
+                INEFFECTIVE.name, place.instance, place.cluster, place.database, step.object, job
             )
             result = "fell short" if outcome.rows else "did nothing"
             summary = f"{step.name} of {step.object} {result}: {outcome.reason}"
             return Verdict((Finding(identity, Severity.WARNING, summary, remedy=remedy),))
         if outcome.stop is Stop.TOO_LONG:
             identity = Identity(
-                WINDOW_TOO_SMALL, place.instance, place.cluster, place.database, step.object, job
+                WINDOW_TOO_SMALL.name,
+                place.instance,
+                place.cluster,
+                place.database,
+                step.object,
+                job,
             )
-            cure = f"a longer window; or [[jobs.{job}.tables]] with overrun = true"
+            cure = f"extend the window, or set overrun = true in [[jobs.{job}.tables]]"
             return Verdict(
                 (Finding(identity, Severity.WARNING, f"{step.name} {outcome.reason}", remedy=cure),)
             )
         if outcome.status is Status.DONE:
-            worked = Coverage(INEFFECTIVE, place.database, step.object, job)
-            fits = Coverage(WINDOW_TOO_SMALL, place.database, step.object, job)
+            worked = Coverage(INEFFECTIVE.name, place.database, step.object, job)
+            fits = Coverage(WINDOW_TOO_SMALL.name, place.database, step.object, job)
             cured = Coverage(cures, place.database, step.object)
             return Verdict(
                 coverage=(worked, fits, cured) if cures and not outcome.reason else (worked, fits)

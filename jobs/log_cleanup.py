@@ -9,13 +9,14 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from domain.cause import Cause
+from domain.options import Model, Retention, Size
 from domain.task import Scope
 from domain.units import format_size
 from execution.skipped import SkippedStep
 from execution.step import Step
 from jobs.expiry_reasons import partition_reason, rows_reason
 from jobs.job import Job, JobInputs, action_judge
-from jobs.option_types import Column, Condition, Epoch, Model, Retention, Size, Table
+from jobs.option_types import Column, Condition, Epoch, Table
 from jobs.server_log_files import current_log_files
 from postgres.session import Session
 from retention.expiring_table import ExpiringTable, TableRequest, add_partitions, read_table
@@ -37,28 +38,29 @@ from retention.rows.delete_rows import DeleteRows
 class CleanedTable(Model):
     """Rows of a table that expire by age."""
 
-    table: Table = Field(description="As in SQL, with its schema.")
+    table: Table = Field(description="The table, as in SQL, with its schema.")
     column: Column = Field(
-        description="Its age: date, timestamp, timestamptz, uuid (v7), or an integer (see epoch)."
+        description="The age column: date, timestamp, timestamptz, uuid (v7), or an integer (see epoch)."
     )
-    epoch: Epoch | None = Field(None, description="What an integer counts since 1970.")
+    epoch: Epoch | None = Field(None, description="Unit of an integer column, counted since 1970.")
     keep: Retention = Field(description="Older rows are deleted.")
     where: Condition | None = Field(
-        None, description="Only where this holds, in SQL; functions with their schema."
+        None,
+        description="Delete only rows that meet this SQL condition; functions need their schema.",
     )
     partitions: Literal["rows", "drop"] = Field(
         "rows",
-        description="What has expired leaves row by row; or partitions as a whole: detached, then dropped.",
+        description="Delete row by row, or whole partitions (drop): detached, then dropped.",
     )
     database: str | None = Field(
-        None, description="Which database it is in; every one where it is not said."
+        None, description="The database of the table; by default every database that has it."
     )
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.partitions != "rows" and self.where is not None:
             raise ValueError(
-                'a whole partition leaves, whatever `where` says: leave it out, or partitions = "rows"'
+                'whole partitions leave regardless of `where`: remove it, or set partitions = "rows"'
             )
         return self
 
@@ -67,7 +69,7 @@ class ExpiringFiles(Model):
     """Files of one folder that expire by age, or by their total size."""
 
     path: Annotated[str, AfterValidator(check_path)] = Field(
-        description="A folder and a pattern for names in it; folders below are left alone."
+        description="A folder and a file name pattern; subfolders are not searched."
     )
     keep: Retention | None = Field(
         None, description="Older files (by the later of mtime and ctime) are deleted."
@@ -75,33 +77,27 @@ class ExpiringFiles(Model):
     total: Size | None = Field(
         None,
         gt=0,
-        description="The oldest are deleted until the rest is no larger; none of the last hour.",
+        description="Delete the oldest until the rest is no larger; files of the last hour are kept.",
     )
-    compress: Retention | None = Field(
-        None, description="Older files are compressed (gzip) where they lie."
+    compress: Retention | None = Field(None, description="Compress older files in place (gzip).")
+    owner: str | None = Field(None, description="Only files of this user; by default of any user.")
+    keep_newest: int = Field(
+        2, ge=1, description="The number of newest files that are always kept."
     )
-    owner: str | None = Field(
-        None, description="Only files of this user; of any where it is not said."
-    )
-    keep_newest: int = Field(2, ge=1, description="This many stay, however old.")
-    most_files: int = Field(
-        1000, ge=1, description="The most that one run deletes; the rest next time."
-    )
+    most_files: int = Field(1000, ge=1, description="The most files that one run deletes.")
     most_share: float = Field(
         0.9,
         gt=0,
         le=1,
-        description="More than this share of the files never expires by age at once.",
+        description="Refuse to expire more than this share of the files by age at once.",
     )
 
     @model_validator(mode="after")
     def _some(self) -> Self:
         if self.keep is None and self.total is None and self.compress is None:
-            raise ValueError(
-                'says nothing: give keep = "30 days", total = "10 GB" or compress = "2 days"'
-            )
+            raise ValueError('needs keep = "30 days", total = "10 GB" or compress = "2 days"')
         if self.keep is not None and self.compress is not None and self.compress >= self.keep:
-            raise ValueError("compress: files that old are deleted already (keep)")
+            raise ValueError("compress: files of that age are already deleted (keep)")
         return self
 
 
@@ -174,9 +170,9 @@ def _folder(files: ExpiringFiles, busy: frozenset[Inode]) -> SeenFolder:
         found, note = expired_files(rule, time.time())
         return SeenFolder(rule, found, note, compressible_files(rule, time.time()))
     except KeyError:
-        return SeenFolder(rule, (), f"there is no user {files.owner}")
+        return SeenFolder(rule, (), f"the user {files.owner} does not exist")
     except FileNotFoundError:
-        return SeenFolder(rule, (), "there is no such folder")
+        return SeenFolder(rule, (), "the folder does not exist")
     except OSError as error:
         return SeenFolder(rule, (), str(error))
 

@@ -1,24 +1,17 @@
-"""The base of all option models, and the types of their fields, each parsed from text."""
+"""Types of job options that name objects of a database, each parsed from text."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from psycopg import sql
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer
 
-from domain.units import format_duration, parse_duration, parse_retention, parse_size, quote_value
+from domain.options import parsed
+from domain.units import quote_value
 from postgres.identifiers import Relation, parse_name, parse_relation
 from postgres.table_patterns import TablePattern, parse_pattern
 from retention.files.delete_files import SHALLOWEST
-
-
-class Model(BaseModel):
-    """Base of the option models: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +38,6 @@ def parse_destination(text: str) -> ArchiveDestination:
     return ArchiveDestination(str(folder))
 
 
-def parsed(parse: Callable[[str], Any], kind: type, noun: str) -> BeforeValidator:
-    """Return a validator that accepts a `kind` as it is and parses text; `noun` names it in errors."""
-
-    def validate(value: object) -> Any:  # noqa: ANN401 - the type that `parse` returns
-        if isinstance(value, kind):
-            return value
-        if not isinstance(value, str):
-            raise ValueError(f"{value!r} is not {noun}")  # noqa: TRY004 - pydantic gathers ValueErrors
-        return parse(value)
-
-    return BeforeValidator(validate)
-
-
 def _condition(value: object) -> sql.SQL:
     """Return a condition unchanged: the author of the configuration may run any SQL."""
     if isinstance(value, sql.SQL):
@@ -76,9 +56,6 @@ def _column(value: object) -> str:
 
 
 Epoch = Literal["s", "ms", "us"]
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
-Retention = Annotated[timedelta, BeforeValidator(parse_retention), PlainSerializer(format_duration)]
-Size = Annotated[int, BeforeValidator(parse_size)]
 Table = Annotated[Relation, parsed(parse_relation, Relation, "a table"), PlainSerializer(str)]
 Tables = Annotated[
     TablePattern, parsed(parse_pattern, TablePattern, "a table pattern"), PlainSerializer(str)

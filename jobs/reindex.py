@@ -10,10 +10,10 @@ from pydantic import Field
 
 from domain.cause import Cause
 from domain.memory import Memory
+from domain.options import Model, Size
 from execution.skipped import SkippedStep
 from execution.step import Step
 from jobs.job import JobInputs
-from jobs.option_types import Model, Size
 from jobs.steps.rebuild_index import BloatLimits, DropInvalidIndex, RebuildIndex
 from jobs.steps.statement import Skip
 from jobs.table_statistics import predict_seconds, seconds_per_byte
@@ -27,18 +27,22 @@ class Options(Model):
     """Rebuilds indexes CONCURRENTLY after VACUUM, one at a time."""
 
     invalid: bool = Field(
-        default=True, description="Rebuild invalid ones, and drop what a broken rebuild has left."
+        default=True,
+        description="Rebuild invalid indexes, and drop those left by an interrupted rebuild.",
     )
     bloated: bool = Field(
-        default=False, description="Rebuild B-trees that waste as much as this, and this share."
+        default=False,
+        description="Rebuild B-trees whose wasted size and share exceed these limits.",
     )
     wasted: Size = Field(
-        100 * 1024**2, gt=0, description="Estimated, then measured if pgstattuple is installed."
+        100 * 1024**2,
+        gt=0,
+        description="Wasted bytes; estimated, then measured if pgstattuple is installed.",
     )
-    share: float = Field(0.5, gt=0, lt=1, description="Of its size.")
+    share: float = Field(0.5, gt=0, lt=1, description="Wasted share of the index size.")
     unseen_disk: bool = Field(
         default=False,
-        description="Also where the free disk cannot be seen (twice the size is needed).",
+        description="Rebuild although the free disk cannot be read (twice the size is needed).",
     )
 
 
@@ -46,11 +50,11 @@ NOT_OWNED = Skip(
     Cause.NO_PRIVILEGE,
     "no privilege: needs membership in the table's owner, to drop the index left by a failed rebuild",
 )
-UNSEEN = "no privilege: how bloated indexes are only a member of pg_read_all_data may see"
+UNSEEN = "no privilege: only a member of pg_read_all_data may see index bloat"
 UNSAFE = (
-    "PostgreSQL 14.0 to 14.3 can corrupt an index that is rebuilt CONCURRENTLY: update it first"
+    "PostgreSQL 14.0 to 14.3 can corrupt an index rebuilt CONCURRENTLY: update the server first"
 )
-EXCLUSION = "the index of an exclusion constraint can only be rebuilt under an exclusive lock: REINDEX INDEX it by hand"
+EXCLUSION = "an exclusion constraint's index needs an exclusive lock: run REINDEX INDEX by hand"
 NO_LIMITS = BloatLimits(0, 0.0)
 GROWN = 1.1
 """An index found sound or rebuilt is examined again after growing by this factor."""
@@ -116,7 +120,7 @@ def plan(seen: Indexes) -> Iterator[Step]:
     for one in seen.broken:
         what = f"invalid, on {one.table}"
         building = (
-            f"; pid {one.busy} has a lock on its table, and may be building it" if one.busy else ""
+            f"; pid {one.busy} holds a lock on its table and may be building it" if one.busy else ""
         )
         owned = None if one.owned else NOT_OWNED
         if one.leftover or not one.live:

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from domain.cause import Cause
 from domain.memory import Memory
+from domain.options import Model
 from jobs.job import JobInputs
-from jobs.option_types import Model, Tables
+from jobs.option_types import Tables
 from jobs.steps.statement import Skip
 from postgres.identifiers import Relation
 from postgres.table_patterns import TableSelection, parse_pattern
@@ -20,19 +21,23 @@ from postgres.table_patterns import TableSelection, parse_pattern
 class TableRule(Model):
     """A rule for some tables of a job; for each field the first matching rule that sets it counts."""
 
-    table: Tables = Field(description="Which tables, by a pattern as psql has them.")
+    table: Tables = Field(
+        description="The tables that the rule applies to, as a pattern as in psql."
+    )
     threshold: int | None = Field(
         None,
         ge=0,
-        description="Due from so many rows on (dead, or for analyze changed), instead of its own trigger.",
+        description="Rows from which a table is due (dead, or for analyze changed), instead of its own threshold.",
     )
     scale_factor: float | None = Field(
-        None, ge=0, le=100, description="And this share of its rows."
+        None, ge=0, le=100, description="Added to the threshold: this share of the table's rows."
     )
     overrun: bool | None = Field(
-        None, description="Begin it though it would not be done when the window ends."
+        None, description="Begin a table although it will not finish within the window."
     )
-    pace: Literal["gentle", "full"] | None = Field(None, description="Instead of governor.pace.")
+    pace: Literal["gentle", "full"] | None = Field(
+        None, description="Speed for these tables, instead of governor.pace."
+    )
 
 
 class TableOptions(Model):
@@ -40,9 +45,9 @@ class TableOptions(Model):
 
     include: tuple[Tables, ...] = Field(
         (),
-        description="Only these tables, by patterns as psql has them (like 'public.log_*'); all if none is given.",
+        description="Only these tables, as patterns as in psql (like 'public.log_*'); by default all.",
     )
-    exclude: tuple[Tables, ...] = Field((), description="Tables to leave alone.")
+    exclude: tuple[Tables, ...] = Field((), description="Tables to leave out.")
     tables: tuple[TableRule, ...] = ()
 
     @property

@@ -35,7 +35,7 @@ class Options(TableOptions):
     """VACUUM where a table's own effective threshold asks for it; wraparound first; then indexes."""
 
     parallel: int = Field(
-        2, ge=1, le=16, description="How many sessions vacuum side by side in one database."
+        2, ge=1, le=16, description="Number of sessions that vacuum side by side in one database."
     )
     reindex: ReindexOptions = ReindexOptions()
 
@@ -283,10 +283,12 @@ def lanes(options: Options, settings: Settings) -> int:
 
 
 _VACUUMED = action_judge(
-    "vacuum", cures="dead_tuples", remedy="end what holds the rows back, then: sereno now vacuum"
+    "vacuum",
+    cures="dead_tuples",
+    remedy="end the holder of the xmin horizon, then: sereno now vacuum",
 )
 _REBUILT = action_judge(
-    "vacuum", cures="invalid_index", remedy="mend what the reason says, or drop the index"
+    "vacuum", cures="invalid_index", remedy="correct the cause in the reason, or drop the index"
 )
 
 

@@ -1,1 +1,3 @@
 """Connections to PostgreSQL and the facts read from it."""
+
+DISTRIBUTION = "sereno"

@@ -88,7 +88,7 @@ def _failed(
     return (
         error_from_result(result)
         if result is not None
-        else psycopg.OperationalError("the server said nothing")
+        else psycopg.OperationalError("the server gave no reason")
     )
 
 

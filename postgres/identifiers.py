@@ -57,7 +57,7 @@ def parse_name(text: str) -> str:
     """Parse one name, quoted or not. Raises ValueError."""
     name, rest = _take(text.strip())
     if rest:
-        raise ValueError(f"{text!r} is not one name: {rest!r} is left over")
+        raise ValueError(f"{text!r} is not one name: {rest!r} follows it")
     return name
 
 
@@ -66,7 +66,7 @@ def parse_relation(text: str) -> Relation:
     relation, rest = _relation(text.strip())
     if rest:
         raise ValueError(
-            f"{text!r} is not a table (like 'public.\"AuditLog\"'): {rest!r} is left over"
+            f"{text!r} is not a table (like 'public.\"AuditLog\"'): {rest!r} follows it"
         )
     return relation
 

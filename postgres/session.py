@@ -207,7 +207,7 @@ def open_admin_session(conninfo: str, name: str) -> psycopg.Connection[dict[str,
         raise UnreachableError(f"{name}: {_plain(error)}") from None
     except psycopg.ProgrammingError:
         raise UnreachableError(
-            f'{name}: the DSN cannot be read (like "host=/run/postgresql dbname=coop")'
+            f'{name}: not a connection string (like "host=/run/postgresql dbname=coop")'
         ) from None
 
 
@@ -269,7 +269,7 @@ def _acquaint(connection: psycopg.Connection[dict[str, Any]], name: str, nonce: 
     if said != nonce or row["pid"] != connection.info.backend_pid:
         raise TargetError(
             f"{name}: a connection pooler answers, not the server: session locks and settings would leak into other "
-            "sessions. Give the address of the server itself in databases." + name + ".dsn"
+            "sessions. Give the server's own address in databases." + name + ".dsn"
         )
     if standby:
         raise TargetError(f"{name}: the server is a standby; sereno works on the primary only")
@@ -293,7 +293,7 @@ def _refusal(
             if plain.info.backend_pid != plain.execute("SELECT pg_backend_pid()").fetchone()[0]:  # type: ignore[index]
                 return TargetError(
                     f"{target.name}: a connection pooler answers, not the server. "
-                    f"Give the address of the server itself in databases.{target.name}.dsn"
+                    f"Give the server's own address in databases.{target.name}.dsn"
                 )
     except psycopg.Error:
         pass

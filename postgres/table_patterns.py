@@ -74,4 +74,4 @@ def parse_pattern(text: str) -> TablePattern:
 
 
 def _bad(text: str) -> str:
-    return f"{text!r} is not a pattern of tables (like 'public.log_*' or 'public.\"AuditLog\"')"
+    return f"{text!r} is not a table pattern (like 'public.log_*' or 'public.\"AuditLog\"')"

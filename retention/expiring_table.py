@@ -53,8 +53,10 @@ _VERSIONS = sql.SQL(
     "SELECT coalesce(bool_and(substr({column}::text, 15, 1) = '7'), true) AS seventh"
     " FROM (SELECT {column} FROM {table} LIMIT 1000) s"
 )
-NO_RECORD = "sereno.detached_partition is missing or not as sereno made it; run: sereno install {} --admin DSN"
-STRANDED = 'it was taken out of its table and is at no end yet: set partitions = "detach" or "drop" again for this'
+NO_RECORD = (
+    "sereno.detached_partition is missing or was changed; run: sereno install {} --admin DSN"
+)
+STRANDED = 'detached but not yet archived or dropped; set partitions = "detach" or "drop" again to finish it'
 TIMES = frozenset({"date", "timestamp", "timestamptz"})
 INTEGERS = frozenset({"int4", "int8"})
 EPOCHS = {"s": 1, "ms": 1000, "us": 1000000}
@@ -172,7 +174,7 @@ def _looked_at(session: Session, request: TableRequest) -> ExpiringTable:
     if uuids and not session.rows(expired.composed(_VERSIONS))[0]["seventh"]:
         return ExpiringTable(
             request,
-            wrong=f"column {request.column!r} holds UUIDs that are not of version 7: they have no age",
+            wrong=f"column {request.column!r} holds UUIDs other than version 7, which have no age",
         )
     columns = tuple((name, kind) for name, kind in row["columns"])
     some = not (request.whole and partitioned) and expired.some(session)
@@ -202,7 +204,7 @@ def _wrong(request: TableRequest, found: Sequence[dict[str, Any]]) -> str:
     if row["type"] is None:
         return f"it has no column {request.column!r}"
     if row["type"] in INTEGERS and request.epoch is None:
-        return f'column {request.column!r} is {row["type"]}: say what it counts since 1970: epoch = "s", "ms" or "us"'
+        return f'column {request.column!r} is {row["type"]}: give its unit since 1970: epoch = "s", "ms" or "us"'
     if row["type"] not in TIMES | INTEGERS | {"uuid"}:
         return f"column {request.column!r} is {row['type']}, not date, timestamp, timestamptz, uuid (v7) or a bigint epoch"
     return ""

@@ -1,1 +1,3 @@
 """The state database: its file, transactions and schema."""
+
+DISTRIBUTION = "sereno"

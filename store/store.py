@@ -132,7 +132,7 @@ def open_store(path: Path) -> Store:
             _bring_up_to_date(connection, path)
     except OSError as error:
         cure = (
-            f"; make the folder {path.parent}, or set daemon.state"
+            f"; create the folder {path.parent}, or set daemon.state"
             if not path.parent.exists()
             else ""
         )
@@ -141,7 +141,7 @@ def open_store(path: Path) -> Store:
         sqlite3.Error,
         UnicodeDecodeError,
     ) as error:  # a damaged page comes out as text that is none
-        cure = "Put back a copy, or move it away to begin with an empty history"
+        cure = "Restore a copy, or move the file away to begin with an empty history"
         raise StoreError(f"{path}: {error}; nothing was changed. {cure}") from error
     return Store(path)
 
@@ -164,16 +164,18 @@ def _examine(path: Path) -> None:
         version, known = _version(connection), len(_migrations())
         if version < 0:
             raise StoreError(
-                f"{path}: damaged (schema {version}); nothing was changed. Put back a copy"
+                f"{path}: damaged (schema {version}); nothing was changed. Restore a copy"
             )
         if version > known:
-            newer = f"written by a newer sereno (schema {version}, this one knows {known})"
+            newer = f"written by a newer sereno (schema {version}, this one supports {known})"
             raise StoreError(f"{path}: {newer}; nothing was changed")
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
-            raise StoreError(f"{path}: damaged ({verdict}); nothing was changed. Put back a copy")
+            raise StoreError(f"{path}: damaged ({verdict}); nothing was changed. Restore a copy")
         if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise StoreError(f"{path}: an SQLite file, but not sereno's; nothing was changed")
+            raise StoreError(
+                f"{path}: an SQLite file, but not a state file of sereno; nothing was changed"
+            )
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 def to_text(instant: datetime) -> str:
     """Return an aware instant as `2026-03-01T02:00:00.000000Z`. Raises ValueError for a naive one."""
     if instant.tzinfo is None:
-        message = "an instant without a time zone cannot be kept"
+        message = "an instant needs a time zone"
         raise ValueError(message)
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 

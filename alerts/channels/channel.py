@@ -100,7 +100,7 @@ class Refreshing(Protocol):
 class AcknowledgeCallback(Protocol):
     """Called when someone acknowledges an alert through a channel."""
 
-    def __call__(self, alert: int, by: str) -> None:
+    def __call__(self, alert: int, by: str, /) -> object:
         """Acknowledge an alert by number; an alert that is not open is ignored."""
 
 

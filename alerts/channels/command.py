@@ -27,7 +27,7 @@ class Options(ChannelOptions):
     type: Literal["command"]
     command: tuple[str, ...] = Field(
         min_length=1,
-        description="the program, and its arguments; no shell",
+        description="The program and its arguments; no shell is used.",
         examples=['["/usr/local/bin/tell"]'],
     )
     timeout_seconds: float = Field(30.0, gt=0, le=120)
@@ -36,13 +36,15 @@ class Options(ChannelOptions):
     @classmethod
     def _whole(cls, command: tuple[str, ...]) -> tuple[str, ...]:
         if not Path(command[0]).is_absolute():
-            raise ValueError(f'"{command[0]}" is no whole path (like "/usr/local/bin/tell")')
+            raise ValueError(
+                f'"{command[0]}" is not an absolute path (like "/usr/local/bin/notify")'
+            )
         return command
 
     def warnings(self) -> Iterator[tuple[str, str]]:
         """Warn if the program is missing or not executable."""
         if not os.access(self.command[0], os.X_OK):
-            yield "command", f"{self.command[0]} is no program that we may run"
+            yield "command", f"{self.command[0]} is not an executable program"
 
 
 class Command:
@@ -100,9 +102,7 @@ class Command:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             seconds = f"{self._options.timeout_seconds:.0f} s"
-            raise DeliveryError(
-                Failure.AMBIGUOUS, f"it did not end within {seconds}, and was ended"
-            )
+            raise DeliveryError(Failure.AMBIGUOUS, f"still running after {seconds}; it was ended")
         finally:
             for pipe in filter(None, (process.stdout, process.stderr)):
                 pipe.close()

@@ -45,28 +45,28 @@ class Options(ChannelOptions):
     type: Literal["email"]
     host: str = Field(examples=['"smtp.example.org"'])
     port: int | None = Field(
-        None, ge=1, le=65535, description="465 with tls, else 587; 25 without encryption"
+        None, ge=1, le=65535, description="465 with tls, else 587; 25 without encryption."
     )
     to: tuple[Address, ...] = Field(min_length=1, examples=['["guardia@example.org"]'])
     sender: Address = "sereno@localhost.localdomain"
     tls: Literal["starttls", "tls", "none"] = Field(
-        "starttls", description="starttls is required, not tried"
+        "starttls", description="starttls is required, not optional."
     )
-    ca_file: str | None = Field(None, description="certificates to trust instead of the system's")
+    ca_file: str | None = Field(None, description="Certificates to trust instead of the system's.")
     user: str | None = None
     password: Secret | None = None
     client_cert: str | None = Field(
-        None, description="our own certificate (PEM), for servers that ask for one"
+        None, description="Client certificate (PEM), for servers that require one."
     )
-    client_key: str | None = Field(None, description="its key, if it lies in a file of its own")
+    client_key: str | None = Field(None, description="Its key, if stored in a file of its own.")
 
     @model_validator(mode="after")
     def _both_or_none(self) -> Self:
         if (self.user is None) != (self.password is None):
-            message = "user and password go together"
+            message = "user and password must be given together"
             raise ValueError(message)
         if self.client_key is not None and self.client_cert is None:
-            message = "client_key goes with client_cert"
+            message = "client_key needs client_cert"
             raise ValueError(message)
         return self
 

@@ -46,9 +46,9 @@ class HttpOptions(ChannelOptions):
 
     url: str
     plain_http: bool = Field(
-        default=False, description="send it unencrypted: only inside a network that you trust"
+        default=False, description="Allow unencrypted http; only inside a trusted network."
     )
-    ca_file: str | None = Field(None, description="certificates to trust instead of the system's")
+    ca_file: str | None = Field(None, description="Certificates to trust instead of the system's.")
 
     @model_validator(mode="after")
     def _checked(self) -> Self:
@@ -73,11 +73,11 @@ def check_url(text: str, *, plain_http: bool = False) -> str:
             f'"{text}" is not a URL (like "https://tickets.example.org/api/incidents")'
         )
     if parts.username or parts.password:
-        message = "put no password into the URL; it would be shown"
+        message = "the URL must not contain a password: it would be displayed"
         raise ValueError(message)
     if not plain_http and not is_private(text):
         raise ValueError(
-            f'"{text}" would send alerts unencrypted; use https (or say plain_http = true)'
+            f'"{text}" would send alerts unencrypted; use https (or set plain_http = true)'
         )
     return text
 
@@ -122,7 +122,9 @@ def send(request: Request) -> Answer:
             answer = connection.getresponse()
             content = answer.read(LONGEST_ANSWER)
     except http.client.InvalidURL:
-        raise DeliveryError(Failure.PERMANENT, "the URL has characters that no URL has") from None
+        raise DeliveryError(
+            Failure.PERMANENT, "the URL contains characters that are not allowed in a URL"
+        ) from None
     except (OSError, http.client.HTTPException) as error:
         raise DeliveryError(
             Failure.AMBIGUOUS, f"no answer: {str(error) or type(error).__name__}"

@@ -25,18 +25,22 @@ class Options(HttpOptions):
     """A Jira project, cloud or self-hosted (REST API v2)."""
 
     type: Literal["jira"]
-    url: str = Field(description="where Jira is", examples=['"https://example.atlassian.net"'])
-    user: str = Field("", description="with it the token is sent as Basic, without it as Bearer")
+    url: str = Field(
+        description="The address of Jira.", examples=['"https://example.atlassian.net"']
+    )
+    user: str = Field(
+        "", description="If set, the token is sent as Basic authentication, else as Bearer."
+    )
     token: Secret = Field(examples=['{ credential = "jira-token" }'])
     project: str = Field(examples=['"OPS"'])
     issue_type: str = "Task"
-    resolve: str = Field("Done", description="the transition that ends an issue")
-    reopen: str = Field("To Do", description="the transition that opens it again")
+    resolve: str = Field("Done", description="The transition that resolves an issue.")
+    reopen: str = Field("To Do", description="The transition that reopens an issue.")
     priorities: dict[Severity, str] = Field(
-        default_factory=dict, description="a priority for each severity"
+        default_factory=dict, description="A priority for each severity."
     )
     fields: dict[str, Any] = Field(
-        default_factory=dict, description="further fields of a new issue"
+        default_factory=dict, description="Further fields of a new issue."
     )
 
 
@@ -57,9 +61,9 @@ class Jira:
         key = notification.thread or (self._made_before(notification) if notification.again else "")
         if not key:
             if message.over:
-                return Receipt("over before it had an issue; none was made")
+                return Receipt("resolved before it had an issue; none was created")
             key = self._make(notification)
-            if message.reason is Reason.DRILL:
+            if message.reason is Reason.CHANNEL_TEST:
                 self._move(key, self._options.resolve)
             return Receipt(f"issue {key}", remote=key)
         try:
@@ -140,7 +144,7 @@ class Jira:
         try:
             read = json.loads(answer.content or b"{}")
         except ValueError:
-            raise DeliveryError(Failure.AMBIGUOUS, "Jira's answer is no JSON") from None
+            raise DeliveryError(Failure.AMBIGUOUS, "Jira's answer is not JSON") from None
         return read if isinstance(read, dict) else {}
 
     def _who(self) -> str:
@@ -165,7 +169,7 @@ def _lines(notification: Notification) -> Iterator[str]:
         "database": message.database,
         "object": message.object,
         "acknowledged by": message.acknowledged_by,
-        "what to do": "" if message.over else message.remedy,
+        "remedy": "" if message.over else message.remedy,
         **message.details,
         "acknowledge": ""
         if message.over or message.alert is None

@@ -6,14 +6,7 @@ import structlog
 
 from alerts.alert import Notification, Receipt
 from alerts.channels.channel import ChannelOptions, Sender, Traits
-from domain.finding import Severity
-
-_LEVELS = {
-    Severity.INFO: "info",
-    Severity.WARNING: "warning",
-    Severity.HIGH: "error",
-    Severity.CRITICAL: "critical",
-}
+from alerts.wording import severity_wording
 
 
 class Options(ChannelOptions):
@@ -33,9 +26,9 @@ class Log:
     def deliver(self, notification: Notification) -> Receipt:
         """Write the line."""
         message = notification.message
-        write = getattr(self._logger, _LEVELS[message.severity])
+        write = getattr(self._logger, severity_wording(message.severity).level)
         write(
-            "alert.told",
+            "alert.notified",
             notification=notification.id,
             reason=message.reason.value,
             severity=message.severity.value,

@@ -9,7 +9,8 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from alerts.alert import Letter, Line, Message, Notification, Reason
+from alerts.alert import Letter, Line, Message, Notification
+from alerts.wording import reason_wording, severity_colours
 from domain.finding import Severity
 
 if TYPE_CHECKING:
@@ -17,23 +18,7 @@ if TYPE_CHECKING:
 
 MOST_LINES = 60
 """Some readers truncate a mail at about 100 kB; a longer list is attached."""
-_COLOURS = {
-    Severity.INFO: "#3b6ea5",
-    Severity.WARNING: "#a66a08",
-    Severity.HIGH: "#c05621",
-    Severity.CRITICAL: "#b00020",
-}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_WORDS = {
-    Reason.OPENED: "",
-    Reason.RAISED: "it is worse",
-    Reason.REPEATED: "still so",
-    Reason.ESCALATED: "still so, and nobody has acknowledged it",
-    Reason.REOPENED: "it is back",
-    Reason.FLAPPING: "it comes and goes",
-    Reason.UNMUTED: "still so, and no longer kept quiet",
-    Reason.DRILL: "a drill",
-}
 
 
 def compose(notification: Notification, sender: str, to: str, instance: str) -> EmailMessage:
@@ -89,7 +74,7 @@ def _enclose(mail: EmailMessage, letter: Letter) -> None:
 def _headline(message: Message) -> str:
     if message.over:
         return f"RESOLVED (was {message.severity.value.upper()})"
-    word = _WORDS.get(message.reason, message.reason.value)
+    word = reason_wording(message.reason)
     return f"{message.severity.value.upper()}{f': {word}' if word else ''}"
 
 
@@ -104,7 +89,7 @@ def _rows(message: Message) -> Iterator[tuple[str, str]]:
     if message.alert is not None and not message.over:
         yield "acknowledge", f"sereno alerts ack {message.alert}"
     if message.lines:
-        yield "all of them", "sereno alerts list"
+        yield "all alerts", "sereno alerts list"
 
 
 def _listed(lines: Iterable[Line]) -> Iterator[str]:
@@ -112,16 +97,14 @@ def _listed(lines: Iterable[Line]) -> Iterator[str]:
         note = f" ({line.note})" if line.note else ""
         yield f"#{line.alert} {'over' if line.over else line.severity.value}: {line.title} - {line.summary}{note}"
         if line.remedy:
-            yield f"    what to do: {line.remedy}"
+            yield f"    remedy: {line.remedy}"
 
 
 def _plain(message: Message) -> str:
-    remedy = [f"what to do: {message.remedy}"] if message.remedy and not message.over else []
+    remedy = [f"remedy: {message.remedy}"] if message.remedy and not message.over else []
     lines = list(_listed(message.lines[:MOST_LINES]))
     if len(message.lines) > MOST_LINES:
-        lines.append(
-            f"and {len(message.lines) - MOST_LINES} more: all of them stand in the attachment"
-        )
+        lines.append(f"and {len(message.lines) - MOST_LINES} more; the attachment lists all")
     rows = [f"{name}: {value}" for name, value in _rows(message) if value]
     head = [f"{_headline(message)} - {message.title}", "", message.summary, ""]
     return "\n".join([*head, *remedy, *lines, *([""] if lines else []), *rows, ""])
@@ -130,7 +113,7 @@ def _plain(message: Message) -> str:
 def _html(message: Message, subject: str) -> str:
     rows = [(name, value) for name, value in _rows(message) if value]
     shown = {"message": message, "subject": subject, "headline": _headline(message), "rows": rows}
-    return _template().render(**shown, colours=_COLOURS, most=MOST_LINES)
+    return _template().render(**shown, colours=severity_colours(), most=MOST_LINES)
 
 
 @cache

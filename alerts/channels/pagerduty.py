@@ -8,17 +8,11 @@ from pydantic import Field
 from alerts.alert import Message, Notification, Reason, Receipt
 from alerts.channels.channel import DeliveryError, Sender, Traits, reveal_secret
 from alerts.channels.http import HttpOptions, Request, send
-from domain.finding import Severity
+from alerts.wording import severity_wording
 from domain.secret import Secret
 from store.timestamps import to_text
 
 LONGEST_SUMMARY = 1024
-_SEVERITIES = {
-    Severity.INFO: "info",
-    Severity.WARNING: "warning",
-    Severity.HIGH: "error",
-    Severity.CRITICAL: "critical",
-}
 
 
 class Options(HttpOptions):
@@ -27,7 +21,7 @@ class Options(HttpOptions):
     type: Literal["pagerduty"]
     routing_key: Secret = Field(examples=['{ credential = "pagerduty-key" }'])
     url: str = Field(
-        "https://events.pagerduty.com/v2/enqueue", description="only for tests and proxies"
+        "https://events.pagerduty.com/v2/enqueue", description="Only for tests and proxies."
     )
 
 
@@ -46,7 +40,7 @@ class PagerDuty:
         """
         key = notification.message.fingerprint or notification.id
         self._send(event(notification.message, key))
-        if notification.message.reason is Reason.DRILL:
+        if notification.message.reason is Reason.CHANNEL_TEST:
             self._send({"event_action": "resolve", "dedup_key": key})
         return Receipt(f"accepted as {key}", remote=key)
 
@@ -82,14 +76,14 @@ def event(message: Message, key: str) -> dict[str, Any]:
         "payload": {
             "summary": f"{message.title}: {message.summary}"[:LONGEST_SUMMARY],
             "source": " ".join(part for part in (message.instance, message.database) if part),
-            "severity": _SEVERITIES[message.severity],
+            "severity": severity_wording(message.severity).level,
             "timestamp": to_text(message.occurred_at),
             "component": message.object,
             "group": message.database,
             "class": message.kind,
             "custom_details": {
-                "what to do": message.remedy,
-                "told because": message.reason.value,
+                "remedy": message.remedy,
+                "reason": message.reason.value,
                 "acknowledge": f"sereno alerts ack {message.alert}",
                 **message.details,
             },

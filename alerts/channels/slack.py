@@ -32,7 +32,7 @@ from domain.secret import Secret
 
 TIMEOUT_SECONDS = 10
 LOOK_BACK = timedelta(minutes=1)
-SECOND_COPY = "this may be a second copy: Slack did not answer to the first"
+SECOND_COPY = "possibly a second copy: Slack did not answer the first"
 _PERMANENT = frozenset(
     {
         "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "channel_not_found",
@@ -57,33 +57,33 @@ class Options(ChannelOptions):
     type: Literal["slack"]
     token: Secret | None = Field(None, examples=['{ credential = "slack-token" }'])
     channel: str = Field(
-        "", description="Its id (C…) is best: with channels:history a copy is never posted twice.",
+        "", description="Preferably its id (C…): with channels:history a message is never posted twice.",
         examples=['"#operaciones"'],
     )  # fmt: skip
     url: Secret | None = Field(
-        None, description="an incoming webhook, instead of token and channel"
+        None, description="An incoming webhook, instead of token and channel."
     )
     mention: str = Field(
         "",
-        description="who is called for critical ones: a user id (U…), a group id (S…), here or channel",
+        description="Mentioned in critical messages: a user id (U…), a group id (S…), here or channel.",
     )
     mentions: dict[Severity, str] = Field(
-        default_factory=dict, description="the same for each severity"
+        default_factory=dict, description="The same for each severity."
     )
     app_token: Secret | None = Field(
-        None, description="xapp-…, for the button Acknowledge (Socket Mode)"
+        None, description="xapp-…, for the Acknowledge button (Socket Mode)."
     )
-    api_url: str = Field("https://slack.com/api/", description="only for tests and proxies")
+    api_url: str = Field("https://slack.com/api/", description="Only for tests and proxies.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.url is None) == (self.token is None) or bool(self.channel) != (
             self.token is not None
         ):
-            message = "give token and channel, or the url of an incoming webhook"
+            message = "give token and channel, or the URL of an incoming webhook"
             raise ValueError(message)
         if self.app_token is not None and self.token is None:
-            message = "app_token goes with token and channel"
+            message = "app_token needs token and channel"
             raise ValueError(message)
         return self
 
@@ -119,12 +119,12 @@ class Slack:
         if notification.again and not quiet:
             found = _asked(lambda: self._posted(client, notification))
             if found:
-                return Receipt("found: it was there already", remote=found)
+                return Receipt("already posted", remote=found)
             doubt = SECOND_COPY if found is None else ""
         for remote, root in notification.edits_to_make:
             _asked(lambda remote=remote, root=root: self._edit(client, remote, root))  # type: ignore[misc]
         if quiet:
-            return Receipt("brought up to date", remote=notification.thread)
+            return Receipt("updated", remote=notification.thread)
         try:
             answer = _asked(
                 lambda: client.chat_postMessage(**payload(notification, self.options, doubt))
@@ -209,7 +209,7 @@ class Slack:
 
         url = reveal_secret(secret)
         if not is_private(url):
-            raise DeliveryError(Failure.PERMANENT, "the webhook's url is not https")
+            raise DeliveryError(Failure.PERMANENT, "the URL of the webhook is not https")
         said = _content(
             notification.message, _mention(notification.message, self.options), button=False
         )
@@ -217,7 +217,7 @@ class Slack:
             {**said, "unfurl_links": False, "unfurl_media": False}
         )
         if answer.status_code == 200 and answer.body == "ok":  # noqa: PLR2004 - Slack's whole answer
-            return Receipt("by the webhook")
+            return Receipt("by webhook")
         raise _refused(answer.status_code, answer.body, answer.headers)
 
     def _client(self) -> Any:  # noqa: ANN401 - slack_sdk's, not imported at start-up
@@ -276,11 +276,11 @@ def _asked(ask: Callable[[], T]) -> T:
     except SlackClientError as error:
         raise DeliveryError(Failure.TRANSIENT, type(error).__name__) from None
     except (TimeoutError, http.client.HTTPException):
-        raise DeliveryError(Failure.AMBIGUOUS, "no answer in time, or only half of one") from None
+        raise DeliveryError(Failure.AMBIGUOUS, "no complete answer in time") from None
     except ConnectionRefusedError as error:
         raise DeliveryError(Failure.TRANSIENT, str(error)) from None
     except OSError as error:
-        refused = "refused" in str(error) or "not known" in str(error)
+        refused = "refused" in str(error) or "unknown answer" in str(error)
         failure = Failure.TRANSIENT if refused else Failure.AMBIGUOUS
         raise DeliveryError(failure, str(error) or type(error).__name__) from None
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from alerts.alert import OPENING, Line, Message, Reason
-from domain.finding import Severity
+from alerts.wording import RESOLVED_MARK, reason_wording, severity_wording
 
 Block = dict[str, Any]
 
@@ -20,17 +20,6 @@ MOST_FIELDS = 10
 FEW = 8
 """Up to this many alerts are shown with their remedy."""
 ACKNOWLEDGE = "acknowledge"
-_MARKS = {Severity.INFO: "🔵", Severity.WARNING: "🟡", Severity.HIGH: "🟠", Severity.CRITICAL: "🔴"}
-_OVER = "✅"
-_WORDS = {
-    Reason.REOPENED: "is back",
-    Reason.RAISED: "is worse",
-    Reason.REPEATED: "is still so",
-    Reason.ESCALATED: "is still so, and nobody has acknowledged it",
-    Reason.FLAPPING: "comes and goes",
-    Reason.UNMUTED: "is still so, and no longer kept quiet",
-    Reason.ACKNOWLEDGED: "is looked after",
-}
 CALLED = OPENING | {Reason.RAISED, Reason.REPEATED, Reason.ESCALATED}
 """Reasons that mention people, and are also shown in the channel when posted in a thread."""
 
@@ -86,19 +75,18 @@ def cut(text: str, length: int) -> str:
 
 def mark(message: Message) -> str:
     """Return the emoji and the word at the start of a message."""
-    return (
-        f"{_OVER} resolved"
-        if message.over
-        else f"{_MARKS[message.severity]} {message.severity.value}"
-    )
+    if message.over:
+        return f"{RESOLVED_MARK} resolved"
+    return f"{severity_wording(message.severity).mark} {message.severity.value}"
 
 
 def _single(message: Message) -> Iterator[Block]:
-    why = f" {_WORDS[message.reason]}" if message.reason in _WORDS else ""
+    words = "" if message.over else reason_wording(message.reason)
+    why = f" {words}" if words else ""
     head = f"{mark(message)} *{cut(escape(message.title), LONGEST_PART)}*{why}"
     yield _section(f"{head}\n{cut(escape(message.summary), LONGEST_PART - 200)}")
     if message.remedy and not message.over:
-        yield _section(f"*What to do*\n{cut(escape(message.remedy), LONGEST_PART)}")
+        yield _section(f"*Remedy*\n{cut(escape(message.remedy), LONGEST_PART)}")
     details = dict(message.details)
     if message.acknowledged_by and not message.over:
         details = {"acknowledged by": message.acknowledged_by, **details}
@@ -132,7 +120,7 @@ def _digest(message: Message) -> Iterator[Block]:
 
 
 def _line(line: Line, *, remedy: bool) -> str:
-    sign = _OVER if line.over else _MARKS[line.severity]
+    sign = RESOLVED_MARK if line.over else severity_wording(line.severity).mark
     note = f" ({cut(escape(line.note), 80)})" if line.note else ""
     said = cut(escape(line.summary), 300 if remedy else 60)
     words = f"{sign} #{line.alert} *{cut(escape(line.title), 120)}* {said}{note}"
@@ -143,7 +131,7 @@ def _rest(message: Message, shown: int) -> str:
     """Name the alerts that did not fit, by kind and number."""
     kinds = Counter(line.title.partition(":")[0] for line in message.lines[shown:])
     counted = ", ".join(f"{number} {escape(kind)}" for kind, number in kinds.most_common(20))
-    return f"… and {len(message.lines) - shown} more: {counted}. All of them: sereno alerts list"
+    return f"… and {len(message.lines) - shown} more: {counted}. All: sereno alerts list"
 
 
 def _button(message: Message) -> list[Block]:

@@ -31,7 +31,7 @@ _TYPES = {
     Reason.RESOLVED: "alert.resolved",
     Reason.ACKNOWLEDGED: "alert.acknowledged",
     Reason.REPORT: "report",
-    Reason.DRILL: "drill",
+    Reason.CHANNEL_TEST: "drill",
 }
 _KEYS = ("key", "id", "number")
 _HARD = 'a "quote" \\ and\na line'
@@ -63,20 +63,22 @@ class Options(HttpOptions):
     type: Literal["webhook"]
     url: str = Field(examples=['"https://tickets.example.org/api/incidents"'])
     update_url: str = Field(
-        "", description="where a known ticket is changed, with {ticket} for its key"
+        "", description="The address that changes an existing ticket, with {ticket} for its key."
     )
     update_method: Literal["POST", "PUT", "PATCH"] = "POST"
-    key: str = Field("", description='where the answer has the ticket\'s key, like "result.number"')
+    key: str = Field(
+        "", description='The path of the ticket\'s key in the answer, like "result.number".'
+    )
     body: str = Field(
         "",
-        description="a Jinja2 template of the body instead of ours, like '{\"title\": {{ message | tojson }}}'",
+        description="A Jinja2 template for the body, like '{\"title\": {{ message | tojson }}}'.",
     )
     secret: Secret | None = Field(
         None,
-        description="whsec_… signs each message (Standard Webhooks)",
+        description="whsec_… signs each message (Standard Webhooks).",
         examples=['{ credential = "ticket-secret" }'],
     )
-    token: Secret | None = Field(None, description="sent as Authorization: Bearer")
+    token: Secret | None = Field(None, description="Sent as Authorization: Bearer.")
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
@@ -93,7 +95,7 @@ class Options(HttpOptions):
     def warnings(self) -> Iterator[tuple[str, str]]:
         """Warn if the update address does not identify the ticket."""
         if self.update_url and "{ticket}" not in self.update_url:
-            yield "update_url", "names no {ticket}; the body alone says which one is meant"
+            yield "update_url", "does not contain {ticket}; only the body identifies the ticket"
 
 
 class Webhook:
@@ -200,7 +202,7 @@ def sign(secret: str, number: str, timestamp: int, body: bytes) -> str:
         )
     except ValueError:
         raise DeliveryError(
-            Failure.TRANSIENT, "secret: what follows whsec_ is not base64"
+            Failure.TRANSIENT, "secret: the text after whsec_ is not base64"
         ) from None
     content = f"{number}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
@@ -254,7 +256,7 @@ def _template(text: str) -> "Template":
     try:
         return _environment().from_string(text)
     except TemplateError as error:
-        raise ValueError(f"body is no template: {error}") from None
+        raise ValueError(f"body is not a template: {error}") from None
 
 
 def _names_known(text: str) -> None:
@@ -264,7 +266,7 @@ def _names_known(text: str) -> None:
     _template(text)
     known = _sample().keys()
     for name in sorted(find_undeclared_variables(_environment().parse(text)) - known):
-        raise ValueError(f"body: {name!r} is not known; there are: {', '.join(sorted(known))}")
+        raise ValueError(f"body: {name!r} is unknown (known: {', '.join(sorted(known))})")
 
 
 def _filled(text: str, values: dict[str, Any]) -> bytes:
@@ -276,6 +278,6 @@ def _filled(text: str, values: dict[str, Any]) -> bytes:
         json.loads(body)
     except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise DeliveryError(
-            Failure.PERMANENT, f"body makes no JSON (use | tojson): {error}"
+            Failure.PERMANENT, f"body does not render to JSON (use | tojson): {error}"
         ) from None
     return body.encode("utf-8", "replace")

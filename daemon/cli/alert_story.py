@@ -1,39 +1,38 @@
-"""The story of one alert: what it is, what has become of it, and who was told what."""
+"""One alert in full for `sereno alerts show`: its state, events and notifications."""
 
 from typing import Any
 
-import typer
-
 from alerts import alert_store, outbox, silences
 from alerts.message import from_json
-from daemon.cli.render import as_row, subject
-from daemon.console import print_table
+from daemon.cli.alert_rows import alert_row
+from daemon.cli.output import columns, line, local_minute, prose, severity_label, zone_name
 from daemon.context import Context
+from domain.finding import Severity
 from domain.redaction import redact
 
-LATEST = 50
-LATEST_MESSAGES = 200
+MOST_EVENTS = 50
+MOST_MESSAGES = 200
 
 
 def alert_story(context: Context, number: int) -> dict[str, Any] | None:
-    """Return it, the last events and messages first; None: there is no such alert."""
+    """Return the alert, the latest events and notifications first; None if it does not exist."""
     now = context.clock()
     with context.store.reading() as transaction:
         alert = alert_store.load_alert(transaction, number)
         if alert is None:
             return None
         active = silences.active(transaction, now)
-        events = alert_store.load_events(transaction, number, LATEST)
-        messages = outbox.load_of_alert(transaction, number, LATEST_MESSAGES)
+        events = alert_store.load_events(transaction, number, MOST_EVENTS)
+        messages = outbox.load_of_alert(transaction, number, MOST_MESSAGES)
+    suppressed_by = alert.suppressed_by or context.policy.silenced(alert, active, now)
     return {
-        **as_row(alert),
+        **alert_row(alert, suppressed_by),
         "remedy": redact(alert.remedy),
         "evidence": {
             redact(str(name)): redact(str(value)) for name, value in alert.evidence.items()
         },
-        "fired": alert.generation,
+        "times_fired": alert.generation,
         "flapping": alert.flapping,
-        "quiet": alert.suppressed_by or context.policy.silenced(alert, active, now),
         "channels": list(context.policy.channels(alert)),
         "events": [
             {**event, "summary": redact(event["summary"]), "who": redact(event["who"])}
@@ -45,7 +44,7 @@ def alert_story(context: Context, number: int) -> dict[str, Any] | None:
                 "reason": row["reason"],
                 "state": row["state"],
                 "at": row["sent_at"] or row["created_at"],
-                "what": row["receipt"] or row["last_error"],
+                "answer": row["receipt"] or row["last_error"],
                 "title": from_json(row["message"]).title,
             }
             for row in messages
@@ -53,43 +52,40 @@ def alert_story(context: Context, number: int) -> dict[str, Any] | None:
     }
 
 
-def print_alert_story(told: dict[str, Any]) -> None:
-    """Print it for a person."""
-    typer.echo(f"alert {told['alert']}: {subject(told)}")
-    typer.echo(
-        f"  {told['severity']}, {told['state']}, since {told['opened']} UTC, seen {told['seen']} times"
-    )
-    typer.echo(f"  {redact(told['summary'])}")
+def print_alert_story(story: dict[str, Any], zone: str) -> None:
+    """Print the alert."""
+    label = severity_label(Severity(story["severity"])).strip()
+    place = story["database"] or "host"
+    line(f"alert {story['alert']}: {label} {place}  {story['kind']}  {story['object']}".rstrip())
+    line(f"{story['state']} since {local_minute(story['opened'], zone)}", indent=2)
+    prose(story["summary"], indent=2)
     shown = {
-        "what to do": told["remedy"],
-        "acknowledged by": told["acknowledged_by"],
-        "kept quiet by": told["quiet"],
-        "flapping": "it comes and goes" if told["flapping"] else "",
-        "goes to": ", ".join(told["channels"]),
-        **told["evidence"],
+        "remedy": story["remedy"],
+        "acknowledged by": story["acknowledged_by"],
+        "not notified": story["suppressed_by"],
+        "flapping": "yes" if story["flapping"] else "",
+        "channels": ", ".join(story["channels"]),
+        **story["evidence"],
     }
     for name, value in shown.items():
         if value:
-            typer.echo(f"  {name}: {value}")
-    print_table(
-        "What has happened",
-        ("when (UTC)", "what", "severity", "run"),
-        [
-            (_minute(one["occurred_at"]), _event(one), one["severity"], one["run"] or "")
-            for one in told["events"]
-        ],
-    )
-    columns = ("when (UTC)", "channel", "because", "state", "what it said")
+            line(f"{name}: {value}", indent=2)
+    line("events")
     rows = [
-        (_minute(one["at"]), *(one[key] for key in ("channel", "reason", "state", "what")))
-        for one in told["messages"]
+        (local_minute(event["occurred_at"], zone), _event(event), event["severity"])
+        for event in story["events"]
     ]
-    print_table("Who was told", columns, rows)
+    for text in columns(rows):
+        line(text, indent=2)
+    line("notifications")
+    sent = [
+        (local_minute(one["at"], zone), one["channel"], one["reason"], one["state"])
+        for one in story["messages"]
+    ]
+    for text, one in zip(columns(sent), story["messages"], strict=True):
+        line(f"{text}  {one['answer']}".rstrip(), indent=2)
+    line(f"(times: {zone_name(zone)})")
 
 
-def _event(row: dict[str, Any]) -> str:
-    return f"{row['reason']} by {row['who']}" if row["who"] else str(row["reason"])
-
-
-def _minute(text: str) -> str:
-    return text[:19].replace("T", " ")
+def _event(event: dict[str, Any]) -> str:
+    return f"{event['reason']} by {event['who']}" if event["who"] else str(event["reason"])

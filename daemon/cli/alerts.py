@@ -1,11 +1,11 @@
-"""`sereno alerts …`."""
+"""`sereno alerts`: open alerts, acknowledgements and silences."""
 
 import getpass
-from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from daemon.cli import channel_test, outbox, service_failed
 from daemon.cli.options import (
     LARGEST,
     ConfigOption,
@@ -17,123 +17,149 @@ from daemon.cli.options import (
 )
 from daemon.exit_codes import Exit
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from alerts.alert import Alert
+    from daemon.cli.overview import Overview
+
 app = typer.Typer(
-    help="What is open, who was told, what is kept quiet, and whether a channel works.",
+    help="List, acknowledge, resolve and silence alerts; test channels.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-Number = Annotated[int, typer.Argument(min=1, max=LARGEST, help="The alert's number.")]
-Name = Annotated[str, typer.Option("--as", help="Your name.", show_default=False)]
+MOST_LISTED = 500
+MOST_EVENTS = 50
+MOST_MESSAGES = 200
+Number = Annotated[
+    int, typer.Argument(min=1, max=LARGEST, metavar="NUMBER", help="The alert's number.")
+]
+Name = Annotated[str, typer.Option("--as", metavar="NAME", help="Your name.", show_default=False)]
+Pattern = Annotated[list[str] | None, typer.Option(help="A shell pattern.", show_default=False)]
 
 
 @app.command("list")
 def list_alerts(
-    everything: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include resolved alerts.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List open alerts."""
-    with open_context(config) as context:
-        from alerts import alert_store, silences
-        from daemon.cli.render import as_row, subject
-        from daemon.console import print_table
+    """List open alerts, the highest severity first."""
+    from alerts import alert_store
+    from daemon.cli.alert_rows import alert_row
+    from daemon.cli.overview import open_overview
 
-        now = context.clock()
-        with context.store.reading() as transaction:
-            found = (
-                alert_store.load_latest(transaction, 500)
-                if everything
-                else alert_store.load_open(transaction)
-            )
-            active = silences.active(transaction, now)
-        rows = [
-            {
-                **as_row(alert),
-                "quiet": alert.suppressed_by or context.policy.silenced(alert, active, now),
-            }
-            for alert in found
-        ]
+    with open_overview(config) as overview:
+        with overview.store.reading() as transaction:
+            if everything:
+                alerts = alert_store.load_latest(transaction, MOST_LISTED)
+            else:
+                alerts = alert_store.load_open(transaction)
+        suppressed = _suppressed(overview, alerts, config)
         if as_json:
-            print_json(rows)
+            print_json([alert_row(alert, suppressed.get(alert.id or 0, "")) for alert in alerts])
             return
-        shown = [
-            (
-                row["alert"],
-                row["severity"],
-                f"{row['state']}{', quiet' if row['quiet'] else ''}",
-                f"{subject(row)}: {row['summary']}",
-                row["opened"][:16],
-            )
-            for row in rows
-        ]
-        print_table("Alerts", ("alert", "severity", "state", "what", "since (UTC)"), shown)
+        if not everything:
+            alerts.sort(key=lambda alert: (-alert.severity.rank, alert.id or 0))
+        _show_list(overview, alerts, suppressed)
+
+
+def _suppressed(
+    overview: "Overview",
+    alerts: "Sequence[Alert]",
+    config: Any,  # noqa: ANN401 - typer's Path
+) -> "Mapping[int, str]":
+    """Return the suppression of each alert; the policy is loaded only if there may be one."""
+    from alerts import silences
+
+    stored = {alert.id or 0: alert.suppressed_by for alert in alerts if alert.suppressed_by}
+    now = overview.now()
+    with overview.store.reading() as transaction:
+        if not silences.any_active(transaction, now) and not overview.has_maintenance:
+            return stored
+        active = silences.active(transaction, now)
+    with open_context(config) as context:
+        silenced = {alert.id or 0: context.policy.silenced(alert, active, now) for alert in alerts}
+    return {**silenced, **stored}
+
+
+def _show_list(
+    overview: "Overview", alerts: "Sequence[Alert]", suppressed: "Mapping[int, str]"
+) -> None:
+    from daemon.cli.alert_rows import alert_line
+    from daemon.cli.output import line, local_minute, zone_name
+    from domain.redaction import redact
+
+    now, zone = overview.now(), overview.zone
+    for alert in alerts:
+        since = local_minute(alert.opened_at, zone, now)
+        state = f"{alert.state.value} since {since}"
+        if alert.resolved_at:
+            state = f"resolved {local_minute(alert.resolved_at, zone, now)}"
+        line(alert_line(alert, state))
+        line(redact(alert.summary), indent=6)
+        if reason := suppressed.get(alert.id or 0):
+            line(f"not notified: {reason}", indent=6)
+    if alerts:
+        line(f"(times: {zone_name(zone)})  One alert: sereno alerts show NUMBER")
+    else:
+        line("no open alert")
 
 
 @app.command()
 def show(alert: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show one alert: what it is, what has become of it, and who was told what."""
+    """Show one alert: its state, its events, and the notifications sent."""
     with open_context(config) as context:
         from daemon.cli.alert_story import alert_story, print_alert_story
 
-        told = alert_story(context, alert)
-        if told is None:
+        story = alert_story(context, alert)
+        if story is None:
             fail(f"there is no alert {alert}", Exit.CANNOT)
         if as_json:
-            print_json(told)
+            print_json(story)
         else:
-            print_alert_story(told)
+            print_alert_story(story, context.config.daemon.timezone)
 
 
 @app.command()
 def ack(
     alert: Number,
     who: Name = "",
-    lasting: Annotated[
+    duration: Annotated[
         str | None,
-        typer.Option("--for", help="Then it is told again (8h); without it, until it is over."),
+        typer.Option(
+            "--for",
+            metavar="DURATION",
+            help="Acknowledge for this long (8h), then notify again; default: until resolved.",
+            show_default=False,
+        ),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Acknowledge an alert: it is not repeated, nor escalated, until it gets worse or comes back."""
+    """Acknowledge an alert: no repeats and no escalation until it worsens or recurs."""
     with open_context(config) as context:
-        from alerts import alert_store
-        from alerts.alert import State
-        from alerts.lifecycle import Acknowledgement
-        from alerts.processor import AlertProcessor
-        from daemon.cli.now_session import deliver_pending
+        from alerts.processor import Acknowledged
+        from daemon.cli.arguments import parse_after
+        from daemon.cli.delivery import deliver_pending
 
-        now = context.clock()
-        until = None if lasting is None else _after(now, lasting)
-        with context.store.transaction() as transaction:
-            found = alert_store.load_alert(transaction, alert)
-            if found is None or found.resolved_at is not None:
-                fail(f"there is no open alert {alert}", Exit.CANNOT)
-            if found.state is State.PENDING:
-                fail(
-                    f"alert {alert} is pending: nobody was told of it yet (alerts.thresholds)",
-                    Exit.CANNOT,
-                )
-            taken = Acknowledgement(who or getpass.getuser(), until)
-            AlertProcessor(transaction, context.policy, now).take(found, taken)
+        until = None if duration is None else parse_after(context.clock(), duration)
+        result = context.acknowledge(alert, who or getpass.getuser(), until)
+        if result is Acknowledged.NOT_OPEN:
+            fail(f"there is no open alert {alert}", Exit.CANNOT)
+        if result is Acknowledged.PENDING:
+            fail(f"alert {alert} is pending: nobody was notified of it yet", Exit.CANNOT)
         deliver_pending(context, 10)
-        print_answer(
-            f"alert {alert} acknowledged",
-            {"alert": alert, "state": "acknowledged"},
-            as_json=as_json,
-        )
+        value = {"alert": alert, "state": "acknowledged"}
+        print_answer(f"alert {alert} {result.value}", value, as_json=as_json)
 
 
 @app.command()
 def resolve(alert: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Declare an alert over that no look can end any more (its database is gone).
-
-    Whoever was told hears it.
-    """
+    """Resolve an alert manually, for example when its database no longer exists."""
     with open_context(config) as context:
         from alerts import alert_store
-        from daemon.alerting import process_findings
-        from daemon.cli.now_session import deliver_pending
+        from daemon.cli.delivery import deliver_pending
         from domain.coverage import Coverage
 
         with context.store.reading() as transaction:
@@ -143,102 +169,109 @@ def resolve(alert: Number, config: ConfigOption = None, as_json: JsonOption = Fa
         area = Coverage(
             found.kind, found.database, found.object, found.task, found.cluster, final=True
         )
-        process_findings(context, [], [area])
+        context.process_findings([], [area])
         deliver_pending(context, 10)
-        print_answer(
-            f"alert {alert} resolved", {"alert": alert, "state": "resolved"}, as_json=as_json
-        )
+        value = {"alert": alert, "state": "resolved"}
+        print_answer(f"alert {alert} resolved", value, as_json=as_json)
 
 
 @app.command()
 def silence(
-    reason: Annotated[str, typer.Option("--reason", help="Why; whoever wonders reads it.")],
-    lasting: Annotated[str, typer.Option("--for", help="How long (2h, 3 days).")],
-    database: Annotated[
-        list[str] | None, typer.Option(help="A pattern, as the shell has them.")
-    ] = None,
-    job: list[str] | None = None,
+    reason: Annotated[str, typer.Option("--reason", help="Shown to everyone who asks.")],
+    duration: Annotated[
+        str, typer.Option("--for", metavar="DURATION", help="How long (2h, 3 days).")
+    ],
+    database: Pattern = None,
+    job: Pattern = None,
     check: Annotated[
-        list[str] | None, typer.Option(help="The kind: a check's name, task_failed, …")
+        list[str] | None,
+        typer.Option(
+            help="A shell pattern on the kind: a check's name, task_failed, ...",
+            show_default=False,
+        ),
     ] = None,
-    object_: Annotated[list[str] | None, typer.Option("--object")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="One of its database's.")] = None,
-    severity: Annotated[list[str] | None, typer.Option(help="May be given more than once.")] = None,
+    object_: Annotated[
+        list[str] | None, typer.Option("--object", help="A shell pattern.", show_default=False)
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="A tag of the database.", show_default=False)
+    ] = None,
+    severity: Annotated[
+        list[str] | None, typer.Option(help="May be repeated.", show_default=False)
+    ] = None,
     who: Name = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep alerts quiet for a while: nobody is told, unless they are over.
+    """Suppress notifications for matching alerts.
 
-    What is still so afterwards is told then.
+    Resolutions are still sent; alerts still firing at the end are notified then.
     """
     with open_context(config) as context:
         from alerts import alert_store
-        from alerts.policy import Matcher, Silence
-        from alerts.processor import AlertProcessor
-        from daemon.cli.now_session import parse_severity
+        from alerts.policy import Silence
+        from alerts.rules import Matcher
+        from daemon.cli.arguments import parse_after, parse_severity
+        from daemon.cli.output import local_minute, zone_name
 
-        now = context.clock()
+        now, zone = context.clock(), context.config.daemon.timezone
         given = {"database": database, "job": job, "check": check, "object": object_, "tag": tag}
         patterns = {name: _single(name, values) for name, values in given.items() if values}
-        matcher = Matcher(
-            tuple(parse_severity(one, "--severity") for one in severity or ()), **patterns
-        )
+        severities = tuple(parse_severity(one, "--severity") for one in severity or ())
         if not reason.strip():
-            fail("--reason: say why; whoever wonders reads it", Exit.CANNOT)
-        if not patterns and not severity:
+            fail("--reason: give the reason of the silence", Exit.CANNOT)
+        if not patterns and not severities:
             fail(
-                "say what is to be quiet: --check, --database, --object, … ('*' fits all)",
-                Exit.CANNOT,
+                "give a pattern: --check, --database, --object, ... ('*' matches all)", Exit.CANNOT
             )
-        made = Silence(matcher, who or getpass.getuser(), reason, now, _after(now, lasting))
+        matcher = Matcher(severity=severities, **patterns)
+        ends_at = parse_after(now, duration)
+        made = Silence(matcher, who or getpass.getuser(), reason, now, ends_at)
         with context.store.transaction() as transaction:
-            number = AlertProcessor(transaction, context.policy, now).silence(made)
-            meant = sum(
-                context.policy.matches_silence(made, alert, now)
-                for alert in alert_store.load_open(transaction)
-            )
-        said = {"silence": number, "until": made.ends_at.isoformat(), "open": meant}
-        until = f"silence {number} until {made.ends_at:%Y-%m-%d %H:%M} UTC"
-        print_answer(f"{until}; it means {meant} of the open alerts", said, as_json=as_json)
+            number = context.processor(transaction).silence(made)
+            alerts = alert_store.load_open(transaction)
+            matching = sum(context.policy.matches_silence(made, one, now) for one in alerts)
+        until = f"{local_minute(ends_at, zone)} ({zone_name(zone)})"
+        value = {"silence": number, "until": ends_at.isoformat(), "open": matching}
+        sentence = f"silence {number} until {until}; it matches {matching} open alerts"
+        print_answer(sentence, value, as_json=as_json)
 
 
 def _single(name: str, values: list[str]) -> str:
     if len(values) > 1:
-        fail(
-            f"--{name}: one pattern for each silence; make another one for {values[1]!r}",
-            Exit.CANNOT,
-        )
+        fail(f"--{name}: one pattern per silence; make another for {values[1]!r}", Exit.CANNOT)
     return values[0]
 
 
 @app.command("silences")
 def list_silences(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """List what is kept quiet, by whom and why; maintenance windows that are open, too."""
+    """List active silences and open maintenance windows."""
     with open_context(config) as context:
         from alerts import silences
-        from daemon.cli.render import quiet_row
-        from daemon.console import print_table
+        from daemon.cli.alert_rows import silence_row, silence_text
+        from daemon.cli.output import line, local_minute, zone_name
 
-        now = context.clock()
+        now, zone = context.clock(), context.config.daemon.timezone
         with context.store.reading() as transaction:
-            rows = [
-                quiet_row(one)
-                for one in (*silences.active(transaction, now), *context.policy.windows(now))
-            ]
+            active = [*silences.active(transaction, now), *context.policy.windows(now)]
         if as_json:
-            print_json(rows)
-        else:
-            print_table(
-                "Silences",
-                ("silence", "what", "until (UTC)", "by", "why"),
-                [tuple(row.values()) for row in rows],
+            print_json([silence_row(one) for one in active])
+            return
+        for one in active:
+            name = f"silence {one.id}" if one.id else "maintenance window"
+            line(f"{name}  {silence_text(one)}")
+            line(
+                f"until {local_minute(one.ends_at, zone, now)}, {one.author}: {one.reason}",
+                indent=4,
             )
+        line(f"(times: {zone_name(zone)})" if active else "no silence is active")
 
 
 @app.command()
 def unsilence(
-    number: Annotated[int, typer.Argument(min=1, max=LARGEST, help="The silence's number.")],
+    number: Annotated[
+        int, typer.Argument(min=1, max=LARGEST, metavar="NUMBER", help="The silence's number.")
+    ],
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -248,16 +281,11 @@ def unsilence(
 
         with context.store.transaction() as transaction:
             if not silences.end(transaction, number, context.clock()):
-                fail(f"there is no silence {number} that is not over", Exit.CANNOT)
-        print_answer(
-            f"silence {number} ended", {"silence": number, "state": "ended"}, as_json=as_json
-        )
+                fail(f"there is no active silence {number}", Exit.CANNOT)
+        value = {"silence": number, "state": "ended"}
+        print_answer(f"silence {number} ended", value, as_json=as_json)
 
 
-def _after(now: datetime, text: str) -> datetime:
-    from domain.units import parse_duration
-
-    try:
-        return now + parse_duration(text)
-    except (ValueError, OverflowError) as error:
-        fail(f"--for: {error}", Exit.CANNOT)
+app.command("outbox")(outbox.outbox)
+app.command("test")(channel_test.test)
+app.command("service-failed")(service_failed.service_failed)

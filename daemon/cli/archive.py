@@ -1,8 +1,8 @@
-"""`sereno archive …`."""
+"""`sereno archive`: lists, verifies and restores archived rows."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,12 +23,10 @@ if TYPE_CHECKING:
     from retention.archive.restore import Conflict
 
 STATEMENT_SECONDS = 12 * 3600.0
-"""A batch comes back as a whole, however slow the triggers are that it meets."""
+"""A batch is restored as a whole, however slow the table's triggers are."""
 
 app = typer.Typer(
-    help="What was archived, whether it is whole, and how it comes back.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
+    help="List, verify and restore archived rows.", no_args_is_help=True, rich_markup_mode=None
 )
 
 
@@ -36,44 +34,44 @@ app = typer.Typer(
 def list_batches(
     config: ConfigOption = None, database: DatabaseOption = None, as_json: JsonOption = False
 ) -> None:
-    """List the files, and what is in them."""
+    """List the archive files and their contents."""
     with open_context(config, database) as context:
-        from daemon.console import print_table
+        from retention.archive import ledger
 
         found: list[tuple[str, LedgeredBatch]] = []
         moved: list[str] = []
         for name in _databases(context, database):
             with _opened(context, name) as session:
-                from retention.archive import ledger
-
-                found += [(name, batch) for batch in _read(session)]
+                found += [(name, batch) for batch in _batches(session)]
                 moved += [f"{name}: {line}" for line in ledger.moved_batches(session)]
         if as_json:
             print_json([_as_row(name, batch) for name, batch in found])
-            return
-        files: dict[tuple[str, str, str], list[LedgeredBatch]] = {}
-        for name, batch in found:
-            files.setdefault((name, str(batch.table), batch.path), []).append(batch)
-        rows = [
-            (
-                *key,
-                len(batches),
-                sum(batch.entry.frame.rows for batch in batches),
-                sum(batch.entry.frame.length for batch in batches),
-                min(batch.entry.first for batch in batches),
-                max(batch.entry.last for batch in batches),
-                sum(batch.restored for batch in batches) or "",
-            )
-            for key, batches in files.items()
-        ]
-        if rows or not moved:
-            print_table(
-                "Archive",
-                ("database", "table", "file", "batches", "rows", "bytes", "from", "to", "restored"),
-                rows,
-            )
-        for line in moved:
-            typer.echo(line)
+        else:
+            _show_files(found, moved)
+
+
+def _show_files(found: "Sequence[tuple[str, LedgeredBatch]]", moved: Sequence[str]) -> None:
+    from daemon.cli.output import counted, line
+    from domain.units import format_size
+
+    files: dict[tuple[str, str, str], list[LedgeredBatch]] = {}
+    for name, batch in found:
+        files.setdefault((name, str(batch.table), batch.path), []).append(batch)
+    for (name, table, path), batches in files.items():
+        rows = sum(batch.entry.frame.rows for batch in batches)
+        size = format_size(sum(batch.entry.frame.length for batch in batches))
+        first = min(batch.entry.first for batch in batches)
+        last = max(batch.entry.last for batch in batches)
+        restored = sum(batch.restored for batch in batches)
+        again = f", {restored} restored" if restored else ""
+        amount = f"{counted(rows, 'row')} in {counted(len(batches), 'batch', 'batches')}, {size}"
+        line(f"{name}  {table}  {amount}{again}")
+        line(f"{first} to {last}", indent=4)
+        line(path, indent=4)
+    for text in moved:
+        line(text)
+    if not found and not moved:
+        line("nothing was archived yet")
 
 
 @app.command()
@@ -85,72 +83,76 @@ def verify(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read every file again, and compare it with the ledger.
-
-    Exit 1: something is missing or damaged.
-    """
+    """Read every file and compare it with the ledger; exits with 1 if one is damaged."""
     with open_context(config, database) as context:
-        from retention.archive import verify as verifying
+        from retention.archive import verify as verification
 
-        said = []
+        results = []
         for name in _databases(context, database):
             with _opened(context, name, login="data" if deep else "maintain") as session:
-                _ledger(session)
-                if deep:  # what hangs on a type runs with the login's rights
-                    _harmless(session, context.store.instance())
-                said.append((name, verifying.verify(session, deep=deep)))
+                _require_ledger(session)
+                if deep:  # loading runs code of the columns' types with the login's rights
+                    _require_harmless(session, context.store.instance())
+                results.append((name, verification.verify(session, deep=deep)))
         faults = [
             {"database": name, "file": fault.file, "what": fault.what}
-            for name, seen in said
-            for fault in seen.faults
+            for name, result in results
+            for fault in result.faults
+        ]
+        keys = ("files", "batches", "rows", "bytes")
+        totals: list[dict[str, Any]] = [
+            {"database": name, **{key: getattr(result, key) for key in keys}}
+            for name, result in results
         ]
         if as_json:
-            totals = [
-                {
-                    "database": name,
-                    "files": seen.files,
-                    "batches": seen.batches,
-                    "rows": seen.rows,
-                    "bytes": seen.bytes,
-                }
-                for name, seen in said
-            ]
             print_json({"verified": totals, "faults": faults})
         else:
-            for name, seen in said:
-                typer.echo(
-                    f"{name}: {seen.files} files, {seen.batches} batches, {seen.rows} rows, {seen.bytes} bytes"
-                )
-            for fault in faults:
-                typer.echo(f"{fault['database']}: {fault['file']}: {fault['what']}", err=True)
+            _show_verified(totals, faults)
         if faults:
             raise typer.Exit(Exit.FOUND)
 
 
+def _show_verified(totals: Sequence[dict[str, Any]], faults: Sequence[dict[str, str]]) -> None:
+    from daemon.cli.output import counted
+    from domain.units import format_size
+
+    for one in totals:
+        batches = counted(one["batches"], "batch", "batches")
+        amount = f"{counted(one['files'], 'file')}, {batches}, {counted(one['rows'], 'row')}"
+        typer.echo(f"{one['database']}: {amount}, {format_size(one['bytes'])} verified")
+    for fault in faults:
+        typer.echo(f"{fault['database']}: {fault['file']}: {fault['what']}", err=True)
+
+
 @app.command()
 def restore(
-    table: Annotated[str, typer.Argument(help="The table, as in SQL, with its schema.")],
-    database: Annotated[str, typer.Option("--database", help="Which database it is in.")],
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", help="The table, as in SQL, with its schema.")
+    ],
+    database: Annotated[str, typer.Option("--database", help="The database of the table.")],
     admin: Annotated[
-        str, typer.Option("--admin", help="Connect as: a DSN that may insert into the table.")
+        str,
+        typer.Option("--admin", metavar="DSN", help="A DSN that may insert into the table."),
     ],
     batch: Annotated[
-        list[str] | None, typer.Option("--batch", help="Only this batch; may be repeated.")
+        list[str] | None,
+        typer.Option("--batch", metavar="ID", help="Only this batch; may be repeated."),
     ] = None,
     privileged: Annotated[
         bool,
         typer.Option(
-            "--privileged", help="As a superuser: what hangs on the table runs with those rights."
+            "--privileged",
+            help="Allow restoring as superuser; the table's triggers run with superuser rights.",
         ),
     ] = False,
     skip: Annotated[
-        bool, typer.Option("--skip", help="Leave rows alone whose key is there already.")
+        bool, typer.Option("--skip", help="Skip rows whose key exists already.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put archived rows back into their table, each batch once. The files stay as they are."""
+    """Restore archived rows, each batch once. The files are kept."""
     with open_context(config, database) as context:
         from retention.archive.restore import PRIVILEGED
 
@@ -158,21 +160,20 @@ def restore(
             batches = _of_table(session, table, batch or ())
             if session.superuser() and not privileged:
                 fail(PRIVILEGED.format(table=table), Exit.CANNOT)
-            owed = [one for one in batches if not one.restored]
-            rows = sum(one.entry.frame.rows for one in owed)
-            if owed and not yes:
-                typer.confirm(
-                    f"Put {rows} rows of {len(owed)} batches back into {table}?", abort=True
-                )
-            done = list(_restored(session, owed, "skip" if skip else "error"))
-        before = len(batches) - len(owed)
+            pending = [one for one in batches if not one.restored]
+            rows = sum(one.entry.frame.rows for one in pending)
+            if pending and not yes:
+                amount = f"{rows} rows of {len(pending)} batches"
+                typer.confirm(f"Restore {amount} to {table}?", abort=True)
+            done = list(_restored(session, pending, "skip" if skip else "error"))
+        earlier = len(batches) - len(pending)
         if as_json:
-            print_json({"table": table, "restored": done, "before": before})
-        else:
-            came, there = (sum(int(str(one[key])) for one in done) for key in ("rows", "there"))
-            typer.echo(
-                f"{table}: {came} rows came back, {there} were there; {before} batches came back earlier"
-            )
+            print_json({"table": table, "restored": done, "restored_earlier": earlier})
+            return
+        restored = sum(int(str(one["rows"])) for one in done)
+        present = sum(int(str(one["already_present"])) for one in done)
+        before = f"{earlier} batches were restored earlier"
+        typer.echo(f"{table}: {restored} rows restored, {present} already present; {before}")
 
 
 def _of_table(session: "Session", text: str, only: Collection[str]) -> "list[LedgeredBatch]":
@@ -184,33 +185,33 @@ def _of_table(session: "Session", text: str, only: Collection[str]) -> "list[Led
         fail(str(error), Exit.CANNOT)
     batches = [
         one
-        for one in _read(session)
+        for one in _batches(session)
         if one.table == table and (not only or one.entry.batch in only)
     ]
     if not batches:
-        fail(
-            f"the archive holds nothing such of {table}; see: sereno archive list",
-            Exit.CANNOT,
-        )
+        fail(f"the archive holds no such rows of {table}; see: sereno archive list", Exit.CANNOT)
     return batches
 
 
 def _restored(
-    session: "Session", owed: "Sequence[LedgeredBatch]", conflict: "Conflict"
+    session: "Session", pending: "Sequence[LedgeredBatch]", conflict: "Conflict"
 ) -> Iterator[dict[str, object]]:
     from retention.archive.restore import RestoreError, restore
 
-    for number, one in enumerate(owed, 1):
+    for number, one in enumerate(pending, 1):
         try:
-            came = restore(session, one, conflict)
+            result = restore(session, one, conflict)
         except (RestoreError, OSError) as error:
-            said = (
-                f"{one.path}, batch {one.entry.batch}: {getattr(error, 'strerror', None) or error}"
-            )
-            fail(f"{said}; {number - 1} batches came back", Exit.CANNOT)
-        typer.echo(f"{number} of {len(owed)} batches", err=True)
-        if came is not None:
-            yield {"batch": one.entry.batch, "rows": came.rows, "there": came.there}
+            reason = getattr(error, "strerror", None) or error
+            where = f"{one.path}, batch {one.entry.batch}: {reason}"
+            fail(f"{where}; {number - 1} batches were restored", Exit.CANNOT)
+        typer.echo(f"batch {number} of {len(pending)}", err=True)
+        if result is not None:
+            yield {
+                "batch": one.entry.batch,
+                "rows": result.rows,
+                "already_present": result.already_present,
+            }
 
 
 def _databases(context: "Context", only: str | None) -> list[str]:
@@ -233,8 +234,8 @@ def _opened(
         yield opened
 
 
-def _ledger(session: "Session") -> None:
-    """See that there is one: without it nothing could be seen, and nothing would be wrong."""
+def _require_ledger(session: "Session") -> None:
+    """Exit unless the ledger exists: without it nothing would be seen, and nothing seem wrong."""
     from jobs.archive import NO_LEDGER
     from postgres.fencing.ownership import is_installed_table
     from retention.archive import ledger
@@ -243,18 +244,18 @@ def _ledger(session: "Session") -> None:
         fail(NO_LEDGER.format(session.target.name), Exit.CANNOT)
 
 
-def _read(session: "Session") -> "list[LedgeredBatch]":
+def _batches(session: "Session") -> "list[LedgeredBatch]":
     from retention.archive import ledger
 
-    _ledger(session)
+    _require_ledger(session)
     return ledger.all_batches(session)
 
 
-def _harmless(session: "Session", instance: str) -> None:
+def _require_harmless(session: "Session", instance: str) -> None:
     from postgres.fencing import delete_permission
 
-    if refused := delete_permission.refusal_reason(session, instance):
-        fail(f"--deep: {refused}", Exit.CANNOT)
+    if reason := delete_permission.refusal_reason(session, instance):
+        fail(f"--deep: {reason}", Exit.CANNOT)
 
 
 def _as_row(name: str, batch: "LedgeredBatch") -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""`sereno config …`."""
+"""`sereno config check` and `sereno config reference`."""
 
 import typer
 
@@ -13,7 +13,7 @@ app = typer.Typer(
 
 @app.command()
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Say everything that is wrong with a configuration, at once; exit 78 if something is."""
+    """Print every mistake in the configuration; exits with 78 if there is one."""
     from daemon.config.notes import configuration_notes
 
     loaded = load_configuration(config)
@@ -24,21 +24,19 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         },
         "channels": {name: options.type for name, options in loaded.channels.items()},
     }
-    noted = list(configuration_notes(loaded))
+    notes = list(configuration_notes(loaded))
     if as_json:
-        print_json({**found, "notes": noted})
-    else:
-        typer.echo(
-            "fine: "
-            + "; ".join(f"{name}: {', '.join(items) or 'none'}" for name, items in found.items())
-        )
-        for note in noted:
-            typer.echo(f"note: {note}", err=True)
+        print_json({**found, "notes": notes})
+        return
+    parts = [f"{name}: {', '.join(items) or 'none'}" for name, items in found.items()]
+    typer.echo(f"valid: {'; '.join(parts)}")
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
 
 
 @app.command()
 def reference() -> None:
-    """Print every option with its default and its sentence."""
+    """Print every option with its default and its description."""
     from daemon.config.reference import reference as text
 
     typer.echo(text(), nl=False)

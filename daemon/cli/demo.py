@@ -1,11 +1,11 @@
-"""`sereno demo`."""
+"""`sereno demo`: a sample cooperative with planted faults, maintained for one night and one week."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from daemon.cli.options import fail
+from daemon.cli.options import fail, unknown_name
 from daemon.demo.names import NAMES
 from daemon.exit_codes import Exit
 
@@ -15,7 +15,8 @@ def demo(
         list[str] | None,
         typer.Option(
             "--without",
-            help=f"Leave a planted fault out (may be repeated): {', '.join(NAMES)}.",
+            metavar="FAULT",
+            help=f"Leave a fault out (may be repeated): {', '.join(NAMES)}.",
             show_default=False,
         ),
     ] = None,
@@ -23,17 +24,17 @@ def demo(
         Path | None,
         typer.Option(
             "--folder",
-            help="Where the messages and the page go; a fresh scratch folder otherwise.",
+            help="Folder for the messages and the page; default: a temporary folder.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """A sample cooperative on an embedded PostgreSQL, one whole night, and what each channel received."""
+    """Maintain a sample database with planted faults for one night and one week."""
     from daemon.demo.faults import FAULTS
 
-    unknown = [name for name in without or () if name not in FAULTS]
-    if unknown:
-        fail(f"there is no fault {unknown[0]!r} ({', '.join(FAULTS)})", Exit.CANNOT)
+    for name in without or ():
+        if name not in FAULTS:
+            fail(unknown_name("fault", name, FAULTS), Exit.CANNOT)
     from daemon.demo.night import DemoError, run_demo
 
     try:

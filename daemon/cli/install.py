@@ -1,17 +1,10 @@
-"""`sereno install` and `sereno trust`: what a database needs before rows may be deleted in it."""
+"""`sereno install`: creates the schema sereno and the two logins, or prints the SQL."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import (
-    ConfigOption,
-    JsonOption,
-    fail,
-    open_context,
-    print_answer,
-    print_json,
-)
+from daemon.cli.options import ConfigOption, JsonOption, fail, open_context, print_json
 from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
@@ -20,41 +13,40 @@ if TYPE_CHECKING:
 
 
 def install(
-    database: Annotated[str, typer.Argument(help="A database of the configuration.")],
+    database: Annotated[str, typer.Argument(metavar="DATABASE", help="A configured database.")],
     admin: Annotated[
         str | None,
         typer.Option(
             "--admin",
-            help="Connect as: a DSN that may create roles and a schema.",
+            metavar="DSN",
+            help="Connect with this DSN, as a role that may create roles and a schema.",
             show_default=False,
         ),
     ] = None,
     print_only: Annotated[
-        bool, typer.Option("--print", help="Only print the SQL, for a DBA to read first.")
+        bool, typer.Option("--print", help="Print the SQL for a DBA to read; change nothing.")
     ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the sereno schema and the two logins, or print the SQL. May be run again."""
+    """Create the schema sereno and the two logins. May be run again."""
     with open_context(config, database) as context:
         from postgres.fencing import install
         from postgres.session import UnreachableError, open_admin_session
 
-        wishes = _wishes(context, database)
+        request = _request(context, database)
         conninfo = admin or context.config.databases[database].dsn
         try:
             with open_admin_session(conninfo, database) as connection:
-                commands = list(install.install_statements(connection, wishes))
+                commands = list(install.install_statements(connection, request))
                 shortcomings = list(install.shortcomings(connection))
                 if not print_only:
                     install.install(connection, commands)
         except install.InstallError as error:
             fail(f"{database}: {error}", Exit.CANNOT)
         except UnreachableError as error:
-            fail(
-                f"{error}\n  install connects as who may create roles: give --admin DSN",
-                Exit.CANNOT,
-            )
+            hint = "install needs a role that may create roles: --admin DSN"
+            fail(f"{error}\n  {hint}", Exit.CANNOT)
         script = [install.printable_statements(command) for command in commands]
         if as_json:
             print_json(
@@ -66,97 +58,38 @@ def install(
                 }
             )
             return
-        typer.echo("\n".join(script))
+        if print_only:
+            typer.echo("\n".join(script))
         for shortcoming in shortcomings:
             typer.echo(f"-- note: {shortcoming}", err=True)
         if not print_only:
-            typer.echo(f"-- done: {len(commands)} statements in {database}", err=True)
+            logins = f"{request.maintain.user} and {request.data.user}"
+            typer.echo(f"{database}: schema sereno and the logins {logins} are ready")
+            typer.echo("next: sereno plan")
 
 
-def trust(
-    database: Annotated[str, typer.Argument(help="A database of the configuration.")],
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    beside: Annotated[
-        bool,
-        typer.Option(
-            "--beside",
-            help="Let those that are trusted already stay so: two serenos for one database.",
-        ),
-    ] = False,
-) -> None:
-    """Let this instance, and no other, delete rows in a database.
-
-    Take the server that answers for the right one.
-    """
-    with open_context(config, database) as context:
-        from daemon.alerting import process_findings
-        from daemon.history import history
-        from domain.coverage import Coverage
-        from postgres.fencing.ownership import record_owner
-        from postgres.session import open_session
-
-        with open_session(context.target(database), "maintain", "trust") as opened:
-            facts = opened.facts
-            typer.echo(
-                f"{database}: database {facts.database} of the cluster {facts.system_identifier}",
-                err=True,
-            )
-            if not yes:
-                typer.confirm(
-                    f"Let {context.config.daemon.name} delete expired rows there?", abort=True
-                )
-            record_owner(
-                opened, context.store.instance(), context.config.daemon.name, beside=beside
-            )
-        with context.store.transaction() as transaction:
-            before = history.known_server(transaction, database)
-            history.remember_server(
-                transaction,
-                database,
-                (facts.system_identifier, facts.database_oid),
-                context.clock(),
-            )
-        if before is not None and before[0] != facts.system_identifier:
-            clusterwide = [
-                name for name, check in context.checks.items() if check.header.scope == "cluster"
-            ]
-            process_findings(
-                context, [], [Coverage(name, "", cluster=before[0]) for name in clusterwide]
-            )
-        print_answer(
-            f"{database}: trusted", {"database": database, "trusted": True}, as_json=as_json
-        )
-
-
-def _wishes(context: "Context", database: str) -> "InstallRequest":
+def _request(context: "Context", database: str) -> "InstallRequest":
     from postgres.fencing.install import InstallRequest
 
     target = context.target(database)
     if "maintain" not in target.logins or "data" not in target.logins:
         fail(
-            f"databases.{database} names no two logins; add for example:\n"
+            f"databases.{database} needs two logins; add for example:\n"
             '  maintain = { user = "sereno_maintain", password = { credential = "maintain" } }\n'
             '  data = { user = "sereno_data", password = { credential = "data" } }',
             Exit.CONFIG,
         )
-    config = context.config
     here = {None, database}
-    tables = {
-        wish.table: "jobs.log_cleanup.tables"
-        for wish in config.job("log_cleanup").tables
-        if wish.database in here
-    }
-    archived = [wish for wish in config.job("archive").tables if wish.database in here]
-    tables |= {
-        table: "jobs.archive.tables" for wish in archived for table in (wish.table, *wish.children)
-    }
+    cleaned = [one for one in context.config.job("log_cleanup").tables if one.database in here]
+    archived = [one for one in context.config.job("archive").tables if one.database in here]
+    tables = {one.table: "jobs.log_cleanup.tables" for one in cleaned}
+    for one in archived:
+        tables |= dict.fromkeys((one.table, *one.children), "jobs.archive.tables")
     return InstallRequest(
         target.logins["maintain"],
         target.logins["data"],
         tables,
-        [wish.to.table for wish in archived if wish.to.table],
+        [one.to.table for one in archived if one.to.table],
         context.store.instance(),
         context.config.daemon.name,
     )

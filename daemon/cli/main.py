@@ -1,15 +1,30 @@
-"""The command line, put together; each command's own imports wait until it is called."""
+"""The command line; each command imports what it needs when it is called."""
 
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from daemon.cli import alerts, archive, config, demo, install, now, outbox, plan, report, run
+from daemon.cli import (
+    alerts,
+    archive,
+    check,
+    config,
+    demo,
+    history,
+    install,
+    now,
+    pause,
+    plan,
+    report,
+    run,
+    status,
+    trust,
+)
 
 app = typer.Typer(
     name="sereno",
-    help="The night watchman of your PostgreSQL: maintenance, integrity, alerts.",
+    help="Maintenance, integrity checks and alerts for PostgreSQL.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -35,18 +50,15 @@ def _main(
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("install")(install.install)
-app.command("trust")(install.trust)
+app.command("trust")(trust.trust)
 app.command("plan")(plan.plan)
 app.command("now")(now.now)
-app.command("check")(now.check)
-app.command("status")(plan.status)
-app.command("history")(plan.history)
+app.command("check")(check.check)
+app.command("status")(status.status)
+app.command("history")(history.history)
 app.command("report")(report.report)
-app.command("pause")(now.pause)
-app.command("resume")(now.resume)
-alerts.app.command("outbox")(outbox.outbox)
-alerts.app.command("test")(outbox.test)
-alerts.app.command("service-failed")(outbox.service_failed)
+app.command("pause")(pause.pause)
+app.command("resume")(pause.resume)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(archive.app, name="archive")
 app.add_typer(config.app, name="config")

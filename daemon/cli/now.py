@@ -1,155 +1,290 @@
-"""Commands that do something: now, check, pause, resume."""
+"""`sereno now`: runs jobs at once, with progress bars, and prints what was done and found."""
 
-from typing import TYPE_CHECKING, Annotated
-from zoneinfo import ZoneInfo
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from daemon.cli.options import (
     ConfigOption,
     DatabaseOption,
+    FailOnOption,
     JsonOption,
-    fail,
     open_context,
-    print_answer,
+    print_json,
 )
 from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
-    from daemon.runs.runner import FinishedRun
+    from daemon.cli.progress_bars import Bars
+    from daemon.context import Context
+    from daemon.runs.runner import FinishedRun, Runner
+    from domain.task import Task
+    from execution.window import Window
+    from store.store import Row
 
-DRAIN_SECONDS = 20.0
+DELIVERY_SECONDS = 20.0
+LOCK_SECONDS = 3.0
+"""A person learns soon that another sereno is working."""
+MOST_UNDONE = 5
+_NOUNS = {
+    "analyze": "table",
+    "vacuum": "table",
+    "delete": "table",
+    "archive": "table",
+    "check": "check",
+    "measure": "database measured",
+    "reindex": "index",
+    "report": "page",
+}
 
 
 def now(
-    jobs: Annotated[list[str], typer.Argument(help="Jobs, or the names of schedules (daily).")],
+    jobs: Annotated[
+        list[str], typer.Argument(metavar="JOB|SCHEDULE...", help="Jobs or schedules to run.")
+    ],
     config: ConfigOption = None,
     database: DatabaseOption = None,
     window: Annotated[
-        str | None, typer.Option("--window", help='Stop in time, like "30m".', show_default=False)
-    ] = None,
-    fail_on: Annotated[
-        str, typer.Option("--fail-on", help="Exit 1 from this severity on.")
-    ] = "high",
-    as_json: JsonOption = False,
-) -> None:
-    """Run jobs now, with a progress bar; what goes wrong is told as it would be at night."""
-    with open_context(config, database) as context:
-        from rich.console import Console
-
-        from daemon.cli.now_session import (
-            deliver_pending,
-            job_names,
-            parse_severity,
-            parse_window,
-            run_jobs,
-        )
-        from daemon.cli.render import show_night
-
-        limit = parse_severity(fail_on)
-        chosen = job_names(context, jobs)
-        console = Console(stderr=True)
-        ran = run_jobs(
-            context, chosen, parse_window(window), database, None if as_json else console
-        )
-        with console.status("telling"):
-            waiting = deliver_pending(context, DRAIN_SECONDS)
-        worst = show_night(context, ran, as_json=as_json)
-        if waiting and not as_json:
-            console.print(f"messages that wait for their channel: {waiting} (sereno alerts outbox)")
-        raise typer.Exit(_code(ran, worst is not None and worst >= limit))
-
-
-def check(
-    checks: Annotated[
-        list[str] | None,
-        typer.Argument(help="Checks; all of them where none is named.", show_default=False),
-    ] = None,
-    config: ConfigOption = None,
-    database: DatabaseOption = None,
-    fail_on: Annotated[
-        str, typer.Option("--fail-on", help="Exit 1 from this severity on.")
-    ] = "high",
-    as_json: JsonOption = False,
-) -> None:
-    """Look, and nothing else: every session is read-only, nothing is told or remembered."""
-    with open_context(config, database) as context:
-        from daemon.cli.now_session import parse_severity
-        from daemon.cli.read_only_checks import run_checks_now
-        from daemon.cli.render import show_findings
-
-        limit = parse_severity(fail_on)
-        unknown = [name for name in checks or () if name not in context.checks]
-        if unknown:
-            fail(
-                f"there is no check {unknown[0]!r} ({', '.join(sorted(context.checks))})",
-                Exit.CANNOT,
-            )
-        everything = sorted(
-            context.checks.keys() - set(context.config.job("integrity_check").exclude)
-        )
-        looked = run_checks_now(context, checks or everything, database)
-        show_findings(looked, as_json=as_json)
-        if looked.failed:
-            raise typer.Exit(Exit.CANNOT)
-        worst = max((finding.severity for finding in looked.findings), default=None)
-        raise typer.Exit(Exit.FOUND if worst is not None and worst >= limit else Exit.FINE)
-
-
-def pause(
-    until: Annotated[
         str | None,
         typer.Option(
-            "--until",
-            help="A time of today or tomorrow (06:30), or 2026-03-01T06:30.",
-            show_default=False,
+            "--window", help='Begin no step after this time, like "30m".', show_default=False
         ),
     ] = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why; shown by status.")] = "",
-    config: ConfigOption = None,
+    steps: Annotated[bool, typer.Option("--steps", help="List every step.")] = False,
+    fail_on: FailOnOption = "high",
     as_json: JsonOption = False,
 ) -> None:
-    """Hold everything back: a running job pauses between two pieces of its work."""
-    with open_context(config) as context:
-        from daemon.cli.now_session import parse_instant
-        from daemon.history import pause as hold
+    """Run jobs now; findings and failures alert as in a scheduled run.
 
-        end = (
-            parse_instant(until, context.config.daemon.timezone, context.clock()) if until else None
-        )
-        with context.store.transaction() as transaction:
-            hold.pause(transaction, end, reason, context.clock())
-        zone = ZoneInfo(context.config.daemon.timezone)
-        told = f"{end.astimezone(zone):%Y-%m-%d %H:%M %Z}" if end else "until: sereno resume"
-        print_answer(
-            f"paused {'until ' if end else ''}{told}",
-            {"paused": True, "until": end},
-            as_json=as_json,
-        )
+    Exits with 1 if a run failed or a finding has the severity of --fail-on, with 75 if another
+    sereno is working, with 3 if the window ended.
+    """
+    with open_context(config, database) as context:
+        from daemon.cli.arguments import parse_jobs, parse_severity, parse_window
 
-
-def resume(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Let everything go on."""
-    with open_context(config) as context:
-        from daemon.history import pause as hold
-
-        with context.store.transaction() as transaction:
-            was = hold.resume(transaction)
-        print_answer(
-            "goes on" if was else "was not paused",
-            {"paused": False, "was_paused": was},
-            as_json=as_json,
-        )
+        least = parse_severity(fail_on)
+        names = parse_jobs(context, jobs)
+        began = time.monotonic()
+        ran = _run_jobs(context, names, parse_window(window), database, as_json=as_json)
+        waiting = _deliver(context, as_json=as_json)
+        night = _Night(context, ran, time.monotonic() - began)
+        if as_json:
+            print_json(night.as_json())
+        else:
+            night.show(" ".join(jobs), waiting, steps=steps)
+        raise typer.Exit(exit_code(ran, found=night.has_finding(least)))
 
 
-def _code(ran: "list[FinishedRun]", found: bool) -> Exit:
+def _run_jobs(
+    context: "Context", jobs: Sequence[str], window: "Window", only: str | None, *, as_json: bool
+) -> "list[FinishedRun]":
+    """Run the jobs; Ctrl-C and SIGTERM stop them as in the service."""
+    from rich.console import Console
+
+    from daemon.cli.progress_bars import Bars
+    from daemon.runs.runner import Runner
+    from daemon.scheduling.tasks import tasks_of
+    from execution.progress import NoProgress
+
+    console = Console(stderr=True)
+    bars = None if as_json or not console.is_terminal else Bars(console)
+    runner = Runner(context, bars or NoProgress(), LOCK_SECONDS)
+    tasks = tasks_of(context, jobs, only=only)
+
+    def halt(_number: int, _frame: FrameType | None) -> None:
+        runner.cancel_in_background()
+
+    before = {number: signal.signal(number, halt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        if bars is None:
+            return list(_finished_runs(runner, tasks, window, None))
+        with bars:
+            return list(_finished_runs(runner, tasks, window, bars))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _finished_runs(
+    runner: "Runner", tasks: "Iterator[Task]", window: "Window", bars: "Bars | None"
+) -> "Iterator[FinishedRun]":
+    for task in tasks:
+        if runner.stop.is_set():
+            return
+        if bars:
+            bars.run(task.job, task.database)
+        ran = runner.run(task, window)
+        if bars:
+            bars.finished(ran.state.value)
+        yield ran
+
+
+def _deliver(context: "Context", *, as_json: bool) -> int | None:
+    from rich.console import Console
+
+    from daemon.cli.delivery import deliver_pending
+
+    console = Console(stderr=True)
+    if as_json or not console.is_terminal:
+        return deliver_pending(context, DELIVERY_SECONDS)
+    with console.status("delivering alerts"):
+        return deliver_pending(context, DELIVERY_SECONDS)
+
+
+def exit_code(ran: "Sequence[FinishedRun]", *, found: bool) -> Exit:
+    """Return the exit code; a failure outranks a busy database."""
     from daemon.runs.result import RunState
+    from domain.cause import Cause
 
     states = {one.state for one in ran}
-    if any(one.state is RunState.SKIPPED and one.reason.startswith("busy") for one in ran):
-        return Exit.BUSY
     if RunState.FAILED in states or found:
         return Exit.FOUND
+    if any(one.cause is Cause.BUSY for one in ran):
+        return Exit.BUSY
     if states & {RunState.WINDOW_ENDED, RunState.THROTTLED, RunState.INTERRUPTED}:
         return Exit.WINDOW
     return Exit.FINE
+
+
+class _Night:
+    """The runs of one command with their recorded steps, findings and notifications."""
+
+    def __init__(self, context: "Context", ran: "Sequence[FinishedRun]", seconds: float) -> None:
+        from alerts import outbox
+        from daemon.history import history
+
+        self._seconds = seconds
+        self._zone = context.config.daemon.timezone
+        self.runs: list[dict[str, Any]] = []
+        with context.store.reading() as transaction:
+            for one in ran:
+                run = history.load_run(transaction, one.number)
+                if run is not None:
+                    self.runs.append(
+                        {
+                            **run,
+                            "steps": history.load_steps(transaction, one.number),
+                            "findings": history.load_findings(transaction, one.number),
+                        }
+                    )
+            numbers = [one.number for one in ran]
+            self._notified = outbox.count_by_channel(transaction, numbers)
+        self.findings = [finding for run in self.runs for finding in run["findings"]]
+
+    def as_json(self) -> list[dict[str, Any]]:
+        return self.runs
+
+    def has_finding(self, least: str) -> bool:
+        from domain.finding import Severity
+
+        return any(Severity(one["severity"]) >= least for one in self.findings)
+
+    def show(self, words: str, waiting: int | None, *, steps: bool) -> None:
+        from daemon.cli.finding_lines import count_by_severity, print_findings
+        from daemon.cli.output import line
+        from daemon.cli.unreachable import print_unreachable
+        from domain.finding import Severity
+
+        self._show_jobs(steps=steps)
+        failed = [run for run in self.runs if run["state"] == "failed"]
+        problems = [(run["job"], run["database"], run["reason"]) for run in failed]
+        print_unreachable(problems, f"then: sereno now {words}")
+        self._show_states()
+        if not steps:
+            self._show_undone()
+        named = [one for one in self.findings if one["kind"] != "task_failed"]
+        shown = [one for one in named if one["kind"] != "database_unreachable"]
+        print_findings(shown, Severity.WARNING)
+        counts = count_by_severity(self.findings)
+        line(f"Findings: {counts or 'none'}.{self._notifications(waiting)}")
+        self._show_end()
+
+    def _show_jobs(self, *, steps: bool) -> None:
+        from daemon.cli.history import print_steps
+        from daemon.cli.output import columns, line
+        from domain.units import format_seconds
+
+        jobs: dict[str, list[dict[str, Any]]] = {}
+        for run in self.runs:
+            if run["state"] != "failed" or run["steps"]:
+                jobs.setdefault(run["job"], []).append(run)
+        rows = []
+        for job, runs in jobs.items():
+            places = ", ".join(run["database"] or run["scope"] for run in runs)
+            seconds = sum(step["seconds"] for run in runs for step in run["steps"])
+            rows.append((job, _work(runs), format_seconds(seconds), places))
+        for text in columns(rows, frozenset({2})):
+            line(text)
+        if steps:
+            for run in self.runs:
+                print_steps(run["steps"], run["database"] or run["scope"])
+
+    def _show_states(self) -> None:
+        from daemon.cli.output import prose
+
+        grouped: dict[tuple[str, str], list[str]] = {}
+        for run in self.runs:
+            if run["state"] not in {"finished", "failed"}:
+                place = f"{run['job']} {run['database']}".strip()
+                grouped.setdefault((run["state"], run["reason"]), []).append(place)
+        for (state, reason), places in grouped.items():
+            prose(f"{state}: {', '.join(places)}: {reason}")
+
+    def _show_undone(self) -> None:
+        from daemon.cli.output import counted, line
+
+        undone = [
+            (run, step)
+            for run in self.runs
+            for step in run["steps"]
+            if step["status"] not in {"done", "unfinished"}
+        ]
+        for run, step in undone[:MOST_UNDONE]:
+            place = run["database"] or run["scope"]
+            line(f"{step['status']}  {place} {step['name']} {step['object']}")
+            line(step["reason"], indent=4)
+        if len(undone) > MOST_UNDONE:
+            rest = counted(len(undone) - MOST_UNDONE, "more step")
+            line(f"{rest} not done: --steps shows them")
+
+    def _notifications(self, waiting: int | None) -> str:
+        told = ", ".join(f"{name} {count}" for name, count in self._notified.items())
+        text = f" Notifications: {told}." if told else ""
+        if waiting:
+            text += f" {waiting} still waiting: sereno alerts outbox"
+        return text
+
+    def _show_end(self) -> None:
+        from daemon.cli.output import counted, line
+        from domain.units import format_seconds
+
+        states = Counter(run["state"] for run in self.runs)
+        finished = states["finished"]
+        number = self.runs[-1]["id"] if self.runs else ""
+        line(
+            f"{finished} of {counted(len(self.runs), 'run')} finished in "
+            f"{format_seconds(self._seconds)}. Steps: --steps, or sereno history {number}"
+        )
+
+
+def _work(runs: "Sequence[Row]") -> str:
+    """Return the finished steps of a job in words: `9 tables, 25,000 rows`."""
+    from daemon.cli.output import counted
+
+    done = [step for run in runs for step in run["steps"] if step["status"] == "done"]
+    if not done:
+        return "nothing was due" if not any(run["steps"] for run in runs) else "nothing done"
+    counts = Counter(step["name"] for step in done)
+    parts = []
+    for name, count in counts.items():
+        noun = _NOUNS.get(name, f"{name} step")
+        plural = "databases measured" if name == "measure" else ""
+        plural = "indexes" if noun == "index" else plural
+        parts.append(counted(count, noun, plural))
+    rows = sum(step["rows"] for step in done if step["name"] not in {"check", "measure"})
+    return ", ".join(parts) + (f", {rows:,} rows" if rows else "")

@@ -1,9 +1,10 @@
-"""The options that every command takes, and how a command ends."""
+"""Options shared by the commands, and the ways in which a command ends."""
 
+import difflib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -16,34 +17,37 @@ if TYPE_CHECKING:
     from daemon.config.model import Config
     from daemon.context import Context
 
-
 LARGEST = 2**62
-"""Numbers of runs and alerts end somewhere."""
+"""The largest number of a run or an alert; SQLite's integers end at 2^63 - 1."""
+DEFAULT_CONFIG = Path("/etc/sereno/config.toml")
 
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="Configuration file; else $SERENO_CONFIG, else /etc/sereno/config.toml.",
+        help="Configuration file; default $SERENO_CONFIG, then /etc/sereno/config.toml.",
         show_default=False,
     ),
 ]
 DatabaseOption = Annotated[
-    str | None,
-    typer.Option("--database", help="Only this configured database.", show_default=False),
+    str | None, typer.Option("--database", help="Only this database.", show_default=False)
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+FailOnOption = Annotated[
+    str,
+    typer.Option(
+        "--fail-on", help="Exit with 1 from this severity on: info, warning, high or critical."
+    ),
+]
 
 
 def config_path(path: Path | None) -> Path:
-    """Return which configuration file is meant."""
-    from daemon.config.load import DEFAULT
-
-    return path or Path(os.environ.get("SERENO_CONFIG") or DEFAULT)
+    """Return the path of the configuration file."""
+    return path or Path(os.environ.get("SERENO_CONFIG") or DEFAULT_CONFIG)
 
 
 def load_configuration(path: Path | None) -> "Config":
-    """Load it, or end with 78 and every mistake."""
+    """Load the configuration; exit with 78 and all its mistakes if it is invalid."""
     from daemon.config.load import ConfigError, load_config
     from daemon.registry import JOB_NAMES
 
@@ -56,7 +60,7 @@ def load_configuration(path: Path | None) -> "Config":
 
 @contextmanager
 def open_context(path: Path | None, database: str | None = None) -> Iterator["Context"]:
-    """Load and wire everything; what cannot be done ends with 2 and one sentence."""
+    """Build the context; exit with 2 and one sentence if something prevents the command."""
     import psycopg
 
     from daemon.bootstrap import build_context
@@ -66,33 +70,44 @@ def open_context(path: Path | None, database: str | None = None) -> Iterator["Co
 
     config = load_configuration(path)
     if database is not None and database not in config.databases:
-        fail(
-            f"there is no database {database!r} in the configuration ({', '.join(config.databases)})",
-            Exit.CANNOT,
-        )
+        fail(unknown_name("database", database, config.databases), Exit.CANNOT)
     set_up(quiet=True)
     try:
-        yield build_context(config)
-    except BrokenPipeError:  # whoever read us has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(Exit.FINE) from None
+        with closed_output_ends_well():
+            yield build_context(config)
     except (StoreError, TargetError, psycopg.Error, OSError, UnicodeError) as error:
         fail(str(error), Exit.CANNOT)
 
 
+@contextmanager
+def closed_output_ends_well() -> Iterator[None]:
+    """Exit with 0 if the reader of the output has closed it."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(Exit.FINE) from None
+
+
+def unknown_name(kind: str, name: str, known: Collection[str]) -> str:
+    """Return a sentence about an unknown name, with the nearest known one."""
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known) or 'none'})"
+    return f"there is no {kind} {name!r}{hint}"
+
+
 def fail(sentence: str, code: Exit) -> NoReturn:
-    """Say why on standard error, and end."""
+    """Print a sentence on standard error and exit."""
     from domain.redaction import redact
 
     for line in sentence.splitlines():
-        typer.echo(
-            f"sereno: {redact(line)}" if line[:1] != " " else f"  {redact(line.strip())}", err=True
-        )
+        text = f"sereno: {redact(line)}" if line[:1] != " " else f"  {redact(line.strip())}"
+        typer.echo(text, err=True)
     raise typer.Exit(code)
 
 
 def print_answer(sentence: str, value: object, *, as_json: bool) -> None:
-    """Print a sentence for a person, or the same as JSON."""
+    """Print a sentence, or a value as JSON."""
     if as_json:
         print_json(value)
     else:
@@ -100,6 +115,6 @@ def print_answer(sentence: str, value: object, *, as_json: bool) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print JSON."""
+    """Print a value as JSON."""
     json.dump(value, sys.stdout, indent=2, default=str, ensure_ascii=False)
     sys.stdout.write("\n")

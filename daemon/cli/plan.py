@@ -1,193 +1,245 @@
-"""Commands that only look: plan, status, history."""
+"""`sereno plan`: the steps that would run now, from read-only sessions."""
 
-from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daemon.cli.options import (
-    LARGEST,
     ConfigOption,
     DatabaseOption,
     JsonOption,
-    fail,
     open_context,
     print_json,
 )
 from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from daemon.context import Context
+    from domain.task import Task
+    from execution.step import Step
 
-UPCOMING = 10
-_FATES = {"yes": "", "no": "left for another night", "tried": "a guess, is tried"}
+MOST_LINES = 2
+"""Steps of one job in one database that are listed one by one; more are summarized."""
+MOST_NAMES = 6
+_FATES = {"yes": "", "no": "not in this window", "tried": "duration unknown, is tried"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """One planned step."""
+
+    task: "Task"
+    step: "Step"
+    in_window: str
+
+    @property
+    def place(self) -> str:
+        return self.task.database or self.task.scope.value
+
+    @property
+    def refused(self) -> bool:
+        from domain.cause import Cause
+        from execution.skipped import SkippedStep
+
+        return isinstance(self.step, SkippedStep) and self.step.cause is Cause.REFUSED
+
+    def as_json(self) -> dict[str, str]:
+        seconds = self.step.predicted_seconds
+        return {
+            "job": self.task.job,
+            "database": self.task.database,
+            "scope": self.task.scope.value,
+            "step": self.step.name,
+            "object": self.step.object,
+            "why": self.step.why,
+            "lock": self.step.lock,
+            "seconds": f"{seconds:.1f}" if seconds else "",
+            "in_window": self.in_window,
+            "refused": "yes" if self.refused else "",
+            "sql": self.step.statement(),
+        }
+
+
+@dataclass(slots=True)
+class _Plan:
+    """The planned steps, the places that could not be planned, and the refusals of whole tasks."""
+
+    steps: list[_Planned]
+    problems: list[tuple[str, str, str]]
+    """Job, database and error of each task that could not be planned."""
+    refusals: list[tuple[str, str, str]]
+    """Job, database and reason of each task that `sereno now` would refuse."""
 
 
 def plan(
     jobs: Annotated[
         list[str] | None,
-        typer.Argument(help="Jobs or schedules; all jobs where none is named.", show_default=False),
+        typer.Argument(metavar="[JOB|SCHEDULE]...", help="Default: all jobs.", show_default=False),
     ] = None,
     config: ConfigOption = None,
     database: DatabaseOption = None,
     window: Annotated[
         str | None,
         typer.Option(
-            "--window", help='Show what such a window would leave, like "30m".', show_default=False
+            "--window", help='Show the steps that fit a window like "30m".', show_default=False
         ),
     ] = None,
+    steps: Annotated[bool, typer.Option("--steps", help="List every step.")] = False,
+    sql: Annotated[bool, typer.Option("--sql", help="Print the SQL of every step.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what would run now, in which order, why, with which lock and SQL. Changes nothing."""
-    with open_context(config, database) as context:
-        from daemon.cli.now_session import job_names, parse_window
-        from daemon.cli.plan_data import plan_entries
+    """Show the steps that would run now, with their reasons. Changes nothing.
 
-        entries, problems = plan_entries(
-            context,
-            job_names(context, jobs or list(context.jobs)),
-            database,
-            parse_window(window).length,
-        )
-        if as_json:
-            print_json({"steps": entries, "problems": problems})
-        else:
-            _show_plan(entries, problems, window)
-        raise typer.Exit(Exit.CANNOT if problems else Exit.FINE)
-
-
-def _show_plan(
-    entries: "Sequence[Mapping[str, str]]", problems: "Sequence[str]", window: str | None
-) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    from daemon.console import print_table
-
-    rows = [
-        (
-            e["job"],
-            e["database"] or f"({e['scope']})",
-            e["step"],
-            e["object"],
-            e["why"],
-            e["lock"],
-            _when(e),
-        )
-        for e in entries
-    ]
-    print_table("Plan", ("job", "database", "step", "object", "why", "lock", "seconds"), rows)
-    console = Console()
-    for entry in entries:
-        if entry["step"] != "check":
-            end = "" if entry["sql"].startswith("--") else ";"
-            console.print(Text(f"{entry['sql']}{end}"), soft_wrap=True)
-    if window:
-        fates = Counter(entry["in_window"] for entry in entries)
-        tried = (
-            f"{fates['tried']} tried, for nobody knows yet how long they take; "
-            if fates["tried"]
-            else ""
-        )
-        console.print(
-            f"In {window}: {fates['yes']} of {len(entries)} steps; {tried}{fates['no']} for another night"
-        )
-    for problem in problems:
-        Console(stderr=True).print(Text(problem, style="bold red"))
-
-
-def _when(entry: "Mapping[str, str]") -> str:
-    return f"{entry['seconds']} {_FATES[entry['in_window']]}".strip()
-
-
-def status(
-    upcoming: Annotated[
-        bool, typer.Option("--next", help="Only the next ten due times of each schedule.")
-    ] = False,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show what runs, what is next, what is open and what is not yet delivered.
-
-    Exit 1 if no channel delivers.
+    Exits with 1 if steps are refused, with 2 if a database cannot be planned.
     """
-    with open_context(config) as context:
-        from daemon.cli.status_data import next_due_times, status_data
-        from daemon.console import print_table
+    with open_context(config, database) as context:
+        from daemon.cli.arguments import parse_jobs, parse_window
 
-        if upcoming:
-            dues = list(next_due_times(context, UPCOMING))
-            if as_json:
-                print_json(dues)
-            else:
-                columns = ("schedule", "nominal", "local time", "UTC", "jobs")
-                print_table("Next", columns, [tuple(one.values()) for one in dues])
-            return
-        state = status_data(context)
-        lost = bool(context.channels) and len(state["dumb"]) == len(context.channels)
+        names = parse_jobs(context, jobs or list(context.jobs))
+        length = parse_window(window).length
+        planned = _plan(context, names, database, length)
         if as_json:
-            print_json(state)
-            raise typer.Exit(Exit.FOUND if lost else Exit.FINE)
-        _show(state, lost=lost)
-        raise typer.Exit(Exit.FOUND if lost else Exit.FINE)
-
-
-def _show(state: "Mapping[str, Any]", *, lost: bool) -> None:
-    from daemon.console import print_table
-
-    typer.echo(
-        f"{state['instance']}: service {'running' if state['service'] else 'not running'}"
-        + (f", paused {state['paused']}" if state["paused"] else "")
-    )
-    columns = ("schedule", "nominal", "local time", "UTC", "jobs")
-    print_table("Next", columns, [tuple(one.values()) for one in state["next"]])
-    print_table(
-        "Last runs",
-        ("run", "job", "database", "state", "started (UTC)", "reason"),
-        [tuple(one.values()) for one in state["runs"]],
-    )
-    print_table(
-        "Open alerts",
-        ("alert", "severity", "state", "what", "since"),
-        [tuple(one.values()) for one in state["alerts"]],
-    )
-    if state["outbox"]:
-        typer.echo(f"{state['outbox']} messages not yet delivered (sereno alerts outbox)")
-    if state["dumb"]:
-        typer.echo(
-            f"{'No channel delivers' if lost else 'Not delivering'}: {', '.join(state['dumb'])}",
-            err=True,
-        )
-
-
-def history(
-    run: Annotated[
-        int | None,
-        typer.Argument(
-            min=1, max=LARGEST, help="One run, with its steps and findings.", show_default=False
-        ),
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=LARGEST, help="How many runs.")] = 20,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show what ran and how it ended."""
-    with open_context(config) as context:
-        from daemon.cli.render import show_run, show_runs
-        from daemon.history import history as book
-
-        with context.store.reading() as transaction:
-            if run is None:
-                show_runs(book.load_runs(transaction, limit), as_json=as_json)
-                return
-            found = book.load_run(transaction, run)
-            if found is None:
-                fail(f"there is no run {run}", Exit.CANNOT)
-            steps, findings = (
-                book.load_steps(transaction, run),
-                book.load_findings(transaction, run),
-            )
-        if as_json:
-            print_json({**found, "steps": steps, "findings": findings})
+            _print_json(planned)
         else:
-            show_run(found, steps, findings)
+            _print(planned, names, window, steps=steps, sql=sql)
+        if planned.problems:
+            raise typer.Exit(Exit.CANNOT)
+        refused = planned.refusals or any(one.refused for one in planned.steps)
+        raise typer.Exit(Exit.FOUND if refused else Exit.FINE)
+
+
+def _plan(context: "Context", names: Sequence[str], only: str | None, seconds: float) -> _Plan:
+    import psycopg
+
+    from daemon.runs.dry_run import plan_task, task_refusal
+    from daemon.runs.run_context import job_settings
+    from daemon.scheduling.tasks import tasks_of
+    from execution.errors import first_line
+    from execution.schedule_preview import preview
+    from postgres.session import TargetError
+
+    planned = _Plan([], [], [])
+    used: dict[str, float] = defaultdict(float)
+    settings = job_settings(context.config)
+    for task in tasks_of(context, names, only=only):
+        try:
+            steps = plan_task(context, task)
+            refusal = task_refusal(context, task) if steps else ""
+        except (TargetError, psycopg.Error, OSError) as error:
+            planned.problems.append((task.job, task.database, first_line(error)))
+            continue
+        if refusal:
+            planned.refusals.append((task.job, task.database, refusal))
+        job = context.jobs[task.job]
+        lanes = [used[task.place]] * job.lanes(context.config.job(task.job), settings)
+        fates = preview(lanes, steps, seconds)
+        used[task.place] = max(lanes)
+        planned.steps += [
+            _Planned(task, step, fate) for step, fate in zip(steps, fates, strict=True)
+        ]
+    return planned
+
+
+def _print_json(planned: _Plan) -> None:
+    from daemon.cli.unreachable import without_name
+
+    print_json(
+        {
+            "steps": [one.as_json() for one in planned.steps],
+            "refusals": [
+                {"job": job, "database": name, "reason": reason}
+                for job, name, reason in planned.refusals
+            ],
+            "problems": [
+                f"{job} {name}: {without_name(name, reason)}"
+                for job, name, reason in planned.problems
+            ],
+        }
+    )
+
+
+def _print(
+    planned: _Plan, names: Sequence[str], window: str | None, *, steps: bool, sql: bool
+) -> None:
+    from daemon.cli.output import line
+    from daemon.cli.unreachable import print_unreachable
+
+    for job in names:
+        of_job = [one for one in planned.steps if one.task.job == job and not one.refused]
+        if steps or sql:
+            _print_steps(of_job, sql=sql)
+        elif of_job:
+            _print_summary(job, of_job)
+    idle = sorted(set(names) - {one.task.job for one in planned.steps}, key=list(names).index)
+    idle = [job for job in idle if all(job != failed for failed, _, _ in planned.problems)]
+    if idle:
+        line(f"{', '.join(idle)}: nothing is due")
+    for one in planned.steps:
+        if one.refused:
+            _print_refused(one.task.job, one.place, f"{one.step.object}: {one.step.why}")
+    for job, name, reason in planned.refusals:
+        _print_refused(job, name, reason)
+    print_unreachable(planned.problems)
+    if window:
+        _print_window(planned.steps, window)
+    locks = sorted({one.step.lock for one in planned.steps if one.step.lock})
+    more = "" if sql else "  SQL: --sql" if steps else "  Steps: --steps, SQL: --sql"
+    line(f"Nothing was changed. Locks: {', '.join(locks) or 'none'}.{more}")
+
+
+def _print_steps(steps: Sequence[_Planned], *, sql: bool) -> None:
+    from daemon.cli.output import line, verbatim
+
+    for one in steps:
+        fate = _FATES[one.in_window]
+        seconds = f"{one.step.predicted_seconds:.1f} s" if one.step.predicted_seconds else ""
+        line("  ".join(filter(None, (one.task.job, one.place, one.step.name, one.step.object))))
+        detail = "; ".join(filter(None, (one.step.why, one.step.lock, seconds, fate)))
+        line(detail, indent=4)
+        if sql and one.step.name != "check":
+            text = one.step.statement()
+            verbatim(text if text.startswith("--") else f"{text};", indent=4)
+
+
+def _print_summary(job: str, steps: Sequence[_Planned]) -> None:
+    from daemon.cli.output import counted, line
+
+    label = f"{job:<16}"
+    places = list(dict.fromkeys(one.place for one in steps))
+    if all(one.step.name in {"check", "measure"} for one in steps):
+        counts = Counter(one.place for one in steps)
+        line(label + ", ".join(f"{counts[place]} in {place}" for place in places))
+        return
+    for place in places:
+        here = [one.step for one in steps if one.place == place]
+        if len(here) <= MOST_LINES:
+            for step in here:
+                line(f"{label}{place}  {step.name} {step.object}")
+                line(step.why, indent=18)
+                label = " " * 16
+            continue
+        verbs = Counter(step.name for step in here)
+        what = ", ".join(counted(count, f"{verb} step") for verb, count in verbs.items())
+        names = [step.object for step in here[:MOST_NAMES]]
+        more = " …" if len(here) > MOST_NAMES else ""
+        line(f"{label}{place}  {what}; the first: {here[0].why}")
+        line(f"{' '.join(names)}{more}", indent=18)
+        label = " " * 16
+
+
+def _print_refused(job: str, place: str, reason: str) -> None:
+    from daemon.cli.output import line, paint, prose
+
+    line(f"{paint('REFUSED', 'bold red')}  {job} {place}")
+    prose(reason, indent=4)
+
+
+def _print_window(steps: Sequence[_Planned], window: str) -> None:
+    from daemon.cli.output import line
+
+    fates = Counter(one.in_window for one in steps)
+    tried = f", {fates['tried']} tried (duration unknown)" if fates["tried"] else ""
+    line(f"In {window}: {fates['yes']} of {len(steps)} steps{tried}, {fates['no']} left")

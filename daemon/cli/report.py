@@ -1,7 +1,7 @@
-"""`sereno report`."""
+"""`sereno report`: the health report, from the store alone."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,40 +13,33 @@ if TYPE_CHECKING:
 
     from alerts.alert import Message
     from daemon.context import Context
+    from daemon.report.report import Report
 
 
 def report(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Write the page there, its pictures inside it.", show_default=False
+            "--out", metavar="FILE", help="Write the page with its charts.", show_default=False
         ),
     ] = None,
     send: Annotated[
-        bool,
-        typer.Option(
-            "--send", help="Send it now to those who get the weekly one.", show_default=False
-        ),
+        bool, typer.Option("--send", help="Send it now to the channels of the weekly report.")
     ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell how the house is: what needs you, what changed, the nights, growth, next week.
-
-    Asks no server.
-    """
+    """Print the health report; reads only the state file."""
     with open_context(config) as context:
-        from dataclasses import asdict
-
         from daemon.report.gather import gather
         from daemon.report.publication import report_message, save_page, write_letter
         from daemon.report.render import letter
 
+        if out is not None:
+            _check_path(out)
+        channels = _receivers(context) if send else ()
         with context.store.reading() as transaction:
             found = gather(transaction, context.config, context.clock())
-        if out is not None:
-            _check(out)
-        channels = _receivers(context) if send else ()
         if out is not None or send:
             written = write_letter(found)
             if out is not None:
@@ -55,29 +48,28 @@ def report(
             if send:
                 _send(context, report_message(found, written), channels)
         if as_json:
-            more = [
-                {"job": job, "database": name, "objects": count}
-                for (job, name), count in found.more_work.items()
-            ]
-            print_json(
-                {
-                    **asdict(found),
-                    "more_works": more,
-                    "sentence": found.sentence,
-                    "colour": found.colour,
-                }
-            )
+            print_json(_as_json(found))
         elif out is None and not send:
             typer.echo(letter(found, {}).text, nl=False)
 
 
-def _check(out: Path) -> None:
+def _as_json(found: "Report") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    more = [
+        {"job": job, "database": name, "objects": count}
+        for (job, name), count in found.more_work.items()
+    ]
+    texts = {"sentence": found.sentence, "colour": found.colour}
+    return {**asdict(found), "more_work": more, **texts}
+
+
+def _check_path(out: Path) -> None:
     if out.is_dir():
-        fail(
-            f"--out: {out} is a folder; give a file in it, like {out / 'report.html'}", Exit.CANNOT
-        )
+        example = out / "report.html"
+        fail(f"--out: {out} is a folder; give a file in it, like {example}", Exit.CANNOT)
     if not out.absolute().parent.is_dir():
-        fail(f"--out: the folder {out.absolute().parent} is not there", Exit.CANNOT)
+        fail(f"--out: the folder {out.absolute().parent} does not exist", Exit.CANNOT)
 
 
 def _receivers(context: "Context") -> "Sequence[str]":
@@ -85,23 +77,16 @@ def _receivers(context: "Context") -> "Sequence[str]":
 
     channels = receivers(context.config)
     if not channels:
-        fail(
-            "nobody gets the report: there is no email channel, and jobs.health_report.channels names none",
-            Exit.CANNOT,
-        )
+        cure = "configure an email channel, or list channels in jobs.health_report.channels"
+        fail(f"no channel receives the report: {cure}", Exit.CANNOT)
     return channels
 
 
-def _send(context: "Context", said: "Message", channels: "Sequence[str]") -> None:
-    """Carry it to each reader, and say what each has answered."""
-    from daemon.cli.channel_test import test_channels
+def _send(context: "Context", message: "Message", channels: "Sequence[str]") -> None:
+    from daemon.cli.channel_test import send_and_wait
 
-    taken = True
-    for channel, state, receipt, error in test_channels(context, said, channels):
-        taken = taken and state == "sent"
-        typer.echo(
-            f"{channel}: {receipt or state}{f' ({error})' if error and error not in receipt else ''}",
-            err=True,
-        )
-    if not taken:
+    results = list(send_and_wait(context, message, channels))
+    for result in results:
+        typer.echo(result.text(), err=True)
+    if any(result.state != "sent" for result in results):
         raise typer.Exit(Exit.FOUND)

@@ -1,4 +1,4 @@
-"""`sereno run`, and what is said when it has died."""
+"""`sereno run`: the service."""
 
 import os
 import sys
@@ -14,14 +14,11 @@ if TYPE_CHECKING:
     from daemon.context import Context
 
 LAST_GOOD = "config.last-good.toml"
-"""Beside the state file: what tells that the service has died may need it, if a broken configuration is why."""
+"""Kept beside the state file for `alerts service-failed`, in case a broken configuration ends us."""
 
 
 def run(config: ConfigOption = None) -> None:
-    """Run the service: fire each schedule at its time, deliver alerts, until SIGTERM.
-
-    SIGHUP reads the file again.
-    """
+    """Run the service until SIGTERM; SIGHUP reloads the configuration."""
     from daemon.bootstrap import build_context
     from daemon.monitoring.log import set_up
     from daemon.service import Service
@@ -32,38 +29,34 @@ def run(config: ConfigOption = None) -> None:
     path = config_path(config)
     try:
         context = build_context(load_configuration(path))
-        _keep(path, context)
-        Service(context, lambda: _read_again(path, context)).run()
+        _keep_last_good(path, context)
+        Service(context, lambda: _reload(path, context)).run()
         sys.stdout.flush()
         os._exit(Exit.FINE)  # a thread that is just opening a connection would be waited for
-    except LockHeldError as busy:
-        _end(f"another sereno owns the state: {busy}", Exit.BUSY)
+    except LockHeldError as error:
+        _end(f"another sereno owns the state: {error}", Exit.BUSY)
     except (StoreError, OSError) as error:
         _end(str(error), Exit.CANNOT)
     except typer.Exit as ended:
         if ended.exit_code:
-            _end(
-                f"the configuration {path} is not valid (sereno config check)",
-                Exit(ended.exit_code),
-            )
+            sentence = f"the configuration {path} is not valid (sereno config check)"
+            _end(sentence, Exit(ended.exit_code))
         raise
 
 
 def _end(sentence: str, code: Exit) -> None:
-    """Say it wherever somebody may look.
-
-    To systemd, in the journal at critical priority, on standard error.
-    """
+    """Report why the service cannot run to systemd, to the journal and on standard error."""
     import structlog
 
     from daemon.monitoring.sd_notify import notify
 
     notify(f"STATUS={sentence}")
-    structlog.get_logger("service").critical("service.cannot", error=sentence, exit=int(code))
+    log = structlog.get_logger("service")
+    log.critical("service.start_failed", error=sentence, exit=int(code))
     fail(sentence, code)
 
 
-def _read_again(path: Path, before: "Context") -> "Context":
+def _reload(path: Path, before: "Context") -> "Context":
     from daemon.bootstrap import build_context
     from daemon.config.load import ConfigError, load_config
     from daemon.registry import JOB_NAMES
@@ -76,20 +69,18 @@ def _read_again(path: Path, before: "Context") -> "Context":
             if getattr(config.daemon, name) != getattr(before.config.daemon, name):
                 raise ReloadError(f"daemon.{name} cannot change while the service runs; restart it")
         context = build_context(config)
-        _keep(path, context)
+        _keep_last_good(path, context)
     except (ConfigError, StoreError, OSError) as error:
         raise ReloadError(str(error)) from None
     return context
 
 
-def _keep(path: Path, context: "Context") -> None:
-    """Set aside the configuration that was good, where `alerts service-failed` looks for it.
-
-    A copy is not vital.
-    """
+def _keep_last_good(path: Path, context: "Context") -> None:
+    """Copy the valid configuration for `alerts service-failed`; a failure is only logged."""
     import structlog
 
-    kept = Path(os.environ.get("STATE_DIRECTORY") or context.config.daemon.state.parent) / LAST_GOOD
+    folder = os.environ.get("STATE_DIRECTORY") or context.config.daemon.state.parent
+    kept = Path(folder) / LAST_GOOD
     fresh = kept.with_suffix(".new")
     try:
         fresh.unlink(missing_ok=True)
@@ -97,6 +88,5 @@ def _keep(path: Path, context: "Context") -> None:
         fresh.write_bytes(path.read_bytes())
         fresh.replace(kept)
     except OSError as error:
-        structlog.get_logger("service").warning(
-            "configuration.not_kept", path=str(kept), reason=error.strerror
-        )
+        log = structlog.get_logger("service")
+        log.warning("configuration.not_kept", path=str(kept), reason=error.strerror)

@@ -1,56 +1,88 @@
-"""What is told when the service itself has died.
+"""`sereno alerts service-failed`: alerts that the service has failed, for systemd's OnFailure=.
 
-Without it, and if need be without its state file or configuration.
+It works without the service, and if need be without its state file or a valid configuration.
 """
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from daemon.cli.options import config_path
+import typer
+
+from daemon.cli.options import ConfigOption, config_path, fail
 from daemon.cli.run import LAST_GOOD
+from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
     from daemon.config.model import Config
     from domain.finding import Finding
 
 STATE_FOLDER = "/var/lib/sereno"
-SECONDS = 45.0
+DELIVERY_SECONDS = 45.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The result of one channel."""
+
+    channel: str
+    notified: bool
+    text: str
+
+
+def service_failed(
+    unit: Annotated[str, typer.Option("--unit", help="The unit that failed.")] = "sereno.service",
+    config: ConfigOption = None,
+) -> None:
+    """Alert that the service has failed (for OnFailure=)."""
+    import structlog
+
+    from daemon.config.load import ConfigError
+    from daemon.monitoring.log import set_up
+
+    set_up(sys.stderr, quiet=True)
+    log = structlog.get_logger("service")
+    try:
+        results = list(report_service_failure(config, unit, os.environ))
+    except ConfigError as error:
+        log.critical("alert.not_delivered", unit=unit, reason=str(error))
+        fail(f"{unit} has failed, and nobody can be notified: {error}", Exit.CONFIG)
+    for result in results:
+        typer.echo(f"{result.channel}: {result.text}")
+    if not any(result.notified for result in results):
+        channels = {result.channel: result.text for result in results}
+        log.critical("alert.not_delivered", unit=unit, channels=channels)
+        raise typer.Exit(Exit.FOUND)
 
 
 def report_service_failure(
     path: Path | None, unit: str, environment: Mapping[str, str]
-) -> Iterator[tuple[str, str]]:
-    """Tell it on every channel of what is critical; yield each with what came of it.
-
-    ConfigError: none is known.
-    """
-    from daemon.service import FAILED
+) -> Iterator[Result]:
+    """Notify every channel of critical alerts; yield the results. Raises ConfigError."""
     from domain.finding import Finding, Identity, Severity
+    from domain.kinds import SERVICE_FAILED
     from store.store import StoreError
 
     config = _configuration(path, environment)
     result = environment.get("MONITOR_SERVICE_RESULT", "failed")
     code = environment.get("MONITOR_EXIT_STATUS", "")
-    summary = f"{unit} has died and is not started again ({result}{f', exit status {code}' if code else ''})"
-    identity = Identity(FAILED, config.daemon.name, object=unit)
+    status = f", exit status {code}" if code else ""
+    summary = f"{unit} has failed and is not restarted ({result}{status})"
+    identity = Identity(SERVICE_FAILED.name, config.daemon.name, object=unit)
     remedy = f"systemctl status {unit}; journalctl -u {unit}; sereno config check"
     finding = Finding(identity, Severity.CRITICAL, summary, remedy=remedy)
     try:
         yield from _by_outbox(config, finding)
     except StoreError as error:
-        yield from _straight(
-            config, replace(finding, summary=f"{summary}; nor can its state file be used: {error}")
-        )
+        summary = f"{summary}; its state file is unusable as well: {error}"
+        yield from _without_outbox(config, replace(finding, summary=summary))
 
 
 def _configuration(path: Path | None, environment: Mapping[str, str]) -> "Config":
-    """Return the configuration, or the last that was good.
-
-    A broken one may be what the service died of.
-    """
+    """Return the configuration, or the last valid one: a broken one may have ended the service."""
     from daemon.config.load import ConfigError
 
     try:
@@ -60,15 +92,12 @@ def _configuration(path: Path | None, environment: Mapping[str, str]) -> "Config
         try:
             return _without_checks(kept)
         except ConfigError:
-            nor = f"nor is there one that was good before: {kept} (STATE_DIRECTORY says where)"
-            raise ConfigError(error.path, [*error.problems, nor]) from None
+            missing = f"and there is no last valid one: {kept} (STATE_DIRECTORY)"
+            raise ConfigError(error.path, [*error.problems, missing]) from None
 
 
 def _without_checks(path: Path) -> "Config":
-    """Read a configuration but for its checks.
-
-    A bad file among them may be what the service died of.
-    """
+    """Load a configuration without its checks: a bad check file may have ended the service."""
     import tomllib
 
     from daemon.config.load import ConfigError, parse
@@ -86,55 +115,52 @@ def _without_checks(path: Path) -> "Config":
     return parse(path, values, JOB_NAMES)
 
 
-def _by_outbox(config: "Config", finding: "Finding") -> Iterator[tuple[str, str]]:
-    """The usual way: an alert, that the next start of the service ends."""
+def _by_outbox(config: "Config", finding: "Finding") -> Iterator[Result]:
+    """Open an alert, which the next start of the service resolves, and deliver it."""
     from alerts import alert_store, outbox
-    from daemon.alerting import process_findings
     from daemon.bootstrap import build_context
-    from daemon.cli.now_session import deliver_pending
+    from daemon.cli.delivery import deliver_pending
 
     context = build_context(config)
-    owed = process_findings(context, [finding])
+    enqueued = context.process_findings([finding])
     with context.store.reading() as transaction:
-        known = alert_store.load_affected(transaction, [finding.identity.fingerprint()], []).alerts
-    quiet = known[0].suppressed_by if known else ""
-    if not owed:
-        yield from (
-            (name, f"not told: {quiet}" if quiet else "told before")
-            for name in config.routes.critical
-        )
-    deliver_pending(context, SECONDS)
-    for number in owed:
+        known = alert_store.load_affected(transaction, [finding.identity.fingerprint()], [])
+    suppressed_by = known.alerts[0].suppressed_by if known.alerts else ""
+    if not enqueued:
+        text = f"not notified: {suppressed_by}" if suppressed_by else "notified before"
+        for name in config.routes.critical:
+            yield Result(name, False, text)
+    deliver_pending(context, DELIVERY_SECONDS)
+    for number in enqueued:
         with context.store.reading() as transaction:
             state, _, error, channel = outbox.load_state(transaction, number)
-        yield (
-            channel,
-            "told" if state == "sent" else f"{state}: {error or 'the service that runs has it'}",
-        )
+        if state == "sent":
+            yield Result(channel, True, "notified")
+        else:
+            yield Result(channel, False, f"{state}: {error or 'left to the running service'}")
 
 
-def _straight(config: "Config", finding: "Finding") -> Iterator[tuple[str, str]]:
-    """Without an outbox: each channel once, and no memory of it."""
+def _without_outbox(config: "Config", finding: "Finding") -> Iterator[Result]:
+    """Send to each channel once, recording nothing."""
     import uuid
 
-    from alerts.alert import Notification
+    from alerts.alert import AlertState, Notification
     from alerts.channels.channel import DeliveryError, Sender
     from alerts.channels.registry import build
     from alerts.courier import now
-    from alerts.lifecycle import AlertState, decide
+    from alerts.lifecycle import decide
     from alerts.message import compose
     from alerts.policy import Policy
 
     moment, instance = now(), config.daemon.name
-    (change,) = decide(
-        [finding], (), AlertState(()), Policy({finding.severity: config.routes.critical}), moment
-    )
+    policy = Policy({finding.severity: config.routes.critical})
+    (change,) = decide([finding], (), AlertState(()), policy, moment)
     message = compose(change, instance, moment)
     for channel in change.channels:
+        notification = Notification(uuid.uuid4().hex, channel, message, moment, attempts=1)
         try:
-            notification = Notification(uuid.uuid4().hex, channel, message, moment, attempts=1)
             build(config.channels[channel], Sender(instance)).deliver(notification)
         except DeliveryError as error:
-            yield channel, f"not told: {error}"
+            yield Result(channel, False, f"not notified: {error}")
         else:
-            yield channel, "told"
+            yield Result(channel, True, "notified")

@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 from alerts.channels.channel import Channel
 from alerts.hours import Hours
-from alerts.policy import EscalationStep, Matcher, Policy, Route, Silence, Threshold
-from daemon.config.alerting import Maintenance, Matching
+from alerts.policy import Policy, Silence
+from alerts.rules import Maintenance
 from daemon.config.model import Config
 from domain.calendar import latest, longest_gap
 from domain.finding import Severity
@@ -21,22 +21,12 @@ def build_policy(config: Config, channels: Mapping[str, Channel], now: datetime)
         routes={severity: getattr(config.routes, severity.value) for severity in Severity},
         repeat={Severity.HIGH: config.repeat.high, Severity.CRITICAL: config.repeat.critical},
         instance=config.daemon.name,
-        rules=tuple(
-            Route(_matcher(one), one.channels, one.more, one.repeat) for one in alerts.routes
-        ),
-        thresholds=tuple(
-            Threshold(_matcher(one), one.failures, one.lasting or timedelta(), one.passes)
-            for one in alerts.thresholds
-        ),
+        rules=alerts.routes,
+        thresholds=alerts.thresholds,
         tags={name: frozenset(database.tags) for name, database in config.databases.items()},
         periods=_periods(config, now),
         reopen=alerts.reopen,
-        escalation_steps=tuple(
-            sorted(
-                (EscalationStep(one.after, one.channels) for one in escalation.steps),
-                key=lambda rung: rung.after,
-            )
-        ),
+        escalation_steps=tuple(sorted(escalation.steps, key=lambda step: step.after)),
         fallback=escalation.fallback,
         undelivered=escalation.undelivered,
         hours=Hours.read(alerts.business_hours, zone) if alerts.business_hours else None,
@@ -59,16 +49,12 @@ def build_policy(config: Config, channels: Mapping[str, Channel], now: datetime)
     )
 
 
-def _matcher(one: Matching) -> Matcher:
-    return Matcher(one.severity, one.database, one.job, one.check, one.object, one.tag)
-
-
 def _window(one: Maintenance, zone: ZoneInfo, at: datetime) -> Silence | None:
     """Return the maintenance window that is open at an instant."""
     due = latest(one.cron, zone, at)
-    if due is None or at >= due.instant + one.lasting:
+    if due is None or at >= due.instant + one.duration:
         return None
-    return Silence(_matcher(one), one.author, one.reason, due.instant, due.instant + one.lasting)
+    return Silence(one, one.author, one.reason, due.instant, due.instant + one.duration)
 
 
 def _periods(config: Config, now: datetime) -> dict[str, timedelta]:

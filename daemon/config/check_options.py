@@ -18,7 +18,7 @@ def check_options(
     if values is not None and not isinstance(values, Mapping):
         problems.append(Problem("checks", "must be a table"))
     problems += [
-        Problem(f"checks.{name}", f"there is no such check{_nearest(name, checks)}")
+        Problem(f"checks.{name}", f"is not a check{_nearest(name, checks)}")
         for name in table.keys() - checks.keys()
     ]
     options = {}
@@ -73,7 +73,7 @@ def _pairs(path: str, given: object, problems: list[Problem]) -> Iterator[CheckP
         place = f"{path}[{number}]"
         if not isinstance(item, Mapping) or item.keys() - {"database"} != {"child", "parent"}:
             problems.append(
-                Problem(place, "needs the keys child and parent (and may have database)")
+                Problem(place, "needs the keys child and parent (database is optional)")
             )
             continue
         child = _columns(f"{place}.child", item["child"], problems)
@@ -105,5 +105,5 @@ def _nearest(name: object, known: Mapping[str, object]) -> str:
     return (
         f"; did you mean {close[0]!r}?"
         if close
-        else f"; there are: {', '.join(sorted(known)) or 'none'}"
+        else f" (known: {', '.join(sorted(known)) or 'none'})"
     )

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, create_model
 
-from daemon.config.values import CronText
+from domain.options import CronText, Duration, Model
 from domain.secret import Secret
-from jobs.option_types import Duration, Model
 from jobs.registry import JOBS
 
 
@@ -16,23 +15,24 @@ class Times(Model):
     """The due times of a schedule, and its window."""
 
     cron: CronText = Field(
-        description='Five fields, in the zone of [daemon]; "L" is the last day of a month.'
+        description='Five cron fields, in the zone of [daemon]; "L" is the last day of a month.'
     )
     window: Duration = Field(
-        timedelta(hours=2), description="From the due time; the rest goes on the next time."
+        timedelta(hours=2),
+        description="Time from the due time in which steps may begin; the next run continues with the rest.",
     )
     jitter: Duration | None = Field(
         None,
-        description="Be due up to so much later: a part of it that is always the same for one daemon.name.",
+        description="Delay each due time by a fixed share of this span, derived from daemon.name.",
     )
     catch_up: Literal["always", "in_window", "never"] = Field(
         "in_window",
-        description="What was missed while the service was down: run the last of it once, even after its window; "
-        "only inside its window; or never. What is not run is told.",
+        description="Missed runs: `always` run the latest once; `in_window` only if its window is still open; "
+        "`never` skip. A run that is skipped is an alert.",
     )
     heartbeat: Secret | None = Field(
         None,
-        description="The URL of an outside dead-man's switch: pinged at /start, at the end, or at /fail.",
+        description="URL of an external dead-man's switch: pinged at /start, at the end, or at /fail.",
     )
 
 
@@ -40,10 +40,10 @@ class HealthReport(Model):
     """Writes and sends the weekly health report."""
 
     channels: tuple[str, ...] = Field(
-        (), description="Who gets it; every email channel where none is named."
+        (), description="Channels that receive the report; by default every email channel."
     )
     folder: Path | None = Field(
-        None, description="Where its pages are kept; `reports` beside the state file."
+        None, description="Folder of the report pages; by default `reports` beside the state file."
     )
 
 
@@ -55,7 +55,7 @@ class JobOptions(Model):
     """Options that every job has besides its own."""
 
     schedule: Times | None = Field(
-        None, description="A schedule of its own, beside the lists that name it."
+        None, description="A schedule of the job's own, besides the lists that name it."
     )
 
 

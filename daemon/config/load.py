@@ -31,9 +31,9 @@ def load_config(path: Path, jobs: Collection[str]) -> Config:
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(path, ["there is no such file (--config, $SERENO_CONFIG)"]) from None
+        raise ConfigError(path, ["the file does not exist (--config, $SERENO_CONFIG)"]) from None
     except UnicodeDecodeError:
-        raise ConfigError(path, ["is not text in UTF-8"]) from None
+        raise ConfigError(path, ["is not UTF-8 text"]) from None
     except OSError as error:
         raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from None
     except tomllib.TOMLDecodeError as error:
@@ -175,6 +175,4 @@ def _listed(values: object, section: str, key: str) -> Iterator[tuple[str, str, 
 
 def _nearest(name: object, known: Collection[str]) -> str:
     close = difflib.get_close_matches(str(name), known, 1)
-    return (
-        f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known) or 'none'}"
-    )
+    return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known) or 'none'})"

@@ -14,8 +14,8 @@ from checks.options import CheckOptions
 from daemon.config.alerting import Alerting, Escalation
 from daemon.config.jobs import MODELS, Jobs, Times
 from daemon.config.values import Listen, TimeZone
+from domain.options import Duration, Model, Retention, Size
 from domain.secret import Secret
-from jobs.option_types import Duration, Model, Retention, Size
 
 
 def _conninfo(text: str) -> str:
@@ -36,23 +36,27 @@ class Daemon(Model):
         "sereno",
         min_length=1,
         max_length=63,
-        description="Part of every alert's identity: no two instances close each other's tickets.",
+        description="Part of every alert's identity: instances with different names keep their tickets apart.",
     )
     timezone: TimeZone = Field(
-        "UTC", description="The zone of the schedules, and of columns without one."
+        "UTC",
+        description="The zone of the schedules, of times shown to people, and of columns without a time zone.",
     )
-    state: Path = Field(Path("/var/lib/sereno/state.db"), description="History, alerts and outbox.")
+    state: Path = Field(
+        Path("/var/lib/sereno/state.db"), description="The state file: history, alerts and outbox."
+    )
     keep: Retention = Field(
         timedelta(days=400),
         ge=timedelta(days=35),
-        description="Finished runs, ended alerts, delivered messages and the pages of reports: log_cleanup removes "
+        description="How long runs, alerts, notifications and report pages are kept; the job self_cleanup deletes "
         "older ones.",
     )
     checks: Path = Field(
-        Path("/etc/sereno/checks.d"), description="Your own checks: one SQL file each."
+        Path("/etc/sereno/checks.d"),
+        description="A folder with checks of your own, one SQL file each.",
     )
     listen: Listen = Field(
-        "127.0.0.1:9188", description='Where /metrics and /healthz are; "" is nowhere.'
+        "127.0.0.1:9188", description='Address of /metrics and /healthz; "" disables them.'
     )
 
 
@@ -61,7 +65,7 @@ class Login(Model):
 
     user: str = Field(min_length=1, description="The role, as the catalog spells it.")
     password: Secret | None = Field(
-        None, description="Where its password lies: { file }, { env } or { credential }."
+        None, description="Its password, as { file }, { env } or { credential }."
     )
 
 
@@ -69,14 +73,15 @@ class Database(Model):
     """One database and the two logins that work in it."""
 
     dsn: Annotated[str, AfterValidator(_conninfo)] = Field(
-        description="conninfo or URI of the server itself, not of a pooler; passwords belong into the logins.",
+        description="conninfo or URI of the server itself, not of a pooler; passwords belong to the logins.",
         repr=False,
     )
     maintain: Login | None = Field(None, description="Looks, and runs ANALYZE and VACUUM.")
     data: Login | None = Field(
-        None, description="Deletes rows of the listed tables, and may do nothing else."
+        None,
+        description="The login that deletes rows of the listed tables; it has no other rights.",
     )
-    tags: tuple[str, ...] = Field((), description="Words that rules of alerting may match.")
+    tags: tuple[str, ...] = Field((), description="Tags that alert rules may match.")
     allow_privileged_dml: bool = Field(
         default=False,
         description="Delete rows even with a login whose rights a trigger could abuse.",
@@ -86,7 +91,7 @@ class Database(Model):
 class Schedule(Times):
     """A list of jobs, its due times, and its window."""
 
-    jobs: tuple[str, ...] = Field(min_length=1, description="In this order.")
+    jobs: tuple[str, ...] = Field(min_length=1, description="The jobs, in this order.")
 
 
 class GovernorLimits(Model):
@@ -95,18 +100,18 @@ class GovernorLimits(Model):
     Any single one pauses, as do waiting sessions and `sereno pause`.
     """
 
-    flag_file: Path | None = Field(None, description="Pause while this file is there.")
+    flag_file: Path | None = Field(None, description="Pause while this file exists.")
     replica_lag: Duration = Field(
         timedelta(seconds=10), description="Pause while a standby replays later than this."
     )
     replica_lag_size: Size = Field(
-        64 * 1024**2, gt=0, description='Or is this far behind (like "64 MB").'
+        64 * 1024**2, gt=0, description='Or lags by more than this (like "64 MB").'
     )
     archive_backlog: int = Field(
         100, ge=1, description="Pause while more WAL files wait for the archiver."
     )
     slot_retained: Size = Field(
-        16 * 1024**3, gt=0, description="Pause while a replication slot keeps more WAL."
+        16 * 1024**3, gt=0, description="Pause while a replication slot retains more WAL."
     )
     free_disk: float = Field(
         0.05,
@@ -115,32 +120,33 @@ class GovernorLimits(Model):
         description="Pause while less than this share of the data directory's mount is free.",
     )
     active_sessions: int | None = Field(
-        None, ge=1, description="Pause while more sessions run a statement."
+        None, ge=1, description="Pause while more sessions are active."
     )
     backups: bool = Field(
-        default=True, description="Pause while a base backup, or a pg_dump of the database, runs."
+        default=True, description="Pause during a base backup, or a pg_dump of the database."
     )
     query: str = Field(
         "",
-        description="Pause while this query, read only, answers with a reason in its first column.",
+        description="Pause while this read-only query returns a reason in its first column.",
     )
     critical: float = Field(
         3.0,
         ge=1,
-        description="So many times over its limit a signal also cancels what is in flight.",
+        description="A signal this many times over its limit also cancels statements in flight.",
     )
     pace: Literal["auto", "gentle", "full"] = Field(
         "auto",
-        description="How fast the work goes: auto is gentle while others are at work. Gentle is one session, a breath "
+        description="auto works gently while other sessions are active. Gentle: one session, pauses between "
         "between batches, and VACUUM and ANALYZE with breaths of their own.",
     )
     patience: Duration = Field(
-        timedelta(hours=1), description="After this long the step is given up: throttled."
+        timedelta(hours=1),
+        description="The longest pause of a step; then the run ends as throttled.",
     )
     batch: Duration = Field(
-        timedelta(milliseconds=200), description="How long one batch of rows should take."
+        timedelta(milliseconds=200), description="Target duration of one batch of rows."
     )
-    batch_rows: int = Field(50_000, ge=1, le=1_000_000, description="The most rows of one batch.")
+    batch_rows: int = Field(50_000, ge=1, le=1_000_000, description="Most rows per batch.")
 
 
 class Routes(Model):
@@ -163,7 +169,7 @@ class Heartbeat(Model):
     """An external dead-man's switch, pinged while everything works."""
 
     url: Secret | None = Field(
-        None, description="Its URL (like Healthchecks'); https, or http to this machine.",
+        None, description="The URL (as of Healthchecks); https, or http to this machine.",
         examples=['{ credential = "heartbeat-url" }'],
     )  # fmt: skip
     every: Duration = timedelta(minutes=5)

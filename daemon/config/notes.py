@@ -19,7 +19,7 @@ def configuration_notes(config: Config) -> Iterator[str]:
     yield from _daemon(config.daemon)
     for name, database in config.databases.items():
         if conninfo_to_dict(database.dsn).get("password"):
-            yield f"databases.{name}.dsn: holds a password; it is safer in a file or a credential of the logins"
+            yield f"databases.{name}.dsn: contains a password; a file or credential of the logins is safer"
     for path, secret in _secrets(config, ""):
         try:
             secret.reveal()
@@ -37,11 +37,11 @@ def _channels(config: Config) -> Iterator[str]:
     routed = {name for names in lists for name in names}
     for severity, names in config.routes.model_dump().items():
         if config.channels and not names and severity != "info":
-            yield f"routes.{severity}: nobody hears of what is {severity}; only the weekly report has it"
+            yield f"routes.{severity}: no channel is notified of {severity} alerts; only the weekly report shows them"
     for name, channel in config.channels.items():
         yield from (f"channels.{name}.{key}: {why}" for key, why in channel.warnings())
     for name in config.channels.keys() - routed:
-        yield f"channels.{name}: no route leads to it"
+        yield f"channels.{name}: no route uses it"
 
 
 def _alerting(config: Config) -> Iterator[str]:
@@ -57,12 +57,12 @@ def _alerting(config: Config) -> Iterator[str]:
                 ("job", rule.job, jobs),
             ):
                 if pattern != "*" and not fnmatch.filter(known, pattern):
-                    yield f"{path}.{key}: {pattern!r} fits none of {', '.join(known)}"
+                    yield f"{path}.{key}: {pattern!r} matches none of {', '.join(known)}"
             if rule.tag and rule.tag not in tags:
                 yield f"{path}.tag: no database has the tag {rule.tag!r}"
     for number, route in enumerate(alerts.routes):
         if not route.channels:
-            yield f"alerts.routes[{number}].channels: nobody hears of what fits"
+            yield f"alerts.routes[{number}].channels: matching alerts notify nobody"
 
 
 def _secrets(model: object, path: str) -> Iterator[tuple[str, Secret]]:
@@ -79,8 +79,8 @@ def _secrets(model: object, path: str) -> Iterator[tuple[str, Secret]]:
 
 def _daemon(daemon: Daemon) -> Iterator[str]:
     if not daemon.state.parent.is_dir():
-        yield f"daemon.state: the folder {daemon.state.parent} is not there"
+        yield f"daemon.state: the folder {daemon.state.parent} does not exist"
     if str(daemon.checks) != _USUAL_CHECKS and not daemon.checks.is_dir():
-        yield f"daemon.checks: the folder {daemon.checks} is not there"
+        yield f"daemon.checks: the folder {daemon.checks} does not exist"
     if daemon.listen and not ipaddress.ip_address(split_address(daemon.listen)[0]).is_loopback:
-        yield "daemon.listen: whoever reaches this address can read the names of databases and tasks there"
+        yield "daemon.listen: everyone who reaches this address can read the names of databases and tasks"

@@ -77,9 +77,9 @@ def _unknown(model: type[BaseModel], location: Sequence[str | int]) -> str:
     known = sorted(_fields(model, location[:-1]))
     close = difflib.get_close_matches(str(location[-1]), known, 1)
     return (
-        f"is not known; did you mean {close[0]!r}?"
+        f"is unknown; did you mean {close[0]!r}?"
         if close
-        else f"is not known; there are: {', '.join(known)}"
+        else f"is unknown (known: {', '.join(known)})"
     )
 
 

@@ -4,12 +4,10 @@ import ipaddress
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator
 
 from alerts.hours import Hours
-from domain.calendar import Cron, parse_cron
 from domain.units import quote_value
-from jobs.option_types import parsed
 
 LAST_PORT = 65536
 
@@ -55,4 +53,3 @@ def split_address(text: str) -> tuple[str, int]:
 Listen = Annotated[str, BeforeValidator(parse_listen)]
 WorkingHours = Annotated[str, BeforeValidator(parse_working_hours)]
 TimeZone = Annotated[str, BeforeValidator(parse_timezone)]
-CronText = Annotated[Cron, parsed(parse_cron, Cron, "a cron line"), PlainSerializer(str)]

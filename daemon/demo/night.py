@@ -1,7 +1,6 @@
 """Runs the demo: a server, the sample cooperative, both lists by the real command line."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -20,8 +19,8 @@ from rich.console import Console
 
 from daemon.demo.cluster import Cluster, ClusterError, embedded_binaries
 from daemon.demo.configuration import configure
-from daemon.demo.faults import plant
-from daemon.demo.summary import DemoRun, show_summary
+from daemon.demo.faults import FAULTS, plant
+from daemon.demo.summary import DemoRun, Stages, describe_runs, show_summary
 from daemon.exit_codes import Exit
 
 SINKS = ("smtp", "slack", "ticket")
@@ -47,37 +46,41 @@ class DemoError(Exception):
 def run_demo(without: Collection[str], folder: Path | None) -> None:
     """Run the demo. Nothing is left running, and nothing but `folder` is left."""
     began = time.monotonic()
-    console = Console()
+    stages = Stages(Console(stderr=True))
     kept = _fresh(folder)
     with ExitStack() as stack:
         stack.enter_context(_termination_interrupts())
         stack.enter_context(_whole_or_gone(kept))
-        scratch = Path(
-            stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="sereno-demo-", ignore_cleanup_errors=True)
-            )
-        )
+        temporary = tempfile.TemporaryDirectory(prefix="sereno-demo-", ignore_cleanup_errors=True)
+        scratch = Path(stack.enter_context(temporary))
         scratch.chmod(0o755)
-        with console.status("an embedded PostgreSQL and the sample cooperative"):
+        with stages.stage("an embedded PostgreSQL and the sample cooperative") as stage:
             cluster, version = _cooperative(stack, scratch / "cluster", without)
             ports = {kind: stack.enter_context(_sink(kind, kept)) for kind in SINKS}
             config = configure(kept, scratch, cluster, ports)
-            _sereno(
-                "install",
-                "main",
-                "--admin",
-                cluster.dsn("coop"),
-                "--config",
-                str(config),
-                quiet=True,
-            )
-        for schedule in ("daily", "weekly"):
-            console.print(f"sereno now {schedule}", style="bold")
-            ended = _sereno("now", schedule, "--config", str(config))
-            if ended not in {Exit.FINE, Exit.FOUND}:
-                raise DemoError(f"sereno now {schedule} ended with {ended}; see above")
-        runs = _history(config)
-    show_summary(console, DemoRun(kept, runs, without, version, time.monotonic() - began))
+            admin = cluster.dsn("coop")
+            _sereno("install", "main", "--admin", admin, "--config", str(config))
+            _grant_owner(admin)
+            faults = len(FAULTS) - len(without)
+            stage.text = f"PostgreSQL {version} and the cooperative, {faults} faults planted"
+        for schedule, name in (("daily", "night"), ("weekly", "week")):
+            with stages.stage(f"the {name}: sereno now {schedule}") as stage:
+                runs = _now(schedule, config)
+                stage.text = f"the {name}: {describe_runs(runs)}"
+        history = _history(config)
+    show_summary(DemoRun(kept, history, without, version, time.monotonic() - began))
+
+
+def _grant_owner(admin: str) -> None:
+    """Let the login rebuild the application's indexes, as `sereno install` recommends."""
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute("GRANT coop_app TO sereno_maintain WITH INHERIT TRUE, SET FALSE")
+
+
+def _now(schedule: str, config: Path) -> list[dict[str, Any]]:
+    done = _sereno("now", schedule, "--json", "--config", str(config), accept={Exit.FOUND})
+    runs: list[dict[str, Any]] = json.loads(done)
+    return runs
 
 
 def _fresh(folder: Path | None) -> Path:
@@ -131,9 +134,7 @@ def _cooperative(stack: ExitStack, folder: Path, without: Collection[str]) -> tu
     with psycopg.connect(cluster.dsn("coop", "coop_app"), autocommit=True) as connection:
         connection.execute(script)
         connection.execute("SELECT pg_stat_force_next_flush()")
-        connection.execute(
-            _ANALYZE
-        )  # in a transaction after that of the rows, or it would not count them
+        connection.execute(_ANALYZE)  # after the transaction of the rows, or it would count none
         plant(connection, without)
         return cluster, connection.info.parameter_status("server_version") or ""
 
@@ -165,37 +166,26 @@ def _sink(kind: str, kept: Path) -> Iterator[int]:
             process.wait()
 
 
-def _sereno(*arguments: str, quiet: bool = False) -> int:
-    """Run the real command line."""
+def _sereno(*arguments: str, accept: Collection[int] = ()) -> str:
+    """Run the real command line; return its output. Raises DemoError for other exit codes."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "daemon", *arguments],
-        stdout=subprocess.PIPE if quiet else None,
-        stderr=subprocess.STDOUT if quiet else None,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        capture_output=True,
+        text=True,
+        errors="replace",
         check=False,
     )
-    if quiet and done.returncode:
-        raise DemoError(
-            f"sereno {arguments[0]} failed: {done.stdout.decode(errors='replace').strip()}"
-        )
-    return done.returncode
+    if done.returncode and done.returncode not in accept:
+        output = f"{done.stdout}{done.stderr}".strip()
+        command = " ".join(arguments[:2])
+        raise DemoError(f"sereno {command} exited with {done.returncode}: {output}")
+    return done.stdout
 
 
 def _history(config: Path) -> list[dict[str, Any]]:
     """Return the history by the command line."""
 
     def ask(*arguments: str) -> Any:  # noqa: ANN401 - JSON
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "daemon",
-            "history",
-            *arguments,
-            "--json",
-            "--config",
-            str(config),
-        ]
-        return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        return json.loads(_sereno("history", *arguments, "--json", "--config", str(config)))
 
     return [ask(str(run["id"])) for run in reversed(ask())]

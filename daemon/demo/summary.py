@@ -1,22 +1,27 @@
-"""What the night came to: told from what the history has and what each sink has really received."""
+"""The demo's output: its stages, the planted faults, and the files to look at."""
 
 import html
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 
-from daemon.console import print_table
 from daemon.demo.faults import FAULTS
 from daemon.demo.page import page
 from daemon.demo.received import Received, received
 
+WIDTH = 80
+
 
 @dataclass(frozen=True, slots=True)
 class DemoRun:
-    """Its folder, its runs (as `sereno history --json` tells them), the faults left out, and two facts."""
+    """A finished demo: folder, runs, faults left out, server version and duration."""
 
     kept: Path
     runs: Sequence[Mapping[str, Any]]
@@ -25,51 +30,80 @@ class DemoRun:
     seconds: float
 
 
-def show_summary(console: Console, night: DemoRun) -> None:
-    """Print it, write the page, and end with the path of the health report."""
-    messages = received(night.kept)
-    rows = [(one.channel, one.severity, one.title, one.file.name) for one in messages]
-    print_table(
-        "Received (read back from what each sink kept)",
-        ("channel", "severity", "message", "file"),
-        rows,
+@dataclass(slots=True)
+class Stage:
+    """A stage in progress; `text` is printed when it has ended."""
+
+    text: str
+
+
+class Stages:
+    """Prints one line per stage with its duration; shows a spinner on a terminal meanwhile."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def stage(self, text: str) -> Iterator[Stage]:
+        """Time the body."""
+        began, stage = time.monotonic(), Stage(text)
+        if self._console.is_terminal:
+            with self._console.status(text):
+                yield stage
+        else:
+            yield stage
+        seconds = f"{time.monotonic() - began:.0f} s"
+        room = WIDTH - 5 - 7
+        typer.echo(f" ok  {stage.text[:room]:<{room}}{seconds:>7}")
+
+
+def describe_runs(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the number of runs, rows and findings."""
+    rows = sum(
+        step["rows"]
+        for run in runs
+        for step in run["steps"]
+        if step["name"] in {"delete", "archive", "vacuum"}
     )
-    faults = [_noticed(name, night.runs, messages) for name in FAULTS if name not in night.without]
-    print_table(
-        "Planted faults",
-        ("fault", "noticed", "how", "told to"),
-        [
-            (row["what"], "yes" if row["noticed"] else "NO", row["how"], row["told"])
-            for row in faults
-        ],
-    )
+    findings = sum(len(run["findings"]) for run in runs)
+    return f"{len(runs)} runs, {rows:,} rows removed, {findings} findings"
+
+
+def show_summary(demo: DemoRun) -> None:
+    """Print the faults and the paths, and write the page."""
+    messages = received(demo.kept)
+    channels = Counter(one.channel for one in messages)
+    sent = ", ".join(f"{name} {count}" for name, count in sorted(channels.items()))
+    typer.echo(f" ok  {len(messages)} messages received: {sent}")
+    faults = [_noticed(name, demo.runs, messages) for name in FAULTS if name not in demo.without]
+    noticed = sum(fault["noticed"] for fault in faults)
+    typer.echo(f"\n{noticed} of {len(faults)} planted faults noticed")
+    for fault in sorted(faults, key=lambda fault: str(fault["how"])):
+        verb = str(fault["how"]).partition(" ")[0] if fault["noticed"] else "MISSED"
+        by = fault["told"] or str(fault["how"]).rpartition(" ")[2]
+        typer.echo(f"  {verb:<7} {str(fault['what']):<50.50} {by}")
     report = next(
         step["object"]
-        for run in night.runs
+        for run in demo.runs
         if run["job"] == "health_report"
         for step in run["steps"]
     )
-    index = night.kept / "index.html"
-    index.write_text(
-        page(
-            {
-                "faults": faults,
-                "runs": night.runs,
-                "messages": messages,
-                "version": night.version,
-                "seconds": night.seconds,
-                "folder": night.kept,
-                "report": Path(report),
-            }
-        )
-    )
-    console.print(
-        f"{night.seconds:.1f} s; the night on one page, with every raw message beside it:",
-        style="dim",
-    )
-    console.out(str(index), highlight=False)
-    console.print("the health report, as the mail brought it:", style="dim")
-    console.out(report, highlight=False)
+    index = demo.kept / "index.html"
+    values = {
+        "faults": faults,
+        "runs": demo.runs,
+        "messages": messages,
+        "version": demo.version,
+        "seconds": demo.seconds,
+        "folder": demo.kept,
+        "report": Path(report),
+    }
+    index.write_text(page(values))
+    typer.echo(f"\nEverything on one page, with every raw message ({demo.seconds:.1f} s in all):")
+    typer.echo(f"  {index}")
+    typer.echo("The health report:")
+    typer.echo(f"  {report}")
+    typer.echo('For your own database: README.md, "Install"')
 
 
 def _noticed(
@@ -89,7 +123,7 @@ def _noticed(
             "what": fault.what,
             "noticed": noticed,
             "how": f"cured by {fault.kind}",
-            "told": "nobody: it is over",
+            "told": "",
         }
     found = [
         finding
@@ -108,5 +142,5 @@ def _noticed(
         "what": fault.what,
         "noticed": bool(found and told),
         "how": f"found by {fault.kind}",
-        "told": ", ".join(told),
+        "told": ", ".join(dict.fromkeys(told)),
     }

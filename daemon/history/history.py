@@ -8,8 +8,7 @@ from datetime import datetime
 from domain.finding import Finding
 from domain.memory import Measure, Memory
 from domain.task import Task, Trigger
-from execution.step import Outcome, Status, Step
-from store.store import Row, Transaction, Value
+from store.store import Row, Transaction
 from store.timestamps import from_text, to_text
 
 _BEGIN = """
@@ -21,25 +20,13 @@ _UNRECORDED = """
     WHERE job = ? AND database = ? AND schedule IS ? AND process = ? AND state = 'running'
 """
 _FINISH = """
-    UPDATE run SET state = ?, reason = ?, steps_left = ?, finished_at = ?,
+    UPDATE run SET state = ?, reason = ?, steps_left = ?, cause = ?, finished_at = ?,
                    paused_seconds = (SELECT coalesce(sum(paused_seconds), 0) FROM step WHERE run = run.id)
     WHERE id = ?
-"""
-_STEP = """
-    INSERT INTO step (run, ordinal, name, object, status, reason, rows, bytes, seconds, paused_seconds, paused_by,
-                      finished_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _FINDING = """
     INSERT INTO finding (run, kind, database, object, severity, summary, value, remedy, evidence, found_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-_REMEMBER = """
-    INSERT INTO object_memory (job, database, object, last_success, seconds, bytes, evidence)
-    VALUES (?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (job, database, object) DO UPDATE
-    SET last_success = excluded.last_success, seconds = excluded.seconds, bytes = excluded.bytes,
-        evidence = excluded.evidence
 """
 _MEASURE = (
     "INSERT INTO measure (run, name, database, object, value, taken_at) VALUES (?, ?, ?, ?, ?, ?)"
@@ -81,9 +68,6 @@ _MEET = """
 """
 
 
-Ended = tuple[Step, Outcome]
-
-
 def begin_run(transaction: Transaction, task: Task, now: datetime) -> int:
     """Record the start of a run; return its number.
 
@@ -106,34 +90,11 @@ def begin_run(transaction: Transaction, task: Task, now: datetime) -> int:
 
 
 def finish_run(
-    transaction: Transaction, run: int, end: tuple[str, str, int], now: datetime
+    transaction: Transaction, run: int, end: tuple[str, str, int, str | None], now: datetime
 ) -> None:
     """Record state, reason and steps left of a run."""
-    state, reason, left = end
-    transaction.execute(_FINISH, (state, reason, left, to_text(now), run))
-
-
-def record_steps(
-    transaction: Transaction, run: int, first: int, ended: Sequence[Ended], now: datetime
-) -> None:
-    """Record steps, numbered from `first`."""
-    at = to_text(now)
-    rows = (_step_row(run, first + number, one, at) for number, one in enumerate(ended))
-    transaction.execute_many(_STEP, rows)
-
-
-def _step_row(run: int, ordinal: int, ended: Ended, at: str) -> tuple[Value, ...]:
-    what, outcome = ended
-    values = (
-        what.name,
-        what.object,
-        outcome.status.value,
-        outcome.reason,
-        outcome.rows,
-        outcome.bytes,
-    )
-    paused = sum(outcome.paused.values())
-    return (run, ordinal, *values, outcome.seconds, paused, ", ".join(outcome.paused), at)
+    state, reason, left, cause = end
+    transaction.execute(_FINISH, (state, reason, left, cause or "", to_text(now), run))
 
 
 def record_finding(transaction: Transaction, run: int, found: Finding, now: datetime) -> None:
@@ -149,28 +110,6 @@ def record_finding(transaction: Transaction, run: int, found: Finding, now: date
         found.value,
     )
     transaction.execute(_FINDING, (run, *values, found.remedy, evidence, to_text(now)))
-
-
-def record_memory(
-    transaction: Transaction, job: str, database: str, ended: Sequence[Ended], now: datetime
-) -> None:
-    """Store the memory of each object whose step succeeded or was ineffective."""
-    at = to_text(now)
-    rows = (
-        (
-            job,
-            database,
-            what.object,
-            at,
-            outcome.seconds,
-            outcome.bytes,
-            json.dumps(dict(outcome.evidence), default=str),
-        )
-        for what, outcome in ended
-        if outcome.status is Status.DONE
-        or (outcome.status is Status.INEFFECTIVE and outcome.evidence)
-    )
-    transaction.execute_many(_REMEMBER, rows)
 
 
 def record_measures(

@@ -59,7 +59,7 @@ class StoreCollector(Collector):
     def __init__(self, context: Context) -> None:
         self._context = context
         self._build = InfoMetricFamily(
-            "sereno_build", "Which sereno this is.", {"version": version("sereno")}
+            "sereno_build", "The version of this sereno.", {"version": version("sereno")}
         )
 
     def collect(self) -> Iterator[Metric]:
@@ -76,11 +76,13 @@ class StoreCollector(Collector):
         yield from families
 
     def _tasks(self, transaction: Transaction) -> Iterator[Metric]:
-        started = _gauge("sereno_task_last_start_timestamp_seconds", "When it last began.", TASK)
+        started = _gauge("sereno_task_last_start_timestamp_seconds", "Start of the last run.", TASK)
         succeeded = _gauge(
-            "sereno_task_last_success_timestamp_seconds", "When it last finished; 0: never.", TASK
+            "sereno_task_last_success_timestamp_seconds",
+            "End of the last finished run; 0 if there is none.",
+            TASK,
         )
-        running = _gauge("sereno_task_running", "Whether it runs.", TASK)
+        running = _gauge("sereno_task_running", "1 while a run is in progress.", TASK)
         known = {(row["job"], row["database"]): row for row in statistics.load_latest(transaction)}
         planned = dict(self._planned(transaction))
         for place in sorted(known.keys() | planned.keys()):
@@ -92,10 +94,10 @@ class StoreCollector(Collector):
         yield from (started, succeeded, running)
         yield from _ended(transaction)
         age = _gauge(
-            "sereno_task_max_age_seconds", "A last success longer ago than this is too old.", TASK
+            "sereno_task_max_age_seconds", "A last success older than this is too old.", TASK
         )
         since = _gauge(
-            "sereno_task_planned_timestamp_seconds", "Since when it is planned so.", TASK
+            "sereno_task_planned_timestamp_seconds", "Time since which the task is planned.", TASK
         )
         for place, (seconds, at) in sorted(planned.items()):
             age.add_metric(place, seconds)
@@ -118,13 +120,13 @@ class StoreCollector(Collector):
         return ZoneInfo(self._context.config.daemon.timezone)
 
     def _messages(self, transaction: Transaction) -> Iterator[Metric]:
-        pending = _gauge("sereno_outbox_pending", "Messages not yet delivered.", ("channel",))
+        pending = _gauge("sereno_outbox_pending", "Undelivered notifications.", ("channel",))
         oldest = _gauge(
-            "sereno_outbox_oldest_timestamp_seconds", "When the oldest of them was owed; none waits: no series.",
+            "sereno_outbox_oldest_timestamp_seconds", "Creation of the oldest undelivered notification; no series if there is none.",
             ("channel",),
         )  # fmt: skip
         total = CounterMetricFamily(
-            "sereno_notifications", "Messages that were delivered (sent), or given up (dead).",
+            "sereno_notifications", "Notifications delivered (sent) or given up (dead).",
             labels=("channel", "result"),
         )  # fmt: skip
         counts = outbox.count_by_state(transaction)
@@ -139,9 +141,7 @@ class StoreCollector(Collector):
         yield from (pending, oldest, total)
 
     def _next(self) -> Metric:
-        due = _gauge(
-            "sereno_schedule_next_timestamp_seconds", "When it is due next.", ("schedule",)
-        )
+        due = _gauge("sereno_schedule_next_timestamp_seconds", "Next due time.", ("schedule",))
         for name, timing in timings(self._context.config).items():
             one = next(timing.upcoming(self._context.clock()), None)
             if one is not None:
@@ -152,10 +152,10 @@ class StoreCollector(Collector):
 def _ended(transaction: Transaction) -> Iterator[Metric]:
     labels = (*TASK, "state")
     last = _gauge(
-        "sereno_task_last_run_timestamp_seconds", "When it last ended in this state.", labels
+        "sereno_task_last_run_timestamp_seconds", "End of the last run with this state.", labels
     )
     total = CounterMetricFamily(
-        "sereno_task_runs", "How many runs ended in this state.", labels=labels
+        "sereno_task_runs", "Number of runs with this state.", labels=labels
     )
     for row in statistics.load_ended(transaction):
         place = (row["job"], row["database"], row["state"])
@@ -165,9 +165,7 @@ def _ended(transaction: Transaction) -> Iterator[Metric]:
 
 
 def _durations(transaction: Transaction) -> Metric:
-    family = HistogramMetricFamily(
-        "sereno_task_duration_seconds", "How long its runs took.", labels=TASK
-    )
+    family = HistogramMetricFamily("sereno_task_duration_seconds", "Duration of runs.", labels=TASK)
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in statistics.load_durations(transaction):
         seconds[row["job"], row["database"]].append(row["seconds"])
@@ -181,7 +179,7 @@ def _durations(transaction: Transaction) -> Metric:
 
 def _troubles(transaction: Transaction) -> Iterator[Metric]:
     findings = _gauge("sereno_findings", "Findings of the last run of each task.", ("severity",))
-    opened = _gauge("sereno_alerts_open", "Alerts that are not over.", ("severity",))
+    opened = _gauge("sereno_alerts_open", "Open alerts, pending ones excluded.", ("severity",))
     found = statistics.count_findings(transaction)
     alerts = [
         alert.severity
@@ -270,7 +268,7 @@ def _application(metrics: Any, ailing: Callable[[], str]) -> "WSGIApplication": 
                 )
         except StoreError as error:
             return _text(start, "503 Service Unavailable", str(error))
-        return _text(start, "404 Not Found", "there are /metrics and /healthz")
+        return _text(start, "404 Not Found", "available: /metrics and /healthz")
 
     return answer
 

@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 
 from alerts import alert_store, outbox
-from alerts.policy import UNDELIVERED
 from daemon.context import Context
 from daemon.history import history
 from daemon.scheduling.tasks import tasks_of
 from daemon.scheduling.timetable import timings
 from domain.finding import Severity
+from domain.kinds import CHANNEL_UNDELIVERED
 from domain.task import Trigger
 from store.store import StoreError, Transaction
 
@@ -43,7 +43,7 @@ def _runs(
             if since is None or since > due.instant or history.is_superseded(transaction, task):
                 continue
             place = f" {task.database}" if task.database else ""
-            yield f"{task.job}{place} of {due.nominal:%Y-%m-%d %H:%M} ({name}) is not accounted for"
+            yield f"{task.job}{place} of {due.nominal:%Y-%m-%d %H:%M} ({name}) has no recorded run"
 
 
 def _messages(transaction: Transaction, now: datetime) -> Iterator[str]:
@@ -51,7 +51,7 @@ def _messages(transaction: Transaction, now: datetime) -> Iterator[str]:
     for one in outbox.load_oldest(transaction):
         if now - one.created_at > _IN_TIME.get(one.severity, _ANY):
             minutes = (now - one.created_at).total_seconds() / 60
-            yield f"a message that is {one.severity.value} waits for channel {one.channel} since {minutes:.0f} min"
+            yield f"a {one.severity.value} message has been waiting for channel {one.channel} for {minutes:.0f} min"
     for alert in alert_store.load_open(transaction):
-        if alert.kind == UNDELIVERED:
-            yield f"channel {alert.object} takes no messages"
+        if alert.kind == CHANNEL_UNDELIVERED.name:
+            yield f"channel {alert.object} delivers nothing"

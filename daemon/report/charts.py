@@ -51,7 +51,7 @@ def nights(seconds: Mapping[str, Mapping[str, float]]) -> bytes | None:
         axes.bar(range(len(days)), heights, 0.62, bottom=bottom, color=_colour(number), label=job)
         bottom = [low + high for low, high in zip(bottom, heights, strict=True)]
     axes.set_xticks(range(len(days)), [f"{date.fromisoformat(day):%a %-d}" for day in days])
-    axes.set_title(f"The nights, {name} of work", loc="left")
+    axes.set_title(f"Work of each night, {name}", loc="left")
     axes.grid(axis="y", color=LINE, linewidth=0.8)
     _legend(figure, len(jobs))
     return _png(figure)
@@ -82,7 +82,7 @@ def _databases(sizes: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     axes.xaxis_date()
     axes.set_ylim(bottom=0)
-    axes.set_title(f"Size of the databases, {unit}", loc="left")
+    axes.set_title(f"Database sizes, {unit}", loc="left")
     axes.grid(axis="y", color=LINE, linewidth=0.8)
     _legend(figure, len(largest))
     return _png(figure)
@@ -104,7 +104,7 @@ def _tables(tables: Sequence[Mapping[str, Any]]) -> bytes:
         )
     axes.set_xticks([])
     axes.margins(x=0.14)
-    axes.set_title("The largest tables", loc="left")
+    axes.set_title("Largest tables", loc="left")
     return _png(figure)
 
 

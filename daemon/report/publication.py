@@ -13,7 +13,6 @@ from daemon.report.render import letter, page, title
 from daemon.report.report import Report
 from execution.control import StepControl
 from execution.step import HostStep, Outcome, Status
-from postgres.session import Session
 from store.file_lock import match_folder_owner
 
 LIMIT_SECONDS = 300.0

@@ -8,17 +8,14 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from alerts.alert import Letter
-from daemon.report.report import Colour, DoneWork, Growth, Report
+from alerts.wording import RESOLVED_COLOUR, severity_colours, severity_wording
+from daemon.report.report import DoneWork, Growth, Report
 from domain import units
 from domain.finding import Severity
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-COLOURS = {
-    Colour.GREEN: "#2f855a", Colour.YELLOW: "#a66a08", Colour.ORANGE: "#c05621", Colour.RED: "#b00020",
-    Severity.INFO: "#3b6ea5", Severity.WARNING: "#a66a08", Severity.HIGH: "#c05621", Severity.CRITICAL: "#b00020",
-}  # fmt: skip
 _WORSE = frozenset(severity for severity in Severity if severity > Severity.INFO)
 
 
@@ -29,11 +26,17 @@ def title(report: Report) -> str:
 
 def letter(report: Report, images: Mapping[str, str]) -> Letter:
     """Return the letter; `images` are base64 PNGs by name."""
+    attention = report.worst > Severity.INFO
+    overall = severity_wording(report.worst).colour if attention else RESOLVED_COLOUR
+    colours: dict[str, str] = {
+        **{str(one): colour for one, colour in severity_colours().items()},
+        report.colour: overall,
+    }
     values = {
         "report": report,
         "images": images,
         "title": f"sereno {report.instance}: {title(report)}",
-        "colours": COLOURS,
+        "colours": colours,
         "worse": _WORSE,
         "zone": report.until.tzname() or "UTC",
     }
@@ -75,7 +78,7 @@ def _environment() -> "Environment":
 
 
 def _grown(one: Growth) -> str:
-    return units.format_size_change(one.change) if one.measured > 1 else "first measure"
+    return units.format_size_change(one.change) if one.measured > 1 else "first measurement"
 
 
 def _day(instant: datetime) -> str:

@@ -4,28 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from enum import StrEnum
 
+from alerts.wording import severity_wording
 from domain.finding import Severity
 
 A_NIGHT = timedelta(hours=26)
-
-
-class Colour(StrEnum):
-    """The overall state as a colour."""
-
-    GREEN = "green"
-    YELLOW = "yellow"
-    ORANGE = "orange"
-    RED = "red"
-
-
-_COLOURS = {
-    Severity.INFO: Colour.GREEN,
-    Severity.WARNING: Colour.YELLOW,
-    Severity.HIGH: Colour.ORANGE,
-    Severity.CRITICAL: Colour.RED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +145,9 @@ class Report:
         return max(worst, Severity.HIGH) if self.idle else worst
 
     @property
-    def colour(self) -> Colour:
+    def colour(self) -> str:
         """Return the colour of the highest severity."""
-        return _COLOURS[self.worst]
+        return severity_wording(self.worst).overall
 
     @property
     def sentence(self) -> str:
@@ -173,11 +156,11 @@ class Report:
         finished = sum(task.finished for task in self.tasks)
         ran = f"{runs} run{'s' * (runs != 1)}, {'all' if finished == runs else finished} finished"
         if self.idle:
-            ran = "nothing has run: is the service up?"
+            ran = "nothing has run; is the service running?"
         elif not runs:
             ran = "no run since the last report"
         if self.idle and not self.needing_attention:
-            return "Nothing has run since the last report: is the service up?"
+            return "Nothing has run since the last report; is the service running?"
         if not self.needing_attention:
             return f"All is well: {ran}, nothing needs you."
         counts = Counter(trouble.severity for trouble in self.needing_attention)

@@ -14,7 +14,8 @@ from execution.progress import NoProgress
 from execution.step import Outcome, Step
 from execution.window import open_window
 from jobs.job import Verdict
-from postgres.session import Session
+from postgres.fencing.delete_permission import refusal_reason
+from postgres.session import Session, open_session
 
 
 def plan_task(context: Context, task: Task) -> Sequence[Step]:
@@ -50,3 +51,13 @@ def _seen(context: Context, task: Task) -> Iterator[tuple[RunContext, Session | 
     with sessions.open(task.database, context.jobs[task.job], read_only=True) as opened:
         sessions.verify_server(opened, remember=False)
         yield circumstances, opened
+
+
+def task_refusal(context: Context, task: Task) -> str:
+    """Return why `sereno now` would refuse a task that deletes; empty if it would not."""
+    job = context.jobs[task.job]
+    if not job.deletes or task.scope is not Scope.DATABASE:
+        return ""
+    target = context.target(task.database)
+    with open_session(target, job.login, job.name, read_only=True) as session:
+        return refusal_reason(session, context.store.instance())

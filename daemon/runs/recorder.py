@@ -3,23 +3,15 @@
 from collections.abc import Sequence
 
 from alerts import alert_store, outbox
-from alerts.lifecycle import UNREACHABLE
-from daemon.alerting import process_findings_in
 from daemon.context import Context
-from daemon.history import history
-from daemon.runs.result import RunResult, RunState
-from domain.coverage import Coverage
-from domain.finding import Finding, Identity, Severity
+from daemon.history import history, recording
+from daemon.runs.judging import RunRecord, judge_reached, judge_run, judge_unreachable
+from daemon.runs.result import RunResult
 from domain.place import Place
 from domain.task import Task
 from execution.step import Outcome, Status, Step
-from jobs.job import INEFFECTIVE, Verdict, merge
+from jobs.job import Verdict, merge
 from store.store import Transaction
-
-TASK_FAILED = "task_failed"
-TASK_SKIPPED = "task_skipped"
-TASK_UNFINISHED = "task_unfinished"
-TASK_ORPHANED = "task_orphaned"
 
 
 class Recorder:
@@ -27,10 +19,9 @@ class Recorder:
 
     def __init__(self, context: Context, task: Task) -> None:
         self._context = context
-        self._job = context.jobs[task.job]
-        self._database = task.database
-        self._skipped: list[str] = []
-        self._in_vain = False
+        self._task = task
+        self._skipped: list[tuple[Step, Outcome]] = []
+        self._had_ineffective = False
         self._reached = False
         self._unreachable = False
         self._steps = 0
@@ -39,18 +30,16 @@ class Recorder:
 
     def steps(self, ended: Sequence[tuple[Step, Outcome]], place: Place) -> None:
         """Record some finished steps and process their verdicts."""
-        verdicts = [self._job.judge(step, outcome, place) for step, outcome in ended]
-        for step, outcome in ended:
-            self._in_vain = self._in_vain or outcome.status is Status.INEFFECTIVE
-            if outcome.status is Status.SKIPPED:
-                self._skipped.append(f"{step.name} {step.object}: {outcome.reason}")
-        now = self._context.clock()
+        task, now = self._task, self._context.clock()
+        judge = self._context.jobs[task.job].judge
+        verdict = merge([judge(step, outcome, place) for step, outcome in ended])
+        self._skipped += [one for one in ended if one[1].status is Status.SKIPPED]
+        self._had_ineffective |= any(one.status is Status.INEFFECTIVE for _, one in ended)
         with self._context.store.transaction() as transaction:
-            history.record_steps(transaction, self.number, self._steps, ended, now)
-            history.record_memory(transaction, self._job.name, self._database, ended, now)
-            verdict = merge(verdicts)
+            recording.record_steps(transaction, self.number, self._steps, ended, now)
+            recording.record_memory(transaction, task.job, task.database, ended, now)
             history.record_measures(transaction, self.number, verdict.measures, now)
-            self._tell(transaction, verdict)
+            self._process(transaction, verdict)
             for message, channel in verdict.reports:
                 outbox.enqueue(transaction, message, channel, now)
             if verdict.purge_before:
@@ -63,7 +52,7 @@ class Recorder:
         """Record that the server answered: its alert is resolved."""
         self._reached, self._unreachable = True, False
         with self._context.store.transaction() as transaction:
-            self._tell(transaction, Verdict(coverage=(Coverage(UNREACHABLE, self._database),)))
+            self._process(transaction, judge_reached(self._task.database))
 
     def unreachable(self, reason: str) -> bool:
         """Open the alert that the server does not answer; return whether it applies.
@@ -75,65 +64,29 @@ class Recorder:
             self._reached = False
             return False
         self._unreachable = True
-        identity = Identity(UNREACHABLE, self._context.config.daemon.name, database=self._database)
-        remedy = (
-            f"is the server up, and the login right? Try psql with databases.{self._database}.dsn"
-        )
+        instance = self._context.config.daemon.name
         with self._context.store.transaction() as transaction:
-            self._tell(
-                transaction, Verdict((Finding(identity, Severity.CRITICAL, reason, remedy=remedy),))
-            )
+            verdict = judge_unreachable(instance, self._task.database, reason)
+            self._process(transaction, verdict)
         return True
 
-    def finish(self, end: RunResult) -> None:
+    def finish(self, result: RunResult) -> None:
         """Record the end of the run and process its findings."""
-        verdict = self._ended(end.state, end.reason)
-        with self._context.store.transaction() as transaction:
-            history.finish_run(
-                transaction,
-                self.number,
-                (end.state.value, end.reason, end.left),
-                self._context.clock(),
-            )
-            self._tell(transaction, verdict)
-
-    def _ended(self, state: RunState, reason: str) -> Verdict:
-        job, database = self._job.name, self._database
-        findings: list[Finding] = []
-        coverage: list[Coverage] = []
-        if state is RunState.FAILED and not self._unreachable:
-            findings.append(self._finding(TASK_FAILED, Severity.HIGH, reason))
-        if state in {RunState.WINDOW_ENDED, RunState.THROTTLED}:
-            findings.append(
-                self._finding(TASK_UNFINISHED, Severity.WARNING, f"{state.value}: {reason}")
-            )
-        if state is RunState.SKIPPED:
-            findings.append(self._finding(TASK_SKIPPED, Severity.WARNING, reason))
-        if self._skipped:
-            unseen = all(
-                "no privilege" in one or "left to autovacuum" in one for one in self._skipped
-            )
-            more = f" (and {len(self._skipped) - 1} more)" if len(self._skipped) > 1 else ""
-            severity = Severity.INFO if unseen else Severity.WARNING
-            findings.append(self._finding(TASK_SKIPPED, severity, self._skipped[0] + more))
-        elif state is RunState.FINISHED:
-            coverage.append(Coverage(TASK_SKIPPED, database, task=job))
-        if state is RunState.FINISHED:
-            over = (TASK_FAILED, TASK_UNFINISHED, TASK_ORPHANED)
-            coverage += [Coverage(kind, database, task=job) for kind in over]
-            if not self._in_vain:
-                coverage.append(Coverage(INEFFECTIVE, database, task=job))
-        return Verdict(tuple(findings), tuple(coverage))
-
-    def _finding(self, kind: str, severity: Severity, summary: str) -> Finding:
-        identity = Identity(
-            kind, self._context.config.daemon.name, "", self._database, "", self._job.name
+        record = RunRecord(
+            self._context.config.daemon.name,
+            self._task,
+            self.number,
+            self._skipped,
+            self._had_ineffective,
+            self._unreachable,
         )
-        return Finding(identity, severity, summary, remedy=f"sereno history {self.number}")
+        with self._context.store.transaction() as transaction:
+            end = (result.state.value, result.reason, result.left, result.cause)
+            history.finish_run(transaction, self.number, end, self._context.clock())
+            self._process(transaction, judge_run(record, result))
 
-    def _tell(self, transaction: Transaction, verdict: Verdict) -> None:
+    def _process(self, transaction: Transaction, verdict: Verdict) -> None:
         for finding in verdict.findings:
             history.record_finding(transaction, self.number, finding, self._context.clock())
-        process_findings_in(
-            transaction, self._context, verdict.findings, verdict.coverage, self.number
-        )
+        processor = self._context.processor(transaction, self.number)
+        processor.process(verdict.findings, verdict.coverage)

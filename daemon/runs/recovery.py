@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from daemon.alerting import process_findings_in
 from daemon.context import Context
 from daemon.history import history
-from daemon.runs.recorder import TASK_ORPHANED
-from domain.finding import Finding, Identity, Severity
+from daemon.runs.judging import judge_interrupted
+from domain.task import Scope, Task
 
 
 def recover_interrupted_runs(context: Context) -> None:
@@ -19,14 +18,8 @@ def recover_interrupted_runs(context: Context) -> None:
         for run in history.running_runs(transaction):
             if run["schedule"] is None and Path(f"/proc/{run['process']}").exists():
                 continue
-            died = f"process {run['process']} ended without a word"
+            died = f"process {run['process']} exited without recording a result"
             history.mark_interrupted(transaction, run["id"], died, now)
-            identity = Identity(TASK_ORPHANED, instance, database=run["database"], task=run["job"])
-            remedy = f"sereno history {run['id']}; journalctl -u sereno"
-            found = Finding(
-                identity,
-                Severity.HIGH,
-                f"run {run['id']}: {died}; it is taken up again",
-                remedy=remedy,
-            )
-            process_findings_in(transaction, context, [found], [])
+            task = Task(run["job"], Scope(run["scope"]), run["database"])
+            finding = judge_interrupted(instance, task, run["id"], died)
+            context.processor(transaction).process([finding])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil
 
+from domain.cause import Cause
 from execution.control import Stop
 from execution.step import Outcome, Status, Step
 
@@ -27,6 +28,7 @@ class RunResult:
     state: RunState
     reason: str = ""
     left: int = 0
+    cause: Cause | None = None
 
 
 _BY_STOP = (
@@ -54,7 +56,8 @@ def summarize(outcomes: Sequence[tuple[Step, Outcome]]) -> RunResult:
         step, outcome = ended[0]
         if state is RunState.FAILED:
             more = f" (and {len(ended) - 1} more)" if len(ended) > 1 else ""
-            return RunResult(state, f"{step.name} {step.object}: {outcome.reason}{more}", left)
+            reason = f"{step.name} {step.object}: {outcome.reason}{more}"
+            return RunResult(state, reason, left, outcome.cause)
         forecast = _forecast(outcomes) if state is RunState.WINDOW_ENDED else ""
         return RunResult(
             state, f"steps left: {left}, the first: {step.name} {step.object}{forecast}", left

@@ -17,6 +17,7 @@ from daemon.runs.recorder import Recorder
 from daemon.runs.result import RunResult, RunState, summarize
 from daemon.runs.run_context import RunContext, job_settings
 from daemon.runs.sessions import Sessions
+from domain.cause import Cause
 from domain.place import Place
 from domain.task import Scope, Task
 from execution.control import Stop
@@ -55,6 +56,7 @@ class FinishedRun:
     database: str
     state: RunState
     reason: str
+    cause: Cause | None = None
 
 
 class Runner:
@@ -106,7 +108,7 @@ class Runner:
             self._pulse.end(_sign(number))
         recorder.finish(end)
         log.info("run.finished", state=end.state.value, reason=end.reason, steps_left=end.left)
-        return FinishedRun(number, task.job, task.database, end.state, end.reason)
+        return FinishedRun(number, task.job, task.database, end.state, end.reason, end.cause)
 
     def _persist(self, task: Task, window: Window, recorder: Recorder) -> RunResult:
         """Retry an unreachable server throughout the window.
@@ -124,10 +126,10 @@ class Runner:
                 wait = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
                 tries += 1
                 if task.trigger.schedule is None or window.left() <= wait or refused > MOST_REFUSED:
-                    return RunResult(RunState.FAILED, str(error))
+                    return RunResult(RunState.FAILED, str(error), cause=Cause.UNREACHABLE)
                 _log.warning("run.waits", run=recorder.number, seconds=wait, reason=str(error))
             except TargetError as error:
-                return RunResult(RunState.FAILED, str(error))
+                return RunResult(RunState.FAILED, str(error), cause=Cause.REFUSED)
             if self.stop.wait(wait):
                 return _INTERRUPTED
 
@@ -169,7 +171,7 @@ class Runner:
         except TargetError as refused:
             if isinstance(refused, UnreachableError):
                 raise
-            return RunResult(RunState.FAILED, str(refused))
+            return RunResult(RunState.FAILED, str(refused), cause=Cause.REFUSED)
         run_claims.settle_claim(
             steward, claim, SettledClaim(end.state.value, end.reason, end.left, who)
         )
@@ -255,21 +257,22 @@ class Runner:
         except advisory_locks.Stopped:
             return _INTERRUPTED
         except (advisory_locks.Busy, LockHeldError) as busy:
-            return RunResult(RunState.SKIPPED, f"busy: {busy}")
+            return RunResult(RunState.SKIPPED, f"busy: {busy}", cause=Cause.BUSY)
         except psycopg.Error as error:
             return self._broken(error)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - around a job: its mistake is its own
             _log.exception("run.broke")
-            return RunResult(RunState.FAILED, f"{type(error).__name__}: {first_line(error)}")
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            return RunResult(RunState.FAILED, reason, cause=Cause.ERROR)
 
     def _broken(self, error: psycopg.Error) -> RunResult:
         if is_lost(error):
             raise LostError(first_line(error)) from None
         if self.stop.is_set() and isinstance(error, psycopg.errors.QueryCanceled):
             return _INTERRUPTED
-        return RunResult(RunState.FAILED, first_line(error))
+        return RunResult(RunState.FAILED, first_line(error), cause=Cause.ERROR)
 
     def _alive(self, number: int) -> None:
         self._pulse.beat(_sign(number), HUNG_SECONDS)

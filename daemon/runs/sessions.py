@@ -103,8 +103,8 @@ class Sessions:
                 )
         elif known != identity:
             raise TargetError(
-                f"{opened.target.name}: another cluster or database than before answers (system identifier "
-                f"{identity[0]}, was {known[0]}). If that is meant: sereno trust {opened.target.name}"
+                f"{opened.target.name}: another cluster or database answers than before (system identifier "
+                f"{identity[0]}, was {known[0]}). If this is intended: sereno trust {opened.target.name}"
             )
 
     def is_cluster_representative(self, opened: Session) -> bool:

@@ -15,8 +15,6 @@ import structlog
 
 from alerts import alert_store
 from alerts.heartbeat import Heartbeat
-from alerts.lifecycle import UNREACHABLE
-from daemon.alerting import process_findings, process_findings_in
 from daemon.context import Context
 from daemon.history import history
 from daemon.runs.result import RunState
@@ -24,8 +22,10 @@ from daemon.runs.runner import Runner
 from daemon.scheduling.tasks import owed_tasks, tasks_of
 from daemon.scheduling.timetable import Timing, timings
 from domain.calendar import Due
+from domain.cause import Cause
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
+from domain.kinds import DATABASE_UNREACHABLE, TASK_MISSED
 from domain.task import Scope, Task, Trigger
 from execution.window import Window, open_window
 from postgres.session import TargetError, open_session
@@ -33,7 +33,6 @@ from store.store import StoreError
 
 PUNCTUAL = timedelta(minutes=2)
 """A schedule that begins later than this is caught up, not on time."""
-MISSED = "task_missed"
 _WRONG = {RunState.FAILED.value, RunState.SKIPPED.value}
 
 _log = structlog.get_logger("dispatch")
@@ -107,7 +106,7 @@ class Dispatcher:
                 lost = {
                     alert.database
                     for alert in alert_store.load_open(transaction)
-                    if alert.kind == UNREACHABLE
+                    if alert.kind == DATABASE_UNREACHABLE.name
                 }
             for database in lost & self._context.config.databases.keys() - at_work:
                 threading.Thread(
@@ -130,7 +129,7 @@ class Dispatcher:
         elif schedule.catch_up == "always" or (left > timedelta() and self._may_begin(name, due)):
             self._begin(name, due, left if left > timedelta() else schedule.window)
         else:
-            why = "its window is over" if left <= timedelta() else "it is not to be caught up"
+            why = "its window has ended" if left <= timedelta() else "catch_up does not allow it"
             self._missed(name, due, why)
             self._settled[name] = due.nominal
 
@@ -241,7 +240,7 @@ class Dispatcher:
         ):
             return False
         with context.store.transaction() as transaction:
-            process_findings_in(transaction, context, [], [Coverage(MISSED, task=name)])
+            context.processor(transaction).process([], [Coverage(TASK_MISSED.name, task=name)])
             ends = history.final_states(transaction, trigger)
         wrong = [f"{place}: {state}" for place, state in ends if state in _WRONG]
         self._heartbeat.end(context.config.timetable[name].heartbeat, wrong)
@@ -253,8 +252,8 @@ class Dispatcher:
         """Record a missed due time with an alert."""
         _log.error("schedule.missed", schedule=name, nominal=str(due.nominal), reason=why)
         trigger = Trigger(name, due.nominal)
-        identity = Identity(MISSED, self._context.config.daemon.name, task=name)
-        summary = f"schedule {name} of {due.nominal:%Y-%m-%d %H:%M} did not run, and {why}"
+        identity = Identity(TASK_MISSED.name, self._context.config.daemon.name, task=name)
+        summary = f"schedule {name} of {due.nominal:%Y-%m-%d %H:%M} did not run: {why}"
         finding = Finding(identity, Severity.HIGH, summary, remedy=f"sereno now {name}")
         now = self._context.clock()
         unrun = owed_tasks(self._context, self._context.config.timetable[name].jobs, trigger)
@@ -262,9 +261,12 @@ class Dispatcher:
             for task in unrun:
                 number = history.begin_run(transaction, task, now)
                 history.finish_run(
-                    transaction, number, (RunState.SKIPPED.value, f"missed: {why}", 0), now
+                    transaction,
+                    number,
+                    (RunState.SKIPPED.value, f"missed: {why}", 0, Cause.MISSED),
+                    now,
                 )
-            process_findings_in(transaction, self._context, [finding], [])
+            self._context.processor(transaction).process([finding], [])
 
 
 def _probe(context: Context, database: str) -> None:
@@ -272,7 +274,7 @@ def _probe(context: Context, database: str) -> None:
         contextlib.suppress(TargetError, StoreError),
         open_session(context.target(database), "maintain", "probe"),
     ):
-        process_findings(context, [], [Coverage(UNREACHABLE, database)])
+        context.process_findings([], [Coverage(DATABASE_UNREACHABLE.name, database)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,13 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from daemon.config.model import Config
 from domain.calendar import Cron, Due, latest, upcoming
+
+if TYPE_CHECKING:
+    from daemon.config.model import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Timing:
         return due and Due(due.instant + self.delay, due.nominal)
 
 
-def timings(config: Config) -> dict[str, Timing]:
+def timings(config: "Config") -> dict[str, Timing]:
     """Return the timing of every schedule."""
     zone = ZoneInfo(config.daemon.timezone)
     return {

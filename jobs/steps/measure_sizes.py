@@ -29,7 +29,7 @@ _SIZES = sql.SQL(
 class MeasureSizes(DatabaseStep):
     """Measures the database and its 50 largest tables, TOAST and indexes included."""
 
-    why: str = "to see them grow"
+    why: str = "stored to show growth"
     name: str = "measure"
     object: str = "sizes"
     lock: str = "ACCESS SHARE"

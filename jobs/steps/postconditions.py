@@ -83,14 +83,14 @@ class Analyzed:
         while True:
             after = self.look(session)
             if after is None:
-                return Effect("the table is gone")
+                return Effect("the table no longer exists")
             if after > (before or 0):
                 names = list(self.missing(session)) if self.missing else []
-                left = f"still no statistics of {', '.join(names)}" if names else ""
+                left = f"statistics still missing for {', '.join(names)}" if names else ""
                 return Effect(left=left, evidence={"missing": names} if names else {})
             if time.monotonic() >= deadline:
                 return Effect(
-                    "the server counts no new ANALYZE: is the right to analyze this table missing?"
+                    "the server counted no new ANALYZE; is the right to analyze this table missing?"
                 )
             time.sleep(0.05)
 
@@ -194,7 +194,7 @@ def _came_to(session: Session, table: VacuumDue, before: Counts, after: Counts) 
     left = ""
     for kind, rows in _ROWS.items():
         if now[kind] > getattr(table, kind):
-            left = f"{rows} that stay: {now[kind]}"
+            left = f"{rows} remaining: {now[kind]}"
             if 2 * now[kind] >= was[kind] and (
                 effect := _held(session, left, removed, now["dead"])
             ):

@@ -117,7 +117,9 @@ class RebuildIndex(DatabaseStep):
         before = _now(session, self.index)
         if before is None or (before["valid"] and self.bloated is None):
             return Outcome(
-                Status.DONE, "it is gone" if before is None else "it is valid now", evidence=LOOKED
+                Status.DONE,
+                "the index no longer exists" if before is None else "the index is valid now",
+                evidence=LOOKED,
             )
         if reason := self._no_room(before):
             return Outcome(Status.SKIPPED, reason, cause=Cause.NO_ROOM)
@@ -137,14 +139,14 @@ class RebuildIndex(DatabaseStep):
         if state is None:
             blind = self.bloated is not None and not self.limits.unseen_disk
             return (
-                "free disk unknown: the server is elsewhere (jobs.vacuum.reindex.unseen_disk)"
+                "free disk unknown: the server is on another host (jobs.vacuum.reindex.unseen_disk)"
                 if blind
                 else ""
             )
         free = state.f_bavail * state.f_frsize
         if free >= ROOM * before["bytes"]:
             return ""
-        return f"no room: {before['bytes'] / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free; it needs twice its size"
+        return f"no room: the index has {before['bytes'] / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; twice its size is needed"
 
     def _sound(self, session: Session, control: StepControl, bloated: IndexBloat) -> str:
         """Return the result of an exact measurement if the index is not bloated."""
@@ -159,10 +161,10 @@ class RebuildIndex(DatabaseStep):
         """Build unless it would have to wait; drop any invalid index that it leaves."""
         before = _now(session, self.index)
         if before is None:
-            return Outcome(Status.DONE, "it is gone", evidence=LOOKED)
+            return Outcome(Status.DONE, "the index no longer exists", evidence=LOOKED)
         there = _broken(session, before["table_oid"])
         stale = ", ".join(map(str, sorted(there - {self.index})))
-        still = f"{stale} is still to be dropped" if stale else ""
+        still = f"{stale} has to be dropped first" if stale else ""
         if reasons := [why for why in (before["holder"] or before["snapshot"], still) if why]:
             return Outcome(Status.SKIPPED, f"blocked: {'; '.join(reasons)}", cause=Cause.LOCKED)
         try:
@@ -182,7 +184,7 @@ class RebuildIndex(DatabaseStep):
                 raise
             return replace(swapped, reason=left)
         return self._swapped(session, before) or Outcome(
-            Status.INEFFECTIVE, "the index is the same as before"
+            Status.INEFFECTIVE, "the index is unchanged"
         )
 
     def _swapped(self, session: Session, before: State) -> Outcome | None:
@@ -224,7 +226,9 @@ class DropInvalidIndex(DatabaseStep):
         before = _now(session, self.index)
         if before is None or before["valid"]:
             return Outcome(
-                Status.DONE, "it is gone" if before is None else "it is valid now", evidence=LOOKED
+                Status.DONE,
+                "the index no longer exists" if before is None else "the index is valid now",
+                evidence=LOOKED,
             )
         if before["holder"]:
             return Outcome(Status.SKIPPED, f"blocked: {before['holder']}", cause=Cause.LOCKED)
@@ -280,7 +284,5 @@ def _clean(session: Session, table: int, there: set[Relation]) -> set[Relation]:
 
 def _left(left: set[Relation]) -> str:
     return (
-        f"left behind: {', '.join(map(str, sorted(left)))}, which the next run drops"
-        if left
-        else ""
+        f"left behind: {', '.join(map(str, sorted(left)))}; the next run drops it" if left else ""
     )

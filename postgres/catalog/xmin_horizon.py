@@ -59,4 +59,4 @@ def missing_privilege(session: Session) -> str:
     """Return the missing privilege that may hide a holder; empty if everything is visible."""
     if session.rows(_SEES)[0]["sees"]:
         return ""
-    return "something holds them back; who, only a member of pg_monitor may see"
+    return "held back by something that only a member of pg_monitor may see"

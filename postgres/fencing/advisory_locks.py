@@ -93,7 +93,7 @@ def _poll(
                 if holders
                 else "a session now gone"
             )
-            raise Busy(f"{session.target.name}: another sereno is at work: {holder}")
+            raise Busy(f"{session.target.name}: another sereno is working there: {holder}")
         time.sleep(POLL_SECONDS if time.monotonic() - began < SOON_SECONDS else SLOW_POLL_SECONDS)
 
 

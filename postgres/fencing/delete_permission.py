@@ -52,19 +52,19 @@ def refusal_reason(session: Session, instance: str, *, rows: bool = True) -> str
 def _foreign(session: Session, instance: str) -> str:
     name = session.target.name
     if any(not row["plain"] for row in session.rows(_PLAIN)):
-        return "sereno.owner is not the table that sereno made; look at it, drop it, and run sereno install again"
+        return "sereno.owner is not the table that sereno created; examine and drop it, then run sereno install again"
     try:
         rows = session.rows(_OWNER)
     except (errors.UndefinedTable, errors.InvalidSchemaName):
         return f"the sereno schema is missing; run: sereno install {name} --admin DSN"
     except errors.InsufficientPrivilege:
-        return f"{session.facts.user} may not read sereno.owner; run again: sereno install {name} --admin DSN"
+        return f"{session.facts.user} may not read sereno.owner; run: sereno install {name} --admin DSN"
     if not rows:
-        return f"nobody is trusted with this database yet; run: sereno trust {name}"
+        return f"no sereno is trusted with this database yet; run: sereno trust {name}"
     if all(row["instance_id"] != instance for row in rows):
         return (
-            f"this database belongs to another sereno ({rows[0]['instance_name']}): is this a copy of its "
-            f"configuration, or its state file lost? To take it over: sereno trust {name} (--beside: to share it)"
+            f"this database belongs to another sereno ({rows[0]['instance_name']}). Is this a copy of its "
+            f"configuration, or was its state file lost? To take over: sereno trust {name}; to share: --beside"
         )
     return ""
 
@@ -84,6 +84,6 @@ def _powerful(session: Session) -> str:
     if not found:
         return ""
     return (
-        f"{session.facts.user} has {', '.join(found)}: a trigger on a cleaned table would run with them. Use the data "
+        f"{session.facts.user} has {', '.join(found)}: a trigger of a cleaned table would run with them. Use the data "
         f"login of: sereno install {session.target.name} (or allow_privileged_dml = true)"
     )

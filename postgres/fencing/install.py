@@ -149,16 +149,16 @@ def _refuse(
     for schema in administrator.execute(_PLANTED):
         if not (schema["ours"] and schema["plain"]):
             raise InstallError(
-                "the schema sereno is there already, and not as sereno made it; look at it and drop it"
+                "the schema sereno exists and was not created by sereno; examine and drop it"
             )
     for role, superuser in existing.items():
         if superuser:
             raise InstallError(
-                f"{role} is a superuser; give sereno logins of its own (maintain.user, data.user)"
+                f"{role} is a superuser; give sereno its own logins (maintain.user, data.user)"
             )
     if wishes.maintain.user == wishes.data.user:
         raise InstallError(
-            "maintain and data need two different logins: one looks and maintains, one deletes"
+            "maintain and data must be two different logins: one maintains, the other deletes"
         )
     present = _present(administrator)
     named = dict.fromkeys(wishes.archives, "jobs.archive.tables") | dict(wishes.tables)
@@ -171,13 +171,13 @@ def shortcomings(administrator: Administrator) -> Iterator[str]:
     """Yield the rights that the logins will lack, each with its cure."""
     if administrator.info.server_version >= _MAINTAIN_ROLE_SINCE:
         yield (
-            "indexes: `maintain` may not drop what a rebuild that fails would leave, so it rebuilds none; if it is to, "
+            "indexes: `maintain` may not drop the index left by a failed rebuild, so it rebuilds none; to allow it, "
             "make it a member of their tables' owners (GRANT … TO … WITH INHERIT TRUE, SET FALSE)"
         )
         return
     for row in administrator.execute(_SUPERUSERS_TABLES):
         yield (
-            f"{row['tables']} tables belong to the superuser {row['owner']}: before PostgreSQL 17 nobody else may "
+            f"{row['tables']} tables belong to the superuser {row['owner']}: before PostgreSQL 17 no other role may "
             "analyze or vacuum them; give them an owner of their own (ALTER TABLE … OWNER TO …)"
         )
 

@@ -43,7 +43,7 @@ def record_owner(session: Session, instance_id: str, instance_name: str, *, besi
     name = session.target.name
     if session.rows(_THERE) and not is_installed_table(session, "owner"):
         raise TargetError(
-            f"{name}: the schema sereno is not one that an administrator made; look at it and drop it"
+            f"{name}: the schema sereno was not created by an administrator; examine and drop it"
         )
     try:
         with session.transaction():
@@ -52,5 +52,5 @@ def record_owner(session: Session, instance_id: str, instance_name: str, *, besi
                 session.execute(_ALONE, (instance_id,))
     except (errors.UndefinedTable, errors.InvalidSchemaName, errors.InsufficientPrivilege):
         raise TargetError(
-            f"{name}: the sereno schema is missing or closed; run: sereno install {name} --admin DSN"
+            f"{name}: the schema sereno is missing or not accessible; run: sereno install {name} --admin DSN"
         ) from None

@@ -98,8 +98,8 @@ def unavailable_reason(session: Session) -> str:
     if _kept(session) or not session.rows(_SCHEMA):
         return ""
     return (
-        "sereno.claim is missing, closed to the login, or not as an administrator made it; "
-        f"run again: sereno install {session.target.name} --admin DSN"
+        "sereno.claim is missing, not accessible, or not as an administrator created it; "
+        f"run: sereno install {session.target.name} --admin DSN"
     )
 
 

@@ -128,7 +128,7 @@ class TableArchive:
             before = _manifest(folder, stem)
             if _exists(folder, name) and not (before and self._akin(before, known)):
                 raise DamagedError(
-                    f"{name}: its manifest does not say that we have written it; it stays"
+                    f"{name}: its manifest does not name this sereno as its writer; the file is kept"
                 )
             for gone in (
                 name,
@@ -171,7 +171,7 @@ class TableArchive:
                 size, end = os.fstat(descriptor).st_size, _end(entries)
                 if size < end:
                     raise DamagedError(
-                        f"{stem + SUFFIX} has {size} bytes, and batches up to {end}: it is damaged"
+                        f"{stem + SUFFIX} has {size} bytes but batches up to {end}: it is damaged"
                     )
                 os.fsync(folder)
                 yield ArchiveFile(stem + SUFFIX, descriptor, notes, end)
@@ -209,15 +209,13 @@ def _alone(folder: int) -> None:
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise OSError(
-            errno.EAGAIN, "another process writes to this folder of the archive"
-        ) from None
+        raise OSError(errno.EAGAIN, "another process is writing to this archive folder") from None
 
 
 def _regular(descriptor: int, name: str) -> None:
     entry = os.fstat(descriptor)
     if not stat.S_ISREG(entry.st_mode) or entry.st_nlink != 1:
-        raise DamagedError(f"{name} is not a file of its own; nothing is written to it")
+        raise DamagedError(f"{name} is not a regular file with one link; nothing is written to it")
 
 
 def _exists(folder: int, name: str) -> bool:

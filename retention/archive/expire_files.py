@@ -101,6 +101,6 @@ class ExpireFile(DatabaseStep):
 
         gone = self.archive.remove(self.stale.name, still)
         if not gone:
-            return Outcome(Status.SKIPPED, "it has got newer batches since it was planned")
+            return Outcome(Status.SKIPPED, "it has received newer batches since it was planned")
         session.execute(_EXPIRE, (list(gone),))
         return Outcome(Status.DONE, rows=self.stale.rows, bytes=self.stale.bytes)

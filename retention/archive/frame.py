@@ -65,7 +65,7 @@ class FrameWriter:
             or not self._unpacker.eof
             or _digest(self._descriptor, frame) != frame.sha256
         ):
-            raise DamagedError(f"what was written at {position} reads as something else")
+            raise DamagedError(f"the bytes read back at {position} differ from those written")
         return frame
 
     def _compress(self, piece: bytes) -> None:
@@ -99,7 +99,7 @@ def read_lines(descriptor: int, frame: Frame) -> Iterator[bytes]:
         yield piece
     if digest.hexdigest() != frame.sha256 or not decompressor.eof:
         raise DamagedError(
-            f"the frame at {frame.position} has another digest than when it was written"
+            f"the digest of the frame at {frame.position} differs from the recorded one"
         )
     if rows != frame.rows:
         raise DamagedError(f"the frame at {frame.position} has {rows} rows, not {frame.rows}")

@@ -104,7 +104,7 @@ def all_batches(session: Session) -> list[LedgeredBatch]:
 def moved_batches(session: Session) -> list[str]:
     """Return a line per table pair that rows were moved between, with batches, rows and ages."""
     return [
-        f"{Relation(row['schema'], row['table'])} went to {row['destination']}: {row['batches']} batches, "
+        f"{Relation(row['schema'], row['table'])} moved to {row['destination']}: {row['batches']} batches, "
         f"{row['rows']} rows, from {row['first']} to {row['last']}"
         for row in session.rows(_MOVES)
     ]
@@ -146,7 +146,7 @@ def mismatch(session: Session, source: Relation, to: Relation) -> str:
     if row["kind"] not in {"r", "p"} or row["foreign"]:
         return "it is not a table of this database"
     if row["itself"]:
-        return "it is the table that they leave, or a part of it"
+        return "it is the table that the rows leave, or one of its partitions"
     return "it is unlogged: a crash would empty it" if row["unlogged"] else ""
 
 

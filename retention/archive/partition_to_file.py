@@ -73,7 +73,7 @@ class ArchivePartition(DatabaseStep):
         """Run them. Raises OSError if the archive is not writable or the partition has changed."""
         record = detach.detach_partition(session, control, self.part, self.instance)
         if record is None:
-            return Outcome(Status.DONE, "it is gone")
+            return Outcome(Status.DONE, "the partition is gone")
         with self.archive.open_file(
             self.month, partial(ledger.batches_by_file, session, self.archive, self.month)
         ) as file:
@@ -109,8 +109,8 @@ class ArchivePartition(DatabaseStep):
         """
         there = {(row["name"], row["type"]) for row in session.rows(_NOW, (self.part.oid,))}
         if there != set(self.archive.columns):
-            changed = f"{self.part.table} has other columns than when this was planned"
-            raise PartitionError(f"{changed}; the next run looks again")
+            changed = f"the columns of {self.part.table} have changed since planning"
+            raise PartitionError(f"{changed}; the next run plans again")
 
     def _pieces(self, session: Session) -> Iterator[tuple[str, str, sql.Composed]]:
         """Yield the age bounds and the COPY of each non-empty piece of the heap."""

@@ -37,7 +37,7 @@ class Restored:
     """The rows of a batch restored, and the rows found already present."""
 
     rows: int
-    there: int
+    already_present: int
 
 
 def restore(session: Session, batch: LedgeredBatch, conflict: Conflict) -> Restored | None:
@@ -50,7 +50,7 @@ def restore(session: Session, batch: LedgeredBatch, conflict: Conflict) -> Resto
     try:
         return _restored(session, batch, conflict)
     except errors.CheckViolation as error:
-        cure = "make the partition, or drop the constraint, first"
+        cure = "create the partition or drop the constraint first"
         raise RestoreError(f"{first_line(error)}: {cure}") from None
     except (errors.IntegrityError, errors.InsufficientPrivilege) as error:
         raise RestoreError(first_line(error)) from None
@@ -60,7 +60,7 @@ def _restored(session: Session, batch: LedgeredBatch, conflict: Conflict) -> Res
     names = [name for name, _ in batch.columns]
     if ledger.columns(session, batch.table, names) != batch.columns:
         raise RestoreError(
-            f"{batch.table} has other columns now than when batch {batch.entry.batch} was archived"
+            f"the columns of {batch.table} have changed since batch {batch.entry.batch} was archived"
         )
     pure = PurePosixPath(batch.path)
     with open_folder(str(pure.parent)) as folder:

@@ -45,7 +45,7 @@ class ArchiveToFile(DatabaseStep):
         copy = _COPY.format(delete=self.expired.whole(), columns=_columns(self.archive)).as_string(
             None
         )
-        also = f", and what refers to them in {self._others()}" if self.child_archives else ""
+        also = f", with dependent rows of {self._others()}" if self.child_archives else ""
         return f"{copy}  -- in batches{also}"
 
     def apply(self, session: Session, control: StepControl) -> Outcome:

@@ -47,7 +47,7 @@ class ArchiveToTable(DatabaseStep):
             moved = session.rows(self._move(batch.delete, self._names("t")))[0]
             if moved["put"] != moved["gone"]:
                 raise DamagedError(
-                    f"{self.to} took {moved['put']} of {moved['gone']} rows: a trigger of its own?"
+                    f"{self.to} took {moved['put']} of {moved['gone']} rows; does it have a trigger?"
                 )
             if moved["gone"]:
                 written = ledger.MovedBatch(

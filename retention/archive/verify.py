@@ -20,11 +20,11 @@ from retention.partitions import detach
 
 _OUT = sql.SQL("COPY {} TO STDOUT (FORMAT text, ENCODING 'UTF8')").format(scratch_table.TABLE)
 
-STRANDED = "taken out of its table (begun {}), and neither archived nor dropped yet: the next run brings it to its end"
+STRANDED = "detached since {} but not yet archived or dropped; the next run finishes it"
 
 BEHIND = (
-    "{} bytes behind its last batch: of a run that did not end, and then the next one cuts them off; or of batches that"
-    " the database no longer knows (it was set back), and then they stay, and a new file is begun"
+    "{} bytes behind its last batch: left by an interrupted run (the next run cuts them off), or batches that the"
+    " database no longer knows because it was reset (they are kept, and a new file is begun)"
 )
 
 Progress = Callable[[LedgeredBatch], object]
@@ -59,7 +59,7 @@ def verify(session: Session, *, deep: bool = False, told: Progress = lambda _: N
     for path in sorted({batch.path for batch in batches}):
         here = [batch for batch in batches if batch.path == path]
         faults += [Fault(path, what) for what in _file(session, path, here, told, deep=deep)]
-    faults += [Fault(path, "no ledger knows it") for path in _strangers(batches)]
+    faults += [Fault(path, "not in the ledger") for path in _strangers(batches)]
     if is_installed_table(session, detach.TABLE):
         faults += [
             Fault(name, STRANDED.format(since))
@@ -117,11 +117,9 @@ def _loaded(session: Session, descriptor: int, batch: LedgeredBatch, digest: str
     names = [name for name, _ in batch.columns]
     now = ledger.columns(session, batch.table, names)
     if not now:
-        return (
-            f"batch {batch.entry.batch}: not loaded, its table {batch.table} is not there any more"
-        )
+        return f"batch {batch.entry.batch}: not loaded, its table {batch.table} no longer exists"
     if now != batch.columns:
-        return f"batch {batch.entry.batch}: not loaded, its columns are others now: {_difference(batch.columns, now)}"
+        return f"batch {batch.entry.batch}: not loaded, its columns have changed: {_difference(batch.columns, now)}"
     again = hashlib.sha256()
     with session.transaction():
         scratch_table.load(session, batch, read_lines(descriptor, batch.entry.frame))
@@ -129,13 +127,13 @@ def _loaded(session: Session, descriptor: int, batch: LedgeredBatch, digest: str
     return (
         ""
         if again.hexdigest() == digest
-        else f"batch {batch.entry.batch}: the server reads it as something else"
+        else f"batch {batch.entry.batch}: the server's output differs from the file"
     )
 
 
 def _difference(before: Sequence[tuple[str, str]], now: Sequence[tuple[str, str]]) -> str:
     changed = [f"{name} {kind}" for name, kind in before if (name, kind) not in now]
-    return f"there was {', '.join(changed)}" if changed else "they stand in another order"
+    return f"was {', '.join(changed)}" if changed else "column order changed"
 
 
 def _strangers(batches: Sequence[LedgeredBatch]) -> Iterator[str]:

@@ -50,7 +50,7 @@ class CompressFiles(HostStep):
                     done, freed = done + 1, freed + file.bytes - size
                 control.advance(done, len(self.files))
         if done < len(self.files):
-            reason = f"{len(self.files) - done} files had changed meanwhile, or could not be compressed, and stay"
+            reason = f"{len(self.files) - done} files had changed or could not be compressed; they are kept"
             return Outcome(Status.DONE if done else Status.INEFFECTIVE, reason, done, freed)
         return Outcome(Status.DONE, rows=done, bytes=freed)
 
@@ -94,7 +94,7 @@ def _squeeze(source: BufferedReader, target: BufferedRandom) -> None:
     target.flush()
     os.fsync(target.fileno())
     if _unpacked(target) != _digest(source):
-        raise OSError("what was written reads as something else")
+        raise OSError("the compressed copy differs from the original")
 
 
 def _like(source: BufferedReader, target: BufferedRandom) -> None:

@@ -80,7 +80,7 @@ def check_path(path: str) -> str:
         )
     if any(set(part) & set("*?[") for part in pure.parent.parts):
         raise ValueError(
-            f'"{path}": a pattern is for names in one folder, not for folders {example}'
+            f'"{path}": a pattern may be in the file name only, not in a folder {example}'
         )
     return path
 
@@ -104,7 +104,7 @@ def expired_files(rule: FileRule, now: float) -> tuple[Sequence[File], str]:
         old.append(file)
         over -= file.bytes
     note = (
-        f"{len(old) - rule.most_files} more next time (most_files)"
+        f"{len(old) - rule.most_files} more in the next run (most_files)"
         if len(old) > rule.most_files
         else ""
     )
@@ -192,7 +192,9 @@ class DeleteFiles(HostStep):
                     gone, freed = gone + 1, freed + file.bytes
                 control.advance(gone, len(self.files))
         if gone < len(self.files):
-            reason = f"{len(self.files) - gone} files had changed meanwhile, or may not be deleted, and stay"
+            reason = (
+                f"{len(self.files) - gone} files had changed or may not be deleted; they are kept"
+            )
             return Outcome(Status.DONE if gone else Status.INEFFECTIVE, reason, gone, freed)
         return Outcome(Status.DONE, rows=gone, bytes=freed)
 

@@ -35,11 +35,9 @@ def open_folder(folder: str) -> Iterator[int]:
             descriptor = below
             mode = os.fstat(descriptor).st_mode
             if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-                raise UnsafeFolderError(
-                    f"{folder}: anybody may write to {part!r}; nothing is deleted"
-                )
+                raise UnsafeFolderError(f"{folder}: {part!r} is world-writable; nothing is deleted")
         if os.fstat(descriptor).st_mode & stat.S_IWOTH:
-            raise UnsafeFolderError(f"{folder}: anybody may write there; nothing is deleted")
+            raise UnsafeFolderError(f"{folder}: the folder is world-writable; nothing is deleted")
         yield descriptor
     finally:
         os.close(descriptor)
@@ -61,7 +59,7 @@ def make_folder(folder: str, parts: Sequence[str]) -> Iterator[int]:
                 descriptor = below
                 if os.fstat(descriptor).st_mode & (stat.S_IWOTH | stat.S_IWGRP):
                     raise UnsafeFolderError(
-                        f"{folder}: others may write to {part!r}; nothing is archived there"
+                        f"{folder}: {part!r} is writable by others; nothing is archived there"
                     )
             yield descriptor
         finally:
@@ -73,5 +71,5 @@ def _below(descriptor: int, part: str, folder: str) -> int:
         return os.open(part, _FOLDER, dir_fd=descriptor)
     except NotADirectoryError:
         raise UnsafeFolderError(
-            f"{folder}: {part!r} is a link or no folder; give the real path"
+            f"{folder}: {part!r} is a link or not a folder; give the real path"
         ) from None

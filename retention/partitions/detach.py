@@ -136,13 +136,13 @@ def lock_partition(session: Session, part: Partition, *, readers: bool) -> None:
     session.execute((_SHARE if readers else _LOCK).format(part=part.table.identifier()))
     state = _state(session, part)
     if state is None or state["attached"]:
-        raise PartitionError(f"{part.table} is not the detached partition that it was")
+        raise PartitionError(f"{part.table} is no longer the detached partition")
 
 
 def record_settled(session: Session, record: str) -> None:
     """Record that a detach is finished. Raises PartitionError if that is recorded already."""
     if session.execute(_SETTLE, (record,)) != 1:
-        raise PartitionError("it was brought to its end already")
+        raise PartitionError("the detach is already recorded as finished")
 
 
 def describe_detach(part: Partition) -> str:
@@ -164,9 +164,7 @@ def _begun(session: Session, part: Partition, instance: str) -> str:
 def _state(session: Session, part: Partition) -> dict[str, Any] | None:
     rows = session.rows(_STATE, (part.oid,))
     if rows and (rows[0]["schema"], rows[0]["name"]) != (part.table.schema, part.table.name):
-        raise PartitionError(
-            f"{part.table} has another name now: {rows[0]['schema']}.{rows[0]['name']}"
-        )
+        raise PartitionError(f"{part.table} was renamed to {rows[0]['schema']}.{rows[0]['name']}")
     return rows[0] if rows else None
 
 
@@ -176,7 +174,7 @@ def _out(session: Session, part: Partition, instance: str) -> None:
         with session.transaction():
             session.execute(_LOCK.format(part=names["part"]))
             if has_unexpired_rows(session, part):
-                raise PartitionError(f"{part.table} has got rows that have not expired")
+                raise PartitionError(f"{part.table} has received rows that have not expired")
             session.execute(_NO_INHERIT.format(**names))
         return
     for ahead in session.rows(_AHEAD, (instance, part.oid)):  # of one table only one can be pending

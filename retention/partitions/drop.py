@@ -33,7 +33,7 @@ class DropPartition(DatabaseStep):
         part = self.part
         record = detach.detach_partition(session, control, part, self.instance)
         if record is None:
-            return Outcome(Status.DONE, "it is gone")
+            return Outcome(Status.DONE, "the partition is gone")
 
         def dropped() -> None:
             session.set_timeouts(control.remaining_seconds())
@@ -41,7 +41,7 @@ class DropPartition(DatabaseStep):
                 detach.lock_partition(session, part, readers=False)
                 if has_unexpired_rows(session, part):
                     raise PartitionError(
-                        f"{part.table} has got rows that have not expired; it stays, detached"
+                        f"{part.table} has received rows that have not expired; it stays, detached"
                     )
                 detach.drop_partition(session, part)
                 detach.record_settled(session, record)

@@ -119,11 +119,11 @@ def _past(session: Session, part: Partition, row: dict[str, Any]) -> bool:
 
 def _wrong(row: dict[str, Any], user: str) -> str:
     if row["declared"] and not row["ranged"]:
-        return "it is no partition by range of the column alone, so nobody can tell whether it has expired as a whole"
+        return "not a range partition of that column alone, so its age as a whole is unknown"
     if row["kind"] not in "rp":
         return "it is a foreign table"
     if not row["fits"]:
-        return "it has columns that its parent has not"
+        return "it has columns that its parent lacks"
     if not row["may"]:
         grant = f"GRANT {quote_identifier(row['owner'])} TO {quote_identifier(user)} WITH INHERIT TRUE, SET FALSE"
         return f"only its owner may detach it: {grant} (before server 16 without the WITH)"

@@ -122,7 +122,7 @@ def read_dependents(session: Session, head: Relation, children: Sequence[Relatio
             return Dependents(head, wrong=f"there is no table {table}")
     if children and found[head].partitioned:
         return Dependents(
-            head, wrong="children leave with the rows of a table that is not partitioned only"
+            head, wrong="children are possible only for a table that is not partitioned"
         )
     keys = [_key(row) for row in session.rows(_KEYS, names)]
     inside = [
@@ -133,12 +133,12 @@ def read_dependents(session: Session, head: Relation, children: Sequence[Relatio
     if odd := [key for key in inside if not key.plain]:
         return Dependents(
             head,
-            wrong=f"a foreign key of {odd[0].own} compares by an operator that is not the server's own",
+            wrong=f"a foreign key of {odd[0].own} uses an operator that is not the server's own",
         )
     beyond = {key.own for key in keys if key.cascades and key not in inside}
     if beyond:
         reached = ", ".join(sorted(str(table) for table in beyond))
-        return Dependents(head, wrong=f"deleting would reach into {reached} by foreign key")
+        return Dependents(head, wrong=f"a foreign key would extend the deletion to {reached}")
     return _ordered(
         head, found, {table: [key.link for key in inside if key.own == table] for table in tables}
     )
@@ -171,13 +171,13 @@ def _ordered(
     for child, ways in links.items():
         if child != head and not ways:
             return Dependents(
-                head, wrong=f"{child} has no foreign key to {head}, nor to another of its children"
+                head, wrong=f"{child} has no foreign key to {head} or to another of its children"
             )
     sorter = TopologicalSorter({table: [link.to for link in ways] for table, ways in links.items()})
     try:
         order = reversed(tuple(sorter.static_order()))
     except CycleError as error:
         circle = ", ".join(sorted({str(table) for table in error.args[1]}))
-        return Dependents(head, wrong=f"{circle} refer to each other in a circle")
+        return Dependents(head, wrong=f"{circle} refer to each other in a cycle")
     members = {table: replace(found[table], links=tuple(ways)) for table, ways in links.items()}
     return Dependents(head, tuple(members[table] for table in order if table != head), "", members)

@@ -91,8 +91,8 @@ class TamperCheck:
             self._session.execute(lock)
         if self._planned and table_shape(self._session, self._tables) != self._planned:
             names = ", ".join(str(table) for table in self._tables)
-            changed = "columns or foreign keys have changed since it was planned"
-            raise TamperedError(f"{names}: {changed}; the next run looks again")
+            changed = "columns or foreign keys have changed since planning"
+            raise TamperedError(f"{names}: {changed}; the next run plans again")
         if self._ledger:
             self._height = int(self._session.rows(_HEIGHT)[0]["height"])
 

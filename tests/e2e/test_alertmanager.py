@@ -48,7 +48,7 @@ def sending(tmp_path):
 
 def look(courier, *findings):
     with courier.store.transaction() as transaction:
-        AlertProcessor(transaction, courier.policy, datetime.now(UTC)).tell(
+        AlertProcessor(transaction, courier.policy, datetime.now(UTC)).process(
             findings, [Coverage("orphans")]
         )
 

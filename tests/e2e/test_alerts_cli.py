@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from alerts.channels.registry import CHANNELS
-from daemon.alerting import process_findings
 from daemon.periodic_alerts import run_periodic_alerts
 from domain.finding import Finding, Identity, Severity
 
@@ -34,7 +33,7 @@ def desk(house, endpoint):
     house.place = endpoint()
     house.with_logins = False
     house.extra = TICKETS.format(url=house.place.url, more="")
-    process_findings(house.context(), [found()])
+    house.context().process_findings([found()])
     return house
 
 
@@ -106,7 +105,7 @@ def test_a_silence_is_seen_and_ended(desk):
         True,
         True,
     )
-    process_findings(desk.context(), [found("y7")])
+    desk.context().process_findings([found("y7")])
     (silence,) = json.loads(desk.sereno("alerts", "silences", "--json").stdout)
     assert (silence["what"], silence["author"], silence["reason"]) == (
         "object y*",
@@ -264,7 +263,7 @@ def test_a_hostile_name_goes_through_the_whole_house_as_text(house, endpoint, tm
     house.with_logins = False
     context = house.context()
     try:
-        process_findings(context, [found(HOSTILE)])
+        context.process_findings([found(HOSTILE)])
         assert context.courier().drain(20) == 0
     finally:
         mail.stop()

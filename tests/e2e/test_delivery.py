@@ -548,7 +548,7 @@ def test_a_full_mailbox_keeps_nothing_from_the_others(courier):
 
         def tell(findings, coverage=()):
             with carrier.store.transaction() as transaction:
-                AlertProcessor(transaction, policy, carrier.clock()).tell(findings, coverage)
+                AlertProcessor(transaction, policy, carrier.clock()).process(findings, coverage)
             while carrier.deliver_one("bad"):
                 pass
 
@@ -631,7 +631,7 @@ def test_a_resolve_waits_for_what_it_resolves_and_worse_news_for_nothing(courier
 
     def look(*findings):
         with carrier.store.transaction() as transaction:
-            AlertProcessor(transaction, carrier.policy, carrier.clock()).tell(
+            AlertProcessor(transaction, carrier.policy, carrier.clock()).process(
                 findings, [Coverage("orphans")]
             )
 
@@ -662,7 +662,7 @@ def test_repeats_do_not_pile_up_while_a_channel_is_down(courier):
     good.answer = answering(500)
     finding = Finding(Identity("orphans", object="x"), Severity.CRITICAL, "bad")
     with carrier.store.transaction() as transaction:
-        AlertProcessor(transaction, carrier.policy, carrier.clock()).tell([finding])
+        AlertProcessor(transaction, carrier.policy, carrier.clock()).process([finding])
     for _ in range(10):
         carrier.clock.now += timedelta(hours=1)
         with carrier.store.transaction() as transaction:
@@ -727,7 +727,7 @@ def told_by(place):
 
 def tell(carrier, *findings):
     with carrier.store.transaction() as transaction:
-        AlertProcessor(transaction, carrier.policy, carrier.clock()).tell(findings)
+        AlertProcessor(transaction, carrier.policy, carrier.clock()).process(findings)
     for name in carrier.channels:
         while carrier.deliver_one(name):
             pass
@@ -780,7 +780,7 @@ def test_the_end_replaces_what_some_have_not_taken_yet(courier):
         finding = Finding(Identity("orphans", "coop", object="x"), Severity.HIGH, "7 rows")
         tell(carrier, finding)
         with carrier.store.transaction() as transaction:
-            AlertProcessor(transaction, policy, carrier.clock()).tell((), [Coverage("orphans")])
+            AlertProcessor(transaction, policy, carrier.clock()).process((), [Coverage("orphans")])
         postbox.refuse.clear()
         assert carrier.deliver_one("bad")
         carrier.clock.now += timedelta(hours=1)

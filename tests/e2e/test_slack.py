@@ -45,7 +45,7 @@ class Room:
 
     def look(self, *findings):
         with self.courier.store.transaction() as transaction:
-            AlertProcessor(transaction, self.courier.policy, self.courier.clock()).tell(
+            AlertProcessor(transaction, self.courier.policy, self.courier.clock()).process(
                 findings, [Coverage("orphans")]
             )
         return self.deliver()

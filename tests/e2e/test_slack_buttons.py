@@ -64,12 +64,11 @@ def test_the_service_takes_it(house, workspace, wait):
     service = house.start("run")
     try:
         assert line.connected.wait(20)
-        from daemon.alerting import process_findings
         from domain.finding import Finding, Identity, Severity
 
         context = house.context()
-        process_findings(
-            context, [Finding(Identity("orphans", "test", object="x"), Severity.CRITICAL, "7 rows")]
+        context.process_findings(
+            [Finding(Identity("orphans", "test", object="x"), Severity.CRITICAL, "7 rows")]
         )
         (first,) = wait(lambda: slack.messages)
         line.press("1")

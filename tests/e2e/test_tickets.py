@@ -121,7 +121,7 @@ def test_what_is_over_before_it_had_an_issue_gets_none(board, notify):
 
 def test_a_drill_leaves_no_open_issue(board, notify):
     system, _, channel = board
-    channel.deliver(notify(reason=Reason.DRILL))
+    channel.deliver(notify(reason=Reason.CHANNEL_TEST))
     assert system.issues["OPS-1"]["state"] == "Done"
 
 
@@ -157,7 +157,7 @@ def test_an_incident_of_pagerduty(endpoint, secret, notify):
         Reason.ACKNOWLEDGED,
         Reason.REPEATED,
         Reason.RESOLVED,
-        Reason.DRILL,
+        Reason.CHANNEL_TEST,
     ):
         channel.deliver(
             notify(

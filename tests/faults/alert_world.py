@@ -37,7 +37,7 @@ POLICIES = (
 REFUSALS = {"refuse": Failure.TRANSIENT, "never": Failure.PERMANENT, "throttle": Failure.THROTTLED, "lose": Failure.AMBIGUOUS}  # fmt: skip
 PEOPLE = {"mail": ("ana", "ben", "eva")}
 DEAD = "SELECT * FROM notification WHERE state = 'dead'"
-QUIET_REASONS = {Reason.RESOLVED, Reason.ACKNOWLEDGED, Reason.CHANGED, Reason.DRILL}
+QUIET_REASONS = {Reason.RESOLVED, Reason.ACKNOWLEDGED, Reason.CHANGED, Reason.CHANNEL_TEST}
 
 
 class Died(BaseException):

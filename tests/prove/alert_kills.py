@@ -123,7 +123,7 @@ def live(folder, urls, number, hour, said):
         )
         over = [Coverage("orphans", object=f"{number}-{count - 1}")] if count % 3 == 2 else []
         with store.transaction() as transaction:
-            owed = AlertProcessor(transaction, policy(), datetime.now(UTC)).tell([finding], over)
+            owed = AlertProcessor(transaction, policy(), datetime.now(UTC)).process([finding], over)
         os.write(said, "".join(f"{one}\n" for one in owed).encode())
     time.sleep(30)
 

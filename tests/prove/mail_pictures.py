@@ -74,7 +74,7 @@ def arrived(folder):
             clock[0] += timedelta(minutes=50)
             with courier.store.transaction() as transaction:
                 covered = [Coverage("orphans")] if name == "resolved" else []
-                AlertProcessor(transaction, rules, clock[0]).tell(findings, covered)
+                AlertProcessor(transaction, rules, clock[0]).process(findings, covered)
             while courier.deliver_one("mail"):
                 mails[name] = postbox.mails[-1][0]
     assert mails["resolved"]["In-Reply-To"] == mails["firing"]["Message-ID"], (

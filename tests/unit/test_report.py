@@ -37,7 +37,7 @@ def trouble(severity, text="x", **changes):
 
 def report(text="x", alerts=(), tasks=None, **changes):
     values = {
-        "instance": text, "since": UNTIL - timedelta(days=7), "until": UNTIL, "first": False, "alerts": troubles,
+        "instance": text, "since": UNTIL - timedelta(days=7), "until": UNTIL, "first": False, "alerts": alerts,
         "over": [ResolvedAlert("dead_tuples", text, text, text, UNTIL)],
         "tasks": [TaskSummary("analyze", text, 7, 7, 60.0, "finished", text)] if tasks is None else tasks,
         "works": [DoneWork("analyze", text, "analyze", text, 2, 1234567, 60.0)], "more_works": {("analyze", text): 3},

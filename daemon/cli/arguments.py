@@ -1,0 +1,72 @@
+"""Values of the command line, parsed with an error that names the option."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from daemon.cli.options import fail, unknown_name
+from daemon.context import Context
+from daemon.exit_codes import Exit
+from domain.finding import Severity
+from domain.units import parse_duration
+from execution.window import Window, open_window
+
+
+def parse_jobs(context: Context, words: Sequence[str]) -> list[str]:
+    """Return the jobs that the names of jobs and schedules stand for, each once, in order."""
+    found: dict[str, None] = {}
+    for word in words:
+        if word in context.jobs:
+            found[word] = None
+        elif word in context.config.timetable:
+            found.update(dict.fromkeys(context.config.timetable[word].jobs))
+        else:
+            known = [*context.jobs, *context.config.schedules]
+            fail(unknown_name("job or schedule", word, known), Exit.CANNOT)
+    return list(found)
+
+
+def parse_window(text: str | None) -> Window:
+    """Parse `--window`; without it the window never closes."""
+    if text is None:
+        return open_window(None)
+    try:
+        return open_window(parse_duration(text).total_seconds())
+    except ValueError as error:
+        fail(f"--window: {error}", Exit.CANNOT)
+
+
+def parse_severity(text: str, option: str = "--fail-on") -> Severity:
+    """Parse a severity."""
+    try:
+        return Severity(text)
+    except ValueError:
+        fail(f"{option}: {text!r} is not one of {', '.join(Severity)}", Exit.CANNOT)
+
+
+def parse_after(now: datetime, text: str, option: str = "--for") -> datetime:
+    """Parse a duration; return the instant after it."""
+    try:
+        return now + parse_duration(text)
+    except (ValueError, OverflowError) as error:
+        fail(f"{option}: {error}", Exit.CANNOT)
+
+
+def parse_until(text: str, zone: str, now: datetime) -> datetime:
+    """Parse `--until` in the configured zone; a time of day is its next occurrence."""
+    local = ZoneInfo(zone)
+    try:
+        if "T" in text or " " in text:
+            read = datetime.fromisoformat(text)
+            found = read if read.tzinfo else read.replace(tzinfo=local)
+        else:
+            clock = datetime.strptime(text, "%H:%M").replace(tzinfo=UTC).time()
+            found = datetime.combine(now.astimezone(local).date(), clock, local)
+            if found <= now:
+                found += timedelta(days=1)
+        found = found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        fail(f"--until: {text!r} is not a time (like 06:30 or 2026-03-01T06:30)", Exit.CANNOT)
+    if found <= now:
+        fail(f"--until: {text!r} is in the past", Exit.CANNOT)
+    return found

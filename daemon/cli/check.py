@@ -1,0 +1,161 @@
+"""`sereno check`: runs checks in read-only sessions; sends no alerts and records nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from daemon.cli.options import (
+    ConfigOption,
+    DatabaseOption,
+    FailOnOption,
+    JsonOption,
+    fail,
+    open_context,
+    print_json,
+    unknown_name,
+)
+from daemon.exit_codes import Exit
+
+if TYPE_CHECKING:
+    from daemon.config.model import Config
+    from daemon.context import Context
+    from domain.finding import Finding
+    from domain.task import Task
+
+CHECK_JOBS = ("integrity_check", "disk_check")
+
+
+@dataclass(slots=True)
+class CheckResults:
+    """Findings, skipped and failed checks, and the checks that ran."""
+
+    findings: "list[Finding]" = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    problems: list[tuple[str, str, str]] = field(default_factory=list)
+    """Job, database and error of places that could not be reached."""
+    ran: set[str] = field(default_factory=set)
+    looks: int = 0
+
+
+def check(
+    checks: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CHECK]...", help="Default: all checks.", show_default=False),
+    ] = None,
+    config: ConfigOption = None,
+    database: DatabaseOption = None,
+    fail_on: FailOnOption = "high",
+    as_json: JsonOption = False,
+) -> None:
+    """Run checks read-only; sends no alerts and records nothing."""
+    with open_context(config, database) as context:
+        from daemon.cli.arguments import parse_severity
+
+        least = parse_severity(fail_on)
+        for name in checks or ():
+            if name not in context.checks:
+                fail(unknown_name("check", name, sorted(context.checks)), Exit.CANNOT)
+        excluded = set(context.config.job("integrity_check").exclude)
+        results = run_checks(context, checks or sorted(set(context.checks) - excluded), database)
+        if as_json:
+            print_json(_as_json(results))
+        else:
+            _show(results, checks or ())
+        if results.failed or results.problems:
+            raise typer.Exit(Exit.CANNOT)
+        severe = any(finding.severity >= least for finding in results.findings)
+        raise typer.Exit(Exit.FOUND if severe else Exit.FINE)
+
+
+def run_checks(context: "Context", names: Sequence[str], only: str | None) -> CheckResults:
+    """Run the named checks in every database; cluster checks once per cluster."""
+    import psycopg
+
+    from daemon.scheduling.tasks import tasks_of
+    from execution.errors import first_line
+    from postgres.session import TargetError
+
+    results = CheckResults()
+    everything = replace(context, config=_nothing_excluded(context.config))
+    for task in tasks_of(everything, CHECK_JOBS, only=only):
+        try:
+            _run(everything, task, names, results)
+        except (TargetError, psycopg.Error, OSError) as error:
+            results.problems.append((task.job, task.database, first_line(error)))
+    return results
+
+
+def _nothing_excluded(config: "Config") -> "Config":
+    """Return the configuration without exclusions: a check named by a person runs."""
+    options = config.job("integrity_check").model_copy(update={"exclude": ()})
+    jobs = config.jobs.model_copy(update={"integrity_check": options})
+    return config.model_copy(update={"jobs": jobs})
+
+
+def _run(context: "Context", task: "Task", names: Sequence[str], results: CheckResults) -> None:
+    from daemon.runs import dry_run
+    from execution.step import Status
+
+    for step, outcome, verdict in dry_run.run_checks(context, task, names):
+        results.ran.add(step.object)
+        results.looks += 1
+        results.findings += verdict.findings
+        text = f"{task.database or 'host'}: {step.object}: {outcome.reason}"
+        if outcome.status is Status.SKIPPED:
+            results.skipped.append(text)
+        elif outcome.status is not Status.DONE:
+            results.failed.append(text)
+
+
+def finding_row(finding: "Finding") -> dict[str, Any]:
+    """Return a finding as a JSON object."""
+    identity = finding.identity
+    return {
+        "check": finding.kind,
+        "kind": finding.kind,
+        "severity": finding.severity.value,
+        "database": identity.database,
+        "object": identity.object,
+        "summary": finding.summary,
+        "value": finding.value,
+        "remedy": finding.remedy,
+        "fingerprint": identity.fingerprint(),
+        "evidence": dict(finding.evidence),
+    }
+
+
+def _as_json(results: CheckResults) -> dict[str, Any]:
+    from daemon.cli.unreachable import without_name
+
+    problems = [
+        f"{job} {name}: {without_name(name, reason)}" for job, name, reason in results.problems
+    ]
+    return {
+        "findings": [finding_row(one) for one in results.findings],
+        "skipped": results.skipped,
+        "failed": [*results.failed, *problems],
+    }
+
+
+def _show(results: CheckResults, named: Sequence[str]) -> None:
+    from checks.registry import PAIRED
+    from daemon.cli.finding_lines import count_by_severity, print_findings
+    from daemon.cli.output import counted, line, paint, prose
+    from daemon.cli.unreachable import print_unreachable
+
+    rows = [finding_row(one) for one in results.findings]
+    print_findings(rows)
+    for text in results.skipped:
+        prose(f"skipped  {text}")
+    for text in results.failed:
+        prose(f"{paint('FAILED', 'bold red')}  {text}")
+    print_unreachable(results.problems)
+    counts = count_by_severity(rows) or "nothing"
+    ran = counted(len(results.ran), "check")
+    missing = sorted((set(named) or PAIRED) - results.ran)
+    pairs = [name for name in missing if name in PAIRED]
+    undeclared = f" No pair is declared for: {', '.join(pairs)}." if pairs else ""
+    line(f"Found: {counts}. {ran} ran {counted(results.looks, 'time')}.{undeclared}")

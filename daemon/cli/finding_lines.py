@@ -1,0 +1,42 @@
+"""Findings as terminal lines: severity, place and object, then summary and remedy."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from daemon.cli.output import line, paint, prose, severity_label, verbatim
+from domain.finding import Severity
+
+SQL_WORDS = ("ALTER", "CREATE", "DELETE", "DROP", "GRANT", "REINDEX", "SELECT", "UPDATE", "VACUUM")
+
+
+def print_findings(findings: Sequence[Mapping[str, Any]], least: Severity = Severity.INFO) -> None:
+    """Print findings from `least` on, the highest severity first; equal ones once."""
+    shown: dict[tuple[str, ...], Mapping[str, Any]] = {}
+    for one in sorted(findings, key=lambda one: -Severity(one["severity"]).rank):
+        if Severity(one["severity"]) >= least:
+            key = ("kind", "database", "object", "summary")
+            shown.setdefault(tuple(str(one[name]) for name in key), one)
+    for one in shown.values():
+        print_finding(one)
+
+
+def print_finding(finding: Mapping[str, Any]) -> None:
+    """Print one finding."""
+    label = severity_label(Severity(finding["severity"]))
+    place = finding["database"] or "host"
+    line(f"{label} {place}  {finding['kind']}  {finding['object']}".rstrip())
+    prose(finding["summary"], indent=2)
+    remedy = finding["remedy"]
+    if not remedy:
+        return
+    if remedy.startswith(SQL_WORDS):
+        verbatim(paint(remedy, "cyan"), indent=4)
+    else:
+        prose(remedy, indent=4, style="cyan")
+
+
+def count_by_severity(findings: Sequence[Mapping[str, Any]]) -> str:
+    """Return the number of findings per severity, highest first: `1 critical, 2 warning`."""
+    severities = [Severity(one["severity"]) for one in findings]
+    parts = [f"{severities.count(one)} {one.value}" for one in reversed(Severity)]
+    return ", ".join(part for part in parts if not part.startswith("0 "))

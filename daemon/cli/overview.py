@@ -1,0 +1,84 @@
+"""The parts of the configuration that commands reading only the store need, loaded in milliseconds.
+
+The full models import every job, check and channel. `status`, `history` and `alerts list` need a name,
+a zone, a path and the schedules, which are read here straight from the TOML. Whatever does not fit
+is left to the full load, which reports every mistake.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from daemon.cli.options import closed_output_ends_well, config_path, fail, load_configuration
+from daemon.exit_codes import Exit
+from daemon.scheduling.timetable import Timing, jitter_share
+from domain.calendar import parse_cron
+from domain.units import parse_duration
+from store.store import Store, StoreError, open_store
+
+DEFAULT_STATE = "/var/lib/sereno/state.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A configured sereno as the reading commands see it."""
+
+    name: str
+    zone: str
+    store: Store
+    databases: tuple[str, ...]
+    channels: tuple[str, ...]
+    timings: Mapping[str, Timing]
+    jobs: Mapping[str, tuple[str, ...]]
+    """The jobs of each schedule."""
+    has_maintenance: bool
+
+    def now(self) -> datetime:
+        """Return the current time."""
+        return datetime.now(UTC)
+
+
+@contextmanager
+def open_overview(path: Path | None) -> Iterator[Overview]:
+    """Open the state file; exit with 78 or 2 if that fails."""
+    try:
+        values = tomllib.loads(config_path(path).read_text("utf-8"))
+        parts = _parts(values)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ZoneInfoNotFoundError):
+        load_configuration(path)
+        raise
+    try:
+        with closed_output_ends_well():
+            yield Overview(store=open_store(parts.pop("state")), **parts)
+    except (StoreError, OSError, UnicodeError) as error:
+        fail(str(error), Exit.CANNOT)
+
+
+def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
+    daemon = values.get("daemon", {})
+    name, zone = daemon.get("name", "sereno"), daemon.get("timezone", "UTC")
+    schedules = dict(values.get("schedules", {}))
+    for job, options in values.get("jobs", {}).items():
+        if "schedule" in options:
+            schedules[job] = {**options["schedule"], "jobs": [job]}
+    return {
+        "name": name,
+        "zone": zone,
+        "state": Path(daemon.get("state", DEFAULT_STATE)),
+        "databases": tuple(values["databases"]),
+        "channels": tuple(values.get("channels", {})),
+        "timings": {key: _timing(name, zone, key, one) for key, one in schedules.items()},
+        "jobs": {key: tuple(one["jobs"]) for key, one in schedules.items()},
+        "has_maintenance": bool(values.get("alerts", {}).get("maintenance")),
+    }
+
+
+def _timing(name: str, zone: str, schedule: str, values: Mapping[str, Any]) -> Timing:
+    jitter = parse_duration(values["jitter"]) if "jitter" in values else timedelta()
+    share = jitter_share(f"{name} {schedule}", jitter)
+    return Timing(parse_cron(values["cron"]), ZoneInfo(zone), share)

@@ -1,0 +1,45 @@
+"""`sereno pause` and `sereno resume`."""
+
+from typing import Annotated
+
+import typer
+
+from daemon.cli.options import ConfigOption, JsonOption, open_context, print_answer
+
+
+def pause(
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            help="End of the pause: a time of today or tomorrow (06:30), or 2026-03-01T06:30.",
+            show_default=False,
+        ),
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Shown by status.")] = "",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pause all work; a running job pauses between two pieces of its work."""
+    with open_context(config) as context:
+        from daemon.cli.arguments import parse_until
+        from daemon.cli.output import local_minute, zone_name
+        from daemon.history import pause as stored
+
+        zone = context.config.daemon.timezone
+        end = parse_until(until, zone, context.clock()) if until else None
+        with context.store.transaction() as transaction:
+            stored.pause(transaction, end, reason, context.clock())
+        limit = f"{local_minute(end, zone)} ({zone_name(zone)})" if end else "sereno resume"
+        print_answer(f"paused until {limit}", {"paused": True, "until": end}, as_json=as_json)
+
+
+def resume(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Resume paused work."""
+    with open_context(config) as context:
+        from daemon.history import pause as stored
+
+        with context.store.transaction() as transaction:
+            was_paused = stored.resume(transaction)
+        sentence = "resumed" if was_paused else "nothing was paused"
+        print_answer(sentence, {"paused": False, "was_paused": was_paused}, as_json=as_json)

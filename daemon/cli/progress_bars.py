@@ -1,0 +1,107 @@
+"""Progress bars of `sereno now`: one bar per run, with the steps in progress."""
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Column
+
+from daemon.cli.output import shorten
+from domain.progress import StepProgress
+
+_BAR_WIDTH = 16
+_FIXED_WIDTH = 62
+"""Columns used by the spinner, job, database, bar, counter and time."""
+_DATABASE_WIDTH = 14
+_SHORTEST_TEXT = 8
+
+
+class Bars:
+    """One bar for the steps of each run; the text of the steps in progress is cut to fit."""
+
+    def __init__(self, console: Console) -> None:
+        self._room = max(_SHORTEST_TEXT, console.width - _FIXED_WIDTH)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[job]}", style="bold", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=_BAR_WIDTH),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn(
+                "{task.fields[doing]}",
+                style="dim",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="crop"),
+            ),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._doing: dict[int, str] = {}
+        """The text of each step in progress."""
+        self._over: list[int] = []
+
+    def __enter__(self) -> "Bars":
+        """Start drawing."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop drawing and remove the bars."""
+        self._progress.stop()
+
+    def run(self, job: str, database: str) -> None:
+        """Add the bar of a run."""
+        name = f"{job:<15} {shorten(database or 'host', _DATABASE_WIDTH):<{_DATABASE_WIDTH}}"
+        self._doing.clear()
+        self._over.clear()
+        self._task = self._progress.add_task(name, total=None, job=name, doing="planning")
+
+    def finished(self, state: str) -> None:
+        """Complete the bar of the run."""
+        if self._task is not None:
+            done = self._progress.tasks[-1].completed or 1
+            self._progress.update(self._task, total=done, completed=done, doing=state)
+
+    def begin(self, number: int, of: int, title: str) -> None:
+        """Show a step; steps that have ended are removed."""
+        for over in self._over:
+            self._doing.pop(over, None)
+        self._over.clear()
+        if self._task is not None:
+            self._progress.update(self._task, total=of)
+        self._show(number, title)
+
+    def advance(self, number: int, done: StepProgress) -> None:
+        """Show the progress of a step."""
+        about = f" of about {done.total:,}" if done.total else ""
+        self._state(number, f"{done.count:,}{about} {done.unit}")
+
+    def hold(self, number: int, reason: str) -> None:
+        """Show that the governor pauses a step."""
+        if reason:
+            self._state(number, f"paused: {reason}")
+
+    def end(self, number: int, status: str, reason: str) -> None:
+        """Show the end of a step."""
+        if self._task is not None:
+            self._progress.advance(self._task)
+        self._state(number, f"{status} {reason}".rstrip())
+        self._over.append(number)
+
+    def _state(self, number: int, state: str) -> None:
+        title = self._doing.get(number, "").partition("  ")[0]
+        self._show(number, f"{title}  {state}")
+
+    def _show(self, number: int, text: str) -> None:
+        self._doing[number] = text
+        if self._task is not None:
+            doing = shorten(" | ".join(self._doing.copy().values()), self._room)
+            self._progress.update(self._task, doing=doing)

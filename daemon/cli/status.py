@@ -1,0 +1,231 @@
+"""`sereno status`: open alerts, databases, last runs, next due times and the outbox, from the store."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+from daemon.cli.options import ConfigOption, FailOnOption, JsonOption, fail, print_json
+from daemon.exit_codes import Exit
+
+if TYPE_CHECKING:
+    from daemon.cli.overview import Overview
+    from store.store import Row
+
+UPCOMING = 10
+MOST_RUNS = 200
+MOST_ALERTS = 8
+MOST_DATABASES = 4
+_RUN_KEYS = ("id", "job", "database", "state", "started_at", "finished_at", "reason")
+
+
+def status(
+    upcoming: Annotated[
+        bool, typer.Option("--next", help="Only the next ten due times of each schedule.")
+    ] = False,
+    fail_on: FailOnOption = "critical",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show open alerts, the last runs, the next due times and undelivered notifications.
+
+    Exits with 1 if an open alert has the severity of --fail-on, or if no channel delivers.
+    """
+    from daemon.cli.overview import open_overview
+
+    with open_overview(config) as overview:
+        if upcoming:
+            _print_next(overview, as_json=as_json)
+            return
+        from domain.finding import Severity
+
+        if fail_on not in set(Severity):
+            fail(f"--fail-on: {fail_on!r} is not one of {', '.join(Severity)}", Exit.CANNOT)
+        state = _State(overview)
+        if as_json:
+            print_json(state.as_json())
+        else:
+            state.show()
+        severe = any(alert.severity >= Severity(fail_on) for alert in state.alerts)
+        raise typer.Exit(Exit.FOUND if severe or state.none_delivers else Exit.FINE)
+
+
+def _print_next(overview: "Overview", *, as_json: bool) -> None:
+    from daemon.cli.output import columns, line, zone_name
+
+    dues = list(_due_times(overview, UPCOMING))
+    if as_json:
+        print_json(dues)
+        return
+    for one in columns((due["schedule"], due["local"], due["utc"], due["jobs"]) for due in dues):
+        line(one)
+    if dues:
+        line(f"(schedule, local time in {zone_name(overview.zone)}, UTC, jobs)")
+    else:
+        line("no schedule is configured")
+
+
+def _due_times(overview: "Overview", count: int) -> Iterator[dict[str, str]]:
+    zone = ZoneInfo(overview.zone)
+    for name, timing in overview.timings.items():
+        for due in islice(timing.upcoming(overview.now()), count):
+            yield {
+                "schedule": name,
+                "nominal": f"{due.nominal:%a %Y-%m-%d %H:%M}",
+                "local": f"{due.instant.astimezone(zone):%Y-%m-%d %H:%M %Z}",
+                "utc": f"{due.instant:%Y-%m-%d %H:%M}",
+                "jobs": ", ".join(overview.jobs[name]),
+            }
+
+
+class _State:
+    """The contents of the store that status shows."""
+
+    def __init__(self, overview: "Overview") -> None:
+        from alerts import alert_store, outbox
+        from daemon.history import history, pause
+        from domain.kinds import CHANNEL_UNDELIVERED
+
+        self.overview = overview
+        with overview.store.reading() as transaction:
+            alerts = alert_store.load_open(transaction)
+            self.runs = history.load_runs(transaction, MOST_RUNS)
+            self.waiting = outbox.count_waiting(transaction)
+            self.paused = pause.paused(transaction, overview.now())
+        self.alerts = sorted(alerts, key=lambda alert: (-alert.severity.rank, alert.id or 0))
+        failing = {alert.object for alert in alerts if alert.kind == CHANNEL_UNDELIVERED.name}
+        self.failing_channels = sorted(failing & set(overview.channels))
+        self.none_delivers = bool(overview.channels) and failing >= set(overview.channels)
+
+    def service_running(self) -> bool:
+        from store.file_lock import LockHeldError, exclusive_lock
+
+        try:
+            with exclusive_lock(self.overview.store.service_lock):
+                return False
+        except LockHeldError:
+            return True
+
+    def as_json(self) -> dict[str, Any]:
+        from daemon.cli.alert_rows import alert_row
+
+        paused = self.paused
+        return {
+            "instance": self.overview.name,
+            "service": self.service_running(),
+            "paused": None if paused is None else {"until": paused.until, "reason": paused.reason},
+            "next": list(_due_times(self.overview, 1)),
+            "runs": [{key: run[key] for key in _RUN_KEYS} for run in self.runs[:UPCOMING]],
+            "alerts": [alert_row(alert) for alert in self.alerts],
+            "outbox": self.waiting,
+            "failing_channels": self.failing_channels,
+        }
+
+    def show(self) -> None:
+        from daemon.cli.output import line, zone_name
+
+        service = "running" if self.service_running() else "NOT running"
+        line(f"{self.overview.name}   {self._overall()}   service {service}")
+        self._show_alerts()
+        line(f"databases  {self._databases()}")
+        for number, text in enumerate(self._last_schedules() or ["none yet"]):
+            line(f"{'last runs' if number == 0 else '':<11}{text}")
+        for number, due in enumerate(_due_times(self.overview, 1)):
+            line(f"{'next' if number == 0 else '':<11}{due['schedule']} {due['local']}")
+        line(f"outbox     {self._outbox()}")
+        if self.paused is not None:
+            line(f"paused     {self._paused()}")
+        line(f"(times: {zone_name(self.overview.zone)})")
+
+    def _overall(self) -> str:
+        from alerts.wording import severity_wording
+        from daemon.cli.output import paint
+        from domain.finding import Severity
+
+        worst = max((alert.severity for alert in self.alerts), default=Severity.INFO)
+        wording = severity_wording(worst)
+        counts = Counter(alert.severity for alert in self.alerts)
+        named = [f"{counts[one]} {one.value}" for one in reversed(Severity) if counts[one]]
+        text = f"{', '.join(named)} open" if named else "no open alert"
+        style = wording.style if worst > Severity.INFO else "green"
+        return f"{paint(wording.overall.upper(), style)}: {text}"
+
+    def _show_alerts(self) -> None:
+        from daemon.cli.alert_rows import alert_line
+        from daemon.cli.output import counted, line, local_minute
+        from domain.finding import Severity
+
+        shown = [alert for alert in self.alerts if alert.severity >= Severity.HIGH][:MOST_ALERTS]
+        for alert in shown:
+            since = local_minute(alert.opened_at, self.overview.zone, self.overview.now())
+            line(alert_line(alert, f"since {since}"), indent=2)
+        others = len(self.alerts) - len(shown)
+        if others:
+            line(f"{counted(others, 'other alert')}: sereno alerts list", indent=2)
+
+    def _databases(self) -> str:
+        from daemon.cli.output import local_minute
+        from domain.kinds import DATABASE_UNREACHABLE
+
+        zone, now = self.overview.zone, self.overview.now()
+        lost = {a.database: a for a in self.alerts if a.kind == DATABASE_UNREACHABLE.name}
+        answering = [name for name in self.overview.databases if name not in lost]
+        asked = max((run["finished_at"] or "" for run in self.runs if run["database"]), default="")
+        parts = []
+        if answering:
+            last = f" (last asked {local_minute(asked, zone, now)})" if asked else ""
+            parts.append(f"{_some(answering)}: {'answering' if asked else 'not asked yet'}{last}")
+        for name, alert in lost.items():
+            since = local_minute(alert.opened_at, zone, now)
+            parts.append(f"{name}: NOT answering since {since}")
+        return "; ".join(parts)
+
+    def _last_schedules(self) -> list[str]:
+        """Return a line per schedule about its last due time, and one about runs by hand."""
+        groups: dict[tuple[str, str], list[Row]] = {}
+        for run in self.runs:
+            key = (run["schedule"] or "by hand", run["nominal"] or "")
+            if all(key[0] != name for name, _ in groups) or key in groups:
+                groups.setdefault(key, []).append(run)
+        return [self._group(name, runs) for (name, _), runs in groups.items()]
+
+    def _group(self, name: str, runs: "Sequence[Row]") -> str:
+        from daemon.cli.output import local_minute
+
+        latest: dict[tuple[str, str], Row] = {}
+        for run in runs:
+            latest.setdefault((run["job"], run["database"]), run)
+        started = min(run["started_at"] for run in latest.values())
+        states = Counter(run["state"] for run in latest.values())
+        finished = states.pop("finished", 0)
+        others = "".join(f", {count} {state}" for state, count in states.most_common())
+        at = local_minute(started, self.overview.zone, self.overview.now())
+        return f"{name} {at}  {finished} of {len(latest)} finished{others}"
+
+    def _outbox(self) -> str:
+        from daemon.cli.output import counted
+
+        waiting = counted(self.waiting, "notification") + " waiting (sereno alerts outbox)"
+        text = waiting if self.waiting else "empty"
+        if self.none_delivers:
+            return f"{text}; NO CHANNEL DELIVERS: {', '.join(self.failing_channels)}"
+        if self.failing_channels:
+            return f"{text}; not delivering: {', '.join(self.failing_channels)}"
+        return text
+
+    def _paused(self) -> str:
+        from daemon.cli.output import local_minute
+
+        assert self.paused is not None  # noqa: S101 - the caller has asked
+        until = self.paused.until
+        end = f"until {local_minute(until, self.overview.zone)}" if until else "until sereno resume"
+        return f"{end} ({self.paused.reason})" if self.paused.reason else end
+
+
+def _some(names: Sequence[str]) -> str:
+    if len(names) <= MOST_DATABASES:
+        return ", ".join(names)
+    return f"{', '.join(names[:MOST_DATABASES])} and {len(names) - MOST_DATABASES} more"

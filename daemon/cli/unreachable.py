@@ -1,0 +1,26 @@
+"""Errors of several databases and jobs grouped by their cause, so that one cause is one paragraph."""
+
+from collections.abc import Sequence
+
+from daemon.cli.output import counted, line, paint, prose
+
+
+def without_name(database: str, reason: str) -> str:
+    """Return an error without the name of its database in front."""
+    return reason.removeprefix(f"{database}: ")
+
+
+def print_unreachable(problems: Sequence[tuple[str, str, str]], hint: str = "") -> None:
+    """Print errors given as job, database and reason; equal reasons are one paragraph."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for job, database, reason in problems:
+        groups.setdefault(without_name(database, reason), []).append((job, database))
+    for reason, places in groups.items():
+        databases = ", ".join(dict.fromkeys(database or "host" for _, database in places))
+        prose(f"{paint('FAILED', 'bold red')}  {reason}")
+        jobs = list(dict.fromkeys(job for job, _ in places))
+        line(f"{databases}: {counted(len(places), 'run')} of {', '.join(jobs)}", indent=8)
+        if "onnection refused" in reason or "o such file" in reason:
+            line("is PostgreSQL running?  pg_lsclusters, systemctl status postgresql", indent=8)
+    if groups and hint:
+        line(hint, indent=8)

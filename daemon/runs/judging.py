@@ -1,0 +1,98 @@
+"""The findings of a whole run, derived from its result and its skipped steps. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from daemon.runs.result import RunResult, RunState
+from domain.cause import Cause
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
+from domain.kinds import (
+    DATABASE_UNREACHABLE,
+    INEFFECTIVE,
+    TASK_FAILED,
+    TASK_INTERRUPTED,
+    TASK_SKIPPED,
+    TASK_UNFINISHED,
+    Kind,
+)
+from domain.task import Task
+from execution.step import Outcome, Step
+from jobs.job import Verdict
+
+_EXPECTED = frozenset({Cause.NO_PRIVILEGE, Cause.NOT_SEEN, Cause.LEFT_TO_AUTOVACUUM})
+"""Causes of a skip that need no attention: the set-up decides them, or autovacuum does the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """The run to judge: its task, number and finished steps."""
+
+    instance: str
+    task: Task
+    number: int
+    skipped: Sequence[tuple[Step, Outcome]] = ()
+    had_ineffective: bool = False
+    unreachable: bool = False
+    """Whether the server did not answer, which is an alert of its own."""
+
+
+def judge_run(record: RunRecord, result: RunResult) -> Verdict:
+    """Return the findings of a run that has ended, and the alerts that it resolves."""
+    findings: list[Finding] = []
+    if result.state is RunState.FAILED and not record.unreachable:
+        findings.append(_finding(record, TASK_FAILED, Severity.HIGH, result.reason))
+    if result.state in {RunState.WINDOW_ENDED, RunState.THROTTLED}:
+        summary = f"{result.state.value}: {result.reason}"
+        findings.append(_finding(record, TASK_UNFINISHED, Severity.WARNING, summary))
+    if result.state is RunState.SKIPPED:
+        findings.append(_finding(record, TASK_SKIPPED, Severity.WARNING, result.reason))
+    if record.skipped:
+        findings.append(_skipped_steps(record))
+    return Verdict(tuple(findings), tuple(_resolved(record, result)))
+
+
+def judge_reached(database: str) -> Verdict:
+    """Return the coverage of a server that has answered."""
+    return Verdict(coverage=(Coverage(DATABASE_UNREACHABLE.name, database),))
+
+
+def judge_unreachable(instance: str, database: str, reason: str) -> Verdict:
+    """Return the finding that a server does not answer."""
+    identity = Identity(DATABASE_UNREACHABLE.name, instance, database=database)
+    remedy = f"is the server up, and is the login right? Try psql with databases.{database}.dsn"
+    return Verdict((Finding(identity, Severity.CRITICAL, reason, remedy=remedy),))
+
+
+def judge_interrupted(instance: str, task: Task, number: int, reason: str) -> Finding:
+    """Return the finding that a process died during a run."""
+    identity = Identity(TASK_INTERRUPTED.name, instance, database=task.database, task=task.job)
+    summary = f"run {number}: {reason}; the run will be retried"
+    remedy = f"sereno history {number}; journalctl -u sereno"
+    return Finding(identity, Severity.HIGH, summary, remedy=remedy)
+
+
+def _skipped_steps(record: RunRecord) -> Finding:
+    step, outcome = record.skipped[0]
+    more = f" (and {len(record.skipped) - 1} more)" if len(record.skipped) > 1 else ""
+    expected = all(outcome.cause in _EXPECTED for _, outcome in record.skipped)
+    severity = Severity.INFO if expected else Severity.WARNING
+    summary = f"{step.name} {step.object}: {outcome.reason}{more}"
+    return _finding(record, TASK_SKIPPED, severity, summary)
+
+
+def _resolved(record: RunRecord, result: RunResult) -> list[Coverage]:
+    if result.state is not RunState.FINISHED:
+        return []
+    kinds = [TASK_FAILED, TASK_UNFINISHED, TASK_INTERRUPTED]
+    if not record.skipped:
+        kinds.append(TASK_SKIPPED)
+    if not record.had_ineffective:
+        kinds.append(INEFFECTIVE)
+    return [Coverage(kind.name, record.task.database, task=record.task.job) for kind in kinds]
+
+
+def _finding(record: RunRecord, kind: Kind, severity: Severity, summary: str) -> Finding:
+    task = record.task
+    identity = Identity(kind.name, record.instance, database=task.database, task=task.job)
+    return Finding(identity, severity, summary, remedy=f"sereno history {record.number}")

@@ -1,0 +1,146 @@
+"""The closed list of sereno's own alert kinds. Any other kind is the name of a check."""
+
+from dataclasses import dataclass
+
+CHECK_TYPE = "CHECK_FINDING"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of alert."""
+
+    name: str
+    type: str
+    """The type in messages to ticket systems."""
+    meaning: str
+    action: str
+    """The first step of the on-call engineer."""
+    is_event: bool = False
+    """Whether it is found once, when it happens, so that no later look confirms it."""
+
+
+DATABASE_UNREACHABLE = Kind(
+    "database_unreachable",
+    "DATABASE_UNREACHABLE",
+    "The server does not answer, or rejects the login. Other findings of the database are inhibited.",
+    "Connect with psql to the address in databases.NAME.dsn; start the server or correct the login.",
+)
+TASK_FAILED = Kind(
+    "task_failed",
+    "MAINTENANCE_FAILURE",
+    "A run failed. The alert ends with the next run that finishes.",
+    "sereno history RUN shows the failed step and its error.",
+)
+TASK_SKIPPED = Kind(
+    "task_skipped",
+    "MAINTENANCE_FAILURE",
+    "A run or some of its steps were skipped: a lock, a missing privilege, another sereno at work.",
+    "sereno history RUN shows the reason of each step.",
+)
+TASK_UNFINISHED = Kind(
+    "task_unfinished",
+    "MAINTENANCE_FAILURE",
+    "The window ended, or the governor paused for too long, before all steps were done.",
+    "Nothing at night: the next run continues. If it recurs, extend the window.",
+)
+TASK_INTERRUPTED = Kind(
+    "task_interrupted",
+    "MAINTENANCE_FAILURE",
+    "The process died during a run; the run is retried.",
+    "journalctl -u sereno shows how the process ended.",
+    is_event=True,
+)
+TASK_MISSED = Kind(
+    "task_missed",
+    "MAINTENANCE_FAILURE",
+    "A schedule did not run at its due time.",
+    "Find out why sereno was down, then: sereno now SCHEDULE",
+    is_event=True,
+)
+INEFFECTIVE = Kind(
+    "ineffective",
+    "MAINTENANCE_FAILURE",
+    "A step ran without an error but did not have its effect, for example VACUUM behind an old snapshot.",
+    "Follow the remedy: end the session, slot or transaction that the summary names.",
+)
+WINDOW_TOO_SMALL = Kind(
+    "window_too_small",
+    "MAINTENANCE_FAILURE",
+    "A step takes longer than the whole window, so it never begins.",
+    "Extend the window, or set overrun = true for the table.",
+)
+DISK_UNSEEN = Kind(
+    "disk_unseen",
+    CHECK_TYPE,
+    "A folder of the server cannot be examined from this host or by this login.",
+    "Grant pg_monitor, or run a sereno on the server's host.",
+)
+CHANNEL_UNDELIVERED = Kind(
+    "channel_undelivered",
+    "DELIVERY_FAILURE",
+    "A channel delivers nothing, or refused a message. The alert is sent on other channels.",
+    "Correct channels.NAME, then: sereno alerts test NAME",
+    is_event=True,
+)
+RECIPIENT_REFUSED = Kind(
+    "recipient_refused",
+    "DELIVERY_FAILURE",
+    "A channel reaches some recipients and not this one.",
+    "Correct the address in channels.NAME.",
+    is_event=True,
+)
+CONFIGURATION_INVALID = Kind(
+    "configuration_invalid",
+    "SERVICE_FAILURE",
+    "A reload was refused; the old configuration stays in force.",
+    "sereno config check; then systemctl reload sereno",
+    is_event=True,
+)
+METRICS_UNREACHABLE = Kind(
+    "metrics_unreachable",
+    "SERVICE_FAILURE",
+    "The address of /metrics and /healthz is in use.",
+    "Free the address or change daemon.listen, then restart sereno.",
+    is_event=True,
+)
+SERVICE_FAILED = Kind(
+    "service_failed",
+    "SERVICE_FAILURE",
+    "systemd reports that the service has failed.",
+    "systemctl status sereno; journalctl -u sereno",
+    is_event=True,
+)
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        DATABASE_UNREACHABLE,
+        TASK_FAILED,
+        TASK_SKIPPED,
+        TASK_UNFINISHED,
+        TASK_INTERRUPTED,
+        TASK_MISSED,
+        INEFFECTIVE,
+        WINDOW_TOO_SMALL,
+        DISK_UNSEEN,
+        CHANNEL_UNDELIVERED,
+        RECIPIENT_REFUSED,
+        CONFIGURATION_INVALID,
+        METRICS_UNREACHABLE,
+        SERVICE_FAILED,
+    )
+}
+RESERVED = frozenset({*KINDS, "channel_test", "health_report"})
+"""Names that a check may not have: alerts and messages of sereno itself use them."""
+
+
+def message_type(kind: str) -> str:
+    """Return the type of a kind in messages; every other kind is a check."""
+    known = KINDS.get(kind)
+    return known.type if known else CHECK_TYPE
+
+
+def is_event(kind: str) -> bool:
+    """Return whether a kind is found once, when it happens."""
+    known = KINDS.get(kind)
+    return known is not None and known.is_event
