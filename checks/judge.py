@@ -39,7 +39,7 @@ def judge(
                 severity,
                 str(row["summary"]),
                 _number(row.get("value")),
-                _remedy(header, row),
+                "" if _is_unknown(row) else _remedy(header, row),
                 evidence,
             )
         )
@@ -48,10 +48,11 @@ def judge(
 
 def is_incomplete(rows: Sequence[Row]) -> bool:
     """Return whether a row has no value: the look was incomplete and resolves nothing."""
-    return any(
-        row.get("value") is None and row.get("severity") in {None, Severity.INFO.value}
-        for row in rows
-    )
+    return any(_is_unknown(row) for row in rows)
+
+
+def _is_unknown(row: Row) -> bool:
+    return row.get("value") is None and row.get("severity") in {None, Severity.INFO.value}
 
 
 def _severity(header: Header, row: Row, options: OptionValues) -> Severity | None:

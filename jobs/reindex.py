@@ -173,7 +173,7 @@ def _long(seen: Indexes, index: Relation, size: int, speed: float) -> dict[str, 
     return {
         "bytes": size,
         "predicted_seconds": predict_seconds(before, size, speed),
-        "sure": before is not None,
+        "has_history": before is not None,
     }
 
 

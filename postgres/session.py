@@ -303,4 +303,6 @@ def _refusal(
 def _plain(error: psycopg.Error) -> str:
     """Return the first line of an error; libpq never includes the password."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    return lines[0].removeprefix("connection is bad: ").removeprefix("connection failed: ")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from alerts.alert import Alert
-from daemon.cli.output import severity_label
+from daemon.cli.output import fitted, severity_label
 from domain.redaction import redact
 
 if TYPE_CHECKING:
@@ -29,17 +29,15 @@ def alert_row(alert: Alert, suppressed_by: str = "") -> dict[str, Any]:
     }
 
 
-def alert_subject(alert: Alert) -> str:
-    """Return database, kind and object of an alert."""
-    parts = (alert.database or "host", alert.kind, alert.object or alert.task)
-    return redact("  ".join(filter(None, parts)))
-
-
-def alert_line(alert: Alert, since: str) -> str:
-    """Return an open alert as one line."""
-    state = f"acknowledged by {alert.acknowledged_by}" if alert.acknowledged_by else since
-    head = f"#{alert.id:<4} {severity_label(alert.severity)} {alert_subject(alert)}"
-    return f"{head}   {redact(state)}"
+def print_alert(alert: Alert, state: str, *, indent: int = 0) -> None:
+    """Print an open alert as one line; the object's name is cut if the line is too long."""
+    if alert.acknowledged_by:
+        state = f"acknowledged by {redact(alert.acknowledged_by)}"
+    head = (
+        f"#{alert.id:<4} {severity_label(alert.severity)} {alert.database or 'host'}  {alert.kind}"
+    )
+    subject = redact(alert.object or alert.task)
+    fitted(head, f"  {subject}" if subject else "", f"   {state}", indent=indent)
 
 
 def silence_row(silence: "Silence") -> dict[str, Any]:

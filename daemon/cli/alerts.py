@@ -86,8 +86,8 @@ def _suppressed(
 def _show_list(
     overview: "Overview", alerts: "Sequence[Alert]", suppressed: "Mapping[int, str]"
 ) -> None:
-    from daemon.cli.alert_rows import alert_line
-    from daemon.cli.output import line, local_minute, zone_name
+    from daemon.cli.alert_rows import print_alert
+    from daemon.cli.output import line, local_minute, prose, zone_name
     from domain.redaction import redact
 
     now, zone = overview.now(), overview.zone
@@ -96,10 +96,10 @@ def _show_list(
         state = f"{alert.state.value} since {since}"
         if alert.resolved_at:
             state = f"resolved {local_minute(alert.resolved_at, zone, now)}"
-        line(alert_line(alert, state))
-        line(redact(alert.summary), indent=6)
+        print_alert(alert, state)
+        prose(redact(alert.summary), indent=6)
         if reason := suppressed.get(alert.id or 0):
-            line(f"not notified: {reason}", indent=6)
+            prose(f"not notified: {reason}", indent=6)
     if alerts:
         line(f"(times: {zone_name(zone)})  One alert: sereno alerts show NUMBER")
     else:

@@ -143,7 +143,7 @@ def _as_json(results: CheckResults) -> dict[str, Any]:
 def _show(results: CheckResults, named: Sequence[str]) -> None:
     from checks.registry import PAIRED
     from daemon.cli.finding_lines import count_by_severity, print_findings
-    from daemon.cli.output import counted, line, paint, prose
+    from daemon.cli.output import counted, paint, prose
     from daemon.cli.unreachable import print_unreachable
 
     rows = [finding_row(one) for one in results.findings]
@@ -158,4 +158,4 @@ def _show(results: CheckResults, named: Sequence[str]) -> None:
     missing = sorted((set(named) or PAIRED) - results.ran)
     pairs = [name for name in missing if name in PAIRED]
     undeclared = f" No pair is declared for: {', '.join(pairs)}." if pairs else ""
-    line(f"Found: {counts}. {ran} ran {counted(results.looks, 'time')}.{undeclared}")
+    prose(f"Found: {counts}. {ran} ran {counted(results.looks, 'time')}.{undeclared}")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daemon.cli.output import line, paint, prose, severity_label, verbatim
+from daemon.cli.output import fitted, paint, prose, severity_label, verbatim
 from domain.finding import Severity
 
 SQL_WORDS = ("ALTER", "CREATE", "DELETE", "DROP", "GRANT", "REINDEX", "SELECT", "UPDATE", "VACUUM")
@@ -24,7 +24,7 @@ def print_finding(finding: Mapping[str, Any]) -> None:
     """Print one finding."""
     label = severity_label(Severity(finding["severity"]))
     place = finding["database"] or "host"
-    line(f"{label} {place}  {finding['kind']}  {finding['object']}".rstrip())
+    fitted(f"{label} {place}  {finding['kind']}  ", finding["object"])
     prose(finding["summary"], indent=2)
     remedy = finding["remedy"]
     if not remedy:
@@ -37,6 +37,8 @@ def print_finding(finding: Mapping[str, Any]) -> None:
 
 def count_by_severity(findings: Sequence[Mapping[str, Any]]) -> str:
     """Return the number of findings per severity, highest first: `1 critical, 2 warning`."""
-    severities = [Severity(one["severity"]) for one in findings]
+    keys = ("severity", "kind", "database", "object")
+    distinct = {tuple(str(one[key]) for key in keys) for one in findings}
+    severities = [Severity(one[0]) for one in distinct]
     parts = [f"{severities.count(one)} {one.value}" for one in reversed(Severity)]
     return ", ".join(part for part in parts if not part.startswith("0 "))

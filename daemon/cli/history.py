@@ -48,7 +48,7 @@ def history(
 
 
 def _show_runs(runs: "Sequence[Row]", zone: str) -> None:
-    from daemon.cli.output import columns, line, local_minute, zone_name
+    from daemon.cli.output import columns, line, local_minute, prose, zone_name
 
     rows = [
         (
@@ -61,7 +61,9 @@ def _show_runs(runs: "Sequence[Row]", zone: str) -> None:
         for run in runs
     ]
     for text, run in zip(columns(rows, frozenset({0})), runs, strict=True):
-        line(f"{text}  {run['reason']}".rstrip())
+        line(text)
+        if run["reason"]:
+            prose(run["reason"], indent=6)
     line(f"(times: {zone_name(zone)})  One run: sereno history RUN" if runs else "no run yet")
 
 
@@ -83,7 +85,7 @@ def _show_run(run: "Row", steps: "Sequence[Row]", findings: "Sequence[Row]", zon
 
 def print_steps(steps: "Sequence[Row]", place: str = "") -> None:
     """Print one line per step: status, name, object, rows, duration, reason."""
-    from daemon.cli.output import columns, line
+    from daemon.cli.output import columns, line, prose
     from domain.units import format_seconds
 
     rows = [
@@ -102,4 +104,4 @@ def print_steps(steps: "Sequence[Row]", place: str = "") -> None:
         if step["paused_by"]:
             reason += f" (paused {step['paused_seconds']:.1f} s: {step['paused_by']})"
         if reason:
-            line(reason.strip(), indent=6)
+            prose(reason.strip(), indent=6)

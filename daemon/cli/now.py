@@ -186,7 +186,7 @@ class _Night:
 
     def show(self, words: str, waiting: int | None, *, steps: bool) -> None:
         from daemon.cli.finding_lines import count_by_severity, print_findings
-        from daemon.cli.output import line
+        from daemon.cli.output import prose
         from daemon.cli.unreachable import print_unreachable
         from domain.finding import Severity
 
@@ -201,7 +201,7 @@ class _Night:
         shown = [one for one in named if one["kind"] != "database_unreachable"]
         print_findings(shown, Severity.WARNING)
         counts = count_by_severity(self.findings)
-        line(f"Findings: {counts or 'none'}.{self._notifications(waiting)}")
+        prose(f"Findings: {counts or 'none'}.{self._notifications(waiting)}")
         self._show_end()
 
     def _show_jobs(self, *, steps: bool) -> None:
@@ -236,7 +236,7 @@ class _Night:
             prose(f"{state}: {', '.join(places)}: {reason}")
 
     def _show_undone(self) -> None:
-        from daemon.cli.output import counted, line
+        from daemon.cli.output import counted, fitted, line, prose
 
         undone = [
             (run, step)
@@ -246,8 +246,8 @@ class _Night:
         ]
         for run, step in undone[:MOST_UNDONE]:
             place = run["database"] or run["scope"]
-            line(f"{step['status']}  {place} {step['name']} {step['object']}")
-            line(step["reason"], indent=4)
+            fitted(f"{step['status']}  {place} {step['name']} ", step["object"])
+            prose(step["reason"], indent=4)
         if len(undone) > MOST_UNDONE:
             rest = counted(len(undone) - MOST_UNDONE, "more step")
             line(f"{rest} not done: --steps shows them")
@@ -260,13 +260,13 @@ class _Night:
         return text
 
     def _show_end(self) -> None:
-        from daemon.cli.output import counted, line
+        from daemon.cli.output import counted, prose
         from domain.units import format_seconds
 
         states = Counter(run["state"] for run in self.runs)
         finished = states["finished"]
         number = self.runs[-1]["id"] if self.runs else ""
-        line(
+        prose(
             f"{finished} of {counted(len(self.runs), 'run')} finished in "
             f"{format_seconds(self._seconds)}. Steps: --steps, or sereno history {number}"
         )

@@ -1,6 +1,7 @@
 """Plain terminal output: aligned lines within the width of the screen, coloured on a terminal only."""
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -17,6 +18,7 @@ from store.timestamps import from_text
 PROSE_WIDTH = 80
 UNLIMITED = 10_000
 _SHORTEST = 12
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def screen_width() -> int:
@@ -38,6 +40,16 @@ def shorten(text: str, width: int) -> str:
 def line(text: str = "", *, indent: int = 0) -> None:
     """Print one line, cut in the middle if it is wider than the screen."""
     typer.echo(" " * indent + shorten(text, screen_width() - indent) if text else "")
+
+
+def fitted(left: str, middle: str, right: str = "", *, indent: int = 0) -> None:
+    """Print one line whose middle, an object's name, is cut if the line does not fit."""
+    room = screen_width() - indent - _visible(left) - _visible(right)
+    typer.echo(" " * indent + left + shorten(middle, room) + right)
+
+
+def _visible(text: str) -> int:
+    return len(_ESCAPES.sub("", text))
 
 
 def prose(text: str, *, indent: int = 0, style: str = "") -> None:

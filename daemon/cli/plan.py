@@ -191,21 +191,21 @@ def _print(
 
 
 def _print_steps(steps: Sequence[_Planned], *, sql: bool) -> None:
-    from daemon.cli.output import line, verbatim
+    from daemon.cli.output import fitted, prose, verbatim
 
     for one in steps:
         fate = _FATES[one.in_window]
         seconds = f"{one.step.predicted_seconds:.1f} s" if one.step.predicted_seconds else ""
-        line("  ".join(filter(None, (one.task.job, one.place, one.step.name, one.step.object))))
+        fitted(f"{one.task.job}  {one.place}  {one.step.name}  ", one.step.object)
         detail = "; ".join(filter(None, (one.step.why, one.step.lock, seconds, fate)))
-        line(detail, indent=4)
+        prose(detail, indent=4)
         if sql and one.step.name != "check":
             text = one.step.statement()
             verbatim(text if text.startswith("--") else f"{text};", indent=4)
 
 
 def _print_summary(job: str, steps: Sequence[_Planned]) -> None:
-    from daemon.cli.output import counted, line
+    from daemon.cli.output import counted, fitted, line, prose
 
     label = f"{job:<16}"
     places = list(dict.fromkeys(one.place for one in steps))
@@ -217,15 +217,15 @@ def _print_summary(job: str, steps: Sequence[_Planned]) -> None:
         here = [one.step for one in steps if one.place == place]
         if len(here) <= MOST_LINES:
             for step in here:
-                line(f"{label}{place}  {step.name} {step.object}")
-                line(step.why, indent=18)
+                fitted(f"{label}{place}  {step.name} ", step.object)
+                prose(step.why, indent=18)
                 label = " " * 16
             continue
         verbs = Counter(step.name for step in here)
         what = ", ".join(counted(count, f"{verb} step") for verb, count in verbs.items())
         names = [step.object for step in here[:MOST_NAMES]]
         more = " …" if len(here) > MOST_NAMES else ""
-        line(f"{label}{place}  {what}; the first: {here[0].why}")
+        line(f"{label}{place}  {what}")
         line(f"{' '.join(names)}{more}", indent=18)
         label = " " * 16
 

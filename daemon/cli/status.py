@@ -154,14 +154,14 @@ class _State:
         return f"{paint(wording.overall.upper(), style)}: {text}"
 
     def _show_alerts(self) -> None:
-        from daemon.cli.alert_rows import alert_line
+        from daemon.cli.alert_rows import print_alert
         from daemon.cli.output import counted, line, local_minute
         from domain.finding import Severity
 
         shown = [alert for alert in self.alerts if alert.severity >= Severity.HIGH][:MOST_ALERTS]
         for alert in shown:
             since = local_minute(alert.opened_at, self.overview.zone, self.overview.now())
-            line(alert_line(alert, f"since {since}"), indent=2)
+            print_alert(alert, f"since {since}", indent=2)
         others = len(self.alerts) - len(shown)
         if others:
             line(f"{counted(others, 'other alert')}: sereno alerts list", indent=2)

@@ -66,7 +66,7 @@ def describe_runs(runs: Sequence[Mapping[str, Any]]) -> str:
         if step["name"] in {"delete", "archive", "vacuum"}
     )
     findings = sum(len(run["findings"]) for run in runs)
-    return f"{len(runs)} runs, {rows:,} rows removed, {findings} findings"
+    return f"{len(runs)} runs, {rows:,} rows removed, findings: {findings}"
 
 
 def show_summary(demo: DemoRun) -> None:
@@ -81,7 +81,7 @@ def show_summary(demo: DemoRun) -> None:
     for fault in sorted(faults, key=lambda fault: str(fault["how"])):
         verb = str(fault["how"]).partition(" ")[0] if fault["noticed"] else "MISSED"
         by = fault["told"] or str(fault["how"]).rpartition(" ")[2]
-        typer.echo(f"  {verb:<7} {str(fault['what']):<50.50} {by}")
+        typer.echo(f"  {verb:<7} {str(fault['what']):<52.52} {by}")
     report = next(
         step["object"]
         for run in demo.runs

@@ -12,7 +12,7 @@ from postgres.session import open_session
 from retention.archive import to_file
 from retention.archive.verify import verify
 from tests.postgres.test_archive import TABLE, event, files, fill, history, ids  # noqa: F401 - fixtures
-from tests.unit.test_folder import pace  # noqa: F401 - a fixture
+from tests.unit.test_folder import control  # noqa: F401 - a fixture
 
 FAMILY = """
 CREATE TABLE public.orden (id bigint PRIMARY KEY, at timestamptz);
@@ -204,7 +204,7 @@ def test_two_entries_of_one_file_keep_it_for_the_same_time(event):  # noqa: F811
     assert (done.returncode, "public.event go to the same files twice" in done.stderr) == (78, True)
 
 
-def test_a_file_that_has_got_a_newer_batch_stays(event, pace):  # noqa: F811
+def test_a_file_that_has_got_a_newer_batch_stays(event, control):  # noqa: F811
     event.extra += "where = 'id % 2 = 0'\nkeep = '7 days'\n" + TABLE.format(event.archive) + "where = 'id % 2 = 1'\nkeep = '7 days'\n"  # fmt: skip
     event.install()
     fill(event, 100)
@@ -215,8 +215,8 @@ def test_a_file_that_has_got_a_newer_batch_stays(event, pace):  # noqa: F811
     assert [step.name for step in seen] == ["expire", "archive", "expire"]
     context = event.context()
     with open_session(context.target("main"), "data", "archive") as opened, open_session(context.target("main"), "maintain", "archive") as owner:  # fmt: skip
-        assert seen[1].apply(opened, pace).status == "done"
-        gone = seen[2].apply(owner, pace)
+        assert seen[1].apply(opened, control).status == "done"
+        gone = seen[2].apply(owner, control)
     assert (gone.status, "newer" in gone.reason) == ("skipped", True)
     assert len(ids(event)) == 106
 
