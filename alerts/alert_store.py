@@ -161,7 +161,9 @@ def load_resolved_since(transaction: Transaction, since: datetime, limit: int) -
 def load_alert(transaction: Transaction, number: int) -> Alert | None:
     """Return an alert by number."""
     row = transaction.row(_ONE, (number,))
-    return None if row is None else _alert(row)
+    if row is None:
+        return None
+    return _alert(row)
 
 
 def load_alerts(transaction: Transaction, numbers: Collection[int]) -> list[Alert]:
@@ -195,7 +197,9 @@ def save_change(transaction: Transaction, change: Change, run: int | None, now: 
     if change.reason is not Reason.SEEN:
         alert = change.alert
         said = (change.reason.value, alert.severity.value, alert.summary, values["evidence"])
-        who = alert.acknowledged_by if change.reason is Reason.ACKNOWLEDGED else ""
+        who = ""
+        if change.reason is Reason.ACKNOWLEDGED:
+            who = alert.acknowledged_by
         transaction.execute(_EVENT, (number, run, *said, who, to_text(now)))
     return number
 

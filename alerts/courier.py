@@ -86,7 +86,9 @@ class Courier:
         with self.store.reading() as transaction:
             due = next_due(transaction, name)
         longest = min(LOOK_SECONDS, self.channels[name].traits.refresh_seconds or LOOK_SECONDS)
-        return longest if due is None else min(longest, (due - self.clock()).total_seconds())
+        if due is None:
+            return longest
+        return min(longest, (due - self.clock()).total_seconds())
 
     def _listen(self, stop: threading.Event) -> None:
         """Wake the workers when another process has committed."""
@@ -229,7 +231,9 @@ class Courier:
                 )
             for one in lost:
                 channel_health.report_dead(transaction, self.policy, one, reason, moment)
-        event = "notification.dead" if lost else "notification.deferred"
+        event = "notification.deferred"
+        if lost:
+            event = "notification.dead"
         _log.warning(
             event, channel=notification.channel, notification=notification.id, reason=reason
         )

@@ -28,7 +28,9 @@ def combine(messages: Sequence[Message]) -> Message:
     for message in messages:
         by_alert.setdefault(message.alert, []).append(message)
     latest = [_latest(of_one) for of_one in by_alert.values()]
-    return latest[0] if len(latest) == 1 else same_message(latest)
+    if len(latest) == 1:
+        return latest[0]
+    return same_message(latest)
 
 
 def same_message(messages: Sequence[Message]) -> Message:

@@ -115,7 +115,9 @@ def lease(
 def next_due(transaction: Transaction, channel: str) -> datetime | None:
     """Return the time of the channel's next attempt; None if nothing waits."""
     row = transaction.row(_NEXT, (channel,))
-    return from_text(row["at"]) if row and row["at"] else None
+    if row and row["at"]:
+        return from_text(row["at"])
+    return None
 
 
 def _together(

@@ -53,7 +53,9 @@ def compose(
 def title(alert: Alert) -> str:
     """Return the title of an alert."""
     place = " ".join(part for part in (alert.database, alert.object or alert.task) if part)
-    return f"{alert.kind}: {place}" if place else alert.kind
+    if place:
+        return f"{alert.kind}: {place}"
+    return alert.kind
 
 
 def _seen(alert: Alert) -> dict[str, str]:

@@ -161,7 +161,9 @@ def has_unsent(transaction: Transaction, alert: int, channel: str) -> bool:
 def last_sent_of_run(transaction: Transaction, run: int, channel: str) -> datetime | None:
     """Return when the channel last accepted a message of a run."""
     row = transaction.row(_LAST_OF_RUN, (run, channel))
-    return from_text(row["at"]) if row and row["at"] else None
+    if row and row["at"]:
+        return from_text(row["at"])
+    return None
 
 
 def mark_sent(
@@ -262,7 +264,9 @@ def load_waiting(transaction: Transaction) -> list[Waiting]:
 def count_waiting(transaction: Transaction) -> int:
     """Count the undelivered messages."""
     row = transaction.row(_LEFT)
-    return row["waiting"] if row else 0
+    if row:
+        return int(row["waiting"])
+    return 0
 
 
 def count_ended(transaction: Transaction, before: datetime) -> int:
@@ -294,11 +298,9 @@ def load_oldest(transaction: Transaction) -> list[Oldest]:
 def load_state(transaction: Transaction, number: str) -> tuple[str, str, str, str]:
     """Return state, receipt, last error and channel of a message."""
     row = transaction.row(_ONE, (number,))
-    return (
-        (row["state"], row["receipt"], row["last_error"], row["channel"])
-        if row
-        else ("unknown", "", "", "")
-    )
+    if row:
+        return (row["state"], row["receipt"], row["last_error"], row["channel"])
+    return ("unknown", "", "", "")
 
 
 def last_channel_test_at(transaction: Transaction) -> datetime | None:
@@ -306,7 +308,9 @@ def last_channel_test_at(transaction: Transaction) -> datetime | None:
     row = transaction.row(
         "SELECT max(created_at) AS at FROM notification WHERE reason = 'channel_test'"
     )
-    return from_text(row["at"]) if row and row["at"] else None
+    if row and row["at"]:
+        return from_text(row["at"])
+    return None
 
 
 def load_of_alert(transaction: Transaction, alert: int, limit: int) -> list[Row]:

@@ -26,7 +26,9 @@ class Silence:
 
     def __str__(self) -> str:
         """Return the silence as text."""
-        name = f"silence {self.id}" if self.id else "maintenance window"
+        name = "maintenance window"
+        if self.id:
+            name = f"silence {self.id}"
         return f"{name} until {self.ends_at:%Y-%m-%d %H:%M} UTC by {self.author}: {self.reason}"
 
 
@@ -103,7 +105,9 @@ class Policy:
             return None
         at = now + (max(interval, DAY) if alert.flapping else interval)
         urgent = alert.severity is Severity.CRITICAL
-        return at if urgent or self.hours is None else self.hours.opening(at)
+        if urgent or self.hours is None:
+            return at
+        return self.hours.opening(at)
 
     def threshold(self, alert: Alert) -> Threshold:
         """Return the threshold of an alert; alerts that are found once have none."""

@@ -118,8 +118,6 @@ class AlertProcessor:
             if self.run is None
             else outbox.last_sent_of_run(self.transaction, self.run, channel)
         )
-        return (
-            policy.group_wait
-            if last is None
-            else max(policy.group_wait, last + policy.group_interval - self.now)
-        )
+        if last is None:
+            return policy.group_wait
+        return max(policy.group_wait, last + policy.group_interval - self.now)

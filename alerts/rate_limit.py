@@ -53,4 +53,6 @@ class RateLimit:
             self.delivered()
 
     def _learnt(self, moment: float) -> float:
-        return self._learnt_seconds if moment < self._learnt_until else 0.0
+        if moment < self._learnt_until:
+            return self._learnt_seconds
+        return 0.0

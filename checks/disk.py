@@ -44,7 +44,9 @@ def _mount(uses: Sequence[Folder], options: OptionValues) -> Iterable[Row]:
     state = os.statvfs(path)
     used_for = ", ".join(dict.fromkeys(folder.use for folder in uses))
     total, free = state.f_blocks * state.f_frsize, state.f_bavail * state.f_frsize
-    share = 1 - free / total if total else 0.0
+    share = 0.0
+    if total:
+        share = 1 - free / total
     room = free / GIGABYTE
     yield {
         "object": _mount_point(path),

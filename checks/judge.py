@@ -72,7 +72,9 @@ def _severity(header: Header, row: Row, options: OptionValues) -> Severity | Non
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float | Decimal) else None
+    if isinstance(value, int | float | Decimal):
+        return float(value)
+    return None
 
 
 def _remedy(header: Header, row: Row) -> str:

@@ -76,5 +76,7 @@ def _end(query: str, match: re.Match[str]) -> int:
         return len(query)
     if match["dollar"]:
         closing = query.find(match["dollar"], match.end())
-        return len(query) if closing < 0 else closing + len(match["dollar"])
+        if closing < 0:
+            return len(query)
+        return closing + len(match["dollar"])
     return match.end()

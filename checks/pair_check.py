@@ -76,4 +76,6 @@ def pair_check(
 
 def _pairs(options: OptionValues) -> Sequence[Pair]:
     pairs = options.get("pairs", ())
-    return pairs if isinstance(pairs, Sequence) else ()
+    if isinstance(pairs, Sequence):
+        return pairs
+    return ()

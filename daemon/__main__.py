@@ -30,7 +30,9 @@ def foreign_package() -> str:
         spec = find_spec(name)
         origin = Path(spec.origin).resolve() if spec and spec.origin else None
         if origin is None or origin.parents[1] != home:
-            found = origin.parent if origin else "a folder without __init__.py"
+            found = "a folder without __init__.py"
+            if origin:
+                found = str(origin.parent)
             return (
                 f"the package {name!r} is found at {found}, not at {home / name}. "
                 "Start sereno in another directory, or unset PYTHONPATH"

@@ -27,4 +27,6 @@ class Watchdog:
         """Return the thread that is furthest over its deadline, with the delay; empty if none is."""
         with self._guard:
             late = [(due, name) for name, due in self._due.items() if due < self._now()]
-        return f"{min(late)[1]} stands still" if late else ""
+        if late:
+            return f"{min(late)[1]} stands still"
+        return ""

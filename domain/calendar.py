@@ -49,7 +49,9 @@ class Cron:
             return False
         ends = self.last_day and (day + timedelta(days=1)).day == 1
         by_month, by_week = day.day in self.days or ends, day.isoweekday() % 7 in self.weekdays
-        return by_month or by_week if self.either_day else by_month and by_week
+        if self.either_day:
+            return by_month or by_week
+        return by_month and by_week
 
     def times(self) -> list[time]:
         """Return the times of a day, in order."""

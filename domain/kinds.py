@@ -137,7 +137,9 @@ RESERVED = frozenset({*KINDS, "channel_test", "health_report"})
 def message_type(kind: str) -> str:
     """Return the type of a kind in messages; every other kind is a check."""
     known = KINDS.get(kind)
-    return known.type if known else CHECK_TYPE
+    if known:
+        return known.type
+    return CHECK_TYPE
 
 
 def is_event(kind: str) -> bool:

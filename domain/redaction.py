@@ -34,4 +34,6 @@ def redact(text: str, *, hide_addresses: bool = False) -> str:
         else character
         for character in text
     )
-    return visible if len(visible) <= LONGEST else visible[: LONGEST - 1] + "…"
+    if len(visible) <= LONGEST:
+        return visible
+    return visible[: LONGEST - 1] + "…"

@@ -22,7 +22,9 @@ class Trigger:
 
     def minute(self) -> str | None:
         """Return the nominal minute as text, the form in which it identifies a run."""
-        return self.nominal.strftime("%Y-%m-%dT%H:%M") if self.nominal else None
+        if self.nominal:
+            return self.nominal.strftime("%Y-%m-%dT%H:%M")
+        return None
 
 
 NOW = Trigger()

@@ -67,7 +67,9 @@ def parse_size(text: object) -> int:
 
 def quote_value(value: object) -> str:
     """Return a value as an error message shows it: text in double quotes, the rest as Python."""
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    if isinstance(value, str):
+        return f'"{value}"'
+    return repr(value)
 
 
 def format_duration(span: timedelta) -> str:
@@ -76,7 +78,9 @@ def format_duration(span: timedelta) -> str:
     for unit, length in _PRINTED_UNITS:
         if seconds >= length and seconds % length == 0:
             count = int(seconds // length)
-            return f"{count} {unit}" if unit == "days" else f"{count}{unit}"
+            if unit == "days":
+                return f"{count} {unit}"
+            return f"{count}{unit}"
     return f"{int(seconds) if seconds.is_integer() else seconds}s"
 
 
@@ -91,7 +95,9 @@ def byte_unit(value: float) -> tuple[int, str]:
 def format_size(value: float) -> str:
     """Return bytes as `1.2 GB`."""
     length, unit = byte_unit(value)
-    return f"{value / length:.1f} {unit}" if length > 1 else f"{value:.0f} B"
+    if length > 1:
+        return f"{value / length:.1f} {unit}"
+    return f"{value:.0f} B"
 
 
 def format_size_change(value: float) -> str:
@@ -114,4 +120,6 @@ def format_seconds(seconds: float) -> str:
     if minutes < _MINUTE:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    if minutes:
+        return f"{hours} h {minutes} min"
+    return f"{hours} h"

@@ -79,11 +79,15 @@ def _blocker(step: Step, lane: Session | None) -> str:
         holders = lane.rows(_HOLDERS, {"relation": step.object})
     except psycopg.Error:
         return ""
-    return f"; blocked by {holders[0]['who']}" if holders else ""
+    if holders:
+        return f"; blocked by {holders[0]['who']}"
+    return ""
 
 
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, never its context, which quotes values of rows."""
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
     lines = (primary or str(error)).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if lines:
+        return lines[0]
+    return type(error).__name__

@@ -304,7 +304,9 @@ def _too_long(step: Step, control: StepControl) -> Outcome:
     """Return the outcome of a step that does not fit the rest of the window, or any window."""
     never = step.has_history and step.predicted_seconds > control.window.length
     control.stopped = Stop.TOO_LONG if never else Stop.WINDOW
-    than = f"any window of {control.window.length:.0f} s" if never else "is left"
+    than = "is left"
+    if never:
+        than = f"any window of {control.window.length:.0f} s"
     return Outcome(
         Status.UNFINISHED, f"would take about {step.predicted_seconds:.0f} s, longer than {than}"
     )

@@ -231,7 +231,9 @@ def _backlog(session: Session, *, archives: bool, sees: bool) -> int | None:
     """
     if not archives:
         return 0
-    return int(session.rows(_BACKLOG)[0]["files"]) if sees else None
+    if sees:
+        return int(session.rows(_BACKLOG)[0]["files"])
+    return None
 
 
 def _answer(session: Session, query: str) -> str:
@@ -243,7 +245,9 @@ def _answer(session: Session, query: str) -> str:
     except psycopg.Error as error:
         return f"governor.query fails: {error.diag.message_primary or 'no answer'}"
     first = next(iter(rows[0].values()), None) if rows else None
-    return f"governor.query: {first}" if first else ""
+    if first:
+        return f"governor.query: {first}"
+    return ""
 
 
 def _free(folder: str | None) -> float | None:
@@ -251,7 +255,9 @@ def _free(folder: str | None) -> float | None:
         state = os.statvfs(folder) if folder else None
     except OSError:
         return None
-    return state.f_bavail / state.f_blocks if state and state.f_blocks else None
+    if state and state.f_blocks:
+        return state.f_bavail / state.f_blocks
+    return None
 
 
 def present_flag_file(path: Path | None) -> Path | None:

@@ -19,7 +19,9 @@ class SkippedStep(HostStep):
 
     def statement(self) -> str:
         """Return a comment: nothing runs."""
-        verb = "refused" if self.cause is Cause.REFUSED else "skipped"
+        verb = "skipped"
+        if self.cause is Cause.REFUSED:
+            verb = "refused"
         return f"-- {verb}: {self.why}"
 
     def apply(self, _control: StepControl) -> Outcome:

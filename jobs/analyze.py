@@ -94,22 +94,22 @@ def plan(seen: Observation) -> Sequence[Step]:
     steps = [
         _step(table, why, seen, only=only) for _, why, table in wanted if table.root not in covered
     ]
-    return (
-        steps
-        if seen.missing is not None
-        else [
-            *steps,
-            SkippedStep(
-                name="analyze", object="missing statistics", why=UNSEEN, cause=Cause.NO_PRIVILEGE
-            ),
-        ]
-    )
+    if seen.missing is not None:
+        return steps
+    return [
+        *steps,
+        SkippedStep(
+            name="analyze", object="missing statistics", why=UNSEEN, cause=Cause.NO_PRIVILEGE
+        ),
+    ]
 
 
 def _need(table: Table, seen: Observation) -> tuple[float, str] | None:
     before = seen.tables.memory.get(str(table.relation))
     if table.unknown:
-        return (float("inf"), "never analyzed") if table.bytes else None
+        if table.bytes:
+            return (float("inf"), "never analyzed")
+        return None
     changed, trigger = (
         _changed(table, before),
         seen.tables.effective_threshold(table, table.analyze_threshold),
@@ -121,11 +121,9 @@ def _need(table: Table, seen: Observation) -> tuple[float, str] | None:
         return 1.0, f"statistics missing for {', '.join(missing)}"
     ago = table.analyzed_ago or 0.0
     old = ago > seen.older_than and changed > 0
-    return (
-        (0.0, f"statistics {ago / DAY:.0f} days old, {changed:.0f} rows changed since")
-        if old
-        else None
-    )
+    if old:
+        return (0.0, f"statistics {ago / DAY:.0f} days old, {changed:.0f} rows changed since")
+    return None
 
 
 def _changed(table: Table, before: Memory | None) -> float:
@@ -134,7 +132,9 @@ def _changed(table: Table, before: Memory | None) -> float:
         return float(table.modified)
     if before is None and table.recent:
         return 0.0
-    known = int(before.evidence.get("changes", 0)) if before else 0
+    known = 0
+    if before:
+        known = int(before.evidence.get("changes", 0))
     return float(table.changes - known if table.changes >= known else table.changes)
 
 

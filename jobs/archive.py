@@ -215,7 +215,9 @@ def _unfit(session: Session, source: ExpiringTable, to: Relation) -> str:
         return f"{to} cannot receive archived rows: {wrong}"
     there = ledger.columns(session, to, [name for name, _ in source.columns])
     lacking = [f"{name} {kind}" for name, kind in source.columns if (name, kind) not in there]
-    return f"{to} cannot receive archived rows: it lacks {', '.join(lacking)}" if lacking else ""
+    if lacking:
+        return f"{to} cannot receive archived rows: it lacks {', '.join(lacking)}"
+    return ""
 
 
 def _unkeyed(source: ExpiringTable, request: ArchivedTable) -> str:
@@ -243,7 +245,9 @@ def _full(folder: str, settings: Settings) -> str:
             state = _disk(str(PurePosixPath(folder).parent))
     except OSError as error:
         return f"{folder}: {error.strerror or error}"
-    free = state.f_bavail / state.f_blocks if state.f_blocks else 1.0
+    free = 1.0
+    if state.f_blocks:
+        free = state.f_bavail / state.f_blocks
     if free < settings.free_disk:
         return f"{folder}: only {free:.1%} of its disk is free (governor.free_disk)"
     return ""

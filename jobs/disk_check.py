@@ -176,7 +176,9 @@ def _named(finding: Finding) -> Finding:
 
 def text_list(value: object) -> list[str]:
     """Return the paths of a row."""
-    return [str(item) for item in value] if isinstance(value, list) else []
+    if isinstance(value, list):
+        return [str(item) for item in value]
+    return []
 
 
 JOB = Job(

@@ -11,9 +11,9 @@ def rows_reason(source: ExpiringTable) -> str:
     """Return the number, size and age of the rows that leave, and how they are found."""
     if source.expired is None:
         return source.wrong
-    counted = (
-        f", {format_size(source.bytes)}" if source.bytes else " (size unknown: never analyzed)"
-    )
+    counted = " (size unknown: never analyzed)"
+    if source.bytes:
+        counted = f", {format_size(source.bytes)}"
     much = f"about {source.expired.estimated_rows} rows{counted}"
     return (
         f"{much}, older than {format_duration(source.request.age)}; {describe_walk(source.expired)}"
@@ -22,6 +22,8 @@ def rows_reason(source: ExpiringTable) -> str:
 
 def partition_reason(part: Partition, age: timedelta) -> str:
     """Return the parent of a partition, its age, its rows, and the space it frees."""
-    begun = "already begun; " if part.record is not None else ""
+    begun = ""
+    if part.record is not None:
+        begun = "already begun; "
     much = f"about {part.rows} rows, {format_size(part.bytes)}"
     return f"{begun}partition of {part.expired.table}, entirely older than {format_duration(age)}; {much}"

@@ -62,7 +62,9 @@ def observe(inputs: JobInputs) -> Observation:
 def options_in(configured: CheckOptions, database: str) -> OptionValues:
     """Return the options of a check in a database."""
     pairs = tuple(one.pair for one in configured.pairs if one.database in {None, database})
-    return {**configured.values, "pairs": pairs} if configured.pairs else configured.values
+    if configured.pairs:
+        return {**configured.values, "pairs": pairs}
+    return configured.values
 
 
 def plan(seen: Observation) -> Sequence[Step]:
@@ -72,7 +74,9 @@ def plan(seen: Observation) -> Sequence[Step]:
 
 
 def _question(wanted: PlannedCheck, memory: Memory | None) -> CheckStep:
-    seconds = memory.seconds if memory else 0.0
+    seconds = 0.0
+    if memory:
+        seconds = memory.seconds
     header = wanted.check.header
     return CheckStep(
         object=header.name,

@@ -132,7 +132,9 @@ def action_judge(job: str, cures: str = "", remedy: str = "") -> Judge:
             identity = Identity(
                 INEFFECTIVE.name, place.instance, place.cluster, place.database, step.object, job
             )
-            result = "fell short" if outcome.rows else "did nothing"
+            result = "did nothing"
+            if outcome.rows:
+                result = "fell short"
             summary = f"{step.name} of {step.object} {result}: {outcome.reason}"
             return Verdict((Finding(identity, Severity.WARNING, summary, remedy=remedy),))
         if outcome.stop is Stop.TOO_LONG:

@@ -23,7 +23,9 @@ class ArchiveDestination:
 
     def __str__(self) -> str:
         """Return the text that `parse_destination` reads."""
-        return f"table:{self.table}" if self.table else f"file://{self.folder}"
+        if self.table:
+            return f"table:{self.table}"
+        return f"file://{self.folder}"
 
 
 def parse_destination(text: str) -> ArchiveDestination:

@@ -157,13 +157,17 @@ def plan(seen: Indexes) -> Iterator[Step]:
 def _bloated(found: IndexBloat, seen: Indexes) -> bool:
     """Return whether an index exceeds both limits and has grown since it was last examined."""
     before = seen.memory.get(str(found.index))
-    known = int(before.evidence.get("now", 0)) if before else 0
+    known = 0
+    if before:
+        known = int(before.evidence.get("now", 0))
     enough = found.wasted >= seen.limits.wasted and found.share >= seen.limits.share
     return enough and found.bytes > GROWN * known
 
 
 def _unsafe(seen: Indexes) -> Skip | None:
-    return Skip(Cause.REFUSED, UNSAFE) if seen.version in _UNSAFE else None
+    if seen.version in _UNSAFE:
+        return Skip(Cause.REFUSED, UNSAFE)
+    return None
 
 
 def _long(seen: Indexes, index: Relation, size: int, speed: float) -> dict[str, Any]:

@@ -187,7 +187,9 @@ def _rule(rules: Sequence[TableRule], table: Table) -> TableRule:
     """Return one rule with the first set value of each field."""
     meant = [rule for rule in rules if rule.table.matches(table.relation)]
     if len(meant) < 2:  # noqa: PLR2004 - nothing to choose from
-        return meant[0] if meant else _NO_RULE
+        if meant:
+            return meant[0]
+        return _NO_RULE
     said = {name: value for rule in reversed(meant) for name, value in rule if value is not None}
     return _NO_RULE.model_copy(update=said)
 
@@ -202,11 +204,9 @@ def predict_seconds(before: Memory | None, size: int, seconds_per_byte: float) -
 def seconds_per_byte(memory: Iterable[Memory]) -> float:
     """Return the average rate of past steps; small objects are left out."""
     known = [before for before in memory if before.bytes >= LEAST_BYTES]
-    return (
-        sum(before.seconds for before in known) / sum(before.bytes for before in known)
-        if known
-        else 0.0
-    )
+    if known:
+        return sum(before.seconds for before in known) / sum(before.bytes for before in known)
+    return 0.0
 
 
 def _table(row: dict[str, Any]) -> Table:

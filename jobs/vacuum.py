@@ -156,7 +156,9 @@ def _doomed(table: Table, seen: Observation) -> str:
     before = seen.tables.memory.get(str(table.relation))
     if before is None or seen.holder is None or before.evidence.get("horizon") != seen.holder.xid:
         return ""
-    return str(seen.holder) if table.dead <= MANY_MORE * int(before.evidence.get("dead", 0)) else ""
+    if table.dead <= MANY_MORE * int(before.evidence.get("dead", 0)):
+        return str(seen.holder)
+    return ""
 
 
 def _steps(wanted: Sequence[_Wanted], seen: Observation) -> Iterator[Step]:
@@ -279,7 +281,9 @@ def _database_statistics() -> Statement:
 
 def lanes(options: Options, settings: Settings) -> int:
     """Return the configured number of sessions, or one for a gentle pace."""
-    return 1 if settings.pace == "gentle" else options.parallel
+    if settings.pace == "gentle":
+        return 1
+    return options.parallel
 
 
 _VACUUMED = action_judge(

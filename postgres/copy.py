@@ -85,11 +85,9 @@ def _failed(
     pgconn: PGconn, selector: selectors.BaseSelector, result: PGresult | None
 ) -> psycopg.Error:
     _drain(pgconn, selector)
-    return (
-        error_from_result(result)
-        if result is not None
-        else psycopg.OperationalError("the server gave no reason")
-    )
+    if result is not None:
+        return error_from_result(result)
+    return psycopg.OperationalError("the server gave no reason")
 
 
 def _wait(pgconn: PGconn, selector: selectors.BaseSelector) -> None:

@@ -119,7 +119,9 @@ def add_partitions(source: ExpiringTable, session: Session, instance: str) -> Ex
     if source.expired is None or source.wrong:
         return source
     if not is_installed_table(session, detach.TABLE):
-        return replace(source, wrong=NO_RECORD.format(session.target.name)) if whole else source
+        if whole:
+            return replace(source, wrong=NO_RECORD.format(session.target.name))
+        return source
     try:
         begun = detach.unfinished_detaches(session, source.expired, instance)
         known = {part.oid for part in begun}
@@ -222,8 +224,6 @@ def _cutoff(row: dict[str, Any], request: TableRequest) -> str:
 
 def describe_walk(expired: ExpiredRows) -> str:
     """Return how the table is walked, for people to read."""
-    return (
-        "by its index"
-        if expired.blocks is None
-        else f"through {expired.blocks} blocks: no index on the column"
-    )
+    if expired.blocks is None:
+        return "by its index"
+    return f"through {expired.blocks} blocks: no index on the column"

@@ -61,7 +61,9 @@ class Transaction:
     def row(self, statement: str, parameters: Parameters = ()) -> Row | None:
         """Run a query; return its only row, or None."""
         found = self.rows(statement, parameters)
-        return found[0] if found else None
+        if found:
+            return found[0]
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,9 @@ class Store:
         """Return the id of this instance, created with the file."""
         with self.reading() as transaction:
             row = transaction.row("SELECT value FROM instance WHERE name = 'id'")
-        return row["value"] if row else ""
+        if row:
+            return str(row["value"])
+        return ""
 
 
 def open_store(path: Path) -> Store:
@@ -131,11 +135,9 @@ def open_store(path: Path) -> Store:
         with closing(_connect(path)) as connection:
             _bring_up_to_date(connection, path)
     except OSError as error:
-        cure = (
-            f"; create the folder {path.parent}, or set daemon.state"
-            if not path.parent.exists()
-            else ""
-        )
+        cure = ""
+        if not path.parent.exists():
+            cure = f"; create the folder {path.parent}, or set daemon.state"
         raise StoreError(f"{path}: cannot be opened: {error.strerror or error}{cure}") from error
     except (
         sqlite3.Error,
@@ -153,7 +155,9 @@ def _examine(path: Path) -> None:
     it.
     """
     journal = path.with_name(f"{path.name}-journal")
-    mode = "rw" if journal.exists() and journal.stat().st_size else "ro"
+    mode = "ro"
+    if journal.exists() and journal.stat().st_size:
+        mode = "rw"
     address = f"{path.absolute().as_uri()}?mode={mode}"
     with closing(
         sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)

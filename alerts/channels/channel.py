@@ -44,7 +44,9 @@ def reveal_secret(secret: Secret | None) -> str:
     Raises DeliveryError (transient) if it is missing.
     """
     try:
-        return secret.reveal() if secret is not None else ""
+        if secret is not None:
+            return secret.reveal()
+        return ""
     except SecretError as error:
         raise DeliveryError(Failure.TRANSIENT, str(error)) from None
 

@@ -174,4 +174,6 @@ def _refused(recipients: dict[str, tuple[int, bytes]]) -> DeliveryError:
 
 
 def _text(reply: bytes | str) -> str:
-    return reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
+    if isinstance(reply, bytes):
+        return reply.decode("utf-8", "replace")
+    return reply

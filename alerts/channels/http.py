@@ -179,7 +179,9 @@ def _understand(status: int, retry_after: str | None, content: bytes) -> Deliver
         return DeliveryError(Failure.AMBIGUOUS, reason, _seconds(retry_after), status)
     if status >= 500 or status in _TRANSIENT:  # noqa: PLR2004 - RFC 9110, 15.6
         return DeliveryError(Failure.TRANSIENT, reason, status=status)
-    redirect = " (redirects are not followed)" if status in _REDIRECTS else ""
+    redirect = ""
+    if status in _REDIRECTS:
+        redirect = " (redirects are not followed)"
     return DeliveryError(Failure.PERMANENT, reason + redirect, status=status)
 
 
@@ -189,7 +191,9 @@ def _seconds(retry_after: str | None) -> float | None:
         return None
     with contextlib.suppress(ValueError):
         seconds = float(retry_after)
-        return seconds if 0 < seconds < math.inf else None
+        if 0 < seconds < math.inf:
+            return seconds
+        return None
     try:
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
     except ValueError:

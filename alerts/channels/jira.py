@@ -145,7 +145,9 @@ class Jira:
             read = json.loads(answer.content or b"{}")
         except ValueError:
             raise DeliveryError(Failure.AMBIGUOUS, "Jira's answer is not JSON") from None
-        return read if isinstance(read, dict) else {}
+        if isinstance(read, dict):
+            return read
+        return {}
 
     def _who(self) -> str:
         token = reveal_secret(self._options.token)

@@ -94,7 +94,9 @@ def _rows(message: Message) -> Iterator[tuple[str, str]]:
 
 def _listed(lines: Iterable[Line]) -> Iterator[str]:
     for line in lines:
-        note = f" ({line.note})" if line.note else ""
+        note = ""
+        if line.note:
+            note = f" ({line.note})"
         yield f"#{line.alert} {'over' if line.over else line.severity.value}: {line.title} - {line.summary}{note}"
         if line.remedy:
             yield f"    remedy: {line.remedy}"

@@ -252,7 +252,9 @@ def payload(notification: Notification, options: Options, note: str = "") -> dic
 
 def _mention(message: Message, options: Options) -> str:
     chosen = {Severity.CRITICAL: options.mention, **options.mentions}
-    return called(chosen.get(message.severity, "")) if message.reason in CALLED else ""
+    if message.reason in CALLED:
+        return called(chosen.get(message.severity, ""))
+    return ""
 
 
 def _content(message: Message, mention: str, *, button: bool, note: str = "") -> dict[str, Any]:
@@ -288,7 +290,9 @@ def _asked(ask: Callable[[], T]) -> T:
 def _word(error: Exception) -> str:
     """Return Slack's error code; empty if the error is not Slack's."""
     data = getattr(getattr(error, "response", None), "data", None)
-    return str(data.get("error", "")) if isinstance(data, dict) else ""
+    if isinstance(data, dict):
+        return str(data.get("error", ""))
+    return ""
 
 
 def _refused(status: int, error: str, headers: Mapping[str, str]) -> DeliveryError:

@@ -54,7 +54,9 @@ def called(who: str) -> str:
         return ""
     if who in {"here", "channel"}:
         return f"<!{who}>"
-    return f"<!subteam^{escape(who)}>" if who.startswith("S") else f"<@{escape(who)}>"
+    if who.startswith("S"):
+        return f"<!subteam^{escape(who)}>"
+    return f"<@{escape(who)}>"
 
 
 def escape(text: str) -> str:
@@ -82,7 +84,9 @@ def mark(message: Message) -> str:
 
 def _single(message: Message) -> Iterator[Block]:
     words = "" if message.over else reason_wording(message.reason)
-    why = f" {words}" if words else ""
+    why = ""
+    if words:
+        why = f" {words}"
     head = f"{mark(message)} *{cut(escape(message.title), LONGEST_PART)}*{why}"
     yield _section(f"{head}\n{cut(escape(message.summary), LONGEST_PART - 200)}")
     if message.remedy and not message.over:
@@ -121,10 +125,14 @@ def _digest(message: Message) -> Iterator[Block]:
 
 def _line(line: Line, *, remedy: bool) -> str:
     sign = RESOLVED_MARK if line.over else severity_wording(line.severity).mark
-    note = f" ({cut(escape(line.note), 80)})" if line.note else ""
+    note = ""
+    if line.note:
+        note = f" ({cut(escape(line.note), 80)})"
     said = cut(escape(line.summary), 300 if remedy else 60)
     words = f"{sign} #{line.alert} *{cut(escape(line.title), 120)}* {said}{note}"
-    return f"{words}\n     → {cut(escape(line.remedy), 300)}" if remedy and line.remedy else words
+    if remedy and line.remedy:
+        return f"{words}\n     → {cut(escape(line.remedy), 300)}"
+    return words
 
 
 def _rest(message: Message, shown: int) -> str:
@@ -139,7 +147,9 @@ def _button(message: Message) -> list[Block]:
     value = ",".join(str(number) for number in numbers[:MOST_NUMBERS] if number)
     if not value:
         return []
-    words = "Acknowledge all" if "," in value else "Acknowledge"
+    words = "Acknowledge"
+    if "," in value:
+        words = "Acknowledge all"
     text = {"type": "plain_text", "text": words}
     return [
         {
@@ -165,5 +175,7 @@ def _field(name: str, value: str) -> Mapping[str, Any]:
 
 def _footer(message: Message, note: str) -> str:
     told = f"{message.instance} · {message.reason.value} · {message.occurred_at:%Y-%m-%d %H:%M} UTC"
-    hand = f" · sereno alerts ack {message.alert}" if message.alert and not message.over else ""
+    hand = ""
+    if message.alert and not message.over:
+        hand = f" · sereno alerts ack {message.alert}"
     return cut(f"{told}{hand}{f' · {note}' if note else ''}", LONGEST_PART)

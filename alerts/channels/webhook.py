@@ -186,7 +186,9 @@ def payload(notification: Notification) -> dict[str, Any]:
 def _state(message: Message) -> str:
     if message.over:
         return "resolved"
-    return "acknowledged" if message.reason is Reason.ACKNOWLEDGED else "firing"
+    if message.reason is Reason.ACKNOWLEDGED:
+        return "acknowledged"
+    return "firing"
 
 
 def sign(secret: str, number: str, timestamp: int, body: bytes) -> str:
@@ -222,7 +224,9 @@ def find_key(content: bytes, path: str) -> str:
             if isinstance(found, dict)
             else ""
         )
-    return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
+    if isinstance(found, str | int) and not isinstance(found, bool):
+        return str(found)
+    return ""
 
 
 def _values(notification: Notification) -> dict[str, Any]:

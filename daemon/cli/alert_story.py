@@ -88,4 +88,6 @@ def print_alert_story(story: dict[str, Any], zone: str) -> None:
 
 
 def _event(event: dict[str, Any]) -> str:
-    return f"{event['reason']} by {event['who']}" if event["who"] else str(event["reason"])
+    if event["who"]:
+        return f"{event['reason']} by {event['who']}"
+    return str(event["reason"])

@@ -258,7 +258,9 @@ def list_silences(config: ConfigOption = None, as_json: JsonOption = False) -> N
             print_json([silence_row(one) for one in active])
             return
         for one in active:
-            name = f"silence {one.id}" if one.id else "maintenance window"
+            name = "maintenance window"
+            if one.id:
+                name = f"silence {one.id}"
             line(f"{name}  {silence_text(one)}")
             line(
                 f"until {local_minute(one.ends_at, zone, now)}, {one.author}: {one.reason}",

@@ -63,7 +63,9 @@ def _show_files(found: "Sequence[tuple[str, LedgeredBatch]]", moved: Sequence[st
         first = min(batch.entry.first for batch in batches)
         last = max(batch.entry.last for batch in batches)
         restored = sum(batch.restored for batch in batches)
-        again = f", {restored} restored" if restored else ""
+        again = ""
+        if restored:
+            again = f", {restored} restored"
         amount = f"{counted(rows, 'row')} in {counted(len(batches), 'batch', 'batches')}, {size}"
         line(f"{name}  {table}  {amount}{again}")
         line(f"{first} to {last}", indent=4)

@@ -37,12 +37,16 @@ class Result:
     def text(self) -> str:
         """Return the result as one line."""
         if self.state == "sent":
-            said = f"accepted: {self.accepted}" if self.accepted else "accepted"
+            said = "accepted"
+            if self.accepted:
+                said = f"accepted: {self.accepted}"
         elif self.state == "pending" and not self.error:
             said = "not tried yet; see: sereno alerts outbox"
         else:
             said = self.state
-        error = f" ({self.error})" if self.error and self.error not in self.accepted else ""
+        error = ""
+        if self.error and self.error not in self.accepted:
+            error = f" ({self.error})"
         return f"{self.channel}: {said}{error}"
 
     def as_json(self) -> dict[str, str]:

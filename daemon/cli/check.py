@@ -157,5 +157,7 @@ def _show(results: CheckResults, named: Sequence[str]) -> None:
     ran = counted(len(results.ran), "check")
     missing = sorted((set(named) or PAIRED) - results.ran)
     pairs = [name for name in missing if name in PAIRED]
-    undeclared = f" No pair is declared for: {', '.join(pairs)}." if pairs else ""
+    undeclared = ""
+    if pairs:
+        undeclared = f" No pair is declared for: {', '.join(pairs)}."
     prose(f"Found: {counts}. {ran} ran {counted(results.looks, 'time')}.{undeclared}")

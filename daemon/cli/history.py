@@ -73,7 +73,9 @@ def _show_run(run: "Row", steps: "Sequence[Row]", findings: "Sequence[Row]", zon
 
     started = local_minute(run["started_at"], zone)
     finished = local_minute(run["finished_at"], zone) or "not finished"
-    by = f"schedule {run['schedule']} of {run['nominal']}" if run["schedule"] else "by hand"
+    by = "by hand"
+    if run["schedule"]:
+        by = f"schedule {run['schedule']} of {run['nominal']}"
     place = run["database"] or run["scope"]
     line(f"run {run['id']}: {run['job']} in {place}, {by}   {run['state']}")
     line(f"{started} to {finished} (times: {zone_name(zone)})", indent=2)

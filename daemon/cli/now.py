@@ -254,7 +254,9 @@ class _Night:
 
     def _notifications(self, waiting: int | None) -> str:
         told = ", ".join(f"{name} {count}" for name, count in self._notified.items())
-        text = f" Notifications: {told}." if told else ""
+        text = ""
+        if told:
+            text = f" Notifications: {told}."
         if waiting:
             text += f" {waiting} still waiting: sereno alerts outbox"
         return text
@@ -265,7 +267,9 @@ class _Night:
 
         states = Counter(run["state"] for run in self.runs)
         finished = states["finished"]
-        number = self.runs[-1]["id"] if self.runs else ""
+        number = ""
+        if self.runs:
+            number = self.runs[-1]["id"]
         prose(
             f"{finished} of {counted(len(self.runs), 'run')} finished in "
             f"{format_seconds(self._seconds)}. Steps: --steps, or sereno history {number}"
@@ -278,12 +282,16 @@ def _work(runs: "Sequence[Row]") -> str:
 
     done = [step for run in runs for step in run["steps"] if step["status"] == "done"]
     if not done:
-        return "nothing was due" if not any(run["steps"] for run in runs) else "nothing done"
+        if not any(run["steps"] for run in runs):
+            return "nothing was due"
+        return "nothing done"
     counts = Counter(step["name"] for step in done)
     parts = []
     for name, count in counts.items():
         noun = _NOUNS.get(name, f"{name} step")
-        plural = "databases measured" if name == "measure" else ""
+        plural = ""
+        if name == "measure":
+            plural = "databases measured"
         plural = "indexes" if noun == "index" else plural
         parts.append(counted(count, noun, plural))
     rows = sum(step["rows"] for step in done if step["name"] not in {"check", "measure"})

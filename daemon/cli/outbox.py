@@ -25,7 +25,9 @@ def outbox(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             return
         now, zone = overview.now(), overview.zone
         for one in waiting:
-            tries = f"{counted(one.attempts, 'attempt')}, " if one.attempts else ""
+            tries = ""
+            if one.attempts:
+                tries = f"{counted(one.attempts, 'attempt')}, "
             next_try = local_minute(one.not_before, zone, now)
             line(f"{one.channel}  {one.title}")
             line(f"{tries}next at {next_try}: {_reason(one, now)}", indent=4)

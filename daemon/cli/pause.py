@@ -30,7 +30,9 @@ def pause(
         end = parse_until(until, zone, context.clock()) if until else None
         with context.store.transaction() as transaction:
             stored.pause(transaction, end, reason, context.clock())
-        limit = f"{local_minute(end, zone)} ({zone_name(zone)})" if end else "sereno resume"
+        limit = "sereno resume"
+        if end:
+            limit = f"{local_minute(end, zone)} ({zone_name(zone)})"
         print_answer(f"paused until {limit}", {"paused": True, "until": end}, as_json=as_json)
 
 
@@ -41,5 +43,7 @@ def resume(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
         with context.store.transaction() as transaction:
             was_paused = stored.resume(transaction)
-        sentence = "resumed" if was_paused else "nothing was paused"
+        sentence = "nothing was paused"
+        if was_paused:
+            sentence = "resumed"
         print_answer(sentence, {"paused": False, "was_paused": was_paused}, as_json=as_json)

@@ -127,7 +127,9 @@ def _plan(context: "Context", names: Sequence[str], only: str | None, seconds: f
     for task in tasks_of(context, names, only=only):
         try:
             steps = plan_task(context, task)
-            refusal = task_refusal(context, task) if steps else ""
+            refusal = ""
+            if steps:
+                refusal = task_refusal(context, task)
         except (TargetError, psycopg.Error, OSError) as error:
             planned.problems.append((task.job, task.database, first_line(error)))
             continue
@@ -195,7 +197,9 @@ def _print_steps(steps: Sequence[_Planned], *, sql: bool) -> None:
 
     for one in steps:
         fate = _FATES[one.in_window]
-        seconds = f"{one.step.predicted_seconds:.1f} s" if one.step.predicted_seconds else ""
+        seconds = ""
+        if one.step.predicted_seconds:
+            seconds = f"{one.step.predicted_seconds:.1f} s"
         fitted(f"{one.task.job}  {one.place}  {one.step.name}  ", one.step.object)
         detail = "; ".join(filter(None, (one.step.why, one.step.lock, seconds, fate)))
         prose(detail, indent=4)
@@ -224,7 +228,9 @@ def _print_summary(job: str, steps: Sequence[_Planned]) -> None:
         verbs = Counter(step.name for step in here)
         what = ", ".join(counted(count, f"{verb} step") for verb, count in verbs.items())
         names = [step.object for step in here[:MOST_NAMES]]
-        more = " …" if len(here) > MOST_NAMES else ""
+        more = ""
+        if len(here) > MOST_NAMES:
+            more = " …"
         line(f"{label}{place}  {what}")
         line(f"{' '.join(names)}{more}", indent=18)
         label = " " * 16
@@ -241,5 +247,7 @@ def _print_window(steps: Sequence[_Planned], window: str) -> None:
     from daemon.cli.output import line
 
     fates = Counter(one.in_window for one in steps)
-    tried = f", {fates['tried']} tried (duration unknown)" if fates["tried"] else ""
+    tried = ""
+    if fates["tried"]:
+        tried = f", {fates['tried']} tried (duration unknown)"
     line(f"In {window}: {fates['yes']} of {len(steps)} steps{tried}, {fates['no']} left")

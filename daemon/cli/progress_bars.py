@@ -81,7 +81,9 @@ class Bars:
 
     def advance(self, number: int, done: StepProgress) -> None:
         """Show the progress of a step."""
-        about = f" of about {done.total:,}" if done.total else ""
+        about = ""
+        if done.total:
+            about = f" of about {done.total:,}"
         self._state(number, f"{done.count:,}{about} {done.unit}")
 
     def hold(self, number: int, reason: str) -> None:

@@ -69,7 +69,9 @@ def report_service_failure(
     config = _configuration(path, environment)
     result = environment.get("MONITOR_SERVICE_RESULT", "failed")
     code = environment.get("MONITOR_EXIT_STATUS", "")
-    status = f", exit status {code}" if code else ""
+    status = ""
+    if code:
+        status = f", exit status {code}"
     summary = f"{unit} has failed and is not restarted ({result}{status})"
     identity = Identity(SERVICE_FAILED.name, config.daemon.name, object=unit)
     remedy = f"systemctl status {unit}; journalctl -u {unit}; sereno config check"
@@ -125,9 +127,13 @@ def _by_outbox(config: "Config", finding: "Finding") -> Iterator[Result]:
     enqueued = context.process_findings([finding])
     with context.store.reading() as transaction:
         known = alert_store.load_affected(transaction, [finding.identity.fingerprint()], [])
-    suppressed_by = known.alerts[0].suppressed_by if known.alerts else ""
+    suppressed_by = ""
+    if known.alerts:
+        suppressed_by = known.alerts[0].suppressed_by
     if not enqueued:
-        text = f"not notified: {suppressed_by}" if suppressed_by else "notified before"
+        text = "notified before"
+        if suppressed_by:
+            text = f"not notified: {suppressed_by}"
         for name in config.routes.critical:
             yield Result(name, False, text)
     deliver_pending(context, DELIVERY_SECONDS)

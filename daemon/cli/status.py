@@ -127,7 +127,9 @@ class _State:
     def show(self) -> None:
         from daemon.cli.output import line, zone_name
 
-        service = "running" if self.service_running() else "NOT running"
+        service = "NOT running"
+        if self.service_running():
+            service = "running"
         line(f"{self.overview.name}   {self._overall()}   service {service}")
         self._show_alerts()
         line(f"databases  {self._databases()}")
@@ -149,8 +151,12 @@ class _State:
         wording = severity_wording(worst)
         counts = Counter(alert.severity for alert in self.alerts)
         named = [f"{counts[one]} {one.value}" for one in reversed(Severity) if counts[one]]
-        text = f"{', '.join(named)} open" if named else "no open alert"
-        style = wording.style if worst > Severity.INFO else "green"
+        text = "no open alert"
+        if named:
+            text = f"{', '.join(named)} open"
+        style = "green"
+        if worst > Severity.INFO:
+            style = wording.style
         return f"{paint(wording.overall.upper(), style)}: {text}"
 
     def _show_alerts(self) -> None:
@@ -176,7 +182,9 @@ class _State:
         asked = max((run["finished_at"] or "" for run in self.runs if run["database"]), default="")
         parts = []
         if answering:
-            last = f" (last asked {local_minute(asked, zone, now)})" if asked else ""
+            last = ""
+            if asked:
+                last = f" (last asked {local_minute(asked, zone, now)})"
             parts.append(f"{_some(answering)}: {'answering' if asked else 'not asked yet'}{last}")
         for name, alert in lost.items():
             since = local_minute(alert.opened_at, zone, now)
@@ -209,7 +217,9 @@ class _State:
         from daemon.cli.output import counted
 
         waiting = counted(self.waiting, "notification") + " waiting (sereno alerts outbox)"
-        text = waiting if self.waiting else "empty"
+        text = "empty"
+        if self.waiting:
+            text = waiting
         if self.none_delivers:
             return f"{text}; NO CHANNEL DELIVERS: {', '.join(self.failing_channels)}"
         if self.failing_channels:
@@ -221,8 +231,12 @@ class _State:
 
         assert self.paused is not None  # noqa: S101 - the caller has asked
         until = self.paused.until
-        end = f"until {local_minute(until, self.overview.zone)}" if until else "until sereno resume"
-        return f"{end} ({self.paused.reason})" if self.paused.reason else end
+        end = "until sereno resume"
+        if until:
+            end = f"until {local_minute(until, self.overview.zone)}"
+        if self.paused.reason:
+            return f"{end} ({self.paused.reason})"
+        return end
 
 
 def _some(names: Sequence[str]) -> str:

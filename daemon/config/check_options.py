@@ -56,7 +56,9 @@ def _values(
 
 
 def _alike(value: object, default: object) -> bool:
-    return _is_number(value) if _is_number(default) else type(value) is type(default)
+    if _is_number(default):
+        return _is_number(value)
+    return type(value) is type(default)
 
 
 def _is_number(value: object) -> bool:
@@ -80,7 +82,9 @@ def _pairs(path: str, given: object, problems: list[Problem]) -> Iterator[CheckP
         parent = _columns(f"{place}.parent", item["parent"], problems)
         if child is None or parent is None:
             continue
-        least = 2 if path == "checks.same_tenant" else 1
+        least = 1
+        if path == "checks.same_tenant":
+            least = 2
         if len(child.names) != len(parent.names) or len(child.names) < least:
             problems.append(
                 Problem(place, f"child and parent need the same number of columns, {least} or more")
@@ -102,8 +106,6 @@ def _columns(path: str, text: object, problems: list[Problem]) -> Columns | None
 
 def _nearest(name: object, known: Mapping[str, object]) -> str:
     close = difflib.get_close_matches(str(name), known, 1)
-    return (
-        f"; did you mean {close[0]!r}?"
-        if close
-        else f" (known: {', '.join(sorted(known)) or 'none'})"
-    )
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f" (known: {', '.join(sorted(known)) or 'none'})"

@@ -70,11 +70,9 @@ def parse(path: Path, values: Mapping[str, Any], jobs: Collection[str]) -> Confi
 def _checks(values: Mapping[str, Any], problems: list[Problem]) -> Known:
     """Load the checks, whose options are part of the grammar."""
     daemon = values.get("daemon")
-    folder = (
-        daemon.get("checks", "/etc/sereno/checks.d")
-        if isinstance(daemon, Mapping)
-        else "/etc/sereno/checks.d"
-    )
+    folder = "/etc/sereno/checks.d"
+    if isinstance(daemon, Mapping):
+        folder = daemon.get("checks", "/etc/sereno/checks.d")
     try:
         return load(Path(str(folder)))
     except BadCheckError as error:
@@ -175,4 +173,6 @@ def _listed(values: object, section: str, key: str) -> Iterator[tuple[str, str, 
 
 def _nearest(name: object, known: Collection[str]) -> str:
     close = difflib.get_close_matches(str(name), known, 1)
-    return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known) or 'none'})"
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f" (known: {', '.join(known) or 'none'})"

@@ -76,11 +76,9 @@ def format_location(location: Sequence[str | int]) -> str:
 def _unknown(model: type[BaseModel], location: Sequence[str | int]) -> str:
     known = sorted(_fields(model, location[:-1]))
     close = difflib.get_close_matches(str(location[-1]), known, 1)
-    return (
-        f"is unknown; did you mean {close[0]!r}?"
-        if close
-        else f"is unknown (known: {', '.join(known)})"
-    )
+    if close:
+        return f"is unknown; did you mean {close[0]!r}?"
+    return f"is unknown (known: {', '.join(known)})"
 
 
 def _fields(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
@@ -96,7 +94,9 @@ def _fields(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - any type expression
     if inspect.isclass(annotation) and not typing.get_args(annotation):
-        return annotation if issubclass(annotation, BaseModel) else None
+        if issubclass(annotation, BaseModel):
+            return annotation
+        return None
     for argument in typing.get_args(annotation):
         found = _model_in(argument)
         if found is not None:

@@ -131,7 +131,9 @@ def _section(path: str, kind: type[BaseModel], skip: Collection[str] = ()) -> It
 def _only(field: FieldInfo) -> str | None:
     """Return the only value that a required field accepts, such as a channel's type."""
     allowed = get_args(field.annotation) if field.is_required() else ()
-    return _toml(allowed[0]) if len(allowed) == 1 and isinstance(allowed[0], str) else None
+    if len(allowed) == 1 and isinstance(allowed[0], str):
+        return _toml(allowed[0])
+    return None
 
 
 def _checks() -> Iterator[str]:

@@ -151,7 +151,9 @@ def _sink(kind: str, kept: Path) -> Iterator[int]:
         text=True,
     )
     try:
-        line = process.stdout.readline() if process.stdout else ""
+        line = ""
+        if process.stdout:
+            line = process.stdout.readline()
         if not line:
             raise DemoError(f"the {kind} sink did not start")
         yield int(line)

@@ -60,7 +60,9 @@ def _slack(folder: Path) -> Iterator[Received]:
             (word for word in ("critical", "high", "warning", "info") if word in text[:20]), ""
         )
         title = text.partition(severity or "resolved")[2].strip()
-        reason = "resolved" if "resolved" in text[:20] else ""
+        reason = ""
+        if "resolved" in text[:20]:
+            reason = "resolved"
         yield Received(
             "slack",
             file,

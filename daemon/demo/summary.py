@@ -79,7 +79,9 @@ def show_summary(demo: DemoRun) -> None:
     noticed = sum(fault["noticed"] for fault in faults)
     typer.echo(f"\n{noticed} of {len(faults)} planted faults noticed")
     for fault in sorted(faults, key=lambda fault: str(fault["how"])):
-        verb = str(fault["how"]).partition(" ")[0] if fault["noticed"] else "MISSED"
+        verb = "MISSED"
+        if fault["noticed"]:
+            verb = str(fault["how"]).partition(" ")[0]
         by = fault["told"] or str(fault["how"]).rpartition(" ")[2]
         typer.echo(f"  {verb:<7} {str(fault['what']):<52.52} {by}")
     report = next(

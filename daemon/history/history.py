@@ -176,7 +176,9 @@ def remember_planned(transaction: Transaction, task: Task, cron: str, now: datet
 def planned_since(transaction: Transaction, task: Task, cron: str) -> datetime | None:
     """Return since when a task is planned with this cron line; None if unknown."""
     row = transaction.row(_SINCE, (_planned(task, cron),))
-    return from_text(row["value"]) if row else None
+    if row:
+        return from_text(row["value"])
+    return None
 
 
 def _planned(task: Task, cron: str) -> str:
@@ -216,7 +218,9 @@ def load_findings(transaction: Transaction, number: int) -> list[Row]:
 def known_server(transaction: Transaction, database: str) -> tuple[str, int] | None:
     """Return the remembered server of a database: system identifier and database oid."""
     row = transaction.row(_TARGET, (database,))
-    return None if row is None else (row["system_identifier"], row["database_oid"])
+    if row is None:
+        return None
+    return (row["system_identifier"], row["database_oid"])
 
 
 def remember_server(

@@ -69,7 +69,9 @@ def first_run_at(transaction: Transaction) -> datetime | None:
 
 
 def _instant(row: Row | None) -> datetime | None:
-    return from_text(row["at"]) if row and row["at"] else None
+    if row and row["at"]:
+        return from_text(row["at"])
+    return None
 
 
 def load_runs(transaction: Transaction, since: datetime) -> list[Row]:

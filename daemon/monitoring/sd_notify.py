@@ -54,4 +54,6 @@ def watchdog_seconds() -> float | None:
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     microseconds = os.environ.get("WATCHDOG_USEC", "")
-    return int(microseconds) / 1e6 if microseconds.isdigit() and int(microseconds) else None
+    if microseconds.isdigit() and int(microseconds):
+        return int(microseconds) / 1e6
+    return None

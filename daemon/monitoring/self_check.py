@@ -42,7 +42,9 @@ def _runs(
             since = history.planned_since(transaction, task, str(schedule.cron))
             if since is None or since > due.instant or history.is_superseded(transaction, task):
                 continue
-            place = f" {task.database}" if task.database else ""
+            place = ""
+            if task.database:
+                place = f" {task.database}"
             yield f"{task.job}{place} of {due.nominal:%Y-%m-%d %H:%M} ({name}) has no recorded run"
 
 

@@ -63,7 +63,9 @@ def growth(
     """Draw database sizes over time, or the largest tables if there is one night only."""
     if any(len(points) >= LEAST_POINTS for points in sizes.values()):
         return _databases(sizes)
-    return _tables(tables) if tables else None
+    if tables:
+        return _tables(tables)
+    return None
 
 
 def _databases(sizes: Mapping[str, Sequence[Sequence[float]]]) -> bytes:

@@ -59,7 +59,9 @@ def _asked(figures: str, scratch: str, proceed: Callable[[], object]) -> tuple[s
     finally:
         process.kill()
         process.wait()
-    return ("", said) if process.returncode else (answer, said)
+    if process.returncode:
+        return ("", said)
+    return (answer, said)
 
 
 def _talk(

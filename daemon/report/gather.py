@@ -165,7 +165,9 @@ def _growths(rows: Sequence[Row], since: datetime) -> list[Growth]:
 
 def _before(series: Sequence[tuple[datetime, float]], since: datetime) -> float:
     earlier = [value for at, value in series if at <= since]
-    return earlier[-1] if earlier else series[0][1]
+    if earlier:
+        return earlier[-1]
+    return series[0][1]
 
 
 def _mounts(transaction: Transaction, now: datetime) -> list[Growth]:

@@ -78,7 +78,9 @@ def _environment() -> "Environment":
 
 
 def _grown(one: Growth) -> str:
-    return units.format_size_change(one.change) if one.measured > 1 else "first measurement"
+    if one.measured > 1:
+        return units.format_size_change(one.change)
+    return "first measurement"
 
 
 def _day(instant: datetime) -> str:

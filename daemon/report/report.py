@@ -142,7 +142,9 @@ class Report:
     def worst(self) -> Severity:
         """Return the highest open severity; at least high if nothing has run."""
         worst = max((trouble.severity for trouble in self.needing_attention), default=Severity.INFO)
-        return max(worst, Severity.HIGH) if self.idle else worst
+        if self.idle:
+            return max(worst, Severity.HIGH)
+        return worst
 
     @property
     def colour(self) -> str:
@@ -167,7 +169,9 @@ class Report:
         named = ", ".join(
             _counted(counts[one], one) for one in sorted(counts, key=lambda one: -one.rank)
         )
-        verb = "things need" if len(self.needing_attention) > 1 else "thing needs"
+        verb = "thing needs"
+        if len(self.needing_attention) > 1:
+            verb = "things need"
         return f"{len(self.needing_attention)} {verb} you ({named}); {ran}{'' if ran.endswith('?') else '.'}"
 
 

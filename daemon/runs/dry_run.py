@@ -33,7 +33,9 @@ def run_checks(
     with _seen(context, task) as (circumstances, opened):
         planned = job.plan(job.observe(circumstances.job_inputs(task, opened)))
         steps = [step for step in planned if step.object in names]
-        cluster = opened.facts.system_identifier if opened is not None else ""
+        cluster = ""
+        if opened is not None:
+            cluster = opened.facts.system_identifier
         place = Place(context.config.daemon.name, cluster, task.database)
         for handful in Executor(circumstances.terms(open_window(None), None), [opened]).run(steps):
             for step, outcome in handful:

@@ -74,7 +74,9 @@ def judge_interrupted(instance: str, task: Task, number: int, reason: str) -> Fi
 
 def _skipped_steps(record: RunRecord) -> Finding:
     step, outcome = record.skipped[0]
-    more = f" (and {len(record.skipped) - 1} more)" if len(record.skipped) > 1 else ""
+    more = ""
+    if len(record.skipped) > 1:
+        more = f" (and {len(record.skipped) - 1} more)"
     expected = all(outcome.cause in _EXPECTED for _, outcome in record.skipped)
     severity = Severity.INFO if expected else Severity.WARNING
     summary = f"{step.name} {step.object}: {outcome.reason}{more}"

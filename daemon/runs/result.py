@@ -55,10 +55,14 @@ def summarize(outcomes: Sequence[tuple[Step, Outcome]]) -> RunResult:
             continue
         step, outcome = ended[0]
         if state is RunState.FAILED:
-            more = f" (and {len(ended) - 1} more)" if len(ended) > 1 else ""
+            more = ""
+            if len(ended) > 1:
+                more = f" (and {len(ended) - 1} more)"
             reason = f"{step.name} {step.object}: {outcome.reason}{more}"
             return RunResult(state, reason, left, outcome.cause)
-        forecast = _forecast(outcomes) if state is RunState.WINDOW_ENDED else ""
+        forecast = ""
+        if state is RunState.WINDOW_ENDED:
+            forecast = _forecast(outcomes)
         return RunResult(
             state, f"steps left: {left}, the first: {step.name} {step.object}{forecast}", left
         )

@@ -205,7 +205,9 @@ class Runner:
                         "run.fewer_lanes", task=job.name, lanes=len(lanes), reason=str(error)
                     )
                     break
-            cluster = steward.facts.system_identifier if steward is not None else ""
+            cluster = ""
+            if steward is not None:
+                cluster = steward.facts.system_identifier
             place = Place(self._context.config.daemon.name, cluster, task.database)
             terms = self._circumstances.terms(
                 window, steward, partial(self._alive, recorder.number)

@@ -129,7 +129,9 @@ class Dispatcher:
         elif schedule.catch_up == "always" or (left > timedelta() and self._may_begin(name, due)):
             self._begin(name, due, left if left > timedelta() else schedule.window)
         else:
-            why = "its window has ended" if left <= timedelta() else "catch_up does not allow it"
+            why = "catch_up does not allow it"
+            if left <= timedelta():
+                why = "its window has ended"
             self._missed(name, due, why)
             self._settled[name] = due.nominal
 

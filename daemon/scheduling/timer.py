@@ -27,7 +27,9 @@ class CalendarTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no 
     ) -> datetime | None:
         """Return the next due time."""
         due = next(self._timing.upcoming(max(previous_fire_time or now, now)), None)
-        return None if due is None else due.instant
+        if due is None:
+            return None
+        return due.instant
 
 
 class BeatTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types

@@ -71,7 +71,9 @@ class Analyzed:
     def look(self, session: Session) -> int | None:
         """Return the server's count; None if it keeps none."""
         found = session.rows(_ANALYZED, (self.oid,))
-        return int(found[0]["count"]) if found else None
+        if found:
+            return int(found[0]["count"])
+        return None
 
     def begun(self, _session: Session, _before: int | None) -> bool:
         """Return False: ANALYZE is one transaction."""
@@ -86,7 +88,9 @@ class Analyzed:
                 return Effect("the table no longer exists")
             if after > (before or 0):
                 names = list(self.missing(session)) if self.missing else []
-                left = f"statistics still missing for {', '.join(names)}" if names else ""
+                left = ""
+                if names:
+                    left = f"statistics still missing for {', '.join(names)}"
                 return Effect(left=left, evidence={"missing": names} if names else {})
             if time.monotonic() >= deadline:
                 return Effect(
@@ -217,4 +221,6 @@ def _held(session: Session, left: str, removed: int, dead: int) -> Effect | None
     if held:
         return Effect(f"{left}; {held}", removed, evidence={"horizon": held.xid, "dead": dead})
     unseen = missing_privilege(session)
-    return Effect(f"{left}; {unseen}", removed) if unseen else None
+    if unseen:
+        return Effect(f"{left}; {unseen}", removed)
+    return None

@@ -107,7 +107,9 @@ class RebuildIndex(DatabaseStep):
 
     def statement(self) -> str:
         """Return the command, or a comment with the reason for skipping it."""
-        return f"-- skipped: {self.skip.reason}" if self.skip else self._command().as_string(None)
+        if self.skip:
+            return f"-- skipped: {self.skip.reason}"
+        return self._command().as_string(None)
 
     def apply(self, session: Session, control: StepControl) -> Outcome:
         """Check again that it is needed and that there is room, build, verify."""
@@ -138,11 +140,9 @@ class RebuildIndex(DatabaseStep):
             state = None
         if state is None:
             blind = self.bloated is not None and not self.limits.unseen_disk
-            return (
-                "free disk unknown: the server is on another host (jobs.vacuum.reindex.unseen_disk)"
-                if blind
-                else ""
-            )
+            if blind:
+                return "free disk unknown: the server is on another host (jobs.vacuum.reindex.unseen_disk)"
+            return ""
         free = state.f_bavail * state.f_frsize
         if free >= ROOM * before["bytes"]:
             return ""
@@ -164,7 +164,9 @@ class RebuildIndex(DatabaseStep):
             return Outcome(Status.DONE, "the index no longer exists", evidence=LOOKED)
         there = _broken(session, before["table_oid"])
         stale = ", ".join(map(str, sorted(there - {self.index})))
-        still = f"{stale} has to be dropped first" if stale else ""
+        still = ""
+        if stale:
+            still = f"{stale} has to be dropped first"
         if reasons := [why for why in (before["holder"] or before["snapshot"], still) if why]:
             return Outcome(Status.SKIPPED, f"blocked: {'; '.join(reasons)}", cause=Cause.LOCKED)
         try:
@@ -192,9 +194,9 @@ class RebuildIndex(DatabaseStep):
         after = _now(session, self.index)
         if after is None or not after["valid"] or after["oid"] == before["oid"]:
             return None
-        left = (
-            "no smaller than before" if self.bloated and after["bytes"] >= before["bytes"] else ""
-        )
+        left = ""
+        if self.bloated and after["bytes"] >= before["bytes"]:
+            left = "no smaller than before"
         return Outcome(
             Status.DONE,
             left,
@@ -216,7 +218,9 @@ class DropInvalidIndex(DatabaseStep):
 
     def statement(self) -> str:
         """Return the command, or a comment with the reason for skipping it."""
-        return f"-- skipped: {self.skip.reason}" if self.skip else _drop(self.index).as_string(None)
+        if self.skip:
+            return f"-- skipped: {self.skip.reason}"
+        return _drop(self.index).as_string(None)
 
     def apply(self, session: Session, control: StepControl) -> Outcome:
         """Check again that the index is invalid and unused, then drop it."""
@@ -239,7 +243,9 @@ class DropInvalidIndex(DatabaseStep):
 def _now(session: Session, index: Relation) -> State | None:
     query = _NOW.format(lasting=sql.Literal(LASTING_SECONDS))
     found = session.rows(query, (index.schema, index.name))
-    return found[0] if found else None
+    if found:
+        return found[0]
+    return None
 
 
 def _broken(session: Session, table: int) -> set[Relation]:
@@ -283,6 +289,6 @@ def _clean(session: Session, table: int, there: set[Relation]) -> set[Relation]:
 
 
 def _left(left: set[Relation]) -> str:
-    return (
-        f"left behind: {', '.join(map(str, sorted(left)))}; the next run drops it" if left else ""
-    )
+    if left:
+        return f"left behind: {', '.join(map(str, sorted(left)))}; the next run drops it"
+    return ""

@@ -40,7 +40,9 @@ class Statement(DatabaseStep):
 
     def statement(self) -> str:
         """Return the command as text, or a comment with the reason for skipping it."""
-        return f"-- skipped: {self.skip.reason}" if self.skip else self.command.as_string(None)
+        if self.skip:
+            return f"-- skipped: {self.skip.reason}"
+        return self.command.as_string(None)
 
     def apply(self, session: Session, control: StepControl) -> Outcome:
         """Run the statement within the remaining time, then verify its effect."""

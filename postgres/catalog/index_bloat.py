@@ -93,7 +93,9 @@ class IndexBloat:
     @property
     def share(self) -> float:
         """Return the wasted share of the index."""
-        return self.wasted / self.bytes if self.bytes else 0.0
+        if self.bytes:
+            return self.wasted / self.bytes
+        return 0.0
 
 
 def can_estimate(session: Session) -> bool:
@@ -115,7 +117,9 @@ def measure_bloat(session: Session, found: IndexBloat) -> IndexBloat:
     if not schemas:
         session.execute(sql.SQL("ANALYZE {}").format(found.table.identifier()))
         again = _bloats(session, 0, sql.SQL("x.indexrelid = {}").format(sql.Literal(found.oid)))
-        return again[0] if again else found
+        if again:
+            return again[0]
+        return found
     measure = sql.Identifier(schemas[0]["schema"], "pgstatindex")
     row = session.rows(_MEASURE.format(measure=measure, oid=sql.Literal(found.oid)))[0]
     return replace(

@@ -46,13 +46,17 @@ class HorizonHolder:
 def oldest_holder(session: Session) -> HorizonHolder | None:
     """Return the oldest holder as far as the login may see; None if there is none."""
     found = session.rows(_HOLDER)
-    return HorizonHolder(found[0]["who"], str(found[0]["xid"])) if found else None
+    if found:
+        return HorizonHolder(found[0]["who"], str(found[0]["xid"]))
+    return None
 
 
 def still_held_by(session: Session, xid: str) -> str:
     """Return the holder if the horizon still stands at `xid`; empty if it has advanced."""
     held = oldest_holder(session)
-    return str(held) if held and held.xid == xid else ""
+    if held and held.xid == xid:
+        return str(held)
+    return ""
 
 
 def missing_privilege(session: Session) -> str:

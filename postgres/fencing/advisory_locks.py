@@ -88,11 +88,9 @@ def _poll(
             raise Stopped
         if time.monotonic() >= deadline:
             holders = session.rows(_HOLDERS, (_CLASS, key))
-            holder = (
-                f"pid {holders[0]['pid']} ({holders[0]['application']})"
-                if holders
-                else "a session now gone"
-            )
+            holder = "a session now gone"
+            if holders:
+                holder = f"pid {holders[0]['pid']} ({holders[0]['application']})"
             raise Busy(f"{session.target.name}: another sereno is working there: {holder}")
         time.sleep(POLL_SECONDS if time.monotonic() - began < SOON_SECONDS else SLOW_POLL_SECONDS)
 

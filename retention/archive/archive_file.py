@@ -71,7 +71,9 @@ def table_folders(database: str, schema: str, table: str) -> tuple[str, str, str
 
 def _plain(name: str) -> str:
     safe = quote(name, safe="")
-    return "%2E" + safe[1:] if safe.startswith(".") else safe
+    if safe.startswith("."):
+        return "%2E" + safe[1:]
+    return safe
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,9 @@ class ExpireFile(DatabaseStep):
                 for one in expired_files(session, self.archive, self.keep)
                 if one.name == self.stale.name
             ]
-            return found[0].batches if found else ()
+            if found:
+                return found[0].batches
+            return ()
 
         gone = self.archive.remove(self.stale.name, still)
         if not gone:

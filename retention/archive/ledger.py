@@ -147,7 +147,9 @@ def mismatch(session: Session, source: Relation, to: Relation) -> str:
         return "it is not a table of this database"
     if row["itself"]:
         return "it is the table that the rows leave, or one of its partitions"
-    return "it is unlogged: a crash would empty it" if row["unlogged"] else ""
+    if row["unlogged"]:
+        return "it is unlogged: a crash would empty it"
+    return ""
 
 
 def _filed(row: dict[str, Any]) -> LedgeredBatch:

@@ -66,7 +66,9 @@ class ArchivePartition(DatabaseStep):
 
     def statement(self) -> str:
         """Return the statements for people to read."""
-        end = f"; DROP TABLE {self.part.table}" if self.drop else ""
+        end = ""
+        if self.drop:
+            end = f"; DROP TABLE {self.part.table}"
         return f"{detach.describe_detach(self.part)}; COPY {self.part.table} TO STDOUT{end}"
 
     def apply(self, session: Session, control: StepControl) -> Outcome:

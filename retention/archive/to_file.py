@@ -45,7 +45,9 @@ class ArchiveToFile(DatabaseStep):
         copy = _COPY.format(delete=self.expired.whole(), columns=_columns(self.archive)).as_string(
             None
         )
-        also = f", with dependent rows of {self._others()}" if self.child_archives else ""
+        also = ""
+        if self.child_archives:
+            also = f", with dependent rows of {self._others()}"
         return f"{copy}  -- in batches{also}"
 
     def apply(self, session: Session, control: StepControl) -> Outcome:
@@ -63,7 +65,9 @@ class ArchiveToFile(DatabaseStep):
             walk.all(mover.take, mover.done)
         if walk.left():
             return Outcome(Status.INEFFECTIVE, KEPT, rows=walk.taken, bytes=mover.bytes)
-        reason = f"and {mover.others} rows of {self._others()}" if self.child_archives else ""
+        reason = ""
+        if self.child_archives:
+            reason = f"and {mover.others} rows of {self._others()}"
         return Outcome(Status.DONE, reason, rows=walk.taken, bytes=mover.bytes)
 
     def _others(self) -> str:

@@ -124,16 +124,16 @@ def _loaded(session: Session, descriptor: int, batch: LedgeredBatch, digest: str
     with session.transaction():
         scratch_table.load(session, batch, read_lines(descriptor, batch.entry.frame))
         session.copy_out(_OUT, again.update)
-    return (
-        ""
-        if again.hexdigest() == digest
-        else f"batch {batch.entry.batch}: the server's output differs from the file"
-    )
+    if again.hexdigest() == digest:
+        return ""
+    return f"batch {batch.entry.batch}: the server's output differs from the file"
 
 
 def _difference(before: Sequence[tuple[str, str]], now: Sequence[tuple[str, str]]) -> str:
     changed = [f"{name} {kind}" for name, kind in before if (name, kind) not in now]
-    return f"was {', '.join(changed)}" if changed else "column order changed"
+    if changed:
+        return f"was {', '.join(changed)}"
+    return "column order changed"
 
 
 def _strangers(batches: Sequence[LedgeredBatch]) -> Iterator[str]:

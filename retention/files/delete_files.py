@@ -103,11 +103,9 @@ def expired_files(rule: FileRule, now: float) -> tuple[Sequence[File], str]:
             break
         old.append(file)
         over -= file.bytes
-    note = (
-        f"{len(old) - rule.most_files} more in the next run (most_files)"
-        if len(old) > rule.most_files
-        else ""
-    )
+    note = ""
+    if len(old) > rule.most_files:
+        note = f"{len(old) - rule.most_files} more in the next run (most_files)"
     return old[: rule.most_files], note
 
 
@@ -202,7 +200,9 @@ class DeleteFiles(HostStep):
         age = self.rule.keep_seconds
         if self.rule.total_bytes is None and age is not None:
             return age
-        return YOUNGEST_SECONDS if age is None else min(age, YOUNGEST_SECONDS)
+        if age is None:
+            return YOUNGEST_SECONDS
+        return min(age, YOUNGEST_SECONDS)
 
     def _unlink(self, descriptor: int, file: File) -> bool:
         """Unlink one file if it has not changed; return whether it was.

@@ -165,7 +165,9 @@ def _state(session: Session, part: Partition) -> dict[str, Any] | None:
     rows = session.rows(_STATE, (part.oid,))
     if rows and (rows[0]["schema"], rows[0]["name"]) != (part.table.schema, part.table.name):
         raise PartitionError(f"{part.table} was renamed to {rows[0]['schema']}.{rows[0]['name']}")
-    return rows[0] if rows else None
+    if rows:
+        return rows[0]
+    return None
 
 
 def _out(session: Session, part: Partition, instance: str) -> None:
