@@ -1,6 +1,6 @@
-"""Puts the locked uv into a virtual environment, where the system's Python has neither pip nor ensurepip.
+"""Installs the locked uv into a virtual environment of a Python without pip and ensurepip.
 
-`uv.lock` names the wheel and its digest, so what is fetched is exactly what was locked. Standard library only.
+`uv.lock` names the wheel and its digest: exactly the locked file is fetched. Standard library only.
 """
 
 import hashlib

@@ -1,15 +1,12 @@
 """The records of alerting: Alert, Change (its event), Message and Notification."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from domain.finding import Severity
-
-if TYPE_CHECKING:
-    from alerts.policy import Silence
 
 
 class State(StrEnum):
@@ -202,16 +199,3 @@ class Receipt:
     """Recipients that may accept it later, with the reason."""
     replaced: bool = False
     """The former remote object is gone; `remote` replaces it."""
-
-
-@dataclass(frozen=True, slots=True)
-class AlertState:
-    """Open alerts, the channels notified of each by id, and suppressions."""
-
-    alerts: Sequence[Alert]
-    told: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    ended: Mapping[str, Alert] = field(default_factory=dict)
-    """The last resolved alert by fingerprint."""
-    silences: "tuple[Silence, ...]" = ()
-    unreachable: frozenset[str] = frozenset()
-    """Databases whose server does not answer."""

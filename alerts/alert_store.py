@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from alerts.alert import Alert, AlertState, Change, Reason, State
+from alerts.alert import Alert, Change, Reason, State
+from alerts.alert_state import AlertState
 from domain.coverage import Coverage
 from domain.finding import Severity
 from domain.kinds import DATABASE_UNREACHABLE
@@ -28,12 +29,14 @@ _CONCERNED = """
 """
 _REVIEWED = """
     SELECT * FROM alert WHERE resolved_at IS NULL
-      AND (suppressed_by <> '' OR next_repeat_at <= :now OR acknowledged_until <= :now OR severity = 'critical')
+      AND (suppressed_by <> '' OR next_repeat_at <= :now OR acknowledged_until <= :now
+        OR severity = 'critical')
     ORDER BY id
 """
 _ENDED_BEFORE = """
     SELECT *, max(resolved_at) FROM alert
-    WHERE resolved_at IS NOT NULL AND fingerprint IN (SELECT value FROM json_each(?)) GROUP BY fingerprint
+    WHERE resolved_at IS NOT NULL AND fingerprint IN (SELECT value FROM json_each(?))
+      GROUP BY fingerprint
 """
 _LOST = "SELECT database FROM alert WHERE resolved_at IS NULL AND kind = ? AND state <> 'pending'"
 _ALL = "SELECT * FROM alert ORDER BY id DESC LIMIT ?"
@@ -44,11 +47,13 @@ _OVER = "SELECT count(*) AS alerts FROM alert WHERE resolved_at < ?"
 _FORGET_EVENTS = """
 DELETE FROM event WHERE alert IN (
   SELECT id FROM alert
-  WHERE resolved_at < ? AND NOT EXISTS (SELECT 1 FROM notification WHERE notification.alert = alert.id)
+  WHERE resolved_at < ? AND NOT EXISTS (SELECT 1 FROM notification
+    WHERE notification.alert = alert.id)
 )
 """
 _FORGET = """
-DELETE FROM alert WHERE resolved_at < ? AND NOT EXISTS (SELECT 1 FROM notification WHERE notification.alert = alert.id)
+DELETE FROM alert WHERE resolved_at < ?
+  AND NOT EXISTS (SELECT 1 FROM notification WHERE notification.alert = alert.id)
 """
 _ONE = "SELECT * FROM alert WHERE id = ?"
 _SEVERAL = "SELECT * FROM alert WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
@@ -64,28 +69,68 @@ _TOLD_ON = """
       WHERE n.alert = a.id AND n.generation = a.generation AND n.channel = ? AND n.state = 'sent')
     ORDER BY id
 """
-_EVENTS = "SELECT occurred_at, reason, severity, summary, who, run FROM event WHERE alert = ? ORDER BY id DESC LIMIT ?"
+_EVENTS = """
+    SELECT occurred_at, reason, severity, summary, who, run
+    FROM event
+    WHERE alert = ?
+    ORDER BY id DESC LIMIT ?
+"""
 _COLUMNS = (
-    "fingerprint", "kind", "cluster", "database", "object", "task", "state", "severity", "summary", "remedy",
-    "evidence", "opened_at", "last_seen_at", "occurrences", "next_repeat_at", "acknowledged_by", "resolved_at",
-    "peak_severity", "failures", "passes", "generation", "fired_at", "transitions", "flapping", "suppressed_by", "escalation",
+    "fingerprint",
+    "kind",
+    "cluster",
+    "database",
+    "object",
+    "task",
+    "state",
+    "severity",
+    "summary",
+    "remedy",
+    "evidence",
+    "opened_at",
+    "last_seen_at",
+    "occurrences",
+    "next_repeat_at",
+    "acknowledged_by",
+    "resolved_at",
+    "peak_severity",
+    "failures",
+    "passes",
+    "generation",
+    "fired_at",
+    "transitions",
+    "flapping",
+    "suppressed_by",
+    "escalation",
     "acknowledged_until",
-)  # fmt: skip
+)
 _INSERT = """
-    INSERT INTO alert (fingerprint, kind, cluster, database, object, task, state, severity, summary, remedy, evidence,
-                       opened_at, last_seen_at, occurrences, next_repeat_at, acknowledged_by, resolved_at, peak_severity,
-                       failures, passes, generation, fired_at, transitions, flapping, suppressed_by, escalation,
+    INSERT INTO alert (fingerprint, kind, cluster, database, object, task, state, severity, summary,
+      remedy, evidence,
+                       opened_at, last_seen_at, occurrences, next_repeat_at, acknowledged_by,
+                         resolved_at, peak_severity,
+                       failures, passes, generation, fired_at, transitions, flapping, suppressed_by,
+                         escalation,
                        acknowledged_until)
-    VALUES (:fingerprint, :kind, :cluster, :database, :object, :task, :state, :severity, :summary, :remedy, :evidence,
-            :opened_at, :last_seen_at, :occurrences, :next_repeat_at, :acknowledged_by, :resolved_at, :peak_severity, :failures,
-            :passes, :generation, :fired_at, :transitions, :flapping, :suppressed_by, :escalation, :acknowledged_until)
+    VALUES (:fingerprint, :kind, :cluster, :database, :object, :task, :state, :severity, :summary,
+      :remedy, :evidence,
+            :opened_at, :last_seen_at, :occurrences, :next_repeat_at, :acknowledged_by,
+              :resolved_at, :peak_severity, :failures,
+            :passes, :generation, :fired_at, :transitions, :flapping, :suppressed_by, :escalation,
+              :acknowledged_until)
 """
 _UPDATE = """
-    UPDATE alert SET state = :state, severity = :severity, summary = :summary, remedy = :remedy, evidence = :evidence,
-                     opened_at = :opened_at, last_seen_at = :last_seen_at, occurrences = :occurrences,
-                     next_repeat_at = :next_repeat_at, acknowledged_by = :acknowledged_by, resolved_at = :resolved_at,
-                     failures = :failures, passes = :passes, generation = :generation, fired_at = :fired_at,
-                     peak_severity = :peak_severity, transitions = :transitions, flapping = :flapping, suppressed_by = :suppressed_by, escalation = :escalation,
+    UPDATE alert SET state = :state, severity = :severity, summary = :summary, remedy = :remedy,
+      evidence = :evidence,
+                     opened_at = :opened_at, last_seen_at = :last_seen_at,
+                       occurrences = :occurrences,
+                     next_repeat_at = :next_repeat_at, acknowledged_by = :acknowledged_by,
+                       resolved_at = :resolved_at,
+                     failures = :failures, passes = :passes, generation = :generation,
+                       fired_at = :fired_at,
+                     peak_severity = :peak_severity, transitions = :transitions,
+                       flapping = :flapping, suppressed_by = :suppressed_by,
+                       escalation = :escalation,
                      acknowledged_until = :acknowledged_until
     WHERE id = :id
 """

@@ -131,7 +131,7 @@ class Courier:
     def start(
         self, stop: threading.Event, beat: Callable[[str], object] = lambda _: None
     ) -> list[threading.Thread]:
-        """Start a worker per channel, which reports by `beat`, and the watcher for other processes."""
+        """Start a worker per channel and the watcher of other processes; each reports by `beat`."""
         self._settle_the_gone()
         listener = threading.Thread(target=self._listen, args=(stop,), name="news", daemon=True)
         listener.start()

@@ -86,7 +86,10 @@ def _latest(messages: Sequence[Message]) -> Message:
         return replace(last, reason=(first if first.reason in OPENING else loud[-1]).reason)
     if first.reason not in OPENING:
         return last
-    went = f"fired {_clock(first.occurred_at)}, resolved {_clock(last.occurred_at)} UTC, before delivery"
+    went = (
+        f"fired {_clock(first.occurred_at)}, resolved {_clock(last.occurred_at)} UTC, before "
+        "delivery"
+    )
     return replace(last, details={"it": went, **last.details})
 
 

@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from alerts.alert import Alert, AlertState, Change, Reason, State
+from alerts.alert import Alert, Change, Reason, State
+from alerts.alert_state import AlertState
 from alerts.policy import DAY, Policy
 from domain.coverage import Coverage
 from domain.finding import Finding, Severity

@@ -14,14 +14,19 @@ from store.store import Row, Transaction
 from store.timestamps import from_text, to_text
 
 _INSERT = """
-    INSERT INTO notification (id, alert, channel, reason, severity, message, created_at, not_before, state, generation,
+    INSERT INTO notification (id, alert, channel, reason, severity, message, created_at, not_before,
+      state, generation,
                               run, urgency)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?)
 """
-_HASTEN = "UPDATE notification SET not_before = min(not_before, ?) WHERE alert = ? AND channel = ? AND state = 'pending'"
+_HASTEN = """
+    UPDATE notification SET not_before = min(not_before, ?)
+    WHERE alert = ? AND channel = ? AND state = 'pending'
+"""
 _SENT = """
     UPDATE notification
-    SET state = 'sent', sent_at = ?, remote = ?, receipt = trim(receipt || '; ' || ?, '; '), lease_until = NULL
+    SET state = 'sent', sent_at = ?, remote = ?, receipt = trim(receipt || '; ' || ?, '; '),
+      lease_until = NULL
     WHERE id IN (SELECT value FROM json_each(?))
 """
 _CONVERSATION = """
@@ -47,7 +52,13 @@ _DEAD = """
     UPDATE notification SET state = 'dead', last_error = ?, lease_until = NULL
     WHERE id IN (SELECT value FROM json_each(?))
 """
-_OLD = "SELECT * FROM notification WHERE id IN (SELECT value FROM json_each(?)) AND created_at < ? ORDER BY rowid"
+_OLD = """
+    SELECT *
+    FROM notification
+    WHERE id IN (SELECT value
+    FROM json_each(?)) AND created_at < ?
+    ORDER BY rowid
+"""
 _EXPIRE = "UPDATE notification SET state = 'pending', lease_until = NULL WHERE state = 'leased'"
 _WAITING = (
     "SELECT * FROM notification WHERE state IN ('pending', 'leased') ORDER BY not_before, rowid"
@@ -71,13 +82,18 @@ DELETE FROM notification
 WHERE state IN ('sent', 'dead') AND coalesce(sent_at, created_at) < ?
   AND NOT EXISTS (SELECT 1 FROM alert WHERE alert.id = notification.alert AND resolved_at IS NULL)
 """
-_COUNTS = "SELECT channel, state, count(*) AS messages, min(created_at) AS oldest FROM notification GROUP BY 1, 2"
+_COUNTS = """
+    SELECT channel, state, count(*) AS messages, min(created_at) AS oldest
+    FROM notification GROUP BY 1, 2
+"""
 _OLDEST = """
-    SELECT channel, severity, min(created_at) AS at FROM notification WHERE state IN ('pending', 'leased') GROUP BY 1, 2
+    SELECT channel, severity, min(created_at) AS at FROM notification WHERE state IN ('pending',
+      'leased') GROUP BY 1, 2
 """
 _OVERDUE = """
     SELECT n.channel, min(n.created_at) AS at, max(n.last_error) AS error FROM notification n
-    WHERE n.state IN ('pending', 'leased') AND n.attempts > 0 AND n.created_at <= :before AND n.recipients = '[]'
+    WHERE n.state IN ('pending', 'leased') AND n.attempts > 0 AND n.created_at <= :before
+      AND n.recipients = '[]'
     GROUP BY 1
 """
 _URGENT = """
@@ -85,7 +101,8 @@ _URGENT = """
     WHERE n.channel = ? AND n.state IN ('pending', 'leased') AND n.urgency = 0 ORDER BY n.rowid
 """
 _REACHED = """
-    SELECT 1 AS reached FROM notification WHERE alert = ? AND generation = ? AND channel = ? AND state <> 'dead' LIMIT 1
+    SELECT 1 AS reached FROM notification WHERE alert = ? AND generation = ? AND channel = ?
+      AND state <> 'dead' LIMIT 1
 """
 _ONE = "SELECT * FROM notification WHERE id = ?"
 _OF_ALERT = (
@@ -224,7 +241,7 @@ def for_removed_channels(transaction: Transaction, channels: Collection[str]) ->
 
 
 def overdue_channels(transaction: Transaction, before: datetime) -> dict[str, tuple[datetime, str]]:
-    """Return the channels with messages undelivered since before an instant: since when, and why."""
+    """Return the channels with messages undelivered since before an instant, with the error."""
     rows = transaction.rows(_OVERDUE, {"before": to_text(before)})
     return {row["channel"]: (from_text(row["at"]), row["error"]) for row in rows}
 

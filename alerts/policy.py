@@ -123,7 +123,10 @@ class Policy:
         return self.periods.get(alert.task, DAY)
 
     def reopening(self, alert: Alert) -> timedelta:
-        """Return how long after its end a recurring alert keeps its number; longer than one look."""
+        """Return how long after its end a recurring alert keeps its number.
+
+        Longer than one check interval.
+        """
         return max(self.reopen, self.period(alert) * 8 / 7)
 
     def silenced(self, alert: Alert, silences: tuple[Silence, ...], now: datetime) -> str:

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from alerts import alert_store, outbox, silences
-from alerts.alert import NOTIFYING, AlertState, Change, Message, Reason, State
+from alerts.alert import NOTIFYING, Change, Message, Reason, State
+from alerts.alert_state import AlertState
 from alerts.lifecycle import Acknowledgement, acknowledge, decide, review
 from alerts.message import compose
 from alerts.outbox import Wait

@@ -55,8 +55,8 @@ def severity_colours() -> dict[Severity, str]:
     return {severity: severity_wording(severity).colour for severity in Severity}
 
 
-def reason_wording(reason: Reason) -> str:
-    """Return the words after a title that give the reason of a message; empty if none are needed."""
+def reason_wording(reason: Reason) -> str:  # noqa: C901, PLR0911, PLR0912 - one case per reason
+    """Return the words after a title that give the reason of a message; empty if not needed."""
     match reason:
         case Reason.OPENED | Reason.PENDING | Reason.SEEN | Reason.REPORT:
             return ""

@@ -1,7 +1,7 @@
-"""Alerts: how soon one arrives, what a limit does to thirty, what a storm comes to, and whom a dead channel delays.
+"""Alerts: latency, a rate limit of thirty, a storm of alerts, and a channel that is down.
 
-Beside Prometheus' Alertmanager, where it is installed, in the same run. Receivers are processes of their own; all
-read the same monotonic clock.
+In the same run as Prometheus' Alertmanager, where it is installed. Receivers are processes of
+their own; all read the same monotonic clock.
 """
 
 import json
@@ -77,7 +77,8 @@ print(json.dumps([stand_in.messages, stand_in.broken, stand_in.refused]), flush=
 """
 FIELD = """
 route: {{ receiver: hook, group_by: ["..."], group_wait: 0s }}
-receivers: [ {{ name: hook, webhook_configs: [ {{ url: "{}", send_resolved: false, max_alerts: 0 }} ] }} ]
+receivers:
+- {{ name: hook, webhook_configs: [ {{ url: "{}", send_resolved: false, max_alerts: 0 }} ] }}
 """
 
 
@@ -156,7 +157,7 @@ def wait_for_all(courier: Courier, seconds: float) -> None:
 
 
 def latencies(others: dict[str, Channel]) -> list[float]:
-    """Return how long each of many alerts took from its commit to the other side, one after the other."""
+    """Return the delivery times of many alerts in sequence, from commit to receipt."""
     place = receiver()
     routes = {Severity.HIGH: ("ticket", *others)}
     with carried(
@@ -216,7 +217,10 @@ def limited() -> None:
     seen, refused = place.end()
     waste = refused / (len(seen) + refused)
     print(
-        f"{GROUPS} into one a second: delivered {len(seen)}, refused {refused} ({waste:.0%}), {took:.0f} s",
+        (
+            f"{GROUPS} into one a second: delivered {len(seen)}, refused {refused} "
+            f"({waste:.0%}), {took:.0f} s"
+        ),
         flush=True,
     )
 
@@ -254,7 +258,8 @@ def storm(folder: Path) -> None:
     }
     soonest = min(one["at"] for one in messages if "critical" in one["text"]) - first
     print(
-        f"a storm of {STORM}: named {len(named)} in {len(messages)} messages, over a limit {len(broken)}, "
+        f"a storm of {STORM}: named {len(named)} in {len(messages)} messages, over a limit "
+        f"{len(broken)}, "
         f"refused {refused}, first critical after {soonest:.2f} s (aims: all, 5, 0, 2 s)",
         flush=True,
     )
@@ -276,7 +281,7 @@ def field(program: str, folder: Path) -> None:
 def _by_alertmanager(
     program: str, folder: Path, interval: float, how_many: tuple[int, float]
 ) -> tuple[dict[str, float], list[tuple[float, str]], int]:
-    """Post so many alerts, and wait for so long; return when each was posted, what has come when, what was refused."""
+    """Post alerts and wait; return the times of posting, the receipts and the refusals."""
     place, port, told = receiver(interval), free_port(), {}
     (folder / "am.yml").write_text(FIELD.format(place.url))
     options = (

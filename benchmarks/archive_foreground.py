@@ -1,4 +1,4 @@
-"""What others feel of archiving a million rows: pgbench at 60 % of what the machine can, alone, beside a peer and us.
+"""Latency of pgbench at 60 % load: alone, beside a peer's and beside sereno's archiving.
 
 The peer is psql's copy into `zstd -3` and one DELETE; ours is gentle.
 """
@@ -20,7 +20,8 @@ def main() -> None:
     chosen = options(__doc__)
     print(f"{chosen.pairs} turns on {os.cpu_count()} cores, medians; p99 in ms\n")
     print(
-        "| server | tps | p99 alone | beside COPY + DELETE | beside sereno | sereno / alone | seconds / the peer's |"
+        "| server | tps | p99 alone | beside COPY + DELETE | beside sereno | sereno / alone "
+        "| seconds / the peer's |"
     )
     print("|---|---|---|---|---|---|---|")
     for version, cluster, folder in servers(chosen):
@@ -36,7 +37,8 @@ def main() -> None:
         cells = [statistics.median(column) for column in zip(*turns, strict=True)]
         spread = sorted(one[3] for one in turns)
         print(
-            f"| {version} | {foreground.rate:.0f} | {cells[0]:.1f} | {cells[1]:.1f} | {cells[2]:.1f} "
+            f"| {version} | {foreground.rate:.0f} | {cells[0]:.1f} | {cells[1]:.1f} | "
+            f"{cells[2]:.1f} "
             f"| {cells[3]:.2f} ({spread[0]:.2f} to {spread[-1]:.2f}), aim 1.25 | {cells[4]:.1f} |",
             flush=True,
         )

@@ -1,7 +1,8 @@
-"""What others feel: pgbench at 60 % of what the machine can, alone, beside `vacuumdb -j2 -z`, beside sereno (gentle).
+"""Latency of pgbench at 60 % load: alone, beside `vacuumdb -j2 -z`, beside sereno (gentle).
 
-Four clients; ten tables of 100 MB, a quarter of their rows updated before each turn. Latencies are from the moment a
-transaction was due, of those that ended while the maintenance was at work (of sereno: while its jobs were).
+Four clients; ten tables of 100 MB, a quarter of their rows updated before each turn. A latency
+counts from the moment a transaction was due, if it ended during the maintenance (of sereno: during
+its jobs).
 """
 
 import os
@@ -49,7 +50,7 @@ class Foreground:
 
     @contextmanager
     def running(self) -> Iterator[list[tuple[float, float]]]:
-        """Let it work for the body; afterwards the list holds each transaction's end (epoch) and milliseconds."""
+        """Run pgbench during the body; then list each transaction's end and milliseconds."""
         self._turn += 1
         prefix = self._folder / f"turn{self._turn}"
         arguments = (
@@ -152,7 +153,7 @@ def turn(
     who: tuple[Work, Work, Work],
     before: Callable[[Place], None],
 ) -> tuple[float, ...]:
-    """Return p99 alone, beside the peer, beside us; ours as a multiple of alone; our seconds of the peer's."""
+    """Return p99 alone, beside the peer and beside sereno, the ratio to alone, and to the peer."""
     felt, lasted = [0.0] * len(who), [0.0] * len(who)
     for place_in_order in range(len(who)):
         which = (place_in_order + number) % len(who)
@@ -168,7 +169,8 @@ def main() -> None:
     chosen = options(__doc__)
     print(f"{chosen.pairs} turns on {os.cpu_count()} cores, medians; p99 in ms\n")
     print(
-        "| server | tps | p99 alone | beside vacuumdb | beside sereno | sereno / alone | seconds / vacuumdb's |"
+        "| server | tps | p99 alone | beside vacuumdb | beside sereno | sereno / alone | "
+        "seconds / vacuumdb's |"
     )
     print("|---|---|---|---|---|---|---|")
     for version, cluster, folder in servers(chosen):
@@ -179,8 +181,10 @@ def main() -> None:
         cells = [statistics.median(column) for column in zip(*turns, strict=True)]
         spread = sorted(one[3] for one in turns)
         print(
-            f"| {version} | {foreground.rate:.0f} | {cells[0]:.1f} | {cells[1]:.1f} | {cells[2]:.1f} "
-            f"| {cells[3]:.2f} ({spread[0]:.2f} to {spread[-1]:.2f}), aim 1.25 | {cells[4]:.1f}, aim 4 |",
+            f"| {version} | {foreground.rate:.0f} | {cells[0]:.1f} | {cells[1]:.1f} | "
+            f"{cells[2]:.1f} "
+            f"| {cells[3]:.2f} ({spread[0]:.2f} to {spread[-1]:.2f}), aim 1.25 | {cells[4]:.1f}, "
+            "aim 4 |",
             flush=True,
         )
 

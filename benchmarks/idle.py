@@ -1,4 +1,4 @@
-"""What the service costs while nothing is due: CPU and memory, beside a process that only imports."""
+"""CPU and memory of the idle service, beside a process that only imports its modules."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What every benchmark needs: the servers, a database on each, sereno and its peer on it, and the table of results."""
+"""Common parts of the benchmarks: servers, databases, sereno and its peer, table of results."""
 
 import argparse
 import json
@@ -43,7 +43,7 @@ def options(about: str | None) -> argparse.Namespace:
 
 
 def servers(chosen: argparse.Namespace) -> Iterator[tuple[int, Cluster, Path]]:
-    """Yield the embedded server and those of `--binaries` that are there: major version, server, a folder."""
+    """Yield the embedded server and those of `--binaries`: major version, server, folder."""
     for binaries in (
         embedded_binaries(),
         *(folder for folder in chosen.binaries if folder.exists()),
@@ -77,7 +77,7 @@ class Place:
         return psycopg.connect(self.cluster.dsn(self.database), autocommit=autocommit)
 
     def settle(self) -> None:
-        """Let what was changed be counted (before 15 half a second late), and the disk come to rest."""
+        """Flush the statistics (up to half a second late before 15) and sync the disk."""
         with self.connect(autocommit=True) as connection:
             connection.execute("CHECKPOINT")
         time.sleep(1.0)
@@ -116,7 +116,10 @@ class Place:
 
 
 def compared(pairs: Sequence[tuple[float, float]]) -> str:
-    """Return the medians of both sides, and of their ratio with its spread, as columns of a table."""
+    """Return the medians of both sides and the median ratio with its spread, as table columns."""
     ratios = sorted(ours / peer for ours, peer in pairs)
     ours, peer = (statistics.median(one[side] for one in pairs) for side in (0, 1))
-    return f"{ours:.2f} | {peer:.2f} | {statistics.median(ratios):.2f} | {ratios[0]:.2f} to {ratios[-1]:.2f}"
+    return (
+        f"{ours:.2f} | {peer:.2f} | {statistics.median(ratios):.2f} | {ratios[0]:.2f} to "
+        f"{ratios[-1]:.2f}"
+    )

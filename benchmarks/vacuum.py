@@ -1,7 +1,7 @@
-"""`sereno now vacuum analyze` beside `vacuumdb -j2 -z`: the same tables, made dirty the same way, in turns.
+"""`sereno now vacuum analyze` beside `vacuumdb -j2 -z`: the same dirty tables, in turns.
 
-Prints the median ratio and its spread over the pairs; the times themselves belong to the machine. A server from
-`--binaries` joins the embedded one, if its folder is there.
+Prints the median ratio and its spread over the pairs; absolute times depend on the machine.
+A server from `--binaries` is added to the embedded one, if its folder exists.
 """
 
 import os
@@ -21,7 +21,7 @@ ROW_BYTES = 1000
 
 @dataclass(frozen=True)
 class Case:
-    """So many tables, so many of them dirty, one row in `every` of so many; the ratio aimed at by major version."""
+    """Tables, dirty tables, rows, one updated row in `every`; the aimed ratio by major version."""
 
     name: str
     tables: int
@@ -36,14 +36,44 @@ class Case:
 
 
 CASES = (
-    Case("10,000 tables, 100 dirty: whole process", 10_000, 100, 200, 1, whole=True, aims={18: 0.35, 15: 0.10}),
-    Case("10,000 tables, 100 dirty: the jobs alone", 10_000, 100, 200, 1, whole=False, aims={18: 0.12, 15: 0.04}),
-    Case("3,000 tables, all dirty: the job alone", 3_000, 3_000, 200, 1, whole=False, aims={18: 1.2, 15: 0.8}),
+    Case(
+        "10,000 tables, 100 dirty: whole process",
+        10_000,
+        100,
+        200,
+        1,
+        whole=True,
+        aims={18: 0.35, 15: 0.10},
+    ),
+    Case(
+        "10,000 tables, 100 dirty: the jobs alone",
+        10_000,
+        100,
+        200,
+        1,
+        whole=False,
+        aims={18: 0.12, 15: 0.04},
+    ),
+    Case(
+        "3,000 tables, all dirty: the job alone",
+        3_000,
+        3_000,
+        200,
+        1,
+        whole=False,
+        aims={18: 1.2, 15: 0.8},
+    ),
     Case(
         "10 tables of 200 MB, all dirty, one with 4 indexes: whole process",
-        10, 10, LARGE_BYTES // ROW_BYTES, 4, whole=True, aims={18: 1.0, 15: 1.0}, indexes=("w", "w, id", "id, w"),
+        10,
+        10,
+        LARGE_BYTES // ROW_BYTES,
+        4,
+        whole=True,
+        aims={18: 1.0, 15: 1.0},
+        indexes=("w", "w, id", "id, w"),
     ),
-)  # fmt: skip
+)
 
 
 def make(place: Place, case: Case) -> None:
@@ -82,9 +112,10 @@ def fill(place: Place, case: Case) -> None:
 
 
 def soil(place: Place, case: Case) -> None:
-    """Update rows of the tables that are to be dirty; large ones are new each time, for where the new row versions go
+    """Update rows of the dirty tables.
 
-    depends on the room that the last VACUUM has made, and with it what the next one writes.
+    Large ones are created anew each time: the space freed by the last VACUUM decides where new row
+    versions go, and so how much the next VACUUM writes.
     """
     if case.indexes:
         fill(place, case)
@@ -135,7 +166,8 @@ def main() -> None:
     """Print a row a case and server, as Markdown."""
     chosen = options(__doc__)
     print(
-        f"{chosen.pairs} pairs on {os.cpu_count()} cores; ratio = sereno / vacuumdb -j2 -z, below 1 is quicker\n"
+        f"{chosen.pairs} pairs on {os.cpu_count()} cores; ratio = sereno / vacuumdb -j2 -z, "
+        "below 1 is quicker\n"
     )
     print("| server | case | sereno s | vacuumdb s | ratio | spread | aim |")
     print("|---|---|---|---|---|---|---|")

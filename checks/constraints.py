@@ -21,9 +21,11 @@ _FOREIGN_KEYS = sql.SQL(
            ARRAY(SELECT a.attname::text FROM unnest(c.confkey) WITH ORDINALITY k (number, place)
                  JOIN pg_catalog.pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.number
                  ORDER BY k.place) AS parent_columns,
-           ARRAY(SELECT ARRAY[n.nspname::text, o.oprname::text] FROM unnest(c.conpfeqop) WITH ORDINALITY k (oid, place)
+           ARRAY(SELECT ARRAY[n.nspname::text, o.oprname::text]
+             FROM unnest(c.conpfeqop) WITH ORDINALITY k (oid, place)
                  JOIN pg_catalog.pg_operator o ON o.oid = k.oid
-                 JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace ORDER BY k.place) AS operators,
+                 JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+                   ORDER BY k.place) AS operators,
            pg_catalog.has_table_privilege(c.conrelid, 'SELECT')
              AND pg_catalog.has_table_privilege(c.confrelid, 'SELECT') AS readable
     FROM pg_catalog.pg_constraint c
@@ -42,7 +44,8 @@ _PLAIN = sql.SQL(
     SELECT coalesce(bool_and(
              b.typnamespace = 'pg_catalog'::regnamespace
              OR EXISTS (SELECT FROM pg_catalog.pg_depend d
-                        WHERE d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = b.oid AND d.deptype = 'e')
+                        WHERE d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = b.oid
+                          AND d.deptype = 'e')
            ), true) AS plain
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_class c ON c.oid = a.attrelid

@@ -52,7 +52,10 @@ def _mount(uses: Sequence[Folder], options: OptionValues) -> Iterable[Row]:
         "object": _mount_point(path),
         "value": share,
         "severity": _severity(share, room, options),
-        "summary": f"{share:.0%} full, {room:.1f} GB free of {total / GIGABYTE:.1f} GB; used for {used_for}",
+        "summary": (
+            f"{share:.0%} full, {room:.1f} GB free of {total / GIGABYTE:.1f} GB; used for "
+            f"{used_for}"
+        ),
         "paths": [folder.path for folder in uses],
         "free_bytes": free,
         "total_bytes": total,
@@ -64,7 +67,7 @@ def _mount(uses: Sequence[Folder], options: OptionValues) -> Iterable[Row]:
             "object": f"{_mount_point(path)} (inodes)",
             "value": taken,
             "severity": _severity(taken, 0.0, options),
-            "summary": f"{taken:.0%} of the inodes used, {state.f_favail} free; used for {used_for}",
+            "summary": f"{taken:.0%} of inodes used, {state.f_favail} free; used for {used_for}",
             "kind": "inodes",
         }
 
@@ -110,7 +113,10 @@ CHECK = ModuleCheck(
             "critical": Option(0.95, "share used"),
             "critical_free_gb": Option(10, "and less than this many GB free"),
         },
-        remedy="free space on {object}: old logs, WAL retained by a slot or a failing archiver, or a larger disk",
+        remedy=(
+            "free space on {object}: old logs, WAL retained by a slot or a failing archiver, or "
+            "a larger disk"
+        ),
         source="statvfs(3); pg_tablespace_location, data_directory, log_directory",
     ),
     _ask,

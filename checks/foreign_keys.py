@@ -25,7 +25,7 @@ def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
                 {
                     "object": name,
                     "value": None,
-                    "summary": f"{name}: not checked: no privilege, or a column has a user-defined type",
+                    "summary": f"{name}: not checked: no privilege or a user-defined type",
                 }
             )
             continue
@@ -36,7 +36,10 @@ def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
                     "object": name,
                     "value": found["rows"],
                     "severity": "high",
-                    "summary": f"foreign key to {key.pair.parent} broken: {found['rows']} rows without their parent",
+                    "summary": (
+                        f"foreign key to {key.pair.parent} broken: {found['rows']} rows without "
+                        "their parent"
+                    ),
                     "parent": str(key.pair.parent),
                     "examples": found["examples"],
                 }
@@ -48,7 +51,10 @@ CHECK = ModuleCheck(
     Header(
         name="foreign_keys",
         title="Rows break a declared foreign key",
-        remedy="REINDEX the key of {parent} and check again; then restore the missing rows or remove these",
+        remedy=(
+            "REINDEX the key of {parent} and check again; then restore the missing rows or "
+            "remove these"
+        ),
         source="pg_constraint; an anti-join for each validated foreign key",
     ),
     _ask,

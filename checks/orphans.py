@@ -9,7 +9,8 @@ CHECK = pair_check(
     Header(
         name="orphans",
         title="Rows refer to rows that do not exist",
-        remedy="restore the missing rows of {parent}, or remove these; then declare the foreign key",
+        remedy="restore the missing rows of {parent}, or remove these; then declare the foreign "
+        "key",
         source="the configured pairs [[checks.orphans]]",
     ),
     unmatched_rows,

@@ -26,7 +26,8 @@ class Pair:
 _COUNT = sql.SQL(
     """
     WITH bad AS MATERIALIZED (SELECT {keys} AS key FROM {child} c WHERE {condition})
-    SELECT count(*) AS rows, ARRAY(SELECT key FROM bad ORDER BY key LIMIT {examples}) AS examples FROM bad
+    SELECT count(*) AS rows, ARRAY(SELECT key FROM bad ORDER BY key
+      LIMIT {examples}) AS examples FROM bad
     """
 )
 

@@ -36,7 +36,8 @@ def load(folder: Path | None = None) -> Known:
         for check in read(texts):
             if check.header.name in known:
                 raise BadCheckError(
-                    f"{folder}/{check.header.name}.sql: a check of this name exists already; rename the file"
+                    f"{folder}/{check.header.name}.sql: a check of this name exists already; "
+                    "rename the file"
                 )
             known[check.header.name] = check
     return known

@@ -69,7 +69,8 @@ class SqlCheck:
         for row in rows:
             if row.get("severity") not in _SEVERITIES:
                 raise BadCheckError(
-                    f"check {self.header.name}: {row['severity']!r} is not a severity ({', '.join(Severity)})"
+                    f"check {self.header.name}: {row['severity']!r} is not a severity "
+                    f"({', '.join(Severity)})"
                 )
         return rows
 

@@ -1,3 +1,3 @@
-"""The process: service, scheduling, runs, history, monitoring, configuration, report, command line."""
+"""The process: service, scheduling, runs, history, monitoring, configuration and command line."""
 
 DISTRIBUTION = "sereno"

@@ -34,7 +34,7 @@ def build_context(config: Config) -> Context:
 
 
 def connection_target(config: Config, name: str) -> Target:
-    """Return the connection target of a database. Raises TargetError if a password cannot be read."""
+    """Return the connection target of a database. Raises TargetError for an unreadable password."""
     database = config.databases[name]
     try:
         return Target(

@@ -24,7 +24,7 @@ class Watchdog:
             self._due.pop(name, None)
 
     def silent(self) -> str:
-        """Return the thread that is furthest over its deadline, with the delay; empty if none is."""
+        """Return the thread that is most over its deadline, with the delay; empty if none is."""
         with self._guard:
             late = [(due, name) for name, due in self._due.items() if due < self._now()]
         if late:

@@ -15,7 +15,7 @@ TEST_TIMES = {"weekly": parse_cron("0 10 * * mon"), "monthly": parse_cron("0 10 
 
 
 def run_periodic_alerts(context: Context, since: datetime) -> None:
-    """Process all alert work that is due; `since` is the start of the service. Raises StoreError."""
+    """Process all alert work that is due; the service started at `since`. Raises StoreError."""
     now = context.clock()
     with context.store.transaction() as transaction:
         AlertProcessor(transaction, context.policy, now).review()

@@ -214,7 +214,7 @@ class Service:
             _log.critical("service.deaf", error=str(error))
 
     def _tick(self, schedule: Timer) -> None:
-        """Watch the clock and the threads; work that may wait for the state file is done elsewhere."""
+        """Watch the clock and the threads; work that needs the state file is done elsewhere."""
         self._pulse.beat("the main loop", SIGN_SECONDS)
         ahead = self._wall_ahead()
         if abs(ahead - self._wall) > STEP_SECONDS:

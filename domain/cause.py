@@ -18,7 +18,7 @@ class Cause(StrEnum):
     BUSY = "busy"
     """Another sereno holds the lock of the database or the job."""
     REFUSED = "refused"
-    """A safety rule forbids it: wrong server, rights that a trigger could abuse, an entry that cannot work."""
+    """A safety rule forbids it: wrong server, rights open to abuse, an entry that cannot work."""
     UNREACHABLE = "unreachable"
     """The server does not answer."""
     MISSED = "missed"

@@ -22,8 +22,14 @@ class Kind:
 DATABASE_UNREACHABLE = Kind(
     "database_unreachable",
     "DATABASE_UNREACHABLE",
-    "The server does not answer, or rejects the login. Other findings of the database are inhibited.",
-    "Connect with psql to the address in databases.NAME.dsn; start the server or correct the login.",
+    (
+        "The server does not answer, or rejects the login. Other findings of the database are "
+        "inhibited."
+    ),
+    (
+        "Connect with psql to the address in databases.NAME.dsn; start the server or correct the "
+        "login."
+    ),
 )
 TASK_FAILED = Kind(
     "task_failed",
@@ -60,7 +66,10 @@ TASK_MISSED = Kind(
 INEFFECTIVE = Kind(
     "ineffective",
     "MAINTENANCE_FAILURE",
-    "A step ran without an error but did not have its effect, for example VACUUM behind an old snapshot.",
+    (
+        "A step ran without an error but did not have its effect, for example VACUUM behind an "
+        "old snapshot."
+    ),
     "Follow the remedy: end the session, slot or transaction that the summary names.",
 )
 WINDOW_TOO_SMALL = Kind(

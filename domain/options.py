@@ -19,7 +19,7 @@ class Model(BaseModel):
 
 
 def parsed(parse: Callable[[str], Any], kind: type, noun: str) -> BeforeValidator:
-    """Return a validator that accepts a `kind` as it is and parses text; `noun` names it in errors."""
+    """Return a validator that accepts a `kind` unchanged and parses text; `noun` is for errors."""
 
     def validate(value: object) -> Any:  # noqa: ANN401 - the type that `parse` returns
         if isinstance(value, kind):

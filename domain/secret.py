@@ -39,7 +39,8 @@ class Secret(BaseModel):
         value = self._read()
         if any(ord(character) < ord(" ") for character in value):
             raise SecretError(
-                f"{self.file or self.env or self.credential}: not one line without control characters"
+                f"{self.file or self.env or self.credential}: not one line without control "
+                "characters"
             )
         return value
 
@@ -64,7 +65,8 @@ class Secret(BaseModel):
         folder = os.environ.get("CREDENTIALS_DIRECTORY")
         if folder is None:
             raise SecretError(
-                f"the credential {self.credential!r} needs systemd's LoadCredential= (CREDENTIALS_DIRECTORY is not set)"
+                f"the credential {self.credential!r} needs systemd's LoadCredential= "
+                "(CREDENTIALS_DIRECTORY is not set)"
             )
         return Path(folder) / str(self.credential)
 

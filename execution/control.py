@@ -101,7 +101,7 @@ class StepControl:
         return self._terms.stop.is_set()
 
     def remaining_seconds(self) -> float:
-        """Return the seconds left for a statement that begins now. Raises Halted if there are none."""
+        """Return the seconds left for a statement beginning now. Raises Halted if none are left."""
         left = min(self._ends - time.monotonic(), self._terms.window.left())
         if left <= 0:
             self._halt(Stop.WINDOW)
@@ -158,8 +158,8 @@ class StepControl:
                 return piece()
             except RETRYABLE:
                 self._terms.stop.wait(
-                    FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * random.uniform(0.8, 1.2)
-                )  # noqa: S311
+                    FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * random.uniform(0.8, 1.2)  # noqa: S311
+                )
                 self.wait_while_paused()
         return piece()
 

@@ -24,10 +24,12 @@ _HOLDERS = sql.SQL(
     SELECT CASE WHEN l.pid IS NULL THEN 'a prepared transaction'
                 ELSE format('pid %%s (%%s), in its transaction for %%s s', l.pid,
                             coalesce(nullif(a.application_name, ''), a.backend_type, 'unknown'),
-                            round(coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)))
+                            round(coalesce(extract(epoch FROM clock_timestamp() - a.xact_start),
+                              0)))
            END AS who
     FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
-    WHERE l.relation = to_regclass(%(relation)s) AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+    WHERE l.relation = to_regclass(%(relation)s) AND l.granted AND l.pid IS DISTINCT
+      FROM pg_backend_pid()
       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
     ORDER BY a.xact_start NULLS LAST LIMIT 1
     """
@@ -37,7 +39,8 @@ _HOLDERS = sql.SQL(
 def outcome_of(error: Exception, step: Step, lane: Session | None, control: StepControl) -> Outcome:
     """Return the outcome of a step that raised an error of psycopg or an OSError.
 
-    A cancelled statement is told apart by the control: interrupted, window ended, yielded, or cancelled by others.
+    A cancelled statement is told apart by the control: interrupted, window ended, yielded, or
+    cancelled by others.
     """
     outcome = _outcome(error, step, lane, control)
     return replace(outcome, reason="; ".join([outcome.reason, *getattr(error, "__notes__", ())]))
@@ -85,7 +88,7 @@ def _blocker(step: Step, lane: Session | None) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, never its context, which quotes values of rows."""
+    """Return the first line of an error's message, never its context: that quotes rows."""
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
     lines = (primary or str(error)).strip().splitlines()
     if lines:

@@ -132,7 +132,7 @@ class Executor:
     def _handful(
         self, ended: "queue.SimpleQueue[Future[list[StepResult]]]", left: int
     ) -> list[Future[list[StepResult]]]:
-        """Collect the results that arrive within a second of the first; report progress meanwhile."""
+        """Collect the results that arrive within a second of the first, and report progress."""
         handful: list[Future[list[StepResult]]] = []
         closes = UNLIMITED
         while len(handful) < left and time.monotonic() < closes:

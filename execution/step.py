@@ -51,7 +51,7 @@ class Outcome:
 
     @property
     def blocked(self) -> bool:
-        """Return whether another session's lock prevented the step; it is retried after the others."""
+        """Return whether another session's lock prevented the step; it is retried at the end."""
         return self.cause is Cause.LOCKED
 
 
@@ -80,7 +80,7 @@ class Step(ABC):
     has_history: bool = True
     """Whether the prediction comes from the object's own history; a guess prevents no first try."""
     needs_owner: ClassVar[bool] = False
-    """Whether it needs the rights of the table's owner: it runs as `maintain`, whatever login its job has."""
+    """Whether it needs the table owner's rights: if so it runs as `maintain`."""
 
     @abstractmethod
     def statement(self) -> str:

@@ -28,6 +28,6 @@ class Window:
 def open_window(
     seconds: float | None, of: float | None = None, now: Callable[[], float] = _clock
 ) -> Window:
-    """Return a window of `seconds` from now (None never closes), the rest of one of `of` seconds."""
+    """Return a window of `seconds` from now, the rest of one of `of`; with None it never closes."""
     left = UNLIMITED if seconds is None else seconds
     return Window(now() + left, of or left, now)

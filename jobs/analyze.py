@@ -80,7 +80,7 @@ def _still_missing(session: Session, oid: int) -> Sequence[str]:
 
 
 def plan(seen: Observation) -> Sequence[Step]:
-    """Plan the neediest first: never analyzed, then by changes relative to the table's threshold."""
+    """Plan the most urgent first: never analyzed, then by changes relative to the threshold."""
     ours = [table for table in seen.tables.tables if not table.system]
     wanted = [
         (need, why, table)

@@ -44,11 +44,15 @@ class ArchivedTable(Model):
     older_than: Retention = Field(description="Older rows are archived.")
     where: Condition | None = Field(
         None,
-        description="Archive only rows that meet this condition, as in [[jobs.log_cleanup.tables]].",
+        description="Archive only rows that meet this condition, as in "
+        "[[jobs.log_cleanup.tables]].",
     )
     children: tuple[Table, ...] = Field(
         (),
-        description="Tables whose rows leave with the rows that they refer to by foreign key, in one transaction.",
+        description=(
+            "Tables whose rows leave with the rows that they refer to by foreign key, in one "
+            "transaction."
+        ),
     )
     to: Destination = Field(
         description="A folder (file://…), or a table of the same database (table:schema.name)."
@@ -65,7 +69,8 @@ class ArchivedTable(Model):
     )
     partitions: Literal["rows", "detach", "drop"] = Field(
         "rows",
-        description="Archive row by row, or whole partitions: detached and archived (detach), or also dropped "
+        description="Archive row by row, or whole partitions: detached and archived (detach), or "
+        "also dropped "
         "(drop).",
     )
     database: str | None = Field(
@@ -76,7 +81,8 @@ class ArchivedTable(Model):
     def _whole(self) -> Self:
         if self.partitions != "rows" and self.where is not None:
             raise ValueError(
-                'whole partitions leave regardless of `where`: remove it, or set partitions = "rows"'
+                "whole partitions leave regardless of `where`: remove it, or set partitions "
+                '= "rows"'
             )
         if self.partitions != "rows" and self.to.table:
             raise ValueError(
@@ -100,7 +106,7 @@ class Options(Model):
 
     @model_validator(mode="after")
     def _one_time(self) -> Self:
-        """Require the same keep and hold for entries that share files: a file expires as a whole."""
+        """Require the same keep and hold of entries that share files: a file expires as a whole."""
         for one, other in combinations(self.tables, 2):
             shared = {one.table, *one.children} & {other.table, *other.children}
             apart = None not in {one.database, other.database} and one.database != other.database
@@ -120,7 +126,10 @@ class Options(Model):
 
 COPIED_PER_SECOND = 30_000_000
 """A conservative guess for whole partitions."""
-NO_LEDGER = "sereno.archive_batch, the archive ledger, is missing or was changed; run: sereno install {} --admin DSN"
+NO_LEDGER = (
+    "sereno.archive_batch, the archive ledger, is missing or was changed; run: sereno install {} "
+    "--admin DSN"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +315,10 @@ def plan(seen: Sequence[ObservedTable]) -> Sequence[Step]:
 
 
 def _expiry(keep: timedelta, archive: TableArchive, stale: ExpiredFile) -> Step:
-    why = f"archived until {stale.last}, kept for {format_duration(keep)}; {stale.rows} rows, {format_size(stale.bytes)}"
+    why = (
+        f"archived until {stale.last}, kept for {format_duration(keep)}; {stale.rows} rows, "
+        f"{format_size(stale.bytes)}"
+    )
     return ExpireFile(
         object=f"{archive.root}/{archive.folder}/{stale.name}",
         why=why,

@@ -26,4 +26,7 @@ def partition_reason(part: Partition, age: timedelta) -> str:
     if part.record is not None:
         begun = "already begun; "
     much = f"about {part.rows} rows, {format_size(part.bytes)}"
-    return f"{begun}partition of {part.expired.table}, entirely older than {format_duration(age)}; {much}"
+    return (
+        f"{begun}partition of {part.expired.table}, entirely older than {format_duration(age)}; "
+        f"{much}"
+    )

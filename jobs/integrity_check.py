@@ -102,7 +102,10 @@ def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
 
 JOB = Job(
     name="integrity_check",
-    summary="orphans, foreign keys, tenants, constraints, indexes, sequences, wraparound, and your own checks",
+    summary=(
+        "orphans, foreign keys, tenants, constraints, indexes, sequences, wraparound, and your "
+        "own checks"
+    ),
     scopes=(Scope.DATABASE,),
     options=Options,
     observe=observe,

@@ -47,7 +47,7 @@ class JobInputs:
     database: str
     session: Session | None
     is_cluster_representative: bool
-    """Whether this is the first configured database of its cluster: cluster checks run in it only."""
+    """Whether it is the first configured database of its cluster: cluster checks run only here."""
     memory: Mapping[str, Memory]
     open: Callable[[str], AbstractContextManager[Session]]
     """Opens a read-only session in another configured database."""
@@ -65,7 +65,7 @@ class JobInputs:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The findings of a step, and its coverage: covered open alerts without a finding are resolved."""
+    """The findings of a step, and its coverage: covered alerts without a finding are resolved."""
 
     findings: tuple[Finding, ...] = ()
     coverage: tuple[Coverage, ...] = ()

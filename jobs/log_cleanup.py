@@ -1,4 +1,4 @@
-"""The job `log_cleanup`: deletes expired rows of log tables, and deletes or compresses log files."""
+"""The job `log_cleanup`: deletes expired log rows, deletes or compresses log files."""
 
 import pwd
 import time
@@ -40,7 +40,8 @@ class CleanedTable(Model):
 
     table: Table = Field(description="The table, as in SQL, with its schema.")
     column: Column = Field(
-        description="The age column: date, timestamp, timestamptz, uuid (v7), or an integer (see epoch)."
+        description="The age column: date, timestamp, timestamptz, uuid (v7), or an integer (see "
+        "epoch)."
     )
     epoch: Epoch | None = Field(None, description="Unit of an integer column, counted since 1970.")
     keep: Retention = Field(description="Older rows are deleted.")
@@ -60,7 +61,8 @@ class CleanedTable(Model):
     def _whole(self) -> Self:
         if self.partitions != "rows" and self.where is not None:
             raise ValueError(
-                'whole partitions leave regardless of `where`: remove it, or set partitions = "rows"'
+                "whole partitions leave regardless of `where`: remove it, or set partitions "
+                '= "rows"'
             )
         return self
 
@@ -77,7 +79,8 @@ class ExpiringFiles(Model):
     total: Size | None = Field(
         None,
         gt=0,
-        description="Delete the oldest until the rest is no larger; files of the last hour are kept.",
+        description="Delete the oldest until the rest is no larger; files of the last hour are "
+        "kept.",
     )
     compress: Retention | None = Field(None, description="Compress older files in place (gzip).")
     owner: str | None = Field(None, description="Only files of this user; by default of any user.")

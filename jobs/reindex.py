@@ -48,7 +48,10 @@ class Options(Model):
 
 NOT_OWNED = Skip(
     Cause.NO_PRIVILEGE,
-    "no privilege: needs membership in the table's owner, to drop the index left by a failed rebuild",
+    (
+        "no privilege: needs membership in the table's owner, to drop the index left by a failed "
+        "rebuild"
+    ),
 )
 UNSEEN = "no privilege: only a member of pg_read_all_data may see index bloat"
 UNSAFE = (
@@ -139,7 +142,10 @@ def plan(seen: Indexes) -> Iterator[Step]:
         )
     for found in sorted(seen.bloated or (), key=lambda one: (-one.wasted, one.index)):
         if _bloated(found, seen):
-            why = f"{found.wasted / 1e6:.0f} MB of {found.bytes / 1e6:.0f} MB wasted, {found.share:.0%}, by estimate"
+            why = (
+                f"{found.wasted / 1e6:.0f} MB of {found.bytes / 1e6:.0f} MB wasted, "
+                f"{found.share:.0%}, by estimate"
+            )
             skip = _unsafe(seen) if found.owned else NOT_OWNED
             long = _long(seen, found.index, found.bytes, speed)
             yield RebuildIndex(

@@ -19,7 +19,7 @@ from postgres.table_patterns import TableSelection, parse_pattern
 
 
 class TableRule(Model):
-    """A rule for some tables of a job; for each field the first matching rule that sets it counts."""
+    """A rule for some tables of a job; for each field the first matching rule with it counts."""
 
     table: Tables = Field(
         description="The tables that the rule applies to, as a pattern as in psql."
@@ -27,7 +27,10 @@ class TableRule(Model):
     threshold: int | None = Field(
         None,
         ge=0,
-        description="Rows from which a table is due (dead, or for analyze changed), instead of its own threshold.",
+        description=(
+            "Rows from which a table is due (dead, or for analyze changed), instead of its own "
+            "threshold."
+        ),
     )
     scale_factor: float | None = Field(
         None, ge=0, le=100, description="Added to the threshold: this share of the table's rows."
@@ -45,7 +48,8 @@ class TableOptions(Model):
 
     include: tuple[Tables, ...] = Field(
         (),
-        description="Only these tables, as patterns as in psql (like 'public.log_*'); by default all.",
+        description="Only these tables, as patterns as in psql (like 'public.log_*'); by default "
+        "all.",
     )
     exclude: tuple[Tables, ...] = Field((), description="Tables to leave out.")
     tables: tuple[TableRule, ...] = ()

@@ -32,7 +32,7 @@ from postgres.catalog.xmin_horizon import HorizonHolder, oldest_holder, still_he
 
 
 class Options(TableOptions):
-    """VACUUM where a table's own effective threshold asks for it; wraparound first; then indexes."""
+    """VACUUM of the tables over their own effective threshold, wraparound first; then indexes."""
 
     parallel: int = Field(
         2, ge=1, le=16, description="Number of sessions that vacuum side by side in one database."
@@ -49,7 +49,12 @@ GROUP_BYTES = 64 * 1024**2
 MANY_MORE = 1.5
 _STATISTICS_APART_SINCE = 160000
 _STANDBYS = sql.SQL(
-    "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_replication WHERE state IS DISTINCT FROM 'backup') AS standbys"
+    """
+        SELECT EXISTS (SELECT
+        FROM pg_catalog.pg_stat_replication
+        WHERE state IS DISTINCT
+        FROM 'backup') AS standbys
+    """
 )
 
 
@@ -95,7 +100,7 @@ def observe(inputs: JobInputs) -> Observation:
 
 
 def plan(seen: Observation) -> Sequence[Step]:
-    """Plan wraparound first, then large tables by dead bytes, small ones in groups, indexes last."""
+    """Plan wraparound first, then large tables by dead bytes, groups of small ones, indexes."""
     wanted = [one for table in seen.tables.tables if (one := _wanted(table, seen))]
     urgent = sorted(
         (one for one in wanted if one.urgent), key=lambda one: (-one.urgent, one.table.relation)
@@ -120,7 +125,10 @@ def _wanted(table: Table, seen: Observation) -> _Wanted | None:
         ("multixacts", table.members, table.members_limit),
     ):
         if value >= limit:
-            why = f"its oldest row is {value} {unit} old: frozen before autovacuum has to, at {limit:.0f}"
+            why = (
+                f"its oldest row is {value} {unit} old: frozen before autovacuum has to, at "
+                f"{limit:.0f}"
+            )
             return _Wanted(table, why, value / max(limit, 1), analyze, _doomed(table, seen))
     for what, count, threshold in (
         ("dead rows", table.dead, seen.tables.effective_threshold(table, table.dead_threshold)),
@@ -303,7 +311,8 @@ def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
 
 JOB = Job(
     name="vacuum",
-    summary="VACUUM where a table's own effective trigger asks for it; wraparound first; then indexes",
+    summary="VACUUM where a table's own effective trigger asks for it; wraparound first; then "
+    "indexes",
     scopes=(Scope.DATABASE,),
     options=Options,
     observe=observe,

@@ -6,7 +6,8 @@ SET = sql.SQL(
     """
     SELECT set_config(s.name, CASE s.name
              WHEN 'vacuum_cost_delay' THEN greatest(s.reset_val::float8, %(delay)s)::text
-             WHEN 'vacuum_cost_limit' THEN CASE WHEN d.reset_val::float8 > 0 THEN s.reset_val ELSE %(limit)s END
+             WHEN 'vacuum_cost_limit' THEN
+               CASE WHEN d.reset_val::float8 > 0 THEN s.reset_val ELSE %(limit)s END
              WHEN 'backend_flush_after' -- at most 0 where the system has no way to do it
                THEN least(s.max_val::int, greatest(s.reset_val::int, %(flush)s))::text
              WHEN 'max_parallel_maintenance_workers' THEN least(s.reset_val::int, %(workers)s)::text

@@ -36,7 +36,7 @@ class LostError(UnreachableError):
 
 
 def is_lost(error: BaseException) -> bool:
-    """Return whether an error means that the connection or the server is gone (SQLSTATE 08, 57P0x)."""
+    """Return whether an error means that connection or server is gone (SQLSTATE 08, 57P0x)."""
     if not isinstance(error, psycopg.OperationalError):
         return False
     return error.sqlstate is None or error.sqlstate.startswith("08") or error.sqlstate in _GONE
@@ -159,7 +159,7 @@ class Session:
             self._gentle = gentle
 
     def cancel(self) -> None:
-        """Cancel the statement in flight, from another thread, unless the session is uncancellable."""
+        """Cancel the current statement from another thread, unless it must not be cancelled."""
         if not self._undisturbed:
             self._connection.cancel_safe(timeout=CONNECT_SECONDS)
 
@@ -255,7 +255,8 @@ def _acquaint(connection: psycopg.Connection[dict[str, Any]], name: str, nonce: 
         SELECT current_setting('server_version_num')::int AS version,
                (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier,
                current_database() AS database,
-               (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database_oid,
+               (SELECT oid::bigint FROM pg_database
+                 WHERE datname = current_database()) AS database_oid,
                current_user::text AS user,
                pg_backend_pid() AS pid,
                pg_is_in_recovery() AS standby,
@@ -268,7 +269,8 @@ def _acquaint(connection: psycopg.Connection[dict[str, Any]], name: str, nonce: 
         raise _too_old(name, row["version"])
     if said != nonce or row["pid"] != connection.info.backend_pid:
         raise TargetError(
-            f"{name}: a connection pooler answers, not the server: session locks and settings would leak into other "
+            f"{name}: a connection pooler answers, not the server: session locks and settings "
+            "would leak into other "
             "sessions. Give the server's own address in databases." + name + ".dsn"
         )
     if standby:
@@ -285,7 +287,7 @@ def _too_old(name: str, version: int) -> TargetError:
 def _refusal(
     target: Target, overrides: Mapping[str, Any], error: psycopg.OperationalError
 ) -> TargetError:
-    """Return why the server rejected the session: an unknown setting of an old server, or a pooler."""
+    """Return why the server rejected the session: a setting unknown to it, or a pooler."""
     try:
         with psycopg.connect(target.conninfo, **overrides) as plain:
             if plain.info.server_version < OLDEST:

@@ -32,9 +32,9 @@ SERVER: Mapping[str, str | int] = {
     "tcp_keepalives_idle": 5,
     "tcp_keepalives_interval": 2,
     "tcp_keepalives_count": 3,
-    "tcp_user_timeout": 10_000,  # with an answer in flight there are no keepalives; the kernel would try for minutes
+    "tcp_user_timeout": 10_000,  # TCP keepalives do not cover unacknowledged data
     "row_security": "off",
-    "DateStyle": "ISO,YMD",  # ages travel as text; elsewhere "CST" is another time in another country
+    "DateStyle": "ISO,YMD",  # ages are sent as text
     "IntervalStyle": "postgres",
     "extra_float_digits": 1,  # and what is archived as text has to be read back as the same value
     "bytea_output": "hex",

@@ -26,9 +26,11 @@ _TABLE = sql.SQL(
     SELECT c.relkind::text AS kind, t.typname::text AS type, now() - %(age)s::interval AS cutoff,
            extract(epoch FROM now() - %(age)s::interval)::numeric AS epoch,
            pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::bigint AS blocks,
-           (SELECT sum(pg_catalog.pg_table_size(s.oid))::float8 / nullif(sum(greatest(s.reltuples, 0)), 0)
+           (SELECT sum(pg_catalog.pg_table_size(s.oid))::float8 / nullif(sum(greatest(s.reltuples,
+             0)), 0)
             FROM pg_catalog.pg_class s
-            WHERE s.oid = c.oid OR s.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid))) AS bytes_a_row,
+            WHERE s.oid = c.oid OR s.oid IN (SELECT relid
+              FROM pg_catalog.pg_partition_tree(c.oid))) AS bytes_a_row,
            EXISTS (SELECT FROM pg_catalog.pg_index x
                    JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
                    JOIN pg_catalog.pg_am m ON m.oid = i.relam AND m.amname = 'btree'
@@ -39,11 +41,13 @@ _TABLE = sql.SQL(
                      AND x.indpred IS NULL AND x.indexprs IS NULL) AS keyed,
            ARRAY(SELECT ARRAY[f.attname::text, pg_catalog.format_type(f.atttypid, f.atttypmod)]
                  FROM pg_catalog.pg_attribute f
-                 WHERE f.attrelid = c.oid AND f.attnum > 0 AND NOT f.attisdropped AND f.attgenerated = ''
+                 WHERE f.attrelid = c.oid AND f.attnum > 0 AND NOT f.attisdropped
+                   AND f.attgenerated = ''
                  ORDER BY f.attnum) AS columns
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = %(column)s AND NOT a.attisdropped
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = %(column)s
+      AND NOT a.attisdropped
     LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     WHERE n.nspname = %(schema)s AND c.relname = %(name)s AND c.relkind IN ('r', 'p')
     """
@@ -56,7 +60,10 @@ _VERSIONS = sql.SQL(
 NO_RECORD = (
     "sereno.detached_partition is missing or was changed; run: sereno install {} --admin DSN"
 )
-STRANDED = 'detached but not yet archived or dropped; set partitions = "detach" or "drop" again to finish it'
+STRANDED = (
+    'detached but not yet archived or dropped; set partitions = "detach" or "drop" again to '
+    "finish it"
+)
 TIMES = frozenset({"date", "timestamp", "timestamptz"})
 INTEGERS = frozenset({"int4", "int8"})
 EPOCHS = {"s": 1, "ms": 1000, "us": 1000000}
@@ -206,9 +213,15 @@ def _wrong(request: TableRequest, found: Sequence[dict[str, Any]]) -> str:
     if row["type"] is None:
         return f"it has no column {request.column!r}"
     if row["type"] in INTEGERS and request.epoch is None:
-        return f'column {request.column!r} is {row["type"]}: give its unit since 1970: epoch = "s", "ms" or "us"'
+        return (
+            f'column {request.column!r} is {row["type"]}: give its unit since 1970: epoch = "s", '
+            '"ms" or "us"'
+        )
     if row["type"] not in TIMES | INTEGERS | {"uuid"}:
-        return f"column {request.column!r} is {row['type']}, not date, timestamp, timestamptz, uuid (v7) or a bigint epoch"
+        return (
+            f"column {request.column!r} is {row['type']}, not date, timestamp, timestamptz, uuid "
+            "(v7) or a bigint epoch"
+        )
     return ""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 POLL_SECONDS = 0.1
 
 
-class LockHeldError(Exception):  # noqa: N818 - a state of affairs, not a mistake
+class LockHeldError(Exception):
     """Another process holds the lock."""
 
 

@@ -237,7 +237,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Split a script where SQLite considers a statement complete; executescript would commit first."""
+    """Split a script where SQLite sees a complete statement; executescript would commit first."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

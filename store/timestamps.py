@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 
 def to_text(instant: datetime) -> str:
-    """Return an aware instant as `2026-03-01T02:00:00.000000Z`. Raises ValueError for a naive one."""
+    """Return an instant as `2026-03-01T02:00:00.000000Z`. Raises ValueError if it is naive."""
     if instant.tzinfo is None:
         message = "an instant needs a time zone"
         raise ValueError(message)

@@ -46,9 +46,9 @@ def reveal_secret(secret: Secret | None) -> str:
     try:
         if secret is not None:
             return secret.reveal()
-        return ""
     except SecretError as error:
         raise DeliveryError(Failure.TRANSIENT, str(error)) from None
+    return ""
 
 
 class ChannelOptions(BaseModel):

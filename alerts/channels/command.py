@@ -1,4 +1,4 @@
-"""Channel to a program: it receives the message as JSON on standard input, in an empty environment."""
+"""Channel to a program: it receives the message as JSON on standard input, without environment."""
 
 import json
 import os

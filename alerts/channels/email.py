@@ -134,7 +134,7 @@ class Email:
             server.close()
 
     def _trust(self) -> ssl.SSLContext:
-        """Return the TLS context. Raises DeliveryError if a certificate file is missing or invalid."""
+        """Return the TLS context. Raises DeliveryError for a missing or invalid certificate."""
         options = self._options
         try:
             context = ssl.create_default_context(cafile=options.ca_file)

@@ -144,7 +144,7 @@ def _refuse_link_local(address: str) -> None:
 
 @contextmanager
 def deadline(way: socket.socket, seconds: float) -> Iterator[None]:
-    """Close the connection after `seconds` in total; per-read timeouts do not bound a slow answer."""
+    """Close the connection after `seconds` in total: read timeouts do not bound a slow answer."""
 
     def hang_up() -> None:
         with contextlib.suppress(OSError):

@@ -97,7 +97,10 @@ def _listed(lines: Iterable[Line]) -> Iterator[str]:
         note = ""
         if line.note:
             note = f" ({line.note})"
-        yield f"#{line.alert} {'over' if line.over else line.severity.value}: {line.title} - {line.summary}{note}"
+        yield (
+            f"#{line.alert} {'over' if line.over else line.severity.value}: {line.title} - "
+            f"{line.summary}{note}"
+        )
         if line.remedy:
             yield f"    remedy: {line.remedy}"
 

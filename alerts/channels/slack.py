@@ -35,14 +35,33 @@ LOOK_BACK = timedelta(minutes=1)
 SECOND_COPY = "possibly a second copy: Slack did not answer the first"
 _PERMANENT = frozenset(
     {
-        "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "channel_not_found",
-        "is_archived", "not_in_channel", "no_permission", "missing_scope", "invalid_blocks", "msg_blocks_too_long",
-        "msg_too_long", "no_text",
+        "invalid_auth",
+        "not_authed",
+        "account_inactive",
+        "token_revoked",
+        "token_expired",
+        "channel_not_found",
+        "is_archived",
+        "not_in_channel",
+        "no_permission",
+        "missing_scope",
+        "invalid_blocks",
+        "msg_blocks_too_long",
+        "msg_too_long",
+        "no_text",
         # those of an incoming webhook
-        "no_service", "no_service_id", "no_team", "no_active_hooks", "team_disabled", "invalid_token",
-        "invalid_payload", "action_prohibited", "posting_to_general_channel_denied", "channel_is_archived",
+        "no_service",
+        "no_service_id",
+        "no_team",
+        "no_active_hooks",
+        "team_disabled",
+        "invalid_token",
+        "invalid_payload",
+        "action_prohibited",
+        "posting_to_general_channel_denied",
+        "channel_is_archived",
     }
-)  # fmt: skip
+)
 _NO_THREAD = frozenset({"thread_not_found", "message_not_found"})
 _THROTTLED = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded"})
 
@@ -57,15 +76,17 @@ class Options(ChannelOptions):
     type: Literal["slack"]
     token: Secret | None = Field(None, examples=['{ credential = "slack-token" }'])
     channel: str = Field(
-        "", description="Preferably its id (C…): with channels:history a message is never posted twice.",
+        "",
+        description="Better its id (C…): with channels:history a message is never posted twice.",
         examples=['"#operaciones"'],
-    )  # fmt: skip
+    )
     url: Secret | None = Field(
         None, description="An incoming webhook, instead of token and channel."
     )
     mention: str = Field(
         "",
-        description="Mentioned in critical messages: a user id (U…), a group id (S…), here or channel.",
+        description="Mentioned in critical messages: a user id (U…), a group id (S…), here or "
+        "channel.",
     )
     mentions: dict[Severity, str] = Field(
         default_factory=dict, description="The same for each severity."

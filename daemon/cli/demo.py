@@ -1,4 +1,4 @@
-"""`sereno demo`: a sample cooperative with planted faults, maintained for one night and one week."""
+"""`sereno demo`: a sample database with planted faults, maintained for one night and one week."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Plain terminal output: aligned lines within the width of the screen, coloured on a terminal only."""
+"""Plain terminal output: aligned lines within the screen width, coloured on a terminal only."""
 
 import os
 import re

@@ -1,6 +1,6 @@
 """The parts of the configuration that commands reading only the store need, loaded in milliseconds.
 
-The full models import every job, check and channel. `status`, `history` and `alerts list` need a name,
+The full models import every job, check and channel. `status`, `history`, `alerts list` need a name,
 a zone, a path and the schedules, which are read here straight from the TOML. Whatever does not fit
 is left to the full load, which reports every mistake.
 """

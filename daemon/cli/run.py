@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from daemon.context import Context
 
 LAST_GOOD = "config.last-good.toml"
-"""Kept beside the state file for `alerts service-failed`, in case a broken configuration ends us."""
+"""Kept beside the state file for `alerts service-failed`, in case the configuration is broken."""
 
 
 def run(config: ConfigOption = None) -> None:

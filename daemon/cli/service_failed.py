@@ -150,7 +150,8 @@ def _without_outbox(config: "Config", finding: "Finding") -> Iterator[Result]:
     """Send to each channel once, recording nothing."""
     import uuid
 
-    from alerts.alert import AlertState, Notification
+    from alerts.alert import Notification
+    from alerts.alert_state import AlertState
     from alerts.channels.channel import DeliveryError, Sender
     from alerts.channels.registry import build
     from alerts.courier import now

@@ -1,4 +1,4 @@
-"""`sereno status`: open alerts, databases, last runs, next due times and the outbox, from the store."""
+"""`sereno status`: open alerts, databases, last runs, due times and the outbox, from the store."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Errors of several databases and jobs grouped by their cause, so that one cause is one paragraph."""
+"""Errors of several databases and jobs, grouped by cause: one cause is one paragraph."""
 
 from collections.abc import Sequence
 

@@ -22,11 +22,16 @@ class Alerting(Model):
     )
     reopen: Duration = Field(
         timedelta(hours=36),
-        description="An alert that recurs within this time keeps its number, ticket and thread (weekly jobs: 8 days).",
+        description=(
+            "An alert that recurs within this time keeps its number, ticket and thread (weekly "
+            "jobs: 8 days)."
+        ),
     )
     business_hours: WorkingHours = Field(
         "",
-        description='Non-critical alerts are repeated only within these hours, like "mon-fri 08:00-18:00".',
+        description=(
+            'Non-critical alerts are repeated only within these hours, like "mon-fri 08:00-18:00".'
+        ),
     )
     hide_addresses: bool = Field(
         default=False, description="Remove e-mail addresses from messages."
@@ -49,6 +54,7 @@ class Escalation(Model):
     )
     undelivered: Duration = Field(
         timedelta(minutes=5),
-        description="Alert on other channels about a channel that has delivered nothing for this long.",
+        description="Alert on other channels about a channel that has delivered nothing for this "
+        "long.",
     )
     steps: tuple[EscalationStep, ...] = ()

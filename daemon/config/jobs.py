@@ -19,7 +19,9 @@ class Times(Model):
     )
     window: Duration = Field(
         timedelta(hours=2),
-        description="Time from the due time in which steps may begin; the next run continues with the rest.",
+        description=(
+            "Time from the due time in which steps may begin; the next run continues with the rest."
+        ),
     )
     jitter: Duration | None = Field(
         None,
@@ -27,12 +29,14 @@ class Times(Model):
     )
     catch_up: Literal["always", "in_window", "never"] = Field(
         "in_window",
-        description="Missed runs: `always` run the latest once; `in_window` only if its window is still open; "
+        description="Missed runs: `always` run the latest once; `in_window` only if its window "
+        "is still open; "
         "`never` skip. A run that is skipped is an alert.",
     )
     heartbeat: Secret | None = Field(
         None,
-        description="URL of an external dead-man's switch: pinged at /start, at the end, or at /fail.",
+        description="URL of an external dead-man's switch: pinged at /start, at the end, or at "
+        "/fail.",
     )
 
 
@@ -48,7 +52,7 @@ class HealthReport(Model):
 
 
 class SelfCleanup(Model):
-    """Deletes the history, alerts, notifications and report pages that are older than daemon.keep."""
+    """Deletes history, alerts, notifications and report pages older than daemon.keep."""
 
 
 class JobOptions(Model):

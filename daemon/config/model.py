@@ -36,11 +36,17 @@ class Daemon(Model):
         "sereno",
         min_length=1,
         max_length=63,
-        description="Part of every alert's identity: instances with different names keep their tickets apart.",
+        description=(
+            "Part of every alert's identity: instances with different names keep their tickets "
+            "apart."
+        ),
     )
     timezone: TimeZone = Field(
         "UTC",
-        description="The zone of the schedules, of times shown to people, and of columns without a time zone.",
+        description=(
+            "The zone of the schedules, of times shown to people, and of columns without a time "
+            "zone."
+        ),
     )
     state: Path = Field(
         Path("/var/lib/sereno/state.db"), description="The state file: history, alerts and outbox."
@@ -48,7 +54,8 @@ class Daemon(Model):
     keep: Retention = Field(
         timedelta(days=400),
         ge=timedelta(days=35),
-        description="How long runs, alerts, notifications and report pages are kept; the job self_cleanup deletes "
+        description="How long runs, alerts, notifications and report pages are kept; the job "
+        "self_cleanup deletes "
         "older ones.",
     )
     checks: Path = Field(
@@ -73,7 +80,9 @@ class Database(Model):
     """One database and the two logins that work in it."""
 
     dsn: Annotated[str, AfterValidator(_conninfo)] = Field(
-        description="conninfo or URI of the server itself, not of a pooler; passwords belong to the logins.",
+        description=(
+            "conninfo or URI of the server itself, not of a pooler; passwords belong to the logins."
+        ),
         repr=False,
     )
     maintain: Login | None = Field(None, description="Looks, and runs ANALYZE and VACUUM.")
@@ -136,7 +145,8 @@ class GovernorLimits(Model):
     )
     pace: Literal["auto", "gentle", "full"] = Field(
         "auto",
-        description="auto works gently while other sessions are active. Gentle: one session, pauses between "
+        description="auto works gently while other sessions are active. Gentle: one session, "
+        "pauses between "
         "between batches, and VACUUM and ANALYZE with breaths of their own.",
     )
     patience: Duration = Field(

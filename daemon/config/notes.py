@@ -19,7 +19,10 @@ def configuration_notes(config: Config) -> Iterator[str]:
     yield from _daemon(config.daemon)
     for name, database in config.databases.items():
         if conninfo_to_dict(database.dsn).get("password"):
-            yield f"databases.{name}.dsn: contains a password; a file or credential of the logins is safer"
+            yield (
+                f"databases.{name}.dsn: contains a password; a file or credential of the logins "
+                "is safer"
+            )
     for path, secret in _secrets(config, ""):
         try:
             secret.reveal()
@@ -37,7 +40,10 @@ def _channels(config: Config) -> Iterator[str]:
     routed = {name for names in lists for name in names}
     for severity, names in config.routes.model_dump().items():
         if config.channels and not names and severity != "info":
-            yield f"routes.{severity}: no channel is notified of {severity} alerts; only the weekly report shows them"
+            yield (
+                f"routes.{severity}: no channel is notified of {severity} alerts; only the "
+                "weekly report shows them"
+            )
     for name, channel in config.channels.items():
         yield from (f"channels.{name}.{key}: {why}" for key, why in channel.warnings())
     for name in config.channels.keys() - routed:
@@ -83,4 +89,7 @@ def _daemon(daemon: Daemon) -> Iterator[str]:
     if str(daemon.checks) != _USUAL_CHECKS and not daemon.checks.is_dir():
         yield f"daemon.checks: the folder {daemon.checks} does not exist"
     if daemon.listen and not ipaddress.ip_address(split_address(daemon.listen)[0]).is_loopback:
-        yield "daemon.listen: everyone who reaches this address can read the names of databases and tasks"
+        yield (
+            "daemon.listen: everyone who reaches this address can read the names of databases "
+            "and tasks"
+        )

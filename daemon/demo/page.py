@@ -8,32 +8,41 @@ from typing import Any
 from daemon.demo.received import Received
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1f2733; --soft: #667085; --line: #e3e7ee; --paper: #fff; --back: #f5f6f9; }
+:root { color-scheme: light dark; --ink: #1f2733; --soft: #667085; --line: #e3e7ee;
+  --paper: #fff; --back: #f5f6f9; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e9ef; --soft: #98a2b3; --line: #2c3443; --paper: #171c26; --back: #0f131b; } }
 * { box-sizing: border-box; }
-body { margin: 0; font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--back); }
+body { margin: 0; font: 15px/1.5 system-ui, sans-serif; color: var(--ink);
+  background: var(--back); }
 main { max-width: 1080px; margin: 0 auto; padding: 28px 18px 60px; }
 h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 34px 0 10px; }
 p.lead { color: var(--soft); margin: 0 0 18px; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; }
-.card { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
-.card b { display: block; font-size: 24px; line-height: 1.2; } .card span { color: var(--soft); font-size: 13px; }
-.scroll { overflow-x: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 10px; }
+.card { background: var(--paper); border: 1px solid var(--line); border-radius: 10px;
+  padding: 12px 16px; }
+.card b { display: block; font-size: 24px; line-height: 1.2; } .card span { color: var(--soft);
+  font-size: 13px; }
+.scroll { overflow-x: auto; background: var(--paper); border: 1px solid var(--line);
+  border-radius: 10px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th { text-align: left; color: var(--soft); font-weight: 600; font-size: 12.5px; }
 th, td { padding: 8px 12px; border-bottom: 1px solid var(--line); vertical-align: top; }
-tr:last-child td { border-bottom: 0; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
-td.name { overflow-wrap: anywhere; min-width: 9em; font-family: ui-monospace, monospace; font-size: 13px; }
+tr:last-child td { border-bottom: 0; } td.number { text-align: right;
+  font-variant-numeric: tabular-nums; }
+td.name { overflow-wrap: anywhere; min-width: 9em; font-family: ui-monospace, monospace;
+  font-size: 13px; }
 @media (max-width: 640px) {
   th { display: none; } tr { display: block; padding: 8px 0; border-bottom: 1px solid var(--line); }
   td, td.number { display: block; border: 0; padding: 2px 12px; text-align: left; } }
 a { color: inherit; }
-.tag { display: inline-block; border-radius: 99px; padding: 1px 9px; font-size: 12px; font-weight: 600;
+.tag { display: inline-block; border-radius: 99px; padding: 1px 9px; font-size: 12px;
+  font-weight: 600;
   white-space: nowrap; background: #e7ebf3; color: #344054; }
 .critical { background: #fbd5d5; color: #8a0d1a; } .high { background: #fde2cc; color: #8f3b0d; }
 .warning { background: #fdf0c4; color: #7a5200; } .info { background: #d9e9fb; color: #17497f; }
-.finished, .done, .yes { background: #d7f2de; color: #14592b; } .failed, .no { background: #fbd5d5; color: #8a0d1a; }
+.finished, .done, .yes { background: #d7f2de; color: #14592b; }
+  .failed, .no { background: #fbd5d5; color: #8a0d1a; }
 """
 
 
@@ -41,7 +50,8 @@ def page(night: Mapping[str, Any]) -> str:
     """Return the page for the values of `night`."""
     body = _lead(night) + _cards(night) + "".join(_tables(night))
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>sereno: one night</title>'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        "<title>sereno: one night</title>"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style></head><body><main>{body}</main></body></html>"
     )
@@ -82,7 +92,10 @@ def _tables(night: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _lead(night: Mapping[str, Any]) -> str:
-    lead = f"PostgreSQL {_text(night['version'])}, {night['seconds']:.1f} seconds from nothing to the last message."
+    lead = (
+        f"PostgreSQL {_text(night['version'])}, {night['seconds']:.1f} seconds from nothing to "
+        "the last message."
+    )
     report = night["report"].relative_to(night["folder"])
     link = f'<a href="{html.escape(str(report))}">The health report, as the mail brought it</a>'
     return f"<h1>One night at the cooperative</h1><p class=lead>{lead} {link}.</p>"

@@ -83,7 +83,7 @@ def show_summary(demo: DemoRun) -> None:
         if fault["noticed"]:
             verb = str(fault["how"]).partition(" ")[0]
         by = fault["told"] or str(fault["how"]).rpartition(" ")[2]
-        typer.echo(f"  {verb:<7} {str(fault['what']):<52.52} {by}")
+        typer.echo(f"  {verb:<7} {fault['what']!s:<52.52} {by}")
     report = next(
         step["object"]
         for run in demo.runs

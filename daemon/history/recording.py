@@ -9,7 +9,8 @@ from store.store import Transaction, Value
 from store.timestamps import to_text
 
 _STEP = """
-    INSERT INTO step (run, ordinal, name, object, status, reason, rows, bytes, seconds, paused_seconds, paused_by,
+    INSERT INTO step (run, ordinal, name, object, status, reason, rows, bytes, seconds,
+      paused_seconds, paused_by,
                       cause, finished_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """

@@ -19,13 +19,15 @@ _RUNS = """
 """
 _WORKS = """
     WITH work AS (
-      SELECT r.job, r.database, s.name, s.object, count(*) AS times, sum(s.rows) AS rows, sum(s.seconds) AS seconds
+      SELECT r.job, r.database, s.name, s.object, count(*) AS times, sum(s.rows) AS rows,
+        sum(s.seconds) AS seconds
       FROM step s JOIN run r ON r.id = s.run
       WHERE r.started_at > ? AND s.status = 'done' AND s.name NOT IN ('check', 'measure', 'report')
       GROUP BY r.job, r.database, s.name, s.object
     )
     SELECT * FROM (
-      SELECT *, row_number() OVER (PARTITION BY job, database ORDER BY rows DESC, seconds DESC, object) AS place,
+      SELECT *, row_number() OVER (PARTITION BY job, database ORDER BY rows DESC, seconds DESC,
+        object) AS place,
              count(*) OVER (PARTITION BY job, database) AS of FROM work
     ) WHERE place <= ? ORDER BY job, database, place
 """
@@ -36,7 +38,12 @@ _LEFT = """
       AND r.started_at > ? AND s.status <> 'done'
     ORDER BY r.job, r.database, s.ordinal
 """
-_SERIES = "SELECT database, object, value, taken_at FROM measure WHERE name = ? AND taken_at > ? ORDER BY taken_at"
+_SERIES = """
+    SELECT database, object, value, taken_at
+    FROM measure
+    WHERE name = ? AND taken_at > ?
+    ORDER BY taken_at
+"""
 _LATEST = """
     SELECT job, database, max(started_at) AS started,
            max(CASE WHEN state = 'finished' THEN finished_at END) AS succeeded,
@@ -48,12 +55,14 @@ _ENDED = """
     WHERE state <> 'running' GROUP BY job, database, state ORDER BY job, database, state
 """
 _DURATIONS = """
-    SELECT job, database, 86400.0 * (julianday(finished_at) - julianday(started_at)) AS seconds FROM run
+    SELECT job, database, 86400.0 * (julianday(finished_at) - julianday(started_at)) AS seconds
+      FROM run
     WHERE finished_at IS NOT NULL AND state <> 'skipped'
 """
 _FOUND = """
     SELECT severity, count(*) AS findings FROM finding
-    WHERE run IN (SELECT max(id) FROM run WHERE state NOT IN ('running', 'skipped') GROUP BY job, scope, database)
+    WHERE run IN (SELECT max(id) FROM run WHERE state NOT IN ('running', 'skipped') GROUP BY job,
+      scope, database)
     GROUP BY severity
 """
 

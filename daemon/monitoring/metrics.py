@@ -107,7 +107,7 @@ class StoreCollector(Collector):
     def _planned(
         self, transaction: Transaction
     ) -> Iterator[tuple[tuple[str, str], tuple[float, float]]]:
-        """Yield each planned task with its maximum age and start; of two schedules the last counts."""
+        """Yield each planned task, its maximum age and start; the last of two schedules counts."""
         now = self._context.clock()
         for name, schedule in self._context.config.timetable.items():
             seconds = MISSES * longest_gap(schedule.cron, self._zone, now).total_seconds()
@@ -122,7 +122,8 @@ class StoreCollector(Collector):
     def _messages(self, transaction: Transaction) -> Iterator[Metric]:
         pending = _gauge("sereno_outbox_pending", "Undelivered notifications.", ("channel",))
         oldest = _gauge(
-            "sereno_outbox_oldest_timestamp_seconds", "Creation of the oldest undelivered notification; no series if there is none.",
+            "sereno_outbox_oldest_timestamp_seconds",
+            "Creation of the oldest undelivered notification; no series if there is none.",
             ("channel",),
         )  # fmt: skip
         total = CounterMetricFamily(

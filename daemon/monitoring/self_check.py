@@ -53,7 +53,10 @@ def _messages(transaction: Transaction, now: datetime) -> Iterator[str]:
     for one in outbox.load_oldest(transaction):
         if now - one.created_at > _IN_TIME.get(one.severity, _ANY):
             minutes = (now - one.created_at).total_seconds() / 60
-            yield f"a {one.severity.value} message has been waiting for channel {one.channel} for {minutes:.0f} min"
+            yield (
+                f"a {one.severity.value} message has been waiting for channel {one.channel} for "
+                f"{minutes:.0f} min"
+            )
     for alert in alert_store.load_open(transaction):
         if alert.kind == CHANNEL_UNDELIVERED.name:
             yield f"channel {alert.object} delivers nothing"

@@ -69,7 +69,7 @@ class PublishReport(HostStep):
 
     @classmethod
     def of(cls, report: Report, folder: Path, channels: tuple[str, ...]) -> Self:
-        """Return the step that writes a report to a page in `folder` and enqueues it to `channels`."""
+        """Return the step that writes a report page into `folder` and enqueues it to `channels`."""
         page = folder / f"{report.until:%Y-%m-%d}.html"
         return cls(
             object=str(page), why=report.sentence, report=report, folder=folder, channels=channels

@@ -172,7 +172,10 @@ class Report:
         verb = "thing needs"
         if len(self.needing_attention) > 1:
             verb = "things need"
-        return f"{len(self.needing_attention)} {verb} you ({named}); {ran}{'' if ran.endswith('?') else '.'}"
+        return (
+            f"{len(self.needing_attention)} {verb} you ({named}); "
+            f"{ran}{'' if ran.endswith('?') else '.'}"
+        )
 
 
 def _counted(count: int, severity: Severity) -> str:

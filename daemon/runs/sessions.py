@@ -103,8 +103,10 @@ class Sessions:
                 )
         elif known != identity:
             raise TargetError(
-                f"{opened.target.name}: another cluster or database answers than before (system identifier "
-                f"{identity[0]}, was {known[0]}). If this is intended: sereno trust {opened.target.name}"
+                f"{opened.target.name}: another cluster or database answers than before (system "
+                "identifier "
+                f"{identity[0]}, was {known[0]}). If this is intended: sereno trust "
+                f"{opened.target.name}"
             )
 
     def is_cluster_representative(self, opened: Session) -> bool:

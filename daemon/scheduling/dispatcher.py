@@ -210,7 +210,7 @@ class Dispatcher:
     def _end(
         self, begun: "Sequence[Future[None]]", last: Sequence[Task], ending: "_Ending"
     ) -> None:
-        """Run the service's tasks after all places, close the schedule, and look for a next due time."""
+        """Run the service's tasks after all places, close the schedule, find the next due time."""
         closed = False
         try:
             for one in wait(begun).done:

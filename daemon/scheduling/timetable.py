@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The due times of one schedule; the delay is added to the instant, not to the nominal minute."""
+    """The due times of one schedule; the delay is added to the instant, not the nominal minute."""
 
     cron: Cron
     zone: ZoneInfo

@@ -17,7 +17,11 @@ from postgres.session import SHARED_STATISTICS_SINCE, Session
 SETTLE_SECONDS = 3.0
 
 _ANALYZED = sql.SQL(
-    "SELECT analyze_count + autoanalyze_count AS count FROM pg_catalog.pg_stat_all_tables WHERE relid = %s"
+    """
+        SELECT analyze_count + autoanalyze_count AS count
+        FROM pg_catalog.pg_stat_all_tables
+        WHERE relid = %s
+    """
 )
 
 
@@ -47,7 +51,7 @@ class Postcondition(Protocol):
         """Return the state to compare with."""
 
     def begun(self, session: Session, before: Any) -> bool:  # noqa: ANN401
-        """Return whether a failed command had already done its main part; it is not repeated then."""
+        """Return whether a failed command had done its main part; then it is not repeated."""
 
     def effect(self, session: Session, before: Any) -> Effect:  # noqa: ANN401
         """Return the effect of the command."""
@@ -118,7 +122,8 @@ class Unverified:
 _VACUUMED = sql.SQL(
     """
     SELECT c.oid::bigint AS oid,
-           pg_catalog.pg_stat_get_vacuum_count(c.oid) + pg_catalog.pg_stat_get_autovacuum_count(c.oid) AS count,
+           pg_catalog.pg_stat_get_vacuum_count(c.oid)
+             + pg_catalog.pg_stat_get_autovacuum_count(c.oid) AS count,
            pg_catalog.pg_stat_get_dead_tuples(c.oid) AS dead,
            coalesce(pg_catalog.pg_stat_get_dead_tuples(c.reltoastrelid), 0) AS toast,
            greatest(age(c.relfrozenxid), age(t.relfrozenxid)) AS age,
@@ -135,7 +140,7 @@ Counts = dict[int, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class VacuumDue:
-    """The limits at which a table is due for VACUUM: dead rows, TOAST, age in xids and multixacts."""
+    """The limits at which a table is due for VACUUM: dead rows, TOAST, xid and multixact age."""
 
     oid: int
     dead: float

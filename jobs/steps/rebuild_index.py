@@ -33,16 +33,19 @@ _NOW = sql.SQL(
     """
     SELECT x.indexrelid::bigint AS oid, x.indisvalid AND x.indisready AND x.indislive AS valid,
            x.indrelid::bigint AS table_oid,
-           -- of one that was never built its pages say nothing: half its table is a guess on the safe side
+           -- of one that was never built its pages say nothing: half its table is a guess on the
+           -- safe side
            (greatest(i.relpages, CASE WHEN x.indisvalid THEN 0 ELSE t.relpages / 2 END)
             * current_setting('block_size')::bigint) AS bytes,
-           (SELECT CASE WHEN l.pid IS NULL THEN 'a prepared transaction' -- never waited for: nobody may end it
-                        ELSE format('pid %%s (%%s)', l.pid, coalesce(nullif(a.application_name, ''), a.backend_type))
+           (SELECT CASE WHEN l.pid IS NULL THEN 'a prepared transaction' -- never waited for
+                        ELSE format('pid %%s (%%s)', l.pid, coalesce(nullif(a.application_name, ''),
+                          a.backend_type))
                    END || ' has a lock on its table'
             FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
             WHERE l.relation = x.indrelid AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
               AND l.database = d.oid
-              AND (l.pid IS NULL OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))
+              AND (l.pid IS NULL OR l.mode NOT IN ('AccessShareLock', 'RowShareLock',
+                'RowExclusiveLock'))
             LIMIT 1) AS holder,
            (SELECT format('pid %%s (%%s) has looked at the database for %%s s and may go on', pid,
                           coalesce(nullif(application_name, ''), 'no name'),
@@ -141,12 +144,18 @@ class RebuildIndex(DatabaseStep):
         if state is None:
             blind = self.bloated is not None and not self.limits.unseen_disk
             if blind:
-                return "free disk unknown: the server is on another host (jobs.vacuum.reindex.unseen_disk)"
+                return (
+                    "free disk unknown: the server is on another host "
+                    "(jobs.vacuum.reindex.unseen_disk)"
+                )
             return ""
         free = state.f_bavail * state.f_frsize
         if free >= ROOM * before["bytes"]:
             return ""
-        return f"no room: the index has {before['bytes'] / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; twice its size is needed"
+        return (
+            f"no room: the index has {before['bytes'] / 1e6:.0f} MB, {free / 1e6:.0f} MB are "
+            "free; twice its size is needed"
+        )
 
     def _sound(self, session: Session, control: StepControl, bloated: IndexBloat) -> str:
         """Return the result of an exact measurement if the index is not bloated."""
@@ -155,7 +164,10 @@ class RebuildIndex(DatabaseStep):
         control.cancellable = False
         if found.wasted >= self.limits.wasted and found.share >= self.limits.share:
             return ""
-        return f"not bloated: {found.share:.0%} of it wasted, {'measured' if found.measured else 'estimated again'}"
+        return (
+            f"not bloated: {found.share:.0%} of it wasted, "
+            f"{'measured' if found.measured else 'estimated again'}"
+        )
 
     def _build(self, session: Session, control: StepControl) -> Outcome:
         """Build unless it would have to wait; drop any invalid index that it leaves."""

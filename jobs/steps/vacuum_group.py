@@ -1,7 +1,7 @@
 """Many small tables vacuumed by one command; the server runs each in a transaction of its own.
 
-Before server 16 each VACUUM command ends with a scan of every table's age in pg_class, so one command per
-table takes quadratic time.
+Before server 16 each VACUUM command ends with a scan of every table's age in pg_class: one command
+per table takes quadratic time.
 """
 
 import contextlib

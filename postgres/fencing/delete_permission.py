@@ -27,14 +27,20 @@ _RIGHTS = sql.SQL(
     SELECT bool_or(rolsuper) AS superuser, bool_or(rolcreaterole) AS createrole,
            bool_or(rolreplication) AS replication, bool_or(rolbypassrls) AS bypassrls,
            array_agg(rolname::text ORDER BY rolname)
-             FILTER (WHERE rolname IN ('pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files',
-                                       'pg_write_all_data', 'pg_signal_backend', 'pg_maintain', 'rds_superuser',
-                                       'cloudsqlsuperuser', 'azure_pg_admin', 'alloydbsuperuser')) AS powers,
+             FILTER (WHERE rolname IN ('pg_execute_server_program', 'pg_write_server_files',
+               'pg_read_server_files',
+                                       'pg_write_all_data', 'pg_signal_backend', 'pg_maintain', '
+                                       ''rds_superuser',
+                                       'cloudsqlsuperuser', 'azure_pg_admin',
+                                         'alloydbsuperuser')) AS powers,
            array_agg(rolname::text ORDER BY rolname)
-             FILTER (WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relowner = mine.oid AND c.relkind <> 't')
+             FILTER (WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relowner = mine.oid
+               AND c.relkind <> 't')
                         OR EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datdba = mine.oid)
-                        OR EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspowner = mine.oid)
-                        OR EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.proowner = mine.oid)) AS owners
+                        OR EXISTS (SELECT FROM pg_catalog.pg_namespace n
+                          WHERE n.nspowner = mine.oid)
+                        OR EXISTS (SELECT FROM pg_catalog.pg_proc p
+                          WHERE p.proowner = mine.oid)) AS owners
     FROM mine
     """
 )
@@ -52,19 +58,27 @@ def refusal_reason(session: Session, instance: str, *, rows: bool = True) -> str
 def _foreign(session: Session, instance: str) -> str:
     name = session.target.name
     if any(not row["plain"] for row in session.rows(_PLAIN)):
-        return "sereno.owner is not the table that sereno created; examine and drop it, then run sereno install again"
+        return (
+            "sereno.owner is not the table that sereno created; examine and drop it, then run "
+            "sereno install again"
+        )
     try:
         rows = session.rows(_OWNER)
     except (errors.UndefinedTable, errors.InvalidSchemaName):
         return f"the sereno schema is missing; run: sereno install {name} --admin DSN"
     except errors.InsufficientPrivilege:
-        return f"{session.facts.user} may not read sereno.owner; run: sereno install {name} --admin DSN"
+        return (
+            f"{session.facts.user} may not read sereno.owner; run: sereno install {name} --admin "
+            "DSN"
+        )
     if not rows:
         return f"no sereno is trusted with this database yet; run: sereno trust {name}"
     if all(row["instance_id"] != instance for row in rows):
         return (
-            f"this database belongs to another sereno ({rows[0]['instance_name']}). Is this a copy of its "
-            f"configuration, or was its state file lost? To take over: sereno trust {name}; to share: --beside"
+            f"this database belongs to another sereno ({rows[0]['instance_name']}). Is this a "
+            "copy of its "
+            f"configuration, or was its state file lost? To take over: sereno trust {name}; to "
+            "share: --beside"
         )
     return ""
 
@@ -84,6 +98,7 @@ def _powerful(session: Session) -> str:
     if not found:
         return ""
     return (
-        f"{session.facts.user} has {', '.join(found)}: a trigger of a cleaned table would run with them. Use the data "
+        f"{session.facts.user} has {', '.join(found)}: a trigger of a cleaned table would run "
+        "with them. Use the data "
         f"login of: sereno install {session.target.name} (or allow_privileged_dml = true)"
     )

@@ -16,7 +16,11 @@ from postgres.identifiers import Relation
 from postgres.session import Credentials
 
 _ROLES = sql.SQL(
-    "SELECT rolname::text AS name, rolsuper AS superuser FROM pg_catalog.pg_roles WHERE rolname = ANY (%s)"
+    """
+        SELECT rolname::text AS name, rolsuper AS superuser
+        FROM pg_catalog.pg_roles
+        WHERE rolname = ANY (%s)
+    """
 )
 _OWNERS = sql.SQL(
     """
@@ -24,7 +28,8 @@ _OWNERS = sql.SQL(
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'm') AND NOT o.rolsuper AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    WHERE c.relkind IN ('r', 'p', 'm') AND NOT o.rolsuper AND n.nspname NOT IN ('pg_catalog',
+      'information_schema')
       AND o.rolname <> ALL (%s)
     ORDER BY 1
     """
@@ -40,24 +45,29 @@ _SUPERUSERS_TABLES = sql.SQL(
       AND NOT EXISTS ( -- whose rights `maintain` has, by the tables that it owns as well
         SELECT FROM pg_catalog.pg_database d JOIN pg_catalog.pg_roles r ON r.oid = d.datdba
         WHERE d.datname = current_database() AND NOT r.rolsuper
-          AND EXISTS (SELECT FROM pg_catalog.pg_class t WHERE t.relowner = r.oid AND t.relkind IN ('r', 'p', 'm')))
+          AND EXISTS (SELECT FROM pg_catalog.pg_class t WHERE t.relowner = r.oid
+            AND t.relkind IN ('r', 'p', 'm')))
     GROUP BY 1 ORDER BY 1
     """
 )
 _PRESENT = sql.SQL(
     """
     SELECT n.nspname::text AS schema, c.relname::text AS name
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p')
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relkind IN ('r', 'p')
     """
 )
 _PLANTED = sql.SQL(
     """
     SELECT n.nspowner = current_user::regrole OR o.rolsuper AS ours,
-           NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles t ON t.oid = c.relowner
+           NOT EXISTS (SELECT FROM pg_catalog.pg_class c
+             JOIN pg_catalog.pg_roles t ON t.oid = c.relowner
                        WHERE c.relnamespace = n.oid
                          AND (c.relowner <> current_user::regrole AND NOT t.rolsuper
-                              OR c.relkind NOT IN ('r', 'i', 'S') OR c.relhastriggers OR c.relhasrules)) AS plain
-    FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles o ON o.oid = n.nspowner WHERE n.nspname = 'sereno'
+                              OR c.relkind NOT IN ('r', 'i', 'S') OR c.relhastriggers
+                                OR c.relhasrules)) AS plain
+    FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles o ON o.oid = n.nspowner
+      WHERE n.nspname = 'sereno'
     """
 )
 _OURS = (
@@ -68,34 +78,43 @@ _OURS = (
         "instance_name text NOT NULL, trusted_at timestamptz NOT NULL DEFAULT now())"
     ),
     sql.SQL(
-        "CREATE TABLE IF NOT EXISTS sereno.claim (instance text, schedule text, job text, scope text, "
+        "CREATE TABLE IF NOT EXISTS sereno.claim (instance text, schedule text, job text, scope "
+        "text, "
         "nominal timestamp, state text NOT NULL, reason text NOT NULL DEFAULT '', "
-        "steps_left bigint NOT NULL DEFAULT 0, taken_by text NOT NULL, attempts int NOT NULL DEFAULT 1, "
+        "steps_left bigint NOT NULL DEFAULT 0, taken_by text NOT NULL, attempts int NOT NULL "
+        "DEFAULT 1, "
         "taken_at timestamptz NOT NULL DEFAULT now(), settled_at timestamptz, "
         "PRIMARY KEY (instance, schedule, job, scope, nominal))"
     ),
     sql.SQL(
-        "CREATE TABLE IF NOT EXISTS sereno.archive_batch (id uuid PRIMARY KEY, instance text NOT NULL, "
+        "CREATE TABLE IF NOT EXISTS sereno.archive_batch (id uuid PRIMARY KEY, instance text NOT "
+        "NULL, "
         '"schema" text NOT NULL, "table" text NOT NULL, destination text NOT NULL, file text, '
         '"position" bigint, length bigint, sha256 text, rows bigint NOT NULL, first text NOT NULL, '
-        "last text NOT NULL, columns jsonb NOT NULL, archived_at timestamptz NOT NULL DEFAULT now(), "
+        "last text NOT NULL, columns jsonb NOT NULL, archived_at timestamptz NOT NULL DEFAULT "
+        "now(), "
         "restored_at timestamptz, expired_at timestamptz)"
     ),
     sql.SQL(
-        "ALTER TABLE sereno.archive_batch ADD COLUMN IF NOT EXISTS ordinal bigint GENERATED ALWAYS AS IDENTITY"
+        "ALTER TABLE sereno.archive_batch ADD COLUMN IF NOT EXISTS ordinal bigint GENERATED "
+        "ALWAYS AS IDENTITY"
     ),
     sql.SQL(
         "CREATE UNIQUE INDEX IF NOT EXISTS archive_batch_ordinal ON sereno.archive_batch (ordinal)"
     ),
     sql.SQL(
-        "CREATE TABLE IF NOT EXISTS sereno.detached_partition (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), "
-        'instance text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL, "oid" oid NOT NULL, '
-        "partition_schema text NOT NULL, partition text NOT NULL, begun_at timestamptz NOT NULL DEFAULT now(), "
+        "CREATE TABLE IF NOT EXISTS sereno.detached_partition (id uuid PRIMARY KEY DEFAULT "
+        "gen_random_uuid(), "
+        'instance text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL, '
+        '"oid" oid NOT NULL, '
+        "partition_schema text NOT NULL, partition text NOT NULL, begun_at timestamptz NOT NULL "
+        "DEFAULT now(), "
         "settled_at timestamptz)"
     ),
 )
 _FILLED = sql.SQL(
-    'id, instance, "schema", "table", destination, file, "position", length, sha256, rows, first, last, columns'
+    'id, instance, "schema", "table", destination, file, "position", length, sha256, rows, '
+    "first, last, columns"
 )
 """The columns that a batch may fill; time and order are set by the server alone."""
 _MAINTAIN_ROLE_SINCE, _INHERIT_OPTION_SINCE = 170000, 160000
@@ -171,13 +190,15 @@ def shortcomings(administrator: Administrator) -> Iterator[str]:
     """Yield the rights that the logins will lack, each with its cure."""
     if administrator.info.server_version >= _MAINTAIN_ROLE_SINCE:
         yield (
-            "indexes: `maintain` may not drop the index left by a failed rebuild, so it rebuilds none; to allow it, "
+            "indexes: `maintain` may not drop the index left by a failed rebuild, so it rebuilds "
+            "none; to allow it, "
             "make it a member of their tables' owners (GRANT … TO … WITH INHERIT TRUE, SET FALSE)"
         )
         return
     for row in administrator.execute(_SUPERUSERS_TABLES):
         yield (
-            f"{row['tables']} tables belong to the superuser {row['owner']}: before PostgreSQL 17 no other role may "
+            f"{row['tables']} tables belong to the superuser {row['owner']}: before PostgreSQL "
+            "17 no other role may "
             "analyze or vacuum them; give them an owner of their own (ALTER TABLE … OWNER TO …)"
         )
 
@@ -197,7 +218,10 @@ def printable_statements(command: sql.Composed) -> str:
     text = command.as_string(None)
     if " PASSWORD " not in text:
         return f"{text};"
-    return f"-- set its password:  \\password {text.partition(' PASSWORD ')[0].removeprefix('ALTER ROLE ')}"
+    return (
+        "-- set its password:  \\password "
+        f"{text.partition(' PASSWORD ')[0].removeprefix('ALTER ROLE ')}"
+    )
 
 
 def _present(administrator: Administrator) -> set[Relation]:
@@ -205,7 +229,7 @@ def _present(administrator: Administrator) -> set[Relation]:
 
 
 def _passwords(administrator: Administrator, wishes: InstallRequest) -> Iterator[sql.Composed]:
-    """Set passwords as SCRAM verifiers computed here; the server and its log never see a password."""
+    """Set passwords as SCRAM verifiers computed here: the server's log never sees a password."""
     for login in (wishes.maintain, wishes.data):
         if login.password is not None:
             verifier = administrator.pgconn.encrypt_password(

@@ -7,7 +7,8 @@ from postgres.session import Session, TargetError
 _TRUST = sql.SQL(
     """
     INSERT INTO sereno.owner (instance_id, instance_name) VALUES (%s, %s)
-    ON CONFLICT (instance_id) DO UPDATE SET instance_name = excluded.instance_name, trusted_at = now()
+    ON CONFLICT (instance_id) DO UPDATE SET instance_name = excluded.instance_name,
+      trusted_at = now()
     """
 )
 _THERE = sql.SQL(
@@ -52,5 +53,6 @@ def record_owner(session: Session, instance_id: str, instance_name: str, *, besi
                 session.execute(_ALONE, (instance_id,))
     except (errors.UndefinedTable, errors.InvalidSchemaName, errors.InsufficientPrivilege):
         raise TargetError(
-            f"{name}: the schema sereno is missing or not accessible; run: sereno install {name} --admin DSN"
+            f"{name}: the schema sereno is missing or not accessible; run: sereno install "
+            f"{name} --admin DSN"
         ) from None

@@ -17,7 +17,8 @@ _KEEP_DAYS = 400
 _TAKE = sql.SQL(
     """
     INSERT INTO sereno.claim AS c (instance, schedule, job, scope, nominal, state, taken_by)
-    VALUES (%(instance)s, %(schedule)s, %(job)s, %(scope)s, %(nominal)s::timestamp, 'running', %(who)s)
+    VALUES (%(instance)s, %(schedule)s, %(job)s, %(scope)s, %(nominal)s::timestamp, 'running',
+      %(who)s)
     ON CONFLICT (instance, schedule, job, scope, nominal) DO UPDATE
     SET state = 'running', taken_by = excluded.taken_by, taken_at = now(), attempts = c.attempts + 1
     WHERE c.state IN ('running', 'interrupted')
@@ -27,14 +28,17 @@ _TAKE = sql.SQL(
 _SETTLED = sql.SQL(
     """
     SELECT state, reason, steps_left, taken_by FROM sereno.claim
-    WHERE instance = %(instance)s AND schedule = %(schedule)s AND job = %(job)s AND scope = %(scope)s
+    WHERE instance = %(instance)s AND schedule = %(schedule)s AND job = %(job)s
+      AND scope = %(scope)s
       AND nominal = %(nominal)s::timestamp
     """
 )
 _SETTLE = sql.SQL(
     """
-    UPDATE sereno.claim SET state = %(state)s, reason = %(reason)s, steps_left = %(left)s, settled_at = now()
-    WHERE instance = %(instance)s AND schedule = %(schedule)s AND job = %(job)s AND scope = %(scope)s
+    UPDATE sereno.claim SET state = %(state)s, reason = %(reason)s, steps_left = %(left)s,
+      settled_at = now()
+    WHERE instance = %(instance)s AND schedule = %(schedule)s AND job = %(job)s
+      AND scope = %(scope)s
       AND nominal = %(nominal)s::timestamp
     """
 )
@@ -55,7 +59,7 @@ _FORGET = sql.SQL(
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A due run: daemon.name, schedule, job, scope and nominal local minute (`2026-03-01T02:00`)."""
+    """A due run: daemon.name, schedule, job, scope, nominal local minute (`2026-03-01T02:00`)."""
 
     instance: str
     schedule: str
@@ -75,7 +79,7 @@ class SettledClaim:
 
 
 def claim_run(session: Session, claim: Claim, who: str) -> SettledClaim | None:
-    """Claim a due run, also one that a dead or stopped sereno left; return its end if it has one."""
+    """Claim a due run, also one left by a stopped sereno; return its outcome if it has one."""
     if not _kept(session):
         return None
     key = asdict(claim)
@@ -94,7 +98,7 @@ def settle_claim(session: Session, claim: Claim, settled: SettledClaim) -> None:
 
 
 def unavailable_reason(session: Session) -> str:
-    """Return why claims cannot be kept although the schema exists: every run would be done twice."""
+    """Return why claims cannot be kept although the schema exists: runs would be done twice."""
     if _kept(session) or not session.rows(_SCHEMA):
         return ""
     return (

@@ -130,7 +130,8 @@ class TableArchive:
             before = _manifest(folder, stem)
             if _exists(folder, name) and not (before and self._akin(before, known)):
                 raise DamagedError(
-                    f"{name}: its manifest does not name this sereno as its writer; the file is kept"
+                    f"{name}: its manifest does not name this sereno as its writer; the file "
+                    "is kept"
                 )
             for gone in (
                 name,
@@ -185,7 +186,7 @@ class TableArchive:
             os.close(notes)
 
     def _reconcile(self, notes: int, entries: Sequence[Entry]) -> None:
-        """Complete a manifest: its header before the first byte of the file, then missing batches."""
+        """Complete a manifest: its header before the file's first byte, then missing batches."""
         text = _whole(notes)
         before = manifest.read(text)
         os.ftruncate(notes, text.rfind(b"\n") + 1)

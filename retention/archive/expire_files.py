@@ -14,16 +14,22 @@ from retention.archive.archive_file import TableArchive
 
 _DUE = sql.SQL(
     """
-    SELECT file, sum(rows)::bigint AS rows, sum(length)::bigint AS bytes, max(archived_at)::text AS last,
+    SELECT file, sum(rows)::bigint AS rows, sum(length)::bigint AS bytes,
+      max(archived_at)::text AS last,
            array_agg(id::text) AS batches
     FROM sereno.archive_batch
-    WHERE instance = %s AND "schema" = %s AND "table" = %s AND destination = %s AND expired_at IS NULL
-      AND file = %s || '/' || pg_catalog.reverse(pg_catalog.split_part(pg_catalog.reverse(file), '/', 1))
+    WHERE instance = %s AND "schema" = %s AND "table" = %s AND destination = %s
+      AND expired_at IS NULL
+      AND file = %s || '/' || pg_catalog.reverse(pg_catalog.split_part(pg_catalog.reverse(file),
+        '/', 1))
     GROUP BY file HAVING max(archived_at) < now() - %s::interval ORDER BY file
     """
 )
 _EXPIRE = sql.SQL(
-    "UPDATE sereno.archive_batch SET expired_at = now() WHERE id = ANY (%s::uuid[]) AND expired_at IS NULL"
+    """
+        UPDATE sereno.archive_batch SET expired_at = now()
+        WHERE id = ANY (%s::uuid[]) AND expired_at IS NULL
+    """
 )
 
 

@@ -54,7 +54,7 @@ class FrameWriter:
             self._pending.popleft().result()
 
     def finish(self, position: int, rows: int) -> Frame:
-        """End the frame, sync it and read it back. Raises OSError, or DamagedError if it differs."""
+        """End the frame, sync it, read it back. Raises OSError, or DamagedError if it differs."""
         while self._pending:
             self._pending.popleft().result()
         self._append(self._compressor.flush())

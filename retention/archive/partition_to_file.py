@@ -31,7 +31,8 @@ _LEAVES = sql.SQL(
     SELECT n.nspname::text AS schema, c.relname::text AS name,
            pg_relation_size(c.oid) / current_setting('block_size')::bigint AS blocks
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'r' AND (c.oid = %(oid)s OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(%(oid)s)))
+    WHERE c.relkind = 'r' AND (c.oid = %(oid)s OR c.oid IN (SELECT relid
+      FROM pg_catalog.pg_partition_tree(%(oid)s)))
     ORDER BY c.oid
     """
 )
@@ -42,7 +43,10 @@ _NOW = sql.SQL(
 )
 _RANGE = sql.SQL(" FROM ONLY {leaf} c WHERE c.ctid >= {first}::tid AND c.ctid < {end}::tid")
 _BOUNDS = sql.SQL(
-    "SELECT count(*) AS rows, min(age)::text AS first, max(age)::text AS last FROM (SELECT {age} AS age {range}) b"
+    """
+        SELECT count(*) AS rows, min(age)::text AS first, max(age)::text AS last
+        FROM (SELECT {age} AS age {range}) b
+    """
 )
 _AGE = sql.SQL("c.{column}")
 _UUID = sql.SQL('c.{column}::text COLLATE "C"')

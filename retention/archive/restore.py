@@ -17,12 +17,16 @@ from retention.files.safe_open import open_folder
 Conflict = Literal["error", "skip"]
 
 _PUT = sql.SQL(
-    "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {scratch} {conflict}"
+    """
+        INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns}
+        FROM {scratch} {conflict}
+    """
 )
 _CONFLICTS = {"error": sql.SQL(""), "skip": sql.SQL("ON CONFLICT DO NOTHING")}
 
 
-PRIVILEGED = """a superuser would run the triggers of {table} with all rights; connect as who has no more than
+PRIVILEGED = """a superuser would run the triggers of {table} with all rights; connect as a role
+  with no more than
   GRANT INSERT, SELECT ON {table} TO …; GRANT USAGE ON SCHEMA sereno TO …;
   GRANT SELECT, UPDATE ON sereno.archive_batch TO …
   (or, where you know them all, --privileged)"""
@@ -60,7 +64,8 @@ def _restored(session: Session, batch: LedgeredBatch, conflict: Conflict) -> Res
     names = [name for name, _ in batch.columns]
     if ledger.columns(session, batch.table, names) != batch.columns:
         raise RestoreError(
-            f"the columns of {batch.table} have changed since batch {batch.entry.batch} was archived"
+            f"the columns of {batch.table} have changed since batch {batch.entry.batch} was "
+            "archived"
         )
     pure = PurePosixPath(batch.path)
     with open_folder(str(pure.parent)) as folder:

@@ -16,7 +16,8 @@ from retention.archive.to_file import KEPT
 from retention.rows.row_batches import Batch, ExpiredRows, RowWalk
 
 _MOVE = sql.SQL(
-    "WITH gone AS ({delete} RETURNING {returned}), put AS (INSERT INTO {to} ({columns}) OVERRIDING SYSTEM VALUE"
+    "WITH gone AS ({delete} RETURNING {returned}), put AS (INSERT INTO {to} ({columns}) "
+    "OVERRIDING SYSTEM VALUE"
     " SELECT {columns} FROM gone RETURNING 1)"
     " SELECT (SELECT count(*) FROM gone) AS gone, (SELECT count(*) FROM put) AS put"
 )
@@ -47,7 +48,8 @@ class ArchiveToTable(DatabaseStep):
             moved = session.rows(self._move(batch.delete, self._names("t")))[0]
             if moved["put"] != moved["gone"]:
                 raise DamagedError(
-                    f"{self.to} took {moved['put']} of {moved['gone']} rows; does it have a trigger?"
+                    f"{self.to} took {moved['put']} of {moved['gone']} rows; does it have a "
+                    "trigger?"
                 )
             if moved["gone"]:
                 written = ledger.MovedBatch(

@@ -23,7 +23,8 @@ _OUT = sql.SQL("COPY {} TO STDOUT (FORMAT text, ENCODING 'UTF8')").format(scratc
 STRANDED = "detached since {} but not yet archived or dropped; the next run finishes it"
 
 BEHIND = (
-    "{} bytes behind its last batch: left by an interrupted run (the next run cuts them off), or batches that the"
+    "{} bytes behind its last batch: left by an interrupted run (the next run cuts them off), or "
+    "batches that the"
     " database no longer knows because it was reset (they are kept, and a new file is begun)"
 )
 
@@ -119,7 +120,10 @@ def _loaded(session: Session, descriptor: int, batch: LedgeredBatch, digest: str
     if not now:
         return f"batch {batch.entry.batch}: not loaded, its table {batch.table} no longer exists"
     if now != batch.columns:
-        return f"batch {batch.entry.batch}: not loaded, its columns have changed: {_difference(batch.columns, now)}"
+        return (
+            f"batch {batch.entry.batch}: not loaded, its columns have changed: "
+            f"{_difference(batch.columns, now)}"
+        )
     again = hashlib.sha256()
     with session.transaction():
         scratch_table.load(session, batch, read_lines(descriptor, batch.entry.frame))

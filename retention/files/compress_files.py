@@ -50,7 +50,10 @@ class CompressFiles(HostStep):
                     done, freed = done + 1, freed + file.bytes - size
                 control.advance(done, len(self.files))
         if done < len(self.files):
-            reason = f"{len(self.files) - done} files had changed or could not be compressed; they are kept"
+            reason = (
+                f"{len(self.files) - done} files had changed or could not be compressed; they "
+                "are kept"
+            )
             return Outcome(Status.DONE if done else Status.INEFFECTIVE, reason, done, freed)
         return Outcome(Status.DONE, rows=done, bytes=freed)
 

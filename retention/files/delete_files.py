@@ -54,7 +54,7 @@ class FileRule:
     """Files that are open or a server's current log; they are kept whatever their age."""
 
     def by_mtime(self, name: str) -> bool:
-        """Return whether mtime alone counts: a compressed file has a new inode with a young ctime."""
+        """Return whether mtime alone counts: a compressed file is a new inode with a new ctime."""
         return self.compress_seconds is not None and name.endswith(COMPRESSED)
 
     @property
@@ -76,7 +76,8 @@ def check_path(path: str) -> str:
         raise ValueError(f'"{path}" is not an absolute path without ".." {example}')
     if len(pure.parent.parts) - 1 < SHALLOWEST:
         raise ValueError(
-            f'"{path}" is too near the root: the folder has to be {SHALLOWEST} levels deep {example}'
+            f'"{path}" is too near the root: the folder has to be {SHALLOWEST} levels deep '
+            f"{example}"
         )
     if any(set(part) & set("*?[") for part in pure.parent.parts):
         raise ValueError(

@@ -45,7 +45,7 @@ def open_folder(folder: str) -> Iterator[int]:
 
 @contextmanager
 def make_folder(folder: str, parts: Sequence[str]) -> Iterator[int]:
-    """Open `folder`/`parts`, creating what is missing durably; of `folder` only the last component."""
+    """Open `folder`/`parts`, creating missing folders durably; of `folder` only the last one."""
     pure = PurePosixPath(folder)
     with open_folder(str(pure.parent)) as root:
         descriptor = os.dup(root)

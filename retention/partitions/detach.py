@@ -20,29 +20,42 @@ TABLE = "detached_partition"
 
 _BEGIN = sql.SQL(
     """
-    INSERT INTO sereno.detached_partition (instance, "schema", "table", "oid", partition_schema, partition)
+    INSERT INTO sereno.detached_partition (instance, "schema", "table", "oid", partition_schema,
+      partition)
     VALUES (%s, %s, %s, %s, %s, %s) RETURNING id::text AS id
     """
 )
 _BEGUN = sql.SQL(
-    'SELECT id::text AS id FROM sereno.detached_partition WHERE instance = %s AND "oid" = %s AND settled_at IS NULL'
+    """
+        SELECT id::text AS id
+        FROM sereno.detached_partition
+        WHERE instance = %s AND "oid" = %s AND settled_at IS NULL
+    """
 )
 _OPEN = sql.SQL(
     """
-    SELECT d.id::text AS id, d."oid"::bigint AS oid, d.partition_schema AS schema, d.partition AS name, d.declared,
-           coalesce(pg_total_relation_size(c.oid), 0) AS bytes, greatest(c.reltuples, 0)::bigint AS rows
+    SELECT d.id::text AS id, d."oid"::bigint AS oid, d.partition_schema AS schema,
+      d.partition AS name, d.declared,
+           coalesce(pg_total_relation_size(c.oid), 0) AS bytes, greatest(c.reltuples,
+             0)::bigint AS rows
     FROM (SELECT *, EXISTS (SELECT FROM pg_catalog.pg_partitioned_table p
-                            WHERE p.partrelid = to_regclass(format('%%I.%%I', "schema", "table"))) AS declared
+                            WHERE p.partrelid = to_regclass(format('%%I.%%I', "schema",
+                              "table"))) AS declared
           FROM sereno.detached_partition) d
     LEFT JOIN pg_catalog.pg_class c ON c.oid = d."oid"
-    WHERE d.instance = %s AND d."schema" = %s AND d."table" = %s AND d.settled_at IS NULL ORDER BY d.begun_at, d.id
+    WHERE d.instance = %s AND d."schema" = %s AND d."table" = %s AND d.settled_at IS NULL
+      ORDER BY d.begun_at, d.id
     """
 )
 _STRANDED = sql.SQL(
-    "SELECT partition_schema AS schema, partition AS name, begun_at::text AS since FROM sereno.detached_partition"
-    " d WHERE settled_at IS NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i"
-    '                                             WHERE i.inhrelid = d."oid" AND NOT i.inhdetachpending)'
-    " ORDER BY begun_at"
+    """
+    SELECT partition_schema AS schema, partition AS name, begun_at::text AS since
+    FROM sereno.detached_partition d
+    WHERE settled_at IS NULL
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i
+                      WHERE i.inhrelid = d."oid" AND NOT i.inhdetachpending)
+    ORDER BY begun_at
+    """
 )
 _SETTLE = sql.SQL(
     "UPDATE sereno.detached_partition SET settled_at = now() WHERE id = %s AND settled_at IS NULL"
@@ -63,8 +76,10 @@ _AHEAD = sql.SQL(
     """
     SELECT s.partition_schema AS schema, s.partition AS name
     FROM pg_catalog.pg_inherits i
-    JOIN pg_catalog.pg_inherits o ON o.inhparent = i.inhparent AND o.inhrelid <> i.inhrelid AND o.inhdetachpending
-    JOIN sereno.detached_partition s ON s."oid" = o.inhrelid AND s.instance = %s AND s.settled_at IS NULL
+    JOIN pg_catalog.pg_inherits o ON o.inhparent = i.inhparent AND o.inhrelid <> i.inhrelid
+      AND o.inhdetachpending
+    JOIN sereno.detached_partition s ON s."oid" = o.inhrelid AND s.instance = %s
+      AND s.settled_at IS NULL
     WHERE i.inhrelid = %s
     """
 )

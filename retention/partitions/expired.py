@@ -16,21 +16,27 @@ from retention.rows.row_batches import ExpiredRows
 
 _PARTS = sql.SQL(
     """
-    SELECT c.oid::bigint AS oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
-           p.partrelid IS NOT NULL AS declared, t.typname::text AS type, pg_has_role(c.relowner, 'USAGE') AS may,
+    SELECT c.oid::bigint AS oid, n.nspname::text AS schema, c.relname::text AS name,
+      c.relkind::text AS kind,
+           p.partrelid IS NOT NULL AS declared, t.typname::text AS type, pg_has_role(c.relowner,
+             'USAGE') AS may,
            r.rolname::text AS owner, c.oid IS NOT DISTINCT FROM p.partdefid AS other,
-           coalesce(p.partstrat = 'r' AND p.partnatts = 1 AND p.partattrs[0] = a.attnum, false) AS ranged,
+           coalesce(p.partstrat = 'r' AND p.partnatts = 1 AND p.partattrs[0] = a.attnum,
+             false) AS ranged,
            substring(pg_get_expr(c.relpartbound, c.oid) FROM ' TO \\((.*)\\)$') AS upper,
            EXISTS (SELECT FROM pg_catalog.pg_inherits d WHERE d.inhparent = c.oid) AS parent,
            NOT EXISTS (SELECT FROM pg_catalog.pg_attribute f
-                       WHERE f.attrelid = c.oid AND f.attnum > 0 AND NOT f.attisdropped AND f.attname NOT IN
-                         (SELECT g.attname FROM pg_catalog.pg_attribute g WHERE g.attrelid = i.inhparent)) AS fits,
+                       WHERE f.attrelid = c.oid AND f.attnum > 0 AND NOT f.attisdropped
+                         AND f.attname NOT IN
+                         (SELECT g.attname FROM pg_catalog.pg_attribute g
+                           WHERE g.attrelid = i.inhparent)) AS fits,
            s.bytes::bigint AS bytes, s.rows::bigint AS rows
     FROM pg_catalog.pg_inherits i
     JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.inhparent AND a.attname = %(column)s AND NOT a.attisdropped
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.inhparent AND a.attname = %(column)s
+      AND NOT a.attisdropped
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     LEFT JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = i.inhparent
     CROSS JOIN LATERAL (
@@ -125,6 +131,9 @@ def _wrong(row: dict[str, Any], user: str) -> str:
     if not row["fits"]:
         return "it has columns that its parent lacks"
     if not row["may"]:
-        grant = f"GRANT {quote_identifier(row['owner'])} TO {quote_identifier(user)} WITH INHERIT TRUE, SET FALSE"
+        grant = (
+            f"GRANT {quote_identifier(row['owner'])} TO {quote_identifier(user)} WITH INHERIT "
+            "TRUE, SET FALSE"
+        )
         return f"only its owner may detach it: {grant} (before server 16 without the WITH)"
     return ""

@@ -18,7 +18,8 @@ _MEMBERS = sql.SQL(
                      AND x.indpred IS NULL AND x.indexprs IS NULL) AS keyed,
            ARRAY(SELECT ARRAY[f.attname::text, pg_catalog.format_type(f.atttypid, f.atttypmod)]
                  FROM pg_catalog.pg_attribute f
-                 WHERE f.attrelid = c.oid AND f.attnum > 0 AND NOT f.attisdropped AND f.attgenerated = ''
+                 WHERE f.attrelid = c.oid AND f.attnum > 0 AND NOT f.attisdropped
+                   AND f.attgenerated = ''
                  ORDER BY f.attnum) AS columns
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE (n.nspname::text, c.relname::text) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
@@ -27,23 +28,29 @@ _MEMBERS = sql.SQL(
 )
 _KEYS = sql.SQL(
     """
-    SELECT k.oid::bigint AS key, n.nspname::text AS schema, c.relname::text AS name, m.nspname::text AS to_schema,
+    SELECT k.oid::bigint AS key, n.nspname::text AS schema, c.relname::text AS name,
+      m.nspname::text AS to_schema,
            p.relname::text AS to_name, k.confdeltype IN ('c', 'n', 'd') AS cascades,
            (SELECT bool_and(o.oprname = '=' AND o.oprnamespace = 'pg_catalog'::regnamespace)
-            FROM unnest(k.conpfeqop) u (operator) JOIN pg_catalog.pg_operator o ON o.oid = u.operator) AS plain,
+            FROM unnest(k.conpfeqop) u (operator)
+              JOIN pg_catalog.pg_operator o ON o.oid = u.operator) AS plain,
            ARRAY(SELECT ARRAY[a.attname::text, b.attname::text]
                  FROM unnest(k.conkey, k.confkey) WITH ORDINALITY u (child, parent, place)
                  JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.child
                  JOIN pg_catalog.pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = u.parent
                  ORDER BY u.place) AS pairs
     FROM pg_catalog.pg_constraint k
-    JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_catalog.pg_class p ON p.oid = k.confrelid JOIN pg_catalog.pg_namespace m ON m.oid = p.relnamespace
+    JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_class p ON p.oid = k.confrelid
+      JOIN pg_catalog.pg_namespace m ON m.oid = p.relnamespace
     WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid IN (
       SELECT l.relid FROM (SELECT z.oid FROM pg_catalog.pg_class z
                            JOIN pg_catalog.pg_namespace y ON y.oid = z.relnamespace
-                           WHERE (y.nspname::text, z.relname::text) IN (SELECT * FROM unnest(%s::text[], %s::text[]))) t
-      CROSS JOIN LATERAL (SELECT t.oid AS relid UNION SELECT relid FROM pg_catalog.pg_partition_tree(t.oid)
+                           WHERE (y.nspname::text, z.relname::text) IN (SELECT *
+                             FROM unnest(%s::text[], %s::text[]))) t
+      CROSS JOIN LATERAL (SELECT t.oid AS relid UNION SELECT relid
+        FROM pg_catalog.pg_partition_tree(t.oid)
                           UNION SELECT relid FROM pg_catalog.pg_partition_ancestors(t.oid)) l)
     ORDER BY k.oid
     """
@@ -87,7 +94,7 @@ class Dependents:
     _members: dict[Relation, DependentTable] = field(default_factory=dict, repr=False)
 
     def delete(self, child: DependentTable, chosen: sql.Composable) -> sql.Composed:
-        """Return the DELETE of the child rows that refer, directly or not, to the rows at `chosen`."""
+        """Return the DELETE of the rows that refer, directly or not, to the rows at `chosen`."""
         return _DELETE.format(table=child.named(), reach=self._reach(child, "t", chosen))
 
     def _reach(self, member: DependentTable, alias: str, chosen: sql.Composable) -> sql.Composed:

@@ -31,7 +31,8 @@ _BY_BLOCK = sql.SQL(
     "ORDER BY c.ctid LIMIT {rows}"
 )
 _BOUNDS = sql.SQL(
-    "SELECT count(*) AS chosen, min(age)::text AS first, max(age)::text AS last, max(place)::text AS place{places}"
+    "SELECT count(*) AS chosen, min(age)::text AS first, max(age)::text AS last, "
+    "max(place)::text AS place{places}"
     " FROM ({chosen}) b"
 )
 _PLACES = sql.SQL(", array_agg(place)::text AS places")
@@ -235,7 +236,7 @@ class RowWalk:
         return max(1, self._rows // 100)
 
     def _move(self, chosen: int, took: int, last: str | None) -> bool:
-        """Advance past the batch, also past rows that a trigger kept; return whether there is more."""
+        """Advance past the batch and past rows kept by a trigger; return whether there is more."""
         full = chosen >= self._rows
         stuck = chosen > 0 and took == 0
         self.kept = self.kept or took < chosen
@@ -251,7 +252,7 @@ class RowWalk:
         return full
 
     def _tune(self, seconds: float) -> None:
-        """Adapt the batch size to the target duration, by a factor of 0.5 to 2, within the limits."""
+        """Adapt the batch size to the target duration, by a factor from 0.5 to 2."""
         factor = min(MOST, max(LEAST, FULL * self._control.batch_seconds() / seconds))
         self._rows = max(
             min(FEWEST_ROWS, self._control.batch_rows),

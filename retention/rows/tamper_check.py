@@ -16,17 +16,21 @@ from postgres.session_settings import SERVER
 _SHAPE = sql.SQL(
     """
     WITH t AS (
-      SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      SELECT c.oid FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE (n.nspname::text, c.relname::text) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
     )
-    SELECT coalesce(pg_catalog.hashtextextended(string_agg(line, '|' ORDER BY line), 0), 0)::text AS shape
+    SELECT coalesce(pg_catalog.hashtextextended(string_agg(line, '|' ORDER BY line), 0),
+      0)::text AS shape
     FROM (
-      SELECT format('c %%s %%s %%s %%s %%s', a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod) AS line
+      SELECT format('c %%s %%s %%s %%s %%s', a.attrelid, a.attnum, a.attname, a.atttypid,
+        a.atttypmod) AS line
       FROM t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid
       WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
       UNION ALL
       SELECT format('k %%s %%s %%s', k.oid, k.conrelid, k.confdeltype)
-      FROM t CROSS JOIN LATERAL (SELECT t.oid AS relid UNION SELECT relid FROM pg_catalog.pg_partition_tree(t.oid)
+      FROM t CROSS JOIN LATERAL (SELECT t.oid AS relid UNION SELECT relid
+        FROM pg_catalog.pg_partition_tree(t.oid)
                                  UNION SELECT relid FROM pg_catalog.pg_partition_ancestors(t.oid)) l
       JOIN pg_catalog.pg_constraint k ON k.confrelid = l.relid AND k.contype = 'f'
     ) s
@@ -46,7 +50,8 @@ _LEDGER = sql.SQL(
     SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a
                    JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
                    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                   WHERE n.nspname = 'sereno' AND c.relname = 'archive_batch' AND a.attname = 'ordinal') AS there
+                   WHERE n.nspname = 'sereno' AND c.relname = 'archive_batch'
+                     AND a.attname = 'ordinal') AS there
     """
 )
 _HEIGHT = sql.SQL("SELECT coalesce(max(ordinal), 0) AS height FROM sereno.archive_batch")
@@ -74,7 +79,7 @@ class TamperCheck:
     def __init__(
         self, session: Session, tables: Sequence[Relation], planned: str, *, tree: bool
     ) -> None:
-        """Record the current state; `planned` is the shape at planning, `tree` includes partitions."""
+        """Record the state; `planned` is the shape at planning, `tree` includes partitions."""
         self._session, self._tables, self._planned = session, tables, planned
         only = sql.SQL("" if tree else "ONLY ")
         self._locks = [_LOCK.format(sql.Composed([only, table.identifier()])) for table in tables]

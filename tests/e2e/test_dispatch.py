@@ -212,8 +212,11 @@ def test_an_interrupted_run_goes_on_though_what_is_missed_is_never_caught_up(mak
     watch.now = datetime(2026, 3, 28, 1, 30, tzinfo=UTC)
     with watch.parts.store.transaction() as transaction:
         task = history.Task(
-            "log_cleanup", "host", "", history.Trigger("nightly", datetime(2026, 3, 28, 2, 30))
-        )  # noqa: DTZ001
+            "log_cleanup",
+            "host",
+            "",
+            history.Trigger("nightly", datetime(2026, 3, 28, 2, 30)),  # noqa: DTZ001
+        )
         history.mark_interrupted(
             transaction, history.begin_run(transaction, task, watch.now), "killed", watch.now
         )

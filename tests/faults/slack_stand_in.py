@@ -219,8 +219,8 @@ class ButtonLine:
             head = client.recv(4096).decode()
             key = next(line.partition(":")[2].strip() for line in head.split("\r\n") if line.lower().startswith("sec-websocket-key"))  # fmt: skip
             accept = base64.b64encode(
-                hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
-            )  # noqa: S324 - the protocol's own
+                hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()  # noqa: S324
+            )
             client.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n")  # fmt: skip
             self._client = client
             self._send(json.dumps({"type": "hello"}))

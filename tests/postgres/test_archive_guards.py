@@ -317,8 +317,9 @@ def test_a_look_beside_a_run_and_at_what_was_only_begun_finds_nothing_wrong(even
 
 
 def test_a_batch_comes_back_however_slow_the_triggers_are_and_what_fails_is_named(
-    event, monkeypatch
-):  # noqa: F811
+    event,  # noqa: F811
+    monkeypatch,
+):
     fill(event, 5)
     event.run("archive")
     (batch,) = json.loads(event.sereno("archive", "list", "--json").stdout)

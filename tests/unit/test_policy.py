@@ -7,7 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.alert import NOTIFYING, AlertState, Reason, State
+from alerts.alert import NOTIFYING, Reason, State
+from alerts.alert_state import AlertState
 from alerts.lifecycle import decide
 from alerts.lifecycle import review as repeats
 from alerts.policy import Policy

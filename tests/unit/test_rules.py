@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.alert import AlertState, Reason, State
+from alerts.alert import Reason, State
+from alerts.alert_state import AlertState
 from alerts.hours import Hours
 from alerts.lifecycle import UNREACHABLE, Acknowledgement, acknowledge, decide, review
 from alerts.policy import EscalationStep, Matcher, Policy, Route, Silence, Threshold
