@@ -306,7 +306,7 @@ def ignore_grouping(monkeypatch):
     from execution import control
 
     monkeypatch.setattr(control, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(control, "ATTEMPTS", 2)
+    monkeypatch.setattr(control, "MOST_ATTEMPTS", 2)
 
 
 @pytest.fixture

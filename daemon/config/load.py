@@ -58,7 +58,7 @@ def parse(path: Path, values: Mapping[str, Any], jobs: Collection[str]) -> Confi
         "checks": check_options(values.get("checks"), checks, problems),
     }
     try:
-        config = Config.model_validate(parsed)
+        config = Config.model_validate(parsed, by_name=False)
     except ValidationError as error:
         problems += problems_of(error, Config, ())
     else:
@@ -97,7 +97,7 @@ def _channels(values: object, problems: list[Problem]) -> dict[str, BaseModel]:
             continue
         model = CHANNELS[kind][0]
         try:
-            channels[name] = model.model_validate(options)
+            channels[name] = model.model_validate(options, by_name=False)
         except ValidationError as error:
             problems += problems_of(error, model, path)
     return channels

@@ -73,23 +73,38 @@ def format_location(location: Sequence[str | int]) -> str:
     return text.removeprefix(".")
 
 
+_RENAMED = {
+    ("Route", "more"): "continue",
+    ("Threshold", "lasting"): "for",
+    ("Maintenance", "lasting"): "duration",
+    ("Alerting", "drill"): "channel_test",
+}
+"""Keys of earlier versions by model and name."""
+
+
 def _unknown(model: type[BaseModel], location: Sequence[str | int]) -> str:
-    known = sorted(_fields(model, location[:-1]))
+    holder = _holder(model, location[:-1])
+    known: list[str] = []
+    if holder:
+        new = _RENAMED.get((holder.__name__, str(location[-1])))
+        if new:
+            return f"is now named {new!r}"
+        known = sorted(field.alias or name for name, field in holder.model_fields.items())
     close = difflib.get_close_matches(str(location[-1]), known, 1)
     if close:
         return f"is unknown; did you mean {close[0]!r}?"
     return f"is unknown (known: {', '.join(known)})"
 
 
-def _fields(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    """Return the fields of the model that holds the unknown key."""
+def _holder(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel] | None:
+    """Return the model that holds the unknown key; None if it is not a model."""
     for part in location:
         if isinstance(part, str) and part in model.model_fields:
             found = _model_in(model.model_fields[part].annotation)
             if found is None:
-                return []
+                return None
             model = found
-    return list(model.model_fields)
+    return model
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - any type expression

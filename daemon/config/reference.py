@@ -113,9 +113,10 @@ def _section(path: str, kind: type[BaseModel], skip: Collection[str] = ()) -> It
     yield f"# {' '.join((kind.__doc__ or '').split())}"
     yield f"[{path}]"
     examples = _EXAMPLES.get(path, {})
-    for name, field in kind.model_fields.items():
-        if name in skip:
+    for attribute, field in kind.model_fields.items():
+        if attribute in skip:
             continue
+        name = field.alias or attribute
         if field.description:
             yield f"# {field.description}"
         default = field.get_default(call_default_factory=False)

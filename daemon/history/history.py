@@ -36,7 +36,7 @@ _MEASURE = (
 _MEMORY = (
     "SELECT object, seconds, bytes, evidence FROM object_memory WHERE job = ? AND database = ?"
 )
-_ORPHANED = "SELECT id, job, database, schedule, process FROM run WHERE state = 'running'"
+_RUNNING = "SELECT id, job, scope, database, schedule, process FROM run WHERE state = 'running'"
 _INTERRUPT = """
     UPDATE run SET state = 'interrupted', reason = ?, finished_at = ?
     WHERE id = ? AND state = 'running'
@@ -140,7 +140,7 @@ def load_memory(transaction: Transaction, job: str, database: str) -> Mapping[st
 
 def running_runs(transaction: Transaction) -> list[Row]:
     """Return the runs recorded as running."""
-    return transaction.rows(_ORPHANED)
+    return transaction.rows(_RUNNING)
 
 
 def mark_interrupted(transaction: Transaction, run: int, reason: str, now: datetime) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["now", "vacuumm"], 2, "neither a job nor a schedule"),
+        (["now", "vacuumm"], 2, "there is no job or schedule"),
         (["now", "analyze", "--window", "5x"], 2, '--window: "5x" is not a duration'),
         (["now", "analyze", "--database", "mian"], 2, "no database 'mian'"),
         (
@@ -29,8 +29,8 @@ ROOT = Path(__file__).parents[2]
         (["alerts", "resolve", "4711"], 2, "no open alert 4711"),
         (["alerts", "test"], 2, "no channel is configured"),
         (["pause", "--until", "25:99"], 2, "not a time"),
-        (["pause", "--until", "2001-01-01T00:00"], 2, "is past"),
-        (["install", "main"], 78, "names no two logins"),
+        (["pause", "--until", "2001-01-01T00:00"], 2, "is in the past"),
+        (["install", "main"], 78, "needs two logins"),
         (["trust", "nobody"], 2, "no database 'nobody'"),
         (["frobnicate"], 2, "No such command"),
     ],
@@ -104,8 +104,8 @@ def test_pause_and_resume_are_shown(house):
     house.with_logins = False
     house.sereno("pause", "--until", "23:59", "--reason", "release")
     assert "paused" in house.sereno("status").stdout
-    assert house.sereno("resume").stdout == "goes on\n"
-    assert house.sereno("resume").stdout == "was not paused\n"
+    assert house.sereno("resume").stdout == "resumed\n"
+    assert house.sereno("resume").stdout == "nothing was paused\n"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_drill_says_what_each_channel_answered(house, endpoint):
         1,
         "good: accepted: HTTP 200, ticket T-1\nbad: dead (HTTP 404)\n",
     )
-    assert json.loads(good.requests[0]["body"])["data"]["reason"] == "drill"
+    assert json.loads(good.requests[0]["body"])["data"]["reason"] == "channel_test"
     assert house.sereno("alerts", "test", "good").returncode == 0
 
 

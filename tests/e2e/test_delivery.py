@@ -25,11 +25,13 @@ from alerts.channels import email, slack, webhook
 from alerts.channels.channel import DeliveryError, Failure, Sender
 from alerts.courier import Courier
 from alerts.lifecycle import Acknowledgement
-from alerts.policy import UNDELIVERED, Matcher, Policy, Route
+from alerts.policy import Policy
 from alerts.processor import AlertProcessor
+from alerts.rules import Route
 from daemon.demo.cluster import free_port
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
+from domain.kinds import CHANNEL_UNDELIVERED
 from domain.secret import Secret
 from store.store import open_store
 
@@ -174,7 +176,7 @@ def test_a_server_that_asks_for_our_certificate_gets_it(tmp_path):
             missing.deliver(notification())
     assert caught.value.failure is Failure.TRANSIENT
     assert len(postbox.mails) == 1
-    with pytest.raises(ValueError, match="client_key goes with"):
+    with pytest.raises(ValueError, match="client_key needs"):
         email.Options(**options, client_key="/x")
 
 
@@ -483,7 +485,7 @@ def test_a_dead_channel_delays_no_other_and_its_death_is_told_elsewhere(courier)
     assert len(bad.requests) == tries > 72
     assert carrier.deliver_one("good")
     told = json.loads(good.requests[-1]["body"])["data"]
-    assert (told["kind"], told["object"]) == (UNDELIVERED, "bad")
+    assert (told["kind"], told["object"]) == (CHANNEL_UNDELIVERED.name, "bad")
     with carrier.store.reading() as transaction:
         assert outbox.load_state(transaction, number)[0] == "dead"
     bad.answer = answering(200, b"{}")
@@ -609,7 +611,7 @@ def test_a_permanent_refusal_is_not_tried_again(courier):
         carrier.clock.now += timedelta(hours=1)
     assert len(bad.requests) == 1
     carrier.deliver_one("good")
-    assert json.loads(good.requests[0]["body"])["data"]["kind"] == UNDELIVERED
+    assert json.loads(good.requests[0]["body"])["data"]["kind"] == CHANNEL_UNDELIVERED.name
 
 
 def test_retry_after_is_waited_in_full(courier):
@@ -654,7 +656,7 @@ def test_a_channel_that_is_gone_from_the_configuration_is_told_elsewhere(courier
     with carrier.store.reading() as transaction:
         assert outbox.load_state(transaction, number)[0] == "dead"
     (told,) = [json.loads(request["body"])["data"] for request in good.requests]
-    assert (told["kind"], told["object"]) == (UNDELIVERED, "renamed")
+    assert (told["kind"], told["object"]) == (CHANNEL_UNDELIVERED.name, "renamed")
 
 
 def test_repeats_do_not_pile_up_while_a_channel_is_down(courier):
@@ -734,7 +736,7 @@ def tell(carrier, *findings):
 
 
 @pytest.mark.parametrize(
-    "rules", [(), (Route(Matcher(), ("bad",)),)], ids=["by severity", "a rule for all"]
+    "rules", [(), (Route(channels=("bad",)),)], ids=["by severity", "a rule for all"]
 )
 def test_what_is_critical_and_refused_for_good_goes_by_the_fallback_each_time(courier, rules):
     carrier, good, bad = courier
@@ -748,7 +750,7 @@ def test_what_is_critical_and_refused_for_good_goes_by_the_fallback_each_time(co
         carrier.clock.now += timedelta(minutes=1)
         tell(carrier)
     assert told_by(good).count("orphans") == 2
-    assert UNDELIVERED in told_by(good)
+    assert CHANNEL_UNDELIVERED.name in told_by(good)
 
 
 def test_what_somebody_looks_after_goes_by_no_fallback(courier):
@@ -760,8 +762,8 @@ def test_what_somebody_looks_after_goes_by_no_fallback(courier):
     tell(carrier, Finding(Identity("orphans", "coop", object="x"), Severity.CRITICAL, "7 rows"))
     with carrier.store.transaction() as transaction:
         (alert,) = alert_store.load_open(transaction)
-        AlertProcessor(transaction, carrier.policy, carrier.clock()).take(
-            alert, Acknowledgement("ana")
+        AlertProcessor(transaction, carrier.policy, carrier.clock()).acknowledge(
+            alert.id, Acknowledgement("ana")
         )
     carrier.clock.now += timedelta(minutes=6)
     with carrier.store.transaction() as transaction:

@@ -245,7 +245,7 @@ def test_a_full_disk_is_tried_again_at_the_next_look_and_not_in_between(make_hou
         tries.append(1)
         raise StoreError("database or disk is full")
 
-    monkeypatch.setattr(history, "begin", full)
+    monkeypatch.setattr(history, "begin_run", full)
     watch.tick()
     time.sleep(0.3)
     assert len(tries) == 1

@@ -202,7 +202,7 @@ def test_a_server_that_does_not_answer_keeps_nobody_from_stopping_in_time(house,
     with serving_beside_a_deaf_server(house, wait) as service:
         assert service.wait(10) == 0
     assert [(run["state"], run["reason"]) for run in runs(house)] == [
-        ("interrupted", "stopped before its server answered")
+        ("interrupted", "stopped before the server answered")
     ]
 
 
@@ -291,7 +291,7 @@ def test_the_heart_says_what_is_wrong(house, wait, endpoint):
     with serving(house, WATCHDOG_USEC="1500000"):
         wait(lambda: outside.requests, what="the ping")
     (first, *_) = outside.requests
-    assert (first["path"], first["body"]) == ("/uuid/fail", b"channel ticket takes no messages")
+    assert (first["path"], first["body"]) == ("/uuid/fail", b"channel ticket delivers nothing")
 
 
 @pytest.mark.parametrize("broken", ["newer", "folder", "garbage", "configuration"])
@@ -392,7 +392,7 @@ def test_its_death_is_told_without_it(house, endpoint, broken):
         (house.folder / "checks.d" / "bad.sql").write_text("-- title =\nSELECT")
     environment = {**os.environ, "STATE_DIRECTORY": str(house.folder), "MONITOR_SERVICE_RESULT": "exit-code", "MONITOR_EXIT_STATUS": "78"}  # fmt: skip
     done = house.sereno("alerts", "service-failed", check=False, env=environment)
-    assert (done.returncode, done.stdout) == (0, "ticket: told\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "ticket: notified\n"), done.stderr
     (request,) = ticket.requests
     data = json.loads(request["body"])["data"]
     assert (data["kind"], data["severity"], data["object"]) == (
@@ -429,7 +429,7 @@ def test_a_death_that_is_kept_quiet_was_not_told(house, endpoint):
     )
     done = house.sereno("alerts", "service-failed", check=False)
     assert (done.returncode, ticket.requests) == (1, [])
-    assert "ticket: not told: silence 1" in done.stdout
+    assert "ticket: not notified: silence 1" in done.stdout
     assert "by ana: moving" in done.stdout
 
 
@@ -454,7 +454,7 @@ def test_a_limit_that_was_learnt_outlives_a_reload_unless_the_channel_is_another
         before.rate_limits[name].failed(DeliveryError(Failure.THROTTLED, "slow down", 60.0), 60.0)
     house.extra = house.extra.replace("127.0.0.1:1", "127.0.0.1:2")
     after = house.context()
-    after.after(before)
+    after.inherit_limits(before)
     assert list(after.rate_limits) == ["b"]
     assert after.courier().rate_limits["b"].pause() > 50
 

@@ -167,7 +167,7 @@ def test_sereno_report_shows_writes_and_sends(house, endpoint, tmp_path):
     assert (refused.returncode, "jobs.health_report.channels" in refused.stderr) == (2, True)
     house.extra += '[jobs.health_report]\nchannels = ["ticket"]\n'
     sent = house.sereno("report", "--send")
-    assert (sent.returncode, sent.stderr.strip()) == (0, "ticket: HTTP 200, ticket T-1")
+    assert (sent.returncode, sent.stderr.strip()) == (0, "ticket: accepted: HTTP 200, ticket T-1")
     body = json.loads(ticket.requests[0]["body"])
     assert (body["type"], body["data"]["type"]) == ("report", "HEALTH_REPORT")
     assert house.sereno("report", "--out", str(tmp_path), check=False).returncode == 2

@@ -218,7 +218,7 @@ def test_what_was_missed_is_caught_up_as_the_schedule_says(house, wait, catch_up
         )
         assert [alert["kind"] for alert in kinds] == ["task_missed"]
         assert [(run["state"], run["reason"]) for run in runs(house)] == [
-            ("skipped", "missed: it is not to be caught up")
+            ("skipped", "missed: catch_up does not allow it")
         ]
     service.send_signal(signal.SIGTERM)
     assert service.wait(10) == 0
@@ -251,5 +251,5 @@ def test_a_new_schedule_owes_nothing_and_a_missed_one_is_told(house, wait, endpo
     data = json.loads(request["body"])["data"]
     assert (data["kind"], data["severity"]) == ("task_missed", "HIGH")
     assert {(run["state"], run["reason"]) for run in runs(house)} == {
-        ("skipped", "missed: its window is over")
+        ("skipped", "missed: its window has ended")
     }

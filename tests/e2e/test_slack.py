@@ -116,19 +116,17 @@ def test_what_comes_back_is_said_in_the_same_thread(room):
     house.courier.clock.now += timedelta(hours=30)
     back = house.look(found())[-1]
     assert (back["thread_ts"], back["broadcast"]) == (first["ts"], True)
-    assert "is back" in words(back)
+    assert "firing again" in words(back)
     assert "resolved" not in first["text"]
 
 
 def test_an_acknowledgement_is_seen_in_the_first_message(room):
     house = room()
     (first,) = house.look(found(severity=Severity.CRITICAL))
-    from alerts import alert_store
 
     with house.courier.store.transaction() as transaction:
-        alert = alert_store.load_alert(transaction, 1)
-        AlertProcessor(transaction, house.courier.policy, house.courier.clock()).take(
-            alert, Acknowledgement("ana <!here>")
+        AlertProcessor(transaction, house.courier.policy, house.courier.clock()).acknowledge(
+            1, Acknowledgement("ana <!here>")
         )
     house.deliver()
     assert "ana &lt;!here&gt;" in words(first)
@@ -152,7 +150,7 @@ def test_a_thousand_are_one_message_that_counts_the_rest(room):
     house = room()
     (storm,) = house.look(*(found(f"t{number}" * 20) for number in range(1000)))
     assert "1000 alerts" in storm["text"]
-    assert "orphans. All of them: sereno alerts list" in words(storm)
+    assert "orphans. All: sereno alerts list" in words(storm)
     assert house.slack.broken == []
 
 
@@ -230,7 +228,7 @@ def test_what_came_and_went_while_slack_was_away_is_one_line_of_one_late_message
     house.courier.clock.now += timedelta(minutes=20)
     (digest,) = house.deliver()
     assert "delayed by 60 min" in words(digest)
-    assert "came 02:00, went 02:20" in words(digest)
+    assert "fired 02:00, resolved 02:20" in words(digest)
     assert "3 alerts" in digest["text"]
 
 

@@ -12,8 +12,9 @@ from alerts.channels import webhook
 from alerts.channels.channel import Sender
 from alerts.courier import HORIZON, Courier
 from alerts.lifecycle import Acknowledgement
-from alerts.policy import EscalationStep, Matcher, Policy, Silence
+from alerts.policy import Policy, Silence
 from alerts.processor import AlertProcessor
+from alerts.rules import EscalationStep, Matcher
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from store.store import open_store
@@ -29,7 +30,7 @@ class House:
         self.now = datetime(2026, 3, 1, 2, tzinfo=UTC)
         self.good, self.bad = endpoint(), endpoint((503, {}, b"{}"))
         channels = {name: webhook.Webhook(webhook.Options(type="webhook", url=place.url), Sender("c")) for name, place in (("good", self.good), ("bad", self.bad))}  # fmt: skip
-        policy = Policy(dict.fromkeys(Severity, ("bad",)), instance="coop", fallback=(), escalation_steps=(EscalationStep(30 * MINUTE, ("bad",)),), group_interval=5 * MINUTE, channel_names=frozenset(channels))  # fmt: skip
+        policy = Policy(dict.fromkeys(Severity, ("bad",)), instance="coop", fallback=(), escalation_steps=(EscalationStep(after=30 * MINUTE, channels=("bad",)),), group_interval=5 * MINUTE, channel_names=frozenset(channels))  # fmt: skip
         self.courier = Courier(open_store(folder / "state.db"), channels, policy, lambda: self.now)
 
     def use(self, **changes):
@@ -43,7 +44,7 @@ class House:
         found = [
             Finding(Identity("orphans", object=name), severity, f"rows of {name}") for name in names
         ]
-        self.act(lambda teller, _: teller.tell(found))
+        self.act(lambda processor, _: processor.process(found))
 
     def owed(self):
         with self.courier.store.reading() as transaction:
@@ -71,11 +72,11 @@ def test_a_silence_takes_back_what_waits_and_is_told_afterwards_if_it_is_still_s
     house.look("a", "b")
     assert house.courier.deliver_one("bad")  # refused: nobody has it
     meant = Silence(Matcher(object="a"), "ana", "moving house", house.now, house.now + 60 * MINUTE)
-    assert house.act(lambda teller, _: teller.silence(meant)) == 1
+    assert house.act(lambda processor, _: processor.silence(meant)) == 1
     assert [title for _, title, _ in house.owed()] == ["orphans: b"]
     assert "ana" in house.alert(1).suppressed_by
     house.now += 60 * MINUTE
-    house.act(lambda teller, _: teller.review())
+    house.act(lambda processor, _: processor.review())
     assert sorted(title for _, title, _ in house.owed()) == ["orphans: a", "orphans: b"]
 
 
@@ -84,7 +85,7 @@ def test_what_may_have_been_taken_is_not_taken_back(house):
     house.look("a")
     assert house.courier.deliver_one("bad")
     house.act(
-        lambda teller, _: teller.silence(
+        lambda processor, _: processor.silence(
             Silence(Matcher(), "ana", "x", house.now, house.now + MINUTE)
         )
     )
@@ -94,9 +95,9 @@ def test_what_may_have_been_taken_is_not_taken_back(house):
 def test_who_has_acknowledged_is_not_called_by_what_still_waits(house):
     house.look("a", severity=Severity.CRITICAL)
     house.now += 30 * MINUTE
-    house.act(lambda teller, _: teller.review())
+    house.act(lambda processor, _: processor.review())
     assert len(house.owed()) == 2
-    house.act(lambda teller, _: teller.take(house.alert(1), Acknowledgement("ana")))
+    house.act(lambda processor, _: processor.acknowledge(1, Acknowledgement("ana")))
     assert len(house.owed()) == 1
     assert house.alert(1).state is State.ACKNOWLEDGED
 
@@ -112,7 +113,7 @@ def test_each_message_that_is_given_up_is_named_elsewhere_soon(house):
         "orphans: a",
     )
     house.now += 5 * MINUTE
-    house.act(lambda teller, _: teller.review())
+    house.act(lambda processor, _: processor.review())
     house.deliver("good")
     assert house.told()[1]["details"]["not delivered"] == "orphans: a, orphans: b, orphans: c"
 
@@ -122,14 +123,14 @@ def test_what_is_out_meanwhile_and_comes_back_is_taken_back_too(house, act):
     house.look("a", severity=Severity.CRITICAL)
     house.deliver("bad")
     house.now += 30 * MINUTE
-    house.act(lambda teller, _: teller.review())
+    house.act(lambda processor, _: processor.review())
     meant = Silence(Matcher(object="a"), "ana", "moving house", house.now, house.now + 60 * MINUTE)
 
     def answer(*_):
         if act == "silence":
-            house.act(lambda teller, _: teller.silence(meant))
+            house.act(lambda processor, _: processor.silence(meant))
         else:
-            house.act(lambda teller, _: teller.take(house.alert(1), Acknowledgement("ana")))
+            house.act(lambda processor, _: processor.acknowledge(1, Acknowledgement("ana")))
         return (503, {}, b"{}")
 
     house.bad.answer = answer
@@ -144,7 +145,7 @@ def test_only_what_a_silence_means_is_taken_back(house):
     window = Silence(Matcher(object="b"), "ben", "window", house.now, house.now + 60 * MINUTE)
     house.use(windows=lambda _: (window,))
     house.act(
-        lambda teller, _: teller.silence(
+        lambda processor, _: processor.silence(
             Silence(Matcher(object="a"), "ana", "x", house.now, house.now + MINUTE)
         )
     )
@@ -154,12 +155,12 @@ def test_only_what_a_silence_means_is_taken_back(house):
 def test_who_never_heard_of_it_does_not_hear_its_end(house):
     over = [Coverage("orphans")]
     house.look("a")
-    house.act(lambda teller, _: teller.tell([], over))
+    house.act(lambda processor, _: processor.process([], over))
     house.now += MINUTE
-    house.look("a")  # it is back
+    house.look("a")  # it fires again
     assert len(house.owed()) == 3
     house.act(
-        lambda teller, _: teller.silence(
+        lambda processor, _: processor.silence(
             Silence(Matcher(), "ana", "x", house.now, house.now + 60 * MINUTE)
         )
     )
@@ -185,7 +186,7 @@ def test_a_correction_that_waits_keeps_no_repeat_back_and_calls_nobody_by_the_fa
     house.deliver("good")
     assert [(one["kind"], one["reason"]) for one in house.told()] == [("orphans", "opened"), ("channel_undelivered", "opened")]  # fmt: skip
     house.now += 60 * MINUTE
-    house.act(lambda teller, _: teller.review())
+    house.act(lambda processor, _: processor.review())
     with house.courier.store.reading() as transaction:
         assert transaction.rows(
             "SELECT 1 FROM notification WHERE reason = 'repeat' AND channel = 'bad'"
@@ -233,7 +234,7 @@ def test_what_is_critical_and_owed_to_a_channel_that_is_gone_goes_by_the_fallbac
         ("orphans", "a"),
         ("channel_undelivered", "bad"),
     ]
-    assert house.told()[1]["remedy"].startswith("nothing, if it was taken out on purpose")
+    assert house.told()[1]["remedy"].startswith("nothing if it was removed on purpose")
 
 
 def test_only_what_is_older_than_the_horizon_is_given_up(house):

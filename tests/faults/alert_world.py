@@ -15,11 +15,13 @@ from alerts import alert_store, channel_health, outbox, silences
 from alerts.alert import Reason, Receipt, State
 from alerts.channels.channel import DeliveryError, Failure, Traits
 from alerts.courier import Courier
-from alerts.lifecycle import UNREACHABLE, Acknowledgement
-from alerts.policy import UNDELIVERED, EscalationStep, Matcher, Policy, Silence, Threshold
+from alerts.lifecycle import Acknowledgement
+from alerts.policy import Policy, Silence
 from alerts.processor import AlertProcessor
+from alerts.rules import EscalationStep, Matcher, Threshold
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
+from domain.kinds import CHANNEL_UNDELIVERED, DATABASE_UNREACHABLE
 from store.store import open_store
 
 START = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -30,9 +32,9 @@ ROUTES = {
 }
 CHANNELS = {"chat": Traits(groups=True, edits=True, wants_acknowledgements=True), "mail": Traits(groups=True), "ticket": Traits(wants_acknowledgements=True), "second": Traits()}  # fmt: skip
 POLICIES = (
-    Policy(ROUTES, instance="world", grouping_channels=frozenset({"chat", "mail"}), acknowledging_channels=frozenset({"chat", "ticket"}), editing_channels=frozenset({"chat"}), group_wait=timedelta(seconds=15), escalation_steps=(EscalationStep(timedelta(minutes=30), ("second",)),), fallback=("second",)),
+    Policy(ROUTES, instance="world", grouping_channels=frozenset({"chat", "mail"}), acknowledging_channels=frozenset({"chat", "ticket"}), editing_channels=frozenset({"chat"}), group_wait=timedelta(seconds=15), escalation_steps=(EscalationStep(after=timedelta(minutes=30), channels=("second",)),), fallback=("second",)),
     Policy({**ROUTES, Severity.HIGH: ("mail",)}, instance="world", grouping_channels=frozenset({"chat"}), acknowledging_channels=frozenset({"chat"})),
-    Policy(ROUTES, instance="world", thresholds=(Threshold(Matcher(object="b"), failures=2, passes=2),), group_interval=timedelta(minutes=5)),
+    Policy(ROUTES, instance="world", thresholds=(Threshold(object="b", failures=2, passes=2),), group_interval=timedelta(minutes=5)),
 )  # fmt: skip
 REFUSALS = {"refuse": Failure.TRANSIENT, "never": Failure.PERMANENT, "throttle": Failure.THROTTLED, "lose": Failure.AMBIGUOUS}  # fmt: skip
 PEOPLE = {"mail": ("ana", "ben", "eva")}
@@ -99,7 +101,7 @@ class World:
     def courier(self):
         return Courier(self.store, self.channel_names, self.policy, lambda: self.now)
 
-    def teller(self, transaction):
+    def processor(self, transaction):
         return AlertProcessor(transaction, self.policy, self.now)
 
     # what happens
@@ -107,23 +109,29 @@ class World:
     def look(self, found, covered):
         findings = [Finding(Identity("orphans", "world", database="main", object=name), severity, f"{name} is {severity}") for name, severity in found]  # fmt: skip
         self._write(
-            lambda teller: teller.tell(findings, [Coverage("orphans", "main")] if covered else [])
+            lambda processor: processor.process(
+                findings, [Coverage("orphans", "main")] if covered else []
+            )
         )
 
     def server(self, up):
         finding = Finding(
-            Identity(UNREACHABLE, "world", database="main"), Severity.CRITICAL, "no answer"
+            Identity(DATABASE_UNREACHABLE.name, "world", database="main"),
+            Severity.CRITICAL,
+            "no answer",
         )
         self._write(
-            lambda teller: teller.tell(
-                [] if up else [finding], [Coverage(UNREACHABLE, "main")] if up else []
+            lambda processor: processor.process(
+                [] if up else [finding], [Coverage(DATABASE_UNREACHABLE.name, "main")] if up else []
             )
         )
 
     def tick(self):
-        self._write(lambda teller: teller.review())
+        self._write(lambda processor: processor.review())
         self._write(
-            lambda teller: channel_health.check_channels(teller.transaction, self.policy, self.now)
+            lambda processor: channel_health.check_channels(
+                processor.transaction, self.policy, self.now
+            )
         )
 
     def acknowledge(self, number, minutes):
@@ -133,8 +141,8 @@ class World:
             ]
             if alerts:
                 until = self.now + timedelta(minutes=minutes) if minutes else None
-                self.teller(transaction).take(
-                    alerts[number % len(alerts)], Acknowledgement("ana", until)
+                self.processor(transaction).acknowledge(
+                    alerts[number % len(alerts)].id, Acknowledgement("ana", until)
                 )
 
     def silence(self, name, minutes):
@@ -145,7 +153,7 @@ class World:
             self.now,
             self.now + timedelta(minutes=minutes),
         )
-        self._write(lambda teller: teller.silence(made))
+        self._write(lambda processor: processor.silence(made))
 
     def pass_time(self, minutes):
         self.now += timedelta(minutes=minutes)
@@ -183,7 +191,7 @@ class World:
 
     def _write(self, act):
         with self._told_rightly(), self.store.transaction() as transaction:
-            act(self.teller(transaction))
+            act(self.processor(transaction))
 
     # what has to be so
 
@@ -215,7 +223,7 @@ class World:
     def _told_elsewhere(self, transaction, row):
         """Of what is given up another channel hears, and what is critical goes by the fallback."""
         notification = outbox.parse_row(row)
-        about = next(one for one in alert_store.load_latest(transaction, 10_000) if (one.kind, one.object) == (UNDELIVERED, row["channel"]))  # fmt: skip
+        about = next(one for one in alert_store.load_latest(transaction, 10_000) if (one.kind, one.object) == (CHANNEL_UNDELIVERED.name, row["channel"]))  # fmt: skip
         assert notification.message.title in about.evidence[channel_health.LOST], (
             "what is given up is named"
         )
@@ -272,7 +280,7 @@ class World:
         )
         self._copies(rows)
         self._pauses(
-            [row for row in rows if alerts[row["alert"]].kind != UNDELIVERED]
+            [row for row in rows if alerts[row["alert"]].kind != CHANNEL_UNDELIVERED.name]
         )  # it has news
 
     def _knowledge(self, alerts, refused):

@@ -191,10 +191,10 @@ def test_what_has_no_statistics_gets_them_once(any_house, flush):
     )
     planned = {step.object: step.why for step in any_house.plan("analyze")}
     assert planned == {
-        "public.t": "no statistics of Größe, an expression of t_lower_idx, statistics pair",
-        "public.p": "no statistics of c",
+        "public.t": "statistics missing for Größe, an expression of t_lower_idx, statistics pair",
+        "public.p": "statistics missing for c",
         **(
-            {"public.p1": "no statistics of c"}
+            {"public.p1": "statistics missing for c"}
             if any_house.database.admin.info.server_version >= 180000
             else {}
         ),
@@ -208,7 +208,7 @@ def test_statistics_that_stay_missing_are_no_reason_again(table):
     seen = TableStatistics([table("t")], {"public.t": Memory(1.0, 0, {"missing": ["odd"]})}, 180000)
     assert plan(Observation(seen, {hash("t"): ["odd"]})) == []
     (step,) = plan(Observation(seen, {hash("t"): ["new", "odd"]}))
-    assert step.why == "no statistics of new, odd"
+    assert step.why == "statistics missing for new, odd"
 
 
 def test_what_analyze_cannot_make_is_said_and_remembered(any_house, flush):
@@ -223,14 +223,14 @@ def test_what_analyze_cannot_make_is_said_and_remembered(any_house, flush):
     (step,) = any_house.run("analyze")["steps"]
     assert (step["status"], step["reason"]) == (
         "done",
-        "still no statistics of an expression of part",
+        "statistics still missing for an expression of part",
     )
     assert any_house.run("analyze")["steps"] == []
     run("ALTER TABLE public.t ADD COLUMN c int DEFAULT 1")
     (step,) = any_house.run("analyze")["steps"]
     assert (step["status"], step["reason"]) == (
         "done",
-        "still no statistics of an expression of part",
+        "statistics still missing for an expression of part",
     )
     run("ALTER TABLE public.t DROP COLUMN c; ALTER TABLE public.t ADD COLUMN c int DEFAULT 1")
     assert len(any_house.run("analyze")["steps"]) == 1
@@ -240,5 +240,5 @@ def test_who_may_not_see_which_statistics_are_missing_says_so(table):
     (step,) = plan(Observation(TableStatistics([table("t")], {}, 180000), None))
     assert (
         step.why
-        == "no privilege: which statistics are missing only a member of pg_read_all_data may see"
+        == "no privilege: only a member of pg_read_all_data may see which statistics are missing"
     )

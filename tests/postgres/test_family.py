@@ -87,8 +87,8 @@ def test_they_come_back_parents_first(prepare):
 @pytest.mark.parametrize(
     ("children", "options", "said"),
     [
-        ((), {"action": "CASCADE"}, 'would reach into public."Nota %", public.linea'),
-        (("public.linea",), {"action": "CASCADE"}, 'would reach into public."Nota %"'),
+        ((), {"action": "CASCADE"}, 'would extend the deletion to public."Nota %", public.linea'),
+        (("public.linea",), {"action": "CASCADE"}, 'would extend the deletion to public."Nota %"'),
         (("public.other",), {"also": ["CREATE TABLE public.other (id int)"]}, "public.other has no foreign key to public.orden"),
         (
             ("public.linea", 'public."Nota %"'),

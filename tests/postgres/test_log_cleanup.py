@@ -215,7 +215,7 @@ def test_a_planted_owner_table_is_never_read(house):
         )
     )
     house.write = lambda: path
-    assert "not the table that sereno made" in house.run("log_cleanup")["reason"]
+    assert "not the table that sereno created" in house.run("log_cleanup")["reason"]
     assert house.database.value("SELECT count(*) FROM public.ran") == 0
 
 
@@ -422,7 +422,11 @@ def test_a_lock_waiter_pauses_a_running_clean_up(log, wait):
         done.set()
         waiter.join()
     (step,) = run["steps"]
-    assert (step["status"], step["rows"], step["paused_by"]) == ("done", 600, "lock waiter")
+    assert (step["status"], step["rows"], step["paused_by"]) == (
+        "done",
+        600,
+        "a session waits for our lock",
+    )
     assert step["paused_seconds"] > 0
 
 

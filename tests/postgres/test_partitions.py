@@ -142,7 +142,7 @@ def test_expired_log_partitions_are_dropped(prepare, kind):
 
 @pytest.mark.parametrize("how", ["detach", "drop"])
 def test_a_reader_is_waited_for_named_and_the_next_run_finishes_it(prepare, how):
-    """He who reads the table while DETACH … CONCURRENTLY waits for him: it stays pending, and is finalized."""
+    """He who reads the table while DETACH … CONCURRENTLY waits for it: the partition stays pending, and is finalized."""
     house = prepare(how)
     with house.database.connect() as reader:
         reader.execute("SELECT count(*) FROM public.event")

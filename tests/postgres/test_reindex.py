@@ -253,7 +253,7 @@ def test_a_snapshot_that_has_lasted_is_not_waited_for(any_house, mended, monkeyp
         ((status, reason),) = mended().values()
         assert status == "skipped"
         assert reason.startswith(
-            f"in the way: pid {old.info.backend_pid} (no name) has looked at the database for "
+            f"blocked: pid {old.info.backend_pid} (no name) has looked at the database for "
         )
     assert [status for status, _ in mended().values()] == ["done"]
 

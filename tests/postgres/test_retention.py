@@ -73,7 +73,7 @@ def test_a_file_that_somebody_else_has_written_stays(archived):
     )
     (step,) = archived.run("archive")["steps"]
     assert step["status"] == "failed"
-    assert "it stays" in step["reason"]
+    assert "the file is kept" in step["reason"]
     assert names(archived) == ["copy.zst", "manifest.jsonl"]
 
 

@@ -142,7 +142,7 @@ def test_rows_that_an_open_transaction_still_sees_are_not_called_vacuumed(any_ho
         assert step["status"] == "ineffective"
         pid = other.info.backend_pid
         assert (
-            f"dead rows that stay: 1001; held back by pid {pid} (postgres, no name), idle in transaction for"
+            f"dead rows remaining: 1001; held back by pid {pid} (postgres, no name), idle in transaction for"
             in (step["reason"])
         )
         (finding,) = [row for row in done["findings"] if row["kind"] == "ineffective"]
@@ -172,7 +172,7 @@ def test_what_stays_of_many_is_named_with_who_holds_it(any_house, flush):
             step for step in any_house.run("vacuum")["steps"] if step["object"] == "public.t"
         ]
         assert step["status"] == "done"
-        assert "dead rows that stay: " in step["reason"]
+        assert "dead rows remaining: " in step["reason"]
         assert f"; held back by pid {other.info.backend_pid}" in step["reason"]
 
 
@@ -280,7 +280,7 @@ def test_a_locked_table_of_a_group_is_tried_on_its_own_and_its_holder_named(hous
         steps = {step["object"]: step for step in done["steps"]}
         assert [steps[f"public.t{number}"]["status"] for number in (0, 1, 3)] == ["done"] * 3
         assert steps["public.t2"]["status"] == "skipped"
-        assert f"in the way: pid {other.info.backend_pid}" in steps["public.t2"]["reason"]
+        assert f"blocked: pid {other.info.backend_pid}" in steps["public.t2"]["reason"]
 
 
 @pytest.mark.usefixtures("hurried")

@@ -44,7 +44,7 @@ def test_predictions_come_from_the_tables_own_history_else_from_the_rate_of_the_
     assert seconds_per_byte(memory.values()) == 10.0 / (100 * MEGABYTE)
     seen = TableStatistics(
         [table("known", dead=200, bytes=200 * MEGABYTE), table("new", dead=200, bytes=50 * MEGABYTE)],
-        memory, 180000, rate=seconds_per_byte(memory.values()),
+        memory, 180000, seconds_per_byte=seconds_per_byte(memory.values()),
     )  # fmt: skip
     predicted = {step.object: step.predicted_seconds for step in plan(Observation(seen))}
     assert predicted["public.known"] == pytest.approx(
@@ -190,5 +190,5 @@ def test_patterns_are_psqls(pattern, meant, not_meant):
     "text", ["log", "a.b.c", "public.", "public.lo g", 'public."log', ".log", "public.log; x"]
 )
 def test_what_is_no_pattern_is_refused(text):
-    with pytest.raises(ValueError, match="is not a pattern of tables"):
+    with pytest.raises(ValueError, match="is not a table pattern"):
         parse_pattern(text)

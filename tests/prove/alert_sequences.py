@@ -63,7 +63,7 @@ def dead_hour(folder):
         pass
     (digest,) = chat.taken
     return (
-        f"a channel dead for an hour: told elsewhere after {noticed.total_seconds():.0f} s; when it is back "
+        f"a channel dead for an hour: told elsewhere after {noticed.total_seconds():.0f} s; when it fires again "
         f"{len(chat.taken)} message that stands for {len(digest.message.lines)} alerts ({digest.message.details.get('late', digest.message.summary)})"
     )
 

@@ -88,7 +88,7 @@ def test_every_mistake_at_once_with_its_path(tmp_path):
     )
     text = "\n".join(found)
     for path, said in {
-        "databases.main.frobnicate": "is not known",
+        "databases.main.frobnicate": "is unknown",
         "daemon.listen": '"here" is not an address and port (like "127.0.0.1:9188"',
         "jobs.vacuum.parallel": "greater than or equal to 1",
         "jobs.health_report.channels[0]": "there is no channel 'mial'; did you mean 'mail'?",
@@ -217,8 +217,8 @@ def test_config_check_ends_with_78_and_every_line(tmp_path):
     command = [sys.executable, "-m", "daemon", "config", "check", "--config", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 78
-    assert "databases.main.a: is not known" in done.stderr
-    assert "databases.main.b: is not known" in done.stderr
+    assert "databases.main.a: is unknown" in done.stderr
+    assert "databases.main.b: is unknown" in done.stderr
 
 
 def test_config_check_as_json(tmp_path):
@@ -273,7 +273,7 @@ def test_a_channel_that_can_hardly_work_is_noted_and_words_are_not_blanks(tmp_pa
         "channels.pager.command",
         "channels.ticket.update_url",
     ]
-    window = 'cron = "0 1 * * sat"\nlasting = "3h"\nauthor = "{}"\nreason = "  "\n'
+    window = 'cron = "0 1 * * sat"\nduration = "3h"\nauthor = "{}"\nreason = "  "\n'
     (problem,) = problems(tmp_path, LEAST + "[[alerts.maintenance]]\n" + window.format("ana"))
     assert problem == "alerts.maintenance[0].reason: must not be empty"
 

@@ -121,7 +121,7 @@ def test_a_link_on_the_way_is_refused(logs, tmp_path):
 
 def test_a_folder_that_anybody_may_write_to_is_refused(logs):
     logs.chmod(0o777)
-    with pytest.raises(UnsafeFolderError, match="anybody may write"):
+    with pytest.raises(UnsafeFolderError, match="is world-writable"):
         expired_files(rule(logs), time.time())
 
 

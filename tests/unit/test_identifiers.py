@@ -63,5 +63,5 @@ def test_what_is_no_column_list_is_refused(text):
 
 def test_one_name_only():
     assert parse_name('"Fecha"') == "Fecha"
-    with pytest.raises(ValueError, match="left over"):
+    with pytest.raises(ValueError, match="is not one name"):
         parse_name("a.b")

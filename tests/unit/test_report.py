@@ -40,7 +40,7 @@ def report(text="x", alerts=(), tasks=None, **changes):
         "instance": text, "since": UNTIL - timedelta(days=7), "until": UNTIL, "first": False, "alerts": alerts,
         "over": [ResolvedAlert("dead_tuples", text, text, text, UNTIL)],
         "tasks": [TaskSummary("analyze", text, 7, 7, 60.0, "finished", text)] if tasks is None else tasks,
-        "works": [DoneWork("analyze", text, "analyze", text, 2, 1234567, 60.0)], "more_works": {("analyze", text): 3},
+        "work": [DoneWork("analyze", text, "analyze", text, 2, 1234567, 60.0)], "more_work": {("analyze", text): 3},
         "left": [UndoneStep("vacuum", text, text, "unfinished", text)], "databases": [Growth(text, 1e9, 2e9)],
         "tables": [Growth(text, 1e6, 1e6)], "mounts": [Growth(text, 1e9, 2e9, 4e9, date(2026, 5, 1))],
         "next": [NextDue("daily", UNTIL, ["analyze"])], "waiting": 2, **changes,
@@ -71,10 +71,12 @@ def test_a_week_without_a_run_is_no_good_week():
     made = report(tasks=[])
     assert (made.colour, made.sentence) == (
         "orange",
-        "Nothing has run since the last report: is the service up?",
+        "Nothing has run since the last report: is the service running?",
     )
     made = report(tasks=[], alerts=[trouble(Severity.CRITICAL)])
-    assert made.sentence == "1 thing needs you (1 critical); nothing has run: is the service up?"
+    assert (
+        made.sentence == "1 thing needs you (1 critical); nothing has run: is the service running?"
+    )
     made = report(tasks=[], since=UNTIL - timedelta(hours=1))
     assert (made.colour, made.sentence) == (
         "green",
@@ -161,10 +163,10 @@ def test_the_forecast_never_fails(used, total):
 
 @given(st.floats(0, 1e18))
 def test_numbers_are_readable(value):
-    assert len(units.size(value)) <= 13
-    assert len(units.span(min(value, 1e9))) <= 16
-    number, unit = units.size(value).split()
-    length, name = units.in_unit(value)
+    assert len(units.format_size(value)) <= 13
+    assert len(units.format_seconds(min(value, 1e9))) <= 16
+    number, unit = units.format_size(value).split()
+    length, name = units.byte_unit(value)
     assert name == unit
     assert math.isclose(float(number), value / length, abs_tol=0.5)
 
@@ -181,4 +183,4 @@ def test_numbers_are_readable(value):
     ],
 )
 def test_spans(seconds, text):
-    assert units.span(seconds) == text
+    assert units.format_seconds(seconds) == text

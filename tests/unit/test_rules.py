@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from alerts.alert import Reason, State
 from alerts.alert_state import AlertState
 from alerts.hours import Hours
-from alerts.lifecycle import UNREACHABLE, Acknowledgement, acknowledge, decide, review
-from alerts.policy import EscalationStep, Matcher, Policy, Route, Silence, Threshold
+from alerts.lifecycle import Acknowledgement, acknowledge, decide, review
+from alerts.policy import Policy, Silence
+from alerts.rules import EscalationStep, Matcher, Route, Threshold
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
+from domain.kinds import DATABASE_UNREACHABLE
 
 ROUTES = {
     Severity.WARNING: ("chat",),
@@ -44,7 +46,9 @@ class House:
             for alert in self.alerts.values()
             if alert.resolved_at is not None
         }
-        lost = frozenset(alert.database for alert in opened if alert.kind == UNREACHABLE)
+        lost = frozenset(
+            alert.database for alert in opened if alert.kind == DATABASE_UNREACHABLE.name
+        )
         told = {number: channels for (number, generation), channels in self.told.items() if self.alerts[number].generation == generation}  # fmt: skip
         return AlertState(opened, told, ended, self.silences, lost)
 
@@ -78,7 +82,7 @@ class House:
 
 
 def test_it_fires_when_it_was_found_so_often_and_for_so_long():
-    house = House(thresholds=(Threshold(Matcher(check="orphans"), failures=3, lasting=HOUR),))
+    house = House(thresholds=(Threshold(check="orphans", failures=3, duration=HOUR),))
     assert house.look(found()) == [(Reason.PENDING, ())]
     assert house.look(found(), after=MINUTE) == [(Reason.SEEN, ())]
     assert house.look(found(), after=MINUTE) == [(Reason.SEEN, ())]
@@ -95,7 +99,7 @@ def test_what_was_pending_and_is_over_was_never_told():
 
 
 def test_it_is_over_when_it_was_missed_so_often():
-    house = House(thresholds=(Threshold(Matcher(object="a"), passes=2),))
+    house = House(thresholds=(Threshold(object="a", passes=2),))
     house.look(found())
     assert house.look(after=HOUR) == [(Reason.SEEN, ())]
     assert house.look(found(), after=HOUR) == [(Reason.SEEN, ())]
@@ -211,7 +215,9 @@ def test_a_maintenance_window_is_a_silence():
 
 def test_an_unreachable_database_is_the_reason_of_all_that_is_wrong_there():
     house = House()
-    lost = Finding(Identity(UNREACHABLE, database="main"), Severity.CRITICAL, "no answer")
+    lost = Finding(
+        Identity(DATABASE_UNREACHABLE.name, database="main"), Severity.CRITICAL, "no answer"
+    )
     failed = Finding(Identity("task_failed", database="main", task="vacuum"), Severity.HIGH, "x")
     elsewhere = Finding(
         Identity("task_failed", database="other", task="vacuum"), Severity.HIGH, "x"
@@ -222,11 +228,14 @@ def test_an_unreachable_database_is_the_reason_of_all_that_is_wrong_there():
         (Reason.OPENED, ("chat", "mail")),
         (Reason.OPENED, ("chat", "mail", "ticket")),
     ]
-    house.look(coverage=[Coverage(UNREACHABLE)], after=MINUTE)
+    house.look(coverage=[Coverage(DATABASE_UNREACHABLE.name)], after=MINUTE)
     assert house.tick(MINUTE) == [(Reason.UNMUTED, ("chat", "mail"))]
 
 
-LADDER = (EscalationStep(30 * MINUTE, ("phone",)), EscalationStep(2 * HOUR, ("boss",)))
+LADDER = (
+    EscalationStep(after=30 * MINUTE, channels=("phone",)),
+    EscalationStep(after=2 * HOUR, channels=("boss",)),
+)
 
 
 def test_who_does_not_acknowledge_is_passed_over():
@@ -260,8 +269,8 @@ def test_what_gets_worse_is_not_acknowledged_any_more():
 
 def test_the_first_rule_that_fits_decides_who_is_told_and_more_is_besides():
     rules = (
-        Route(Matcher(tag="billing"), ("billing",), more=True),
-        Route(Matcher(severity=(Severity.HIGH,), check="orph*"), ("data",), repeat=12 * HOUR),
+        Route(tag="billing", channels=("billing",), continues=True),
+        Route(severity=(Severity.HIGH,), check="orph*", channels=("data",), repeat=12 * HOUR),
     )
     house = House(rules=rules, tags={"main": frozenset({"billing"})})
     assert house.look(found(), found("b", Severity.WARNING)) == [

@@ -129,7 +129,7 @@ def test_somebody_elses_file_is_left_as_it_is(tmp_path, journal):
         connection.execute(f"PRAGMA journal_mode = {journal}")
         connection.execute("CREATE TABLE t (a)")
     connection.close()
-    assert "not sereno's" in unusable(tmp_path, path.read_bytes())
+    assert "not a state file of sereno" in unusable(tmp_path, path.read_bytes())
 
 
 @settings(max_examples=60)
@@ -196,7 +196,7 @@ def test_several_processes_may_make_it_at_once(tmp_path):
 
 def test_one_owner_at_a_time_and_none_after_a_kill(tmp_path):
     path = tmp_path / "lock"
-    program = "import sys, time; from pathlib import Path; from store.lock import exclusive\nwith exclusive(Path(sys.argv[1])): print('mine', flush=True); time.sleep(60)"
+    program = "import sys, time; from pathlib import Path; from store.file_lock import exclusive_lock\nwith exclusive_lock(Path(sys.argv[1])): print('mine', flush=True); time.sleep(60)"
     other = subprocess.Popen(
         [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
