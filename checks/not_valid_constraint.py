@@ -21,17 +21,16 @@ _CHECKS = sql.SQL(
     SELECT c.conname AS name, n.nspname AS schema, r.relname AS "table",
            pg_catalog.pg_get_expr(c.conbin, c.conrelid) AS expression,
            pg_catalog.has_table_privilege(r.oid, 'SELECT')
-             AND NOT EXISTS (SELECT FROM regexp_matches(c.conbin::text, '\{([A-Z]+)', 'g') node
-                             WHERE node[1] NOT IN ('VAR', 'CONST', 'OPEXPR', 'FUNCEXPR', 'BOOLEXPR',
-                               'NULLTEST',
-                                                   'BOOLEANTEST', 'RELABELTYPE', '
-                                                   ''SCALARARRAYOPEXPR', 'ARRAYEXPR',
-                                                   'ARRAY'))
-             AND NOT EXISTS (SELECT FROM regexp_matches(c.conbin::text, ':(?:op)?funcid (\d+)',
-               'g') called
-                             WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p
-                                               WHERE p.oid = called[1]::oid AND p.provolatile = 'i'
-                                     AND p.pronamespace = 'pg_catalog'::regnamespace)) AS countable
+             AND NOT EXISTS (
+               SELECT FROM regexp_matches(c.conbin::text, '\{([A-Z]+)', 'g') node
+               WHERE node[1] NOT IN ('VAR', 'CONST', 'OPEXPR', 'FUNCEXPR', 'BOOLEXPR', 'NULLTEST',
+                                     'BOOLEANTEST', 'RELABELTYPE', 'SCALARARRAYOPEXPR',
+                                     'ARRAYEXPR', 'ARRAY'))
+             AND NOT EXISTS (
+               SELECT FROM regexp_matches(c.conbin::text, ':(?:op)?funcid (\d+)', 'g') called
+               WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p
+                                 WHERE p.oid = called[1]::oid AND p.provolatile = 'i'
+                                   AND p.pronamespace = 'pg_catalog'::regnamespace)) AS countable
     FROM pg_catalog.pg_constraint c
     JOIN pg_catalog.pg_class r ON r.oid = c.conrelid
     JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace

@@ -301,7 +301,7 @@ def any_house(tmp_path, any_database):
 
 
 @pytest.fixture
-def ignore_grouping(monkeypatch):
+def few_attempts(monkeypatch):
     """What is locked is tried again sooner, and not as often."""
     from execution import control
 

@@ -52,6 +52,7 @@ def check(
 ) -> None:
     """Run checks read-only; sends no alerts and records nothing."""
     with open_context(config, database) as context:
+        from checks.registry import PAIRED
         from daemon.cli.arguments import parse_severity
 
         least = parse_severity(fail_on)
@@ -59,6 +60,9 @@ def check(
             if name not in context.checks:
                 fail(unknown_name("check", name, sorted(context.checks)), Exit.CANNOT)
         excluded = set(context.config.job("integrity_check").exclude)
+        for name in checks or ():
+            if name in PAIRED and not context.config.checks[name].pairs:
+                fail(f"no pair is declared for {name}; add [[checks.{name}]]", Exit.CANNOT)
         results = run_checks(context, checks or sorted(set(context.checks) - excluded), database)
         if as_json:
             print_json(_as_json(results))

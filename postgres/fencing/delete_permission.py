@@ -27,20 +27,18 @@ _RIGHTS = sql.SQL(
     SELECT bool_or(rolsuper) AS superuser, bool_or(rolcreaterole) AS createrole,
            bool_or(rolreplication) AS replication, bool_or(rolbypassrls) AS bypassrls,
            array_agg(rolname::text ORDER BY rolname)
-             FILTER (WHERE rolname IN ('pg_execute_server_program', 'pg_write_server_files',
-               'pg_read_server_files',
-                                       'pg_write_all_data', 'pg_signal_backend', 'pg_maintain', '
-                                       ''rds_superuser',
-                                       'cloudsqlsuperuser', 'azure_pg_admin',
-                                         'alloydbsuperuser')) AS powers,
+             FILTER (WHERE rolname IN (
+               'pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files',
+               'pg_write_all_data', 'pg_signal_backend', 'pg_maintain', 'rds_superuser',
+               'cloudsqlsuperuser', 'azure_pg_admin', 'alloydbsuperuser')) AS powers,
            array_agg(rolname::text ORDER BY rolname)
-             FILTER (WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relowner = mine.oid
-               AND c.relkind <> 't')
+             FILTER (WHERE EXISTS (SELECT FROM pg_catalog.pg_class c
+                                   WHERE c.relowner = mine.oid AND c.relkind <> 't')
                         OR EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datdba = mine.oid)
                         OR EXISTS (SELECT FROM pg_catalog.pg_namespace n
-                          WHERE n.nspowner = mine.oid)
+                                   WHERE n.nspowner = mine.oid)
                         OR EXISTS (SELECT FROM pg_catalog.pg_proc p
-                          WHERE p.proowner = mine.oid)) AS owners
+                                   WHERE p.proowner = mine.oid)) AS owners
     FROM mine
     """
 )

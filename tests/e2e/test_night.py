@@ -275,7 +275,7 @@ def test_a_random_schema_with_hostile_names(server, make_database, make_house, t
 
     from psycopg import sql
 
-    from postgres.identifiers import ColumnTypes, Relation
+    from postgres.identifiers import Columns, Relation
 
     draw = random.Random(20260301)
     alphabet = [
@@ -318,12 +318,12 @@ def test_a_random_schema_with_hostile_names(server, make_database, make_house, t
             quoted = (
                 json.dumps(str(relation), ensure_ascii=False),
                 json.dumps(
-                    str(ColumnTypes(relation, (column,))).removeprefix(str(relation))[1:-1],
+                    str(Columns(relation, (column,))).removeprefix(str(relation))[1:-1],
                     ensure_ascii=False,
                 ),
             )
             house.extra += f'[[jobs.log_cleanup.tables]]\ntable = {quoted[0]}\ncolumn = {quoted[1]}\nkeep = "1 day"\n'
-            pair = json.dumps(str(ColumnTypes(relation, (column[:5] + "z",))), ensure_ascii=False)
+            pair = json.dumps(str(Columns(relation, (column[:5] + "z",))), ensure_ascii=False)
             house.extra += f"[[checks.orphans]]\nchild = {pair}\nparent = {pair}\n"
         assert house.install().returncode == 0
         runs = night(house)

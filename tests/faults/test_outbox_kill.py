@@ -28,10 +28,10 @@ from pathlib import Path
 from alerts.channels.channel import Sender
 from alerts.channels.webhook import Options, Webhook
 from alerts.courier import Courier
-from alerts.rules import Policy
-from alerts.teller import Teller
-from checks.finding import Finding, Identity, Severity
-from daemon.log import set_up
+from alerts.policy import Policy
+from alerts.processor import AlertProcessor
+from domain.finding import Finding, Identity, Severity
+from daemon.monitoring.log import set_up
 from store.store import open_store
 
 set_up(quiet=True)
@@ -47,7 +47,7 @@ while True:
     now = datetime.now(UTC)
     finding = Finding(Identity("orphans", object=f"{sys.argv[3]}-{number}"), Severity.HIGH, "x")
     with store.transaction() as transaction:
-        owed = Teller(transaction, policy, now).tell([finding])
+        owed = AlertProcessor(transaction, policy, now).process([finding])
     print(*owed, flush=True)
 """
 

@@ -93,7 +93,7 @@ def test_they_come_back_parents_first(prepare):
         (
             ("public.linea", 'public."Nota %"'),
             {"also": ['ALTER TABLE public.linea ADD a bigint, ADD b int, ADD FOREIGN KEY (a, b) REFERENCES public."Nota %"']},
-            "in a circle",
+            "in a cycle",
         ),
     ],
 )  # fmt: skip

@@ -124,11 +124,11 @@ def test_a_table_that_autovacuum_is_on_is_left_to_it(house, table):
         analyze.plan(analyze.Observation(seen, {})),
         vacuum.plan(vacuum.Observation(seen)),
     ):
-        assert step.refused == "left to autovacuum: its worker is on it, pid 4711"
+        assert step.skip.reason == "left to autovacuum: its worker is on it, pid 4711"
     (urgent, *_) = vacuum.plan(
         vacuum.Observation(TableStatistics([table("t", age=2e8, worker=4711)], {}, 180000))
     )
-    assert (urgent.refused, urgent.urgent) == ("", True)
+    assert (urgent.skip, urgent.urgent) == (None, True)
 
 
 def test_a_login_that_may_not_see_the_servers_settings_works_all_the_same(any_house, flush):

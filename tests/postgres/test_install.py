@@ -72,7 +72,9 @@ def test_a_password_reaches_the_server_only_as_a_verifier(app):
     app.write = lambda: path
     done = app.install()
     assert "hunter2" not in done.stdout + done.stderr
-    assert f'-- set its password:  \\password "{app.maintain}"' in done.stdout
+    printed = app.sereno("install", "main", "--admin", app.database.dsn, "--print").stdout
+    assert "hunter2" not in printed
+    assert f'-- set its password:  \\password "{app.maintain}"' in printed
     verifier = app.database.value(
         "SELECT rolpassword FROM pg_authid WHERE rolname = %s", app.maintain
     )

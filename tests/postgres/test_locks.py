@@ -62,8 +62,8 @@ def test_a_killed_client_leaves_its_statement_and_its_locks_for_seconds_only(
 ):
     """SIGKILL in the middle of a long statement; client_connection_check_interval ends it on the server."""
     program = (
-        "import sys\nfrom postgres.connection import Target, session\nfrom postgres.locks import coordinator\n"
-        "with session(Target('m', sys.argv[1]), 'maintain', 'victim') as s, coordinator(s, 1):\n"
+        "import sys\nfrom postgres.session import Target, open_session\nfrom postgres.fencing.advisory_locks import coordinator_lock\n"
+        "with open_session(Target('m', sys.argv[1]), 'maintain', 'victim') as s, coordinator_lock(s, 1):\n"
         "    s.set_timeouts(60); s.rows(b'SELECT pg_sleep(50)')\n"
     )
     victim = subprocess.Popen([sys.executable, "-c", program, database.dsn], cwd=ROOT)

@@ -23,7 +23,7 @@ partitions = "drop"
 """
 
 
-pytestmark = pytest.mark.usefixtures("hurried")
+pytestmark = pytest.mark.usefixtures("few_attempts")
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ def test_the_plan_names_each_reason():
     assert by_name["mine"].statement() == 'REINDEX INDEX CONCURRENTLY "public"."mine"'
     assert by_name["mine"].why == "invalid, on public.t: no query uses it"
     assert by_name["most"].why == "200 MB of 250 MB wasted, 80%, by estimate"
-    assert by_name["built"].why.endswith("; pid 7 has a lock on its table, and may be building it")
+    assert by_name["built"].why.endswith("; pid 7 holds a lock on its table and may be building it")
     assert by_name["unwanted"].why == "invalid, on public.t: a drop that was broken off has left it"
     assert by_name["theirs"].refused.startswith("no privilege")
     assert by_name["foreign"].refused.startswith("no privilege")
@@ -297,7 +297,7 @@ def test_what_somebody_keeps_us_from_dropping_is_named_and_dropped_the_next_time
     done.set()
     other.join()
     assert status == "skipped"
-    assert reason.endswith("has a lock on its table; public.slow_ccnew is still to be dropped")
+    assert reason.endswith("has a lock on its table; public.slow_ccnew has to be dropped first")
     assert list(mended()) == [("drop", "public.slow_ccnew"), ("reindex", "public.slow")]
     assert invalid(database) == []
 

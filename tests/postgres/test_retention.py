@@ -55,7 +55,7 @@ def test_a_file_of_the_archive_leaves_when_its_time_has_come(archived):
     assert archived.run("archive")["steps"] == []
     archived.database.run("INSERT INTO public.event VALUES (7, now() - interval '40 days')")
     assert archived.run("archive")["state"] == "finished"
-    assert "1 batches" in archived.sereno("archive", "verify").stdout
+    assert "1 batch" in archived.sereno("archive", "verify").stdout
 
 
 def test_a_legal_hold_keeps_it(archived):
@@ -93,10 +93,10 @@ def test_our_own_history_and_reports_leave_too(house):
             " VALUES ('old', 'x', 'x', 'info', '{}', '2024-01-01T00:00:00.000000Z', '', 'sent'),"
             " ('waits', 'x', 'x', 'info', '{}', '2024-01-01T00:00:00.000000Z', '9', 'pending')"
         )
-    result = house.run("log_cleanup", Scope.HOST)
-    assert [(step["name"], step["status"]) for step in result["steps"]] == [("forget", "done")], (
-        result
-    )
+    result = house.run("self_cleanup")
+    assert [(step["name"], step["status"]) for step in result["steps"]] == [
+        ("self_cleanup", "done")
+    ], result
     with context.store.reading() as transaction:
         assert [row["id"] for row in transaction.rows("SELECT id FROM run")] == [result["id"]]
         assert [row["id"] for row in transaction.rows("SELECT id FROM notification")] == ["waits"]

@@ -268,7 +268,7 @@ def test_a_vacuum_that_only_warned_is_ineffective(house):
     assert (outcome.status, "counts no new VACUUM" in outcome.reason) == (Status.INEFFECTIVE, True)
 
 
-@pytest.mark.usefixtures("hurried")
+@pytest.mark.usefixtures("few_attempts")
 def test_a_locked_table_of_a_group_is_tried_on_its_own_and_its_holder_named(house, flush_now):
     house.with_logins = False
     for number in range(4):
@@ -283,7 +283,7 @@ def test_a_locked_table_of_a_group_is_tried_on_its_own_and_its_holder_named(hous
         assert f"blocked: pid {other.info.backend_pid}" in steps["public.t2"]["reason"]
 
 
-@pytest.mark.usefixtures("hurried")
+@pytest.mark.usefixtures("few_attempts")
 def test_what_is_locked_has_a_second_turn_when_all_else_is_done(house, flush_now):
     """The lock is let go when the first turn is over: at the latest then a DDL of a minute should have ended."""
     house.with_logins, house.extra = False, "[jobs.vacuum]\nparallel = 1\n"
@@ -453,7 +453,7 @@ def test_many_small_steps_are_written_down_by_the_handful(house, flush_now):
     assert [step["ordinal"] for step in steps] == list(range(len(steps)))
 
 
-@pytest.mark.usefixtures("hurried")
+@pytest.mark.usefixtures("few_attempts")
 def test_a_locked_table_keeps_no_other_from_being_seen(any_house, flush):
     any_house.with_logins = False
     for name in ("locked", "other"):

@@ -98,10 +98,10 @@ def test_the_plan_shows_the_cut(house):
         ("public.three", "9.6", "yes"),
     ]
     said = house.sereno("plan", "vacuum", "--window", "30s").stdout
-    assert f"In 30s: {len(steps) - 1} of {len(steps)} steps; 1 for another night" in said
+    assert f"In 30s: {len(steps) - 1} of {len(steps)} steps, 1 left" in said
     dirty(house.database, "new", rows=120_000)
     guessed = house.sereno("plan", "vacuum", "--window", "1s").stdout
-    assert "1 tried, for nobody knows yet how long they take" in guessed
+    assert "1 tried (duration unknown)" in guessed
     assert house.sereno("plan", "vacuum", "--window", "half", check=False).returncode == 2
 
 

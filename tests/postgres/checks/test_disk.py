@@ -71,4 +71,4 @@ def test_a_server_that_is_down_hides_nothing_of_the_host(house):
     house.write = lambda: path
     run = house.run("disk_check")
     assert run["state"] == "finished"
-    assert any("could not be asked" in finding["summary"] for finding in run["findings"])
+    assert any("the server cannot be asked" in finding["summary"] for finding in run["findings"])

@@ -37,7 +37,7 @@ def test_a_type_of_the_users_is_not_looked_into(any_house):
         "SET session_replication_role = replica; INSERT INTO public.c VALUES (ROW(1)); RESET session_replication_role"
     )
     finding = any_house.finding("integrity_check", "foreign_keys")
-    assert (finding["severity"], "type of the users" in finding["summary"]) == ("info", True)
+    assert (finding["severity"], "a user-defined type" in finding["summary"]) == ("info", True)
 
 
 def test_an_equality_of_another_schema_is_asked_by_its_name(any_house):

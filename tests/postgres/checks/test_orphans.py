@@ -26,4 +26,7 @@ def test_without_a_declared_pair_nothing_is_said_to_be_fine(house):
     house.with_logins = False
     assert "orphans" not in {step["object"] for step in house.run("integrity_check")["steps"]}
     done = house.sereno("check", "orphans", check=False)
-    assert (done.returncode, "no pair is declared: [[checks.orphans]]" in done.stderr) == (2, True)
+    assert (
+        done.returncode,
+        "no pair is declared for orphans; add [[checks.orphans]]" in done.stderr,
+    ) == (2, True)
