@@ -78,27 +78,19 @@ def lease(
 ) -> Notification | None:
     """Lease the most urgent due message and its group; None if nothing is due."""
     transaction.execute(_EXPIRE, (claimant.channel, to_text(now)))
-    lead = transaction.row(
-        _LEAD,
-        {"channel": claimant.channel, "now": to_text(now), "hurried": claimant.ignore_grouping},
-    )
+    at = {"channel": claimant.channel, "now": to_text(now)}
+    lead = transaction.row(_LEAD, {**at, "hurried": claimant.ignore_grouping})
     if lead is None:
         return None
-    everything = (
-        claimant.groups and lead["attempts"] > 0 and now - from_text(lead["created_at"]) > LATE
-    )
+    late = lead["attempts"] > 0 and now - from_text(lead["created_at"]) > LATE
+    everything = claimant.groups and late
     rows = _together(transaction, claimant, lead, everything=everything)
     members = [row["id"] for row in rows]
     number = lead["bundle"] or combined_id(members)
     transaction.execute(_LEASE, (to_text(now + LEASE), number, json.dumps(members)))
-    transaction.execute(
-        _SUPERSEDE,
-        {"now": to_text(now), "channel": claimant.channel, "members": json.dumps(members)},
-    )
+    transaction.execute(_SUPERSEDE, {**at, "members": json.dumps(members)})
     threads = {row["thread"] for row in rows}
-    thread = (
-        lead["thread"] if len(threads) == 1 else ""
-    )  # alerts of several threads: it stands in none
+    thread = lead["thread"] if len(threads) == 1 else ""
     return Notification(
         id=number,
         channel=claimant.channel,
@@ -110,9 +102,7 @@ def lease(
         recipients=tuple(json.loads(lead["recipients"])),
         members=tuple(members),
         again=bool(lead["bundle"]),
-        edits_to_make=tuple(_roots(transaction, claimant.channel, threads - {""}, policy))
-        if claimant.edits
-        else (),
+        edits_to_make=_edits(transaction, claimant, threads, policy),
     )
 
 
@@ -169,3 +159,12 @@ def updated_message(alert: Alert, policy: Policy) -> Message:
     reason = Reason.RESOLVED if alert.state is State.RESOLVED else Reason.OPENED
     at = alert.resolved_at or alert.last_seen_at
     return compose(Change(alert, reason), policy.instance, at, hide_addresses=policy.hide_addresses)
+
+
+def _edits(
+    transaction: Transaction, claimant: LeaseRequest, threads: set[str], policy: Policy
+) -> tuple[tuple[str, Message], ...]:
+    """Return the first messages to update, if the channel can."""
+    if not claimant.edits:
+        return ()
+    return tuple(_roots(transaction, claimant.channel, threads - {""}, policy))

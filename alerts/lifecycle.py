@@ -172,22 +172,23 @@ def _found(finding: Finding, alert: Alert | None, look: _Look) -> Change:
         return _rise(again, look)
     if finding.severity > alert.peak_severity:
         return look.tell(_unacknowledged(again, look.now), Reason.RAISED)
-    due = alert.next_repeat_at is not None and alert.next_repeat_at <= look.now
-    if alert.state is State.FIRING and due and not alert.suppressed_by and not look.quiet(again):
+    if _repeat_due(alert, look) and not look.quiet(again):
         return look.tell(again, Reason.REPEATED)
-    if (
-        finding.severity is not alert.severity
-    ):  # it was as bad before, or is better: that is told at its time
-        sooner = [
-            at
-            for at in (look.policy.next_repeat(again, look.now), alert.next_repeat_at)
-            if at is not None
-        ]
-        worse = finding.severity > alert.severity
-        at = min(sooner, default=None) if worse else look.policy.next_repeat(again, look.now)
-        corrected = tuple(name for name in look.told(alert) if name in look.policy.editing_channels)
-        return Change(replace(again, next_repeat_at=at), Reason.CHANGED, corrected)
-    return Change(again, Reason.SEEN)
+    if finding.severity is alert.severity:
+        return Change(again, Reason.SEEN)
+    # It was as bad before, or is better now: notified at the next repeat.
+    at = look.policy.next_repeat(again, look.now)
+    if finding.severity > alert.severity:
+        at = min((one for one in (at, alert.next_repeat_at) if one is not None), default=None)
+    corrected = tuple(name for name in look.told(alert) if name in look.policy.editing_channels)
+    return Change(replace(again, next_repeat_at=at), Reason.CHANGED, corrected)
+
+
+def _repeat_due(alert: Alert, look: _Look) -> bool:
+    at = alert.next_repeat_at
+    if alert.state is not State.FIRING or alert.suppressed_by or at is None:
+        return False
+    return at <= look.now
 
 
 def _begun(finding: Finding, look: _Look) -> Alert:
@@ -242,10 +243,12 @@ def _rise(alert: Alert, look: _Look) -> Change:
         transitions=turns,
         flapping=flapping,
     )
-    return look.tell(
-        fires,
-        Reason.FLAPPING if flapping else Reason.REOPENED if alert.generation else Reason.OPENED,
-    )
+    reason = Reason.OPENED
+    if flapping:
+        reason = Reason.FLAPPING
+    elif alert.generation:
+        reason = Reason.REOPENED
+    return look.tell(fires, reason)
 
 
 def _lately(turns: tuple[datetime, ...], alert: Alert, look: _Look) -> tuple[datetime, ...]:

@@ -29,37 +29,22 @@ def pair_check(
         return [row for pair in _pairs(options) if (row := answer(session, pair))]
 
     def answer(session: Session, pair: Pair) -> Row | None:
-        told = f"{pair.child} -> {pair.parent}"
-        if not (
-            uses_builtin_types(session, pair.child) and uses_builtin_types(session, pair.parent)
-        ):
-            return {
-                "object": told,
-                "value": None,
-                "summary": "not checked: a column has a user-defined type, whose code would run",
-            }
+        if not all(uses_builtin_types(session, side) for side in (pair.child, pair.parent)):
+            return _unchecked(pair, "a column has a user-defined type, whose code would run")
         try:
             with session.transaction():
                 found = session.rows(question(pair))[0]
         except _DRIFT as error:
-            return {
-                "object": told,
-                "value": None,
-                "summary": f"not checked: {error.diag.message_primary}",
-            }
+            return _unchecked(pair, str(error.diag.message_primary))
         if not found["rows"]:
             return None
         count = found["rows"]
-        words = {
-            "rows": f"{count} row{'s' if count > 1 else ''}",
-            "child": pair.child,
-            "parent": pair.parent,
-        }
+        rows = f"{count} rows" if count > 1 else "1 row"
         return {
-            "object": told,
+            "object": f"{pair.child} -> {pair.parent}",
             "value": count,
             "severity": severity.value,
-            "summary": summary.format(**words),
+            "summary": summary.format(rows=rows, child=pair.child, parent=pair.parent),
             "child": str(pair.child),
             "parent": str(pair.parent),
             "examples": found["examples"],
@@ -72,6 +57,11 @@ def pair_check(
         )
 
     return ModuleCheck(header, ask, describe)
+
+
+def _unchecked(pair: Pair, reason: str) -> Row:
+    place = f"{pair.child} -> {pair.parent}"
+    return {"object": place, "value": None, "summary": f"not checked: {reason}"}
 
 
 def _pairs(options: OptionValues) -> Sequence[Pair]:

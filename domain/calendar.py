@@ -168,11 +168,11 @@ def _field(text: str, lowest: int, highest: int, names: tuple[str, ...] = ()) ->
             first, last = lowest, highest
         else:
             first = _number(match["first"], lowest, names)
-            last = (
-                _number(match["last"], lowest, names)
-                if match["last"]
-                else (highest if match["step"] else first)
-            )
+            last = first
+            if match["last"]:
+                last = _number(match["last"], lowest, names)
+            elif match["step"]:
+                last = highest
         step = int(match["step"] or 1)
         if not (lowest <= first <= last <= highest and step > 0):
             raise ValueError(f"{item!r} is outside {lowest} to {highest}")

@@ -60,13 +60,10 @@ class Executor:
         """
         numbered = enumerate(steps, 1)
         late: list[StepResult] = []
-        for alone, stage in itertools.groupby(
-            numbered, lambda item: item[0] if item[1].alone else 0
-        ):
+        for alone, stage in itertools.groupby(numbered, _stage_key):
             blocked: list[StepResult] = []
-            for handful in self._stage(
-                list(stage), len(steps), lanes=1 if alone else len(self._lanes)
-            ):
+            lanes = 1 if alone else len(self._lanes)
+            for handful in self._stage(list(stage), len(steps), lanes):
                 blocked += [ended for ended in handful if ended[1].blocked]
                 if settled := [ended for ended in handful if not ended[1].blocked]:
                     yield settled
@@ -79,19 +76,21 @@ class Executor:
 
     def _again(self, blocked: Sequence[StepResult], of: int) -> Iterator[list[StepResult]]:
         """Retry blocked steps once; where that cannot begin, the first outcome counts."""
-        over = self._terms.stop.is_set() or self._given_up is not None
-        left = self._terms.window.left()
-        first = [
-            one
-            for one in blocked
-            if not over and (left > GRACE_SECONDS or ignores_window(one[0], left))
-        ]
+        first = [one for one in blocked if self._may_retry(one[0])]
         if too_late := [one for one in blocked if one not in first]:
             yield too_late
+        if not first:
+            return
         before = {id(step): outcome for step, outcome in first}
         numbered = [(of + number, step) for number, (step, _) in enumerate(first, 1)]
-        for handful in self._stage(numbered, of + len(first), lanes=1) if first else ():
+        for handful in self._stage(numbered, of + len(first), lanes=1):
             yield [(step, _both(before[id(step)], outcome)) for step, outcome in handful]
+
+    def _may_retry(self, step: Step) -> bool:
+        if self._terms.stop.is_set() or self._given_up is not None:
+            return False
+        left = self._terms.window.left()
+        return left > GRACE_SECONDS or ignores_window(step, left)
 
     def _stage(
         self, numbered: Sequence[tuple[int, Step]], of: int, lanes: int
@@ -106,25 +105,18 @@ class Executor:
             try:
                 while left:
                     handful = self._handful(ended, left)
-                    broken = [future for future in handful if future.exception()]
-                    if broken:  # a mistake of ours: end the rest, tell what was done, then fail
+                    broken = next((future for future in handful if future.exception()), None)
+                    if broken:  # a programming error: end the rest, then fail
                         self._abandon(futures)
                         handful = [
-                            future
-                            for future in futures
-                            if not future.cancelled() and future not in told
+                            one for one in futures if not one.cancelled() and one not in told
                         ]
                         left = 0
                     left -= len(handful)
                     told.update(handful)
-                    yield [
-                        one
-                        for future in handful
-                        if not future.exception()
-                        for one in future.result()
-                    ]
-                    for future in broken:
-                        future.result()
+                    yield _results(handful)
+                    if broken:
+                        broken.result()
             finally:
                 if left > 0:
                     self._abandon(futures)
@@ -310,3 +302,16 @@ def _too_long(step: Step, control: StepControl) -> Outcome:
     return Outcome(
         Status.UNFINISHED, f"would take about {step.predicted_seconds:.0f} s, longer than {than}"
     )
+
+
+def _stage_key(numbered: tuple[int, Step]) -> int:
+    """Return 0 for steps that share a stage; a step that runs alone has a stage of its own."""
+    number, step = numbered
+    if step.alone:
+        return number
+    return 0
+
+
+def _results(futures: Sequence[Future[list[StepResult]]]) -> list[StepResult]:
+    """Return the results of the futures that have not failed."""
+    return [one for future in futures if not future.exception() for one in future.result()]

@@ -187,21 +187,27 @@ def _seen(
         _shelf(inputs, session, request, child.table, child.columns) for child in children
     )
     wrong = source.wrong or missing or _unkeyed(source, request)
-    if request.to.table:
-        wrong = wrong or _unfit(session, source, request.to.table)
-    else:
-        wrong = wrong or _full(request.to.folder, inputs.settings)
+    if not wrong and request.to.table:
+        wrong = _unfit(session, source, request.to.table)
+    elif not wrong:
+        wrong = _full(request.to.folder, inputs.settings)
     stale: list[tuple[TableArchive, ExpiredFile]] = []
-    if request.keep is not None and not request.hold and not missing:
-        stale = [
-            (one, old)
-            for one in (archive, *shelves)
-            for old in expired_files(session, one, request.keep)
-        ]
+    if not missing:
+        stale = _stale_files(session, request, (archive, *shelves))
     month, drop = inputs.now.strftime("%Y-%m"), request.partitions == "drop"
     return ObservedTable(
         source, archive, shelves, month, request.to.table, drop, wrong, stale, request.keep
     )
+
+
+def _stale_files(
+    session: Session, request: ArchivedTable, archives: Sequence[TableArchive]
+) -> list[tuple[TableArchive, ExpiredFile]]:
+    """Return the archive files older than `keep`, unless they are held."""
+    if request.keep is None or request.hold:
+        return []
+    keep = request.keep
+    return [(one, old) for one in archives for old in expired_files(session, one, keep)]
 
 
 def _shelf(
@@ -223,9 +229,13 @@ def _unfit(session: Session, source: ExpiringTable, to: Relation) -> str:
     if wrong := ledger.mismatch(session, source.request.table, to):
         return f"{to} cannot receive archived rows: {wrong}"
     there = ledger.columns(session, to, [name for name, _ in source.columns])
-    lacking = [f"{name} {kind}" for name, kind in source.columns if (name, kind) not in there]
+    lacking = [
+        f"column {name} of type {kind}"
+        for name, kind in source.columns
+        if (name, kind) not in there
+    ]
     if lacking:
-        return f"{to} cannot receive archived rows: it lacks {', '.join(lacking)}"
+        return f"{to} cannot receive archived rows: it has no {', no '.join(lacking)}"
     return ""
 
 

@@ -143,16 +143,18 @@ def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
         return Verdict()
     if isinstance(step, MeasureSizes):
         return Verdict(measures=tuple(_size(row, place.database) for row in outcome.found))
-    findings = tuple(
-        _named(one) for one in judges.judge(CHECK.header, outcome.found, {}, Place(place.instance))
-    )
-    seen = [row for row in outcome.found if row["kind"] != "unseen"]
-    objects = {str(row["object"]) for row in seen} | {
-        path for row in seen for path in text_list(row.get("paths"))
-    }
+    judged = judges.judge(CHECK.header, outcome.found, {}, Place(place.instance))
+    objects: set[str] = set()
+    measures: list[Measure] = []
+    for row in outcome.found:
+        if row["kind"] == "unseen":
+            continue
+        objects |= {str(row["object"]), *text_list(row.get("paths"))}
+        if row["kind"] == "bytes":
+            measures += _mount(row)
     mounts = tuple(Coverage(CHECK.header.name, object=name) for name in sorted(objects))
-    measures = tuple(measure for row in seen if row["kind"] == "bytes" for measure in _mount(row))
-    return Verdict(findings, (*mounts, Coverage(DISK_UNSEEN.name)), measures)
+    findings = tuple(_named(one) for one in judged)
+    return Verdict(findings, (*mounts, Coverage(DISK_UNSEEN.name)), tuple(measures))
 
 
 def _size(row: Evidence, database: str) -> Measure:

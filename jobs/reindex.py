@@ -121,21 +121,7 @@ def plan(seen: Indexes) -> Iterator[Step]:
     """Plan drops of leftovers first, then invalid indexes, then bloated ones by wasted space."""
     speed = seconds_per_byte(one for one in seen.memory.values() if "index" in one.evidence)
     for one in seen.broken:
-        what = f"invalid, on {one.table}"
-        building = (
-            f"; pid {one.busy} holds a lock on its table and may be building it" if one.busy else ""
-        )
-        owned = None if one.owned else NOT_OWNED
-        if one.leftover or not one.live:
-            of = "a drop" if not one.live else "(by name and definition) a rebuild"
-            why = f"{what}: left by {of} that was interrupted{building}"
-            yield DropInvalidIndex(object=str(one.index), why=why, index=one.index, skip=owned)
-            continue
-        skip = Skip(Cause.REFUSED, EXCLUSION) if one.exclusion else owned or _unsafe(seen)
-        why, long = f"{what}: no query uses it{building}", _long(seen, one.index, one.bytes, speed)
-        yield RebuildIndex(
-            object=str(one.index), why=why, index=one.index, table=one.table, skip=skip, **long
-        )
+        yield _mend(seen, one, speed)
     if seen.bloated is None:
         yield SkippedStep(
             name="reindex", object="bloated indexes", why=UNSEEN, cause=Cause.NO_PRIVILEGE
@@ -158,6 +144,25 @@ def plan(seen: Indexes) -> Iterator[Step]:
                 skip=skip,
                 **long,
             )
+
+
+def _mend(seen: Indexes, one: InvalidIndex, speed: float) -> Step:
+    """Return the step for an invalid index: drop a leftover, rebuild any other."""
+    name, what = str(one.index), f"invalid, on {one.table}"
+    building = ""
+    if one.busy:
+        building = f"; pid {one.busy} holds a lock on its table and may be building it"
+    owned = None if one.owned else NOT_OWNED
+    if one.leftover or not one.live:
+        of = "(by name and definition) a rebuild" if one.live else "a drop"
+        why = f"{what}: left by {of} that was interrupted{building}"
+        return DropInvalidIndex(object=name, why=why, index=one.index, skip=owned)
+    skip = owned or _unsafe(seen)
+    if one.exclusion:
+        skip = Skip(Cause.REFUSED, EXCLUSION)
+    long = _long(seen, one.index, one.bytes, speed)
+    why = f"{what}: no query uses it{building}"
+    return RebuildIndex(object=name, why=why, index=one.index, table=one.table, skip=skip, **long)
 
 
 def _bloated(found: IndexBloat, seen: Indexes) -> bool:

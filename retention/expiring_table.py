@@ -181,29 +181,27 @@ def _looked_at(session: Session, request: TableRequest) -> ExpiringTable:
         pinned=bool(request.children),
     )
     if uuids and not session.rows(expired.composed(_VERSIONS))[0]["seventh"]:
-        return ExpiringTable(
-            request,
-            wrong=f"column {request.column!r} holds UUIDs other than version 7, which have no age",
-        )
-    columns = tuple((name, kind) for name, kind in row["columns"])
-    some = not (request.whole and partitioned) and expired.some(session)
+        wrong = f"column {request.column!r} holds UUIDs other than version 7, which have no age"
+        return ExpiringTable(request, wrong=wrong)
     source = ExpiringTable(
         request,
-        some=some,
         expired=expired,
         keyed=row["keyed"],
-        columns=columns,
+        columns=tuple(map(tuple, row["columns"])),
         dependents=relatives,
     )
-    if not source.some:
+    if relatives is None or not expired.some(session):
         return source
-    plan = session.rows(expired.composed(_ESTIMATE))[0]["QUERY PLAN"]
+    return _estimated(session, source, row["bytes_a_row"] or 0)
+
+
+def _estimated(session: Session, source: ExpiringTable, bytes_a_row: float) -> ExpiringTable:
+    """Return a table with expired rows, with their number and bytes estimated by the planner."""
+    assert source.expired is not None  # noqa: S101 - the caller has set it
+    plan = session.rows(source.expired.composed(_ESTIMATE))[0]["QUERY PLAN"]
     rows = int(plan[0]["Plan"]["Plan Rows"])
-    return replace(
-        source,
-        bytes=int(rows * (row["bytes_a_row"] or 0)),
-        expired=replace(expired, estimated_rows=rows),
-    )
+    expired = replace(source.expired, estimated_rows=rows)
+    return replace(source, some=True, bytes=int(rows * bytes_a_row), expired=expired)
 
 
 def _wrong(request: TableRequest, found: Sequence[dict[str, Any]]) -> str:

@@ -131,17 +131,13 @@ class Slack:
             return _asked(lambda: self._by_webhook(notification, self.options.url))
         client = self._client()
         doubt = ""
-        message = notification.message
-        quiet = (
-            message.reason is Reason.CHANGED
-            and notification.edits_to_make
-            and not any(one.over for one in message.lines)
-        )
+        quiet = _edits_only(notification)
         if notification.again and not quiet:
             found = _asked(lambda: self._posted(client, notification))
             if found:
                 return Receipt("already posted", remote=found)
-            doubt = SECOND_COPY if found is None else ""
+            if found is None:
+                doubt = SECOND_COPY
         for remote, root in notification.edits_to_make:
             _asked(lambda remote=remote, root=root: self._edit(client, remote, root))  # type: ignore[misc]
         if quiet:
@@ -329,3 +325,11 @@ def _refused(status: int, error: str, headers: Mapping[str, str]) -> DeliveryErr
     return DeliveryError(
         Failure.AMBIGUOUS if unsure else Failure.TRANSIENT, error or f"HTTP {status}"
     )
+
+
+def _edits_only(notification: Notification) -> bool:
+    """Return whether earlier messages are edited and nothing new is posted."""
+    message = notification.message
+    if message.reason is not Reason.CHANGED or not notification.edits_to_make:
+        return False
+    return not any(one.over for one in message.lines)

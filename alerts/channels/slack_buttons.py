@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from slack_sdk.socket_mode.request import SocketModeRequest
 
 RETRY_SECONDS = 30.0
+MOST_DIGITS = 19
 LONGEST_NAME = 80
 
 _log = structlog.get_logger("slack")
@@ -99,11 +100,15 @@ def pressed(payload: dict[str, Any]) -> list[tuple[int, str]]:
     name = str(user.get("username") or user.get("name") or user.get("id") or "somebody")[
         :LONGEST_NAME
     ]
-    numbers = [
-        int(part)
+    values = [
+        str(action.get("value", ""))
         for action in payload.get("actions") or ()
         if action.get("action_id") == ACKNOWLEDGE
-        for part in str(action.get("value", "")).split(",")
-        if part.isascii() and part.isdigit() and len(part) < 19  # noqa: PLR2004 - SQLite's integers
     ]
-    return [(number, f"{name} (Slack)") for number in numbers]
+    numbers = [part for value in values for part in value.split(",") if _is_number(part)]
+    return [(int(number), f"{name} (Slack)") for number in numbers]
+
+
+def _is_number(text: str) -> bool:
+    """Return whether text is a decimal number that fits SQLite's integers."""
+    return text.isascii() and text.isdigit() and len(text) < MOST_DIGITS

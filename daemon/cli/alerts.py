@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from alerts.alert import Alert
+    from alerts.rules import Matcher
     from daemon.cli.overview import Overview
 
 app = typer.Typer(
@@ -36,6 +37,21 @@ Number = Annotated[
 ]
 Name = Annotated[str, typer.Option("--as", metavar="NAME", help="Your name.", show_default=False)]
 Pattern = Annotated[list[str] | None, typer.Option(help="A shell pattern.", show_default=False)]
+ObjectPattern = Annotated[
+    list[str] | None, typer.Option("--object", help="A shell pattern.", show_default=False)
+]
+KindPattern = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A shell pattern on the kind: a check's name, task_failed, ...", show_default=False
+    ),
+]
+TagOption = Annotated[
+    list[str] | None, typer.Option(help="A tag of the database.", show_default=False)
+]
+SeverityOption = Annotated[
+    list[str] | None, typer.Option(help="May be repeated.", show_default=False)
+]
 
 
 @app.command("list")
@@ -183,22 +199,10 @@ def silence(
     ],
     database: Pattern = None,
     job: Pattern = None,
-    check: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A shell pattern on the kind: a check's name, task_failed, ...",
-            show_default=False,
-        ),
-    ] = None,
-    object_: Annotated[
-        list[str] | None, typer.Option("--object", help="A shell pattern.", show_default=False)
-    ] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option(help="A tag of the database.", show_default=False)
-    ] = None,
-    severity: Annotated[
-        list[str] | None, typer.Option(help="May be repeated.", show_default=False)
-    ] = None,
+    check: KindPattern = None,
+    object_: ObjectPattern = None,
+    tag: TagOption = None,
+    severity: SeverityOption = None,
     who: Name = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -210,21 +214,14 @@ def silence(
     with open_context(config) as context:
         from alerts import alert_store
         from alerts.policy import Silence
-        from alerts.rules import Matcher
-        from daemon.cli.arguments import parse_after, parse_severity
+        from daemon.cli.arguments import parse_after
         from daemon.cli.output import local_minute, zone_name
 
-        now, zone = context.clock(), context.config.daemon.timezone
-        given = {"database": database, "job": job, "check": check, "object": object_, "tag": tag}
-        patterns = {name: _single(name, values) for name, values in given.items() if values}
-        severities = tuple(parse_severity(one, "--severity") for one in severity or ())
         if not reason.strip():
             fail("--reason: give the reason of the silence", Exit.CANNOT)
-        if not patterns and not severities:
-            fail(
-                "give a pattern: --check, --database, --object, ... ('*' matches all)", Exit.CANNOT
-            )
-        matcher = Matcher(severity=severities, **patterns)
+        now, zone = context.clock(), context.config.daemon.timezone
+        given = {"database": database, "job": job, "check": check, "object": object_, "tag": tag}
+        matcher = _matcher(given, severity or ())
         ends_at = parse_after(now, duration)
         made = Silence(matcher, who or getpass.getuser(), reason, now, ends_at)
         with context.store.transaction() as transaction:
@@ -235,6 +232,17 @@ def silence(
         value = {"silence": number, "until": ends_at.isoformat(), "open": matching}
         sentence = f"silence {number} until {until}; it matches {matching} open alerts"
         print_answer(sentence, value, as_json=as_json)
+
+
+def _matcher(given: "Mapping[str, list[str] | None]", severities: "Sequence[str]") -> "Matcher":
+    from alerts.rules import Matcher
+    from daemon.cli.arguments import parse_severity
+
+    patterns = {name: _single(name, values) for name, values in given.items() if values}
+    if not patterns and not severities:
+        fail("give a pattern: --check, --database, --object, ... ('*' matches all)", Exit.CANNOT)
+    parsed = tuple(parse_severity(one, "--severity") for one in severities)
+    return Matcher(severity=parsed, **patterns)
 
 
 def _single(name: str, values: list[str]) -> str:

@@ -1,6 +1,6 @@
 """`sereno archive`: lists, verifies and restores archived rows."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -51,7 +51,7 @@ def list_batches(
 
 
 def _show_files(found: "Sequence[tuple[str, LedgeredBatch]]", moved: Sequence[str]) -> None:
-    from daemon.cli.output import counted, line
+    from daemon.cli.output import counted, line, prose
     from domain.units import format_size
 
     files: dict[tuple[str, str, str], list[LedgeredBatch]] = {}
@@ -71,7 +71,7 @@ def _show_files(found: "Sequence[tuple[str, LedgeredBatch]]", moved: Sequence[st
         line(f"{first} to {last}", indent=4)
         line(path, indent=4)
     for text in moved:
-        line(text)
+        prose(text)
     if not found and not moved:
         line("nothing was archived yet")
 
@@ -126,27 +126,32 @@ def _show_verified(totals: Sequence[dict[str, Any]], faults: Sequence[dict[str, 
         typer.echo(f"{fault['database']}: {fault['file']}: {fault['what']}", err=True)
 
 
+TableArgument = Annotated[
+    str, typer.Argument(metavar="TABLE", help="The table, as in SQL, with its schema.")
+]
+AdminOption = Annotated[
+    str, typer.Option("--admin", metavar="DSN", help="A DSN that may insert into the table.")
+]
+BatchOption = Annotated[
+    list[str] | None,
+    typer.Option("--batch", metavar="ID", help="Only this batch; may be repeated."),
+]
+PrivilegedOption = Annotated[
+    bool,
+    typer.Option(
+        "--privileged",
+        help="Allow restoring as superuser; the table's triggers run with superuser rights.",
+    ),
+]
+
+
 @app.command()
 def restore(
-    table: Annotated[
-        str, typer.Argument(metavar="TABLE", help="The table, as in SQL, with its schema.")
-    ],
+    table: TableArgument,
     database: Annotated[str, typer.Option("--database", help="The database of the table.")],
-    admin: Annotated[
-        str,
-        typer.Option("--admin", metavar="DSN", help="A DSN that may insert into the table."),
-    ],
-    batch: Annotated[
-        list[str] | None,
-        typer.Option("--batch", metavar="ID", help="Only this batch; may be repeated."),
-    ] = None,
-    privileged: Annotated[
-        bool,
-        typer.Option(
-            "--privileged",
-            help="Allow restoring as superuser; the table's triggers run with superuser rights.",
-        ),
-    ] = False,
+    admin: AdminOption,
+    batch: BatchOption = None,
+    privileged: PrivilegedOption = False,
     skip: Annotated[
         bool, typer.Option("--skip", help="Skip rows whose key exists already.")
     ] = False,
@@ -171,11 +176,15 @@ def restore(
         earlier = len(batches) - len(pending)
         if as_json:
             print_json({"table": table, "restored": done, "restored_earlier": earlier})
-            return
-        restored = sum(int(str(one["rows"])) for one in done)
-        present = sum(int(str(one["already_present"])) for one in done)
-        before = f"{earlier} batches were restored earlier"
-        typer.echo(f"{table}: {restored} rows restored, {present} already present; {before}")
+        else:
+            _show_restored(table, done, earlier)
+
+
+def _show_restored(table: str, done: "Sequence[Mapping[str, object]]", earlier: int) -> None:
+    restored = sum(int(str(one["rows"])) for one in done)
+    present = sum(int(str(one["already_present"])) for one in done)
+    before = f"{earlier} batches were restored earlier"
+    typer.echo(f"{table}: {restored} rows restored, {present} already present; {before}")
 
 
 def _of_table(session: "Session", text: str, only: Collection[str]) -> "list[LedgeredBatch]":

@@ -52,17 +52,12 @@ def check(
 ) -> None:
     """Run checks read-only; sends no alerts and records nothing."""
     with open_context(config, database) as context:
-        from checks.registry import PAIRED
         from daemon.cli.arguments import parse_severity
 
         least = parse_severity(fail_on)
         for name in checks or ():
-            if name not in context.checks:
-                fail(unknown_name("check", name, sorted(context.checks)), Exit.CANNOT)
+            _require_runnable(context, name)
         excluded = set(context.config.job("integrity_check").exclude)
-        for name in checks or ():
-            if name in PAIRED and not context.config.checks[name].pairs:
-                fail(f"no pair is declared for {name}; add [[checks.{name}]]", Exit.CANNOT)
         results = run_checks(context, checks or sorted(set(context.checks) - excluded), database)
         if as_json:
             print_json(_as_json(results))
@@ -72,6 +67,15 @@ def check(
             raise typer.Exit(Exit.CANNOT)
         severe = any(finding.severity >= least for finding in results.findings)
         raise typer.Exit(Exit.FOUND if severe else Exit.FINE)
+
+
+def _require_runnable(context: "Context", name: str) -> None:
+    from checks.registry import PAIRED
+
+    if name not in context.checks:
+        fail(unknown_name("check", name, sorted(context.checks)), Exit.CANNOT)
+    if name in PAIRED and not context.config.checks[name].pairs:
+        fail(f"no pair is declared for {name}; add [[checks.{name}]]", Exit.CANNOT)
 
 
 def run_checks(context: "Context", names: Sequence[str], only: str | None) -> CheckResults:

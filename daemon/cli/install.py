@@ -12,17 +12,20 @@ if TYPE_CHECKING:
     from postgres.fencing.install import InstallRequest
 
 
+AdminOption = Annotated[
+    str | None,
+    typer.Option(
+        "--admin",
+        metavar="DSN",
+        help="Connect with this DSN, as a role that may create roles and a schema.",
+        show_default=False,
+    ),
+]
+
+
 def install(
     database: Annotated[str, typer.Argument(metavar="DATABASE", help="A configured database.")],
-    admin: Annotated[
-        str | None,
-        typer.Option(
-            "--admin",
-            metavar="DSN",
-            help="Connect with this DSN, as a role that may create roles and a schema.",
-            show_default=False,
-        ),
-    ] = None,
+    admin: AdminOption = None,
     print_only: Annotated[
         bool, typer.Option("--print", help="Print the SQL for a DBA to read; change nothing.")
     ] = False,
@@ -49,23 +52,17 @@ def install(
             fail(f"{error}\n  {hint}", Exit.CANNOT)
         script = [install.printable_statements(command) for command in commands]
         if as_json:
-            print_json(
-                {
-                    "database": database,
-                    "done": not print_only,
-                    "statements": script,
-                    "notes": shortcomings,
-                }
-            )
+            notes = {"statements": script, "notes": shortcomings}
+            print_json({"database": database, "done": not print_only, **notes})
             return
-        if print_only:
-            typer.echo("\n".join(script))
         for shortcoming in shortcomings:
             typer.echo(f"-- note: {shortcoming}", err=True)
-        if not print_only:
-            logins = f"{request.maintain.user} and {request.data.user}"
-            typer.echo(f"{database}: schema sereno and the logins {logins} are ready")
-            typer.echo("next: sereno plan")
+        if print_only:
+            typer.echo("\n".join(script))
+            return
+        logins = f"{request.maintain.user} and {request.data.user}"
+        typer.echo(f"{database}: schema sereno and the logins {logins} are ready")
+        typer.echo("next: sereno plan")
 
 
 def _request(context: "Context", database: str) -> "InstallRequest":

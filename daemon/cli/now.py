@@ -31,6 +31,7 @@ DELIVERY_SECONDS = 20.0
 LOCK_SECONDS = 3.0
 """A person learns soon that another sereno is working."""
 MOST_UNDONE = 5
+_PLURALS = {"database measured": "databases measured", "index": "indexes"}
 _NOUNS = {
     "analyze": "table",
     "vacuum": "table",
@@ -215,14 +216,14 @@ class _Night:
                 jobs.setdefault(run["job"], []).append(run)
         rows = []
         for job, runs in jobs.items():
-            places = ", ".join(run["database"] or run["scope"] for run in runs)
+            places = ", ".join(map(_place, runs))
             seconds = sum(step["seconds"] for run in runs for step in run["steps"])
             rows.append((job, _work(runs), format_seconds(seconds), places))
         for text in columns(rows, frozenset({2})):
             line(text)
         if steps:
             for run in self.runs:
-                print_steps(run["steps"], run["database"] or run["scope"])
+                print_steps(run["steps"], _place(run))
 
     def _show_states(self) -> None:
         from daemon.cli.output import prose
@@ -276,23 +277,28 @@ class _Night:
         )
 
 
+def _place(run: "Row") -> str:
+    return str(run["database"] or run["scope"])
+
+
 def _work(runs: "Sequence[Row]") -> str:
     """Return the finished steps of a job in words: `9 tables, 25,000 rows`."""
     from daemon.cli.output import counted
 
-    done = [step for run in runs for step in run["steps"] if step["status"] == "done"]
-    if not done:
-        if not any(run["steps"] for run in runs):
-            return "nothing was due"
-        return "nothing done"
-    counts = Counter(step["name"] for step in done)
+    steps = [step for run in runs for step in run["steps"]]
+    if not steps:
+        return "nothing was due"
+    counts: Counter[str] = Counter()
+    rows = 0
+    for step in steps:
+        if step["status"] == "done":
+            counts[step["name"]] += 1
+            if step["name"] not in {"check", "measure"}:
+                rows += step["rows"]
     parts = []
     for name, count in counts.items():
         noun = _NOUNS.get(name, f"{name} step")
-        plural = ""
-        if name == "measure":
-            plural = "databases measured"
-        plural = "indexes" if noun == "index" else plural
-        parts.append(counted(count, noun, plural))
-    rows = sum(step["rows"] for step in done if step["name"] not in {"check", "measure"})
-    return ", ".join(parts) + (f", {rows:,} rows" if rows else "")
+        parts.append(counted(count, noun, _PLURALS.get(noun, "")))
+    if rows:
+        parts.append(f"{rows:,} rows")
+    return ", ".join(parts) or "nothing done"

@@ -175,21 +175,38 @@ def _print(
             _print_steps(of_job, sql=sql)
         elif of_job:
             _print_summary(job, of_job)
-    idle = sorted(set(names) - {one.task.job for one in planned.steps}, key=list(names).index)
-    idle = [job for job in idle if all(job != failed for failed, _, _ in planned.problems)]
+    idle = _idle_jobs(planned, names)
     if idle:
         line(f"{', '.join(idle)}: nothing is due")
+    _print_refusals(planned)
+    print_unreachable(planned.problems)
+    if window:
+        _print_window(planned.steps, window)
+    locks = sorted({one.step.lock for one in planned.steps} - {""})
+    line(f"Nothing was changed. Locks: {', '.join(locks) or 'none'}.{_hint(steps=steps, sql=sql)}")
+
+
+def _hint(*, steps: bool, sql: bool) -> str:
+    """Return the options that show more."""
+    if sql:
+        return ""
+    if steps:
+        return "  SQL: --sql"
+    return "  Steps: --steps, SQL: --sql"
+
+
+def _idle_jobs(planned: _Plan, names: Sequence[str]) -> list[str]:
+    """Return the jobs with nothing to do in any database, in the order asked for."""
+    busy = {one.task.job for one in planned.steps} | {job for job, _, _ in planned.problems}
+    return [job for job in dict.fromkeys(names) if job not in busy]
+
+
+def _print_refusals(planned: _Plan) -> None:
     for one in planned.steps:
         if one.refused:
             _print_refused(one.task.job, one.place, f"{one.step.object}: {one.step.why}")
     for job, name, reason in planned.refusals:
         _print_refused(job, name, reason)
-    print_unreachable(planned.problems)
-    if window:
-        _print_window(planned.steps, window)
-    locks = sorted({one.step.lock for one in planned.steps if one.step.lock})
-    more = "" if sql else "  SQL: --sql" if steps else "  Steps: --steps, SQL: --sql"
-    line(f"Nothing was changed. Locks: {', '.join(locks) or 'none'}.{more}")
 
 
 def _print_steps(steps: Sequence[_Planned], *, sql: bool) -> None:
@@ -209,31 +226,42 @@ def _print_steps(steps: Sequence[_Planned], *, sql: bool) -> None:
 
 
 def _print_summary(job: str, steps: Sequence[_Planned]) -> None:
-    from daemon.cli.output import counted, fitted, line, prose
+    from daemon.cli.output import line
 
     label = f"{job:<16}"
-    places = list(dict.fromkeys(one.place for one in steps))
-    if all(one.step.name in {"check", "measure"} for one in steps):
-        counts = Counter(one.place for one in steps)
-        line(label + ", ".join(f"{counts[place]} in {place}" for place in places))
+    by_place: dict[str, list[Step]] = defaultdict(list)
+    for one in steps:
+        by_place[one.place].append(one.step)
+    if {one.step.name for one in steps} <= {"check", "measure"}:
+        line(label + ", ".join(f"{len(here)} in {place}" for place, here in by_place.items()))
         return
-    for place in places:
-        here = [one.step for one in steps if one.place == place]
+    for place, here in by_place.items():
         if len(here) <= MOST_LINES:
-            for step in here:
-                fitted(f"{label}{place}  {step.name} ", step.object)
-                prose(step.why, indent=18)
-                label = " " * 16
-            continue
-        verbs = Counter(step.name for step in here)
-        what = ", ".join(counted(count, f"{verb} step") for verb, count in verbs.items())
-        names = [step.object for step in here[:MOST_NAMES]]
-        more = ""
-        if len(here) > MOST_NAMES:
-            more = " …"
-        line(f"{label}{place}  {what}")
-        line(f"{' '.join(names)}{more}", indent=18)
+            _print_each(label + place, here)
+        else:
+            _print_counted(label + place, here)
         label = " " * 16
+
+
+def _print_each(label: str, steps: "Sequence[Step]") -> None:
+    from daemon.cli.output import fitted, prose
+
+    for step in steps:
+        fitted(f"{label}  {step.name} ", step.object)
+        prose(step.why, indent=18)
+        label = " " * len(label)
+
+
+def _print_counted(label: str, steps: "Sequence[Step]") -> None:
+    from daemon.cli.output import counted, line
+
+    verbs = Counter(step.name for step in steps)
+    what = ", ".join(counted(count, f"{verb} step") for verb, count in verbs.items())
+    names = [step.object for step in steps[:MOST_NAMES]]
+    if len(steps) > MOST_NAMES:
+        names.append("…")
+    line(f"{label}  {what}")
+    line(" ".join(names), indent=18)
 
 
 def _print_refused(job: str, place: str, reason: str) -> None:

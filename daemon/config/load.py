@@ -157,7 +157,9 @@ def _at(values: object, *keys: str) -> object:
 def _unknown(kind: str, names: object, known: object, path: str) -> Iterator[Problem]:
     """Yield the names that are not keys of `known`."""
     there = list(known) if isinstance(known, Mapping) else []
-    listed = names if isinstance(names, list) else ([] if names is None else [names])
+    if names is None:
+        return
+    listed = names if isinstance(names, list) else [names]
     for number, name in enumerate(listed):
         if not isinstance(name, str) or name not in there:
             place = f"{path}[{number}]" if isinstance(names, list) else path

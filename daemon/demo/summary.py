@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from daemon.demo.faults import FAULTS
+from daemon.demo.faults import FAULTS, Fault
 from daemon.demo.page import page
 from daemon.demo.received import Received, received
 
@@ -113,36 +113,25 @@ def _noticed(
 ) -> dict[str, Any]:
     fault = FAULTS[name]
     if fault.cured:
-        steps = [
-            step
-            for run in runs
-            if run["job"] == fault.kind
-            for step in run["steps"]
-            if step["object"] == fault.object
-        ]
-        noticed = any(step["status"] == "done" for step in steps)
-        return {
-            "what": fault.what,
-            "noticed": noticed,
-            "how": f"cured by {fault.kind}",
-            "told": "",
+        done = (fault.kind, fault.object, "done")
+        steps = {
+            (run["job"], step["object"], step["status"]) for run in runs for step in run["steps"]
         }
-    found = [
-        finding
-        for run in runs
-        for finding in run["findings"]
-        if finding["kind"] == fault.kind and finding["object"] == fault.object
-    ]
-    told = [
-        one.channel
-        for one in messages
-        if one.reason not in {"report", "resolved"}
-        and fault.kind in one.text
-        and fault.object in html.unescape(one.text)
-    ]
+        how = f"cured by {fault.kind}"
+        return {"what": fault.what, "noticed": done in steps, "how": how, "told": ""}
+    findings = {(one["kind"], one["object"]) for run in runs for one in run["findings"]}
+    found = (fault.kind, fault.object) in findings
+    told = [one.channel for one in messages if _tells(one, fault)]
     return {
         "what": fault.what,
         "noticed": bool(found and told),
         "how": f"found by {fault.kind}",
         "told": ", ".join(dict.fromkeys(told)),
     }
+
+
+def _tells(message: Received, fault: Fault) -> bool:
+    """Return whether a message is about a fault; reports and resolutions do not count."""
+    if message.reason in {"report", "resolved"}:
+        return False
+    return fault.kind in message.text and fault.object in html.unescape(message.text)

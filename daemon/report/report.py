@@ -154,28 +154,30 @@ class Report:
     @property
     def sentence(self) -> str:
         """Return the summary in one sentence."""
+        needing = self.needing_attention
+        if not needing:
+            if self.idle:
+                return "Nothing has run since the last report; is the service running?"
+            return f"All is well: {self._runs()}, nothing needs you."
+        counts = Counter(alert.severity for alert in needing)
+        ranked = sorted(counts, key=lambda one: -one.rank)
+        named = ", ".join(_counted(counts[one], one) for one in ranked)
+        verb = "thing needs"
+        if len(needing) > 1:
+            verb = "things need"
+        start = f"{len(needing)} {verb} you ({named})"
+        if self.idle:
+            return f"{start}; nothing has run; is the service running?"
+        return f"{start}; {self._runs()}."
+
+    def _runs(self) -> str:
         runs = sum(task.runs for task in self.tasks)
         finished = sum(task.finished for task in self.tasks)
-        ran = f"{runs} run{'s' * (runs != 1)}, {'all' if finished == runs else finished} finished"
-        if self.idle:
-            ran = "nothing has run; is the service running?"
-        elif not runs:
-            ran = "no run since the last report"
-        if self.idle and not self.needing_attention:
-            return "Nothing has run since the last report; is the service running?"
-        if not self.needing_attention:
-            return f"All is well: {ran}, nothing needs you."
-        counts = Counter(trouble.severity for trouble in self.needing_attention)
-        named = ", ".join(
-            _counted(counts[one], one) for one in sorted(counts, key=lambda one: -one.rank)
-        )
-        verb = "thing needs"
-        if len(self.needing_attention) > 1:
-            verb = "things need"
-        return (
-            f"{len(self.needing_attention)} {verb} you ({named}); "
-            f"{ran}{'' if ran.endswith('?') else '.'}"
-        )
+        if not runs:
+            return "no run since the last report"
+        if finished == runs:
+            return f"{runs} run{'s' * (runs != 1)}, all finished"
+        return f"{runs} run{'s' * (runs != 1)}, {finished} finished"
 
 
 def _counted(count: int, severity: Severity) -> str:

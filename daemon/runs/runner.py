@@ -190,31 +190,20 @@ class Runner:
     ) -> RunResult:
         job = self._context.jobs[task.job]
         with ExitStack() as stack:
-            worker = (
-                stack.enter_context(self._worker(task, steward)) if steward is not None else None
-            )
-            steps = job.plan(job.observe(self._circumstances.job_inputs(task, worker)))
-            lanes = [worker]
-            while steward is not None and len(lanes) < min(self._lanes(job), len(steps)):
-                try:
-                    lanes.append(stack.enter_context(self._worker(task, steward)))
-                except (
-                    UnreachableError
-                ) as error:  # the server has no room: fewer lanes do the work as well
-                    _log.warning(
-                        "run.fewer_lanes", task=job.name, lanes=len(lanes), reason=str(error)
-                    )
-                    break
+            worker = owner = None
             cluster = ""
             if steward is not None:
+                worker = stack.enter_context(self._worker(task, steward))
                 cluster = steward.facts.system_identifier
+            steps = job.plan(job.observe(self._circumstances.job_inputs(task, worker)))
+            lanes = [worker]
+            if steward is not None:
+                lanes += self._more_lanes(stack, task, steward, len(steps))
+                if any(step.needs_owner for step in steps):
+                    owner = stack.enter_context(self._worker(task, steward, owner=True))
             place = Place(self._context.config.daemon.name, cluster, task.database)
-            terms = self._circumstances.terms(
-                window, steward, partial(self._alive, recorder.number)
-            )
-            owner = None
-            if steward is not None and any(step.needs_owner for step in steps):
-                owner = stack.enter_context(self._worker(task, steward, owner=True))
+            alive = partial(self._alive, recorder.number)
+            terms = self._circumstances.terms(window, steward, alive)
             outcomes = []
             for handful in Executor(terms, lanes, owner).run(steps):
                 outcomes += handful
@@ -237,6 +226,21 @@ class Runner:
             )  # else somebody else has taken over before we enlisted
             self._may(self._context.jobs[task.job], worker, rows=not owner)
             yield worker
+
+    def _more_lanes(
+        self, stack: ExitStack, task: Task, steward: Session, steps: int
+    ) -> list[Session | None]:
+        """Open a further session for each lane; fewer if the server has no room for more."""
+        job = self._context.jobs[task.job]
+        more: list[Session | None] = []
+        while 1 + len(more) < min(self._lanes(job), steps):
+            try:
+                more.append(stack.enter_context(self._worker(task, steward)))
+            except UnreachableError as error:
+                lanes = 1 + len(more)
+                _log.warning("run.fewer_lanes", task=job.name, lanes=lanes, reason=str(error))
+                break
+        return more
 
     def _lanes(self, job: Job) -> int:
         config = self._context.config

@@ -204,17 +204,17 @@ def _came_to(session: Session, table: VacuumDue, before: Counts, after: Counts) 
     for kind, rows in _ROWS.items():
         if now[kind] > getattr(table, kind):
             left = f"{rows} remaining: {now[kind]}"
-            if 2 * now[kind] >= was[kind] and (
-                effect := _held(session, left, removed, now["dead"])
-            ):
+            held_back = 2 * now[kind] >= was[kind]
+            if held_back and (effect := _held(session, left, removed, now["dead"])):
                 return effect
     for kind, unit in _UNITS.items():
-        if was[kind] >= getattr(table, kind) and now[kind] >= getattr(table, kind):
+        if min(was[kind], now[kind]) >= getattr(table, kind):
             left = f"its oldest row is still {now[kind]} {unit} old"
             if effect := _held(session, left, removed, now["dead"]):
                 return effect
-    held = oldest_holder(session) if left else None
-    return Effect("", removed, f"{left}; {held}" if held else left)
+    if left and (held := oldest_holder(session)):
+        left = f"{left}; {held}"
+    return Effect("", removed, left)
 
 
 def _held(session: Session, left: str, removed: int, dead: int) -> Effect | None:

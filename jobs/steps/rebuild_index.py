@@ -175,11 +175,7 @@ class RebuildIndex(DatabaseStep):
         if before is None:
             return Outcome(Status.DONE, "the index no longer exists", evidence=LOOKED)
         there = _broken(session, before["table_oid"])
-        stale = ", ".join(map(str, sorted(there - {self.index})))
-        still = ""
-        if stale:
-            still = f"{stale} has to be dropped first"
-        if reasons := [why for why in (before["holder"] or before["snapshot"], still) if why]:
+        if reasons := self._obstacles(before, there):
             return Outcome(Status.SKIPPED, f"blocked: {'; '.join(reasons)}", cause=Cause.LOCKED)
         try:
             _concurrently(session, control, self._command())
@@ -200,6 +196,16 @@ class RebuildIndex(DatabaseStep):
         return self._swapped(session, before) or Outcome(
             Status.INEFFECTIVE, "the index is unchanged"
         )
+
+    def _obstacles(self, before: dict[str, Any], invalid: set[Relation]) -> list[str]:
+        """Return why the build would have to wait, or would leave a second invalid index."""
+        reasons = []
+        if before["holder"] or before["snapshot"]:
+            reasons.append(before["holder"] or before["snapshot"])
+        stale = ", ".join(map(str, sorted(invalid - {self.index})))
+        if stale:
+            reasons.append(f"{stale} has to be dropped first")
+        return reasons
 
     def _swapped(self, session: Session, before: State) -> Outcome | None:
         """Return the outcome if a new, valid index has the name now."""

@@ -86,6 +86,10 @@ def check_path(path: str) -> str:
     return path
 
 
+def _size(files: Sequence[File]) -> int:
+    return sum(file.bytes for file in files)
+
+
 def expired_files(rule: FileRule, now: float) -> tuple[Sequence[File], str]:
     """Return the expired files, oldest first, and a note why others stay. Reads only."""
     files, may = _seen(rule)
@@ -94,16 +98,13 @@ def expired_files(rule: FileRule, now: float) -> tuple[Sequence[File], str]:
     if files and len(old) / len(files) > rule.most_share:
         share = f"{len(old)} of {len(files)} files have expired, more than {rule.most_share:.0%}"
         return (), f"{share}: is the clock right? Nothing is deleted (most_share)"
-    over = (
-        sum(file.bytes for file in files)
-        - sum(file.bytes for file in old)
-        - (rule.total_bytes or 0)
-    )
-    for file in may[len(old) :] if rule.total_bytes is not None else ():
-        if over <= 0 or file.changed_at >= now - YOUNGEST_SECONDS:
-            break
-        old.append(file)
-        over -= file.bytes
+    if rule.total_bytes is not None:
+        over = _size(files) - _size(old) - rule.total_bytes
+        for file in may[len(old) :]:
+            if over <= 0 or file.changed_at >= now - YOUNGEST_SECONDS:
+                break
+            old.append(file)
+            over -= file.bytes
     note = ""
     if len(old) > rule.most_files:
         note = f"{len(old) - rule.most_files} more in the next run (most_files)"

@@ -199,5 +199,9 @@ def _out(session: Session, part: Partition, instance: str) -> None:
         session.execute(_DETACH.format(how=_FINALIZE, parent=names["parent"], part=other))
     state = _state(session, part)
     if state is not None and state["attached"]:
-        how = _FINALIZE if state["pending"] else _AT_ONCE if state["other"] else _CONCURRENTLY
+        how = _CONCURRENTLY
+        if state["pending"]:
+            how = _FINALIZE
+        elif state["other"]:
+            how = _AT_ONCE
         session.execute(_DETACH.format(how=how, **names))

@@ -1,6 +1,6 @@
 """Tables whose rows refer to leaving rows by foreign key, and leave before them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -124,31 +124,38 @@ def read_dependents(session: Session, head: Relation, children: Sequence[Relatio
     tables = (head, *children)
     names = ([table.schema for table in tables], [table.name for table in tables])
     found = {member.table: member for member in map(_member, session.rows(_MEMBERS, names))}
+    keys = [_key(row) for row in session.rows(_KEYS, names)]
+    inside = [key for key in keys if _is_inside(key, tables, children)]
+    wrong = _wrong_tables(found, tables) or _wrong_keys(keys, inside)
+    if wrong:
+        return Dependents(head, wrong=wrong)
+    links = {table: [key.link for key in inside if key.own == table] for table in tables}
+    return _ordered(head, found, links)
+
+
+def _is_inside(key: "_Key", tables: Sequence[Relation], children: Sequence[Relation]) -> bool:
+    return key.own in children and key.link.to in tables and key.own != key.link.to
+
+
+def _wrong_tables(found: Mapping[Relation, DependentTable], tables: Sequence[Relation]) -> str:
+    """Return why the tables cannot be deleted from together; empty if they can."""
     for table in tables:
         if table not in found:
-            return Dependents(head, wrong=f"there is no table {table}")
-    if children and found[head].partitioned:
-        return Dependents(
-            head, wrong="children are possible only for a table that is not partitioned"
-        )
-    keys = [_key(row) for row in session.rows(_KEYS, names)]
-    inside = [
-        key
-        for key in keys
-        if key.own in children and key.link.to in tables and key.own != key.link.to
-    ]
-    if odd := [key for key in inside if not key.plain]:
-        return Dependents(
-            head,
-            wrong=f"a foreign key of {odd[0].own} uses an operator that is not the server's own",
-        )
-    beyond = {key.own for key in keys if key.cascades and key not in inside}
+            return f"there is no table {table}"
+    if len(tables) > 1 and found[tables[0]].partitioned:
+        return "children are possible only for a table that is not partitioned"
+    return ""
+
+
+def _wrong_keys(keys: "Sequence[_Key]", inside: "Sequence[_Key]") -> str:
+    """Return why the foreign keys forbid the deletion; empty if they allow it."""
+    for key in inside:
+        if not key.plain:
+            return f"a foreign key of {key.own} uses an operator that is not the server's own"
+    beyond = {str(key.own) for key in keys if key.cascades and key not in inside}
     if beyond:
-        reached = ", ".join(sorted(str(table) for table in beyond))
-        return Dependents(head, wrong=f"a foreign key would extend the deletion to {reached}")
-    return _ordered(
-        head, found, {table: [key.link for key in inside if key.own == table] for table in tables}
-    )
+        return f"a foreign key would extend the deletion to {', '.join(sorted(beyond))}"
+    return ""
 
 
 def _member(row: dict[str, Any]) -> DependentTable:

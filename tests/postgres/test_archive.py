@@ -249,7 +249,7 @@ def test_list_verify_and_restore(event):
     assert sum(batch["rows"] for batch in came["restored"]) == 3000
     assert event.database.rows("SELECT * FROM public.event ORDER BY id") == before
     again = json.loads(event.sereno(*restore, "--privileged", "--json").stdout)
-    assert (again["restored"], again["before"]) == ([], len(listed))
+    assert (again["restored"], again["restored_earlier"]) == ([], len(listed))
 
 
 def test_rows_that_are_there_already_stop_a_restore_or_are_left_alone(event):
@@ -454,7 +454,7 @@ def test_only_what_a_condition_holds_for(event):
     assert (run["state"], "no_such" in run["reason"]) == ("failed", True)
     event.extra = event.extra.replace("no_such % 2 = 0", "true; DROP TABLE public.event")
     done = event.sereno("plan", "archive", check=False)
-    assert (done.returncode, "is not one condition" in done.stderr) == (78, True)
+    assert (done.returncode, "is not one SQL condition" in done.stderr) == (78, True)
 
 
 def test_rows_that_vanish_between_two_attempts_leave_no_trace(event, monkeypatch):

@@ -124,7 +124,7 @@ def test_a_table_that_autovacuum_is_on_is_left_to_it(house, table):
         analyze.plan(analyze.Observation(seen, {})),
         vacuum.plan(vacuum.Observation(seen)),
     ):
-        assert step.skip.reason == "left to autovacuum: its worker is on it, pid 4711"
+        assert step.skip.reason == "left to autovacuum: its worker is on the table, pid 4711"
     (urgent, *_) = vacuum.plan(
         vacuum.Observation(TableStatistics([table("t", age=2e8, worker=4711)], {}, 180000))
     )

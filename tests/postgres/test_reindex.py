@@ -135,14 +135,14 @@ def test_the_plan_names_each_reason():
     assert by_name["mine"].why == "invalid, on public.t: no query uses it"
     assert by_name["most"].why == "200 MB of 250 MB wasted, 80%, by estimate"
     assert by_name["built"].why.endswith("; pid 7 holds a lock on its table and may be building it")
-    assert by_name["unwanted"].why == "invalid, on public.t: a drop that was broken off has left it"
-    assert by_name["theirs"].refused.startswith("no privilege")
-    assert by_name["foreign"].refused.startswith("no privilege")
-    assert "exclusive lock" in by_name["apart"].refused
+    assert by_name["unwanted"].why == "invalid, on public.t: left by a drop that was interrupted"
+    assert by_name["theirs"].skip.reason.startswith("no privilege")
+    assert by_name["foreign"].skip.reason.startswith("no privilege")
+    assert "exclusive lock" in by_name["apart"].skip.reason
     assert by_name["grown"].predicted_seconds == pytest.approx(1.2 * 9.0)
     assert all(step.alone for step in steps)
     old = Indexes([broken("mine")], version=140003)
-    assert "14.0 to 14.3" in next(iter(plan(old))).refused
+    assert "14.0 to 14.3" in next(iter(plan(old))).skip.reason
     assert [step.why[:12] for step in plan(Indexes(bloated=None))] == ["no privilege"]
 
 

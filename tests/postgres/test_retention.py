@@ -94,9 +94,9 @@ def test_our_own_history_and_reports_leave_too(house):
             " ('waits', 'x', 'x', 'info', '{}', '2024-01-01T00:00:00.000000Z', '9', 'pending')"
         )
     result = house.run("self_cleanup")
-    assert [(step["name"], step["status"]) for step in result["steps"]] == [
-        ("self_cleanup", "done")
-    ], result
+    assert [(step["name"], step["status"]) for step in result["steps"]] == [("purge", "done")], (
+        result
+    )
     with context.store.reading() as transaction:
         assert [row["id"] for row in transaction.rows("SELECT id FROM run")] == [result["id"]]
         assert [row["id"] for row in transaction.rows("SELECT id FROM notification")] == ["waits"]

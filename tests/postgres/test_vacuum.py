@@ -280,7 +280,7 @@ def test_a_locked_table_of_a_group_is_tried_on_its_own_and_its_holder_named(hous
         steps = {step["object"]: step for step in done["steps"]}
         assert [steps[f"public.t{number}"]["status"] for number in (0, 1, 3)] == ["done"] * 3
         assert steps["public.t2"]["status"] == "skipped"
-        assert f"blocked: pid {other.info.backend_pid}" in steps["public.t2"]["reason"]
+        assert f"blocked by pid {other.info.backend_pid}" in steps["public.t2"]["reason"]
 
 
 @pytest.mark.usefixtures("few_attempts")
