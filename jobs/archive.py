@@ -32,6 +32,7 @@ from retention.archive.to_table import ArchiveToTable
 from retention.expiring_table import ExpiringTable, TableRequest, add_partitions, read_table
 from retention.files.safe_open import open_folder
 from retention.partitions.expired import Partition
+from retention.rows.row_batches import ExpiredRows
 from retention.rows.tamper_check import has_ledger
 
 
@@ -282,46 +283,38 @@ def plan(seen: Sequence[ObservedTable]) -> Sequence[Step]:
     steps: list[Step] = []
     for one in seen:
         steps += [_expiry(one.keep, archive, stale) for archive, stale in one.stale if one.keep]
-        expired = one.source.expired
-        if one.wrong or expired is None:
-            steps.append(
-                SkippedStep(
-                    name="archive",
-                    object=str(one.source.request.table),
-                    why=one.wrong,
-                    cause=Cause.REFUSED,
-                )
-            )
+        table = str(one.source.request.table)
+        if one.wrong or one.source.expired is None:
+            refused = Cause.REFUSED
+            steps.append(SkippedStep(name="archive", object=table, why=one.wrong, cause=refused))
             continue
         steps += [_whole(one, part) for part in one.source.partitions]
         if one.source.some:
-            why = f"{rows_reason(one.source)}; to "
-            if one.to:
-                columns, writer = one.archive.columns, one.archive.writer
-                steps.append(
-                    ArchiveToTable(
-                        object=str(expired.table),
-                        why=f"{why}{one.to}",
-                        expired=expired,
-                        to=one.to,
-                        columns=columns,
-                        writer=writer,
-                    )
-                )
-            else:
-                why += one.archive.destination
-                steps.append(
-                    ArchiveToFile(
-                        object=str(expired.table),
-                        why=why,
-                        expired=expired,
-                        archive=one.archive,
-                        month=one.month,
-                        dependents=one.source.dependents,
-                        child_archives=one.child_archives,
-                    )
-                )
+            steps.append(_archive_rows(one, one.source.expired))
     return steps
+
+
+def _archive_rows(one: ObservedTable, expired: ExpiredRows) -> Step:
+    """Return the step that archives the expired rows of a table to a table or to files."""
+    name, why = str(expired.table), rows_reason(one.source)
+    if one.to:
+        return ArchiveToTable(
+            object=name,
+            why=f"{why}; to {one.to}",
+            expired=expired,
+            to=one.to,
+            columns=one.archive.columns,
+            writer=one.archive.writer,
+        )
+    return ArchiveToFile(
+        object=name,
+        why=f"{why}; to {one.archive.destination}",
+        expired=expired,
+        archive=one.archive,
+        month=one.month,
+        dependents=one.source.dependents,
+        child_archives=one.child_archives,
+    )
 
 
 def _expiry(keep: timedelta, archive: TableArchive, stale: ExpiredFile) -> Step:

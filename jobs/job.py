@@ -11,7 +11,7 @@ from checks.options import CheckOptions
 from checks.registry import Known
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
-from domain.kinds import INEFFECTIVE, WINDOW_TOO_SMALL
+from domain.kinds import INEFFECTIVE, WINDOW_TOO_SMALL, Kind
 from domain.memory import Measure, Memory
 from domain.options import Model
 from domain.place import Place
@@ -128,35 +128,29 @@ def action_judge(job: str, cures: str = "", remedy: str = "") -> Judge:
     """
 
     def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
-        if outcome.status is Status.INEFFECTIVE:
+        def found(kind: Kind, summary: str, cure: str) -> Verdict:
             identity = Identity(
-                INEFFECTIVE.name, place.instance, place.cluster, place.database, step.object, job
+                kind.name, place.instance, place.cluster, place.database, step.object, job
             )
+            return Verdict((Finding(identity, Severity.WARNING, summary, remedy=cure),))
+
+        if outcome.status is Status.INEFFECTIVE:
             result = "did nothing"
             if outcome.rows:
                 result = "fell short"
             summary = f"{step.name} of {step.object} {result}: {outcome.reason}"
-            return Verdict((Finding(identity, Severity.WARNING, summary, remedy=remedy),))
+            return found(INEFFECTIVE, summary, remedy)
         if outcome.stop is Stop.TOO_LONG:
-            identity = Identity(
-                WINDOW_TOO_SMALL.name,
-                place.instance,
-                place.cluster,
-                place.database,
-                step.object,
-                job,
-            )
             cure = f"extend the window, or set overrun = true in [[jobs.{job}.tables]]"
-            return Verdict(
-                (Finding(identity, Severity.WARNING, f"{step.name} {outcome.reason}", remedy=cure),)
-            )
-        if outcome.status is Status.DONE:
-            worked = Coverage(INEFFECTIVE.name, place.database, step.object, job)
-            fits = Coverage(WINDOW_TOO_SMALL.name, place.database, step.object, job)
-            cured = Coverage(cures, place.database, step.object)
-            return Verdict(
-                coverage=(worked, fits, cured) if cures and not outcome.reason else (worked, fits)
-            )
-        return Verdict()
+            return found(WINDOW_TOO_SMALL, f"{step.name} {outcome.reason}", cure)
+        if outcome.status is not Status.DONE:
+            return Verdict()
+        coverage = [
+            Coverage(kind.name, place.database, step.object, job)
+            for kind in (INEFFECTIVE, WINDOW_TOO_SMALL)
+        ]
+        if cures and not outcome.reason:
+            coverage.append(Coverage(cures, place.database, step.object))
+        return Verdict(coverage=tuple(coverage))
 
     return judge

@@ -184,46 +184,32 @@ def plan(seen: Observation) -> Sequence[Step]:
     """Plan the steps in the order of the configuration."""
     steps: list[Step] = []
     for source in seen.tables:
+        table = str(source.request.table)
         if source.wrong or source.expired is None:
-            steps.append(
-                SkippedStep(
-                    name="delete",
-                    object=str(source.request.table),
-                    why=source.wrong,
-                    cause=Cause.REFUSED,
-                )
-            )
+            refused = Cause.REFUSED
+            steps.append(SkippedStep(name="delete", object=table, why=source.wrong, cause=refused))
             continue
         steps += [_drop(part, source.request, seen.instance) for part in source.partitions]
         if source.some:
-            steps.append(
-                DeleteRows(
-                    object=str(source.request.table),
-                    why=rows_reason(source),
-                    expired=source.expired,
-                )
-            )
-    steps += [
-        DeleteFiles(
-            object=folder.rule.path,
-            why=folder.note or _files_why(folder.files),
-            rule=folder.rule,
-            files=folder.files,
-        )
-        for folder in seen.folders
-        if folder.files or folder.note
-    ]
-    steps += [
-        CompressFiles(
-            object=folder.rule.path,
-            why=_files_why(folder.large),
-            rule=folder.rule,
-            files=folder.large,
-        )
-        for folder in seen.folders
-        if folder.large
-    ]
+            why = rows_reason(source)
+            steps.append(DeleteRows(object=table, why=why, expired=source.expired))
+    for folder in seen.folders:
+        if folder.files or folder.note:
+            steps.append(_delete_files(folder))
+    for folder in seen.folders:
+        if folder.large:
+            steps.append(_compress_files(folder))
     return steps
+
+
+def _delete_files(folder: SeenFolder) -> Step:
+    why = folder.note or _files_why(folder.files)
+    return DeleteFiles(object=folder.rule.path, why=why, rule=folder.rule, files=folder.files)
+
+
+def _compress_files(folder: SeenFolder) -> Step:
+    why = _files_why(folder.large)
+    return CompressFiles(object=folder.rule.path, why=why, rule=folder.rule, files=folder.large)
 
 
 def _drop(part: Partition, request: TableRequest, instance: str) -> Step:

@@ -149,13 +149,8 @@ def add_partitions(source: ExpiringTable, session: Session, instance: str) -> Ex
 
 
 def _looked_at(session: Session, request: TableRequest) -> ExpiringTable:
-    names = {
-        "schema": request.table.schema,
-        "name": request.table.name,
-        "column": request.column,
-        "age": request.age,
-    }
-    found = session.rows(_TABLE, names)
+    place = {"schema": request.table.schema, "name": request.table.name}
+    found = session.rows(_TABLE, {**place, "column": request.column, "age": request.age})
     wrong = _wrong(request, found)
     if wrong:
         return ExpiringTable(request, wrong=wrong)
@@ -167,7 +162,6 @@ def _looked_at(session: Session, request: TableRequest) -> ExpiringTable:
         relatives = dependents.read_dependents(session, request.table, request.children)
         if relatives.wrong:
             return ExpiringTable(request, wrong=relatives.wrong)
-    uuids = row["type"] == "uuid"
     expired = ExpiredRows(
         request.table,
         request.column,
@@ -175,12 +169,12 @@ def _looked_at(session: Session, request: TableRequest) -> ExpiringTable:
         partitioned,
         blocks,
         condition=request.where,
-        uuid_ages=uuids,
+        uuid_ages=row["type"] == "uuid",
         also=request.children,
         shape=tamper_check.table_shape(session, (request.table, *request.children)),
         pinned=bool(request.children),
     )
-    if uuids and not session.rows(expired.composed(_VERSIONS))[0]["seventh"]:
+    if expired.uuid_ages and not session.rows(expired.composed(_VERSIONS))[0]["seventh"]:
         wrong = f"column {request.column!r} holds UUIDs other than version 7, which have no age"
         return ExpiringTable(request, wrong=wrong)
     source = ExpiringTable(

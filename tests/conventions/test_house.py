@@ -1,4 +1,4 @@
-"""The house rules that no linter can say."""
+"""House rules that no linter checks."""
 
 import ast
 import subprocess
@@ -10,20 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("daemon", "migrations", "archive", "alerts", "checks", "postgres", "store")
+PACKAGES = (
+    "daemon", "jobs", "alerts", "checks", "retention", "execution", "postgres", "store", "domain",
+)  # fmt: skip
 MODULES = [path for folder in PACKAGES for path in sorted(ROOT.glob(f"{folder}/**/*.py"))]
 IDS = [str(path.relative_to(ROOT)) for path in MODULES]
-LONGEST_FILE, LONGEST_FUNCTION = 300, 40
-
-
-@pytest.mark.parametrize("path", MODULES, ids=IDS)
-def test_files_and_functions_stay_small(path):
-    source = path.read_text()
-
-    assert len(source.splitlines()) <= LONGEST_FILE
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name
 
 
 def put_together(source):

@@ -1,0 +1,108 @@
+"""Sizes, complexity and language of the code."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = (
+    "daemon", "jobs", "alerts", "checks", "retention", "execution", "postgres", "store", "domain",
+)  # fmt: skip
+MODULES = [path for folder in PACKAGES for path in sorted(ROOT.glob(f"{folder}/**/*.py"))]
+IDS = [str(path.relative_to(ROOT)) for path in MODULES]
+LONGEST_FILE, LONGEST_FUNCTION, MOST_COMPLEX = 400, 40, 12
+BRANCHES = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.IfExp, ast.Assert)
+MOST_DEFINED_BY_A_CLAUSE = 0.03
+CLAUSE = re.compile(r"\b(what|who|whom|whoever)\b", re.IGNORECASE)
+
+
+def functions(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+
+
+def complexity(function):
+    """Cyclomatic complexity that also counts boolean operators and comprehensions."""
+    count = 1
+    for node in ast.walk(function):
+        if isinstance(node, BRANCHES):
+            count += 1
+        elif isinstance(node, ast.comprehension):
+            count += 1 + len(node.ifs)
+        elif isinstance(node, ast.BoolOp):
+            count += len(node.values) - 1
+        elif isinstance(node, ast.match_case) and not is_wildcard(node.pattern):
+            count += 1
+    return count
+
+
+def is_wildcard(pattern):
+    return isinstance(pattern, ast.MatchAs) and pattern.pattern is None
+
+
+def nested_conditionals(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.IfExp):
+            parts = [part for child in ast.iter_child_nodes(node) for part in ast.walk(child)]
+            if any(isinstance(part, ast.IfExp) for part in parts):
+                yield node.lineno
+
+
+def sentences(tree):
+    """Docstrings of modules, classes, functions and attributes, help texts and descriptions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield text
+        if isinstance(node, ast.Module | ast.ClassDef):
+            for part in node.body[1:]:
+                if isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant):
+                    yield str(part.value.value)
+        if isinstance(node, ast.keyword) and node.arg in {"help", "description"}:
+            yield str(getattr(node.value, "value", "."))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=IDS)
+def test_files_and_functions_are_small_and_simple(path):
+    source = path.read_text()
+    tree = ast.parse(source)
+    assert len(source.splitlines()) <= LONGEST_FILE
+    for function in functions(tree):
+        assert function.end_lineno - function.lineno < LONGEST_FUNCTION, function.name
+        assert complexity(function) <= MOST_COMPLEX, function.name
+    assert list(nested_conditionals(tree)) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("def f(a, b):\n return a and b", 2),
+        ("def f(a):\n return [b for b in a if b]", 3),
+        ("def f(a):\n return 1 if a else 2", 2),
+        ("def f(a):\n match a:\n  case 1: pass\n  case _: pass", 2),
+    ],
+)
+def test_complexity_counts_operators_and_comprehensions(source, expected):
+    assert complexity(functions(ast.parse(source))[0]) == expected
+
+
+def test_a_nested_conditional_expression_is_found():
+    assert list(nested_conditionals(ast.parse("x = 1 if a else 2 if b else 3"))) == [1]
+
+
+def test_sentences_state_what_things_are_by_nouns():
+    """A sentence that defines a thing by a clause (`what is due`, `who is told`) is hard to read."""
+    everything = [text for path in MODULES for text in sentences(ast.parse(path.read_text()))]
+    clauses = [text for text in everything if CLAUSE.search(text)]
+    assert len(everything) > 1000
+    assert len(clauses) / len(everything) < MOST_DEFINED_BY_A_CLAUSE, clauses
+
+
+def test_the_first_line_of_a_docstring_is_a_sentence():
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                first = (ast.get_docstring(node) or "X.").splitlines()[0]
+                assert first.endswith((".", ":", "?")), (path, first)
