@@ -7,6 +7,7 @@ from pathlib import Path
 from checks import disk, foreign_keys, not_valid_constraint, orphans, same_tenant
 from checks.check import Check
 from checks.sql_check import BadCheckError, read
+from domain.kinds import RESERVED
 
 MODULES: tuple[Check, ...] = (
     orphans.CHECK,
@@ -23,7 +24,10 @@ Known = dict[str, Check]
 
 
 def load(folder: Path | None = None) -> Known:
-    """Return every check by name. Raises BadCheckError for an unusable file or a duplicate name."""
+    """Return every check by name.
+
+    Raises BadCheckError for an unusable file, and for a reserved or duplicate name.
+    """
     known: Known = {check.header.name: check for check in MODULES}
     known.update(
         (check.header.name, check) for check in read(_texts(resources.files("checks") / "sql"))
@@ -34,6 +38,11 @@ def load(folder: Path | None = None) -> Known:
         except (OSError, UnicodeDecodeError) as error:
             raise BadCheckError(f"{folder}: {error}") from None
         for check in read(texts):
+            if check.header.name in RESERVED:
+                raise BadCheckError(
+                    f"{folder}/{check.header.name}.sql: the name is reserved for an alert of sereno "
+                    "itself; rename the file"
+                )
             if check.header.name in known:
                 raise BadCheckError(
                     f"{folder}/{check.header.name}.sql: a check of this name exists already; "

@@ -10,6 +10,7 @@ from checks.lexer import tokens
 from checks.registry import load
 from checks.sql_check import BadCheckError, read
 from domain.finding import Finding, Identity, Severity
+from domain.kinds import RESERVED
 from domain.place import Place
 
 GOOD = '-- title = "Trouble"\n-- option.warning = { default = 0.5 }\nSELECT 1 AS object, 2 AS summary WHERE 1 >= :warning\n'
@@ -83,6 +84,14 @@ def test_the_operators_folder_is_read_and_may_not_hide_a_built_in_check(tmp_path
     assert "trouble" in load(tmp_path)
     (tmp_path / "orphans.sql").write_text(GOOD)
     with pytest.raises(BadCheckError, match="already"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_a_check_may_not_have_the_name_of_an_alert_of_sereno_itself(tmp_path, name):
+    """Its alert would have the identity of sereno's own: the one would resolve or inhibit the other."""
+    (tmp_path / f"{name}.sql").write_text(GOOD)
+    with pytest.raises(BadCheckError, match=f"{name}.sql: the name is reserved"):
         load(tmp_path)
 
 
