@@ -5,26 +5,41 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin/
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 
-.PHONY: demo test systemd-test prove bench lint format reference clean
+PACKAGES := daemon jobs alerts checks retention execution postgres store domain
+
+.PHONY: help demo test check test-matrix coverage systemd-test prove bench lint format reference clean
 .DEFAULT_GOAL := test
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 $(READY): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit("sereno needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
 	test -x $(RUN)python || $(PYTHON) -m venv --without-pip $(VENV)
 	test -x $(RUN)uv || $(PYTHON) -m pip --python $(RUN)python install --quiet uv 2>/dev/null || $(PYTHON) .ci/bootstrap.py $(VENV)
-	$(RUN)uv sync --quiet --frozen --all-extras
+	$(RUN)uv sync --quiet --frozen --all-extras --compile-bytecode
+	$(RUN)python -m compileall -q $(PACKAGES)
 	@touch $(READY)
 
-demo: $(READY)  ## one whole night in a sample cooperative, and what each channel received
+demo: $(READY)  ## a night and a week in a sample database with planted faults
 	@$(RUN)sereno demo $(DEMO)
 
-test: $(READY)  ## every test, on real servers
-	$(RUN)pytest --numprocesses 2 --dist loadgroup $(TESTS)
+test: $(READY)  ## every test, on a real server; TESTS="tests/unit" selects
+	$(RUN)pytest --numprocesses 2 --dist loadgroup --reruns 1 $(TESTS)
 
-systemd-test: $(READY)  ## a Debian root, booted, with the wheel installed: what systemd sees of us
+check: lint  ## lint, types, unit tests, tests of code and documentation
+	$(RUN)pytest --quiet tests/conventions tests/unit
+
+test-matrix: $(READY)  ## every test, on every installed server from 14 on
+	SERENO_TEST_MATRIX=1 $(RUN)pytest --numprocesses 2 --dist loadgroup $(TESTS)
+
+coverage: $(READY)  ## branch coverage of the tests that run in one process
+	$(RUN)pytest --numprocesses 2 --dist loadgroup --cov --cov-branch --cov-report=term:skip-covered $(TESTS)
+
+systemd-test: $(READY)  ## the service in a booted Debian root
 	$(RUN)pytest -s -v --override-ini=python_files=boot.py tests/systemd
 
-prove: $(READY)  ## the long proofs, with their figures
+prove: $(READY)  ## the long proofs: kills, crashes, every time zone
 	$(RUN)python tests/prove/calendar_proof.py
 	$(RUN)python tests/prove/systemd_calendar.py
 	$(RUN)python tests/prove/two_daemons.py
@@ -35,7 +50,7 @@ prove: $(READY)  ## the long proofs, with their figures
 	$(RUN)python tests/prove/alert_sequences.py
 	$(RUN)python tests/prove/mail_pictures.py
 
-bench: $(READY)  ## beside the peer, in turns: ratios
+bench: $(READY)  ## ratios to the peers, measured in turns
 	$(RUN)python -m benchmarks.vacuum $(BENCH)
 	$(RUN)python -m benchmarks.foreground $(BENCH)
 	$(RUN)python -m benchmarks.planning $(BENCH)
@@ -43,19 +58,21 @@ bench: $(READY)  ## beside the peer, in turns: ratios
 	$(RUN)python -m benchmarks.archive_foreground $(BENCH)
 	$(RUN)python -m benchmarks.alerting
 	$(RUN)python -m benchmarks.idle
+	$(RUN)python -m benchmarks.startup
 
-lint: $(READY)
+lint: $(READY)  ## format, lint, types, import contracts
 	$(RUN)ruff format --check .
 	$(RUN)ruff check .
 	$(RUN)mypy
 	$(RUN)lint-imports
 
-format: $(READY)
+format: $(READY)  ## format the code
 	$(RUN)ruff format .
 	$(RUN)ruff check --fix .
 
-reference: $(READY)  ## the reference configuration, from the models
+reference: $(READY)  ## the generated files: config.toml, module map, alert kinds
 	$(RUN)sereno config reference > config.toml
+	$(RUN)python docs/generate.py
 
-clean:
+clean:  ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

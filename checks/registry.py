@@ -40,8 +40,8 @@ def load(folder: Path | None = None) -> Known:
         for check in read(texts):
             if check.header.name in RESERVED:
                 raise BadCheckError(
-                    f"{folder}/{check.header.name}.sql: the name is reserved for an alert of sereno "
-                    "itself; rename the file"
+                    f"{folder}/{check.header.name}.sql: the name is reserved for an alert of "
+                    "sereno itself; rename the file"
                 )
             if check.header.name in known:
                 raise BadCheckError(

@@ -1,0 +1,56 @@
+"""The documentation is current, and its links lead somewhere."""
+
+import importlib.util
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+    ROOT / "systemd/README.md",
+    ROOT / "benchmarks/README.md",
+]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"```.*?```", re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_module_map_is_current(generate):
+    assert generate.MAP.read_text() == generate.architecture(), "make reference"
+
+
+def test_the_page_of_kinds_is_current(generate):
+    assert generate.KIND_PAGE.read_text() == generate.kinds(), "make reference"
+
+
+def anchors(path):
+    titles = re.findall(r"^#+ (.*)$", FENCE.sub("", path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_link_of_a_page_leads_to_a_file_and_a_title(page):
+    for target in LINK.findall(FENCE.sub("", page.read_text())):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        name, _, title = target.partition("#")
+        path = (page.parent / unquote(name)).resolve() if name else page
+        assert path.exists(), target
+        assert not title or title in anchors(path), target
+
+
+def test_every_page_is_reached_from_the_readme():
+    linked = set(LINK.findall((ROOT / "README.md").read_text()))
+    pages = {f"docs/{page.name}" for page in ROOT.glob("docs/*.md")}
+    assert pages - linked <= {"docs/systemd-test.md"}
