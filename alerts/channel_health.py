@@ -17,7 +17,7 @@ from domain.kinds import CHANNEL_UNDELIVERED, RECIPIENT_REFUSED
 from domain.redaction import redact
 from store.store import Transaction
 
-_log = structlog.get_logger("obstacles")
+_log = structlog.get_logger("channels")
 LOST = "not delivered"
 MOST_TITLES = 20
 
@@ -76,7 +76,7 @@ def check_channels(transaction: Transaction, policy: Policy, now: datetime) -> N
         and policy.channel_names is not None
         and policy.channel_names <= overdue.keys() | told
     ):
-        _log.critical("alerts.undeliverable", channels=sorted(policy.channel_names))
+        _log.critical("alerts.no_channel", channels=sorted(policy.channel_names))
     for channel, (since, error) in overdue.items():
         if channel not in told:
             minutes = policy.undelivered.total_seconds() / 60

@@ -78,7 +78,7 @@ class Courier:
                 _log.error("courier.store_failed", channel=name, error=str(error))
                 stop.wait(BROKEN_STORE_SECONDS)
             except Exception:  # noqa: BLE001 - a row that cannot be read must not end the channel
-                _log.exception("courier.broke", channel=name)
+                _log.exception("courier.crashed", channel=name)
                 stop.wait(BROKEN_STORE_SECONDS)
 
     def _patience(self, name: str) -> float:
@@ -179,7 +179,7 @@ class Courier:
         except DeliveryError as error:
             self._failed(notification, error)
         except Exception as error:  # noqa: BLE001 - one poisoned message must not end the channel
-            _log.exception("delivery.broke", channel=name, notification=notification.id)
+            _log.exception("delivery.crashed", channel=name, notification=notification.id)
             self._failed(notification, DeliveryError(Failure.AMBIGUOUS, type(error).__name__))
         else:
             self._delivered(notification, receipt)

@@ -82,7 +82,7 @@ CHECK = ModuleCheck(
     Header(
         name="not_valid_constraint",
         title="A constraint is NOT VALID: it holds for new rows only",
-        remedy="mend the rows, then ALTER TABLE {table} VALIDATE CONSTRAINT {constraint};",
+        remedy="correct the rows, then ALTER TABLE {table} VALIDATE CONSTRAINT {constraint};",
         source="PostgreSQL manual, ALTER TABLE, NOT VALID",
     ),
     _ask,

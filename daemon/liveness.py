@@ -27,6 +27,7 @@ class Watchdog:
         """Return the thread that is most over its deadline, with the delay; empty if none is."""
         with self._guard:
             late = [(due, name) for name, due in self._due.items() if due < self._now()]
-        if late:
-            return f"{min(late)[1]} stands still"
-        return ""
+        if not late:
+            return ""
+        due, name = min(late)
+        return f"no heartbeat from {name} for {self._now() - due:.0f} s longer than expected"

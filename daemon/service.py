@@ -69,14 +69,14 @@ class Service:
         self._context = context
         self._read_again = read_again
         self._stop = threading.Event()
-        self._pulse = Watchdog()
+        self._watchdog = Watchdog()
         self._heartbeat = Heartbeat(self._audit)
         self._runner = self._made(context)
         self._dispatcher = Dispatcher(context, self._runner, self._heartbeat)
         self._chore = threading.Event()
         self._closed = False
         self._since = context.clock()
-        self._ways = ExitStack()
+        self._exits = ExitStack()
         self._probed_at = 0.0
         self._audited_at = time.monotonic()
         self._wall = self._wall_ahead()
@@ -94,7 +94,7 @@ class Service:
                 [],
                 [Coverage(CONFIGURATION_INVALID.name), Coverage(SERVICE_FAILED.name)],
             )
-            schedule = Timer(lambda: self._pulse.beat("the timer", 4 * BEAT_SECONDS))
+            schedule = Timer(lambda: self._watchdog.beat("the timer", 4 * BEAT_SECONDS))
             try:
                 self._open()
                 self._plan(schedule)
@@ -117,7 +117,7 @@ class Service:
             self._reload(schedule)
 
     def _made(self, context: Context) -> Runner:
-        return Runner(context, NoProgress(), FENCE_SECONDS, self._stop, self._pulse)
+        return Runner(context, NoProgress(), FENCE_SECONDS, self._stop, self._watchdog)
 
     def _runners(self) -> set[Runner]:
         """Return the runners of this configuration and of former ones that are still running."""
@@ -127,9 +127,9 @@ class Service:
         """Start delivering notifications and answering Prometheus."""
         silence = threading.Event()
         couriers = self._context.courier().start(
-            silence, lambda name: self._pulse.beat(name, COURIER_SECONDS)
+            silence, lambda name: self._watchdog.beat(name, COURIER_SECONDS)
         )
-        self._ways.callback(self._hush, silence, couriers)
+        self._exits.callback(self._stop_couriers, silence, couriers)
         for channel in self._context.channels.values():
             ending = (
                 channel.listen(self._context.acknowledge)
@@ -137,25 +137,29 @@ class Service:
                 else None
             )
             if ending is not None:
-                self._ways.callback(ending)
+                self._exits.callback(ending)
         listen = self._context.config.daemon.listen
         findings = []
         if listen:
             try:
-                self._ways.enter_context(serve_metrics(listen, self._context, self._pulse.silent))
+                self._exits.enter_context(
+                    serve_metrics(listen, self._context, self._watchdog.silent)
+                )
             except OSError as error:
-                findings = [self._deaf(listen, error)]
+                findings = [self._metrics_unreachable(listen, error)]
         self._context.process_findings(findings, [Coverage(METRICS_UNREACHABLE.name)])
 
-    def _hush(self, silence: threading.Event, couriers: Sequence[threading.Thread]) -> None:
+    def _stop_couriers(
+        self, silence: threading.Event, couriers: Sequence[threading.Thread]
+    ) -> None:
         silence.set()
         self._context.store.bell.ring()
         deadline = time.monotonic() + FLUSH_SECONDS
         for courier in couriers:
             courier.join(max(0.0, deadline - time.monotonic()))
-            self._pulse.end(courier.name)
+            self._watchdog.end(courier.name)
 
-    def _deaf(self, listen: str, error: OSError) -> Finding:
+    def _metrics_unreachable(self, listen: str, error: OSError) -> Finding:
         """Return the finding about a listen address in use; it stops no other work."""
         _log.error("metrics.failed", listen=listen, error=str(error))
         identity = Identity(
@@ -191,7 +195,7 @@ class Service:
                 ]
             )
         else:
-            self._ways.close()
+            self._exits.close()
             context.inherit_limits(self._context)
             self._context, self._runner = context, self._made(context)
             self._dispatcher.use(context, self._runner)
@@ -209,13 +213,13 @@ class Service:
             self._open()
             self._closed = False
         except StoreError as error:
-            self._ways.close()
+            self._exits.close()
             self._closed = True
-            _log.critical("service.deaf", error=str(error))
+            _log.critical("service.delivery_unavailable", error=str(error))
 
     def _tick(self, schedule: Timer) -> None:
         """Watch the clock and the threads; work that needs the state file is done elsewhere."""
-        self._pulse.beat("the main loop", SIGN_SECONDS)
+        self._watchdog.beat("the main loop", SIGN_SECONDS)
         ahead = self._wall_ahead()
         if abs(ahead - self._wall) > STEP_SECONDS:
             _log.warning("clock.stepped", seconds=round(ahead - self._wall, 1))
@@ -223,16 +227,16 @@ class Service:
             schedule.restart_heartbeat()
         self._wall = ahead
         schedule.wake()
-        wrong = self._pulse.silent()
+        wrong = self._watchdog.silent()
         if wrong:
-            _log.critical("service.hangs", reason=wrong)
+            _log.critical("service.hung", reason=wrong)
         notify(*(() if wrong else ("WATCHDOG=1",)), f"STATUS={wrong or self._status()}")
         self._chore.set()
 
     def _chores(self) -> None:
         """After each tick: due schedules, periodic alerts, unreachable servers, heartbeat."""
         while not self._stop.is_set():
-            self._pulse.beat("the periodic work", COURIER_SECONDS)
+            self._watchdog.beat("the periodic work", COURIER_SECONDS)
             if not self._chore.wait(SIGN_SECONDS):
                 continue
             self._chore.clear()
@@ -262,11 +266,13 @@ class Service:
             self._context.process_findings(findings, coverage)
         except StoreError as error:
             _log.critical(
-                "untold", findings=[finding.summary for finding in findings], error=str(error)
+                "alert.not_recorded",
+                findings=[finding.summary for finding in findings],
+                error=str(error),
             )
 
     def _audit(self) -> list[str]:
-        silent = self._pulse.silent()
+        silent = self._watchdog.silent()
         return [
             *([silent] if silent else []),
             *self_check(self._context, self._dispatcher.busy.keys()),
@@ -321,7 +327,7 @@ class Service:
         schedule.stop()
         self._dispatcher.stop()
         self._heartbeat.stop()
-        self._ways.close()
+        self._exits.close()
 
 
 def _die() -> None:

@@ -121,7 +121,7 @@ def plan(seen: Indexes) -> Iterator[Step]:
     """Plan drops of leftovers first, then invalid indexes, then bloated ones by wasted space."""
     speed = seconds_per_byte(one for one in seen.memory.values() if "index" in one.evidence)
     for one in seen.broken:
-        yield _mend(seen, one, speed)
+        yield _repair(seen, one, speed)
     if seen.bloated is None:
         yield SkippedStep(
             name="reindex", object="bloated indexes", why=UNSEEN, cause=Cause.NO_PRIVILEGE
@@ -146,7 +146,7 @@ def plan(seen: Indexes) -> Iterator[Step]:
             )
 
 
-def _mend(seen: Indexes, one: InvalidIndex, speed: float) -> Step:
+def _repair(seen: Indexes, one: InvalidIndex, speed: float) -> Step:
     """Return the step for an invalid index: drop a leftover, rebuild any other."""
     name, what = str(one.index), f"invalid, on {one.table}"
     building = ""

@@ -15,7 +15,7 @@ from tests.fixtures.servers import (  # noqa: F401 - fixtures
     scratch,
     server,
 )
-from tests.fixtures.values import few_attempts, table  # noqa: F401 - fixtures
+from tests.fixtures.values import control, few_attempts, table  # noqa: F401 - fixtures
 from tests.fixtures.waiting import wait  # noqa: F401 - fixtures
 
 # Machines are shared: a slow example is no failure.

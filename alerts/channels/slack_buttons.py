@@ -49,9 +49,9 @@ def _work(line: Line, taken: AcknowledgeCallback, stop: threading.Event) -> None
         try:
             client = client or _client(line, taken)
         except DeliveryError as error:
-            _log.warning("slack.deaf", reason=str(error))
+            _log.warning("slack.buttons_disconnected", reason=str(error))
         except OSError as error:
-            _log.warning("slack.deaf", reason=str(error) or type(error).__name__)
+            _log.warning("slack.buttons_disconnected", reason=str(error) or type(error).__name__)
         stop.wait(RETRY_SECONDS)
     if client is not None:
         client.close()

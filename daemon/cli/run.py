@@ -89,4 +89,4 @@ def _keep_last_good(path: Path, context: "Context") -> None:
         fresh.replace(kept)
     except OSError as error:
         log = structlog.get_logger("service")
-        log.warning("configuration.not_kept", path=str(kept), reason=error.strerror)
+        log.warning("configuration.copy_failed", path=str(kept), reason=error.strerror)

@@ -115,11 +115,11 @@ def _dangling(values: Mapping[str, Any], jobs: Collection[str]) -> Iterator[Prob
                 f"schedules.{name}",
                 f"the job {name} has a schedule of its own; give the list another name",
             )
-    yield from _deaf(values)
+    yield from _without_channel(values)
     yield from _strangers(values)
 
 
-def _deaf(values: Mapping[str, Any]) -> Iterator[Problem]:
+def _without_channel(values: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield references to unknown channels."""
     channels, routes = (_at(values, name) for name in ("channels", "routes"))
     for severity, names in routes.items() if isinstance(routes, Mapping) else ():

@@ -63,7 +63,7 @@ def run_demo(without: Collection[str], folder: Path | None) -> None:
             _sereno("install", "main", "--admin", admin, "--config", str(config))
             _grant_owner(admin)
             faults = len(FAULTS) - len(without)
-            stage.text = f"PostgreSQL {version} and the cooperative, {faults} faults planted"
+            stage.text = f"PostgreSQL {version}, sample database with {faults} faults"
         for schedule, name in (("daily", "night"), ("weekly", "week")):
             with stages.stage(f"the {name}: sereno now {schedule}") as stage:
                 runs = _now(schedule, config)

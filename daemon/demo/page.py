@@ -77,28 +77,27 @@ def _tables(night: Mapping[str, Any]) -> Iterator[str]:
     runs: Sequence[Mapping[str, Any]] = night["runs"]
     yield _table(
         "Planted faults",
-        ("fault", "noticed", "how", "told to"),
+        ("fault", "noticed", "how", "notified"),
         [_fault(row) for row in night["faults"]],
     )
     yield _table("Runs", ("run", "job", "place", "state", "reason"), [_run(run) for run in runs])
     done = [_step(run["job"], step) for run in runs for step in run["steps"]]
-    yield _table("Done", ("job", "step", "object", "status", "rows", "seconds"), done)
+    yield _table("Steps", ("job", "step", "object", "status", "rows", "seconds"), done)
     found = [_finding(finding) for run in runs for finding in run["findings"]]
-    yield _table("Found", ("severity", "check", "object", "what", "what to do"), found)
+    yield _table("Findings", ("severity", "check", "object", "summary", "remedy"), found)
     messages = [_message(row, night["folder"]) for row in night["messages"]]
     yield _table(
-        "What each channel received", ("channel", "severity", "message", "id", "raw"), messages
+        "Messages received by each channel",
+        ("channel", "severity", "message", "id", "raw"),
+        messages,
     )
 
 
 def _lead(night: Mapping[str, Any]) -> str:
-    lead = (
-        f"PostgreSQL {_text(night['version'])}, {night['seconds']:.1f} seconds from nothing to "
-        "the last message."
-    )
+    lead = f"PostgreSQL {_text(night['version'])}, {night['seconds']:.1f} seconds in all."
     report = night["report"].relative_to(night["folder"])
-    link = f'<a href="{html.escape(str(report))}">The health report, as the mail brought it</a>'
-    return f"<h1>One night at the cooperative</h1><p class=lead>{lead} {link}.</p>"
+    link = f'<a href="{html.escape(str(report))}">The health report, as sent by mail</a>'
+    return f"<h1>One night and one week in a sample database</h1><p class=lead>{lead} {link}.</p>"
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[str]) -> str:

@@ -101,11 +101,11 @@ def show_summary(demo: DemoRun) -> None:
         "report": Path(report),
     }
     index.write_text(page(values))
-    typer.echo(f"\nEverything on one page, with every raw message ({demo.seconds:.1f} s in all):")
+    typer.echo(f"\nAll results and messages on one page ({demo.seconds:.1f} s in all):")
     typer.echo(f"  {index}")
     typer.echo("The health report:")
     typer.echo(f"  {report}")
-    typer.echo('For your own database: README.md, "Install"')
+    typer.echo('Next, for your own database: README.md, "Install"')
 
 
 def _noticed(

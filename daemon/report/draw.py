@@ -32,7 +32,7 @@ def draw(report: Report, proceed: Callable[[], object] = lambda: None) -> dict[s
     except OSError as error:
         answer, said = "", str(error)
     if not answer:
-        _log.warning("report.no_pictures", said=said.strip().splitlines()[-1:])
+        _log.warning("report.charts_failed", said=said.strip().splitlines()[-1:])
         return {}
     drawn: dict[str, str] = json.loads(answer)
     return drawn

@@ -68,12 +68,12 @@ class Runner:
         progress: Progress,
         patience_seconds: float = FENCE_SECONDS,
         stop: threading.Event | None = None,
-        pulse: Watchdog | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._context = context
         self._patience = patience_seconds
         self.stop = stop or threading.Event()
-        self._pulse = pulse or Watchdog()
+        self._watchdog = watchdog or Watchdog()
         self._sessions = Sessions(context, self.stop)
         self._circumstances = RunContext(context, self._sessions, progress)
         self._at_work: dict[int, Task] = {}
@@ -105,7 +105,7 @@ class Runner:
             )
         finally:
             del self._at_work[number]
-            self._pulse.end(_sign(number))
+            self._watchdog.end(_sign(number))
         recorder.finish(end)
         log.info("run.finished", state=end.state.value, reason=end.reason, steps_left=end.left)
         return FinishedRun(number, task.job, task.database, end.state, end.reason, end.cause)
@@ -127,7 +127,7 @@ class Runner:
                 tries += 1
                 if task.trigger.schedule is None or window.left() <= wait or refused > MOST_REFUSED:
                     return RunResult(RunState.FAILED, str(error), cause=Cause.UNREACHABLE)
-                _log.warning("run.waits", run=recorder.number, seconds=wait, reason=str(error))
+                _log.warning("run.retrying", run=recorder.number, seconds=wait, reason=str(error))
             except TargetError as error:
                 return RunResult(RunState.FAILED, str(error), cause=Cause.REFUSED)
             if self.stop.wait(wait):
@@ -161,7 +161,7 @@ class Runner:
         who = f"{socket.gethostname()}, process {os.getpid()}"
         trouble = run_claims.unavailable_reason(steward)
         if trouble:
-            _log.warning("claims.off", database=task.database, reason=trouble)
+            _log.warning("claims.unavailable", database=task.database, reason=trouble)
         settled = run_claims.claim_run(steward, claim, who)
         if settled is not None:
             by = f"by {settled.by}" + (f": {settled.reason}" if settled.reason else "")
@@ -269,7 +269,7 @@ class Runner:
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - around a job: its mistake is its own
-            _log.exception("run.broke")
+            _log.exception("run.crashed")
             reason = f"{type(error).__name__}: {first_line(error)}"
             return RunResult(RunState.FAILED, reason, cause=Cause.ERROR)
 
@@ -281,7 +281,7 @@ class Runner:
         return RunResult(RunState.FAILED, first_line(error), cause=Cause.ERROR)
 
     def _alive(self, number: int) -> None:
-        self._pulse.beat(_sign(number), HUNG_SECONDS)
+        self._watchdog.beat(_sign(number), HUNG_SECONDS)
 
 
 _INTERRUPTED = RunResult(RunState.INTERRUPTED, "interrupted")

@@ -35,7 +35,7 @@ PUNCTUAL = timedelta(minutes=2)
 """A schedule that begins later than this is caught up, not on time."""
 _WRONG = {RunState.FAILED.value, RunState.SKIPPED.value}
 
-_log = structlog.get_logger("dispatch")
+_log = structlog.get_logger("dispatcher")
 
 
 class Dispatcher:
@@ -64,7 +64,7 @@ class Dispatcher:
                         for task in tasks_of(context, schedule.jobs, Trigger(name)):
                             history.remember_planned(transaction, task, str(schedule.cron), now)
             except StoreError as error:
-                _log.critical("schedule.broke", error=str(error))
+                _log.critical("schedule.store_failed", error=str(error))
 
     @property
     def busy(self) -> Mapping[str, Runner]:
@@ -96,7 +96,7 @@ class Dispatcher:
             try:
                 self._decide(name, due, now)
             except StoreError as error:  # looked at again soon: nothing is settled
-                _log.critical("schedule.broke", schedule=name, error=str(error))
+                _log.critical("schedule.store_failed", schedule=name, error=str(error))
 
     def probe_unreachable(self) -> None:
         """Probe servers with an open unreachable alert; an answer resolves it."""
@@ -186,7 +186,7 @@ class Dispatcher:
             ).start()
         except RuntimeError as error:  # no thread is to be had; or the queues are closed
             del self._busy[name]
-            _log.critical("schedule.broke", schedule=name, error=str(error))
+            _log.critical("schedule.store_failed", schedule=name, error=str(error))
 
     def _queue(self, place: str) -> ThreadPoolExecutor:
         with self._guard:
@@ -215,7 +215,7 @@ class Dispatcher:
         try:
             for one in wait(begun).done:
                 if one.exception() is not None:
-                    _log.critical("run.broke", schedule=ending.name, error=repr(one.exception()))
+                    _log.critical("run.crashed", schedule=ending.name, error=repr(one.exception()))
             if last and not ending.runner.stop.is_set():
                 wait([self._queue(Scope.SERVICE.value).submit(self._work, ending, last)])
             closed = self._close(ending)
@@ -223,7 +223,7 @@ class Dispatcher:
             StoreError,
             RuntimeError,
         ) as error:  # RuntimeError: we are stopping, and the queue is closed
-            _log.critical("schedule.broke", schedule=ending.name, error=str(error))
+            _log.critical("schedule.store_failed", schedule=ending.name, error=str(error))
         finally:
             with self._guard:
                 del self._busy[ending.name]

@@ -146,7 +146,7 @@ class RowWalk:
         self._last: str | None = None
         self._block = 0
         self._past = False
-        self._witness = TamperCheck(
+        self._tamper_check = TamperCheck(
             session, (expired.table, *expired.also), expired.shape, tree=expired.partitioned
         )
         self.taken = 0
@@ -187,14 +187,14 @@ class RowWalk:
     def _one(self, take: TakeBatch) -> tuple[int, int, str | None, int]:
         with self._session.transaction(repeatable=True):
             self._session.set_timeouts(self._control.remaining_seconds())
-            self._witness.before()
+            self._tamper_check.before()
             placed = self._expired.pinned or self._expired.blocks is not None
             age = _UUID if self._expired.uuid_ages else _AGE
             chosen = self._chosen(age + (_PLACE if placed else _NOWHERE))
             places = _PLACES if self._expired.pinned else sql.SQL("")
             found = self._session.rows(_BOUNDS.format(chosen=chosen, places=places))[0]
             took, written = take(self._batch(found)) if found["chosen"] else (0, 0)
-            self._witness.after(written)
+            self._tamper_check.after(written)
             last = found["place"] if self._expired.blocks is not None else found["last"]
             return found["chosen"], took, last, int(self._session.rows(_WAITERS)[0]["waiters"])
 

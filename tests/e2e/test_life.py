@@ -463,15 +463,15 @@ def test_a_limit_that_was_learnt_outlives_a_reload_unless_the_channel_is_another
     assert after.courier().rate_limits["b"].pause() > 50
 
 
-def test_a_pulse_names_who_stands_still():
+def test_the_watchdog_names_the_silent_thread():
     now = [0.0]
-    pulse = Watchdog(lambda: now[0])
-    pulse.beat("courier slack", 300)
-    pulse.beat("run 7", 600)
+    watchdog = Watchdog(lambda: now[0])
+    watchdog.beat("courier slack", 300)
+    watchdog.beat("run 7", 600)
     now[0] = 299
-    assert pulse.silent() == ""
+    assert watchdog.silent() == ""
     now[0] = 601
-    pulse.beat("courier slack", 300)
-    assert pulse.silent() == "run 7 stands still"
-    pulse.end("run 7")
-    assert pulse.silent() == ""
+    watchdog.beat("courier slack", 300)
+    assert watchdog.silent() == "no heartbeat from run 7 for 1 s longer than expected"
+    watchdog.end("run 7")
+    assert watchdog.silent() == ""

@@ -12,7 +12,6 @@ from postgres.session import open_session
 from retention.archive import to_file
 from retention.archive.verify import verify
 from tests.postgres.test_archive import TABLE, event, files, fill, history, ids  # noqa: F401 - fixtures
-from tests.unit.test_folder import control  # noqa: F401 - a fixture
 
 FAMILY = """
 CREATE TABLE public.orden (id bigint PRIMARY KEY, at timestamptz);

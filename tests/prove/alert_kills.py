@@ -37,7 +37,7 @@ KILLS, ALERTS = int(sys.argv[1]) if sys.argv[1:] else 1_000, 20
 POINTS = ("before a commit", "after a commit", "before a delivery", "after a delivery")
 PARTIES = """
 import json, sys
-from tests.conftest import Endpoint
+from tests.fixtures.network import Endpoint
 from tests.faults.slack_stand_in import SlackStandIn
 
 tickets, slack = Endpoint((200, {}, b"{}")), SlackStandIn(0.0)

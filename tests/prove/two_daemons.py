@@ -93,7 +93,7 @@ class Twin:
             if line.startswith("{"):
                 said = json.loads(line)
                 at = datetime.fromisoformat(said["timestamp"])
-                if said["event"] == "run.waits" and at > moment:
+                if said["event"] == "run.retrying" and at > moment:
                     return at
         return None
 

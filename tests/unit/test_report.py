@@ -71,11 +71,11 @@ def test_a_week_without_a_run_is_no_good_week():
     made = report(tasks=[])
     assert (made.colour, made.sentence) == (
         "orange",
-        "Nothing has run since the last report: is the service running?",
+        "Nothing has run since the last report; is the service running?",
     )
     made = report(tasks=[], alerts=[trouble(Severity.CRITICAL)])
     assert (
-        made.sentence == "1 thing needs you (1 critical); nothing has run: is the service running?"
+        made.sentence == "1 thing needs you (1 critical); nothing has run; is the service running?"
     )
     made = report(tasks=[], since=UNTIL - timedelta(hours=1))
     assert (made.colour, made.sentence) == (

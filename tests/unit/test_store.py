@@ -2,11 +2,8 @@
 
 import contextlib
 import os
-import signal
 import sqlite3
 import stat
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store.file_lock import LockHeldError, exclusive_lock
 from store.store import StoreError, open_store
 
 ROOT = Path(__file__).parents[2]
@@ -161,52 +157,6 @@ def test_a_closed_folder_is_a_sentence(tmp_path):
 def test_a_missing_folder_is_a_sentence(tmp_path):
     with pytest.raises(StoreError, match="cannot be opened"):
         open_store(tmp_path / "no" / "state.db")
-
-
-def test_a_process_killed_inside_a_transaction_leaves_a_file_that_opens(tmp_path):
-    """With a cache of two pages the transaction has spilled into the file: its journal is rolled back, not despaired of."""
-    path = tmp_path / "state.db"
-    store = open_store(path)
-    with store.transaction() as transaction:
-        transaction.execute(PAUSE)
-    program = (
-        "import os, signal, sqlite3, sys\nc = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
-        "c.execute('PRAGMA journal_mode = TRUNCATE'); c.execute('PRAGMA cache_size = 2'); c.execute('BEGIN IMMEDIATE')\n"
-        "for n in range(5000): c.execute('INSERT INTO instance VALUES (?, ?)', (f'n{n}', 'x' * 500))\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    subprocess.run([sys.executable, "-c", program, str(path)], check=False)
-    assert (tmp_path / "state.db-journal").stat().st_size > 0
-    with open_store(path).reading() as transaction:
-        assert transaction.row("SELECT count(*) AS n FROM instance")["n"] == 1
-        assert len(transaction.rows("SELECT * FROM pause")) == 1
-
-
-def test_several_processes_may_make_it_at_once(tmp_path):
-    program = "import sys; from pathlib import Path; from store.store import open_store; print(open_store(Path(sys.argv[1])).instance())"
-    for round_ in range(5):
-        command = [sys.executable, "-c", program, str(tmp_path / f"{round_}.db")]
-        processes = [
-            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(4)
-        ]
-        said = {process.communicate()[0] for process in processes}
-        assert len(said) == 1
-        assert len(said.pop()) == 33
-
-
-def test_one_owner_at_a_time_and_none_after_a_kill(tmp_path):
-    path = tmp_path / "lock"
-    program = "import sys, time; from pathlib import Path; from store.file_lock import exclusive_lock\nwith exclusive_lock(Path(sys.argv[1])): print('mine', flush=True); time.sleep(60)"
-    other = subprocess.Popen(
-        [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
-    )
-    with other:
-        assert other.stdout.readline() == "mine\n"
-        with pytest.raises(LockHeldError, match=f"process {other.pid}"), exclusive_lock(path):
-            pass
-        other.send_signal(signal.SIGKILL)
-    with exclusive_lock(path):
-        pass
 
 
 def test_alerts_of_an_older_file_are_the_same_afterwards(tmp_path):

@@ -9,10 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from execution.control import RunLimits, StepControl
-from execution.governor import Limits, Sample
 from execution.step import Status
-from execution.window import open_window
 from retention.files.compress_files import CompressFiles
 from retention.files.delete_files import (
     YOUNGEST_SECONDS,
@@ -32,13 +29,6 @@ class NoProgress:
     def advance(self, *_): ...
     def hold(self, *_): ...
     def end(self, *_): ...
-
-
-@pytest.fixture
-def control():
-    return StepControl(
-        RunLimits(open_window(None), threading.Event(), Sample, Limits(), NoProgress()), 60
-    )
 
 
 @pytest.fixture
