@@ -141,7 +141,7 @@ def test_the_report_is_the_mail_and_names_every_fault_with_its_cure(whole):
         assert (escape(fault.object) in page) is there
         assert (fault.object in text.get_content()) is there
     shown = unescape(page)
-    for cure in ("declare the foreign key", "restore the missing rows", 
+    for cure in ("declare the foreign key", "restore the missing rows",
                  "VALIDATE CONSTRAINT", "DROP INDEX CONCURRENTLY", "120,0", "25,000"):  # fmt: skip
         assert cure in shown
 
