@@ -1,5 +1,7 @@
 """CPU seconds of the commands that only read the state file, with and without byte code.
 
+Without byte code means that of sereno and its libraries; the standard library always has it.
+
 `--base` names a checkout of another version with its environment: then the ratio to it is printed.
 """
 
@@ -9,6 +11,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -34,21 +37,50 @@ def main() -> None:
     base = parser.parse_args().base
     sys.stdout.write("| command | byte code | CPU seconds | of the base |\n|---|---|---|---|\n")
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder, "config.toml")
-        config.write_text(CONFIG.format(folder=folder))
-        cpu(ROOT, ("status",), config, compiled=True)
+        ours = Version(ROOT, Path(folder, "ours"))
+        theirs = Version(base, Path(folder, "base")) if base else None
         for command in COMMANDS:
             for compiled in (False, True):
-                row(command, config, base, compiled=compiled)
+                row(command, ours, theirs, compiled=compiled)
 
 
-def row(command: tuple[str, ...], config: Path, base: Path | None, *, compiled: bool) -> None:
+class Version:
+    """A checkout with its environment, a state file and two caches of byte code."""
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self.root = root
+        self.config = folder / "config.toml"
+        self.caches = {True: folder / "all", False: folder / "library"}
+        folder.mkdir()
+        self.config.write_text(CONFIG.format(folder=folder))
+        library = ["-m", "compileall", "-q", "-x", "site-packages", sysconfig.get_path("stdlib")]
+        for cache in self.caches.values():
+            environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(cache)}
+            subprocess.run(
+                [root / ".venv/bin/python", *library],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=False,
+            )
+        cpu(self, ("status",), compiled=True)
+
+    def environment(self, *, compiled: bool) -> dict[str, str]:
+        """Return the variables of a run with or without byte code of sereno and its libraries."""
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(self.caches[compiled])}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        if not compiled:
+            environment["PYTHONDONTWRITEBYTECODE"] = "1"
+        return environment
+
+
+def row(command: tuple[str, ...], one: Version, other: Version | None, *, compiled: bool) -> None:
     """Measure both versions in turns and print the row."""
     ours, theirs = [], []
     for _ in range(TURNS):
-        ours.append(cpu(ROOT, command, config, compiled=compiled))
-        if base:
-            theirs.append(cpu(base, command, config, compiled=compiled))
+        ours.append(cpu(one, command, compiled=compiled))
+        if other:
+            theirs.append(cpu(other, command, compiled=compiled))
     ratio = ""
     if theirs:
         ratio = f"{statistics.median(ours) / statistics.median(theirs):.2f}"
@@ -57,22 +89,18 @@ def row(command: tuple[str, ...], config: Path, base: Path | None, *, compiled: 
     sys.stdout.write(f"| {' '.join(command)} | {how} | {seconds:.2f} | {ratio} |\n")
 
 
-def cpu(root: Path, command: tuple[str, ...], config: Path, *, compiled: bool) -> float:
-    """Return the CPU seconds of one command; without byte code no cache is read or written."""
-    cache = tempfile.mkdtemp(dir=config.parent)
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": cache}
-    if compiled:
-        prefix = config.parent / f"cache-{root.name}"
-        environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(prefix)}
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    given = [*command] if command == ("--help",) else [*command, "--config", str(config)]
+def cpu(version: Version, command: tuple[str, ...], *, compiled: bool) -> float:
+    """Return the CPU seconds of one command. Raises CalledProcessError if it fails."""
+    given = [*command, "--config", str(version.config)]
+    if command == ("--help",):
+        given = [*command]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
-        [root / ".venv/bin/python", "-m", "daemon", *given],
-        cwd=root,
-        env=environment,
+        [version.root / ".venv/bin/python", "-m", "daemon", *given],
+        cwd=version.root,
+        env=version.environment(compiled=compiled),
         stdout=subprocess.DEVNULL,
-        check=False,
+        check=True,
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
