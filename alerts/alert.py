@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from domain.finding import Severity
 
@@ -153,6 +154,13 @@ class Message:
     action_required: bool = False
     letter: Letter | None = None
     lines: tuple[Line, ...] = ()
+    zone: str = "UTC"
+    """The time zone of the times in its text; `occurred_at` itself is an instant."""
+
+    def local_time(self, instant: datetime) -> str:
+        """Return an instant to the minute in the zone of the message, with the zone."""
+        return f"{instant.astimezone(ZoneInfo(self.zone)):%Y-%m-%d %H:%M %Z}"
+
     """The alerts of a message about several, highest severity first."""
 
     @property

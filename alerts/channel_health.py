@@ -81,9 +81,7 @@ def check_channels(transaction: Transaction, policy: Policy, now: datetime) -> N
         if channel not in told:
             minutes = policy.undelivered.total_seconds() / 60
             what = f"has delivered nothing for {minutes:.0f} min: {error or 'no answer'}"
-            finding = _silent(
-                policy, channel, what, {"waiting since": f"{since:%Y-%m-%d %H:%M} UTC"}
-            )
+            finding = _silent(policy, channel, what, {"waiting since": policy.local_time(since)})
             AlertProcessor(transaction, policy, now).process([finding])
         _by_the_fallback(
             transaction, policy, channel, outbox.load_urgent(transaction, channel), now

@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from alerts.alert import OPENING, Line, Message, Reason
 from domain.finding import Severity
@@ -51,7 +51,7 @@ def same_message(messages: Sequence[Message]) -> Message:
         reason=loudest.reason if loudest else Reason.RESOLVED,
         kind="digest",
         type=types.pop() if len(types) == 1 else "MAINTENANCE_FAILURE",
-        title=f"{len(ordered)} alerts of {ordered[0].occurred_at:%Y-%m-%d}",
+        title=f"{len(ordered)} alerts of {ordered[0].local_time(ordered[0].occurred_at)[:10]}",
         summary=_counted(ordered),
         database="",
         object="",
@@ -59,6 +59,7 @@ def same_message(messages: Sequence[Message]) -> Message:
         occurred_at=max(one.occurred_at for one in ordered),
         action_required=any(one.action_required for one in ordered),
         lines=tuple(_line(one) for one in ordered),
+        zone=ordered[0].zone,
     )
 
 
@@ -86,10 +87,9 @@ def _latest(messages: Sequence[Message]) -> Message:
         return replace(last, reason=(first if first.reason in OPENING else loud[-1]).reason)
     if first.reason not in OPENING:
         return last
-    went = (
-        f"fired {_clock(first.occurred_at)}, resolved {_clock(last.occurred_at)} UTC, before "
-        "delivery"
-    )
+    fired = last.local_time(first.occurred_at)[11:16]
+    resolved = last.local_time(last.occurred_at)[11:]
+    went = f"fired {fired}, resolved {resolved}, before delivery"
     return replace(last, details={"it": went, **last.details})
 
 
@@ -114,7 +114,3 @@ def _counted(messages: Iterable[Message]) -> str:
     found = Counter("over" if message.over else message.severity.value for message in messages)
     order = [*(severity.value for severity in reversed(Severity)), "over"]
     return ", ".join(f"{found[word]} {word}" for word in order if found[word])
-
-
-def _clock(at: datetime) -> str:
-    return f"{at:%H:%M}"

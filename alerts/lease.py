@@ -158,7 +158,7 @@ def updated_message(alert: Alert, policy: Policy) -> Message:
     """Return the current message about an alert."""
     reason = Reason.RESOLVED if alert.state is State.RESOLVED else Reason.OPENED
     at = alert.resolved_at or alert.last_seen_at
-    return compose(Change(alert, reason), policy.instance, at, hide_addresses=policy.hide_addresses)
+    return compose(Change(alert, reason), policy, at)
 
 
 def _edits(

@@ -4,8 +4,10 @@ import json
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from alerts.alert import Alert, Change, Letter, Line, Message, Reason, State
+from alerts.policy import Policy
 from domain.finding import Severity
 from domain.kinds import message_type
 from domain.redaction import redact
@@ -14,21 +16,19 @@ from store.timestamps import from_text, to_text
 MOST_DETAILS = 20
 
 
-def compose(
-    change: Change, instance: str, now: datetime, *, hide_addresses: bool = False
-) -> Message:
+def compose(change: Change, policy: Policy, now: datetime) -> Message:
     """Return the message about a change; the title is constant during an alert's life."""
     alert = change.alert
 
     def clean(text: str) -> str:
-        return redact(text, hide_addresses=hide_addresses)
+        return redact(text, hide_addresses=policy.hide_addresses)
 
     details = {
         clean(str(name)): clean(_value(value))
         for name, value in list(alert.evidence.items())[:MOST_DETAILS]
     }
     return Message(
-        instance=instance,
+        instance=policy.instance,
         severity=alert.severity,
         reason=change.reason,
         kind=alert.kind,
@@ -45,8 +45,9 @@ def compose(
         generation=alert.generation,
         opened_at=alert.fired_at or alert.opened_at,
         acknowledged_by=clean(alert.acknowledged_by),
-        details=details | _seen(alert),
+        details=details | _seen(alert, policy.timezone),
         action_required=alert.state is not State.RESOLVED and alert.severity >= Severity.HIGH,
+        zone=policy.timezone,
     )
 
 
@@ -58,8 +59,9 @@ def title(alert: Alert) -> str:
     return alert.kind
 
 
-def _seen(alert: Alert) -> dict[str, str]:
-    details = {"first seen": f"{alert.opened_at:%Y-%m-%d %H:%M:%S} UTC"}
+def _seen(alert: Alert, zone: str) -> dict[str, str]:
+    local = alert.opened_at.astimezone(ZoneInfo(zone))
+    details = {"first seen": f"{local:%Y-%m-%d %H:%M:%S %Z}"}
     if alert.occurrences > 1:
         details["seen"] = f"{alert.occurrences} times"
     if alert.flapping:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from alerts.alert import Alert
 from alerts.hours import Hours
@@ -48,6 +49,8 @@ class Policy:
         }
     )
     instance: str = ""
+    timezone: str = "UTC"
+    """The zone of the times in messages."""
     rules: tuple[Route, ...] = ()
     thresholds: tuple[Threshold, ...] = ()
     tags: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -108,6 +111,10 @@ class Policy:
         if urgent or self.hours is None:
             return at
         return self.hours.opening(at)
+
+    def local_time(self, instant: datetime) -> str:
+        """Return an instant to the minute in the zone of messages, with the zone."""
+        return f"{instant.astimezone(ZoneInfo(self.timezone)):%Y-%m-%d %H:%M %Z}"
 
     def threshold(self, alert: Alert) -> Threshold:
         """Return the threshold of an alert; alerts that are found once have none."""

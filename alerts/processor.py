@@ -92,9 +92,7 @@ class AlertProcessor:
             if change.reason not in NOTIFYING:
                 continue
             told = replace(change, alert=replace(change.alert, id=number))
-            message = compose(
-                told, self.policy.instance, self.now, hide_addresses=self.policy.hide_addresses
-            )
+            message = compose(told, self.policy, self.now)
             for channel in change.channels:
                 if (
                     self.policy.channel_names is not None

@@ -85,7 +85,7 @@ def _rows(message: Message) -> Iterator[tuple[str, str]]:
     if message.acknowledged_by:
         yield "acknowledged by", message.acknowledged_by
     yield from message.details.items()
-    yield "at", message.occurred_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    yield "at", message.local_time(message.occurred_at)
     if message.alert is not None and not message.over:
         yield "acknowledge", f"sereno alerts ack {message.alert}"
     if message.lines:

@@ -174,7 +174,8 @@ def _field(name: str, value: str) -> Mapping[str, Any]:
 
 
 def _footer(message: Message, note: str) -> str:
-    told = f"{message.instance} · {message.reason.value} · {message.occurred_at:%Y-%m-%d %H:%M} UTC"
+    at = message.local_time(message.occurred_at)
+    told = f"{message.instance} · {message.reason.value} · {at}"
     hand = ""
     if message.alert and not message.over:
         hand = f" · sereno alerts ack {message.alert}"

@@ -160,9 +160,10 @@ def _without_outbox(config: "Config", finding: "Finding") -> Iterator[Result]:
     from alerts.policy import Policy
 
     moment, instance = now(), config.daemon.name
-    policy = Policy({finding.severity: config.routes.critical})
+    routes = {finding.severity: config.routes.critical}
+    policy = Policy(routes, instance=instance, timezone=config.daemon.timezone)
     (change,) = decide([finding], (), AlertState(()), policy, moment)
-    message = compose(change, instance, moment)
+    message = compose(change, policy, moment)
     for channel in change.channels:
         notification = Notification(uuid.uuid4().hex, channel, message, moment, attempts=1)
         try:

@@ -21,6 +21,7 @@ def build_policy(config: Config, channels: Mapping[str, Channel], now: datetime)
         routes={severity: getattr(config.routes, severity.value) for severity in Severity},
         repeat={Severity.HIGH: config.repeat.high, Severity.CRITICAL: config.repeat.critical},
         instance=config.daemon.name,
+        timezone=config.daemon.timezone,
         rules=alerts.routes,
         thresholds=alerts.thresholds,
         tags={name: frozenset(database.tags) for name, database in config.databases.items()},

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 import structlog
 
@@ -19,11 +20,20 @@ POLL_SECONDS = 0.2
 _log = structlog.get_logger("report")
 
 
+def _local(report: Report, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points with their local time as if it were UTC: the charts know no zone."""
+    zone = report.until.tzinfo
+    return [
+        (datetime.fromtimestamp(at, zone).replace(tzinfo=UTC).timestamp(), value)
+        for at, value in points
+    ]
+
+
 def draw(report: Report, proceed: Callable[[], object] = lambda: None) -> dict[str, str]:
     """Return the PNGs by name. `proceed` is called while waiting and may raise."""
     asked = {
         "nights": report.nights,
-        "sizes": report.sizes,
+        "sizes": {name: _local(report, points) for name, points in report.sizes.items()},
         "tables": [asdict(table) for table in report.tables],
     }
     try:

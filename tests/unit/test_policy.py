@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from alerts.alert import Reason, State
 from alerts.alert_state import AlertState
+from alerts.digest import combine
 from alerts.hours import Hours
 from alerts.lifecycle import Acknowledgement, acknowledge, decide, review
+from alerts.message import compose
 from alerts.policy import Policy, Silence
 from alerts.rules import EscalationStep, Matcher, Route, Threshold
 from domain.coverage import Coverage
@@ -310,3 +312,14 @@ def test_an_opening_is_at_work_and_no_sooner(minutes, zone):
 def test_hours_that_are_none(text):
     with pytest.raises(ValueError, match="mon-fri"):
         Hours.read(text, "UTC")
+
+
+def test_times_in_messages_are_in_the_configured_zone():
+    policy = Policy(ROUTES, instance="coop", timezone="America/La_Paz")
+    (change,) = decide([found()], (), AlertState(()), policy, START)
+    message = compose(change, policy, START)
+    assert message.local_time(START) == "2026-03-01 22:00 -04"
+    assert message.details["first seen"] == "2026-03-01 22:00:00 -04"
+    two = [message, replace(message, alert=2)]
+    assert combine(two).title == "2 alerts of 2026-03-01"
+    assert combine(two).zone == "America/La_Paz"
