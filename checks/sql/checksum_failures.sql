@@ -1,7 +1,7 @@
--- title  = "The server read pages with a wrong checksum"
+-- title  = "Pages with wrong checksums were read"
 -- scope  = "cluster"
 -- option.critical = { default = 1, help = "failed pages since the statistics were reset" }
--- remedy = "stop writing, keep a copy of the data directory, find the disk's fault; restore from a verified backup"
+-- remedy = "stop writing, keep a copy of the data directory, examine the disk; restore from a verified backup"
 -- source = "PostgreSQL manual, 28.2 Data Checksums; pg_stat_database"
 SELECT format('%I', coalesce(datname, 'shared objects')) AS object,
        checksum_failures AS value,

@@ -1,8 +1,8 @@
--- title  = "A table is full of dead rows"
--- option.rows    = { default = 100000, help = "fewer dead rows than this are no trouble, whatever their share" }
+-- title  = "A table has many dead rows"
+-- option.rows    = { default = 100000, help = "tables with fewer dead rows are ignored" }
 -- option.warning = { default = 0.20, help = "share of the rows that are dead" }
 -- option.high    = { default = 0.50, help = "share of the rows that are dead" }
--- remedy = "VACUUM {object}; if they stay, look what holds the xmin horizon back (sereno check xmin_horizon)"
+-- remedy = "VACUUM {object}; if they remain, see what holds the xmin horizon back: sereno check xmin_horizon"
 -- source = "PostgreSQL manual, 25.1.2 Recovering Disk Space; pg_stat_user_tables"
 SELECT format('%I.%I', schemaname, relname) AS object,
        round(n_dead_tup::numeric / (n_live_tup + n_dead_tup), 4)::float8 AS value,

@@ -1,5 +1,5 @@
--- title  = "An index says what another one says already"
--- option.bytes = { default = 1048576, help = "smaller duplicates are no trouble" }
+-- title  = "An index duplicates another one"
+-- option.bytes = { default = 1048576, help = "smaller duplicates are ignored" }
 -- remedy = "DROP INDEX CONCURRENTLY {object}; ({twin} serves the same queries)"
 -- source = "pg_index: the same columns, operator classes, collations, order, expressions and predicate"
 WITH index AS (
@@ -22,7 +22,7 @@ WITH index AS (
 SELECT format('%I.%I', nspname, relname) AS object,
        bytes AS value,
        'warning' AS severity,
-       format('the same as %s; %s that every write keeps up to date', twin, pg_catalog.pg_size_pretty(bytes)) AS summary,
+       format('same definition as %s; %s maintained by every write', twin, pg_catalog.pg_size_pretty(bytes)) AS summary,
        twin
 FROM twin
 WHERE place > 1 AND NOT needed AND bytes >= :bytes

@@ -1,10 +1,10 @@
--- title  = "An index is invalid: kept up to date by every write, used by no query"
+-- title  = "An index is invalid: maintained by every write, used by no query"
 -- remedy = "REINDEX INDEX CONCURRENTLY {object}; (or DROP INDEX CONCURRENTLY {object};)"
 -- source = "PostgreSQL manual, CREATE INDEX, Building Indexes Concurrently"
 SELECT format('%I.%I', n.nspname, i.relname) AS object,
        pg_catalog.pg_relation_size(x.indexrelid) AS value,
        'warning' AS severity,
-       format('invalid index on %I.%I, %s: an interrupted concurrent build left it behind',
+       format('invalid index on %I.%I, %s: left by a failed concurrent build',
               n.nspname, t.relname, pg_catalog.pg_size_pretty(pg_catalog.pg_relation_size(x.indexrelid))) AS summary,
        format('%I.%I', n.nspname, t.relname) AS "table"
 FROM pg_catalog.pg_index x

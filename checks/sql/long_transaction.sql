@@ -1,9 +1,9 @@
--- title  = "A transaction has been open for long"
+-- title  = "A transaction has been open for a long time"
 -- scope  = "cluster"
 -- option.warning = { default = 3600, help = "seconds since the transaction began" }
 -- option.high    = { default = 14400, help = "seconds since the transaction began" }
 -- needs  = ["pg_monitor"]
--- remedy = "ask {user}; if nobody misses it: SELECT pg_terminate_backend({pid});"
+-- remedy = "ask {user}; if it is not needed: SELECT pg_terminate_backend({pid});"
 -- source = "PostgreSQL manual, 27.2.3 pg_stat_activity"
 SELECT format('pid %s', a.pid) AS object,
        round(extract(epoch FROM now() - a.xact_start))::float8 AS value,

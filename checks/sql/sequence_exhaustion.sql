@@ -1,7 +1,7 @@
--- title  = "A sequence is running out of numbers"
--- option.warning  = { default = 0.75, help = "share of the numbers used up" }
--- option.high     = { default = 0.90, help = "share of the numbers used up" }
--- option.critical = { default = 0.97, help = "share of the numbers used up" }
+-- title  = "A sequence is nearly exhausted"
+-- option.warning  = { default = 0.75, help = "share of the numbers used" }
+-- option.high     = { default = 0.90, help = "share of the numbers used" }
+-- option.critical = { default = 0.97, help = "share of the numbers used" }
 -- remedy = "widen {column} to bigint (ALTER TABLE … ALTER COLUMN … TYPE bigint rewrites the table: plan a migration)"
 -- source = "PostgreSQL manual, CREATE SEQUENCE; the limit that counts is the narrower of sequence and column"
 WITH sequence AS (
@@ -39,6 +39,6 @@ SELECT format('%I.%I', nspname, relname) AS object,
 FROM used
 WHERE share >= least(:warning, :high, :critical)
 UNION ALL
-SELECT format('%I.%I', nspname, relname), NULL, 'not looked at: no privilege', NULL
+SELECT format('%I.%I', nspname, relname), NULL, 'not checked: no privilege', NULL
 FROM sequence WHERE NOT pg_catalog.has_sequence_privilege(oid, 'SELECT,USAGE')
 ORDER BY 2 DESC, 1

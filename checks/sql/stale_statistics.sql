@@ -1,7 +1,7 @@
--- title  = "The planner works with old statistics"
--- option.rows = { default = 10000, help = "fewer changed rows than this are no trouble" }
--- option.days = { default = 7, help = "statistics younger than this are fresh enough" }
--- remedy = "ANALYZE {object}; and find out why the analyze job does not reach it (sereno plan analyze)"
+-- title  = "Statistics are stale"
+-- option.rows = { default = 10000, help = "tables with fewer changed rows are ignored" }
+-- option.days = { default = 7, help = "younger statistics are ignored" }
+-- remedy = "ANALYZE {object}; see why the analyze job does not do it: sereno plan analyze"
 -- source = "PostgreSQL manual, 25.1.3 Updating Planner Statistics; pg_stat_user_tables"
 SELECT format('%I.%I', schemaname, relname) AS object,
        n_mod_since_analyze AS value,

@@ -1,9 +1,9 @@
--- title  = "Transaction IDs are running out"
+-- title  = "Transaction IDs are nearly exhausted"
 -- scope  = "cluster"
 -- option.warning  = { default = 0.25, help = "share of the 2^31 transaction or multixact ids used" }
 -- option.high     = { default = 0.45, help = "share of the 2^31 transaction or multixact ids used" }
 -- option.critical = { default = 0.70, help = "share of the 2^31 transaction or multixact ids used" }
--- remedy = "in database {object}: VACUUM (FREEZE) of its oldest tables; end what holds the xmin horizon back"
+-- remedy = "in database {object}: VACUUM (FREEZE) of its oldest tables; end the session, slot or transaction that holds the xmin horizon back"
 -- source = "PostgreSQL manual, 25.1.5 Preventing Transaction ID Wraparound Failures"
 SELECT format('%I', d.datname) AS object,
        round((u.used / 2147483648.0)::numeric, 4)::float8 AS value,

@@ -1,4 +1,4 @@
--- title  = "Something keeps VACUUM from removing dead rows"
+-- title  = "The xmin horizon is held back: VACUUM cannot remove dead rows"
 -- scope  = "cluster"
 -- option.warning  = { default = 0.10, help = "age of the oldest xmin, as a share of autovacuum_freeze_max_age" }
 -- option.high     = { default = 0.50, help = "age of the oldest xmin, as a share of autovacuum_freeze_max_age" }
@@ -10,7 +10,7 @@ WITH holder AS (
   SELECT format('pid %s', pid) AS object, greatest(age(backend_xmin), age(backend_xid)) AS age,
          format('session %s of %s in %s, %s since %s', pid, quote_ident(usename), quote_ident(datname),
                 coalesce(state, 'busy'), to_char(coalesce(xact_start, backend_start), 'YYYY-MM-DD HH24:MI TZ')) AS who,
-         format('SELECT pg_terminate_backend(%s); once nobody misses it', pid) AS cure
+         format('SELECT pg_terminate_backend(%s); if the session is not needed', pid) AS cure
   FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
   UNION ALL
   SELECT format('prepared transaction %L', gid), age(transaction),
@@ -19,8 +19,8 @@ WITH holder AS (
   FROM pg_catalog.pg_prepared_xacts
   UNION ALL
   SELECT format('slot %I', slot_name), greatest(age(xmin), age(catalog_xmin)),
-         format('replication slot %I (%s, %s)', slot_name, slot_type, CASE WHEN active THEN 'active' ELSE 'nobody reads it' END),
-         format('bring its reader back, or SELECT pg_drop_replication_slot(%L);', slot_name)
+         format('replication slot %I (%s, %s)', slot_name, slot_type, CASE WHEN active THEN 'active' ELSE 'inactive' END),
+         format('restart its consumer, or SELECT pg_drop_replication_slot(%L);', slot_name)
   FROM pg_catalog.pg_replication_slots
   UNION ALL
   SELECT format('standby %s', quote_ident(application_name)), age(backend_xmin),

@@ -41,7 +41,7 @@ def letter(report: Report, images: Mapping[str, str]) -> Letter:
         "zone": report.until.tzname() or "UTC",
     }
     text, html = (
-        _environment().get_template(name).render(values) for name in ("letter.txt", "letter.html")
+        _environment().get_template(name).render(values) for name in ("report.txt", "report.html")
     )
     return Letter(text, html, dict(images))
 

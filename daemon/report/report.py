@@ -158,14 +158,14 @@ class Report:
         if not needing:
             if self.idle:
                 return "Nothing has run since the last report; is the service running?"
-            return f"All is well: {self._runs()}, nothing needs you."
+            return f"All is well: {self._runs()}, nothing needs attention."
         counts = Counter(alert.severity for alert in needing)
         ranked = sorted(counts, key=lambda one: -one.rank)
         named = ", ".join(_counted(counts[one], one) for one in ranked)
-        verb = "thing needs"
+        verb = "alert needs"
         if len(needing) > 1:
-            verb = "things need"
-        start = f"{len(needing)} {verb} you ({named})"
+            verb = "alerts need"
+        start = f"{len(needing)} {verb} attention ({named})"
         if self.idle:
             return f"{start}; nothing has run; is the service running?"
         return f"{start}; {self._runs()}."

@@ -45,8 +45,8 @@ def test_the_weekly_letter_says_new_still_and_gone(house):
         f"health report of {first['title'].split()[3][:-1]}: orange",
     )
     text = second["letter"]["text"]
-    assert "1 new, 1 still open, 1 over since" in text
-    assert "over: sequence_exhaustion main public.gone" in text
+    assert "1 new, 1 still open, 1 resolved since" in text
+    assert "resolved: sequence_exhaustion main public.gone" in text
     assert "analyze public.t" in text
     assert "This is the first report" in first["letter"]["text"]
     assert first["letter"]["images"].keys() == {"nights"}, (

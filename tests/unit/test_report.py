@@ -51,15 +51,19 @@ def report(text="x", alerts=(), tasks=None, **changes):
 @pytest.mark.parametrize(
     ("severities", "colour", "sentence"),
     [
-        ([], "green", "All is well: 7 runs, all finished, nothing needs you."),
-        (["info"], "green", "All is well: 7 runs, all finished, nothing needs you."),
-        (["warning"], "yellow", "1 thing needs you (1 warning); 7 runs, all finished."),
+        ([], "green", "All is well: 7 runs, all finished, nothing needs attention."),
+        (["info"], "green", "All is well: 7 runs, all finished, nothing needs attention."),
+        (["warning"], "yellow", "1 alert needs attention (1 warning); 7 runs, all finished."),
         (
             ["warning", "high", "warning"],
             "orange",
-            "3 things need you (1 high, 2 warnings); 7 runs, all finished.",
+            "3 alerts need attention (1 high, 2 warnings); 7 runs, all finished.",
         ),
-        (["critical", "info"], "red", "1 thing needs you (1 critical); 7 runs, all finished."),
+        (
+            ["critical", "info"],
+            "red",
+            "1 alert needs attention (1 critical); 7 runs, all finished.",
+        ),
     ],
 )
 def test_one_sentence_and_colour(severities, colour, sentence):
@@ -75,12 +79,13 @@ def test_a_week_without_a_run_is_no_good_week():
     )
     made = report(tasks=[], alerts=[trouble(Severity.CRITICAL)])
     assert (
-        made.sentence == "1 thing needs you (1 critical); nothing has run; is the service running?"
+        made.sentence
+        == "1 alert needs attention (1 critical); nothing has run; is the service running?"
     )
     made = report(tasks=[], since=UNTIL - timedelta(hours=1))
     assert (made.colour, made.sentence) == (
         "green",
-        "All is well: no run since the last report, nothing needs you.",
+        "All is well: no run since the last report, nothing needs attention.",
     )
 
 
@@ -123,7 +128,7 @@ def test_both_parts_say_the_same():
     shown = parsed(made.html).text
     for said in (
         HOSTILE,
-        "1 thing needs you",
+        "1 alert needs attention",
         "1,234,567",
         "1.9 GB",
         "+953.7 MB",
