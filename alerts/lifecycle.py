@@ -128,6 +128,8 @@ class Acknowledgement:
 
     by: str
     until: datetime | None = None
+    takes_over: bool = True
+    """Whether it replaces the acknowledgement of somebody else, and its limit."""
 
 
 def acknowledge(alert: Alert, taken: Acknowledgement, known: AlertState, policy: Policy) -> Change:

@@ -55,16 +55,18 @@ class AlertProcessor:
     def acknowledge(self, number: int, acknowledgement: Acknowledgement) -> Acknowledged:
         """Acknowledge an open alert and cancel its waiting calls; the rule of every caller.
 
-        An alert acknowledged by somebody else is taken over; one acknowledged by the same person
-        with the same limit, a pending and a resolved one are left as they are.
+        An alert acknowledged by somebody else is taken over, if the acknowledgement says so; one
+        acknowledged by the same person with the same limit, a pending and a resolved one are left
+        as they are.
         """
         alert = alert_store.load_alert(self.transaction, number)
         if alert is None or alert.resolved_at is not None:
             return Acknowledged.NOT_OPEN
         if alert.state is State.PENDING:
             return Acknowledged.PENDING
-        if alert.state is State.ACKNOWLEDGED and acknowledgement == Acknowledgement(
-            alert.acknowledged_by, alert.acknowledged_until
+        former = Acknowledgement(alert.acknowledged_by, alert.acknowledged_until)
+        if alert.state is State.ACKNOWLEDGED and (
+            not acknowledgement.takes_over or acknowledgement == former
         ):
             return Acknowledged.UNCHANGED
         known = alert_store.load_recipients(self.transaction, alert)

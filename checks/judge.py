@@ -39,7 +39,7 @@ def judge(
                 severity,
                 str(row["summary"]),
                 _number(row.get("value")),
-                "" if _is_unknown(row) else _remedy(header, row),
+                "" if _is_unchecked(row) else _remedy(header, row),
                 evidence,
             )
         )
@@ -53,6 +53,11 @@ def is_incomplete(rows: Sequence[Row]) -> bool:
 
 def _is_unknown(row: Row) -> bool:
     return row.get("value") is None and row.get("severity") in {None, Severity.INFO.value}
+
+
+def _is_unchecked(row: Row) -> bool:
+    """Return whether a row says that its object was not checked: it needs no remedy."""
+    return row.get("value") is None and row.get("severity") is None
 
 
 def _severity(header: Header, row: Row, options: OptionValues) -> Severity | None:

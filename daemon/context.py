@@ -62,3 +62,9 @@ class Context:
         """Acknowledge an alert, for the command line and for channels."""
         with self.store.transaction() as transaction:
             return self.processor(transaction).acknowledge(number, Acknowledgement(by, until))
+
+    def acknowledge_from_channel(self, number: int, by: str) -> Acknowledged:
+        """Acknowledge a firing alert by a button; it changes no acknowledgement made before."""
+        with self.store.transaction() as transaction:
+            acknowledgement = Acknowledgement(by, takes_over=False)
+            return self.processor(transaction).acknowledge(number, acknowledgement)

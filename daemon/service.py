@@ -132,7 +132,7 @@ class Service:
         self._exits.callback(self._stop_couriers, silence, couriers)
         for channel in self._context.channels.values():
             ending = (
-                channel.listen(self._context.acknowledge)
+                channel.listen(self._context.acknowledge_from_channel)
                 if isinstance(channel, Listening)
                 else None
             )

@@ -82,6 +82,7 @@ def run_checks(context: "Context", names: Sequence[str], only: str | None) -> Ch
     """Run the named checks in every database; cluster checks once per cluster."""
     import psycopg
 
+    from checks.registry import PAIRED
     from daemon.scheduling.tasks import tasks_of
     from execution.errors import first_line
     from postgres.session import TargetError
@@ -93,7 +94,21 @@ def run_checks(context: "Context", names: Sequence[str], only: str | None) -> Ch
             _run(everything, task, names, results)
         except (TargetError, psycopg.Error, OSError) as error:
             results.problems.append((task.job, task.database, first_line(error)))
+    undeclared = {name for name in PAIRED if not context.config.checks[name].pairs}
+    missing = sorted(set(names) - results.ran - undeclared)
+    if not results.problems:
+        _add_missing(results, missing, only)
     return results
+
+
+def _add_missing(results: CheckResults, names: Sequence[str], only: str | None) -> None:
+    """Record the named checks that ran nowhere: failed if no check ran at all."""
+    where = f"in {only}" if only else "in any database"
+    texts = [f"{name}: does not run {where}" for name in names]
+    if results.ran:
+        results.skipped += texts
+    else:
+        results.failed += texts or [f"no check runs {where}"]
 
 
 def _nothing_excluded(config: "Config") -> "Config":

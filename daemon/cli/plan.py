@@ -127,12 +127,15 @@ def _plan(context: "Context", names: Sequence[str], only: str | None, seconds: f
     for task in tasks_of(context, names, only=only):
         try:
             steps = plan_task(context, task)
-            refusal = ""
-            if steps:
-                refusal = task_refusal(context, task)
         except (TargetError, psycopg.Error, OSError) as error:
             planned.problems.append((task.job, task.database, first_line(error)))
             continue
+        refusal = ""
+        try:
+            if steps:
+                refusal = task_refusal(context, task)
+        except (TargetError, psycopg.Error, OSError) as error:
+            refusal = first_line(error)
         if refusal:
             planned.refusals.append((task.job, task.database, refusal))
         job = context.jobs[task.job]

@@ -99,7 +99,7 @@ def _configuration(path: Path | None, environment: Mapping[str, str]) -> "Config
 
 
 def _without_checks(path: Path) -> "Config":
-    """Load a configuration without its checks: a bad check file may have ended the service."""
+    """Load a configuration without checks and alert rules, which may have ended the service."""
     import tomllib
 
     from daemon.config.load import ConfigError, parse
@@ -114,6 +114,7 @@ def _without_checks(path: Path) -> "Config":
         values["daemon"]["checks"] = os.devnull
     if isinstance(values.get("jobs"), dict):
         values["jobs"].pop("integrity_check", None)
+    values.pop("alerts", None)  # only the channels and [routes] are needed
     return parse(path, values, JOB_NAMES)
 
 
@@ -135,7 +136,7 @@ def _by_outbox(config: "Config", finding: "Finding") -> Iterator[Result]:
         if suppressed_by:
             text = f"not notified: {suppressed_by}"
         for name in config.routes.critical:
-            yield Result(name, False, text)
+            yield Result(name, not suppressed_by, text)
     deliver_pending(context, DELIVERY_SECONDS)
     for number in enqueued:
         with context.store.reading() as transaction:

@@ -32,7 +32,8 @@ def status(
 ) -> None:
     """Show open alerts, the last runs, the next due times and undelivered notifications.
 
-    Exits with 1 if an open alert has the severity of --fail-on, or if no channel delivers.
+    Exits with 1 if a firing or acknowledged alert has the severity of --fail-on, or if no
+    channel delivers.
     """
     from daemon.cli.overview import open_overview
 
@@ -49,7 +50,7 @@ def status(
             print_json(state.as_json())
         else:
             state.show()
-        severe = any(alert.severity >= Severity(fail_on) for alert in state.alerts)
+        severe = any(alert.severity >= Severity(fail_on) for alert in state.firing)
         raise typer.Exit(Exit.FOUND if severe or state.none_delivers else Exit.FINE)
 
 
@@ -86,6 +87,7 @@ class _State:
 
     def __init__(self, overview: "Overview") -> None:
         from alerts import alert_store, outbox
+        from alerts.alert import State
         from daemon.history import history, pause
         from domain.kinds import CHANNEL_UNDELIVERED
 
@@ -96,6 +98,7 @@ class _State:
             self.waiting = outbox.count_waiting(transaction)
             self.paused = pause.paused(transaction, overview.now())
         self.alerts = sorted(alerts, key=lambda alert: (-alert.severity.rank, alert.id or 0))
+        self.firing = [alert for alert in self.alerts if alert.state is not State.PENDING]
         failing = {alert.object for alert in alerts if alert.kind == CHANNEL_UNDELIVERED.name}
         self.failing_channels = sorted(failing & set(overview.channels))
         self.none_delivers = bool(overview.channels) and failing >= set(overview.channels)

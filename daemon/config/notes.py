@@ -28,6 +28,8 @@ def configuration_notes(config: Config) -> Iterator[str]:
             secret.reveal()
         except SecretError as error:
             yield f"{path}: {error}"
+    if not any("self_cleanup" in schedule.jobs for schedule in config.timetable.values()):
+        yield "schedules: none contains self_cleanup; sereno's own history grows without limit"
     yield from _alerting(config)
     yield from _channels(config)
 

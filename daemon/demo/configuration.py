@@ -21,7 +21,7 @@ data = {{ user = "sereno_data" }}
 
 [schedules.daily]
 cron = "0 2 * * *"
-jobs = ["log_cleanup", "analyze", "disk_check", "integrity_check"]
+jobs = ["log_cleanup", "analyze", "disk_check", "integrity_check", "self_cleanup"]
 [schedules.weekly]
 cron = "0 3 * * sun"
 window = "4h"

@@ -13,7 +13,7 @@ from alerts.channels.channel import Sender
 from alerts.courier import HORIZON, Courier
 from alerts.lifecycle import Acknowledgement
 from alerts.policy import Policy, Silence
-from alerts.processor import AlertProcessor
+from alerts.processor import Acknowledged, AlertProcessor
 from alerts.rules import EscalationStep, Matcher
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
@@ -100,6 +100,18 @@ def test_who_has_acknowledged_is_not_called_by_what_still_waits(house):
     house.act(lambda processor, _: processor.acknowledge(1, Acknowledgement("ana")))
     assert len(house.owed()) == 1
     assert house.alert(1).state is State.ACKNOWLEDGED
+
+
+def test_a_button_changes_no_acknowledgement_made_before(house):
+    house.look("a", severity=Severity.CRITICAL)
+    until = house.now + 480 * MINUTE
+    house.act(lambda processor, _: processor.acknowledge(1, Acknowledgement("ana", until)))
+    pressed = Acknowledgement("ben", takes_over=False)
+    said = house.act(lambda processor, _: processor.acknowledge(1, pressed))
+    assert said is Acknowledged.UNCHANGED
+    assert (house.alert(1).acknowledged_by, house.alert(1).acknowledged_until) == ("ana", until)
+    said = house.act(lambda processor, _: processor.acknowledge(1, Acknowledgement("ben")))
+    assert (said, house.alert(1).acknowledged_by) == (Acknowledged.DONE, "ben")
 
 
 def test_each_message_that_is_given_up_is_named_elsewhere_soon(house):

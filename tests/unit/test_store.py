@@ -192,3 +192,36 @@ def test_alerts_of_an_older_file_are_the_same_afterwards(tmp_path):
         assert transaction.insert(new) == 4
     with pytest.raises(sqlite3.IntegrityError), store.transaction() as transaction:
         transaction.execute("INSERT INTO event (alert, reason, severity, summary, occurred_at) VALUES (99, 'x', 'high', '', '')")  # fmt: skip
+
+
+def test_renamed_kinds_and_reasons_are_renamed_in_an_older_file(tmp_path):
+    path = tmp_path / "state.db"
+    folder = Path(__file__).parents[2] / "store/schema"
+    at = "2026-03-01T02:00:00.000000Z"
+    with sqlite3.connect(path) as connection:
+        for file in sorted(folder.glob("000[1-4]*.sql")):
+            connection.executescript(file.read_text())
+        connection.execute(
+            "INSERT INTO alert (fingerprint, kind, cluster, database, object, task, state, severity, summary, opened_at, last_seen_at) VALUES ('f', 'task_orphaned', '', 'main', '', 'vacuum', 'firing', 'high', 'x', ?, ?)",
+            (at, at),
+        )
+        connection.execute(
+            "INSERT INTO notification (id, channel, reason, severity, message, created_at, not_before, state) VALUES ('n', 'slack', 'drill', 'info', ?, ?, ?, 'pending')",
+            ('{"reason": "drill"}', at, at),
+        )
+        connection.execute(
+            "INSERT INTO silence (matcher, author, reason, starts_at, ends_at) VALUES (?, 'ana', 'x', ?, ?)",
+            ('{"check": "task_orphaned"}', at, at),
+        )
+    connection.close()
+    with open_store(path).reading() as transaction:
+        assert transaction.row("SELECT kind, state FROM alert") == {
+            "kind": "task_interrupted", "state": "resolved",
+        }  # fmt: skip
+        assert transaction.row("SELECT reason, message FROM notification") == {
+            "reason": "channel_test", "message": '{"reason":"channel_test"}',
+        }  # fmt: skip
+        assert (
+            transaction.row("SELECT matcher FROM silence")["matcher"]
+            == '{"check":"task_interrupted"}'
+        )

@@ -30,3 +30,18 @@ def test_without_a_declared_pair_nothing_is_said_to_be_fine(house):
         done.returncode,
         "no pair is declared for orphans; add [[checks.orphans]]" in done.stderr,
     ) == (2, True)
+
+
+def test_a_named_check_that_runs_nowhere_is_an_error(house):
+    house.with_logins = False
+    house.extra = """
+    [[checks.orphans]]
+    database = "main"
+    child = "public.a(x)"
+    parent = "public.b(y)"
+    """
+    house.extra += '[databases.second]\ndsn = "host={} port={} dbname={} user=postgres"\n'.format(
+        house.database.cluster.socket, house.database.cluster.port, house.database.name
+    )
+    done = house.sereno("check", "orphans", "--database", "second", check=False)
+    assert (done.returncode, "orphans: does not run in second" in done.stdout) == (2, True)
