@@ -8,6 +8,7 @@ LONGEST = 2000
 _SECRETS = (
     re.compile(
         r"(?i)([\w-]*(?:password|passwd|pwd|passfile|secret|token|api_?key|routing_?key)[\w-]*[\"']?\s*[=:]\s*)"
+        r"(?!No such file|Permission denied|Is a directory)"  # a path whose name is like a secret
         r"('[^']*'|\"[^\"]*\"|[^\s,;&{][^\s,;&]*)"
     ),
     re.compile(r"(?i)(\bpassword\s+)('[^']*'|\"[^\"]*\")"),

@@ -38,7 +38,10 @@ def parse_duration(text: object) -> timedelta:
     if match:
         unit = match[2] if match[2] in _SECONDS else match[2].rstrip("s")
         seconds = float(match[1]) * _SECONDS[unit]
-    if not 0 < seconds < _LONGEST_SECONDS:
+    if match and not 0 < seconds < _LONGEST_SECONDS:
+        limit = "must be longer than 0" if not seconds else "is too long (at most 1000 years)"
+        raise ValueError(f"{quote_value(text)} {limit}")
+    if match is None:
         raise ValueError(f'{quote_value(text)} is not a duration (like "30 days", "2h", "90s")')
     return timedelta(seconds=seconds)
 

@@ -5,6 +5,7 @@ write-ahead-log bug of SQLite 3.7 to 3.51 (two writers, one checkpoint) cannot o
 lives for one transaction, so threads and processes share nothing but the file.
 """
 
+import os
 import shutil
 import sqlite3
 import uuid
@@ -143,6 +144,9 @@ def open_store(path: Path) -> Store:
         sqlite3.Error,
         UnicodeDecodeError,
     ) as error:  # a damaged page comes out as text that is none
+        if not os.access(path, os.R_OK | os.W_OK):
+            cure = f"run as its owner: sudo -u {path.owner()} sereno ..."
+            raise StoreError(f"{path}: no permission; {cure}") from error
         cure = "Restore a copy, or move the file away to begin with an empty history"
         raise StoreError(f"{path}: {error}; nothing was changed. {cure}") from error
     return Store(path)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from alerts.alert import Alert
-from daemon.cli.output import fitted, severity_label
+from daemon.cli.output import line, prose, screen_width, severity_label, visible_length
 from domain.redaction import redact
 
 if TYPE_CHECKING:
@@ -30,14 +30,19 @@ def alert_row(alert: Alert, suppressed_by: str = "") -> dict[str, Any]:
 
 
 def print_alert(alert: Alert, state: str, *, indent: int = 0) -> None:
-    """Print an open alert as one line; the object's name is cut if the line is too long."""
+    """Print an open alert as one line; an object that does not fit is on a line of its own."""
     if alert.acknowledged_by:
         state = f"acknowledged by {redact(alert.acknowledged_by)}"
     head = (
         f"#{alert.id:<4} {severity_label(alert.severity)} {alert.database or 'host'}  {alert.kind}"
     )
     subject = redact(alert.object or alert.task)
-    fitted(head, f"  {subject}" if subject else "", f"   {state}", indent=indent)
+    whole = f"{head}  {subject}   {state}" if subject else f"{head}   {state}"
+    if visible_length(whole) + indent <= screen_width():
+        line(whole, indent=indent)
+        return
+    line(f"{head}   {state}", indent=indent)
+    prose(subject, indent=indent + 6)
 
 
 def silence_row(silence: "Silence") -> dict[str, Any]:

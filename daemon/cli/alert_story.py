@@ -56,7 +56,7 @@ def print_alert_story(story: dict[str, Any], zone: str) -> None:
     """Print the alert."""
     label = severity_label(Severity(story["severity"])).strip()
     place = story["database"] or "host"
-    line(f"alert {story['alert']}: {label} {place}  {story['kind']}  {story['object']}".rstrip())
+    prose(f"alert {story['alert']}: {label} {place}  {story['kind']}  {story['object']}")
     line(f"{story['state']} since {local_minute(story['opened'], zone)}", indent=2)
     prose(story["summary"], indent=2)
     shown = {
@@ -69,7 +69,7 @@ def print_alert_story(story: dict[str, Any], zone: str) -> None:
     }
     for name, value in shown.items():
         if value:
-            line(f"{name}: {value}", indent=2)
+            prose(f"{name}: {value}", indent=2)
     line("events")
     rows = [
         (local_minute(event["occurred_at"], zone), _event(event), event["severity"])
@@ -83,7 +83,7 @@ def print_alert_story(story: dict[str, Any], zone: str) -> None:
         for one in story["messages"]
     ]
     for text, one in zip(columns(sent), story["messages"], strict=True):
-        line(f"{text}  {one['answer']}".rstrip(), indent=2)
+        prose(f"{text}  {one['answer']}", indent=2)
     line(f"(times: {zone_name(zone)})")
 
 

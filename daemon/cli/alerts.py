@@ -14,6 +14,7 @@ from daemon.cli.options import (
     open_context,
     print_answer,
     print_json,
+    unknown_name,
 )
 from daemon.exit_codes import Exit
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from alerts.alert import Alert
     from alerts.rules import Matcher
     from daemon.cli.overview import Overview
+    from daemon.context import Context
 
 app = typer.Typer(
     help="List, acknowledge, resolve and silence alerts; test channels.",
@@ -215,13 +217,13 @@ def silence(
         from alerts import alert_store
         from alerts.policy import Silence
         from daemon.cli.arguments import parse_after
-        from daemon.cli.output import local_minute, zone_name
+        from daemon.cli.output import counted, local_minute, zone_name
 
         if not reason.strip():
             fail("--reason: give the reason of the silence", Exit.CANNOT)
         now, zone = context.clock(), context.config.daemon.timezone
         given = {"database": database, "job": job, "check": check, "object": object_, "tag": tag}
-        matcher = _matcher(given, severity or ())
+        matcher = _matcher(context, given, severity or ())
         ends_at = parse_after(now, duration)
         made = Silence(matcher, who or getpass.getuser(), reason, now, ends_at)
         with context.store.transaction() as transaction:
@@ -230,11 +232,13 @@ def silence(
             matching = sum(context.policy.matches_silence(made, one, now) for one in alerts)
         until = f"{local_minute(ends_at, zone)} ({zone_name(zone)})"
         value = {"silence": number, "until": ends_at.isoformat(), "open": matching}
-        sentence = f"silence {number} until {until}; it matches {matching} open alerts"
+        sentence = f"silence {number} until {until}; it matches {counted(matching, 'open alert')}"
         print_answer(sentence, value, as_json=as_json)
 
 
-def _matcher(given: "Mapping[str, list[str] | None]", severities: "Sequence[str]") -> "Matcher":
+def _matcher(
+    context: "Context", given: "Mapping[str, list[str] | None]", severities: "Sequence[str]"
+) -> "Matcher":
     from alerts.rules import Matcher
     from daemon.cli.arguments import parse_severity
 
@@ -242,7 +246,24 @@ def _matcher(given: "Mapping[str, list[str] | None]", severities: "Sequence[str]
     if not patterns and not severities:
         fail("give a pattern: --check, --database, --object, ... ('*' matches all)", Exit.CANNOT)
     parsed = tuple(parse_severity(one, "--severity") for one in severities)
-    return Matcher(severity=parsed, **patterns)
+    matcher = Matcher(severity=parsed, **patterns)
+    _require_known(context, matcher)
+    return matcher
+
+
+def _require_known(context: "Context", matcher: "Matcher") -> None:
+    """Refuse a name without wildcards that nothing has: it would silence nothing."""
+    from daemon.registry import JOB_NAMES
+    from domain.kinds import KINDS
+
+    config = context.config
+    for kind, name, known in (
+        ("check or alert kind", matcher.check, {*context.checks, *KINDS}),
+        ("database", matcher.database, set(config.databases)),
+        ("job or schedule", matcher.job, {*JOB_NAMES, *config.timetable}),
+    ):
+        if name not in known and not set(name) & set("*?["):
+            fail(unknown_name(kind, name, sorted(known)), Exit.CANNOT)
 
 
 def _single(name: str, values: list[str]) -> str:

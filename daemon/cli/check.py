@@ -36,6 +36,8 @@ class CheckResults:
     failed: list[str] = field(default_factory=list)
     problems: list[tuple[str, str, str]] = field(default_factory=list)
     """Job, database and error of places that could not be reached."""
+    undeclared: list[str] = field(default_factory=list)
+    """Pair checks without a declared pair."""
     ran: set[str] = field(default_factory=set)
     looks: int = 0
 
@@ -94,8 +96,8 @@ def run_checks(context: "Context", names: Sequence[str], only: str | None) -> Ch
             _run(everything, task, names, results)
         except (TargetError, psycopg.Error, OSError) as error:
             results.problems.append((task.job, task.database, first_line(error)))
-    undeclared = {name for name in PAIRED if not context.config.checks[name].pairs}
-    missing = sorted(set(names) - results.ran - undeclared)
+    results.undeclared = sorted(name for name in PAIRED if not context.config.checks[name].pairs)
+    missing = sorted(set(names) - results.ran - set(results.undeclared))
     if not results.problems:
         _add_missing(results, missing, only)
     return results
@@ -164,10 +166,9 @@ def _as_json(results: CheckResults) -> dict[str, Any]:
 
 
 def _show(results: CheckResults, named: Sequence[str]) -> None:
-    from checks.registry import PAIRED
     from daemon.cli.finding_lines import count_by_severity, print_findings
     from daemon.cli.output import counted, paint, prose
-    from daemon.cli.unreachable import print_unreachable
+    from daemon.cli.unreachable import next_step, print_unreachable
 
     rows = [finding_row(one) for one in results.findings]
     print_findings(rows)
@@ -177,10 +178,11 @@ def _show(results: CheckResults, named: Sequence[str]) -> None:
         prose(f"{paint('FAILED', 'bold red')}  {text}")
     print_unreachable(results.problems)
     counts = count_by_severity(rows) or "nothing"
-    ran = counted(len(results.ran), "check")
-    missing = sorted((set(named) or PAIRED) - results.ran)
-    pairs = [name for name in missing if name in PAIRED]
     undeclared = ""
-    if pairs:
-        undeclared = f" No pair is declared for: {', '.join(pairs)}."
+    if results.undeclared and not named:
+        undeclared = f" No pair is declared for: {', '.join(results.undeclared)}."
+    if not results.ran:
+        prose(f"No check ran.{undeclared} {next_step(results.problems, 'sereno check')}".rstrip())
+        return
+    ran = counted(len(results.ran), "check")
     prose(f"Found: {counts}. {ran} ran {counted(results.looks, 'time')}.{undeclared}")

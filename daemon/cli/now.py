@@ -188,13 +188,13 @@ class _Night:
     def show(self, words: str, waiting: int | None, *, steps: bool) -> None:
         from daemon.cli.finding_lines import count_by_severity, print_findings
         from daemon.cli.output import prose
-        from daemon.cli.unreachable import print_unreachable
+        from daemon.cli.unreachable import next_step, print_unreachable
         from domain.finding import Severity
 
         self._show_jobs(steps=steps)
         failed = [run for run in self.runs if run["state"] == "failed"]
         problems = [(run["job"], run["database"], run["reason"]) for run in failed]
-        print_unreachable(problems, f"then: sereno now {words}")
+        print_unreachable(problems)
         self._show_states()
         if not steps:
             self._show_undone()
@@ -202,8 +202,11 @@ class _Night:
         shown = [one for one in named if one["kind"] != "database_unreachable"]
         print_findings(shown, Severity.WARNING)
         counts = count_by_severity(self.findings)
-        prose(f"Findings: {counts or 'none'}.{self._notifications(waiting)}")
-        self._show_end()
+        prose(f"{self._finished()} Findings: {counts or 'none'}.")
+        last = self.runs[-1]["id"] if self.runs else ""
+        prose(f"{self._notifications(waiting)}Steps: sereno history {last}")
+        if problems:
+            prose(next_step(problems, f"sereno now {words}"))
 
     def _show_jobs(self, *, steps: bool) -> None:
         from daemon.cli.history import print_steps
@@ -254,27 +257,22 @@ class _Night:
             line(f"{rest} not done: --steps shows them")
 
     def _notifications(self, waiting: int | None) -> str:
-        told = ", ".join(f"{name} {count}" for name, count in self._notified.items())
-        text = ""
-        if told:
-            text = f" Notifications: {told}."
-        if waiting:
-            text += f" {waiting} still waiting: sereno alerts outbox"
-        return text
+        from daemon.cli.output import counted
 
-    def _show_end(self) -> None:
-        from daemon.cli.output import counted, prose
+        told = ", ".join(f"{name} {count}" for name, count in self._notified.items())
+        if waiting:
+            return f"{counted(waiting, 'message')} not delivered: sereno alerts outbox. "
+        if told:
+            return f"Notifications: {told}. "
+        return ""
+
+    def _finished(self) -> str:
+        from daemon.cli.output import counted
         from domain.units import format_seconds
 
-        states = Counter(run["state"] for run in self.runs)
-        finished = states["finished"]
-        number = ""
-        if self.runs:
-            number = self.runs[-1]["id"]
-        prose(
-            f"{finished} of {counted(len(self.runs), 'run')} finished in "
-            f"{format_seconds(self._seconds)}. Steps: --steps, or sereno history {number}"
-        )
+        finished = sum(run["state"] == "finished" for run in self.runs)
+        runs = counted(len(self.runs), "run")
+        return f"{finished} of {runs} finished in {format_seconds(self._seconds)}."
 
 
 def _place(run: "Row") -> str:

@@ -3,7 +3,9 @@
 import difflib
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,6 +104,9 @@ def fail(sentence: str, code: Exit) -> NoReturn:
 
     for line in sentence.splitlines():
         text = f"sereno: {redact(line)}" if line[:1] != " " else f"  {redact(line.strip())}"
+        if sys.stderr.isatty():
+            width = shutil.get_terminal_size().columns
+            text = textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False)
         typer.echo(text, err=True)
     raise typer.Exit(code)
 

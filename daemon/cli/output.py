@@ -44,11 +44,12 @@ def line(text: str = "", *, indent: int = 0) -> None:
 
 def fitted(left: str, middle: str, right: str = "", *, indent: int = 0) -> None:
     """Print one line whose middle, an object's name, is cut if the line does not fit."""
-    room = screen_width() - indent - _visible(left) - _visible(right)
+    room = screen_width() - indent - visible_length(left) - visible_length(right)
     typer.echo(" " * indent + left + shorten(middle, room) + right)
 
 
-def _visible(text: str) -> int:
+def visible_length(text: str) -> int:
+    """Return the length of text without its colour codes."""
     return len(_ESCAPES.sub("", text))
 
 

@@ -170,7 +170,6 @@ def _print(
     planned: _Plan, names: Sequence[str], window: str | None, *, steps: bool, sql: bool
 ) -> None:
     from daemon.cli.output import line
-    from daemon.cli.unreachable import print_unreachable
 
     for job in names:
         of_job = [one for one in planned.steps if one.task.job == job and not one.refused]
@@ -182,7 +181,7 @@ def _print(
     if idle:
         line(f"{', '.join(idle)}: nothing is due")
     _print_refusals(planned)
-    print_unreachable(planned.problems)
+    _print_problems(planned)
     if window:
         _print_window(planned.steps, window)
     locks = sorted({one.step.lock for one in planned.steps} - {""})
@@ -196,6 +195,15 @@ def _hint(*, steps: bool, sql: bool) -> str:
     if steps:
         return "  SQL: --sql"
     return "  Steps: --steps, SQL: --sql"
+
+
+def _print_problems(planned: _Plan) -> None:
+    from daemon.cli.output import line
+    from daemon.cli.unreachable import next_step, print_unreachable
+
+    print_unreachable(planned.problems)
+    if planned.problems:
+        line(next_step(planned.problems, "sereno plan"))
 
 
 def _idle_jobs(planned: _Plan, names: Sequence[str]) -> list[str]:

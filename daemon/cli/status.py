@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 UPCOMING = 10
 MOST_RUNS = 200
-MOST_ALERTS = 8
+MOST_ALERTS = 5
 MOST_DATABASES = 4
 _RUN_KEYS = ("id", "job", "database", "state", "started_at", "finished_at", "reason")
 
@@ -55,16 +55,18 @@ def status(
 
 
 def _print_next(overview: "Overview", *, as_json: bool) -> None:
-    from daemon.cli.output import columns, line, zone_name
+    from daemon.cli.output import line, prose, zone_name
 
     dues = list(_due_times(overview, UPCOMING))
     if as_json:
         print_json(dues)
         return
-    for one in columns((due["schedule"], due["local"], due["utc"], due["jobs"]) for due in dues):
-        line(one)
+    for name, of_schedule in groupby(dues, lambda due: due["schedule"]):
+        prose(f"{name}: {', '.join(overview.jobs[name])}")
+        for due in of_schedule:
+            line(f"{due['local']}   {due['utc']} UTC", indent=2)
     if dues:
-        line(f"(schedule, local time in {zone_name(overview.zone)}, UTC, jobs)")
+        line(f"(local time: {zone_name(overview.zone)})")
     else:
         line("no schedule is configured")
 
@@ -130,20 +132,24 @@ class _State:
     def show(self) -> None:
         from daemon.cli.output import line, zone_name
 
-        service = "NOT running"
+        line(f"{self.overview.name}   {self._overall()}")
+        self._show_alerts()
+        service = "NOT running (sereno run, or systemctl start sereno)"
         if self.service_running():
             service = "running"
-        line(f"{self.overview.name}   {self._overall()}   service {service}")
-        self._show_alerts()
+        line(f"service    {service}")
+        if self.paused is not None:
+            line(f"paused     {self._paused()}")
         line(f"databases  {self._databases()}")
         for number, text in enumerate(self._last_schedules() or ["none yet"]):
             line(f"{'last runs' if number == 0 else '':<11}{text}")
         for number, due in enumerate(_due_times(self.overview, 1)):
             line(f"{'next' if number == 0 else '':<11}{due['schedule']} {due['local']}")
         line(f"outbox     {self._outbox()}")
-        if self.paused is not None:
-            line(f"paused     {self._paused()}")
-        line(f"(times: {zone_name(self.overview.zone)})")
+        following = ""
+        if self.alerts:
+            following = f"Next: sereno alerts show {self.alerts[0].id}   "
+        line(f"{following}(times: {zone_name(self.overview.zone)})")
 
     def _overall(self) -> str:
         from alerts.wording import severity_wording
@@ -185,10 +191,10 @@ class _State:
         asked = max((run["finished_at"] or "" for run in self.runs if run["database"]), default="")
         parts = []
         if answering:
-            last = ""
+            last = "not asked yet"
             if asked:
-                last = f" (last asked {local_minute(asked, zone, now)})"
-            parts.append(f"{_some(answering)}: {'answering' if asked else 'not asked yet'}{last}")
+                last = f"answered at {local_minute(asked, zone, now)}"
+            parts.append(f"{_some(answering)}: {last}")
         for name, alert in lost.items():
             since = local_minute(alert.opened_at, zone, now)
             parts.append(f"{name}: NOT answering since {since}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from daemon.cli.output import counted, line, paint, prose
+from daemon.cli.output import counted, paint, prose
 
 
 def without_name(database: str, reason: str) -> str:
@@ -10,7 +10,7 @@ def without_name(database: str, reason: str) -> str:
     return reason.removeprefix(f"{database}: ")
 
 
-def print_unreachable(problems: Sequence[tuple[str, str, str]], hint: str = "") -> None:
+def print_unreachable(problems: Sequence[tuple[str, str, str]]) -> None:
     """Print errors given as job, database and reason; equal reasons are one paragraph."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for job, database, reason in problems:
@@ -19,8 +19,14 @@ def print_unreachable(problems: Sequence[tuple[str, str, str]], hint: str = "") 
         databases = ", ".join(dict.fromkeys(database or "host" for _, database in places))
         prose(f"{paint('FAILED', 'bold red')}  {reason}")
         jobs = list(dict.fromkeys(job for job, _ in places))
-        line(f"{databases}: {counted(len(places), 'run')} of {', '.join(jobs)}", indent=8)
-        if "onnection refused" in reason or "o such file" in reason:
-            line("is PostgreSQL running?  pg_lsclusters, systemctl status postgresql", indent=8)
-    if groups and hint:
-        line(hint, indent=8)
+        prose(f"{databases}: {counted(len(places), 'run')} of {', '.join(jobs)}", indent=8)
+
+
+def next_step(problems: Sequence[tuple[str, str, str]], command: str) -> str:
+    """Return the sentence that ends the output after errors; empty if there are none."""
+    reasons = [reason for _, _, reason in problems]
+    if any("onnection refused" in reason or "o such file" in reason for reason in reasons):
+        return f"Start PostgreSQL (systemctl status postgresql), then: {command}"
+    if reasons:
+        return f"Correct the cause, then: {command}"
+    return ""

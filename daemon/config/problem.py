@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from domain.redaction import redact
 from domain.secret import Secret
@@ -48,7 +49,10 @@ def problems_of(
     """Translate pydantic's errors; values are quoted only by our own messages, never secrets."""
     details = error.errors(include_url=False, include_input=False)
     inside = {detail["loc"][:-1] for detail in details}
+    replaced = set(_replaced(model, details))
     for detail in details:
+        if detail["type"] == "missing" and detail["loc"] in replaced:
+            continue  # it is there under an old or misspelt name: that is said already
         if detail["type"] == "too_short" and detail["loc"] in inside:
             continue  # the items are there, but wrong: that is said of each
         path = format_location((*prefix, *detail["loc"]))
@@ -94,6 +98,22 @@ def _unknown(model: type[BaseModel], location: Sequence[str | int]) -> str:
     if close:
         return f"is unknown; did you mean {close[0]!r}?"
     return f"is unknown (known: {', '.join(known)})"
+
+
+def _replaced(
+    model: type[BaseModel], details: Sequence[ErrorDetails]
+) -> Iterator[tuple[str | int, ...]]:
+    """Yield the locations of the keys meant by unknown ones."""
+    for detail in details:
+        if detail["type"] != "extra_forbidden":
+            continue
+        *place, name = detail["loc"]
+        holder = _holder(model, place)
+        if holder:
+            known = [field.alias or one for one, field in holder.model_fields.items()]
+            meant = _RENAMED.get((holder.__name__, str(name)))
+            close = difflib.get_close_matches(str(name), known, 1)
+            yield from ((*place, one) for one in ([meant] if meant else close))
 
 
 def _holder(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel] | None:

@@ -40,8 +40,6 @@ def test_a_named_check_that_runs_nowhere_is_an_error(house):
     child = "public.a(x)"
     parent = "public.b(y)"
     """
-    house.extra += '[databases.second]\ndsn = "host={} port={} dbname={} user=postgres"\n'.format(
-        house.database.cluster.socket, house.database.cluster.port, house.database.name
-    )
+    house.extra += f'[databases.second]\ndsn = "host={house.database.cluster.socket} port={house.database.cluster.port} dbname={house.database.name} user=postgres"\n'
     done = house.sereno("check", "orphans", "--database", "second", check=False)
     assert (done.returncode, "orphans: does not run in second" in done.stdout) == (2, True)
