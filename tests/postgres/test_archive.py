@@ -45,15 +45,17 @@ def files(house):
 
 
 def lines(house):
-    """What the files hold, as stock tools read it."""
-    return b"".join(
-        subprocess.run(["zstd", "-dcq", str(path)], check=True, capture_output=True).stdout
-        if Path("/usr/bin/zstd").exists()
-        else zstandard.ZstdDecompressor()
-        .stream_reader(path.open("rb"), read_across_frames=True)
-        .read()
-        for path in files(house)
-    ).splitlines()
+    """The lines of all files, read by stock tools."""
+    return b"".join(map(unpacked, files(house))).splitlines()
+
+
+def unpacked(path):
+    if Path("/usr/bin/zstd").exists():
+        command = ["zstd", "-dcq", str(path)]
+        return subprocess.run(command, check=True, capture_output=True).stdout
+    with path.open("rb") as file:
+        reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+        return reader.read()
 
 
 def ids(house):
