@@ -75,9 +75,9 @@ def flapping_day(folder, severity):
     for minute in range(24 * 60):
         found = [finding] if minute % 2 == 0 else []
         with world.store.transaction() as transaction:
-            world.teller(transaction).tell(found, [Coverage("orphans", "main")])
+            world.processor(transaction).process(found, [Coverage("orphans", "main")])
         with world.store.transaction() as transaction:
-            world.teller(transaction).review()
+            world.processor(transaction).review()
         for name in ("chat", "mail", "ticket"):
             while world.courier().deliver_one(name):
                 pass
