@@ -3,7 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daemon.cli.output import fitted, paint, prose, severity_label, verbatim
+from daemon.cli.output import (
+    line,
+    paint,
+    prose,
+    screen_width,
+    severity_label,
+    verbatim,
+    visible_length,
+)
 from domain.finding import Severity
 
 SQL_WORDS = ("ALTER", "CREATE", "DELETE", "DROP", "GRANT", "REINDEX", "SELECT", "UPDATE", "VACUUM")
@@ -24,15 +32,26 @@ def print_finding(finding: Mapping[str, Any]) -> None:
     """Print one finding."""
     label = severity_label(Severity(finding["severity"]))
     place = finding["database"] or "host"
-    fitted(f"{label} {place}  {finding['kind']}  ", finding["object"])
-    prose(finding["summary"], indent=2)
-    remedy = finding["remedy"]
-    if not remedy:
-        return
-    if remedy.startswith(SQL_WORDS):
-        verbatim(paint(remedy, "cyan"), indent=4)
+    head = f"{label} {place}  {finding['kind']}"
+    if visible_length(head) + 2 + len(finding["object"]) <= screen_width():
+        line(f"{head}  {finding['object']}")
     else:
+        line(head)
+        prose(finding["object"], indent=2)
+    prose(finding["summary"], indent=2)
+    if finding["remedy"]:
+        _print_remedy(finding["remedy"])
+
+
+def _print_remedy(remedy: str) -> None:
+    """Print a statement so that it can be copied, and any other text wrapped."""
+    if not remedy.startswith(SQL_WORDS):
         prose(remedy, indent=4, style="cyan")
+        return
+    statement, _, rest = remedy.partition("; ")
+    verbatim(paint(f"{statement};" if rest else statement, "cyan"), indent=4)
+    if rest:
+        prose(rest, indent=4, style="cyan")
 
 
 def count_by_severity(findings: Sequence[Mapping[str, Any]]) -> str:

@@ -208,22 +208,25 @@ class _Night:
         if problems:
             prose(next_step(problems, f"sereno now {words}"))
 
-    def _show_jobs(self, *, steps: bool) -> None:
-        from daemon.cli.history import print_steps
-        from daemon.cli.output import columns, line
-        from domain.units import format_seconds
-
+    def _by_job(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the runs by job, without those that failed before their first step."""
         jobs: dict[str, list[dict[str, Any]]] = {}
         for run in self.runs:
             if run["state"] != "failed" or run["steps"]:
                 jobs.setdefault(run["job"], []).append(run)
-        rows = []
-        for job, runs in jobs.items():
-            places = ", ".join(map(_place, runs))
-            seconds = sum(step["seconds"] for run in runs for step in run["steps"])
-            rows.append((job, _work(runs), format_seconds(seconds), places))
+        return jobs
+
+    def _show_jobs(self, *, steps: bool) -> None:
+        from daemon.cli.history import print_steps
+        from daemon.cli.output import columns, line
+
+        jobs = self._by_job()
+        idle = [job for job, runs in jobs.items() if not any(run["steps"] for run in runs)]
+        rows = [_job_row(job, runs) for job, runs in jobs.items() if job not in idle]
         for text in columns(rows, frozenset({2})):
             line(text)
+        if idle and len(jobs) == len({run["job"] for run in self.runs}):
+            line(f"nothing was due: {', '.join(idle)}")
         if steps:
             for run in self.runs:
                 print_steps(run["steps"], _place(run))
@@ -275,6 +278,13 @@ class _Night:
         return f"{finished} of {runs} finished in {format_seconds(self._seconds)}."
 
 
+def _job_row(job: str, runs: "Sequence[Row]") -> tuple[str, ...]:
+    from domain.units import format_seconds
+
+    seconds = sum(step["seconds"] for run in runs for step in run["steps"])
+    return job, _work(runs), format_seconds(seconds), ", ".join(map(_place, runs))
+
+
 def _place(run: "Row") -> str:
     return str(run["database"] or run["scope"])
 
@@ -284,8 +294,6 @@ def _work(runs: "Sequence[Row]") -> str:
     from daemon.cli.output import counted
 
     steps = [step for run in runs for step in run["steps"]]
-    if not steps:
-        return "nothing was due"
     counts: Counter[str] = Counter()
     rows = 0
     for step in steps:

@@ -169,7 +169,7 @@ def _print_json(planned: _Plan) -> None:
 def _print(
     planned: _Plan, names: Sequence[str], window: str | None, *, steps: bool, sql: bool
 ) -> None:
-    from daemon.cli.output import line
+    from daemon.cli.output import line, prose
 
     for job in names:
         of_job = [one for one in planned.steps if one.task.job == job and not one.refused]
@@ -185,7 +185,8 @@ def _print(
     if window:
         _print_window(planned.steps, window)
     locks = sorted({one.step.lock for one in planned.steps} - {""})
-    line(f"Nothing was changed. Locks: {', '.join(locks) or 'none'}.{_hint(steps=steps, sql=sql)}")
+    hint = _hint(steps=steps, sql=sql)
+    prose(f"Nothing was changed. Locks: {', '.join(locks) or 'none'}.{hint}")
 
 
 def _hint(*, steps: bool, sql: bool) -> str:
@@ -264,7 +265,7 @@ def _print_each(label: str, steps: "Sequence[Step]") -> None:
 
 
 def _print_counted(label: str, steps: "Sequence[Step]") -> None:
-    from daemon.cli.output import counted, line
+    from daemon.cli.output import counted, line, prose
 
     verbs = Counter(step.name for step in steps)
     what = ", ".join(counted(count, f"{verb} step") for verb, count in verbs.items())
@@ -272,7 +273,7 @@ def _print_counted(label: str, steps: "Sequence[Step]") -> None:
     if len(steps) > MOST_NAMES:
         names.append("…")
     line(f"{label}  {what}")
-    line(" ".join(names), indent=18)
+    prose(" ".join(names), indent=18)
 
 
 def _print_refused(job: str, place: str, reason: str) -> None:
