@@ -354,7 +354,7 @@ def test_a_state_file_on_a_full_disk_is_no_crash_loop(house, tmp_path, wait):
         assert "No space" in fill.stderr
         path.write_text(path.read_text().replace(f"{local.minute} {local.hour} * * *", "* * * * *"))
         service.send_signal(signal.SIGHUP)
-        time.sleep(3)
+        time.sleep(3)  # the time in which it would end, if a full disk ended it
         assert service.poll() is None
         (small / "fill").unlink()
         wait(lambda: service.poll() is None and asked(house, "status")["service"])
