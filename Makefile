@@ -25,7 +25,7 @@ demo: $(READY)  ## a night and a week in a sample database with planted faults
 	@$(RUN)sereno demo $(DEMO)
 
 test: $(READY)  ## every test, on a real server; TESTS="tests/unit" selects
-	$(RUN)pytest --numprocesses 2 --dist loadgroup --reruns 1 $(TESTS)
+	$(RUN)pytest --numprocesses 3 --dist loadgroup --reruns 1 $(TESTS)
 
 check: lint  ## lint, types, unit tests, tests of code and documentation
 	$(RUN)pytest --quiet tests/conventions tests/unit
