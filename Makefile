@@ -72,7 +72,7 @@ format: $(READY)  ## format the code
 
 reference: $(READY)  ## the generated files: config.toml, module map, alert kinds
 	$(RUN)sereno config reference > config.toml
-	$(RUN)python docs/generate.py
+	$(RUN)python -m docs.generate
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

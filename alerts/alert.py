@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from domain.finding import Severity
+from domain.units import format_local_minute
 
 
 class State(StrEnum):
@@ -159,7 +159,7 @@ class Message:
 
     def local_time(self, instant: datetime) -> str:
         """Return an instant to the minute in the zone of the message, with the zone."""
-        return f"{instant.astimezone(ZoneInfo(self.zone)):%Y-%m-%d %H:%M %Z}"
+        return format_local_minute(instant, self.zone)
 
     """The alerts of a message about several, highest severity first."""
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from alerts.alert import Alert
 from alerts.hours import Hours
 from alerts.rules import EscalationStep, Matcher, Route, Threshold
 from domain.finding import Severity
 from domain.kinds import CHANNEL_UNDELIVERED, is_event
+from domain.units import format_local_minute
 
 DAY = timedelta(days=1)
 
@@ -114,7 +114,7 @@ class Policy:
 
     def local_time(self, instant: datetime) -> str:
         """Return an instant to the minute in the zone of messages, with the zone."""
-        return f"{instant.astimezone(ZoneInfo(self.timezone)):%Y-%m-%d %H:%M %Z}"
+        return format_local_minute(instant, self.timezone)
 
     def threshold(self, alert: Alert) -> Threshold:
         """Return the threshold of an alert; alerts that are found once have none."""

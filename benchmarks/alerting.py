@@ -97,7 +97,7 @@ class Party:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address of the receiver."""
         return f"http://127.0.0.1:{self.said}"
 
     def end(self) -> Any:  # noqa: ANN401 - what it has seen
@@ -188,7 +188,7 @@ def idle() -> None:
 
 
 def dead() -> None:
-    """What a channel feels of others that are dead."""
+    """Delay of a channel beside others that are down."""
     alone = statistics.median(latencies({}))
     silent = receiver(how="hangs")
     for name, url in (("refuses", f"http://127.0.0.1:{free_port()}"), ("hangs", silent.url)):

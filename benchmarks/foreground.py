@@ -85,7 +85,7 @@ class Foreground:
 
 
 def percentile(seen: list[tuple[float, float]], since: float, until: float) -> float:
-    """Return the 99th percentile of what ended in between, in milliseconds."""
+    """Return the 99th percentile of the latencies in between, in milliseconds."""
     within = sorted(took for ended, took in seen if since <= ended <= until)
     return within[int(len(within) * 0.99)]
 

@@ -1,3 +1,3 @@
-"""Checks: what is wrong in a server. They only read."""
+"""Checks: read-only questions to a server about its problems."""
 
 DISTRIBUTION = "sereno"

@@ -3,12 +3,10 @@
 import ast
 from pathlib import Path
 
+from daemon.__main__ import PACKAGES
 from domain.kinds import CHECK_TYPE, KINDS, RESERVED
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = (
-    "daemon", "jobs", "alerts", "checks", "retention", "execution", "postgres", "store", "domain",
-)  # fmt: skip
 MAP = ROOT / "docs/architecture.md"
 KIND_PAGE = ROOT / "docs/kinds.md"
 KIND_HEAD = """# Alert kinds: what to do at 02:40

@@ -1,7 +1,8 @@
 """Durations and sizes: parsed from text and printed for people. Pure."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 _SECONDS = {
     "ms": 0.001,
@@ -108,6 +109,11 @@ def format_size_change(value: float) -> str:
     if not value:
         return "±0"
     return f"{'+' if value > 0 else '-'}{format_size(abs(value))}"
+
+
+def format_local_minute(instant: datetime, zone: str) -> str:
+    """Return an aware instant as `2026-03-01 02:00 -04` in a time zone."""
+    return f"{instant.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M %Z}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from alerts.alert import Alert
-from daemon.cli.output import line, prose, screen_width, severity_label, visible_length
+from daemon.cli.output import name_or_own_line, severity_label
 from domain.redaction import redact
 
 if TYPE_CHECKING:
@@ -37,12 +37,7 @@ def print_alert(alert: Alert, state: str, *, indent: int = 0) -> None:
         f"#{alert.id:<4} {severity_label(alert.severity)} {alert.database or 'host'}  {alert.kind}"
     )
     subject = redact(alert.object or alert.task)
-    whole = f"{head}  {subject}   {state}" if subject else f"{head}   {state}"
-    if visible_length(whole) + indent <= screen_width():
-        line(whole, indent=indent)
-        return
-    line(f"{head}   {state}", indent=indent)
-    prose(subject, indent=indent + 6)
+    name_or_own_line(head, subject, f"   {state}", indent=indent, hanging=6)
 
 
 def silence_row(silence: "Silence") -> dict[str, Any]:

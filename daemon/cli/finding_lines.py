@@ -3,15 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daemon.cli.output import (
-    line,
-    paint,
-    prose,
-    screen_width,
-    severity_label,
-    verbatim,
-    visible_length,
-)
+from daemon.cli.output import name_or_own_line, paint, prose, severity_label, verbatim
 from domain.finding import Severity
 
 SQL_WORDS = ("ALTER", "CREATE", "DELETE", "DROP", "GRANT", "REINDEX", "SELECT", "UPDATE", "VACUUM")
@@ -33,11 +25,7 @@ def print_finding(finding: Mapping[str, Any]) -> None:
     label = severity_label(Severity(finding["severity"]))
     place = finding["database"] or "host"
     head = f"{label} {place}  {finding['kind']}"
-    if visible_length(head) + 2 + len(finding["object"]) <= screen_width():
-        line(f"{head}  {finding['object']}")
-    else:
-        line(head)
-        prose(finding["object"], indent=2)
+    name_or_own_line(head, finding["object"], hanging=2)
     prose(finding["summary"], indent=2)
     if finding["remedy"]:
         _print_remedy(finding["remedy"])

@@ -1,4 +1,4 @@
-"""`sereno now`: runs jobs at once, with progress bars, and prints what was done and found."""
+"""`sereno now`: runs jobs at once, with progress bars, and prints their work and findings."""
 
 import signal
 import time

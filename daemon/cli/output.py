@@ -48,6 +48,18 @@ def fitted(left: str, middle: str, right: str = "", *, indent: int = 0) -> None:
     typer.echo(" " * indent + left + shorten(middle, room) + right)
 
 
+def name_or_own_line(
+    left: str, name: str, right: str = "", *, indent: int = 0, hanging: int = 2
+) -> None:
+    """Print one line; a name that does not fit is printed whole below, indented further."""
+    whole = f"{left}  {name}{right}" if name else f"{left}{right}"
+    if visible_length(whole) + indent <= screen_width():
+        typer.echo(" " * indent + whole)
+        return
+    typer.echo(" " * indent + left + right)
+    prose(name, indent=indent + hanging)
+
+
 def visible_length(text: str) -> int:
     """Return the length of text without its colour codes."""
     return len(_ESCAPES.sub("", text))

@@ -39,7 +39,7 @@ _log = structlog.get_logger("dispatcher")
 
 
 class Dispatcher:
-    """Starts what schedules owe and records what was missed."""
+    """Starts due runs and records missed ones."""
 
     def __init__(self, context: Context, runner: Runner, heartbeat: Heartbeat) -> None:
         self._heartbeat = heartbeat

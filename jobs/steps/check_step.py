@@ -52,7 +52,7 @@ class HostCheckStep(HostStep):
     limit_seconds: float = LIMIT_SECONDS
 
     def statement(self) -> str:
-        """Return what is examined."""
+        """Return the query, for people to read."""
         return self.text
 
     def apply(self, _control: StepControl) -> Outcome:

@@ -8,18 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from daemon.__main__ import PACKAGES
+
 ROOT = Path(__file__).parents[2]
-OURS = (
-    "daemon",
-    "jobs",
-    "alerts",
-    "checks",
-    "retention",
-    "execution",
-    "postgres",
-    "store",
-    "domain",
-)
 
 
 def run(*command, folder, path=""):
@@ -50,7 +41,7 @@ def test_a_folder_of_the_same_name_is_named(tmp_path, where, regular):
 
 def test_a_package_overwritten_by_another_distribution_is_named(tmp_path):
     """python-daemon installs a package daemon too; whoever is installed last wins."""
-    for name in OURS:
+    for name in PACKAGES:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "store/__init__.py").write_text('"""Another store."""\n')
     done = run("-m", "daemon", "--version", folder=tmp_path)
