@@ -29,14 +29,14 @@ _CONCERNED = """
 """
 _REVIEWED = """
     SELECT * FROM alert WHERE resolved_at IS NULL
-      AND (suppressed_by <> '' OR next_repeat_at <= :now OR acknowledged_until <= :now
-        OR severity = 'critical')
+      AND (suppressed_by <> '' OR severity = 'critical'
+           OR next_repeat_at <= :now OR acknowledged_until <= :now)
     ORDER BY id
 """
 _ENDED_BEFORE = """
     SELECT *, max(resolved_at) FROM alert
     WHERE resolved_at IS NOT NULL AND fingerprint IN (SELECT value FROM json_each(?))
-      GROUP BY fingerprint
+    GROUP BY fingerprint
 """
 _LOST = "SELECT database FROM alert WHERE resolved_at IS NULL AND kind = ? AND state <> 'pending'"
 _ALL = "SELECT * FROM alert ORDER BY id DESC LIMIT ?"
@@ -105,33 +105,27 @@ _COLUMNS = (
     "acknowledged_until",
 )
 _INSERT = """
-    INSERT INTO alert (fingerprint, kind, cluster, database, object, task, state, severity, summary,
-      remedy, evidence,
-                       opened_at, last_seen_at, occurrences, next_repeat_at, acknowledged_by,
-                         resolved_at, peak_severity,
-                       failures, passes, generation, fired_at, transitions, flapping, suppressed_by,
-                         escalation,
-                       acknowledged_until)
-    VALUES (:fingerprint, :kind, :cluster, :database, :object, :task, :state, :severity, :summary,
-      :remedy, :evidence,
-            :opened_at, :last_seen_at, :occurrences, :next_repeat_at, :acknowledged_by,
-              :resolved_at, :peak_severity, :failures,
-            :passes, :generation, :fired_at, :transitions, :flapping, :suppressed_by, :escalation,
-              :acknowledged_until)
+    INSERT INTO alert (
+      fingerprint, kind, cluster, database, object, task, state, severity, peak_severity,
+      summary, remedy, evidence, opened_at, last_seen_at, fired_at, resolved_at, next_repeat_at,
+      acknowledged_by, acknowledged_until, occurrences, failures, passes, generation,
+      transitions, flapping, suppressed_by, escalation)
+    VALUES (
+      :fingerprint, :kind, :cluster, :database, :object, :task, :state, :severity, :peak_severity,
+      :summary, :remedy, :evidence, :opened_at, :last_seen_at, :fired_at, :resolved_at,
+      :next_repeat_at, :acknowledged_by, :acknowledged_until, :occurrences, :failures, :passes,
+      :generation, :transitions, :flapping, :suppressed_by, :escalation)
 """
 _UPDATE = """
-    UPDATE alert SET state = :state, severity = :severity, summary = :summary, remedy = :remedy,
-      evidence = :evidence,
-                     opened_at = :opened_at, last_seen_at = :last_seen_at,
-                       occurrences = :occurrences,
-                     next_repeat_at = :next_repeat_at, acknowledged_by = :acknowledged_by,
-                       resolved_at = :resolved_at,
-                     failures = :failures, passes = :passes, generation = :generation,
-                       fired_at = :fired_at,
-                     peak_severity = :peak_severity, transitions = :transitions,
-                       flapping = :flapping, suppressed_by = :suppressed_by,
-                       escalation = :escalation,
-                     acknowledged_until = :acknowledged_until
+    UPDATE alert SET
+      state = :state, severity = :severity, peak_severity = :peak_severity,
+      summary = :summary, remedy = :remedy, evidence = :evidence,
+      opened_at = :opened_at, last_seen_at = :last_seen_at, fired_at = :fired_at,
+      resolved_at = :resolved_at, next_repeat_at = :next_repeat_at,
+      acknowledged_by = :acknowledged_by, acknowledged_until = :acknowledged_until,
+      occurrences = :occurrences, failures = :failures, passes = :passes,
+      generation = :generation, transitions = :transitions, flapping = :flapping,
+      suppressed_by = :suppressed_by, escalation = :escalation
     WHERE id = :id
 """
 _EVENT = """

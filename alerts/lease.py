@@ -23,8 +23,8 @@ _EXPIRE = """
     WHERE channel = ? AND state = 'leased' AND lease_until <= ?
 """
 _LEAD = """
-    SELECT * FROM ready WHERE channel = :channel AND (not_before <= :now OR (:hurried
-      AND attempts = 0))
+    SELECT * FROM ready
+    WHERE channel = :channel AND (not_before <= :now OR (:hurried AND attempts = 0))
     ORDER BY urgency, created_at, place LIMIT 1
 """
 _COPY = """
@@ -42,13 +42,12 @@ _LEASE = """
     WHERE id IN (SELECT value FROM json_each(?))
 """
 _SUPERSEDE = """
-    -- some have taken it; who has not gets the newer one instead, for an older one would be the
-    -- last word
-    UPDATE notification SET state = 'sent', sent_at = :now,
-      receipt = receipt || '; the others got a newer message'
+    -- an older message with recipients left must not arrive after the newer one, so it ends here
+    UPDATE notification
+    SET state = 'sent', sent_at = :now, receipt = receipt || '; the others got a newer message'
     WHERE channel = :channel AND state = 'pending' AND recipients <> '[]'
-      AND alert IN (SELECT alert FROM notification m WHERE m.id IN (SELECT value
-        FROM json_each(:members)))
+      AND alert IN (SELECT alert FROM notification m
+                    WHERE m.id IN (SELECT value FROM json_each(:members)))
       AND id NOT IN (SELECT value FROM json_each(:members))
       AND (SELECT count(*) FROM notification b
            WHERE b.bundle = notification.bundle AND b.channel = notification.channel) = 1

@@ -14,9 +14,8 @@ from store.store import Row, Transaction
 from store.timestamps import from_text, to_text
 
 _INSERT = """
-    INSERT INTO notification (id, alert, channel, reason, severity, message, created_at, not_before,
-      state, generation,
-                              run, urgency)
+    INSERT INTO notification (id, alert, channel, reason, severity, message, created_at,
+                              not_before, state, generation, run, urgency)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?)
 """
 _HASTEN = """
@@ -25,8 +24,8 @@ _HASTEN = """
 """
 _SENT = """
     UPDATE notification
-    SET state = 'sent', sent_at = ?, remote = ?, receipt = trim(receipt || '; ' || ?, '; '),
-      lease_until = NULL
+    SET state = 'sent', sent_at = ?, remote = ?, lease_until = NULL,
+        receipt = trim(receipt || '; ' || ?, '; ')
     WHERE id IN (SELECT value FROM json_each(?))
 """
 _CONVERSATION = """
@@ -87,8 +86,9 @@ _COUNTS = """
     FROM notification GROUP BY 1, 2
 """
 _OLDEST = """
-    SELECT channel, severity, min(created_at) AS at FROM notification WHERE state IN ('pending',
-      'leased') GROUP BY 1, 2
+    SELECT channel, severity, min(created_at) AS at FROM notification
+    WHERE state IN ('pending', 'leased')
+    GROUP BY channel, severity
 """
 _OVERDUE = """
     SELECT n.channel, min(n.created_at) AS at, max(n.last_error) AS error FROM notification n
@@ -101,8 +101,9 @@ _URGENT = """
     WHERE n.channel = ? AND n.state IN ('pending', 'leased') AND n.urgency = 0 ORDER BY n.rowid
 """
 _REACHED = """
-    SELECT 1 AS reached FROM notification WHERE alert = ? AND generation = ? AND channel = ?
-      AND state <> 'dead' LIMIT 1
+    SELECT 1 AS reached FROM notification
+    WHERE alert = ? AND generation = ? AND channel = ? AND state <> 'dead'
+    LIMIT 1
 """
 _ONE = "SELECT * FROM notification WHERE id = ?"
 _OF_ALERT = (

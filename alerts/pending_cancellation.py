@@ -16,20 +16,18 @@ _WITHDRAW = """
       AND reason IN (SELECT value FROM json_each(?))
 """
 _UNHEARD = """
-    -- the end of what its channel has not heard of, and now does not
+    -- a resolve whose channel was notified of nothing else
     DELETE FROM notification
     WHERE alert = ? AND reason = 'resolved' AND state = 'pending' AND bundle = ''
       AND recipients = '[]'
-      AND NOT EXISTS (SELECT 1 FROM notification e WHERE e.alert = notification.alert
-        AND e.rowid < notification.rowid
+      AND NOT EXISTS (SELECT 1 FROM notification e
+                      WHERE e.alert = notification.alert AND e.rowid < notification.rowid
                         AND e.channel = notification.channel
-                          AND e.generation = notification.generation)
+                        AND e.generation = notification.generation)
 """
 _ALERTS = """
-    SELECT DISTINCT alert
-    FROM notification
-    WHERE alert IS NOT NULL AND id IN (SELECT value
-    FROM json_each(?))
+    SELECT DISTINCT alert FROM notification
+    WHERE alert IS NOT NULL AND id IN (SELECT value FROM json_each(?))
 """
 _AGAIN = frozenset({Reason.REPEATED, Reason.ESCALATED})
 _LOUD = NOTIFYING - {Reason.RESOLVED, Reason.ACKNOWLEDGED, Reason.CHANGED, Reason.CHANNEL_TEST}

@@ -9,34 +9,9 @@ from psycopg import sql
 from checks.references import Pair
 from postgres.identifiers import Columns, Relation, quote_identifier
 from postgres.session import Session
+from postgres.statement_file import read_statement
 
-_FOREIGN_KEYS = sql.SQL(
-    """
-    SELECT c.conname AS name, c.convalidated AS validated,
-           cn.nspname AS child_schema, cr.relname AS child_name,
-           pn.nspname AS parent_schema, pr.relname AS parent_name,
-           ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY k (number, place)
-                 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.number
-                 ORDER BY k.place) AS child_columns,
-           ARRAY(SELECT a.attname::text FROM unnest(c.confkey) WITH ORDINALITY k (number, place)
-                 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.number
-                 ORDER BY k.place) AS parent_columns,
-           ARRAY(SELECT ARRAY[n.nspname::text, o.oprname::text]
-             FROM unnest(c.conpfeqop) WITH ORDINALITY k (oid, place)
-                 JOIN pg_catalog.pg_operator o ON o.oid = k.oid
-                 JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
-                   ORDER BY k.place) AS operators,
-           pg_catalog.has_table_privilege(c.conrelid, 'SELECT')
-             AND pg_catalog.has_table_privilege(c.confrelid, 'SELECT') AS readable
-    FROM pg_catalog.pg_constraint c
-    JOIN pg_catalog.pg_class cr ON cr.oid = c.conrelid
-    JOIN pg_catalog.pg_namespace cn ON cn.oid = cr.relnamespace
-    JOIN pg_catalog.pg_class pr ON pr.oid = c.confrelid
-    JOIN pg_catalog.pg_namespace pn ON pn.oid = pr.relnamespace
-    WHERE c.contype = 'f' AND c.conparentid = 0 AND cr.relpersistence <> 't'
-    ORDER BY 3, 4, 1
-    """
-)
+_FOREIGN_KEYS = read_statement("checks", "foreign_keys", folder="statements")
 
 
 _PLAIN = sql.SQL(

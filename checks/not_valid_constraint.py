@@ -15,29 +15,9 @@ from checks.module_check import ModuleCheck
 from checks.references import unmatched_rows
 from postgres.identifiers import Relation, quote_identifier
 from postgres.session import Session
+from postgres.statement_file import read_statement
 
-_CHECKS = sql.SQL(
-    r"""
-    SELECT c.conname AS name, n.nspname AS schema, r.relname AS "table",
-           pg_catalog.pg_get_expr(c.conbin, c.conrelid) AS expression,
-           pg_catalog.has_table_privilege(r.oid, 'SELECT')
-             AND NOT EXISTS (
-               SELECT FROM regexp_matches(c.conbin::text, '\{([A-Z]+)', 'g') node
-               WHERE node[1] NOT IN ('VAR', 'CONST', 'OPEXPR', 'FUNCEXPR', 'BOOLEXPR', 'NULLTEST',
-                                     'BOOLEANTEST', 'RELABELTYPE', 'SCALARARRAYOPEXPR',
-                                     'ARRAYEXPR', 'ARRAY'))
-             AND NOT EXISTS (
-               SELECT FROM regexp_matches(c.conbin::text, ':(?:op)?funcid (\d+)', 'g') called
-               WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_proc p
-                                 WHERE p.oid = called[1]::oid AND p.provolatile = 'i'
-                                   AND p.pronamespace = 'pg_catalog'::regnamespace)) AS countable
-    FROM pg_catalog.pg_constraint c
-    JOIN pg_catalog.pg_class r ON r.oid = c.conrelid
-    JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
-    WHERE c.contype = 'c' AND NOT c.convalidated AND c.conparentid = 0 AND r.relpersistence <> 't'
-    ORDER BY 2, 3, 1
-    """
-)
+_CHECKS = read_statement("checks", "not_valid_checks", folder="statements")
 _BREAKING = sql.SQL("SELECT count(*) AS rows FROM {table} WHERE NOT ({expression})")
 
 

@@ -24,12 +24,11 @@ _HOLDERS = sql.SQL(
     SELECT CASE WHEN l.pid IS NULL THEN 'a prepared transaction'
                 ELSE format('pid %%s (%%s), in its transaction for %%s s', l.pid,
                             coalesce(nullif(a.application_name, ''), a.backend_type, 'unknown'),
-                            round(coalesce(extract(epoch FROM clock_timestamp() - a.xact_start),
-                              0)))
+                            round(coalesce(extract(epoch FROM now() - a.xact_start), 0)))
            END AS who
     FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
-    WHERE l.relation = to_regclass(%(relation)s) AND l.granted AND l.pid IS DISTINCT
-      FROM pg_backend_pid()
+    WHERE l.relation = to_regclass(%(relation)s) AND l.granted
+      AND l.pid IS DISTINCT FROM pg_backend_pid()
       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
     ORDER BY a.xact_start NULLS LAST LIMIT 1
     """

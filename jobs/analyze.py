@@ -6,7 +6,6 @@ Partitioned parents are included; autovacuum never analyzes them.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 
 from psycopg import sql
 from pydantic import Field
@@ -23,6 +22,7 @@ from jobs.steps.postconditions import Analyzed
 from jobs.steps.statement import Statement
 from jobs.table_statistics import Table, TableOptions, TableStatistics, read_tables
 from postgres.session import Session
+from postgres.statement_file import read_statement
 
 
 class Options(TableOptions):
@@ -39,7 +39,7 @@ _INHERITED_SINCE = 150000
 DAY = 86400.0
 UNSEEN = "no privilege: only a member of pg_read_all_data may see which statistics are missing"
 
-_MISSING = (resources.files("jobs") / "sql" / "missing_statistics.sql").read_text("utf-8")
+_MISSING = read_statement("jobs", "missing_statistics")
 _INHERIT = sql.SQL("AND d.stxdinherit = t.inherit")
 _SEES = sql.SQL(
     "SELECT has_table_privilege('pg_catalog.pg_statistic', 'SELECT')"
@@ -70,7 +70,7 @@ def observe(inputs: JobInputs) -> Observation:
 def _without(session: Session, which: sql.Composable) -> Mapping[int, Sequence[str]]:
     """Return the columns and expressions without statistics by table oid."""
     inherit = _INHERIT if session.facts.version >= _INHERITED_SINCE else sql.SQL("")
-    rows = session.rows(sql.SQL(_MISSING).format(inherit=inherit, which=which))
+    rows = session.rows(_MISSING.format(inherit=inherit, which=which))
     return {row["oid"]: row["names"] for row in rows}
 
 

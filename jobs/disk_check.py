@@ -38,8 +38,8 @@ _FOLDERS = sql.SQL(
     SELECT 'data directory' AS use, current_setting('data_directory', true) AS path
     UNION ALL SELECT 'WAL', current_setting('data_directory', true) || '/pg_wal'
     UNION ALL
-    SELECT 'server log', CASE WHEN d LIKE '/%' THEN d ELSE current_setting('data_directory',
-      true) || '/' || d END
+    SELECT 'server log',
+           CASE WHEN d LIKE '/%' THEN d ELSE current_setting('data_directory', true) || '/' || d END
     FROM current_setting('log_directory', true) d WHERE current_setting('logging_collector')::bool
     UNION ALL
     SELECT format('tablespace %I', spcname), pg_catalog.pg_tablespace_location(oid)

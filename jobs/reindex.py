@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
-from psycopg import sql
 from pydantic import Field
 
 from domain.cause import Cause
@@ -20,6 +18,7 @@ from jobs.table_statistics import predict_seconds, seconds_per_byte
 from postgres.catalog import index_bloat
 from postgres.catalog.index_bloat import IndexBloat
 from postgres.identifiers import Relation
+from postgres.statement_file import read_statement
 from postgres.table_patterns import TableSelection
 
 
@@ -62,7 +61,7 @@ NO_LIMITS = BloatLimits(0, 0.0)
 GROWN = 1.1
 """An index found sound or rebuilt is examined again after growing by this factor."""
 
-_BROKEN = (resources.files("jobs") / "sql" / "broken_indexes.sql").read_text("utf-8")
+_BROKEN = read_statement("jobs", "broken_indexes")
 _UNSAFE = range(140000, 140004)
 
 
@@ -101,7 +100,7 @@ def read_indexes(inputs: JobInputs, selection: TableSelection, wishes: Options) 
     broken: Sequence[InvalidIndex] = ()
     bloated: Sequence[IndexBloat] | None = ()
     if wishes.invalid:
-        broken = [_broken(row) for row in session.rows(sql.SQL(_BROKEN))]
+        broken = [_broken(row) for row in session.rows(_BROKEN)]
     if wishes.bloated:
         bloated = (
             index_bloat.estimate_bloat(session, wishes.wasted)

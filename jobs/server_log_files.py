@@ -12,8 +12,8 @@ from retention.files.open_files import Inode
 
 _CURRENT = sql.SQL(
     """
-    SELECT CASE WHEN f LIKE '/%' THEN f ELSE current_setting('data_directory',
-      true) || '/' || f END AS path
+    SELECT CASE WHEN f LIKE '/%' THEN f
+                ELSE current_setting('data_directory', true) || '/' || f END AS path
     FROM (VALUES ('stderr'), ('csvlog'), ('jsonlog')) k (kind)
     CROSS JOIN LATERAL (
       SELECT CASE WHEN k.kind <> 'jsonlog' OR current_setting('server_version_num')::int >= 150000

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Literal
 
 from psycopg import sql
@@ -15,6 +14,7 @@ from jobs.job import JobInputs
 from jobs.option_types import Tables
 from jobs.steps.statement import Skip
 from postgres.identifiers import Relation
+from postgres.statement_file import read_statement
 from postgres.table_patterns import TableSelection, parse_pattern
 
 
@@ -70,7 +70,7 @@ MARGIN, UNSURE = 1.2, 2.0
 """Factors on predictions: from a table's own history, and from other tables."""
 LEAST_BYTES = 1024**2
 
-_QUERY = (resources.files("jobs") / "sql" / "tables.sql").read_text("utf-8")
+_QUERY = read_statement("jobs", "tables")
 _FROZEN_SINCE = 180000
 _NO_RULE = TableRule(table=parse_pattern("*.*"))
 _UNFROZEN = sql.SQL(
@@ -165,7 +165,7 @@ def read_tables(
     """
     session = inputs.opened
     unfrozen = _UNFROZEN if session.facts.version >= _FROZEN_SINCE else sql.SQL("1")
-    query = sql.SQL(_QUERY).format(unfrozen=unfrozen, also=sql.Literal(list(also)))
+    query = _QUERY.format(unfrozen=unfrozen, also=sql.Literal(list(also)))
     found = [_table(row) for row in session.rows(query)]
     tables = [table for table in found if options.selection.includes_table(table.relation)]
     return TableStatistics(

@@ -256,7 +256,7 @@ def _acquaint(connection: psycopg.Connection[dict[str, Any]], name: str, nonce: 
                (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier,
                current_database() AS database,
                (SELECT oid::bigint FROM pg_database
-                 WHERE datname = current_database()) AS database_oid,
+                WHERE datname = current_database()) AS database_oid,
                current_user::text AS user,
                pg_backend_pid() AS pid,
                pg_is_in_recovery() AS standby,

@@ -15,43 +15,14 @@ from execution.errors import first_line
 from postgres.fencing.ownership import is_installed_table
 from postgres.identifiers import ColumnTypes, Relation
 from postgres.session import Session
+from postgres.statement_file import read_statement
 from retention.partitions import detach, expired
 from retention.partitions.expired import Partition
 from retention.rows import dependents, tamper_check
 from retention.rows.dependents import Dependents
 from retention.rows.row_batches import ExpiredRows
 
-_TABLE = sql.SQL(
-    """
-    SELECT c.relkind::text AS kind, t.typname::text AS type, now() - %(age)s::interval AS cutoff,
-           extract(epoch FROM now() - %(age)s::interval)::numeric AS epoch,
-           pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::bigint AS blocks,
-           (SELECT sum(pg_catalog.pg_table_size(s.oid))::float8 / nullif(sum(greatest(s.reltuples,
-             0)), 0)
-            FROM pg_catalog.pg_class s
-            WHERE s.oid = c.oid OR s.oid IN (SELECT relid
-              FROM pg_catalog.pg_partition_tree(c.oid))) AS bytes_a_row,
-           EXISTS (SELECT FROM pg_catalog.pg_index x
-                   JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
-                   JOIN pg_catalog.pg_am m ON m.oid = i.relam AND m.amname = 'btree'
-                   WHERE x.indrelid = c.oid AND x.indkey[0] = a.attnum AND x.indisvalid
-                     AND x.indpred IS NULL) AS indexed,
-           EXISTS (SELECT FROM pg_catalog.pg_index x
-                   WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid AND x.indimmediate
-                     AND x.indpred IS NULL AND x.indexprs IS NULL) AS keyed,
-           ARRAY(SELECT ARRAY[f.attname::text, pg_catalog.format_type(f.atttypid, f.atttypmod)]
-                 FROM pg_catalog.pg_attribute f
-                 WHERE f.attrelid = c.oid AND f.attnum > 0 AND NOT f.attisdropped
-                   AND f.attgenerated = ''
-                 ORDER BY f.attnum) AS columns
-    FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = %(column)s
-      AND NOT a.attisdropped
-    LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-    WHERE n.nspname = %(schema)s AND c.relname = %(name)s AND c.relkind IN ('r', 'p')
-    """
-)
+_TABLE = read_statement("retention", "expiring_table")
 _ESTIMATE = sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {table} c WHERE {due}")
 _VERSIONS = sql.SQL(
     "SELECT coalesce(bool_and(substr({column}::text, 15, 1) = '7'), true) AS seventh"

@@ -31,8 +31,9 @@ DO $$
 DECLARE
   leaf regclass;
 BEGIN
-  FOR leaf IN SELECT oid FROM pg_catalog.pg_class WHERE relkind = 'r'
-    AND relnamespace = 'public'::regnamespace LOOP
+  FOR leaf IN SELECT oid FROM pg_catalog.pg_class
+              WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+  LOOP
     EXECUTE format('ANALYZE %s', leaf);
   END LOOP;
 END

@@ -20,14 +20,14 @@ _UNRECORDED = """
     WHERE job = ? AND database = ? AND schedule IS ? AND process = ? AND state = 'running'
 """
 _FINISH = """
-    UPDATE run SET state = ?, reason = ?, steps_left = ?, cause = ?, finished_at = ?,
-                   paused_seconds = (SELECT coalesce(sum(paused_seconds), 0) FROM step
-                     WHERE run = run.id)
+    UPDATE run
+    SET state = ?, reason = ?, steps_left = ?, cause = ?, finished_at = ?,
+        paused_seconds = (SELECT coalesce(sum(paused_seconds), 0) FROM step WHERE run = run.id)
     WHERE id = ?
 """
 _FINDING = """
-    INSERT INTO finding (run, kind, database, object, severity, summary, value, remedy, evidence,
-      found_at)
+    INSERT INTO finding (run, kind, database, object, severity, summary, value, remedy,
+                         evidence, found_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _MEASURE = (
@@ -43,8 +43,8 @@ _INTERRUPT = """
 """
 _DONE = """
     SELECT 1 AS done FROM run
-    WHERE schedule = ? AND nominal = ? AND job = ? AND database = ? AND state NOT IN ('running',
-      'interrupted')
+    WHERE schedule = ? AND nominal = ? AND job = ? AND database = ?
+      AND state NOT IN ('running', 'interrupted')
 """
 _GONE_ON = """
     SELECT 1 AS done FROM run
@@ -53,8 +53,9 @@ _GONE_ON = """
 _TRIED = "SELECT 1 AS one FROM run WHERE schedule = ? AND nominal = ?"
 _ENDS = """
     SELECT job, database, state FROM run
-    WHERE id IN (SELECT max(id) FROM run WHERE schedule = ? AND nominal = ? GROUP BY job, scope,
-      database) ORDER BY id
+    WHERE id IN (SELECT max(id) FROM run WHERE schedule = ? AND nominal = ?
+                 GROUP BY job, scope, database)
+    ORDER BY id
 """
 _SINCE = "SELECT value FROM instance WHERE name = ?"
 _KNOWN_SINCE = """

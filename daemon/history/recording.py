@@ -10,8 +10,7 @@ from store.timestamps import to_text
 
 _STEP = """
     INSERT INTO step (run, ordinal, name, object, status, reason, rows, bytes, seconds,
-      paused_seconds, paused_by,
-                      cause, finished_at)
+                      paused_seconds, paused_by, cause, finished_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 

@@ -19,16 +19,16 @@ _RUNS = """
 """
 _WORKS = """
     WITH work AS (
-      SELECT r.job, r.database, s.name, s.object, count(*) AS times, sum(s.rows) AS rows,
-        sum(s.seconds) AS seconds
+      SELECT r.job, r.database, s.name, s.object,
+             count(*) AS times, sum(s.rows) AS rows, sum(s.seconds) AS seconds
       FROM step s JOIN run r ON r.id = s.run
       WHERE r.started_at > ? AND s.status = 'done' AND s.name NOT IN ('check', 'measure', 'report')
       GROUP BY r.job, r.database, s.name, s.object
     )
     SELECT * FROM (
-      SELECT *, row_number() OVER (PARTITION BY job, database ORDER BY rows DESC, seconds DESC,
-        object) AS place,
-             count(*) OVER (PARTITION BY job, database) AS of FROM work
+      SELECT *, count(*) OVER each AS of,
+             row_number() OVER (each ORDER BY rows DESC, seconds DESC, object) AS place
+      FROM work WINDOW each AS (PARTITION BY job, database)
     ) WHERE place <= ? ORDER BY job, database, place
 """
 _LEFT = """
@@ -56,13 +56,13 @@ _ENDED = """
 """
 _DURATIONS = """
     SELECT job, database, 86400.0 * (julianday(finished_at) - julianday(started_at)) AS seconds
-      FROM run
+    FROM run
     WHERE finished_at IS NOT NULL AND state <> 'skipped'
 """
 _FOUND = """
     SELECT severity, count(*) AS findings FROM finding
-    WHERE run IN (SELECT max(id) FROM run WHERE state NOT IN ('running', 'skipped') GROUP BY job,
-      scope, database)
+    WHERE run IN (SELECT max(id) FROM run WHERE state NOT IN ('running', 'skipped')
+                  GROUP BY job, scope, database)
     GROUP BY severity
 """
 

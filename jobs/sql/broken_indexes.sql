@@ -1,5 +1,5 @@
--- Indexes that no query can use, though every write may have to keep them up, and whether they are left over from a
--- rebuild: named as one and with a twin, the same but for its name (a `_ccold` only with one that is valid).
+-- Invalid indexes, and whether each was left behind by REINDEX CONCURRENTLY: it has the suffix _ccnew
+-- or _ccold, and the table has another index of the same definition (for _ccold: a valid one).
 SELECT x.indexrelid::bigint AS oid, n.nspname AS schema, i.relname AS name, tn.nspname AS table_schema,
        t.relname AS table_name, greatest(i.relpages, b.relpages / 2) * current_setting('block_size')::bigint AS bytes,
        x.indisexclusion AS exclusion, x.indislive AS live,

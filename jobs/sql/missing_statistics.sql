@@ -1,5 +1,5 @@
--- What should have statistics and has none: columns that came after the last one, expressions of indexes, extended
--- statistics. A count first: only of the few tables with fewer statistics than columns is each column looked for.
+-- Columns, index expressions and extended statistics of analyzed tables that have no statistics yet.
+-- Columns are compared only for tables with fewer statistics than columns, which are few.
 WITH counted AS MATERIALIZED (
   SELECT starelid, stainherit, count(*) AS columns FROM pg_catalog.pg_statistic GROUP BY starelid, stainherit
 ), analyzed AS MATERIALIZED (

@@ -1,6 +1,7 @@
--- The tables that may be due, each with its own effective triggers (settings, reloptions) for analyze and vacuum,
--- as autovacuum has them; of a TOAST table its own ones, else its table's. Parents with the changes of all leaves.
--- No function here opens a table: one that somebody has locked must not end the look at all the others.
+-- The tables that may need ANALYZE or VACUUM, with their thresholds computed as autovacuum does from
+-- settings and storage parameters (a TOAST table has its own, or its table's). A partitioned table has
+-- the changes of all its leaves.
+-- No function used here opens a table, since a table under ACCESS EXCLUSIVE would block the query.
 WITH RECURSIVE setting AS (
   SELECT current_setting('autovacuum_analyze_threshold')::float8 AS analyze_base,
          current_setting('autovacuum_analyze_scale_factor')::float8 AS analyze_scale,
@@ -11,9 +12,9 @@ WITH RECURSIVE setting AS (
          current_setting('autovacuum_vacuum_insert_scale_factor')::float8 AS insert_scale,
          current_setting('autovacuum_freeze_max_age')::float8 AS age_most,
          current_setting('autovacuum_multixact_freeze_max_age')::float8 AS members_most,
-         nullif(current_setting('vacuum_freeze_table_age')::float8, 0) AS age_table, -- 0 is: always aggressive
+         nullif(current_setting('vacuum_freeze_table_age')::float8, 0) AS age_table, -- 0 means always aggressive
          nullif(current_setting('vacuum_multixact_freeze_table_age')::float8, 0) AS members_table,
-         0.75 * greatest(current_setting('vacuum_failsafe_age')::float8, -- its floor is the server's own
+         0.75 * greatest(current_setting('vacuum_failsafe_age')::float8, -- the server raises it to this
                          1.05 * current_setting('autovacuum_freeze_max_age')::float8) AS age_failsafe,
          0.75 * greatest(current_setting('vacuum_multixact_failsafe_age')::float8,
                          1.05 * current_setting('autovacuum_multixact_freeze_max_age')::float8) AS members_failsafe,
@@ -24,7 +25,7 @@ WITH RECURSIVE setting AS (
 ), locked AS MATERIALIZED (
   SELECT relation FROM pg_catalog.pg_locks WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL
 ), changed AS MATERIALIZED (
-  -- First the cheap look: a table that nobody has written to is due only by its age.
+  -- cheap filter first: a table without writes is due only by its age
   SELECT c.*, t.relfrozenxid AS toast_frozen, t.relminmxid AS toast_members, t.reltuples AS toast_reltuples,
          t.relpages AS toast_pages, t.reloptions AS toast_reloptions,
          coalesce(pg_catalog.pg_stat_get_live_tuples(c.oid), 0) AS live,
@@ -54,7 +55,7 @@ WITH RECURSIVE setting AS (
          CASE WHEN c.relkind <> 'p' THEN greatest(mxid_age(c.relminmxid), mxid_age(c.toast_members)) ELSE 0 END AS members,
          {unfrozen} AS unfrozen,
          greatest(c.toast_reltuples, 0)::float8 AS toast_tuples,
-         -- pages as they were counted last, grown with the rows since; of a table never counted its real size
+         -- relpages scaled by the growth in rows since; the real size if it was never counted
          CASE WHEN c.relkind = 'p' THEN 0
               WHEN c.reltuples < 0 AND c.oid NOT IN (SELECT relation FROM locked)
                 THEN coalesce(pg_catalog.pg_relation_size(c.oid), 0)

@@ -22,6 +22,7 @@ from postgres.catalog import index_bloat
 from postgres.catalog.index_bloat import IndexBloat
 from postgres.identifiers import Relation
 from postgres.session import Session, is_lost
+from postgres.statement_file import read_statement
 
 CLEAN_SECONDS = 7.0
 ROOM = 2.0
@@ -29,45 +30,7 @@ ROOM = 2.0
 LASTING_SECONDS = 60.0
 """A build would wait for the end of a snapshot older than this, which may last hours."""
 
-_NOW = sql.SQL(
-    """
-    SELECT x.indexrelid::bigint AS oid, x.indisvalid AND x.indisready AND x.indislive AS valid,
-           x.indrelid::bigint AS table_oid,
-           -- of one that was never built its pages say nothing: half its table is a guess on the
-           -- safe side
-           (greatest(i.relpages, CASE WHEN x.indisvalid THEN 0 ELSE t.relpages / 2 END)
-            * current_setting('block_size')::bigint) AS bytes,
-           (SELECT CASE WHEN l.pid IS NULL THEN 'a prepared transaction' -- never waited for
-                        ELSE format('pid %%s (%%s)', l.pid, coalesce(nullif(a.application_name, ''),
-                          a.backend_type))
-                   END || ' has a lock on its table'
-            FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
-            WHERE l.relation = x.indrelid AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
-              AND l.database = d.oid
-              AND (l.pid IS NULL OR l.mode NOT IN ('AccessShareLock', 'RowShareLock',
-                'RowExclusiveLock'))
-            LIMIT 1) AS holder,
-           (SELECT format('pid %%s (%%s) has looked at the database for %%s s and may go on', pid,
-                          coalesce(nullif(application_name, ''), 'no name'),
-                          round(extract(epoch FROM clock_timestamp() - xact_start)))
-            FROM pg_catalog.pg_stat_activity
-            WHERE datname = d.datname AND backend_xmin IS NOT NULL AND pid <> pg_backend_pid()
-              AND xact_start < clock_timestamp() - {lasting} * interval '1 s'
-              AND pid NOT IN (SELECT pid FROM pg_catalog.pg_stat_progress_vacuum)
-            ORDER BY xact_start LIMIT 1) AS snapshot,
-           CASE WHEN coalesce(host(inet_server_addr()), '127.0.0.1') IN ('127.0.0.1', '::1') THEN
-             coalesce(nullif(pg_catalog.pg_tablespace_location(coalesce(nullif(i.reltablespace, 0),
-                                                                        d.dattablespace)), ''),
-                      CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
-                           THEN current_setting('data_directory', true) END) END AS folder
-    FROM pg_catalog.pg_index x
-    JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
-    JOIN pg_catalog.pg_class t ON t.oid = x.indrelid
-    JOIN pg_catalog.pg_namespace n ON n.oid = i.relnamespace
-    CROSS JOIN pg_catalog.pg_database d
-    WHERE n.nspname = %s AND i.relname = %s AND d.datname = current_database()
-    """
-)
+_NOW = read_statement("jobs", "index_before_rebuild")
 _BROKEN = sql.SQL(
     """
     SELECT n.nspname AS schema, i.relname AS name

@@ -4,6 +4,7 @@ from psycopg import sql
 
 from domain.progress import StepProgress
 from postgres.session import Session
+from postgres.statement_file import read_statement
 
 _BLOCKS = sql.SQL(
     """
@@ -14,32 +15,14 @@ _BLOCKS = sql.SQL(
     FROM pg_catalog.pg_stat_progress_analyze WHERE datname = current_database()
     UNION ALL
     SELECT pid, blocks_done, blocks_total,
-           phase || CASE WHEN current_locker_pid > 0 THEN format(' (pid %s)',
-             current_locker_pid) ELSE '' END
+           phase || CASE WHEN current_locker_pid > 0
+                         THEN format(' (pid %s)', current_locker_pid) ELSE '' END
     FROM pg_catalog.pg_stat_progress_create_index WHERE datname = current_database()
     """
 )
 
 
-_BEHIND = sql.SQL(
-    """
-    SELECT ours.pid AS pid,
-           format('pid %s (%s) waits for its lock', w.pid, coalesce(nullif(a.application_name, ''),
-             'no name')) AS why
-    FROM pg_catalog.pg_locks w
-    LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
-    CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(w.pid)) ours (pid)
-    WHERE NOT w.granted AND coalesce(a.application_name, '') NOT LIKE 'sereno/%'
-      AND NOT EXISTS (SELECT
-        FROM pg_catalog.pg_locks o -- it ends soon itself; a wait for an old snapshot does not
-                      WHERE o.pid = ours.pid AND NOT o.granted AND o.locktype = 'relation')
-    UNION ALL
-    SELECT w.pid, 'it waits for a lock itself'
-    FROM pg_catalog.pg_locks w JOIN pg_catalog.pg_stat_activity a USING (pid)
-    WHERE NOT w.granted AND w.locktype = 'relation' AND a.application_name LIKE 'sereno/%'
-      AND w.waitstart < clock_timestamp() - interval '0.4 s' -- autovacuum yields after 1 s
-    """
-)
+_BEHIND = read_statement("postgres.catalog", "waiters_behind")
 
 
 def waiters_behind(session: Session) -> dict[int, str]:

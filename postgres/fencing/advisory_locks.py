@@ -31,8 +31,8 @@ _TRY: dict[Mode, Query] = {
 }
 _HOLDERS = sql.SQL(
     """
-    SELECT l.pid, a.application_name AS application, extract(epoch
-      FROM now() - a.backend_start)::float8 AS age
+    SELECT l.pid, a.application_name AS application,
+           extract(epoch FROM now() - a.backend_start)::float8 AS age
     FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
     WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %s AND l.objid = %s
       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())

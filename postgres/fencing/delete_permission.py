@@ -7,6 +7,7 @@ help, since a trigger can reset it. So the login must have no rights worth steal
 from psycopg import errors, sql
 
 from postgres.session import Session
+from postgres.statement_file import read_statement
 
 _OWNER = sql.SQL("SELECT instance_id, instance_name FROM sereno.owner")
 _PLAIN = sql.SQL(
@@ -16,32 +17,7 @@ _PLAIN = sql.SQL(
     WHERE n.nspname = 'sereno' AND c.relname = 'owner'
     """
 )
-_RIGHTS = sql.SQL(
-    """
-    WITH mine AS (
-      SELECT o.*
-      FROM pg_catalog.pg_roles o
-      WHERE pg_catalog.pg_has_role(session_user, o.oid, 'MEMBER')
-         OR pg_catalog.pg_has_role(current_user, o.oid, 'MEMBER')
-    )
-    SELECT bool_or(rolsuper) AS superuser, bool_or(rolcreaterole) AS createrole,
-           bool_or(rolreplication) AS replication, bool_or(rolbypassrls) AS bypassrls,
-           array_agg(rolname::text ORDER BY rolname)
-             FILTER (WHERE rolname IN (
-               'pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files',
-               'pg_write_all_data', 'pg_signal_backend', 'pg_maintain', 'rds_superuser',
-               'cloudsqlsuperuser', 'azure_pg_admin', 'alloydbsuperuser')) AS powers,
-           array_agg(rolname::text ORDER BY rolname)
-             FILTER (WHERE EXISTS (SELECT FROM pg_catalog.pg_class c
-                                   WHERE c.relowner = mine.oid AND c.relkind <> 't')
-                        OR EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datdba = mine.oid)
-                        OR EXISTS (SELECT FROM pg_catalog.pg_namespace n
-                                   WHERE n.nspowner = mine.oid)
-                        OR EXISTS (SELECT FROM pg_catalog.pg_proc p
-                                   WHERE p.proowner = mine.oid)) AS owners
-    FROM mine
-    """
-)
+_RIGHTS = read_statement("postgres.fencing", "login_rights")
 
 
 def refusal_reason(session: Session, instance: str, *, rows: bool = True) -> str:

@@ -28,9 +28,8 @@ _OWNERS = sql.SQL(
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'm') AND NOT o.rolsuper AND n.nspname NOT IN ('pg_catalog',
-      'information_schema')
-      AND o.rolname <> ALL (%s)
+    WHERE c.relkind IN ('r', 'p', 'm') AND NOT o.rolsuper AND o.rolname <> ALL (%s)
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema')
     ORDER BY 1
     """
 )
@@ -42,11 +41,11 @@ _SUPERUSERS_TABLES = sql.SQL(
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'm') AND o.rolsuper AND c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'sereno')
-      AND NOT EXISTS ( -- whose rights `maintain` has, by the tables that it owns as well
+      -- `maintain` is a member of a database owner that owns tables, and may maintain all of them
+      AND NOT EXISTS (
         SELECT FROM pg_catalog.pg_database d JOIN pg_catalog.pg_roles r ON r.oid = d.datdba
-        WHERE d.datname = current_database() AND NOT r.rolsuper
-          AND EXISTS (SELECT FROM pg_catalog.pg_class t WHERE t.relowner = r.oid
-            AND t.relkind IN ('r', 'p', 'm')))
+        JOIN pg_catalog.pg_class t ON t.relowner = r.oid AND t.relkind IN ('r', 'p', 'm')
+        WHERE d.datname = current_database() AND NOT r.rolsuper)
     GROUP BY 1 ORDER BY 1
     """
 )
@@ -54,20 +53,20 @@ _PRESENT = sql.SQL(
     """
     SELECT n.nspname::text AS schema, c.relname::text AS name
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      WHERE c.relkind IN ('r', 'p')
+    WHERE c.relkind IN ('r', 'p')
     """
 )
 _PLANTED = sql.SQL(
     """
     SELECT n.nspowner = current_user::regrole OR o.rolsuper AS ours,
            NOT EXISTS (SELECT FROM pg_catalog.pg_class c
-             JOIN pg_catalog.pg_roles t ON t.oid = c.relowner
+                       JOIN pg_catalog.pg_roles t ON t.oid = c.relowner
                        WHERE c.relnamespace = n.oid
                          AND (c.relowner <> current_user::regrole AND NOT t.rolsuper
-                              OR c.relkind NOT IN ('r', 'i', 'S') OR c.relhastriggers
-                                OR c.relhasrules)) AS plain
+                              OR c.relkind NOT IN ('r', 'i', 'S')
+                              OR c.relhastriggers OR c.relhasrules)) AS plain
     FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles o ON o.oid = n.nspowner
-      WHERE n.nspname = 'sereno'
+    WHERE n.nspname = 'sereno'
     """
 )
 _OURS = (

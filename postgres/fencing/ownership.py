@@ -7,8 +7,8 @@ from postgres.session import Session, TargetError
 _TRUST = sql.SQL(
     """
     INSERT INTO sereno.owner (instance_id, instance_name) VALUES (%s, %s)
-    ON CONFLICT (instance_id) DO UPDATE SET instance_name = excluded.instance_name,
-      trusted_at = now()
+    ON CONFLICT (instance_id) DO UPDATE
+    SET instance_name = excluded.instance_name, trusted_at = now()
     """
 )
 _THERE = sql.SQL(

@@ -17,8 +17,8 @@ _KEEP_DAYS = 400
 _TAKE = sql.SQL(
     """
     INSERT INTO sereno.claim AS c (instance, schedule, job, scope, nominal, state, taken_by)
-    VALUES (%(instance)s, %(schedule)s, %(job)s, %(scope)s, %(nominal)s::timestamp, 'running',
-      %(who)s)
+    VALUES (%(instance)s, %(schedule)s, %(job)s, %(scope)s, %(nominal)s::timestamp,
+            'running', %(who)s)
     ON CONFLICT (instance, schedule, job, scope, nominal) DO UPDATE
     SET state = 'running', taken_by = excluded.taken_by, taken_at = now(), attempts = c.attempts + 1
     WHERE c.state IN ('running', 'interrupted')
@@ -29,17 +29,15 @@ _SETTLED = sql.SQL(
     """
     SELECT state, reason, steps_left, taken_by FROM sereno.claim
     WHERE instance = %(instance)s AND schedule = %(schedule)s AND job = %(job)s
-      AND scope = %(scope)s
-      AND nominal = %(nominal)s::timestamp
+      AND scope = %(scope)s AND nominal = %(nominal)s::timestamp
     """
 )
 _SETTLE = sql.SQL(
     """
-    UPDATE sereno.claim SET state = %(state)s, reason = %(reason)s, steps_left = %(left)s,
-      settled_at = now()
+    UPDATE sereno.claim
+    SET state = %(state)s, reason = %(reason)s, steps_left = %(left)s, settled_at = now()
     WHERE instance = %(instance)s AND schedule = %(schedule)s AND job = %(job)s
-      AND scope = %(scope)s
-      AND nominal = %(nominal)s::timestamp
+      AND scope = %(scope)s AND nominal = %(nominal)s::timestamp
     """
 )
 _OPEN = sql.SQL(

@@ -15,13 +15,11 @@ from retention.archive.archive_file import TableArchive
 _DUE = sql.SQL(
     """
     SELECT file, sum(rows)::bigint AS rows, sum(length)::bigint AS bytes,
-      max(archived_at)::text AS last,
-           array_agg(id::text) AS batches
+           max(archived_at)::text AS last, array_agg(id::text) AS batches
     FROM sereno.archive_batch
     WHERE instance = %s AND "schema" = %s AND "table" = %s AND destination = %s
       AND expired_at IS NULL
-      AND file = %s || '/' || pg_catalog.reverse(pg_catalog.split_part(pg_catalog.reverse(file),
-        '/', 1))
+      AND pg_catalog.regexp_replace(file, '[^/]*$', '') = %s || '/'
     GROUP BY file HAVING max(archived_at) < now() - %s::interval ORDER BY file
     """
 )

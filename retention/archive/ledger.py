@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 
 from postgres.identifiers import ColumnTypes, Relation
 from postgres.session import Session
+from postgres.statement_file import read_statement
 from retention.archive.archive_file import TableArchive
 from retention.archive.frame import Frame
 from retention.archive.manifest import Entry, Writer
@@ -18,16 +19,14 @@ TABLE = "archive_batch"
 _INSERT = sql.SQL(
     """
     INSERT INTO sereno.archive_batch (id, instance, "schema", "table", destination, file,
-      "position", length, sha256,
-                                      rows, first, last, columns)
+                                      "position", length, sha256, rows, first, last, columns)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
     """
 )
 _FILED = sql.SQL(
     """
     SELECT id::text AS batch, "schema", "table", destination, file, "position", length, sha256,
-      rows, first, last,
-           columns, restored_at IS NOT NULL AS restored
+           rows, first, last, columns, restored_at IS NOT NULL AS restored
     FROM sereno.archive_batch
     WHERE file IS NOT NULL AND destination LIKE 'file://%' AND expired_at IS NULL {which}
     ORDER BY destination, file, "position"
@@ -37,8 +36,9 @@ _MOVES = sql.SQL(
     """
     SELECT "schema", "table", destination, count(*) AS batches, sum(rows)::bigint AS rows,
            min(first) AS first, max(last) AS last
-    FROM sereno.archive_batch WHERE file IS NULL GROUP BY "schema", "table", destination ORDER BY 1,
-      2, 3
+    FROM sereno.archive_batch WHERE file IS NULL
+    GROUP BY "schema", "table", destination
+    ORDER BY "schema", "table", destination
     """
 )
 _OF_TABLE = sql.SQL('AND "schema" = {schema} AND "table" = {table} AND destination = {destination}')
@@ -58,27 +58,7 @@ _COLUMNS = sql.SQL(
 )
 
 
-_KIND = sql.SQL(
-    """
-    SELECT c.relkind::text AS kind,
-           EXISTS (SELECT FROM pg_catalog.pg_class m WHERE m.relpersistence <> 'p'
-                   AND (m.oid = c.oid OR m.oid IN (SELECT relid
-                     FROM pg_catalog.pg_partition_tree(c.oid)))) AS unlogged,
-           EXISTS (SELECT FROM pg_catalog.pg_partition_tree(c.oid) t
-                   JOIN pg_catalog.pg_class m ON m.oid = t.relid WHERE m.relkind = 'f') AS foreign,
-           EXISTS (SELECT FROM pg_catalog.pg_class s
-             JOIN pg_catalog.pg_namespace y ON y.oid = s.relnamespace
-                   WHERE y.nspname = %s AND s.relname = %s
-                     AND (s.oid = c.oid OR s.oid IN (SELECT relid
-                       FROM pg_catalog.pg_partition_tree(c.oid))
-                          OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(s.oid))
-                          OR EXISTS (SELECT FROM pg_catalog.pg_inherits i
-                                     WHERE (i.inhrelid, i.inhparent) IN ((s.oid, c.oid),
-                                       (c.oid, s.oid))))) AS itself
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = %s AND c.relname = %s
-    """
-)
+_KIND = read_statement("retention.archive", "restore_target")
 
 
 @dataclass(frozen=True, slots=True)

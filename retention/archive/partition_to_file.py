@@ -31,8 +31,9 @@ _LEAVES = sql.SQL(
     SELECT n.nspname::text AS schema, c.relname::text AS name,
            pg_relation_size(c.oid) / current_setting('block_size')::bigint AS blocks
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'r' AND (c.oid = %(oid)s OR c.oid IN (SELECT relid
-      FROM pg_catalog.pg_partition_tree(%(oid)s)))
+    WHERE c.relkind = 'r'
+      AND (c.oid = %(oid)s
+           OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(%(oid)s)))
     ORDER BY c.oid
     """
 )

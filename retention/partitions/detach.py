@@ -20,8 +20,8 @@ TABLE = "detached_partition"
 
 _BEGIN = sql.SQL(
     """
-    INSERT INTO sereno.detached_partition (instance, "schema", "table", "oid", partition_schema,
-      partition)
+    INSERT INTO sereno.detached_partition
+      (instance, "schema", "table", "oid", partition_schema, partition)
     VALUES (%s, %s, %s, %s, %s, %s) RETURNING id::text AS id
     """
 )
@@ -34,17 +34,16 @@ _BEGUN = sql.SQL(
 )
 _OPEN = sql.SQL(
     """
-    SELECT d.id::text AS id, d."oid"::bigint AS oid, d.partition_schema AS schema,
-      d.partition AS name, d.declared,
-           coalesce(pg_total_relation_size(c.oid), 0) AS bytes, greatest(c.reltuples,
-             0)::bigint AS rows
-    FROM (SELECT *, EXISTS (SELECT FROM pg_catalog.pg_partitioned_table p
-                            WHERE p.partrelid = to_regclass(format('%%I.%%I', "schema",
-                              "table"))) AS declared
-          FROM sereno.detached_partition) d
+    SELECT d.id::text AS id, d."oid"::bigint AS oid,
+           d.partition_schema AS schema, d.partition AS name,
+           EXISTS (SELECT FROM pg_catalog.pg_partitioned_table p
+                   WHERE p.partrelid = to_regclass(format('%%I.%%I', "schema", "table"))) AS declared,
+           coalesce(pg_total_relation_size(c.oid), 0) AS bytes,
+           greatest(c.reltuples, 0)::bigint AS rows
+    FROM sereno.detached_partition d
     LEFT JOIN pg_catalog.pg_class c ON c.oid = d."oid"
     WHERE d.instance = %s AND d."schema" = %s AND d."table" = %s AND d.settled_at IS NULL
-      ORDER BY d.begun_at, d.id
+    ORDER BY d.begun_at, d.id
     """
 )
 _STRANDED = sql.SQL(
@@ -76,10 +75,10 @@ _AHEAD = sql.SQL(
     """
     SELECT s.partition_schema AS schema, s.partition AS name
     FROM pg_catalog.pg_inherits i
-    JOIN pg_catalog.pg_inherits o ON o.inhparent = i.inhparent AND o.inhrelid <> i.inhrelid
-      AND o.inhdetachpending
-    JOIN sereno.detached_partition s ON s."oid" = o.inhrelid AND s.instance = %s
-      AND s.settled_at IS NULL
+    JOIN pg_catalog.pg_inherits o
+      ON o.inhparent = i.inhparent AND o.inhrelid <> i.inhrelid AND o.inhdetachpending
+    JOIN sereno.detached_partition s
+      ON s."oid" = o.inhrelid AND s.instance = %s AND s.settled_at IS NULL
     WHERE i.inhrelid = %s
     """
 )
