@@ -15,7 +15,7 @@ class AlertState:
     """Open alerts, the channels notified of each by id, and suppressions."""
 
     alerts: Sequence[Alert]
-    told: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    notified: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     ended: Mapping[str, Alert] = field(default_factory=dict)
     """The last resolved alert by fingerprint."""
     silences: "tuple[Silence, ...]" = ()

@@ -57,13 +57,13 @@ DELETE FROM alert WHERE resolved_at < ?
 """
 _ONE = "SELECT * FROM alert WHERE id = ?"
 _SEVERAL = "SELECT * FROM alert WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
-_TOLD = """
+_NOTIFIED = """
     SELECT DISTINCT n.alert, n.channel FROM notification n JOIN alert a ON a.id = n.alert
     WHERE a.id IN (SELECT value FROM json_each(?)) AND n.generation = a.generation
       AND (n.state <> 'dead' OR n.recipients <> '[]')
     ORDER BY n.alert, n.channel
 """
-_TOLD_ON = """
+_NOTIFIED_ON = """
     SELECT * FROM alert a WHERE resolved_at IS NULL AND state <> 'pending' AND EXISTS (
       SELECT 1 FROM notification n
       WHERE n.alert = a.id AND n.generation = a.generation AND n.channel = ? AND n.state = 'sent')
@@ -161,15 +161,15 @@ def load_due(transaction: Transaction, now: datetime) -> AlertState:
 def _known(
     transaction: Transaction, alerts: Sequence[Alert], ended: dict[str, Alert]
 ) -> AlertState:
-    told: dict[int, list[str]] = defaultdict(list)
-    for row in transaction.rows(_TOLD, (json.dumps([alert.id for alert in alerts]),)):
-        told[row["alert"]].append(row["channel"])
+    notified: dict[int, list[str]] = defaultdict(list)
+    for row in transaction.rows(_NOTIFIED, (json.dumps([alert.id for alert in alerts]),)):
+        notified[row["alert"]].append(row["channel"])
     unreachable = frozenset(
         row["database"] for row in transaction.rows(_LOST, (DATABASE_UNREACHABLE.name,))
     )
     return AlertState(
         alerts,
-        {number: tuple(names) for number, names in told.items()},
+        {number: tuple(names) for number, names in notified.items()},
         ended,
         (),
         unreachable,
@@ -212,7 +212,7 @@ def load_alerts(transaction: Transaction, numbers: Collection[int]) -> list[Aler
 
 def load_notified_on(transaction: Transaction, channel: str) -> list[Alert]:
     """Return the open alerts that a channel was notified of."""
-    return [_alert(row) for row in transaction.rows(_TOLD_ON, (channel,))]
+    return [_alert(row) for row in transaction.rows(_NOTIFIED_ON, (channel,))]
 
 
 def load_events(transaction: Transaction, number: int, limit: int) -> list[Row]:
@@ -235,11 +235,11 @@ def save_change(transaction: Transaction, change: Change, run: int | None, now: 
         transaction.execute(_UPDATE, {**values, "id": number})
     if change.reason is not Reason.SEEN:
         alert = change.alert
-        said = (change.reason.value, alert.severity.value, alert.summary, values["evidence"])
+        described = (change.reason.value, alert.severity.value, alert.summary, values["evidence"])
         who = ""
         if change.reason is Reason.ACKNOWLEDGED:
             who = alert.acknowledged_by
-        transaction.execute(_EVENT, (number, run, *said, who, to_text(now)))
+        transaction.execute(_EVENT, (number, run, *described, who, to_text(now)))
     return number
 
 
@@ -254,7 +254,7 @@ def _values(alert: Alert) -> dict[str, str | int | None]:
         "evidence": json.dumps(dict(alert.evidence), default=str, ensure_ascii=False),
         "opened_at": to_text(alert.opened_at),
         "last_seen_at": to_text(alert.last_seen_at),
-        "transitions": json.dumps([to_text(turn) for turn in alert.transitions]),
+        "transitions": json.dumps([to_text(transition) for transition in alert.transitions]),
         "flapping": int(alert.flapping),
     }
 
@@ -270,7 +270,9 @@ def _alert(row: Row) -> Alert:
         "evidence": json.loads(row["evidence"]),
         "opened_at": from_text(row["opened_at"]),
         "last_seen_at": from_text(row["last_seen_at"]),
-        "transitions": tuple(from_text(turn) for turn in json.loads(row["transitions"])),
+        "transitions": tuple(
+            from_text(transition) for transition in json.loads(row["transitions"])
+        ),
         "flapping": bool(row["flapping"]),
     }
     return Alert(**read, id=row["id"])

@@ -30,7 +30,7 @@ def report_dead(
     If such an alert is open, the message's title is added and notified within `group_interval`.
     """
     channel = notification.channel
-    _by_the_fallback(transaction, policy, channel, [notification], now)
+    _send_by_fallback(transaction, policy, channel, [notification], now)
     outbox.mark_dead(transaction, notification, reason)
     before = _about(transaction, policy, channel)
     former = before.evidence.get(LOST, ()) if before else ()
@@ -62,7 +62,7 @@ def report_removed_channels(
 def check_channels(transaction: Transaction, policy: Policy, now: datetime) -> None:
     """Alert about channels that deliver nothing; send critical messages by the fallback."""
     overdue = outbox.overdue_channels(transaction, now - policy.undelivered)
-    told = (
+    reported = (
         {
             one.object
             for one in _open(transaction, CHANNEL_UNDELIVERED.name)
@@ -72,23 +72,23 @@ def check_channels(transaction: Transaction, policy: Policy, now: datetime) -> N
         else set()
     )
     if (
-        overdue.keys() - told
+        overdue.keys() - reported
         and policy.channel_names is not None
-        and policy.channel_names <= overdue.keys() | told
+        and policy.channel_names <= overdue.keys() | reported
     ):
         _log.critical("alerts.no_channel", channels=sorted(policy.channel_names))
     for channel, (since, error) in overdue.items():
-        if channel not in told:
+        if channel not in reported:
             minutes = policy.undelivered.total_seconds() / 60
             what = f"has delivered nothing for {minutes:.0f} min: {error or 'no answer'}"
             finding = _silent(policy, channel, what, {"waiting since": policy.local_time(since)})
             AlertProcessor(transaction, policy, now).process([finding])
-        _by_the_fallback(
+        _send_by_fallback(
             transaction, policy, channel, outbox.load_urgent(transaction, channel), now
         )
 
 
-def _by_the_fallback(
+def _send_by_fallback(
     transaction: Transaction,
     policy: Policy,
     channel: str,
@@ -110,9 +110,8 @@ def _by_the_fallback(
             continue
         for other in () if policy.silenced(alert, silent, now) else policy.fallback:
             if other != channel and not outbox.was_notified(transaction, alert, other):
-                message = updated_message(
-                    alert, policy
-                )  # what was owed may be about its former life, or only a correction
+                # it may be about an earlier opening of the alert, or be only a correction
+                message = updated_message(alert, policy)
                 details = {"not delivered by": channel, **message.details}
                 outbox.enqueue(
                     transaction, replace(message, details=details, occurred_at=now), other, now
@@ -154,21 +153,21 @@ def _over(
     The channel, if nothing else waits, and accepted recipients. A recipient removed from the
     configuration is resolved as well.
     """
-    told = any(
+    reported = any(
         alert.object == notification.channel
         for alert in _open(transaction, CHANNEL_UNDELIVERED.name)
     )
-    if told and notification.channel not in outbox.overdue_channels(transaction, since):
+    if reported and notification.channel not in outbox.overdue_channels(transaction, since):
         yield Coverage(CHANNEL_UNDELIVERED.name, object=notification.channel)
     prefix = f"{notification.channel}: "
     still = {f"{prefix}{who}" for who in (*receipt.refused, *receipt.later)}
-    spoken_for = {f"{prefix}{who}" for who in receipt.accepted}
+    answered = {f"{prefix}{who}" for who in receipt.accepted}
     refused = {
         alert.object
         for alert in _open(transaction, RECIPIENT_REFUSED.name)
         if alert.object.startswith(prefix)
     }
-    ended = (refused if not notification.recipients else refused & spoken_for) - still
+    ended = (refused if not notification.recipients else refused & answered) - still
     yield from (Coverage(RECIPIENT_REFUSED.name, object=one, final=True) for one in ended)
 
 

@@ -28,7 +28,7 @@ LOOK_SECONDS = 30.0
 LAST_SECONDS = 5.0
 BROKEN_STORE_SECONDS = 5.0
 _URGENT = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0)
-_PATIENT = (2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
+_NORMAL = (2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
 
 _log = structlog.get_logger("courier")
 
@@ -55,25 +55,24 @@ class Courier:
         self, name: str, stop: threading.Event, beat: Callable[[str], object] = lambda _: None
     ) -> None:
         """Deliver for one channel until stopped. A full disk is waited out."""
-        heard, until = -1, 0.0
+        seen_times, until = -1, 0.0
         while not stop.is_set():
             beat(f"courier {name}")
             try:
-                pause = self._rhythm(name).pause()
+                pause = self._rate_limit(name).pause()
                 if pause > 0:
                     stop.wait(min(pause, IDLE_SECONDS))
                     continue
                 self._refresh(name)
-                before = self.store.bell.times
-                if (
-                    before != heard or time.monotonic() >= until
-                ):  # somebody has written since we looked, or it is time
-                    wait = self._patience(name)
+                before = self.store.wakeup.times
+                # the store has changed, or the next message is due
+                if before != seen_times or time.monotonic() >= until:
+                    wait = self._seconds_to_wait(name)
                     if wait <= 0 and self.deliver_one(name):
                         continue
-                    heard, until = before, time.monotonic() + wait
+                    seen_times, until = before, time.monotonic() + wait
                 if not stop.is_set():
-                    self.store.bell.wait(heard, max(0.0, until - time.monotonic()))
+                    self.store.wakeup.wait(seen_times, max(0.0, until - time.monotonic()))
             except StoreError as error:
                 _log.error("courier.store_failed", channel=name, error=str(error))
                 stop.wait(BROKEN_STORE_SECONDS)
@@ -81,7 +80,7 @@ class Courier:
                 _log.exception("courier.crashed", channel=name)
                 stop.wait(BROKEN_STORE_SECONDS)
 
-    def _patience(self, name: str) -> float:
+    def _seconds_to_wait(self, name: str) -> float:
         """Return the seconds until the channel next has something to do."""
         with self.store.reading() as transaction:
             due = next_due(transaction, name)
@@ -94,12 +93,12 @@ class Courier:
         """Wake the workers when another process has committed."""
         seen = (0, 0)
         while not stop.wait(IDLE_SECONDS):
-            with contextlib.suppress(StoreError):  # the workers say so
+            with contextlib.suppress(StoreError):  # the workers log it
                 before, seen = seen, self.store.changed
                 if before != seen:
-                    self.store.bell.ring()
+                    self.store.wakeup.ring()
 
-    def _rhythm(self, name: str) -> RateLimit:
+    def _rate_limit(self, name: str) -> RateLimit:
         return self.rate_limits.setdefault(
             name, RateLimit(self.channels[name].traits.interval_seconds)
         )
@@ -107,7 +106,7 @@ class Courier:
     def _refresh(self, name: str) -> None:
         """Send open alerts again to a channel that needs it; a failed refresh is retried soon."""
         channel, every = self.channels[name], self.channels[name].traits.refresh_seconds
-        if not isinstance(channel, Refreshing) or not self._rhythm(name).refreshes(every):
+        if not isinstance(channel, Refreshing) or not self._rate_limit(name).refreshes(every):
             return
         with self.store.reading() as transaction:
             alerts = alert_store.load_notified_on(transaction, name)
@@ -122,7 +121,7 @@ class Courier:
         with self.store.transaction() as transaction:
             outbox.expire_leases(transaction)
 
-    def _settle_the_gone(self) -> None:
+    def _close_removed_channels(self) -> None:
         with self.store.transaction() as transaction:
             channel_health.report_removed_channels(
                 transaction, self.policy, self.channels, self.clock()
@@ -132,7 +131,7 @@ class Courier:
         self, stop: threading.Event, beat: Callable[[str], object] = lambda _: None
     ) -> list[threading.Thread]:
         """Start a worker per channel and the watcher of other processes; each reports by `beat`."""
-        self._settle_the_gone()
+        self._close_removed_channels()
         listener = threading.Thread(target=self._listen, args=(stop,), name="news", daemon=True)
         listener.start()
         return [listener, *self._workers(lambda name: self.work(name, stop, beat))]
@@ -143,10 +142,10 @@ class Courier:
         Needs the service lock. Grouping is ignored.
         """
         self.take_over()
-        self._settle_the_gone()
+        self._close_removed_channels()
         deadline = time.monotonic() + seconds
-        hurried = replace(self, ignore_grouping=True)
-        workers = self._workers(lambda name: hurried.work_off(name, deadline))
+        ungrouped = replace(self, ignore_grouping=True)
+        workers = self._workers(lambda name: ungrouped.work_off(name, deadline))
         for worker in workers:
             worker.join(max(0.0, deadline - time.monotonic()) + LAST_SECONDS)
         with self.store.reading() as transaction:
@@ -154,10 +153,10 @@ class Courier:
 
     def work_off(self, name: str, deadline: float) -> None:
         """Deliver everything due for a channel until the deadline."""
-        rhythm = self._rhythm(name)
+        limit = self._rate_limit(name)
         try:
-            while time.monotonic() + rhythm.pause() < deadline:
-                time.sleep(rhythm.pause())
+            while time.monotonic() + limit.pause() < deadline:
+                time.sleep(limit.pause())
                 if not self.deliver_one(name):
                     return
         except StoreError as error:
@@ -169,9 +168,9 @@ class Courier:
         Return whether there was one.
         """
         traits = self.channels[name].traits
-        claimant = LeaseRequest(name, traits.groups, traits.edits, self.ignore_grouping)
+        request = LeaseRequest(name, traits.groups, traits.edits, self.ignore_grouping)
         with self.store.transaction() as transaction:
-            notification = lease(transaction, claimant, self.policy, self.clock())
+            notification = lease(transaction, request, self.policy, self.clock())
         if notification is None:
             return False
         try:
@@ -187,7 +186,7 @@ class Courier:
 
     def _delivered(self, notification: Notification, receipt: Receipt) -> None:
         moment = self.clock()
-        self._rhythm(notification.channel).delivered()
+        self._rate_limit(notification.channel).delivered()
         with self.store.transaction() as transaction:
             if receipt.later:
                 outbox.mark_partly_sent(transaction, notification, receipt)
@@ -212,7 +211,7 @@ class Courier:
         reason = redact(str(error))
         moment = self.clock()
         wait = _wait(notification, error)
-        self._rhythm(notification.channel).failed(error, wait)
+        self._rate_limit(notification.channel).failed(error, wait)
         refused = error.failure is Failure.PERMANENT
         with self.store.transaction() as transaction:
             if refused and len(notification.members) > 1:
@@ -252,5 +251,5 @@ def _wait(notification: Notification, error: DeliveryError) -> float:
     """Return the back-off with full jitter; a requested wait is honoured in full."""
     if error.retry_after_seconds is not None:
         return min(3600.0, max(1.0, error.retry_after_seconds)) + random.uniform(0, 1)  # noqa: S311 - spreads load, guards nothing
-    ladder = _URGENT if notification.message.severity is Severity.CRITICAL else _PATIENT
-    return random.uniform(0.2, 1.0) * ladder[min(notification.attempts, len(ladder)) - 1]  # noqa: S311
+    delays = _URGENT if notification.message.severity is Severity.CRITICAL else _NORMAL
+    return random.uniform(0.2, 1.0) * delays[min(notification.attempts, len(delays)) - 1]  # noqa: S311

@@ -40,15 +40,15 @@ def same_message(messages: Sequence[Message]) -> Message:
     )
     firing = [one for one in ordered if not one.over]
     worst = max(one.severity for one in firing or ordered)
-    # what somebody is to hear comes before that somebody looks after another one
-    loudest = min(
+    # an opening outranks an acknowledgement or a correction
+    leading = min(
         firing, key=lambda one: (one.reason not in OPENING, _LOW.get(one.reason, 0)), default=None
     )
     types = {one.type for one in ordered}
     return Message(
         instance=ordered[0].instance,
         severity=worst,
-        reason=loudest.reason if loudest else Reason.RESOLVED,
+        reason=leading.reason if leading else Reason.RESOLVED,
         kind="digest",
         type=types.pop() if len(types) == 1 else "MAINTENANCE_FAILURE",
         title=f"{len(ordered)} alerts of {ordered[0].local_time(ordered[0].occurred_at)[:10]}",
@@ -81,16 +81,16 @@ def _latest(messages: Sequence[Message]) -> Message:
     if len(messages) == 1:
         return last
     if not last.over:
-        loud = [one for one in messages if one.reason is not Reason.CHANGED and not one.over] or [
-            last
-        ]
-        return replace(last, reason=(first if first.reason in OPENING else loud[-1]).reason)
+        notable = [
+            one for one in messages if one.reason is not Reason.CHANGED and not one.over
+        ] or [last]
+        return replace(last, reason=(first if first.reason in OPENING else notable[-1]).reason)
     if first.reason not in OPENING:
         return last
     fired = last.local_time(first.occurred_at)[11:16]
     resolved = last.local_time(last.occurred_at)[11:]
-    went = f"fired {fired}, resolved {resolved}, before delivery"
-    return replace(last, details={"it": went, **last.details})
+    times = f"fired {fired}, resolved {resolved}, before delivery"
+    return replace(last, details={"it": times, **last.details})
 
 
 def _line(message: Message) -> Line:

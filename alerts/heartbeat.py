@@ -24,19 +24,19 @@ class Heartbeat:
     def __init__(self, audit: Callable[[], Sequence[str]]) -> None:
         self._audit = audit
         self._stop = threading.Event()
-        self._owed: queue.SimpleQueue[tuple[Secret, str, str]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Secret, str, str]] = queue.SimpleQueue()
         threading.Thread(target=self._work, name="heartbeat", daemon=True).start()
 
     def ping(self, url: Secret | None, path: str = "", text: str = "") -> None:
         """Send a ping in the background."""
         if url is not None:
-            self._owed.put((url, path, text))
+            self._queue.put((url, path, text))
 
     def end(self, url: Secret | None, wrong: Sequence[str]) -> None:
         """Ping success, or `/fail` if `wrong` or the self-check has problems."""
         if url is not None:
-            said = [*wrong, *self._audit()]
-            self.ping(url, "/fail" if said else "", "\n".join(said))
+            problems = [*wrong, *self._audit()]
+            self.ping(url, "/fail" if problems else "", "\n".join(problems))
 
     def stop(self) -> None:
         """Send nothing more."""
@@ -45,7 +45,7 @@ class Heartbeat:
     def _work(self) -> None:
         while not self._stop.is_set():
             try:
-                url, path, text = self._owed.get(timeout=60)
+                url, path, text = self._queue.get(timeout=60)
             except queue.Empty:
                 continue
             for _ in range(TRIES):

@@ -24,7 +24,7 @@ _EXPIRE = """
 """
 _LEAD = """
     SELECT * FROM ready
-    WHERE channel = :channel AND (not_before <= :now OR (:hurried AND attempts = 0))
+    WHERE channel = :channel AND (not_before <= :now OR (:ignore_grouping AND attempts = 0))
     ORDER BY urgency, created_at, place LIMIT 1
 """
 _COPY = """
@@ -56,7 +56,7 @@ _NEXT = """
     SELECT min(CASE state WHEN 'pending' THEN not_before ELSE lease_until END) AS at
     FROM notification WHERE channel = ? AND state IN ('pending', 'leased')
 """
-_PARTIES = "SELECT alert FROM conversation WHERE channel = ? AND remote = ?"
+_THREAD_ALERTS = "SELECT alert FROM conversation WHERE channel = ? AND remote = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +73,17 @@ class LeaseRequest:
 
 
 def lease(
-    transaction: Transaction, claimant: LeaseRequest, policy: Policy, now: datetime
+    transaction: Transaction, request: LeaseRequest, policy: Policy, now: datetime
 ) -> Notification | None:
     """Lease the most urgent due message and its group; None if nothing is due."""
-    transaction.execute(_EXPIRE, (claimant.channel, to_text(now)))
-    at = {"channel": claimant.channel, "now": to_text(now)}
-    lead = transaction.row(_LEAD, {**at, "hurried": claimant.ignore_grouping})
+    transaction.execute(_EXPIRE, (request.channel, to_text(now)))
+    at = {"channel": request.channel, "now": to_text(now)}
+    lead = transaction.row(_LEAD, {**at, "ignore_grouping": request.ignore_grouping})
     if lead is None:
         return None
     late = lead["attempts"] > 0 and now - from_text(lead["created_at"]) > LATE
-    everything = claimant.groups and late
-    rows = _together(transaction, claimant, lead, everything=everything)
+    everything = request.groups and late
+    rows = _together(transaction, request, lead, everything=everything)
     members = [row["id"] for row in rows]
     number = lead["bundle"] or combined_id(members)
     transaction.execute(_LEASE, (to_text(now + LEASE), number, json.dumps(members)))
@@ -92,7 +92,7 @@ def lease(
     thread = lead["thread"] if len(threads) == 1 else ""
     return Notification(
         id=number,
-        channel=claimant.channel,
+        channel=request.channel,
         message=_message(rows, lead, policy, now),
         created_at=min(from_text(row["created_at"]) for row in rows),
         attempts=max(row["attempts"] for row in rows) + 1,
@@ -101,7 +101,7 @@ def lease(
         recipients=tuple(json.loads(lead["recipients"])),
         members=tuple(members),
         again=bool(lead["bundle"]),
-        edits_to_make=_edits(transaction, claimant, threads, policy),
+        edits_to_make=_edits(transaction, request, threads, policy),
     )
 
 
@@ -114,20 +114,20 @@ def next_due(transaction: Transaction, channel: str) -> datetime | None:
 
 
 def _together(
-    transaction: Transaction, claimant: LeaseRequest, lead: Row, *, everything: bool
+    transaction: Transaction, request: LeaseRequest, lead: Row, *, everything: bool
 ) -> list[Row]:
     """Return the rows of one copy: those of an earlier attempt, or all that may go together."""
     if lead["bundle"]:
-        return transaction.rows(_COPY, (claimant.channel, lead["bundle"]))
+        return transaction.rows(_COPY, (request.channel, lead["bundle"]))
     if lead["alert"] is None:
         return [lead]
     wanted: dict[str, Value] = {
         "thread": lead["thread"],
         "alert": lead["alert"],
-        "bundles": claimant.groups,
+        "bundles": request.groups,
         "everything": everything,
     }
-    return transaction.rows(_COMPANIONS, {"channel": claimant.channel, **wanted})
+    return transaction.rows(_COMPANIONS, {"channel": request.channel, **wanted})
 
 
 def _message(rows: Sequence[Row], lead: Row, policy: Policy, now: datetime) -> Message:
@@ -145,10 +145,12 @@ def _roots(
 ) -> Iterator[tuple[str, Message]]:
     """Yield the new content of the first messages of these alerts."""
     for thread in sorted(threads)[:MOST_ROOTS]:
-        parties = [row["alert"] for row in transaction.rows(_PARTIES, (channel, thread))]
+        alerts_in_thread = [
+            row["alert"] for row in transaction.rows(_THREAD_ALERTS, (channel, thread))
+        ]
         messages = [
             updated_message(alert, policy)
-            for alert in alert_store.load_alerts(transaction, parties)
+            for alert in alert_store.load_alerts(transaction, alerts_in_thread)
         ]
         yield thread, messages[0] if len(messages) == 1 else same_message(messages)
 
@@ -161,9 +163,9 @@ def updated_message(alert: Alert, policy: Policy) -> Message:
 
 
 def _edits(
-    transaction: Transaction, claimant: LeaseRequest, threads: set[str], policy: Policy
+    transaction: Transaction, request: LeaseRequest, threads: set[str], policy: Policy
 ) -> tuple[tuple[str, Message], ...]:
     """Return the first messages to update, if the channel can."""
-    if not claimant.edits:
+    if not request.edits:
         return ()
-    return tuple(_roots(transaction, claimant.channel, threads - {""}, policy))
+    return tuple(_roots(transaction, request.channel, threads - {""}, policy))

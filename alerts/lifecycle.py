@@ -21,15 +21,15 @@ CALM = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Evaluation:
     """One look, with everything needed to judge it."""
 
     known: AlertState
     policy: Policy
     now: datetime
 
-    def told(self, alert: Alert) -> tuple[str, ...]:
-        return self.known.told.get(alert.id or 0, ())
+    def notified(self, alert: Alert) -> tuple[str, ...]:
+        return self.known.notified.get(alert.id or 0, ())
 
     def quiet(self, alert: Alert) -> str:
         """Return the suppression of an alert."""
@@ -37,7 +37,7 @@ class _Look:
             return f"inhibited: the database {alert.database} is unreachable"
         return self.policy.silenced(alert, self.known.silences, self.now)
 
-    def tell(self, alert: Alert, reason: Reason) -> Change:
+    def notify(self, alert: Alert, reason: Reason) -> Change:
         """Return the change with the channels to notify, or suppressed."""
         quiet = self.quiet(alert)
         if quiet:
@@ -72,15 +72,18 @@ def decide(
         for area in coverage
         if area.includes(alert)
     ]
-    look = _Look(
+    evaluation = _Evaluation(
         replace(
             known, unreachable=_unreachable(known, found.values(), [alert for alert, _ in gone])
         ),
         policy,
         now,
     )
-    over = {alert.fingerprint: _missed(alert, look, final=final) for alert, final in gone}
-    return (*(_found(one, opened.get(key), look) for key, one in found.items()), *over.values())
+    over = {alert.fingerprint: _missed(alert, evaluation, final=final) for alert, final in gone}
+    return (
+        *(_found(one, opened.get(key), evaluation) for key, one in found.items()),
+        *over.values(),
+    )
 
 
 def _unreachable(
@@ -96,30 +99,32 @@ def _unreachable(
 
 def review(known: AlertState, policy: Policy, now: datetime) -> Iterator[Change]:
     """Yield the changes due by time: repeats, escalation, ended suppressions."""
-    look = _Look(known, policy, now)
+    evaluation = _Evaluation(known, policy, now)
     for alert in known.alerts:
         expired = alert.acknowledged_until is not None and alert.acknowledged_until <= now
         if alert.state is State.ACKNOWLEDGED and expired:
-            yield look.tell(_unacknowledged(alert, now), Reason.UNMUTED)
-        elif alert.state is State.FIRING and not look.quiet(alert):
-            yield from _owed(alert, look)
+            yield evaluation.notify(_unacknowledged(alert, now), Reason.UNMUTED)
+        elif alert.state is State.FIRING and not evaluation.quiet(alert):
+            yield from _due_changes(alert, evaluation)
 
 
-def _owed(alert: Alert, look: _Look) -> Iterator[Change]:
-    rungs = (
-        look.policy.escalation_steps[alert.escalation :]
+def _due_changes(alert: Alert, evaluation: _Evaluation) -> Iterator[Change]:
+    steps = (
+        evaluation.policy.escalation_steps[alert.escalation :]
         if alert.severity is Severity.CRITICAL
         else ()
     )
     since = alert.fired_at or alert.opened_at
     if alert.suppressed_by:
-        yield look.tell(replace(alert, fired_at=look.now, escalation=0), Reason.UNMUTED)
-    elif rungs and look.now - since >= rungs[0].after:
-        yield Change(
-            replace(alert, escalation=alert.escalation + 1), Reason.ESCALATED, rungs[0].channels
+        yield evaluation.notify(
+            replace(alert, fired_at=evaluation.now, escalation=0), Reason.UNMUTED
         )
-    elif alert.next_repeat_at is not None and alert.next_repeat_at <= look.now:
-        yield look.tell(alert, Reason.REPEATED)
+    elif steps and evaluation.now - since >= steps[0].after:
+        yield Change(
+            replace(alert, escalation=alert.escalation + 1), Reason.ESCALATED, steps[0].channels
+        )
+    elif alert.next_repeat_at is not None and alert.next_repeat_at <= evaluation.now:
+        yield evaluation.notify(alert, Reason.REPEATED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +142,11 @@ def acknowledge(alert: Alert, taken: Acknowledgement, known: AlertState, policy:
     alert = replace(
         alert, state=State.ACKNOWLEDGED, acknowledged_by=taken.by, acknowledged_until=taken.until
     )
-    told = known.told.get(alert.id or 0, ())
+    notified = known.notified.get(alert.id or 0, ())
     return Change(
         alert,
         Reason.ACKNOWLEDGED,
-        tuple(name for name in told if name in policy.acknowledging_channels),
+        tuple(name for name in notified if name in policy.acknowledging_channels),
     )
 
 
@@ -156,44 +161,46 @@ def _unacknowledged(alert: Alert, now: datetime) -> Alert:
     )
 
 
-def _found(finding: Finding, alert: Alert | None, look: _Look) -> Change:
+def _found(finding: Finding, alert: Alert | None, evaluation: _Evaluation) -> Change:
     if alert is None:
-        return _rise(_begun(finding, look), look)
+        return _fire(_new_alert(finding, evaluation), evaluation)
     again = replace(
         alert,
         severity=finding.severity,
         summary=finding.summary,
         remedy=finding.remedy,
         evidence=finding.evidence,
-        last_seen_at=look.now,
+        last_seen_at=evaluation.now,
         occurrences=alert.occurrences + 1,
         failures=alert.failures + 1,
         passes=0,
     )
     if alert.state is State.PENDING:
-        return _rise(again, look)
+        return _fire(again, evaluation)
     if finding.severity > alert.peak_severity:
-        return look.tell(_unacknowledged(again, look.now), Reason.RAISED)
-    if _repeat_due(alert, look) and not look.quiet(again):
-        return look.tell(again, Reason.REPEATED)
+        return evaluation.notify(_unacknowledged(again, evaluation.now), Reason.RAISED)
+    if _repeat_due(alert, evaluation) and not evaluation.quiet(again):
+        return evaluation.notify(again, Reason.REPEATED)
     if finding.severity is alert.severity:
         return Change(again, Reason.SEEN)
-    # It was as bad before, or is better now: notified at the next repeat.
-    at = look.policy.next_repeat(again, look.now)
+    # not above the peak severity: notified at the next repeat
+    at = evaluation.policy.next_repeat(again, evaluation.now)
     if finding.severity > alert.severity:
         at = min((one for one in (at, alert.next_repeat_at) if one is not None), default=None)
-    corrected = tuple(name for name in look.told(alert) if name in look.policy.editing_channels)
+    corrected = tuple(
+        name for name in evaluation.notified(alert) if name in evaluation.policy.editing_channels
+    )
     return Change(replace(again, next_repeat_at=at), Reason.CHANGED, corrected)
 
 
-def _repeat_due(alert: Alert, look: _Look) -> bool:
+def _repeat_due(alert: Alert, evaluation: _Evaluation) -> bool:
     at = alert.next_repeat_at
     if alert.state is not State.FIRING or alert.suppressed_by or at is None:
         return False
-    return at <= look.now
+    return at <= evaluation.now
 
 
-def _begun(finding: Finding, look: _Look) -> Alert:
+def _new_alert(finding: Finding, evaluation: _Evaluation) -> Alert:
     """Return a new alert, or the former one if it ended recently."""
     identity = finding.identity
     alert = Alert(
@@ -208,41 +215,44 @@ def _begun(finding: Finding, look: _Look) -> Alert:
         summary=finding.summary,
         remedy=finding.remedy,
         evidence=finding.evidence,
-        opened_at=look.now,
-        last_seen_at=look.now,
+        opened_at=evaluation.now,
+        last_seen_at=evaluation.now,
     )
-    old = look.known.ended.get(alert.fingerprint)
+    old = evaluation.known.ended.get(alert.fingerprint)
     if (
         old is None
         or not old.generation
-        or look.now - (old.resolved_at or look.now) > look.policy.reopening(old)
+        or evaluation.now - (old.resolved_at or evaluation.now) > evaluation.policy.reopening(old)
     ):
         return alert
     return replace(
         alert,
         id=old.id,
-        opened_at=look.now,
+        opened_at=evaluation.now,
         generation=old.generation,
         transitions=old.transitions,
         occurrences=old.occurrences + 1,
     )
 
 
-def _rise(alert: Alert, look: _Look) -> Change:
+def _fire(alert: Alert, evaluation: _Evaluation) -> Change:
     """Return the change: the alert fires once its threshold is reached."""
-    rule = look.policy.threshold(alert)
-    if alert.failures < rule.failures or look.now - alert.opened_at < rule.duration:
+    rule = evaluation.policy.threshold(alert)
+    if alert.failures < rule.failures or evaluation.now - alert.opened_at < rule.duration:
         return Change(alert, Reason.PENDING if alert.failures == 1 else Reason.SEEN)
-    turns = _lately((*alert.transitions, look.now), alert, look)
-    flapping = sum(look.now - turn < DAY for turn in turns) >= FLAPS or len(turns) >= FLAP_LOOKS
+    recent = _recent((*alert.transitions, evaluation.now), alert, evaluation)
+    flapping = (
+        sum(evaluation.now - transition < DAY for transition in recent) >= FLAPS
+        or len(recent) >= FLAP_LOOKS
+    )
     fires = replace(
         alert,
         state=State.FIRING,
         generation=alert.generation + 1,
-        fired_at=look.now,
+        fired_at=evaluation.now,
         escalation=0,
         peak_severity=Severity.INFO,
-        transitions=turns,
+        transitions=recent,
         flapping=flapping,
     )
     reason = Reason.OPENED
@@ -250,35 +260,41 @@ def _rise(alert: Alert, look: _Look) -> Change:
         reason = Reason.FLAPPING
     elif alert.generation:
         reason = Reason.REOPENED
-    return look.tell(fires, reason)
+    return evaluation.notify(fires, reason)
 
 
-def _lately(turns: tuple[datetime, ...], alert: Alert, look: _Look) -> tuple[datetime, ...]:
+def _recent(
+    recent: tuple[datetime, ...], alert: Alert, evaluation: _Evaluation
+) -> tuple[datetime, ...]:
     """Return the transitions of the last day, or of the last looks if those are further apart."""
-    span = max(DAY, FLAP_LOOKS * look.policy.period(alert))
-    return tuple(turn for turn in turns if look.now - turn < span)[-FLAP_LOOKS:]
+    span = max(DAY, FLAP_LOOKS * evaluation.policy.period(alert))
+    return tuple(transition for transition in recent if evaluation.now - transition < span)[
+        -FLAP_LOOKS:
+    ]
 
 
-def _missed(alert: Alert, look: _Look, *, final: bool) -> Change:
+def _missed(alert: Alert, evaluation: _Evaluation, *, final: bool) -> Change:
     """Return the change of an alert that a look did not find: resolved unless its rule waits."""
     missed = replace(alert, passes=alert.passes + 1, failures=0)
-    wanted = max(look.policy.threshold(alert).passes, CALM_LOOKS if alert.flapping else 1)
-    restless = alert.flapping and look.now - alert.last_seen_at < CALM
+    wanted = max(evaluation.policy.threshold(alert).passes, CALM_LOOKS if alert.flapping else 1)
+    unstable = alert.flapping and evaluation.now - alert.last_seen_at < CALM
     pending = alert.state is State.PENDING
-    if not final and not pending and (missed.passes < wanted or restless):
+    if not final and not pending and (missed.passes < wanted or unstable):
         return Change(missed, Reason.SEEN)
     over = replace(
         missed,
         state=State.RESOLVED,
-        resolved_at=look.now,
+        resolved_at=evaluation.now,
         next_repeat_at=None,
         suppressed_by="",
         flapping=False,
         transitions=alert.transitions
         if pending
-        else _lately((*alert.transitions, look.now), alert, look),
+        else _recent((*alert.transitions, evaluation.now), alert, evaluation),
     )
-    # a resolve goes to whoever was told, whatever the routes and silences say today
+    # a resolve goes to every notified channel, regardless of present routes and silences
     return Change(
-        over, Reason.WITHDRAWN if pending else Reason.RESOLVED, () if pending else look.told(alert)
+        over,
+        Reason.WITHDRAWN if pending else Reason.RESOLVED,
+        () if pending else evaluation.notified(alert),
     )

@@ -93,5 +93,5 @@ def from_json(text: str) -> Message:
     values["lines"] = tuple(
         Line(**{**line, "severity": Severity(line["severity"])}) for line in values.get("lines", ())
     )
-    known = {field.name for field in fields(Message)}  # of a later version, too
+    known = {field.name for field in fields(Message)}  # fields of a later version are ignored
     return Message(**{name: value for name, value in values.items() if name in known})

@@ -18,7 +18,7 @@ _INSERT = """
                               not_before, state, generation, run, urgency)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?)
 """
-_HASTEN = """
+_SEND_NOW = """
     UPDATE notification SET not_before = min(not_before, ?)
     WHERE alert = ? AND channel = ? AND state = 'pending'
 """
@@ -163,10 +163,8 @@ def enqueue(
         _INSERT,
         (*what, to_text(now), to_text(now + wait.span), message.generation, wait.run, urgency),
     )
-    if (
-        message.severity is Severity.CRITICAL
-    ):  # what it may have to come after is not waited for long
-        transaction.execute(_HASTEN, (to_text(now), message.alert, channel))
+    if message.severity is Severity.CRITICAL:  # messages that must arrive before it are sent now
+        transaction.execute(_SEND_NOW, (to_text(now), message.alert, channel))
     transaction.ring()
     return number
 

@@ -15,7 +15,7 @@ _WITHDRAW = """
     WHERE alert = ? AND state = 'pending' AND bundle = '' AND recipients = '[]'
       AND reason IN (SELECT value FROM json_each(?))
 """
-_UNHEARD = """
+_UNNOTIFIED_RESOLVES = """
     -- a resolve whose channel was notified of nothing else
     DELETE FROM notification
     WHERE alert = ? AND reason = 'resolved' AND state = 'pending' AND bundle = ''
@@ -30,7 +30,7 @@ _ALERTS = """
     WHERE alert IS NOT NULL AND id IN (SELECT value FROM json_each(?))
 """
 _AGAIN = frozenset({Reason.REPEATED, Reason.ESCALATED})
-_LOUD = NOTIFYING - {Reason.RESOLVED, Reason.ACKNOWLEDGED, Reason.CHANGED, Reason.CHANNEL_TEST}
+_ALARMS = NOTIFYING - {Reason.RESOLVED, Reason.ACKNOWLEDGED, Reason.CHANGED, Reason.CHANNEL_TEST}
 
 
 def cancel_pending(
@@ -46,7 +46,7 @@ def cancel_pending(
         if taken:
             _withdraw(transaction, alert, _AGAIN)
         silence = next((one for one in active if policy.matches_silence(one, alert, now)), None)
-        if silence and alert.state is not State.RESOLVED and _withdraw(transaction, alert, _LOUD):
+        if silence and alert.state is not State.RESOLVED and _withdraw(transaction, alert, _ALARMS):
             _withdraw(transaction, alert, {Reason.CHANGED})
             if not taken:
                 withheld = Change(replace(alert, suppressed_by=str(silence)), Reason.SEEN)
@@ -69,5 +69,5 @@ def _withdraw(transaction: Transaction, alert: Alert, reasons: Collection[Reason
         _WITHDRAW, (alert.id, json.dumps([reason.value for reason in reasons]))
     )
     if count:
-        transaction.execute(_UNHEARD, (alert.id,))
+        transaction.execute(_UNNOTIFIED_RESOLVES, (alert.id,))
     return count > 0

@@ -93,9 +93,11 @@ class Policy:
         def others(names: Iterable[str]) -> tuple[str, ...]:
             return tuple(name for name in dict.fromkeys(names) if name != channel)
 
-        everybody = others(sorted(self.channel_names or ()))  # is meant where nobody else is
+        # used if no other channel is configured
+        all_channels = others(sorted(self.channel_names or ()))
         routes = {
-            one: others((*names, *self.fallback)) or everybody for one, names in self.routes.items()
+            one: others((*names, *self.fallback)) or all_channels
+            for one, names in self.routes.items()
         }
         rules = (rule.model_copy(update={"channels": others(rule.channels)}) for rule in self.rules)
         return replace(self, routes=routes, rules=tuple(rule for rule in rules if rule.channels))

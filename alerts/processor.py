@@ -88,13 +88,13 @@ class AlertProcessor:
 
     def _keep(self, changes: Iterable[Change]) -> list[str]:
         """Store every change and enqueue its notifications."""
-        owed = []
+        enqueued = []
         for change in changes:
             number = alert_store.save_change(self.transaction, change, self.run, self.now)
             if change.reason not in NOTIFYING:
                 continue
-            told = replace(change, alert=replace(change.alert, id=number))
-            message = compose(told, self.policy, self.now)
+            stored = replace(change, alert=replace(change.alert, id=number))
+            message = compose(stored, self.policy, self.now)
             for channel in change.channels:
                 if (
                     self.policy.channel_names is not None
@@ -106,8 +106,8 @@ class AlertProcessor:
                 ):
                     continue
                 wait = Wait(self._wait(message, channel), self.run)
-                owed.append(outbox.enqueue(self.transaction, message, channel, self.now, wait))
-        return owed
+                enqueued.append(outbox.enqueue(self.transaction, message, channel, self.now, wait))
+        return enqueued
 
     def _wait(self, message: Message, channel: str) -> timedelta:
         """Return the grouping delay of a message; critical ones have none."""

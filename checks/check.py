@@ -19,7 +19,7 @@ class Option:
     help: str = ""
 
 
-class NotSeen(Exception):  # noqa: N818 - nothing is wrong, we may not look
+class NotSeen(Exception):  # noqa: N818 - not an error: missing privilege
     """The check may not look here; the message says which right is missing."""
 
 

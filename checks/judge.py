@@ -8,7 +8,7 @@ from checks.check import Header, OptionValues, Row
 from domain.finding import Finding, Identity, Severity
 from domain.place import Place
 
-_LADDER = (Severity.CRITICAL, Severity.HIGH, Severity.WARNING)
+_SEVERITIES = (Severity.CRITICAL, Severity.HIGH, Severity.WARNING)
 _OWN = frozenset({"object", "value", "summary", "severity"})
 
 
@@ -69,7 +69,7 @@ def _severity(header: Header, row: Row, options: OptionValues) -> Severity | Non
     value = _number(row.get("value"))
     if value is None:
         return Severity.INFO
-    for severity in _LADDER:
+    for severity in _SEVERITIES:
         limit = _number(options.get(severity.value))
         if limit is not None and (value >= limit if header.order == "rising" else value <= limit):
             return severity

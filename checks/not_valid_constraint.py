@@ -45,14 +45,14 @@ def _count(session: Session, row: dict[str, Any]) -> int | None:
 
 
 def _row(table: Relation, name: str, broken: int | None) -> Row:
-    told = {None: "its rows could not be counted", 0: "no row breaks it: validate it"}.get(
+    advice = {None: "its rows could not be counted", 0: "no row breaks it: validate it"}.get(
         broken, f"broken by {broken} row{'s' if broken != 1 else ''}"
     )
     return {
         "object": constraint_label(table, name),
         "value": broken,
         "severity": "high" if broken else "warning",
-        "summary": f"constraint {quote_identifier(name)} of {table} is NOT VALID; {told}",
+        "summary": f"constraint {quote_identifier(name)} of {table} is NOT VALID; {advice}",
         "table": str(table),
         "constraint": quote_identifier(name),
     }

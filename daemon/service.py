@@ -65,7 +65,8 @@ class Service:
 
     def __init__(self, context: Context, read_again: Callable[[], Context]) -> None:
         """Serve with a context; `read_again` returns a new one or raises ReloadError."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # before any thread: each inherits it
+        # before any thread starts, since threads inherit it
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._context = context
         self._read_again = read_again
         self._stop = threading.Event()
@@ -79,7 +80,7 @@ class Service:
         self._exits = ExitStack()
         self._probed_at = 0.0
         self._audited_at = time.monotonic()
-        self._wall = self._wall_ahead()
+        self._offset = self._clock_offset()
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -153,7 +154,7 @@ class Service:
         self, silence: threading.Event, couriers: Sequence[threading.Thread]
     ) -> None:
         silence.set()
-        self._context.store.bell.ring()
+        self._context.store.wakeup.ring()
         deadline = time.monotonic() + FLUSH_SECONDS
         for courier in couriers:
             courier.join(max(0.0, deadline - time.monotonic()))
@@ -184,7 +185,7 @@ class Service:
             _log.error("reload.refused", error=str(error))
             identity = Identity(CONFIGURATION_INVALID.name, self._context.config.daemon.name)
             remedy = "sereno config check; then systemctl reload sereno"
-            self._tell(
+            self._record(
                 [
                     Finding(
                         identity,
@@ -203,7 +204,7 @@ class Service:
             for name in before:
                 schedule.forget(name)
             self._plan(schedule)
-            self._tell([], [Coverage(CONFIGURATION_INVALID.name)])
+            self._record([], [Coverage(CONFIGURATION_INVALID.name)])
             _log.info("service.reloaded", schedules=list(self._dispatcher.timings))
         notify("READY=1", f"STATUS={self._status()}")
 
@@ -220,12 +221,12 @@ class Service:
     def _tick(self, schedule: Timer) -> None:
         """Watch the clock and the threads; work that needs the state file is done elsewhere."""
         self._watchdog.beat("the main loop", SIGN_SECONDS)
-        ahead = self._wall_ahead()
-        if abs(ahead - self._wall) > STEP_SECONDS:
-            _log.warning("clock.stepped", seconds=round(ahead - self._wall, 1))
+        offset = self._clock_offset()
+        if abs(offset - self._offset) > STEP_SECONDS:
+            _log.warning("clock.stepped", seconds=round(offset - self._offset, 1))
             self._plan(schedule)
             schedule.restart_heartbeat()
-        self._wall = ahead
+        self._offset = offset
         schedule.wake()
         wrong = self._watchdog.silent()
         if wrong:
@@ -241,11 +242,11 @@ class Service:
                 continue
             self._chore.clear()
             try:
-                self._look_around()
+                self._refresh_state()
             except StoreError as error:
                 _log.critical("service.tick_failed", error=str(error))
 
-    def _look_around(self) -> None:
+    def _refresh_state(self) -> None:
         self._dispatcher.look_at_all_schedules()
         if self._closed:
             self._reopen()
@@ -260,7 +261,7 @@ class Service:
             self._audited_at = time.monotonic()
             self._heartbeat.end(self._context.config.heartbeat.url, [])
 
-    def _tell(self, findings: Sequence[Finding], coverage: Sequence[Coverage] = ()) -> None:
+    def _record(self, findings: Sequence[Finding], coverage: Sequence[Coverage] = ()) -> None:
         """Process findings; if they cannot be stored, log them."""
         try:
             self._context.process_findings(findings, coverage)
@@ -279,11 +280,11 @@ class Service:
         ]
 
     def _status(self) -> str:
-        at_work = [task for runner in self._runners() for task in runner.running().values()]
-        return status_text(at_work, self._dispatcher.timings, self._context.clock())
+        running_tasks = [task for runner in self._runners() for task in runner.running().values()]
+        return status_text(running_tasks, self._dispatcher.timings, self._context.clock())
 
     @staticmethod
-    def _wall_ahead() -> float:
+    def _clock_offset() -> float:
         return time.time() - time.monotonic()
 
     def _end(self, schedule: Timer) -> None:
@@ -295,15 +296,15 @@ class Service:
         cancels = [
             threading.Thread(target=runner.cancel, daemon=True) for runner in self._runners()
         ]
-        quiet = threading.Thread(target=self._wind_up, args=(schedule,), daemon=True)
-        for thread in (*cancels, quiet):
+        shutdown = threading.Thread(target=self._shut_down, args=(schedule,), daemon=True)
+        for thread in (*cancels, shutdown):
             thread.start()
-        while (self._dispatcher.busy or quiet.is_alive()) and time.monotonic() < deadline:
+        while (self._dispatcher.busy or shutdown.is_alive()) and time.monotonic() < deadline:
             notify(EXTEND)
             if signal.sigtimedwait(_ENDING, 0.1) is not None:
                 _log.warning("service.cut_short", reason="a second signal")
-                _die()
-        if self._dispatcher.busy or quiet.is_alive():
+                _kill_process()
+        if self._dispatcher.busy or shutdown.is_alive():
             self._cut_short()
         _log.info("service.stopped")
 
@@ -323,14 +324,14 @@ class Service:
         except StoreError as error:
             _log.critical("run.unrecorded", runs=numbers, error=str(error))
 
-    def _wind_up(self, schedule: Timer) -> None:
+    def _shut_down(self, schedule: Timer) -> None:
         schedule.stop()
         self._dispatcher.stop()
         self._heartbeat.stop()
         self._exits.close()
 
 
-def _die() -> None:
+def _kill_process() -> None:
     """End the process by the default action of SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})

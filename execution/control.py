@@ -29,7 +29,7 @@ GENTLE_SHARE, REST_FACTOR = 0.1, 4.0
 took."""
 
 
-class Halted(Exception):  # noqa: N818 - not a mistake: the step is to end here
+class Halted(Exception):  # noqa: N818 - control flow: the step ends here
     """Raised to end a step with the work done so far; `StepControl.stopped` holds the reason."""
 
 

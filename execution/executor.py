@@ -63,9 +63,9 @@ class Executor:
         for alone, stage in itertools.groupby(numbered, _stage_key):
             blocked: list[StepResult] = []
             lanes = 1 if alone else len(self._lanes)
-            for handful in self._stage(list(stage), len(steps), lanes):
-                blocked += [ended for ended in handful if ended[1].blocked]
-                if settled := [ended for ended in handful if not ended[1].blocked]:
+            for batch in self._stage(list(stage), len(steps), lanes):
+                blocked += [ended for ended in batch if ended[1].blocked]
+                if settled := [ended for ended in batch if not ended[1].blocked]:
                     yield settled
             if alone:
                 late += blocked
@@ -83,8 +83,8 @@ class Executor:
             return
         before = {id(step): outcome for step, outcome in first}
         numbered = [(of + number, step) for number, (step, _) in enumerate(first, 1)]
-        for handful in self._stage(numbered, of + len(first), lanes=1):
-            yield [(step, _both(before[id(step)], outcome)) for step, outcome in handful]
+        for batch in self._stage(numbered, of + len(first), lanes=1):
+            yield [(step, _both(before[id(step)], outcome)) for step, outcome in batch]
 
     def _may_retry(self, step: Step) -> bool:
         if self._terms.stop.is_set() or self._given_up is not None:
@@ -101,42 +101,42 @@ class Executor:
             for future in futures:
                 future.add_done_callback(ended.put)
             left = len(futures)
-            told: set[Future[list[StepResult]]] = set()
+            yielded: set[Future[list[StepResult]]] = set()
             try:
                 while left:
-                    handful = self._handful(ended, left)
-                    broken = next((future for future in handful if future.exception()), None)
+                    batch = self._next_batch(ended, left)
+                    broken = next((future for future in batch if future.exception()), None)
                     if broken:  # a programming error: end the rest, then fail
                         self._abandon(futures)
-                        handful = [
-                            one for one in futures if not one.cancelled() and one not in told
+                        batch = [
+                            one for one in futures if not one.cancelled() and one not in yielded
                         ]
                         left = 0
-                    left -= len(handful)
-                    told.update(handful)
-                    yield _results(handful)
+                    left -= len(batch)
+                    yielded.update(batch)
+                    yield _results(batch)
                     if broken:
                         broken.result()
             finally:
                 if left > 0:
                     self._abandon(futures)
 
-    def _handful(
+    def _next_batch(
         self, ended: "queue.SimpleQueue[Future[list[StepResult]]]", left: int
     ) -> list[Future[list[StepResult]]]:
         """Collect the results that arrive within a second of the first, and report progress."""
-        handful: list[Future[list[StepResult]]] = []
+        batch: list[Future[list[StepResult]]] = []
         closes = UNLIMITED
-        while len(handful) < left and time.monotonic() < closes:
+        while len(batch) < left and time.monotonic() < closes:
             self._beat()
             try:
-                handful.append(
+                batch.append(
                     ended.get(timeout=min(WATCH_SECONDS, max(0.0, closes - time.monotonic())))
                 )
                 closes = min(closes, time.monotonic() + BATCH_SECONDS)
             except queue.Empty:
                 self._watch()
-        return handful
+        return batch
 
     def _beat(self) -> None:
         if not any(control.is_overdue(HUNG_SECONDS) for control in list(self._controls.values())):
@@ -148,12 +148,12 @@ class Executor:
                 if pid in self._busy:
                     self._terms.progress.advance(self._busy[pid], done)
             if any(control.cancellable for control in list(self._controls.values())):
-                self._spare(
+                self._give_way(
                     governor.cancel_reason(self._terms.sample(), self._terms.limits),
                     self._terms.waiters_behind(),
                 )
 
-    def _spare(self, critical: str | None, behind: Mapping[int, str]) -> None:
+    def _give_way(self, critical: str | None, behind: Mapping[int, str]) -> None:
         """Cancel cancellable statements that a session waits behind, or at a critical signal."""
         for lane in self._lanes:
             control = (

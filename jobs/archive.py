@@ -182,22 +182,22 @@ def _seen(
             source = add_partitions(source, reader, inputs.instance)
     else:
         source = add_partitions(source, session, inputs.instance)
-    archive = _shelf(inputs, session, request, request.table, source.columns)
+    archive = _archive(inputs, session, request, request.table, source.columns)
     children = source.dependents.children if source.dependents else ()
-    shelves = tuple(
-        _shelf(inputs, session, request, child.table, child.columns) for child in children
+    earlier_archives = tuple(
+        _archive(inputs, session, request, child.table, child.columns) for child in children
     )
     wrong = source.wrong or missing or _unkeyed(source, request)
     if not wrong and request.to.table:
-        wrong = _unfit(session, source, request.to.table)
+        wrong = _target_mismatch(session, source, request.to.table)
     elif not wrong:
         wrong = _full(request.to.folder, inputs.settings)
     stale: list[tuple[TableArchive, ExpiredFile]] = []
     if not missing:
-        stale = _stale_files(session, request, (archive, *shelves))
+        stale = _stale_files(session, request, (archive, *earlier_archives))
     month, drop = inputs.now.strftime("%Y-%m"), request.partitions == "drop"
     return ObservedTable(
-        source, archive, shelves, month, request.to.table, drop, wrong, stale, request.keep
+        source, archive, earlier_archives, month, request.to.table, drop, wrong, stale, request.keep
     )
 
 
@@ -211,7 +211,7 @@ def _stale_files(
     return [(one, old) for one in archives for old in expired_files(session, one, keep)]
 
 
-def _shelf(
+def _archive(
     inputs: JobInputs,
     session: Session,
     request: ArchivedTable,
@@ -225,7 +225,7 @@ def _shelf(
     )
 
 
-def _unfit(session: Session, source: ExpiringTable, to: Relation) -> str:
+def _target_mismatch(session: Session, source: ExpiringTable, to: Relation) -> str:
     """Return why the destination table cannot take the rows; empty if it can."""
     if wrong := ledger.mismatch(session, source.request.table, to):
         return f"{to} cannot receive archived rows: {wrong}"
@@ -261,7 +261,7 @@ def _full(folder: str, settings: Settings) -> str:
     try:
         try:
             state = _disk(folder)
-        except FileNotFoundError:  # it is made when something goes there
+        except FileNotFoundError:  # created when the first row is archived
             state = _disk(str(PurePosixPath(folder).parent))
     except OSError as error:
         return f"{folder}: {error.strerror or error}"

@@ -106,13 +106,13 @@ def _hidden(path: str) -> str:
     try:
         Path(path).stat()
     except PermissionError:
-        return _beside(path)
+        return _existing_parent(path)
     except OSError as error:
         return error.strerror or str(error)
     return ""
 
 
-def _beside(path: str) -> str:
+def _existing_parent(path: str) -> str:
     """Return the advice for a folder inside the data directory, whose mode is 0700."""
     return (
         f"only the server's user may look there (add {path} to disk_check.folders if it is a "

@@ -53,7 +53,8 @@ def observe(inputs: JobInputs) -> Observation:
             if name in PAIRED and not options_in(inputs.settings.checks[name], inputs.database).get(
                 "pairs"
             ):
-                continue  # no pair is declared: to say "nothing found" would be to say too much
+                # without declared pairs nothing was checked
+                continue
             options = options_in(inputs.settings.checks[name], inputs.database)
             wanted.append(PlannedCheck(check, options, check.question(session, options)))
     return Observation(wanted, inputs.memory)

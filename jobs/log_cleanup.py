@@ -112,7 +112,7 @@ class Options(Model):
 
 
 @dataclass(frozen=True, slots=True)
-class SeenFolder:
+class ObservedFolder:
     """A configured folder and its expired files."""
 
     rule: FileRule
@@ -127,19 +127,19 @@ class Observation:
     """The observed tables or folders."""
 
     tables: Sequence[ExpiringTable] = ()
-    folders: Sequence[SeenFolder] = ()
+    folders: Sequence[ObservedFolder] = ()
     instance: str = ""
     """The id of this sereno in the database."""
 
 
 def observe(inputs: JobInputs) -> Observation:
     """Read the configured tables of this database, or the configured folders of this host."""
-    wishes = inputs.options
+    wanted = inputs.options
     if inputs.session is None:
-        busy = open_files() | set(current_log_files(inputs)) if wishes.files else frozenset()
-        folders = [_folder(files, busy) for files in wishes.files]
+        busy = open_files() | set(current_log_files(inputs)) if wanted.files else frozenset()
+        folders = [_folder(files, busy) for files in wanted.files]
         return Observation(folders=folders)
-    listed = [request for request in wishes.tables if request.database in {None, inputs.database}]
+    listed = [request for request in wanted.tables if request.database in {None, inputs.database}]
     return Observation(
         [_source(inputs, inputs.session, request) for request in listed], instance=inputs.instance
     )
@@ -157,7 +157,7 @@ def _source(inputs: JobInputs, session: Session, table: CleanedTable) -> Expirin
         return add_partitions(source, reader, inputs.instance)
 
 
-def _folder(files: ExpiringFiles, busy: frozenset[Inode]) -> SeenFolder:
+def _folder(files: ExpiringFiles, busy: frozenset[Inode]) -> ObservedFolder:
     rule = FileRule(
         files.path,
         files.keep.total_seconds() if files.keep else None,
@@ -171,13 +171,13 @@ def _folder(files: ExpiringFiles, busy: frozenset[Inode]) -> SeenFolder:
     try:
         rule = replace(rule, owner=pwd.getpwnam(files.owner).pw_uid if files.owner else None)
         found, note = expired_files(rule, time.time())
-        return SeenFolder(rule, found, note, compressible_files(rule, time.time()))
+        return ObservedFolder(rule, found, note, compressible_files(rule, time.time()))
     except KeyError:
-        return SeenFolder(rule, (), f"the user {files.owner} does not exist")
+        return ObservedFolder(rule, (), f"the user {files.owner} does not exist")
     except FileNotFoundError:
-        return SeenFolder(rule, (), "the folder does not exist")
+        return ObservedFolder(rule, (), "the folder does not exist")
     except OSError as error:
-        return SeenFolder(rule, (), str(error))
+        return ObservedFolder(rule, (), str(error))
 
 
 def plan(seen: Observation) -> Sequence[Step]:
@@ -202,12 +202,12 @@ def plan(seen: Observation) -> Sequence[Step]:
     return steps
 
 
-def _delete_files(folder: SeenFolder) -> Step:
+def _delete_files(folder: ObservedFolder) -> Step:
     why = folder.note or _files_why(folder.files)
     return DeleteFiles(object=folder.rule.path, why=why, rule=folder.rule, files=folder.files)
 
 
-def _compress_files(folder: SeenFolder) -> Step:
+def _compress_files(folder: ObservedFolder) -> Step:
     why = _files_why(folder.large)
     return CompressFiles(object=folder.rule.path, why=why, rule=folder.rule, files=folder.large)
 

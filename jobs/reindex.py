@@ -94,23 +94,23 @@ class Indexes:
     version: int = 0
 
 
-def read_indexes(inputs: JobInputs, selection: TableSelection, wishes: Options) -> Indexes:
+def read_indexes(inputs: JobInputs, selection: TableSelection, wanted: Options) -> Indexes:
     """Read invalid and bloated indexes from the catalog; takes no lock on any index."""
     session = inputs.opened
     broken: Sequence[InvalidIndex] = ()
     bloated: Sequence[IndexBloat] | None = ()
-    if wishes.invalid:
+    if wanted.invalid:
         broken = [_broken(row) for row in session.rows(_BROKEN)]
-    if wishes.bloated:
+    if wanted.bloated:
         bloated = (
-            index_bloat.estimate_bloat(session, wishes.wasted)
+            index_bloat.estimate_bloat(session, wanted.wasted)
             if index_bloat.can_estimate(session)
             else None
         )
     return Indexes(
         [one for one in broken if selection.includes_table(one.table)],
         bloated and [one for one in bloated if selection.includes_table(one.table)],
-        BloatLimits(wishes.wasted, wishes.share, wishes.unseen_disk),
+        BloatLimits(wanted.wasted, wanted.share, wanted.unseen_disk),
         inputs.memory,
         session.facts.version,
     )

@@ -194,8 +194,10 @@ def _rule(rules: Sequence[TableRule], table: Table) -> TableRule:
         if meant:
             return meant[0]
         return _NO_RULE
-    said = {name: value for rule in reversed(meant) for name, value in rule if value is not None}
-    return _NO_RULE.model_copy(update=said)
+    configured = {
+        name: value for rule in reversed(meant) for name, value in rule if value is not None
+    }
+    return _NO_RULE.model_copy(update=configured)
 
 
 def predict_seconds(before: Memory | None, size: int, seconds_per_byte: float) -> float:

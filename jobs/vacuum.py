@@ -67,7 +67,7 @@ class _Wanted:
     urgent: float
     """Its age as a multiple of the limit; 0 if it is below."""
     analyze: bool
-    doomed: str = ""
+    expected_ineffective: str = ""
     """The holder of the horizon that makes it pointless."""
 
 
@@ -129,7 +129,9 @@ def _wanted(table: Table, seen: Observation) -> _Wanted | None:
                 f"its oldest row is {value} {unit} old: frozen before autovacuum has to, at "
                 f"{limit:.0f}"
             )
-            return _Wanted(table, why, value / max(limit, 1), analyze, _doomed(table, seen))
+            return _Wanted(
+                table, why, value / max(limit, 1), analyze, _expected_ineffective(table, seen)
+            )
     for what, count, threshold in (
         ("dead rows", table.dead, seen.tables.effective_threshold(table, table.dead_threshold)),
         ("dead TOAST rows", table.toast_dead, table.toast_threshold),
@@ -142,7 +144,7 @@ def _wanted(table: Table, seen: Observation) -> _Wanted | None:
                 f"{what}: {count}, threshold {threshold:.0f}",
                 0.0,
                 analyze,
-                _doomed(table, seen),
+                _expected_ineffective(table, seen),
             )
     return None
 
@@ -155,7 +157,7 @@ def _stale(table: Table, analysis: analyze.Options) -> bool:
     return table.modified > threshold or (table.unknown and table.bytes > 0)
 
 
-def _doomed(table: Table, seen: Observation) -> str:
+def _expected_ineffective(table: Table, seen: Observation) -> str:
     """Return the holder of the horizon that made the last VACUUM ineffective, if it still stands.
 
     Rows dead since then stay as well, unless their transactions were rolled back: many more dead
@@ -172,11 +174,11 @@ def _doomed(table: Table, seen: Observation) -> str:
 def _steps(wanted: Sequence[_Wanted], seen: Observation) -> Iterator[Step]:
     """Yield large tables one by one, small ones in groups with equal options."""
     yield from (_statement(one, seen) for one in wanted if not _small(one, seen))
-    alike: dict[tuple[bool, Speed | None], list[_Wanted]] = {}
+    by_speed: dict[tuple[bool, Speed | None], list[_Wanted]] = {}
     for one in wanted:
         if _small(one, seen):
-            alike.setdefault((not one.analyze, seen.tables.rule(one.table).pace), []).append(one)
-    for _, together in sorted(alike.items(), key=lambda item: str(item[0])):
+            by_speed.setdefault((not one.analyze, seen.tables.rule(one.table).pace), []).append(one)
+    for _, together in sorted(by_speed.items(), key=lambda item: str(item[0])):
         for members in _groups(together, seen.tables.version):
             yield _group(members, seen) if len(members) > 1 else _statement(members[0], seen)
 
@@ -200,7 +202,7 @@ def _small(wanted: _Wanted, seen: Observation) -> bool:
     """Return whether a table may join a group: it is small and needs nothing of its own."""
     table, tables = wanted.table, seen.tables
     return (
-        not (wanted.doomed or tables.skip(table) or table.failing)
+        not (wanted.expected_ineffective or tables.skip(table) or table.failing)
         and table.bytes < SMALL_BYTES
         and tables.predict_seconds(table) < SMALL_SECONDS
     )
@@ -221,14 +223,16 @@ def _statement(wanted: _Wanted, seen: Observation) -> Statement:
     return Statement(
         name="vacuum",
         object=name,
-        why="; ".join(filter(None, (wanted.why, skip.reason if skip else "", wanted.doomed))),
+        why="; ".join(
+            filter(None, (wanted.why, skip.reason if skip else "", wanted.expected_ineffective))
+        ),
         lock="SHARE UPDATE EXCLUSIVE",
         command=_command([wanted], seen),
         postcondition=Vacuumed((_due(table, seen),)),
         urgent=wanted.urgent > 0,
         skip=skip,
         ineffective_reason=partial(still_held_by, xid=seen.holder.xid)
-        if wanted.doomed and seen.holder
+        if wanted.expected_ineffective and seen.holder
         else None,
         bytes=table.bytes,
         predicted_seconds=tables.predict_seconds(table),
@@ -249,7 +253,7 @@ def _command(
         "SKIP_DATABASE_STATS": seen.tables.version >= _STATISTICS_APART_SINCE,
         "FREEZE": first.urgent > 0,
         "INDEX_CLEANUP OFF": failing,
-        "TRUNCATE OFF": failing or (seen.standbys and not _hollow(wanted)),
+        "TRUNCATE OFF": failing or (seen.standbys and not _is_half_empty(wanted)),
         "ANALYZE": first.analyze,
     }
     verb = _verb(tuple(option for option, chosen in options.items() if chosen))
@@ -257,7 +261,7 @@ def _command(
     return sql.Composed([verb, names[0] if len(names) == 1 else sql.SQL(", ").join(names)])
 
 
-def _hollow(wanted: Sequence[_Wanted]) -> bool:
+def _is_half_empty(wanted: Sequence[_Wanted]) -> bool:
     """Return whether truncation is worth its lock, which cancels queries on standbys."""
     return any(2 * one.table.dead_bytes >= one.table.bytes >= SMALL_BYTES for one in wanted)
 

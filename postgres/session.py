@@ -225,7 +225,7 @@ def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Sessio
     except psycopg.OperationalError as error:
         raise _refusal(target, overrides, error) from None
     try:
-        return Session(connection, target, _acquaint(connection, target.name, nonce))
+        return Session(connection, target, _read_facts(connection, target.name, nonce))
     except psycopg.Error as error:
         connection.close()
         raise UnreachableError(f"{target.name}: {_plain(error)}") from None
@@ -249,7 +249,7 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
-def _acquaint(connection: psycopg.Connection[dict[str, Any]], name: str, nonce: str) -> Facts:
+def _read_facts(connection: psycopg.Connection[dict[str, Any]], name: str, nonce: str) -> Facts:
     row = connection.execute(
         """
         SELECT current_setting('server_version_num')::int AS version,
@@ -264,10 +264,10 @@ def _acquaint(connection: psycopg.Connection[dict[str, Any]], name: str, nonce: 
         """
     ).fetchone()
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-    standby, said = row.pop("standby"), row.pop("nonce")
+    standby, answered = row.pop("standby"), row.pop("nonce")
     if row["version"] < OLDEST:
         raise _too_old(name, row["version"])
-    if said != nonce or row["pid"] != connection.info.backend_pid:
+    if answered != nonce or row["pid"] != connection.info.backend_pid:
         raise TargetError(
             f"{name}: a connection pooler answers, not the server: session locks and settings "
             "would leak into other "

@@ -128,11 +128,11 @@ def _looked_at(session: Session, request: TableRequest) -> ExpiringTable:
     row = found[0]
     partitioned = row["kind"] == "p"
     blocks = None if row["indexed"] or partitioned else int(row["blocks"])
-    relatives = None
+    found_children = None
     if not (request.whole and partitioned):
-        relatives = dependents.read_dependents(session, request.table, request.children)
-        if relatives.wrong:
-            return ExpiringTable(request, wrong=relatives.wrong)
+        found_children = dependents.read_dependents(session, request.table, request.children)
+        if found_children.wrong:
+            return ExpiringTable(request, wrong=found_children.wrong)
     expired = ExpiredRows(
         request.table,
         request.column,
@@ -153,9 +153,9 @@ def _looked_at(session: Session, request: TableRequest) -> ExpiringTable:
         expired=expired,
         keyed=row["keyed"],
         columns=tuple(map(tuple, row["columns"])),
-        dependents=relatives,
+        dependents=found_children,
     )
-    if relatives is None or not expired.some(session):
+    if found_children is None or not expired.some(session):
         return source
     return _estimated(session, source, row["bytes_a_row"] or 0)
 

@@ -72,7 +72,7 @@ class Store:
     """The state file at `path`, of this program's schema version."""
 
     path: Path
-    bell: Wakeup = field(default_factory=Wakeup, repr=False, compare=False)
+    wakeup: Wakeup = field(default_factory=Wakeup, repr=False, compare=False)
     """Woken by each commit of this process that has news."""
 
     @property
@@ -105,7 +105,7 @@ class Store:
             yield transaction
             connection.execute("COMMIT")
         if transaction.rang:
-            self.bell.ring()
+            self.wakeup.ring()
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
@@ -134,16 +134,14 @@ def open_store(path: Path) -> Store:
             match_folder_owner(path)
         _examine(path)
         with closing(_connect(path)) as connection:
-            _bring_up_to_date(connection, path)
+            _migrate(connection, path)
     except OSError as error:
         cure = ""
         if not path.parent.exists():
             cure = f"; create the folder {path.parent}, or set daemon.state"
         raise StoreError(f"{path}: cannot be opened: {error.strerror or error}{cure}") from error
-    except (
-        sqlite3.Error,
-        UnicodeDecodeError,
-    ) as error:  # a damaged page comes out as text that is none
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        # a damaged page may yield invalid UTF-8
         if not os.access(path, os.R_OK | os.W_OK):
             cure = f"run as its owner: sudo -u {path.owner()} sereno ..."
             raise StoreError(f"{path}: no permission; {cure}") from error
@@ -166,9 +164,8 @@ def _examine(path: Path) -> None:
     with closing(
         sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
     ) as connection:
-        connection.execute(
-            "BEGIN"
-        )  # one state for all three looks: another process may be making the schema
+        # one snapshot for the three queries, since another process may be creating the schema
+        connection.execute("BEGIN")
         version, known = _version(connection), len(_migrations())
         if version < 0:
             raise StoreError(
@@ -220,16 +217,15 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     scripts = _migrations()
     version = _version(connection)
     if version == len(scripts):
         return
     if version:
         shutil.copy2(path, path.with_name(f"{path.name}.schema{version}"))
-    connection.execute(
-        "PRAGMA foreign_keys = OFF"
-    )  # a table that is made anew keeps those who refer to it
+    # foreign keys off: a recreated table keeps the rows that refer to it
+    connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("BEGIN EXCLUSIVE")
     for number in range(_version(connection), len(scripts)):
         for statement in _statements(scripts[number]):

@@ -22,7 +22,7 @@ class Wakeup:
             self._times += 1
             self._condition.notify_all()
 
-    def wait(self, heard: int, seconds: float) -> None:
+    def wait(self, seen: int, seconds: float) -> None:
         """Wait for more than `heard` rings, at most `seconds`."""
         with self._condition:
-            self._condition.wait_for(lambda: self._times != heard, seconds)
+            self._condition.wait_for(lambda: self._times != seen, seconds)

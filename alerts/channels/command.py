@@ -18,7 +18,7 @@ from alerts.channels.webhook import payload
 
 LONGEST = 200
 LOOK_SECONDS = 0.5
-SURROUNDINGS = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
+INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
 
 
 class Options(ChannelOptions):
@@ -57,33 +57,32 @@ class Command:
 
     def deliver(self, notification: Notification) -> Receipt:
         """Run the program; the first line of its output is the remote id."""
-        said = json.dumps({"id": notification.id, **payload(notification)}, ensure_ascii=False)
-        surroundings = {name: os.environ[name] for name in SURROUNDINGS if name in os.environ}
+        body = json.dumps({"id": notification.id, **payload(notification)}, ensure_ascii=False)
+        environment = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
         try:
-            with (
-                tempfile.TemporaryFile() as message
-            ):  # not a pipe: it may be read whenever, or not at all
-                message.write(said.encode("utf-8", "replace"))
+            # a file, since the program may read its input late or never
+            with tempfile.TemporaryFile() as message:
+                message.write(body.encode("utf-8", "replace"))
                 message.seek(0)
                 process = subprocess.Popen(  # noqa: S603 - the operator's own program, by its whole path
                     self._options.command,
                     stdin=message,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
-                    env=surroundings,
+                    env=environment,
                     start_new_session=True,
                 )
         except OSError as error:
             raise DeliveryError(
                 Failure.TRANSIENT, f"{self._options.command[0]}: {error.strerror}"
             ) from None
-        printed, complained = self._talk(process)
+        printed, complained = self._communicate(process)
         if process.returncode != 0:
             reason = f"status {process.returncode}{f': {_first(complained)}' if complained else ''}"
             raise DeliveryError(Failure.TRANSIENT, reason)
         return Receipt("status 0", remote=_first(printed))
 
-    def _talk(self, process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
+    def _communicate(self, process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
         """Exchange input and output within the timeout, then end the process group.
 
         A child left behind may keep the output open; it is not waited for.

@@ -96,7 +96,7 @@ class Email:
         except smtplib.SMTPRecipientsRefused as error:
             if not notification.recipients:
                 raise _refused(error.recipients) from None
-            refused = error.recipients  # the others have it already
+            refused = error.recipients  # the other recipients have received it
         except smtplib.SMTPResponseException as error:
             failure = Failure.PERMANENT if error.smtp_code >= PERMANENT else Failure.TRANSIENT
             raise DeliveryError(failure, f"{error.smtp_code} {_text(error.smtp_error)}") from None
@@ -126,9 +126,8 @@ class Email:
                 if options.user is not None:
                     server.login(options.user, reveal_secret(options.password))
                 yield server
-                with suppress(
-                    smtplib.SMTPException, OSError
-                ):  # the mail is taken, whatever becomes of the goodbye
+                # the server has accepted the mail, so a failed QUIT changes nothing
+                with suppress(smtplib.SMTPException, OSError):
                     server.quit()
         finally:
             server.close()
@@ -150,27 +149,29 @@ class Email:
 
 def _receipt(number: str, to: Sequence[str], refused: Mapping[str, tuple[int, bytes]]) -> Receipt:
     """Return the receipt: 4xx recipients later, 5xx refused (RFC 5321, 4.2.1)."""
-    told = {address: f"{code} {_text(reason)}" for address, (code, reason) in refused.items()}
+    refusals = {address: f"{code} {_text(reason)}" for address, (code, reason) in refused.items()}
     accepted = tuple(address for address in to if address not in refused)
     words = [
         f"for {', '.join(accepted) or 'nobody'}",
-        *(f"not for {who}: {why}" for who, why in told.items()),
+        *(f"not for {who}: {why}" for who, why in refusals.items()),
     ]
     return Receipt(
         "; ".join(words),
         number,
         accepted,
-        refused={who: why for who, why in told.items() if refused[who][0] >= PERMANENT},
-        later={who: why for who, why in told.items() if refused[who][0] < PERMANENT},
+        refused={who: why for who, why in refusals.items() if refused[who][0] >= PERMANENT},
+        later={who: why for who, why in refusals.items() if refused[who][0] < PERMANENT},
     )
 
 
 def _refused(recipients: dict[str, tuple[int, bytes]]) -> DeliveryError:
     permanent = all(code >= PERMANENT for code, _ in recipients.values())
-    told = "; ".join(
+    refusals = "; ".join(
         f"{address}: {code} {_text(reason)}" for address, (code, reason) in recipients.items()
     )
-    return DeliveryError(Failure.PERMANENT if permanent else Failure.TRANSIENT, f"refused: {told}")
+    return DeliveryError(
+        Failure.PERMANENT if permanent else Failure.TRANSIENT, f"refused: {refusals}"
+    )
 
 
 def _text(reply: bytes | str) -> str:

@@ -25,7 +25,7 @@ from alerts.channels.channel import ChannelOptions, DeliveryError, Failure
 TIMEOUT_SECONDS = 15
 TOTAL_SECONDS = 45
 LONGEST_ANSWER = 64 * 1024
-LONGEST_SAYING = 200
+LONGEST_EXCERPT = 200
 _THROTTLED = frozenset({429, 503})
 _AMBIGUOUS = frozenset({500, 502, 504})
 """The status of a gateway whose backend may have accepted the request."""
@@ -171,8 +171,9 @@ def _connection(parts: SplitResult, ca_file: str | None) -> http.client.HTTPConn
 
 
 def _understand(status: int, retry_after: str | None, content: bytes) -> DeliveryError:
-    said = " ".join(content[:LONGEST_SAYING].decode("utf-8", "replace").split())
-    reason = f"HTTP {status}{f': {said}' if said and not said.startswith('<') else ''}"
+    excerpt = " ".join(content[:LONGEST_EXCERPT].decode("utf-8", "replace").split())
+    is_text = excerpt and not excerpt.startswith("<")
+    reason = f"HTTP {status}{f': {excerpt}' if is_text else ''}"
     if status in _THROTTLED:
         return DeliveryError(Failure.THROTTLED, reason, _seconds(retry_after), status)
     if status in _AMBIGUOUS:

@@ -67,9 +67,8 @@ class Jira:
                 self._move(key, self._options.resolve)
             return Receipt(f"issue {key}", remote=key)
         try:
-            if (
-                message.over or message.reason in OPENING
-            ):  # that may be done twice; a comment is the last thing
+            # repeating it is harmless; the comment, which is not, comes last
+            if message.over or message.reason in OPENING:
                 self._move(key, self._options.resolve if message.over else self._options.reopen)
             self._ask(
                 "POST", f"issue/{quote(key)}/comment", {"body": "\n".join(_lines(notification))}
@@ -111,7 +110,7 @@ class Jira:
         try:
             found = self._ask("GET", f"search/jql?{asked}")
         except DeliveryError as error:
-            if error.status != GONE:  # Jira's own data centers know the older address only
+            if error.status != GONE:  # Jira Data Center has only the older API
                 raise
             found = self._ask("GET", f"search?{asked}")
         return next((str(issue["key"]) for issue in found.get("issues", ())), "")
@@ -130,9 +129,11 @@ class Jira:
                 )
                 return
 
-    def _ask(self, method: str, path: str, said: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
         body = (
-            b"" if said is None else json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
+            b""
+            if request is None
+            else json.dumps(request, ensure_ascii=False).encode("utf-8", "replace")
         )
         headers = {
             "Content-Type": "application/json",

@@ -44,9 +44,9 @@ class PagerDuty:
             self._send({"event_action": "resolve", "dedup_key": key})
         return Receipt(f"accepted as {key}", remote=key)
 
-    def _send(self, said: dict[str, Any]) -> None:
+    def _send(self, fields: dict[str, Any]) -> None:
         key = reveal_secret(self._options.routing_key)
-        body = json.dumps({"routing_key": key, **said}, ensure_ascii=False).encode(
+        body = json.dumps({"routing_key": key, **fields}, ensure_ascii=False).encode(
             "utf-8", "replace"
         )
         try:

@@ -149,9 +149,8 @@ class Slack:
         except DeliveryError as error:
             if str(error) not in _NO_THREAD or not notification.thread:
                 raise
-            begun = self.deliver(
-                replace(notification, thread="", edits_to_make=())
-            )  # it was deleted
+            # it was deleted
+            begun = self.deliver(replace(notification, thread="", edits_to_make=()))
             return replace(begun, replaced=True)
         self._place = str(answer.get("channel", ""))
         stamp = str(answer.get("ts", ""))
@@ -227,11 +226,11 @@ class Slack:
         url = reveal_secret(secret)
         if not is_private(url):
             raise DeliveryError(Failure.PERMANENT, "the URL of the webhook is not https")
-        said = _content(
+        post = _content(
             notification.message, _mention(notification.message, self.options), button=False
         )
         answer = WebhookClient(url, timeout=TIMEOUT_SECONDS, retry_handlers=[]).send_dict(
-            {**said, "unfurl_links": False, "unfurl_media": False}
+            {**post, "unfurl_links": False, "unfurl_media": False}
         )
         if answer.status_code == 200 and answer.body == "ok":  # noqa: PLR2004 - Slack's whole answer
             return Receipt("by webhook")
@@ -262,7 +261,7 @@ def payload(notification: Notification, options: Options, note: str = "") -> dic
     }
     if notification.thread:
         place, _, arguments["thread_ts"] = notification.thread.rpartition(":")
-        arguments["channel"] = place or options.channel  # it goes on where it began
+        arguments["channel"] = place or options.channel  # the thread stays in its channel
         arguments["reply_broadcast"] = message.reason in CALLED
     return arguments
 
@@ -284,9 +283,8 @@ def _asked(ask: Callable[[], T]) -> T:
     """Call Slack. Raises DeliveryError, classified."""
     from slack_sdk.errors import SlackApiError, SlackClientError
 
-    logging.getLogger("slack_sdk").setLevel(
-        logging.CRITICAL
-    )  # it logs errors itself, at DEBUG the token
+    # it logs errors itself, at DEBUG the token
+    logging.getLogger("slack_sdk").setLevel(logging.CRITICAL)
     try:
         return ask()
     except SlackApiError as error:
@@ -321,7 +319,7 @@ def _refused(status: int, error: str, headers: Mapping[str, str]) -> DeliveryErr
         )
     if error in _PERMANENT:
         return DeliveryError(Failure.PERMANENT, error)
-    unsure = status in {500, 502, 504}  # what stands behind may have taken it
+    unsure = status in {500, 502, 504}  # the message may have been accepted behind the proxy
     return DeliveryError(
         Failure.AMBIGUOUS if unsure else Failure.TRANSIENT, error or f"HTTP {status}"
     )

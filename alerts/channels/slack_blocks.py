@@ -128,8 +128,8 @@ def _line(line: Line, *, remedy: bool) -> str:
     note = ""
     if line.note:
         note = f" ({cut(escape(line.note), 80)})"
-    said = cut(escape(line.summary), 300 if remedy else 60)
-    words = f"{sign} #{line.alert} *{cut(escape(line.title), 120)}* {said}{note}"
+    excerpt = cut(escape(line.summary), 300 if remedy else 60)
+    words = f"{sign} #{line.alert} *{cut(escape(line.title), 120)}* {excerpt}{note}"
     if remedy and line.remedy:
         return f"{words}\n     → {cut(escape(line.remedy), 300)}"
     return words
@@ -175,8 +175,8 @@ def _field(name: str, value: str) -> Mapping[str, Any]:
 
 def _footer(message: Message, note: str) -> str:
     at = message.local_time(message.occurred_at)
-    told = f"{message.instance} · {message.reason.value} · {at}"
+    context = f"{message.instance} · {message.reason.value} · {at}"
     hand = ""
     if message.alert and not message.over:
         hand = f" · sereno alerts ack {message.alert}"
-    return cut(f"{told}{hand}{f' · {note}' if note else ''}", LONGEST_PART)
+    return cut(f"{context}{hand}{f' · {note}' if note else ''}", LONGEST_PART)

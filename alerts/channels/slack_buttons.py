@@ -70,9 +70,8 @@ def _client(line: Line, taken: AcknowledgeCallback) -> "SocketModeClient":
     def hear(there: "BaseSocketModeClient", request: "SocketModeRequest") -> None:
         from slack_sdk.socket_mode.response import SocketModeResponse
 
-        if (
-            request.type == "interactive"
-        ):  # before the answer: who pressed sees it when it could not be kept
+        # stored before Slack is answered, so that a failure is shown to the user
+        if request.type == "interactive":
             for number, who in pressed(request.payload):
                 taken(number, who)
         there.send_socket_mode_response(SocketModeResponse(envelope_id=request.envelope_id))
@@ -84,7 +83,7 @@ def _client(line: Line, taken: AcknowledgeCallback) -> "SocketModeClient":
         client.close()
         raise _refusal(error) from None
     except OSError:
-        client.close()  # it has threads of its own
+        client.close()  # the client starts its own threads
         raise
     return client
 

@@ -129,13 +129,13 @@ class Webhook:
     def _body(self, notification: Notification) -> bytes:
         if self._options.body:
             return _filled(self._options.body, _values(notification))
-        said = payload(notification)
-        body = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
+        values = payload(notification)
+        body = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
         if len(body) > LONGEST:
-            said["data"]["details"] = {
-                name: text[:LONGEST_DETAIL] for name, text in said["data"]["details"].items()
+            values["data"]["details"] = {
+                name: text[:LONGEST_DETAIL] for name, text in values["data"]["details"].items()
             }
-            body = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
+            body = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
         return body
 
     def _headers(self, notification: Notification, body: bytes) -> dict[str, str]:
@@ -231,8 +231,8 @@ def find_key(content: bytes, path: str) -> str:
 
 def _values(notification: Notification) -> dict[str, Any]:
     """Return the values that a template may use."""
-    said = payload(notification)
-    return {"id": notification.id, **said["data"], "event": said["type"]}
+    values = payload(notification)
+    return {"id": notification.id, **values["data"], "event": values["type"]}
 
 
 class _Details(dict[str, str]):

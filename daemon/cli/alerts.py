@@ -128,15 +128,15 @@ def _show_list(
 def show(alert: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show one alert: its state, its events, and the notifications sent."""
     with open_context(config) as context:
-        from daemon.cli.alert_story import alert_story, print_alert_story
+        from daemon.cli.alert_details import alert_details, print_alert_details
 
-        story = alert_story(context, alert)
+        story = alert_details(context, alert)
         if story is None:
             fail(f"there is no alert {alert}", Exit.CANNOT)
         if as_json:
             print_json(story)
         else:
-            print_alert_story(story, context.config.daemon.timezone)
+            print_alert_details(story, context.config.daemon.timezone)
 
 
 @app.command()

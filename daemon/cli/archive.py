@@ -93,7 +93,7 @@ def verify(
         for name in _databases(context, database):
             with _opened(context, name, login="data" if deep else "maintain") as session:
                 _require_ledger(session)
-                if deep:  # loading runs code of the columns' types with the login's rights
+                if deep:  # loading runs code of the column types with the rights of the login
                     _require_harmless(session, context.store.instance())
                 results.append((name, verification.verify(session, deep=deep)))
         faults = [

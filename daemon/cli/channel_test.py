@@ -37,17 +37,17 @@ class Result:
     def text(self) -> str:
         """Return the result as one line."""
         if self.state == "sent":
-            said = "accepted"
+            outcome = "accepted"
             if self.accepted:
-                said = f"accepted: {self.accepted}"
+                outcome = f"accepted: {self.accepted}"
         elif self.state == "pending" and not self.error:
-            said = "not tried yet; see: sereno alerts outbox"
+            outcome = "not tried yet; see: sereno alerts outbox"
         else:
-            said = self.state
+            outcome = self.state
         error = ""
         if self.error and self.error not in self.accepted:
             error = f" ({self.error})"
-        return f"{self.channel}: {said}{error}"
+        return f"{self.channel}: {outcome}{error}"
 
     def as_json(self) -> dict[str, str]:
         """Return the result as a JSON object."""

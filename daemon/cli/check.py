@@ -67,8 +67,8 @@ def check(
             _show(results, checks or ())
         if results.failed or results.problems:
             raise typer.Exit(Exit.CANNOT)
-        severe = any(finding.severity >= least for finding in results.findings)
-        raise typer.Exit(Exit.FOUND if severe else Exit.FINE)
+        reached = any(finding.severity >= least for finding in results.findings)
+        raise typer.Exit(Exit.FOUND if reached else Exit.FINE)
 
 
 def _require_runnable(context: "Context", name: str) -> None:

@@ -73,12 +73,12 @@ def now(
         began = time.monotonic()
         ran = _run_jobs(context, names, parse_window(window), database, as_json=as_json)
         waiting = _deliver(context, as_json=as_json)
-        night = _Night(context, ran, time.monotonic() - began)
+        summary = _Summary(context, ran, time.monotonic() - began)
         if as_json:
-            print_json(night.as_json())
+            print_json(summary.as_json())
         else:
-            night.show(" ".join(jobs), waiting, steps=steps)
-        raise typer.Exit(exit_code(ran, found=night.has_finding(least)))
+            summary.show(" ".join(jobs), waiting, steps=steps)
+        raise typer.Exit(exit_code(ran, found=summary.has_finding(least)))
 
 
 def _run_jobs(
@@ -152,7 +152,7 @@ def exit_code(ran: "Sequence[FinishedRun]", *, found: bool) -> Exit:
     return Exit.FINE
 
 
-class _Night:
+class _Summary:
     """The runs of one command with their recorded steps, findings and notifications."""
 
     def __init__(self, context: "Context", ran: "Sequence[FinishedRun]", seconds: float) -> None:
@@ -262,11 +262,11 @@ class _Night:
     def _notifications(self, waiting: int | None) -> str:
         from daemon.cli.output import counted
 
-        told = ", ".join(f"{name} {count}" for name, count in self._notified.items())
+        notified_counts = ", ".join(f"{name} {count}" for name, count in self._notified.items())
         if waiting:
             return f"{counted(waiting, 'message')} not delivered: sereno alerts outbox. "
-        if told:
-            return f"Notifications: {told}. "
+        if notified_counts:
+            return f"Notifications: {notified_counts}. "
         return ""
 
     def _finished(self) -> str:

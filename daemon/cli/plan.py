@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOST_LINES = 2
 """Steps of one job in one database that are listed one by one; more are summarized."""
 MOST_NAMES = 6
-_FATES = {"yes": "", "no": "not in this window", "tried": "duration unknown, is tried"}
+_WINDOW_NOTES = {"yes": "", "no": "not in this window", "tried": "duration unknown, is tried"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +140,11 @@ def _plan(context: "Context", names: Sequence[str], only: str | None, seconds: f
             planned.refusals.append((task.job, task.database, refusal))
         job = context.jobs[task.job]
         lanes = [used[task.place]] * job.lanes(context.config.job(task.job), settings)
-        fates = preview(lanes, steps, seconds)
+        placements = preview(lanes, steps, seconds)
         used[task.place] = max(lanes)
         planned.steps += [
-            _Planned(task, step, fate) for step, fate in zip(steps, fates, strict=True)
+            _Planned(task, step, placement)
+            for step, placement in zip(steps, placements, strict=True)
         ]
     return planned
 
@@ -225,12 +226,12 @@ def _print_steps(steps: Sequence[_Planned], *, sql: bool) -> None:
     from daemon.cli.output import fitted, prose, verbatim
 
     for one in steps:
-        fate = _FATES[one.in_window]
+        placement = _WINDOW_NOTES[one.in_window]
         seconds = ""
         if one.step.predicted_seconds:
             seconds = f"{one.step.predicted_seconds:.1f} s"
         fitted(f"{one.task.job}  {one.place}  {one.step.name}  ", one.step.object)
-        detail = "; ".join(filter(None, (one.step.why, one.step.lock, seconds, fate)))
+        detail = "; ".join(filter(None, (one.step.why, one.step.lock, seconds, placement)))
         prose(detail, indent=4)
         if sql and one.step.name != "check":
             text = one.step.statement()
@@ -286,8 +287,8 @@ def _print_refused(job: str, place: str, reason: str) -> None:
 def _print_window(steps: Sequence[_Planned], window: str) -> None:
     from daemon.cli.output import line
 
-    fates = Counter(one.in_window for one in steps)
+    placements = Counter(one.in_window for one in steps)
     tried = ""
-    if fates["tried"]:
-        tried = f", {fates['tried']} tried (duration unknown)"
-    line(f"In {window}: {fates['yes']} of {len(steps)} steps{tried}, {fates['no']} left")
+    if placements["tried"]:
+        tried = f", {placements['tried']} tried (duration unknown)"
+    line(f"In {window}: {placements['yes']} of {len(steps)} steps{tried}, {placements['no']} left")

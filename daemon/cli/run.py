@@ -32,7 +32,7 @@ def run(config: ConfigOption = None) -> None:
         _keep_last_good(path, context)
         Service(context, lambda: _reload(path, context)).run()
         sys.stdout.flush()
-        os._exit(Exit.FINE)  # a thread that is just opening a connection would be waited for
+        os._exit(Exit.FINE)  # exit would wait for a thread that is opening a connection
     except LockHeldError as error:
         _end(f"another sereno owns the state: {error}", Exit.BUSY)
     except (StoreError, OSError) as error:

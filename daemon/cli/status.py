@@ -50,8 +50,8 @@ def status(
             print_json(state.as_json())
         else:
             state.show()
-        severe = any(alert.severity >= Severity(fail_on) for alert in state.firing)
-        raise typer.Exit(Exit.FOUND if severe or state.none_delivers else Exit.FINE)
+        reached = any(alert.severity >= Severity(fail_on) for alert in state.firing)
+        raise typer.Exit(Exit.FOUND if reached or state.none_delivers else Exit.FINE)
 
 
 def _print_next(overview: "Overview", *, as_json: bool) -> None:

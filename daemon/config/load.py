@@ -116,7 +116,7 @@ def _dangling(values: Mapping[str, Any], jobs: Collection[str]) -> Iterator[Prob
                 f"the job {name} has a schedule of its own; give the list another name",
             )
     yield from _without_channel(values)
-    yield from _strangers(values)
+    yield from _unknown_keys(values)
 
 
 def _without_channel(values: Mapping[str, Any]) -> Iterator[Problem]:
@@ -134,7 +134,7 @@ def _without_channel(values: Mapping[str, Any]) -> Iterator[Problem]:
             )
 
 
-def _strangers(values: Mapping[str, Any]) -> Iterator[Problem]:
+def _unknown_keys(values: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield tables of unknown databases."""
     databases = _at(values, "databases")
     for job in ("log_cleanup", "archive"):

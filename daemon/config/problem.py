@@ -52,9 +52,9 @@ def problems_of(
     replaced = set(_replaced(model, details))
     for detail in details:
         if detail["type"] == "missing" and detail["loc"] in replaced:
-            continue  # it is there under an old or misspelt name: that is said already
+            continue  # present under an old or misspelt name, which is reported already
         if detail["type"] == "too_short" and detail["loc"] in inside:
-            continue  # the items are there, but wrong: that is said of each
+            continue  # the items are wrong, which is reported for each of them
         path = format_location((*prefix, *detail["loc"]))
         if detail["type"] == "extra_forbidden":
             yield Problem(path, _unknown(model, detail["loc"]))

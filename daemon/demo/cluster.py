@@ -143,10 +143,11 @@ class Cluster:
         try:
             status = process.wait()
         except BaseException:
-            if program == "initdb":  # its own children go on writing where it dies alone
+            if program == "initdb":  # its child processes would go on writing after it
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-            process.wait()  # pg_ctl is let finish: what it starts has to be there to be stopped
+            # the server must have started before it can be stopped
+            process.wait()
             raise
         if check and status:
             lines = (self.folder / "setup.log").read_text(errors="replace").strip().splitlines()
@@ -169,9 +170,8 @@ class Cluster:
         copy = self.folder.parent / "binaries"
         if not copy.exists():
             shutil.copytree(package / "pginstall", copy / package.name / "pginstall", symlinks=True)
-            libraries = package.with_name(
-                f"{package.name}.libs"
-            )  # the programs look for it beside their package
+            # the programs look for it next to their package
+            libraries = package.with_name(f"{package.name}.libs")
             if libraries.exists():
                 shutil.copytree(libraries, copy / libraries.name)
         return copy / package.name / "pginstall" / "bin"

@@ -52,7 +52,7 @@ def run_demo(without: Collection[str], folder: Path | None) -> None:
     kept = _fresh(folder)
     with ExitStack() as stack:
         stack.enter_context(_termination_interrupts())
-        stack.enter_context(_whole_or_gone(kept))
+        stack.enter_context(_removed_on_error(kept))
         temporary = tempfile.TemporaryDirectory(prefix="sereno-demo-", ignore_cleanup_errors=True)
         scratch = Path(stack.enter_context(temporary))
         scratch.chmod(0o755)
@@ -98,7 +98,7 @@ def _fresh(folder: Path | None) -> Path:
 
 
 @contextmanager
-def _whole_or_gone(kept: Path) -> Iterator[None]:
+def _removed_on_error(kept: Path) -> Iterator[None]:
     """Remove the folder unless the demo ended well."""
     try:
         yield
@@ -136,7 +136,7 @@ def _cooperative(stack: ExitStack, folder: Path, without: Collection[str]) -> tu
     with psycopg.connect(cluster.dsn("coop", "coop_app"), autocommit=True) as connection:
         connection.execute(script)
         connection.execute("SELECT pg_stat_force_next_flush()")
-        connection.execute(_ANALYZE)  # after the transaction of the rows, or it would count none
+        connection.execute(_ANALYZE)  # after the commit of the rows, else ANALYZE would count none
         plant(connection, without)
         return cluster, connection.info.parameter_status("server_version") or ""
 

@@ -119,7 +119,7 @@ def _fault(row: Mapping[str, Any]) -> str:
         _text(row["what"]),
         _tag("yes" if row["noticed"] else "no"),
         _text(row["how"]),
-        _text(row["told"]),
+        _text(row["notified"]),
     )
 
 

@@ -82,7 +82,7 @@ def show_summary(demo: DemoRun) -> None:
         verb = "MISSED"
         if fault["noticed"]:
             verb = str(fault["how"]).partition(" ")[0]
-        by = fault["told"] or str(fault["how"]).rpartition(" ")[2]
+        by = fault["notified"] or str(fault["how"]).rpartition(" ")[2]
         typer.echo(f"  {verb:<7} {fault['what']!s:<52.52} {by}")
     report = next(
         step["object"]
@@ -118,19 +118,19 @@ def _noticed(
             (run["job"], step["object"], step["status"]) for run in runs for step in run["steps"]
         }
         how = f"cured by {fault.kind}"
-        return {"what": fault.what, "noticed": done in steps, "how": how, "told": ""}
+        return {"what": fault.what, "noticed": done in steps, "how": how, "notified": ""}
     findings = {(one["kind"], one["object"]) for run in runs for one in run["findings"]}
     found = (fault.kind, fault.object) in findings
-    told = [one.channel for one in messages if _tells(one, fault)]
+    notified = [one.channel for one in messages if _is_about(one, fault)]
     return {
         "what": fault.what,
-        "noticed": bool(found and told),
+        "noticed": bool(found and notified),
         "how": f"found by {fault.kind}",
-        "told": ", ".join(dict.fromkeys(told)),
+        "notified": ", ".join(dict.fromkeys(notified)),
     }
 
 
-def _tells(message: Received, fault: Fault) -> bool:
+def _is_about(message: Received, fault: Fault) -> bool:
     """Return whether a message is about a fault; reports and resolutions do not count."""
     if message.reason in {"report", "resolved"}:
         return False

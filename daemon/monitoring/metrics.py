@@ -68,7 +68,7 @@ class StoreCollector(Collector):
             families = [
                 *self._tasks(transaction),
                 _durations(transaction),
-                *_troubles(transaction),
+                *_alert_metrics(transaction),
                 *self._messages(transaction),
                 self._next(),
             ]
@@ -178,7 +178,7 @@ def _durations(transaction: Transaction) -> Metric:
     return family
 
 
-def _troubles(transaction: Transaction) -> Iterator[Metric]:
+def _alert_metrics(transaction: Transaction) -> Iterator[Metric]:
     findings = _gauge("sereno_findings", "Findings of the last run of each task.", ("severity",))
     opened = _gauge("sereno_alerts_open", "Open alerts, pending ones excluded.", ("severity",))
     found = statistics.count_findings(transaction)
@@ -226,7 +226,7 @@ class _Handler(WSGIRequestHandler):
 
 
 @contextmanager
-def serve_metrics(listen: str, context: Context, ailing: Callable[[], str]) -> Iterator[None]:
+def serve_metrics(listen: str, context: Context, problem: Callable[[], str]) -> Iterator[None]:
     """Serve `/metrics` and `/healthz` for the body; `ailing` returns what is wrong.
 
     Raises OSError if the address is unavailable.
@@ -236,7 +236,7 @@ def serve_metrics(listen: str, context: Context, ailing: Callable[[], str]) -> I
         collector(registry=registry)
     registry.register(StoreCollector(context))
     server = _Server(split_address(listen))
-    server.set_app(_application(make_wsgi_app(registry), ailing))
+    server.set_app(_application(make_wsgi_app(registry), problem))
     ended = threading.Event()
     serving = threading.Thread(target=_serve, args=(server, ended), name="metrics", daemon=True)
     serving.start()
@@ -244,7 +244,7 @@ def serve_metrics(listen: str, context: Context, ailing: Callable[[], str]) -> I
         yield
     finally:
         ended.set()
-        server.socket.shutdown(socket.SHUT_RDWR)  # that wakes whoever waits for a connection
+        server.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for a connection
         serving.join()
         server.server_close()
 
@@ -255,7 +255,7 @@ def _serve(server: _Server, ended: threading.Event) -> None:
         server.handle_request()
 
 
-def _application(metrics: Any, ailing: Callable[[], str]) -> "WSGIApplication":  # noqa: ANN401 - the library's own type
+def _application(metrics: Any, problem: Callable[[], str]) -> "WSGIApplication":  # noqa: ANN401 - the library's own type
     def answer(environment: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         path = environment["PATH_INFO"]
         try:
@@ -263,7 +263,7 @@ def _application(metrics: Any, ailing: Callable[[], str]) -> "WSGIApplication": 
                 answered: Iterable[bytes] = metrics(environment, start)
                 return answered
             if path == "/healthz":
-                wrong = ailing()
+                wrong = problem()
                 return _text(
                     start, "503 Service Unavailable" if wrong else "200 OK", wrong or "well"
                 )

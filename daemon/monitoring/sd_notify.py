@@ -30,9 +30,9 @@ def under_systemd() -> bool:
     return bool(os.environ.get("NOTIFY_SOCKET"))
 
 
-def status_text(at_work: Collection[Task], timings: Mapping[str, Timing], now: datetime) -> str:
+def status_text(running: Collection[Task], timings: Mapping[str, Timing], now: datetime) -> str:
     """Return the running tasks and the next due time as text."""
-    runs = ", ".join(f"{task.job} {task.database}".strip() for task in at_work) or "idle"
+    runs = ", ".join(f"{task.job} {task.database}".strip() for task in running) or "idle"
     dues = [
         (due.instant, name)
         for name, timing in timings.items()

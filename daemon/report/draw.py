@@ -38,11 +38,11 @@ def draw(report: Report, proceed: Callable[[], object] = lambda: None) -> dict[s
     }
     try:
         with tempfile.TemporaryDirectory(prefix="sereno-charts-") as scratch:
-            answer, said = _asked(json.dumps(asked, default=str), scratch, proceed)
+            answer, message = _asked(json.dumps(asked, default=str), scratch, proceed)
     except OSError as error:
-        answer, said = "", str(error)
+        answer, message = "", str(error)
     if not answer:
-        _log.warning("report.charts_failed", said=said.strip().splitlines()[-1:])
+        _log.warning("report.charts_failed", message=message.strip().splitlines()[-1:])
         return {}
     drawn: dict[str, str] = json.loads(answer)
     return drawn
@@ -50,14 +50,15 @@ def draw(report: Report, proceed: Callable[[], object] = lambda: None) -> dict[s
 
 def _asked(figures: str, scratch: str, proceed: Callable[[], object]) -> tuple[str, str]:
     """Return the child's answer, or nothing and its error output."""
-    home = os.environ.get("CACHE_DIRECTORY", scratch)  # the fonts that were found last time
+    home = os.environ.get("CACHE_DIRECTORY", scratch)  # matplotlib keeps its font cache here
+    # -P: import no module from the current directory
     process = subprocess.Popen(
         [
             sys.executable,
             "-P",
             "-m",
             "daemon.report.charts",
-        ],  # -P: never a module of the folder we are called in
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -65,16 +66,16 @@ def _asked(figures: str, scratch: str, proceed: Callable[[], object]) -> tuple[s
         text=True,
     )
     try:
-        answer, said = _talk(process, figures, proceed)
+        answer, message = _communicate(process, figures, proceed)
     finally:
         process.kill()
         process.wait()
     if process.returncode:
-        return ("", said)
-    return (answer, said)
+        return ("", message)
+    return (answer, message)
 
 
-def _talk(
+def _communicate(
     process: "subprocess.Popen[str]", asked: str, proceed: Callable[[], object]
 ) -> tuple[str, str]:
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -83,6 +84,6 @@ def _talk(
         try:
             return process.communicate(text, timeout=POLL_SECONDS)
         except subprocess.TimeoutExpired:
-            text = None  # it has been given; communicate goes on where it was
+            text = None  # the input is sent already; communicate() continues
             proceed()
     return "", f"no answer in {PATIENCE_SECONDS:.0f} s"

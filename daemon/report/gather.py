@@ -51,7 +51,7 @@ def gather(transaction: Transaction, config: Config, now: datetime) -> Report:
         until=now.astimezone(zone),
         first=last is None,
         alerts=[
-            _trouble(alert, since, zone)
+            _open_alert(alert, since, zone)
             for alert in _worst_first(alert_store.load_open(transaction))
         ],
         over=[
@@ -77,11 +77,11 @@ def gather(transaction: Transaction, config: Config, now: datetime) -> Report:
 
 
 def _worst_first(alerts: Sequence[Alert]) -> list[Alert]:
-    told = [alert for alert in alerts if alert.state is not State.PENDING]
-    return sorted(told, key=lambda alert: (-alert.severity.rank, alert.opened_at))
+    notified = [alert for alert in alerts if alert.state is not State.PENDING]
+    return sorted(notified, key=lambda alert: (-alert.severity.rank, alert.opened_at))
 
 
-def _trouble(alert: Alert, since: datetime, zone: ZoneInfo) -> OpenAlert:
+def _open_alert(alert: Alert, since: datetime, zone: ZoneInfo) -> OpenAlert:
     return OpenAlert(
         number=alert.id or 0,
         severity=alert.severity,

@@ -91,5 +91,5 @@ class PublishReport(HostStep):
 
     def messages(self, found: Mapping[str, Any]) -> tuple[tuple[Message, str], ...]:
         """Return the messages for the letter that `apply` wrote."""
-        said = report_message(self.report, Letter(**found))
-        return tuple((said, channel) for channel in self.channels)
+        message = report_message(self.report, Letter(**found))
+        return tuple((message, channel) for channel in self.channels)

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from alerts.wording import severity_wording
 from domain.finding import Severity
 
-A_NIGHT = timedelta(hours=26)
+LONGEST_DAY = timedelta(hours=26)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +131,17 @@ class Report:
     @property
     def needing_attention(self) -> Sequence[OpenAlert]:
         """Return the open alerts above info."""
-        return [trouble for trouble in self.alerts if trouble.severity > Severity.INFO]
+        return [one for one in self.alerts if one.severity > Severity.INFO]
 
     @property
     def idle(self) -> bool:
         """Return whether nothing has run for more than a night."""
-        return not self.tasks and self.until - self.since > A_NIGHT
+        return not self.tasks and self.until - self.since > LONGEST_DAY
 
     @property
     def worst(self) -> Severity:
         """Return the highest open severity; at least high if nothing has run."""
-        worst = max((trouble.severity for trouble in self.needing_attention), default=Severity.INFO)
+        worst = max((one.severity for one in self.needing_attention), default=Severity.INFO)
         if self.idle:
             return max(worst, Severity.HIGH)
         return worst

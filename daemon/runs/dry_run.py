@@ -21,8 +21,8 @@ from postgres.session import Session, open_session
 def plan_task(context: Context, task: Task) -> Sequence[Step]:
     """Return the steps that a run would have now."""
     job = context.jobs[task.job]
-    with _seen(context, task) as (circumstances, opened):
-        return job.plan(job.observe(circumstances.job_inputs(task, opened)))
+    with _opened_run(context, task) as (runtime, opened):
+        return job.plan(job.observe(runtime.job_inputs(task, opened)))
 
 
 def run_checks(
@@ -30,29 +30,29 @@ def run_checks(
 ) -> Iterator[tuple[Step, Outcome, Verdict]]:
     """Yield the outcomes and verdicts of the named checks."""
     job = context.jobs[task.job]
-    with _seen(context, task) as (circumstances, opened):
-        planned = job.plan(job.observe(circumstances.job_inputs(task, opened)))
+    with _opened_run(context, task) as (runtime, opened):
+        planned = job.plan(job.observe(runtime.job_inputs(task, opened)))
         steps = [step for step in planned if step.object in names]
         cluster = ""
         if opened is not None:
             cluster = opened.facts.system_identifier
         place = Place(context.config.daemon.name, cluster, task.database)
-        for handful in Executor(circumstances.terms(open_window(None), None), [opened]).run(steps):
-            for step, outcome in handful:
+        for batch in Executor(runtime.terms(open_window(None), None), [opened]).run(steps):
+            for step, outcome in batch:
                 yield step, outcome, job.judge(step, outcome, place)
 
 
 @contextmanager
-def _seen(context: Context, task: Task) -> Iterator[tuple[RunContext, Session | None]]:
+def _opened_run(context: Context, task: Task) -> Iterator[tuple[RunContext, Session | None]]:
     """Open a read-only session if the task is in a database."""
     sessions = Sessions(context, threading.Event())
-    circumstances = RunContext(context, sessions, NoProgress())
+    runtime = RunContext(context, sessions, NoProgress())
     if task.scope is not Scope.DATABASE:
-        yield circumstances, None
+        yield runtime, None
         return
     with sessions.open(task.database, context.jobs[task.job], read_only=True) as opened:
         sessions.verify_server(opened, remember=False)
-        yield circumstances, opened
+        yield runtime, opened
 
 
 def task_refusal(context: Context, task: Task) -> str:

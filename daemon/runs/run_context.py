@@ -49,36 +49,38 @@ class RunContext:
         )
 
     def terms(
-        self, window: Window, steward: Session | None, beat: Callable[[], object] = lambda: None
+        self, window: Window, coordinator: Session | None, beat: Callable[[], object] = lambda: None
     ) -> RunLimits:
         """Return the limits of the steps; the coordinator's session samples the server."""
         limits = self.context.config.governor
         return RunLimits(
             window=window,
             stop=self.sessions.stop,
-            sample=_Lately(lambda: self._sample(steward)),
+            sample=_CachedSample(lambda: self._sample(coordinator)),
             limits=_limits(limits),
             speed=limits.pace,
             progress=self.progress,
             batch_seconds=limits.batch.total_seconds(),
             batch_rows=limits.batch_rows,
             patience_seconds=limits.patience.total_seconds(),
-            read_progress=lambda: blocks_done(steward) if steward is not None else {},
-            waiters_behind=lambda: waiters_behind(steward) if steward is not None else {},
+            read_progress=lambda: blocks_done(coordinator) if coordinator is not None else {},
+            waiters_behind=lambda: waiters_behind(coordinator) if coordinator is not None else {},
             beat=beat,
         )
 
-    def _sample(self, steward: Session | None) -> governor.Sample:
+    def _sample(self, coordinator: Session | None) -> governor.Sample:
         with self.context.store.reading() as transaction:
             paused = pause.paused(transaction, self.context.clock())
-        wishes = self.context.config.governor
+        configured = self.context.config.governor
         seen = (
-            governor.read_sample(steward, wishes.query)
-            if steward is not None
+            governor.read_sample(coordinator, configured.query)
+            if coordinator is not None
             else governor.Sample()
         )
         return replace(
-            seen, flag_file=governor.present_flag_file(wishes.flag_file), paused=paused is not None
+            seen,
+            flag_file=governor.present_flag_file(configured.flag_file),
+            paused=paused is not None,
         )
 
 
@@ -94,7 +96,7 @@ def job_settings(config: Config) -> Settings:
     )
 
 
-class _Lately:
+class _CachedSample:
     """Caches a sample for all lanes."""
 
     def __init__(self, see: Callable[[], governor.Sample]) -> None:
@@ -110,14 +112,14 @@ class _Lately:
             return self._seen
 
 
-def _limits(wishes: GovernorLimits) -> governor.Limits:
+def _limits(configured: GovernorLimits) -> governor.Limits:
     return governor.Limits(
-        replica_lag_seconds=wishes.replica_lag.total_seconds(),
-        replica_lag_bytes=wishes.replica_lag_size,
-        archive_backlog=wishes.archive_backlog,
-        slot_bytes=wishes.slot_retained,
-        free_disk=wishes.free_disk,
-        active=wishes.active_sessions or governor.UNLIMITED,
-        backups=wishes.backups,
-        critical=wishes.critical,
+        replica_lag_seconds=configured.replica_lag.total_seconds(),
+        replica_lag_bytes=configured.replica_lag_size,
+        archive_backlog=configured.archive_backlog,
+        slot_bytes=configured.slot_retained,
+        free_disk=configured.free_disk,
+        active=configured.active_sessions or governor.UNLIMITED,
+        backups=configured.backups,
+        critical=configured.critical,
     )

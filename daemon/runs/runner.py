@@ -75,7 +75,7 @@ class Runner:
         self.stop = stop or threading.Event()
         self._watchdog = watchdog or Watchdog()
         self._sessions = Sessions(context, self.stop)
-        self._circumstances = RunContext(context, self._sessions, progress)
+        self._run_context = RunContext(context, self._sessions, progress)
         self._at_work: dict[int, Task] = {}
 
     def cancel(self) -> None:
@@ -119,7 +119,7 @@ class Runner:
         while True:
             self._alive(recorder.number)
             try:
-                return self._understood(partial(self._attempt, task, window, recorder))
+                return self._outcome_of_errors(partial(self._attempt, task, window, recorder))
             except UnreachableError as error:
                 silent = recorder.unreachable(str(error))
                 refused = 0 if silent or isinstance(error, LostError) else refused + 1
@@ -144,36 +144,36 @@ class Runner:
             return self.stop.is_set()
 
         with self._sessions.open(
-            task.database, self._context.jobs[task.job], steward=True
-        ) as steward:
-            self._sessions.verify_server(steward)
+            task.database, self._context.jobs[task.job], coordinator=True
+        ) as coordinator:
+            self._sessions.verify_server(coordinator)
             recorder.reached()
-            with advisory_locks.coordinator_lock(steward, patience, stopped):
-                return self._claimed(task, window, recorder, steward)
+            with advisory_locks.coordinator_lock(coordinator, patience, stopped):
+                return self._claimed(task, window, recorder, coordinator)
 
     def _claimed(
-        self, task: Task, window: Window, recorder: Recorder, steward: Session
+        self, task: Task, window: Window, recorder: Recorder, coordinator: Session
     ) -> RunResult:
         """Run unless another sereno has; a refusal of this instance alone leaves the claim open."""
         claim = self._claim(task)
         if claim is None:
-            return self._work(task, window, recorder, steward)
+            return self._work(task, window, recorder, coordinator)
         who = f"{socket.gethostname()}, process {os.getpid()}"
-        trouble = run_claims.unavailable_reason(steward)
-        if trouble:
-            _log.warning("claims.unavailable", database=task.database, reason=trouble)
-        settled = run_claims.claim_run(steward, claim, who)
+        unavailable = run_claims.unavailable_reason(coordinator)
+        if unavailable:
+            _log.warning("claims.unavailable", database=task.database, reason=unavailable)
+        settled = run_claims.claim_run(coordinator, claim, who)
         if settled is not None:
             by = f"by {settled.by}" + (f": {settled.reason}" if settled.reason else "")
             return RunResult(RunState(settled.state), by, settled.steps_left)
         try:
-            end = self._understood(partial(self._work, task, window, recorder, steward))
+            end = self._outcome_of_errors(partial(self._work, task, window, recorder, coordinator))
         except TargetError as refused:
             if isinstance(refused, UnreachableError):
                 raise
             return RunResult(RunState.FAILED, str(refused), cause=Cause.REFUSED)
         run_claims.settle_claim(
-            steward, claim, SettledClaim(end.state.value, end.reason, end.left, who)
+            coordinator, claim, SettledClaim(end.state.value, end.reason, end.left, who)
         )
         return end
 
@@ -186,56 +186,57 @@ class Runner:
         )
 
     def _work(
-        self, task: Task, window: Window, recorder: Recorder, steward: Session | None
+        self, task: Task, window: Window, recorder: Recorder, coordinator: Session | None
     ) -> RunResult:
         job = self._context.jobs[task.job]
         with ExitStack() as stack:
             worker = owner = None
             cluster = ""
-            if steward is not None:
-                worker = stack.enter_context(self._worker(task, steward))
-                cluster = steward.facts.system_identifier
-            steps = job.plan(job.observe(self._circumstances.job_inputs(task, worker)))
+            if coordinator is not None:
+                worker = stack.enter_context(self._worker(task, coordinator))
+                cluster = coordinator.facts.system_identifier
+            steps = job.plan(job.observe(self._run_context.job_inputs(task, worker)))
             lanes = [worker]
-            if steward is not None:
-                lanes += self._more_lanes(stack, task, steward, len(steps))
+            if coordinator is not None:
+                lanes += self._more_lanes(stack, task, coordinator, len(steps))
                 if any(step.needs_owner for step in steps):
-                    owner = stack.enter_context(self._worker(task, steward, owner=True))
+                    owner = stack.enter_context(self._worker(task, coordinator, owner=True))
             place = Place(self._context.config.daemon.name, cluster, task.database)
             alive = partial(self._alive, recorder.number)
-            terms = self._circumstances.terms(window, steward, alive)
+            terms = self._run_context.terms(window, coordinator, alive)
             outcomes = []
-            for handful in Executor(terms, lanes, owner).run(steps):
-                outcomes += handful
-                recorder.steps([one for one in handful if one[1].stop is not Stop.LOST], place)
+            for batch in Executor(terms, lanes, owner).run(steps):
+                outcomes += batch
+                recorder.steps([one for one in batch if one[1].stop is not Stop.LOST], place)
         for _, outcome in outcomes:
             if outcome.stop is Stop.LOST:
                 raise LostError(f"{task.database}: {outcome.reason}")
         return summarize(outcomes)
 
     @contextmanager
-    def _worker(self, task: Task, steward: Session, *, owner: bool = False) -> Iterator[Session]:
+    def _worker(
+        self, task: Task, coordinator: Session, *, owner: bool = False
+    ) -> Iterator[Session]:
         """Open a worker session under the coordinator's lock; as `maintain` for owner's work."""
         with self._sessions.open(
             task.database, self._context.jobs[task.job], owner=owner
         ) as worker:
             self._sessions.verify_server(worker)
             advisory_locks.take_worker_lock(worker)
-            advisory_locks.verify_coordinator_lock(
-                steward
-            )  # else somebody else has taken over before we enlisted
+            # otherwise another process took over before this worker registered
+            advisory_locks.verify_coordinator_lock(coordinator)
             self._may(self._context.jobs[task.job], worker, rows=not owner)
             yield worker
 
     def _more_lanes(
-        self, stack: ExitStack, task: Task, steward: Session, steps: int
+        self, stack: ExitStack, task: Task, coordinator: Session, steps: int
     ) -> list[Session | None]:
         """Open a further session for each lane; fewer if the server has no room for more."""
         job = self._context.jobs[task.job]
         more: list[Session | None] = []
         while 1 + len(more) < min(self._lanes(job), steps):
             try:
-                more.append(stack.enter_context(self._worker(task, steward)))
+                more.append(stack.enter_context(self._worker(task, coordinator)))
             except UnreachableError as error:
                 lanes = 1 + len(more)
                 _log.warning("run.fewer_lanes", task=job.name, lanes=lanes, reason=str(error))
@@ -254,7 +255,7 @@ class Runner:
             if refused:
                 raise TargetError(f"{job.name} refused: {refused}")
 
-    def _understood(self, work: Callable[[], RunResult]) -> RunResult:
+    def _outcome_of_errors(self, work: Callable[[], RunResult]) -> RunResult:
         """Turn exceptions into results. Raises UnreachableError and TargetError."""
         try:
             return work()

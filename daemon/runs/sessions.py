@@ -53,7 +53,8 @@ class Sessions:
             cancels = [
                 threading.Thread(target=_cancel, args=(opened,), daemon=True) for opened in sessions
             ]
-            for cancel in cancels:  # a server that does not answer keeps no other from being told
+            # one thread each: a server that does not answer must not delay the others
+            for cancel in cancels:
                 cancel.start()
             time.sleep(AGAIN_SECONDS)
 
@@ -63,7 +64,7 @@ class Sessions:
         database: str,
         job: Job,
         *,
-        steward: bool = False,
+        coordinator: bool = False,
         read_only: bool = False,
         owner: bool = False,
     ) -> Iterator[Session]:
@@ -72,16 +73,15 @@ class Sessions:
         Raises Stopped.
         """
         target = self._context.target(database)
-        login = "maintain" if steward or read_only or owner else job.login
+        login = "maintain" if coordinator or read_only or owner else job.login
         with open_session(
-            target, login, job.name, read_only=read_only or (job.read_only and not steward)
+            target, login, job.name, read_only=read_only or (job.read_only and not coordinator)
         ) as opened:
             with self._guard:
                 self._sessions.append(opened)
             try:
-                if (
-                    self.stop.is_set()
-                ):  # a cancel that came while we were connecting has seen no session
+                # cancelled while connecting, when there was no session to cancel
+                if self.stop.is_set():
                     raise advisory_locks.Stopped
                 yield opened
             finally:

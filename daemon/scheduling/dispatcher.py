@@ -31,7 +31,7 @@ from execution.window import Window, open_window
 from postgres.session import TargetError, open_session
 from store.store import StoreError
 
-PUNCTUAL = timedelta(minutes=2)
+LATE_AFTER = timedelta(minutes=2)
 """A schedule that begins later than this is caught up, not on time."""
 _WRONG = {RunState.FAILED.value, RunState.SKIPPED.value}
 
@@ -80,10 +80,9 @@ class Dispatcher:
         """Start what the last due time of a schedule still owes, unless it is in progress."""
         with self._guard:
             now = self._context.clock()
-            if (
-                now - self._looked > PUNCTUAL or now < self._looked
-            ):  # we slept, or the clock was set
-                self._attended = now - PUNCTUAL
+            # the machine was suspended, or the clock was set
+            if now - self._looked > LATE_AFTER or now < self._looked:
+                self._attended = now - LATE_AFTER
             self._looked = now
             due = self.timings[name].latest(now) if name in self.timings else None
             if (
@@ -95,20 +94,21 @@ class Dispatcher:
                 return
             try:
                 self._decide(name, due, now)
-            except StoreError as error:  # looked at again soon: nothing is settled
+            except StoreError as error:
+                # nothing was recorded, so it is tried again at the next poll
                 _log.critical("schedule.store_failed", schedule=name, error=str(error))
 
     def probe_unreachable(self) -> None:
         """Probe servers with an open unreachable alert; an answer resolves it."""
         with self._guard:
-            at_work = {task.database for task in self._runner.running().values()}
+            busy_databases = {task.database for task in self._runner.running().values()}
             with self._context.store.reading() as transaction:
                 lost = {
                     alert.database
                     for alert in alert_store.load_open(transaction)
                     if alert.kind == DATABASE_UNREACHABLE.name
                 }
-            for database in lost & self._context.config.databases.keys() - at_work:
+            for database in lost & self._context.config.databases.keys() - busy_databases:
                 threading.Thread(
                     target=_probe,
                     args=(self._context, database),
@@ -119,7 +119,7 @@ class Dispatcher:
     def stop(self) -> None:
         """Start nothing more."""
         for queue in list(self._queues.values()):
-            queue.shutdown(wait=False)  # what is queued sees that we stop, and ends
+            queue.shutdown(wait=False)  # queued tasks see the stop and end
 
     def _decide(self, name: str, due: Due, now: datetime) -> None:
         schedule = self._context.config.timetable[name]
@@ -178,13 +178,13 @@ class Dispatcher:
         ending = self._busy[name] = _Ending(self._context, self._runner, name, due, window)
         try:
             begun = [
-                self._queue(place).submit(self._work, ending, todo)
-                for place, todo in places.items()
+                self._queue(place).submit(self._work, ending, place_tasks)
+                for place, place_tasks in places.items()
             ]
             threading.Thread(
                 target=self._end, args=(begun, last, ending), name=f"end of {name}", daemon=True
             ).start()
-        except RuntimeError as error:  # no thread is to be had; or the queues are closed
+        except RuntimeError as error:  # no thread could be started, or the queues are closed
             del self._busy[name]
             _log.critical("schedule.store_failed", schedule=name, error=str(error))
 
@@ -194,9 +194,9 @@ class Dispatcher:
                 self._queues[place] = ThreadPoolExecutor(1, thread_name_prefix=place)
             return self._queues[place]
 
-    def _work(self, ending: "_Ending", todo: Sequence[Task]) -> None:
+    def _work(self, ending: "_Ending", place_tasks: Sequence[Task]) -> None:
         """Run tasks of one place in order; a failing state file ends the list, which is retried."""
-        for task in todo:
+        for task in place_tasks:
             if ending.runner.stop.is_set():
                 return
             try:
@@ -219,15 +219,13 @@ class Dispatcher:
             if last and not ending.runner.stop.is_set():
                 wait([self._queue(Scope.SERVICE.value).submit(self._work, ending, last)])
             closed = self._close(ending)
-        except (
-            StoreError,
-            RuntimeError,
-        ) as error:  # RuntimeError: we are stopping, and the queue is closed
+        except (StoreError, RuntimeError) as error:
+            # RuntimeError: the queue is closed because the service stops
             _log.critical("schedule.store_failed", schedule=ending.name, error=str(error))
         finally:
             with self._guard:
                 del self._busy[ending.name]
-        if closed:  # else it is tried again when the service looks around
+        if closed:  # otherwise it is tried again at the next poll
             self.look(ending.name)
 
     def _close(self, ending: "_Ending") -> bool:

@@ -171,7 +171,7 @@ class Vacuumed:
             after = self.look(session)
             seen = self._counted(before, after)
             if len(seen) == len(self.tables) or time.monotonic() >= deadline:
-                return {table.oid: _came_to(session, table, before, after) for table in seen}
+                return {table.oid: _effect(session, table, before, after) for table in seen}
             time.sleep(0.05)
 
     def effect(self, session: Session, before: Counts) -> Effect:
@@ -190,14 +190,14 @@ class Vacuumed:
         ]
 
 
-def _came_to(session: Session, table: VacuumDue, before: Counts, after: Counts) -> Effect:
+def _effect(session: Session, table: VacuumDue, before: Counts, after: Counts) -> Effect:
     """Return the effect on one table.
 
     Ineffective means that less than half was removed while something held the rest; other sessions
     write meanwhile.
     """
     if table.oid not in after or table.oid not in before:
-        return Effect()  # it is gone, and needs nothing any more
+        return Effect()  # the table was dropped
     was, now = before[table.oid], after[table.oid]
     removed = max(0, was["dead"] - now["dead"])
     left = ""

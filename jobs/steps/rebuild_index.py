@@ -92,8 +92,8 @@ class RebuildIndex(DatabaseStep):
         if reason := self._no_room(before):
             return Outcome(Status.SKIPPED, reason, cause=Cause.NO_ROOM)
         session.set_cost(gentle=control.gentle())
-        if self.bloated and (sound := self._sound(session, control, self.bloated)):
-            return Outcome(Status.DONE, sound, evidence={**LOOKED, "now": before["bytes"]})
+        if self.bloated and (not_bloated := self._not_bloated(session, control, self.bloated)):
+            return Outcome(Status.DONE, not_bloated, evidence={**LOOKED, "now": before["bytes"]})
         return control.attempt(lambda: self._build(session, control))
 
     def _command(self) -> sql.Composed:
@@ -105,8 +105,8 @@ class RebuildIndex(DatabaseStep):
         except OSError:
             state = None
         if state is None:
-            blind = self.bloated is not None and not self.limits.unseen_disk
-            if blind:
+            unknown_space = self.bloated is not None and not self.limits.unseen_disk
+            if unknown_space:
                 return (
                     "free disk unknown: the server is on another host "
                     "(jobs.vacuum.reindex.unseen_disk)"
@@ -120,7 +120,7 @@ class RebuildIndex(DatabaseStep):
             "free; twice its size is needed"
         )
 
-    def _sound(self, session: Session, control: StepControl, bloated: IndexBloat) -> str:
+    def _not_bloated(self, session: Session, control: StepControl, bloated: IndexBloat) -> str:
         """Return the result of an exact measurement if the index is not bloated."""
         control.cancellable = True
         found = index_bloat.measure_bloat(session, bloated)
@@ -151,12 +151,12 @@ class RebuildIndex(DatabaseStep):
             if is_lost(error):
                 raise
             left = _left(_clean(session, before["table_oid"], there))
-            if (swapped := self._swapped(session, before)) is None:
+            if (rebuilt := self._verify_rebuilt(session, before)) is None:
                 if left:
                     error.add_note(left)
                 raise
-            return replace(swapped, reason=left)
-        return self._swapped(session, before) or Outcome(
+            return replace(rebuilt, reason=left)
+        return self._verify_rebuilt(session, before) or Outcome(
             Status.INEFFECTIVE, "the index is unchanged"
         )
 
@@ -170,7 +170,7 @@ class RebuildIndex(DatabaseStep):
             reasons.append(f"{stale} has to be dropped first")
         return reasons
 
-    def _swapped(self, session: Session, before: State) -> Outcome | None:
+    def _verify_rebuilt(self, session: Session, before: State) -> Outcome | None:
         """Return the outcome if a new, valid index has the name now."""
         after = _now(session, self.index)
         if after is None or not after["valid"] or after["oid"] == before["oid"]:
@@ -259,7 +259,7 @@ def _clean(session: Session, table: int, there: set[Relation]) -> set[Relation]:
                 for index in left:
                     session.execute(_drop(index))
             except errors.QueryCanceled:
-                continue  # a cancel that was on its way; or the time is over
+                continue  # a cancel arrived late, or the window has ended
             except psycopg.Error:
                 break
             left = set()

@@ -64,7 +64,8 @@ class VacuumGroup(DatabaseStep):
         session.set_cost(gentle=not self.urgent and control.gentle(self.members[0].speed))
         session.set_timeouts(control.remaining_seconds())
         control.cancellable = not self.urgent
-        with contextlib.suppress(psycopg.Error):  # a table that remains meets its error on its own
+        # each remaining table is run alone to find the one that fails
+        with contextlib.suppress(psycopg.Error):
             session.execute(self.command)
         control.cancellable, control.yielded_to = False, ""
         reached = self.postcondition.reached(session, before)

@@ -42,11 +42,11 @@ _HOLDERS = sql.SQL(
 )
 
 
-class Stopped(Exception):  # noqa: N818 - we were told to stop
+class Stopped(Exception):  # noqa: N818 - control flow: the service stops
     """The wait for a lock was stopped."""
 
 
-class Busy(Exception):  # noqa: N818 - a state of affairs, not a mistake
+class Busy(Exception):  # noqa: N818 - control flow, not an error
     """Another sereno is working on this database."""
 
 
@@ -62,7 +62,7 @@ def coordinator_lock(
         _release(session, _WORKER)
         yield
     finally:
-        with contextlib.suppress(psycopg.OperationalError):  # a lost session has let it go
+        with contextlib.suppress(psycopg.OperationalError):  # a lost session has released it
             _release(session, _COORDINATOR)
 
 

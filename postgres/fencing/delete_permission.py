@@ -66,7 +66,7 @@ def _powerful(session: Session) -> str:
         for right in ("superuser", "createrole", "replication", "bypassrls")
         if rights[right]
     ]
-    if not rights["superuser"]:  # who is a member of everything
+    if not rights["superuser"]:  # superusers are members of every role
         found += [f"membership in {power}" for power in rights["powers"] or ()]
         found += [f"the rights of the owner {owner}" for owner in rights["owners"] or ()]
     if not found:

@@ -141,27 +141,27 @@ Administrator = psycopg.Connection[dict[str, Any]]
 
 
 def install_statements(
-    administrator: Administrator, wishes: InstallRequest
+    administrator: Administrator, request: InstallRequest
 ) -> Iterator[sql.Composed]:
     """Yield the statements in order; reads the catalog only.
 
     Raises InstallError for a missing table.
     """
-    roles = {wishes.maintain.user, wishes.data.user}
+    roles = {request.maintain.user, request.data.user}
     existing = {
         row["name"]: row["superuser"] for row in administrator.execute(_ROLES, (list(roles),))
     }
-    _refuse(administrator, wishes, existing)
+    _refuse(administrator, request, existing)
     for role in sorted(roles - existing.keys()):
         yield sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role))
-    yield from _passwords(administrator, wishes)
-    yield from _schema(wishes)
-    yield from _maintain(administrator, wishes)
-    yield from _data(wishes)
+    yield from _passwords(administrator, request)
+    yield from _schema(request)
+    yield from _maintain(administrator, request)
+    yield from _data(request)
 
 
 def _refuse(
-    administrator: Administrator, wishes: InstallRequest, existing: Mapping[str, bool]
+    administrator: Administrator, request: InstallRequest, existing: Mapping[str, bool]
 ) -> None:
     """Raise InstallError for rights that would make the two logins unsafe."""
     for schema in administrator.execute(_PLANTED):
@@ -174,12 +174,12 @@ def _refuse(
             raise InstallError(
                 f"{role} is a superuser; give sereno its own logins (maintain.user, data.user)"
             )
-    if wishes.maintain.user == wishes.data.user:
+    if request.maintain.user == request.data.user:
         raise InstallError(
             "maintain and data must be two different logins: one maintains, the other deletes"
         )
     present = _present(administrator)
-    named = dict.fromkeys(wishes.archives, "jobs.archive.tables") | dict(wishes.tables)
+    named = dict.fromkeys(request.archives, "jobs.archive.tables") | dict(request.tables)
     missing = [table for table in named if table not in present]
     if missing:
         raise InstallError(f"{named[missing[0]]}: there is no table {missing[0]} in this database")
@@ -227,9 +227,9 @@ def _present(administrator: Administrator) -> set[Relation]:
     return {Relation(row["schema"], row["name"]) for row in administrator.execute(_PRESENT)}
 
 
-def _passwords(administrator: Administrator, wishes: InstallRequest) -> Iterator[sql.Composed]:
+def _passwords(administrator: Administrator, request: InstallRequest) -> Iterator[sql.Composed]:
     """Set passwords as SCRAM verifiers computed here: the server's log never sees a password."""
-    for login in (wishes.maintain, wishes.data):
+    for login in (request.maintain, request.data):
         if login.password is not None:
             verifier = administrator.pgconn.encrypt_password(
                 login.password.encode(), login.user.encode(), b"scram-sha-256"
@@ -239,9 +239,9 @@ def _passwords(administrator: Administrator, wishes: InstallRequest) -> Iterator
             )
 
 
-def _schema(wishes: InstallRequest) -> Iterator[sql.Composed]:
+def _schema(request: InstallRequest) -> Iterator[sql.Composed]:
     both = sql.SQL(", ").join(
-        [sql.Identifier(wishes.maintain.user), sql.Identifier(wishes.data.user)]
+        [sql.Identifier(request.maintain.user), sql.Identifier(request.data.user)]
     )
     yield from (sql.Composed([statement]) for statement in _OURS)
     yield sql.SQL("GRANT USAGE ON SCHEMA sereno TO {}").format(both)
@@ -250,7 +250,7 @@ def _schema(wishes: InstallRequest) -> Iterator[sql.Composed]:
     yield sql.SQL("GRANT INSERT ({}) ON sereno.archive_batch TO {}").format(_FILLED, both)
     yield sql.SQL("GRANT SELECT ON sereno.detached_partition TO {}").format(both)
     yield sql.SQL("GRANT SELECT ON sereno.owner TO {}").format(both)
-    maintain = sql.Identifier(wishes.maintain.user)
+    maintain = sql.Identifier(request.maintain.user)
     yield sql.SQL("GRANT UPDATE (expired_at) ON sereno.archive_batch TO {}").format(maintain)
     yield sql.SQL("GRANT INSERT, UPDATE, DELETE ON sereno.owner TO {}").format(maintain)
     yield sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON sereno.claim TO {}").format(maintain)
@@ -258,26 +258,26 @@ def _schema(wishes: InstallRequest) -> Iterator[sql.Composed]:
     yield sql.SQL(
         "INSERT INTO sereno.owner (instance_id, instance_name) "
         "SELECT {}, {} WHERE NOT EXISTS (SELECT FROM sereno.owner)"
-    ).format(sql.Literal(wishes.instance_id), sql.Literal(wishes.instance_name))
+    ).format(sql.Literal(request.instance_id), sql.Literal(request.instance_name))
 
 
-def _maintain(administrator: Administrator, wishes: InstallRequest) -> Iterator[sql.Composed]:
-    role = sql.Identifier(wishes.maintain.user)
+def _maintain(administrator: Administrator, request: InstallRequest) -> Iterator[sql.Composed]:
+    role = sql.Identifier(request.maintain.user)
     yield sql.SQL("GRANT pg_monitor, pg_read_all_data TO {}").format(role)
     version = administrator.info.server_version
     if version >= _MAINTAIN_ROLE_SINCE:
         yield sql.SQL("GRANT pg_maintain TO {}").format(role)
         return
     options = sql.SQL(" WITH INHERIT TRUE, SET FALSE" if version >= _INHERIT_OPTION_SINCE else "")
-    for row in administrator.execute(_OWNERS, ([wishes.maintain.user, wishes.data.user],)):
+    for row in administrator.execute(_OWNERS, ([request.maintain.user, request.data.user],)):
         yield sql.SQL("GRANT {} TO {}{}").format(sql.Identifier(row["name"]), role, options)
 
 
-def _data(wishes: InstallRequest) -> Iterator[sql.Composed]:
-    role = sql.Identifier(wishes.data.user)
-    for schema in sorted({table.schema for table in (*wishes.tables, *wishes.archives)}):
+def _data(request: InstallRequest) -> Iterator[sql.Composed]:
+    role = sql.Identifier(request.data.user)
+    for schema in sorted({table.schema for table in (*request.tables, *request.archives)}):
         yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), role)
-    for table in wishes.tables:
+    for table in request.tables:
         yield sql.SQL("GRANT SELECT, DELETE ON {} TO {}").format(table.identifier(), role)
-    for table in wishes.archives:
+    for table in request.archives:
         yield sql.SQL("GRANT INSERT ON {} TO {}").format(table.identifier(), role)

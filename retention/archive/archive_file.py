@@ -128,25 +128,26 @@ class TableArchive:
             if not known:
                 return ()
             before = _manifest(folder, stem)
-            if _exists(folder, name) and not (before and self._akin(before, known)):
+            if _exists(folder, name) and not (before and self._may_append(before, known)):
                 raise DamagedError(
                     f"{name}: its manifest does not name this sereno as its writer; the file "
                     "is kept"
                 )
+            # the manifest is written last, since it claims the file
             for gone in (
                 name,
                 stem + MANIFEST_SUFFIX,
-            ):  # the manifest last: it says whose the file is
+            ):
                 with suppress(FileNotFoundError):
                     os.unlink(gone, dir_fd=folder)
                     os.fsync(folder)
             return known
 
-    def _akin(self, before: Manifest, known: Sequence[str]) -> bool:
+    def _may_append(self, before: Manifest, known: Sequence[str]) -> bool:
         """Return whether this instance wrote the file for this table, with known batches only."""
         same = replace(before.writer, system_identifier="", database_oid=0)
-        mine = replace(self.writer, system_identifier="", database_oid=0)
-        return same == mine and {entry.batch for entry in before.entries} <= set(known)
+        ours = replace(self.writer, system_identifier="", database_oid=0)
+        return same == ours and {entry.batch for entry in before.entries} <= set(known)
 
     def _ours(self, folder: int, stem: str, entries: Sequence[Entry]) -> bool:
         """Return whether a file is new or may be continued."""
@@ -157,9 +158,8 @@ class TableArchive:
                 and not _exists(folder, stem + MANIFEST_SUFFIX)
                 and not entries
             )
-        ahead = before.end > _end(
-            entries
-        )  # the database knows less than it did: it is a copy, or was set back
+        # the ledger has fewer batches than the file: a copied or restored database
+        ahead = before.end > _end(entries)
         return before.writer == self.writer and before.columns == self.columns and not ahead
 
     @contextmanager

@@ -59,13 +59,13 @@ class Manifest:
 
 def header(writer: Writer, columns: ColumnTypes, created_at: str) -> bytes:
     """Return the first line."""
-    said = {
+    fields = {
         "format": FORMAT,
         "sereno": version("sereno"),
         "created_at": created_at,
         **asdict(writer),
     }
-    return _line({**said, "columns": [list(column) for column in columns]})
+    return _line({**fields, "columns": [list(column) for column in columns]})
 
 
 def line(entry: Entry) -> bytes:
@@ -79,19 +79,19 @@ def read(text: bytes) -> Manifest | None:
     """Parse a manifest; None if it is not one. A torn last line is ignored."""
     try:
         first, *rest = text.decode().splitlines(keepends=True)
-        said = json.loads(first)
-        writer = Writer(**{name: said[name] for name in Writer.__dataclass_fields__})
-        columns = tuple((str(name), str(kind)) for name, kind in said["columns"])
+        fields = json.loads(first)
+        writer = Writer(**{name: fields[name] for name in Writer.__dataclass_fields__})
+        columns = tuple((str(name), str(kind)) for name, kind in fields["columns"])
         entries = [_entry(json.loads(one)) for one in rest if one.endswith("\n")]
     except (ValueError, KeyError, TypeError):
         return None
     return Manifest(writer, columns, entries)
 
 
-def _entry(said: dict[str, object]) -> Entry:
-    frame = Frame(**{name: said[name] for name in Frame.__dataclass_fields__})  # type: ignore[arg-type]
-    return Entry(str(said["batch"]), frame, str(said["first"]), str(said["last"]))
+def _entry(fields: dict[str, object]) -> Entry:
+    frame = Frame(**{name: fields[name] for name in Frame.__dataclass_fields__})  # type: ignore[arg-type]
+    return Entry(str(fields["batch"]), frame, str(fields["first"]), str(fields["last"]))
 
 
-def _line(said: dict[str, object]) -> bytes:
-    return json.dumps(said, ensure_ascii=False).encode() + b"\n"
+def _line(fields: dict[str, object]) -> bytes:
+    return json.dumps(fields, ensure_ascii=False).encode() + b"\n"

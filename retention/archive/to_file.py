@@ -84,7 +84,7 @@ class _Writer:
     """The file of one table and the entries of the current transaction."""
 
     def __init__(self, session: Session, archive: TableArchive, file: ArchiveFile) -> None:
-        self._session, self._shelf, self._volume = session, archive, file
+        self._session, self._archive, self._file = session, archive, file
         self._entries: list[Entry] = []
 
     @property
@@ -94,21 +94,21 @@ class _Writer:
 
     def write(self, delete: sql.Composed, batch: Batch) -> int:
         """Delete rows into a frame and ledger it; return their number."""
-        self._volume.begin()
+        self._file.begin()
         self._entries = []
-        copy = _COPY.format(delete=delete, columns=_columns(self._shelf, "t"))
-        frame = self._volume.append(partial(self._session.copy_out, copy))
+        copy = _COPY.format(delete=delete, columns=_columns(self._archive, "t"))
+        frame = self._file.append(partial(self._session.copy_out, copy))
         if frame.rows:
             entry = Entry(str(uuid.uuid4()), frame, batch.first, batch.last)
-            ledger.record_batch(self._session, self._shelf, self._volume.name, entry)
+            ledger.record_batch(self._session, self._archive, self._file.name, entry)
             self._entries.append(entry)
         else:
-            self._volume.begin()  # a trigger has kept them all
+            self._file.begin()  # a trigger kept every row
         return frame.rows
 
     def committed(self) -> int:
         """Append to the manifest after the commit; return the bytes added."""
-        self._volume.committed(self._entries)
+        self._file.committed(self._entries)
         length = sum(entry.frame.length for entry in self._entries)
         self._entries = []
         return length

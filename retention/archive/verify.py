@@ -50,7 +50,9 @@ class Verified:
     faults: Sequence[Fault]
 
 
-def verify(session: Session, *, deep: bool = False, told: Progress = lambda _: None) -> Verified:
+def verify(
+    session: Session, *, deep: bool = False, progress: Progress = lambda _: None
+) -> Verified:
     """Read every file of a database's ledger.
 
     `deep` also loads each batch into a scratch table and compares the server's own output with it.
@@ -59,8 +61,8 @@ def verify(session: Session, *, deep: bool = False, told: Progress = lambda _: N
     faults: list[Fault] = []
     for path in sorted({batch.path for batch in batches}):
         here = [batch for batch in batches if batch.path == path]
-        faults += [Fault(path, what) for what in _file(session, path, here, told, deep=deep)]
-    faults += [Fault(path, "not in the ledger") for path in _strangers(batches)]
+        faults += [Fault(path, what) for what in _file(session, path, here, progress, deep=deep)]
+    faults += [Fault(path, "not in the ledger") for path in _files_not_in_ledger(batches)]
     if is_installed_table(session, detach.TABLE):
         faults += [
             Fault(name, STRANDED.format(since))
@@ -72,7 +74,7 @@ def verify(session: Session, *, deep: bool = False, told: Progress = lambda _: N
 
 
 def _file(
-    session: Session, path: str, batches: Sequence[LedgeredBatch], told: Progress, *, deep: bool
+    session: Session, path: str, batches: Sequence[LedgeredBatch], progress: Progress, *, deep: bool
 ) -> Iterator[str]:
     pure = PurePosixPath(path)
     try:
@@ -85,7 +87,7 @@ def _file(
         return
     try:
         for batch in batches:
-            told(batch)
+            progress(batch)
             try:
                 digest = hashlib.sha256()
                 for piece in read_lines(descriptor, batch.entry.frame):
@@ -140,7 +142,7 @@ def _difference(before: Sequence[tuple[str, str]], now: Sequence[tuple[str, str]
     return "column order changed"
 
 
-def _strangers(batches: Sequence[LedgeredBatch]) -> Iterator[str]:
+def _files_not_in_ledger(batches: Sequence[LedgeredBatch]) -> Iterator[str]:
     """Yield the files in the ledgered folders that the ledger does not name."""
     known = {batch.path for batch in batches}
     for folder in sorted({str(PurePosixPath(path).parent) for path in known}):

@@ -16,9 +16,8 @@ from retention.files.safe_open import open_folder
 
 PIECE_BYTES = 256 * 1024
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = (
-    os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-)  # a pipe in its place keeps nobody waiting
+# O_NONBLOCK: opening a FIFO must not block
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +68,13 @@ def _compressed(folder: int, file: File) -> int | None:
             ):
                 return None
             partial = f".{file.name}{PARTIAL}"
-            with suppress(FileNotFoundError):  # of a run that did not end
+            with suppress(FileNotFoundError):  # left by an interrupted run
                 os.unlink(partial, dir_fd=folder)
             target = stack.enter_context(
                 os.fdopen(os.open(partial, _NEW, 0o600, dir_fd=folder), "r+b")
             )
             stack.callback(_gone, folder, partial)
-            _squeeze(source, target)
+            _compress(source, target)
             _like(source, target)
             if (
                 not _named(folder, partial, file.name + COMPRESSED, source)
@@ -83,14 +82,15 @@ def _compressed(folder: int, file: File) -> int | None:
             ):
                 return None
             os.fsync(folder)
-            _gone(folder, partial)  # before the original: what has two names never leaves
+            # checked before the original is removed: a file with several links is kept
+            _gone(folder, partial)
             os.unlink(file.name, dir_fd=folder)
             return os.fstat(target.fileno()).st_size
     except OSError:
         return None
 
 
-def _squeeze(source: BufferedReader, target: BufferedRandom) -> None:
+def _compress(source: BufferedReader, target: BufferedRandom) -> None:
     """Write the compressed copy, sync it, read it back. Raises OSError if it differs."""
     with gzip.GzipFile("", "wb", fileobj=target, mtime=0) as packer:
         shutil.copyfileobj(source, packer, PIECE_BYTES)

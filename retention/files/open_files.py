@@ -19,7 +19,7 @@ def _all() -> Iterator[Inode]:
             continue
         try:
             descriptors = list((process / "fd").iterdir())
-        except OSError:  # not ours to read, or it has ended
+        except OSError:  # another user's process, or it has ended
             continue
         for descriptor in descriptors:
             try:

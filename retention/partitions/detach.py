@@ -37,7 +37,8 @@ _OPEN = sql.SQL(
     SELECT d.id::text AS id, d."oid"::bigint AS oid,
            d.partition_schema AS schema, d.partition AS name,
            EXISTS (SELECT FROM pg_catalog.pg_partitioned_table p
-                   WHERE p.partrelid = to_regclass(format('%%I.%%I', "schema", "table"))) AS declared,
+                   WHERE p.partrelid = to_regclass(format('%%I.%%I', "schema", "table"))
+                  ) AS declared,
            coalesce(pg_total_relation_size(c.oid), 0) AS bytes,
            greatest(c.reltuples, 0)::bigint AS rows
     FROM sereno.detached_partition d
@@ -171,7 +172,7 @@ def describe_detach(part: Partition) -> str:
 def _begun(session: Session, part: Partition, instance: str) -> str:
     parent = part.expired.table
     who = (instance, parent.schema, parent.name, part.oid, part.table.schema, part.table.name)
-    begun = session.rows(_BEGUN, (instance, part.oid))  # by a turn before this one
+    begun = session.rows(_BEGUN, (instance, part.oid))  # by an earlier run
     return str((begun or session.rows(_BEGIN, who))[0]["id"])
 
 
@@ -193,7 +194,8 @@ def _out(session: Session, part: Partition, instance: str) -> None:
                 raise PartitionError(f"{part.table} has received rows that have not expired")
             session.execute(_NO_INHERIT.format(**names))
         return
-    for ahead in session.rows(_AHEAD, (instance, part.oid)):  # of one table only one can be pending
+    # a table can have only one pending detach
+    for ahead in session.rows(_AHEAD, (instance, part.oid)):
         other = Relation(ahead["schema"], ahead["name"]).identifier()
         session.execute(_DETACH.format(how=_FINALIZE, parent=names["parent"], part=other))
     state = _state(session, part)

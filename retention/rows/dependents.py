@@ -77,8 +77,11 @@ class Dependents:
         for number, link in enumerate(member.links):
             parent, name = self._members[link.to], f"{alias}{number}"
             pairs = [
-                _PAIR.format(parent=sql.Identifier(name, theirs), child=sql.Identifier(alias, own))
-                for own, theirs in link.pairs
+                _PAIR.format(
+                    parent=sql.Identifier(name, parent_column),
+                    child=sql.Identifier(alias, child_column),
+                )
+                for child_column, parent_column in link.pairs
             ]
             reach = self._reach(parent, name, chosen)
             ways.append(
@@ -147,7 +150,7 @@ class _Key:
 
 
 def _key(row: dict[str, Any]) -> _Key:
-    pairs = tuple((ours, theirs) for ours, theirs in row["pairs"])
+    pairs = tuple((child, parent) for child, parent in row["pairs"])
     link = Reference(Relation(row["to_schema"], row["to_name"]), pairs)
     return _Key(Relation(row["schema"], row["name"]), link, row["cascades"], row["plain"])
 

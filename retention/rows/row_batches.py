@@ -111,9 +111,8 @@ class ExpiredRows:
         )
         if self.condition is None:
             return due
-        return sql.Composed(
-            [due, sql.SQL(" AND ("), self.condition, sql.SQL("\n)")]
-        )  # a comment ends there
+        # the newline ends a comment in the condition
+        return sql.Composed([due, sql.SQL(" AND ("), self.condition, sql.SQL("\n)")])
 
     def some(self, session: Session) -> bool:
         """Return whether there are any."""
@@ -160,7 +159,7 @@ class RowWalk:
             self._control.wait_while_paused()
             began = time.monotonic()
             chosen, took, last, waiters = self._control.attempt(lambda: self._one(take))
-            if chosen:  # else the attempt that went through had nothing to take
+            if chosen:  # otherwise the attempt found no row
                 done()
             self.taken += took
             self._control.waiters(waiters)
@@ -170,7 +169,7 @@ class RowWalk:
             self._tune(seconds)
             if more:
                 self._control.rest(seconds)
-        self._session.flush_statistics()  # the jobs that follow plan by the server's counts
+        self._session.flush_statistics()  # the jobs that follow plan by these statistics
         self._session.set_timeouts(self._control.remaining_seconds())
 
     def left(self) -> bool:

@@ -14,7 +14,7 @@ MOST_EVENTS = 50
 MOST_MESSAGES = 200
 
 
-def alert_story(context: Context, number: int) -> dict[str, Any] | None:
+def alert_details(context: Context, number: int) -> dict[str, Any] | None:
     """Return the alert, the latest events and notifications first; None if it does not exist."""
     now = context.clock()
     with context.store.reading() as transaction:
@@ -52,37 +52,37 @@ def alert_story(context: Context, number: int) -> dict[str, Any] | None:
     }
 
 
-def print_alert_story(story: dict[str, Any], zone: str) -> None:
+def print_alert_details(alert: dict[str, Any], zone: str) -> None:
     """Print the alert."""
-    label = severity_label(Severity(story["severity"])).strip()
-    place = story["database"] or "host"
-    prose(f"alert {story['alert']}: {label} {place}  {story['kind']}  {story['object']}")
-    line(f"{story['state']} since {local_minute(story['opened'], zone)}", indent=2)
-    prose(story["summary"], indent=2)
-    shown = {
-        "remedy": story["remedy"],
-        "acknowledged by": story["acknowledged_by"],
-        "not notified": story["suppressed_by"],
-        "flapping": "yes" if story["flapping"] else "",
-        "channels": ", ".join(story["channels"]),
-        **story["evidence"],
+    label = severity_label(Severity(alert["severity"])).strip()
+    place = alert["database"] or "host"
+    prose(f"alert {alert['alert']}: {label} {place}  {alert['kind']}  {alert['object']}")
+    line(f"{alert['state']} since {local_minute(alert['opened'], zone)}", indent=2)
+    prose(alert["summary"], indent=2)
+    fields = {
+        "remedy": alert["remedy"],
+        "acknowledged by": alert["acknowledged_by"],
+        "not notified": alert["suppressed_by"],
+        "flapping": "yes" if alert["flapping"] else "",
+        "channels": ", ".join(alert["channels"]),
+        **alert["evidence"],
     }
-    for name, value in shown.items():
+    for name, value in fields.items():
         if value:
             prose(f"{name}: {value}", indent=2)
     line("events")
     rows = [
         (local_minute(event["occurred_at"], zone), _event(event), event["severity"])
-        for event in story["events"]
+        for event in alert["events"]
     ]
     for text in columns(rows):
         line(text, indent=2)
     line("notifications")
     sent = [
         (local_minute(one["at"], zone), one["channel"], one["reason"], one["state"])
-        for one in story["messages"]
+        for one in alert["messages"]
     ]
-    for text, one in zip(columns(sent), story["messages"], strict=True):
+    for text, one in zip(columns(sent), alert["messages"], strict=True):
         prose(f"{text}  {one['answer']}", indent=2)
     line(f"(times: {zone_name(zone)})")
 
