@@ -3,20 +3,22 @@
 import json
 from dataclasses import asdict, fields
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from alerts.alert import Alert, Change, Letter, Line, Message, Reason, State
-from alerts.policy import Policy
 from domain.finding import Severity
 from domain.kinds import message_type
 from domain.redaction import redact
 from store.timestamps import from_text, to_text
 
+if TYPE_CHECKING:
+    from alerts.policy import Policy
+
 MOST_DETAILS = 20
 
 
-def compose(change: Change, policy: Policy, now: datetime) -> Message:
+def compose(change: Change, policy: "Policy", now: datetime) -> Message:
     """Return the message about a change; the title is constant during an alert's life."""
     alert = change.alert
 

@@ -1,7 +1,7 @@
-"""Alerts: latency, a rate limit of thirty, a storm of alerts, and a channel that is down.
+"""Delivery of alerts: latency, a rate-limited receiver, a burst of alerts, an unavailable channel.
 
-In the same run as Prometheus' Alertmanager, where it is installed. Receivers are processes of
-their own; all read the same monotonic clock.
+Alertmanager of Prometheus is measured in the same run if it is installed. Receivers are separate
+processes; all use the same monotonic clock.
 """
 
 import json
@@ -30,13 +30,13 @@ from domain.finding import Finding, Identity, Severity
 from domain.secret import Secret
 from store.store import open_store
 
-COUNT, GROUPS, STORM, FIELD_SECONDS = 300, 30, 100, 45
+COUNT, RATE_LIMITED, BURST, ALERTMANAGER_SECONDS = 300, 30, 100, 45
 RECEIVER = """
 import json, socket, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 interval, hangs = float(sys.argv[1]), sys.argv[2] == "hangs"
-seen, refused, free, lock = [], [0], [0.0], threading.Lock()
+received, refused, free, lock = [], [0], [0.0], threading.Lock()
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -49,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
             late = at < free[0]
             free[0] = free[0] if late else at + interval
             refused[0] += late
-            None if late else seen.append((at, body.decode()))
+            None if late else received.append((at, body.decode()))
         self.send_response(429 if late else 200)
         if late:
             self.send_header("Retry-After", "1")
@@ -64,26 +64,26 @@ server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 print(server.server_port, flush=True)
 sys.stdin.readline()
-print(json.dumps([seen, refused[0]]), flush=True)
+print(json.dumps([received, refused[0]]), flush=True)
 """
 SLACK = """
 import json, sys
 from tests.faults.slack_stand_in import SlackStandIn
 
-stand_in = SlackStandIn(1.0)
-print(stand_in.url, flush=True)
+server = SlackStandIn(1.0)
+print(server.url, flush=True)
 sys.stdin.readline()
-print(json.dumps([stand_in.messages, stand_in.broken, stand_in.refused]), flush=True)
+print(json.dumps([server.messages, server.broken, server.refused]), flush=True)
 """
-FIELD = """
+ALERTMANAGER_CONFIG = """
 route: {{ receiver: hook, group_by: ["..."], group_wait: 0s }}
 receivers:
 - {{ name: hook, webhook_configs: [ {{ url: "{}", send_resolved: false, max_alerts: 0 }} ] }}
 """
 
 
-class Party:
-    """The other side of a channel."""
+class Receiver:
+    """A process that receives messages and reports them when it is stopped."""
 
     def __init__(self, program: str, *arguments: str) -> None:
         self._process = subprocess.Popen(
@@ -93,26 +93,26 @@ class Party:
             text=True,
         )
         assert self._process.stdout is not None
-        self.said = self._process.stdout.readline().strip()
+        self.first_line = self._process.stdout.readline().strip()
 
     @property
     def url(self) -> str:
-        """The address of the receiver."""
-        return f"http://127.0.0.1:{self.said}"
+        """The URL of an HTTP receiver."""
+        return f"http://127.0.0.1:{self.first_line}"
 
-    def end(self) -> Any:  # noqa: ANN401 - what it has seen
-        """Return what it has seen."""
+    def finish(self) -> Any:  # noqa: ANN401 - JSON
+        """Stop the process; return its report."""
         return json.loads(self._process.communicate("done\n")[0])
 
 
-def receiver(interval: float = 0.0, how: str = "answers") -> Party:
-    """A ticket system."""
-    return Party(RECEIVER, str(interval), how)
+def start_receiver(interval: float = 0.0, mode: str = "answers") -> Receiver:
+    """Start an HTTP receiver of webhooks."""
+    return Receiver(RECEIVER, str(interval), mode)
 
 
 @contextmanager
-def carried(channels: dict[str, Channel], policy: Policy) -> Iterator[Courier]:
-    """A courier at work."""
+def running_courier(channels: dict[str, Channel], policy: Policy) -> Iterator[Courier]:
+    """Run a courier with a new store during the body."""
     with tempfile.TemporaryDirectory() as folder:
         courier = Courier(open_store(Path(folder) / "state.db"), channels, policy)
         stop = threading.Event()
@@ -121,30 +121,30 @@ def carried(channels: dict[str, Channel], policy: Policy) -> Iterator[Courier]:
             yield courier
         finally:
             stop.set()
-            courier.store.bell.ring()
+            courier.store.wakeup.ring()
             for worker in workers:
                 worker.join(5)
 
 
 def ticket(url: str) -> Channel:
-    """A channel to it."""
+    """Return a webhook channel to a URL."""
     return webhook.Webhook(webhook.Options(type="webhook", url=url), Sender("bench"))
 
 
-def tell(
+def record_alerts(
     courier: Courier, names: list[str], severity: Severity = Severity.HIGH, run: int | None = None
 ) -> float:
-    """Tell of troubles; return the moment after the commit."""
-    found = [
+    """Record alerts; return the time after the commit."""
+    findings = [
         Finding(Identity("orphans", "bench", object=name), severity, "7 rows") for name in names
     ]
     with courier.store.transaction() as transaction:
-        AlertProcessor(transaction, courier.policy, datetime.now(UTC), run).process(found)
+        AlertProcessor(transaction, courier.policy, datetime.now(UTC), run).process(findings)
     return time.monotonic()
 
 
 def wait_for_all(courier: Courier, seconds: float) -> None:
-    """Wait until nothing is owed."""
+    """Wait until the outbox is empty."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with courier.store.reading() as transaction:
@@ -156,134 +156,140 @@ def wait_for_all(courier: Courier, seconds: float) -> None:
         time.sleep(0.05)
 
 
-def latencies(others: dict[str, Channel]) -> list[float]:
-    """Return the delivery times of many alerts in sequence, from commit to receipt."""
-    place = receiver()
-    routes = {Severity.HIGH: ("ticket", *others)}
-    with carried(
-        {"ticket": ticket(place.url), **others}, Policy(routes, instance="bench")
+def latencies(other_channels: dict[str, Channel]) -> list[float]:
+    """Return the milliseconds from commit to receipt of alerts sent one after the other."""
+    endpoint = start_receiver()
+    routes = {Severity.HIGH: ("ticket", *other_channels)}
+    with running_courier(
+        {"ticket": ticket(endpoint.url), **other_channels}, Policy(routes, instance="bench")
     ) as courier:
-        told = {}
+        committed_at = {}
         for number in range(COUNT):
-            told[f"o{number}"] = tell(courier, [f"o{number}"])
+            committed_at[f"o{number}"] = record_alerts(courier, [f"o{number}"])
             time.sleep(0.02)
         time.sleep(1)
-    seen, _ = place.end()
-    return [(at - told[json.loads(body)["data"]["object"]]) * 1000 for at, body in seen]
+    received, _ = endpoint.finish()
+    return [(at - committed_at[json.loads(body)["data"]["object"]]) * 1000 for at, body in received]
 
 
-def shown(name: str, values: list[float]) -> None:
-    """Print the middle and the tail."""
+def print_latencies(name: str, values: list[float]) -> None:
+    """Print median and 99th percentile."""
     ordered = sorted(values)
-    tail = ordered[int(len(ordered) * 0.99) - 1]
+    p99 = ordered[int(len(ordered) * 0.99) - 1]
     print(
-        f"{name}: p50 {statistics.median(ordered):.1f} ms, p99 {tail:.1f} ms, n {len(ordered)}",
+        f"{name}: p50 {statistics.median(ordered):.1f} ms, p99 {p99:.1f} ms, n {len(ordered)}",
         flush=True,
     )
 
 
-def idle() -> None:
-    """From commit to accepted."""
-    shown("commit to accepted, idle (aim 50 and 500 ms)", latencies({}))
+def measure_idle() -> None:
+    """Measure the latency from commit to receipt without load."""
+    print_latencies("latency, commit to receipt (goal 50 and 500 ms)", latencies({}))
 
 
-def dead() -> None:
-    """Delay of a channel beside others that are down."""
+def measure_unavailable_channel() -> None:
+    """Measure the latency of a channel while another channel is unavailable."""
     alone = statistics.median(latencies({}))
-    silent = receiver(how="hangs")
-    for name, url in (("refuses", f"http://127.0.0.1:{free_port()}"), ("hangs", silent.url)):
+    hanging = start_receiver(mode="hangs")
+    for name, url in (("refuses", f"http://127.0.0.1:{free_port()}"), ("hangs", hanging.url)):
         ratios = sorted(
-            statistics.median(latencies({"dead": ticket(url)})) / statistics.median(latencies({}))
+            statistics.median(latencies({"unavailable": ticket(url)}))
+            / statistics.median(latencies({}))
             for _ in range(3)
         )
-        middle, least, most = ratios[1], ratios[0], ratios[-1]
-        said = f"p50 {middle:.2f} times as long ({least:.2f} to {most:.2f})"
+        median, lowest, highest = ratios[1], ratios[0], ratios[-1]
+        spread = f"{median:.2f} ({lowest:.2f} to {highest:.2f})"
         print(
-            f"beside a channel that {name}: {said}, alone {alone:.1f} ms (aim: 10 % either way)",
+            f"latency with a channel that {name}: p50 ratio {spread}, alone {alone:.1f} ms "
+            "(goal 0.9 to 1.1)",
             flush=True,
         )
-    silent.end()
+    hanging.finish()
 
 
-def limited() -> None:
-    """Thirty tickets into one a second."""
-    place = receiver(1.0)
-    with carried(
-        {"ticket": ticket(place.url)}, Policy({Severity.HIGH: ("ticket",)}, instance="bench")
+def measure_rate_limit() -> None:
+    """Measure delivery to a receiver that accepts one message per second."""
+    endpoint = start_receiver(1.0)
+    with running_courier(
+        {"ticket": ticket(endpoint.url)}, Policy({Severity.HIGH: ("ticket",)}, instance="bench")
     ) as courier:
-        began = tell(courier, [f"o{number}" for number in range(GROUPS)])
+        started = record_alerts(courier, [f"o{number}" for number in range(RATE_LIMITED)])
         wait_for_all(courier, 90)
-        took = time.monotonic() - began
-    seen, refused = place.end()
-    waste = refused / (len(seen) + refused)
+        seconds = time.monotonic() - started
+    received, refused = endpoint.finish()
+    refused_share = refused / (len(received) + refused)
     print(
         (
-            f"{GROUPS} into one a second: delivered {len(seen)}, refused {refused} "
-            f"({waste:.0%}), {took:.0f} s"
+            f"rate limit of 1/s, {RATE_LIMITED} messages: delivered {len(received)}, "
+            f"refused {refused} ({refused_share:.0%}), {seconds:.0f} s"
         ),
         flush=True,
     )
 
 
-def storm(folder: Path) -> None:
-    """A hundred troubles of one run within two seconds, ten of them critical."""
+def measure_burst(folder: Path) -> None:
+    """Measure a burst: a hundred alerts of one run within two seconds, ten of them critical."""
     (folder / "token").write_text("xoxb-x")
-    place = Party(SLACK)
-    options = slack.Options(
-        type="slack", token=Secret(file=folder / "token"), channel="C0SERENO", api_url=place.said
-    )
+    endpoint = Receiver(SLACK)
+    token, url = Secret(file=folder / "token"), endpoint.first_line
+    options = slack.Options(type="slack", token=token, channel="C0SERENO", api_url=url)
     channels: dict[str, Channel] = {"slack": slack.Slack(options, Sender("bench"))}
     policy = Policy(
         dict.fromkeys(Severity, ("slack",)),
         instance="bench",
         grouping_channels=frozenset(channels),
         group_wait=timedelta(seconds=15),
-        group_interval=timedelta(seconds=20),  # not five minutes, so that this ends
+        group_interval=timedelta(seconds=20),  # the default of five minutes takes too long
     )
     first = 0.0
-    with carried(channels, policy) as courier:
-        for number in range(STORM):
-            critical = number % 10 == 9  # noqa: PLR2004 - each tenth
-            at = tell(
+    with running_courier(channels, policy) as courier:
+        for number in range(BURST):
+            critical = number % 10 == 9  # noqa: PLR2004 - every tenth
+            at = record_alerts(
                 courier, [f"o{number:03}"], Severity.CRITICAL if critical else Severity.HIGH, run=7
             )
             first = first or (at if critical else 0.0)
             time.sleep(0.02)
         wait_for_all(courier, 60)
-    messages, broken, refused = place.end()
-    named = {
+    messages, broken, refused = endpoint.finish()
+    listed = {
         number
-        for number in range(STORM)
+        for number in range(BURST)
         if any(f"o{number:03}*" in json.dumps(one["blocks"]) for one in messages)
     }
-    soonest = min(one["at"] for one in messages if "critical" in one["text"]) - first
+    first_critical = min(one["at"] for one in messages if "critical" in one["text"]) - first
     print(
-        f"a storm of {STORM}: named {len(named)} in {len(messages)} messages, over a limit "
+        f"burst of {BURST}: listed {len(listed)} in {len(messages)} messages, over a limit "
         f"{len(broken)}, "
-        f"refused {refused}, first critical after {soonest:.2f} s (aims: all, 5, 0, 2 s)",
+        f"refused {refused}, first critical after {first_critical:.2f} s (goals: all, 5, 0, 2 s)",
         flush=True,
     )
 
 
-def field(program: str, folder: Path) -> None:
-    """The same two with Alertmanager: from POST to webhook; thirty groups into one a second."""
-    told, seen, _ = _by_alertmanager(program, folder, 0.0, (COUNT, 2.0))
-    waits = [
-        (at - told[json.loads(body)["alerts"][0]["labels"]["alertname"]]) * 1000
-        for at, body in seen
+def measure_alertmanager(program: str, folder: Path) -> None:
+    """Measure Alertmanager: latency from POST to webhook, and the rate-limited receiver."""
+    committed_at, received, _ = _run_alertmanager(program, folder, 0.0, (COUNT, 2.0))
+    milliseconds = [
+        (at - committed_at[json.loads(body)["alerts"][0]["labels"]["alertname"]]) * 1000
+        for at, body in received
     ]
-    shown("Alertmanager, POST to webhook, nothing on disk", waits)
-    _, seen, refused = _by_alertmanager(program, folder, 1.0, (GROUPS, FIELD_SECONDS))
-    said = f"delivered {len(seen)}, refused {refused}, in {FIELD_SECONDS} s"
-    print(f"Alertmanager, {GROUPS} into one a second: {said}", flush=True)
+    print_latencies("Alertmanager latency, POST to webhook, without persistence", milliseconds)
+    _, received, refused = _run_alertmanager(
+        program, folder, 1.0, (RATE_LIMITED, ALERTMANAGER_SECONDS)
+    )
+    print(
+        f"Alertmanager, rate limit of 1/s, {RATE_LIMITED} messages: delivered {len(received)}, "
+        f"refused {refused}, {ALERTMANAGER_SECONDS} s",
+        flush=True,
+    )
 
 
-def _by_alertmanager(
-    program: str, folder: Path, interval: float, how_many: tuple[int, float]
+def _run_alertmanager(
+    program: str, folder: Path, interval: float, count_and_seconds: tuple[int, float]
 ) -> tuple[dict[str, float], list[tuple[float, str]], int]:
-    """Post alerts and wait; return the times of posting, the receipts and the refusals."""
-    place, port, told = receiver(interval), free_port(), {}
-    (folder / "am.yml").write_text(FIELD.format(place.url))
+    """Post alerts and wait; return the times of posting, the received messages and the refusals."""
+    endpoint, port, committed_at = start_receiver(interval), free_port(), {}
+    (folder / "am.yml").write_text(ALERTMANAGER_CONFIG.format(endpoint.url))
     options = (
         f"--config.file={folder}/am.yml",
         f"--storage.path={folder}/{port}",
@@ -295,22 +301,22 @@ def _by_alertmanager(
         stderr=subprocess.DEVNULL,
     )
     try:
-        _ready(port)
-        for number in range(how_many[0]):
+        _wait_until_ready(port)
+        for number in range(count_and_seconds[0]):
             body = json.dumps([{"labels": {"alertname": f"o{number}"}}]).encode()
             url = f"http://127.0.0.1:{port}/api/v2/alerts"
             urlopen(Request(url, body, {"Content-Type": "application/json"})).close()
-            told[f"o{number}"] = time.monotonic()
+            committed_at[f"o{number}"] = time.monotonic()
             time.sleep(0 if interval else 0.02)
-        time.sleep(how_many[1])
+        time.sleep(count_and_seconds[1])
     finally:
         process.kill()
         process.wait()
-    seen, refused = place.end()
-    return told, seen, refused
+    received, refused = endpoint.finish()
+    return committed_at, received, refused
 
 
-def _ready(port: int) -> None:
+def _wait_until_ready(port: int) -> None:
     for _ in range(200):
         try:
             urlopen(f"http://127.0.0.1:{port}/-/ready").close()
@@ -321,19 +327,19 @@ def _ready(port: int) -> None:
 
 
 def main() -> None:
-    """Run them all."""
+    """Run all measurements."""
     set_up(quiet=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        idle()
-        dead()
-        limited()
-        storm(folder)
+        measure_idle()
+        measure_unavailable_channel()
+        measure_rate_limit()
+        measure_burst(folder)
         program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
         if program is None:
-            print("Alertmanager is not installed (Debian: prometheus-alertmanager): not measured")
+            print("Alertmanager: skipped, not installed (Debian: prometheus-alertmanager)")
         else:
-            field(program, folder)
+            measure_alertmanager(program, folder)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Latency of pgbench at 60 % load: alone, beside a peer's and beside sereno's archiving.
+"""Latency of pgbench at 60 % load: alone, with COPY and DELETE, with archiving by sereno.
 
-The peer is psql's copy into `zstd -3` and one DELETE; ours is gentle.
+The peer is COPY of psql into `zstd -3` and one DELETE; sereno runs with pace gentle.
 """
 
 import os
@@ -11,53 +11,54 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import archive
-from benchmarks.foreground import Foreground, nothing, turn
-from benchmarks.server import Place, options, servers
+from benchmarks.foreground import Foreground, measure, no_maintenance
+from benchmarks.server import BenchmarkDatabase, options, servers
 
 
 def main() -> None:
-    """Print a row a server, as Markdown."""
-    chosen = options(__doc__)
-    print(f"{chosen.pairs} turns on {os.cpu_count()} cores, medians; p99 in ms\n")
+    """Print a Markdown row per server."""
+    arguments = options(__doc__)
+    print(f"{arguments.pairs} measurements on {os.cpu_count()} cores, medians; p99 in ms\n")
     print(
-        "| server | tps | p99 alone | beside COPY + DELETE | beside sereno | sereno / alone "
-        "| seconds / the peer's |"
+        "| server | tps | p99 alone | with COPY + DELETE | with sereno | sereno / alone "
+        "| seconds / peer |"
     )
     print("|---|---|---|---|---|---|---|")
-    for version, cluster, folder in servers(chosen):
-        place = archive.place(cluster, folder, "felt", "file://{folder}/felt")
-        place.config.write_text(
-            place.config.read_text().replace("[governor]", '[governor]\npace = "gentle"')
+    for version, cluster, folder in servers(arguments):
+        database = archive.create_database(cluster, folder, "latency", "file://{folder}/latency")
+        database.config.write_text(
+            database.config.read_text().replace("[governor]", '[governor]\npace = "gentle"')
         )
-        foreground = Foreground(place, folder)
-        who = (nothing, partial(_peer, folder=folder), _ours)
-        turns = [
-            turn(place, foreground, number, who, archive.fill) for number in range(chosen.pairs)
+        foreground = Foreground(database, folder)
+        workloads = (no_maintenance, partial(_run_peer, folder=folder), _run_sereno)
+        results = [
+            measure(database, foreground, number, workloads, archive.fill)
+            for number in range(arguments.pairs)
         ]
-        cells = [statistics.median(column) for column in zip(*turns, strict=True)]
-        spread = sorted(one[3] for one in turns)
+        cells = [statistics.median(column) for column in zip(*results, strict=True)]
+        spread = sorted(result[3] for result in results)
         print(
             f"| {version} | {foreground.rate:.0f} | {cells[0]:.1f} | {cells[1]:.1f} | "
             f"{cells[2]:.1f} "
-            f"| {cells[3]:.2f} ({spread[0]:.2f} to {spread[-1]:.2f}), aim 1.25 | {cells[4]:.1f} |",
+            f"| {cells[3]:.2f} ({spread[0]:.2f} to {spread[-1]:.2f}), goal 1.25 | {cells[4]:.1f} |",
             flush=True,
         )
 
 
-def _peer(place: Place, folder: Path) -> tuple[float, float]:
-    began = time.time()
-    archive.copied(place, folder)
-    return began, time.time()
+def _run_peer(database: BenchmarkDatabase, folder: Path) -> tuple[float, float]:
+    started = time.time()
+    archive.copy_and_delete(database, folder)
+    return started, time.time()
 
 
-def _ours(place: Place) -> tuple[float, float]:
-    """Archive; return when the job was at work: the service begins once, not each night."""
-    _, (run,) = place.sereno("now", "archive")
+def _run_sereno(database: BenchmarkDatabase) -> tuple[float, float]:
+    """Archive; return start and end of the job, without the start of the process."""
+    _, (run,) = database.sereno("now", "archive")
     assert run["steps"][0]["rows"] == archive.ROWS, run
-    began, ended = (
+    started, ended = (
         datetime.fromisoformat(run[key]).timestamp() for key in ("started_at", "finished_at")
     )
-    return began, ended
+    return started, ended
 
 
 if __name__ == "__main__":

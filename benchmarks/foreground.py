@@ -1,8 +1,8 @@
-"""Latency of pgbench at 60 % load: alone, beside `vacuumdb -j2 -z`, beside sereno (gentle).
+"""Latency of pgbench at 60 % load: alone, with `vacuumdb -j2 -z`, with sereno (pace gentle).
 
-Four clients; ten tables of 100 MB, a quarter of their rows updated before each turn. A latency
-counts from the moment a transaction was due, if it ended during the maintenance (of sereno: during
-its jobs).
+Four clients; ten tables of 100 MB, a quarter of their rows updated before each measurement. A
+latency is measured from the scheduled start of a transaction that ended during the maintenance
+(of sereno: during its jobs).
 """
 
 import os
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from psycopg import sql
 
-from benchmarks.server import Place, options, servers
+from benchmarks.server import BenchmarkDatabase, options, servers
 
 CLIENTS = 4
 LOAD = 0.6
@@ -30,19 +30,24 @@ GENTLE = '[governor]\npace = "gentle"\n'
 
 
 class Foreground:
-    """pgbench in the database of a place."""
+    """Runs pgbench in a benchmark database."""
 
-    def __init__(self, place: Place, folder: Path) -> None:
-        self._place, self._folder = place, folder
-        self._turn = 0
+    def __init__(self, database: BenchmarkDatabase, folder: Path) -> None:
+        self._database, self._folder = database, folder
+        self._runs = 0
         self._run("-i", "-q", "-s", str(SCALE))
-        said = self._run("-c", str(CLIENTS), "-j", "2", "-T", "10")
-        self.rate = LOAD * float(re.search(r"tps = ([\d.]+)", said)[1])  # type: ignore[index]
+        output = self._run("-c", str(CLIENTS), "-j", "2", "-T", "10")
+        self.rate = LOAD * float(re.search(r"tps = ([\d.]+)", output)[1])  # type: ignore[index]
 
     def _command(self, *arguments: str) -> list[str]:
-        cluster = self._place.cluster
-        where = ["-h", str(cluster.socket), "-p", str(cluster.port), "-U", "postgres"]
-        return [cluster.program("pgbench"), *where, *arguments, self._place.database]
+        cluster = self._database.cluster
+        connection_options = ["-h", str(cluster.socket), "-p", str(cluster.port), "-U", "postgres"]
+        return [
+            cluster.program("pgbench"),
+            *connection_options,
+            *arguments,
+            self._database.database,
+        ]
 
     def _run(self, *arguments: str) -> str:
         done = subprocess.run(self._command(*arguments), check=True, text=True, capture_output=True)
@@ -50,9 +55,9 @@ class Foreground:
 
     @contextmanager
     def running(self) -> Iterator[list[tuple[float, float]]]:
-        """Run pgbench during the body; then list each transaction's end and milliseconds."""
-        self._turn += 1
-        prefix = self._folder / f"turn{self._turn}"
+        """Run pgbench during the body; then list the end and milliseconds of each."""
+        self._runs += 1
+        prefix = self._folder / f"run{self._runs}"
         arguments = (
             "-n",
             "-c",
@@ -66,33 +71,33 @@ class Foreground:
             "-l",
         )
         command = self._command(*arguments, f"--log-prefix={prefix}")
-        seen: list[tuple[float, float]] = []
+        transactions: list[tuple[float, float]] = []
         with subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as pgbench:
             try:
                 time.sleep(2.0)
-                yield seen
+                yield transactions
             finally:
                 pgbench.send_signal(
                     signal.SIGALRM
-                )  # its own sign that the time is over: the log is written out
+                )  # ends pgbench as its own timer does, so that the log is written
         for log in self._folder.glob(f"{prefix.name}.*"):
             for line in log.read_text().splitlines():
                 _, _, micros, _, seconds, rest, *_ = line.split()
-                seen.append((int(seconds) + int(rest) / 1e6, int(micros) / 1e3))
+                transactions.append((int(seconds) + int(rest) / 1e6, int(micros) / 1e3))
             log.unlink()
 
 
-def percentile(seen: list[tuple[float, float]], since: float, until: float) -> float:
-    """Return the 99th percentile of the latencies in between, in milliseconds."""
-    within = sorted(took for ended, took in seen if since <= ended <= until)
+def percentile(transactions: list[tuple[float, float]], since: float, until: float) -> float:
+    """Return the 99th percentile of the latencies within a period, in milliseconds."""
+    within = sorted(latency for ended, latency in transactions if since <= ended <= until)
     return within[int(len(within) * 0.99)]
 
 
-def make(place: Place) -> None:
-    """Make the tables."""
-    with place.connect() as connection:
+def create_tables(database: BenchmarkDatabase) -> None:
+    """Create the tables."""
+    with database.connect() as connection:
         for number in range(TABLES):
             name = sql.Identifier(f"t{number}")
             connection.execute(
@@ -103,35 +108,35 @@ def make(place: Place) -> None:
                     "INSERT INTO {} SELECT n, 0, repeat('x', 960) FROM generate_series(1, {}) n"
                 ).format(name, sql.Literal(ROWS))
             )
-    place.vacuumdb()
+    database.vacuumdb()
 
 
-def soil(place: Place) -> None:
+def update_rows(database: BenchmarkDatabase) -> None:
     """Update a quarter of the rows."""
-    with place.connect() as connection:
+    with database.connect() as connection:
         for number in range(TABLES):
             name = sql.Identifier(f"t{number}")
             connection.execute(sql.SQL("UPDATE {} SET v = v + 1 WHERE id % 4 = 0").format(name))
-    place.settle()
+    database.flush()
 
 
-def nothing(_place: Place) -> tuple[float, float]:
-    """Wait."""
-    began = time.time()
+def no_maintenance(_database: BenchmarkDatabase) -> tuple[float, float]:
+    """Wait without maintenance; return start and end."""
+    started = time.time()
     time.sleep(ALONE_SECONDS)
-    return began, time.time()
+    return started, time.time()
 
 
-def peer(place: Place) -> tuple[float, float]:
-    """Run vacuumdb; return when."""
-    began = time.time()
-    place.vacuumdb()
-    return began, time.time()
+def run_vacuumdb(database: BenchmarkDatabase) -> tuple[float, float]:
+    """Run vacuumdb; return start and end."""
+    started = time.time()
+    database.vacuumdb()
+    return started, time.time()
 
 
-def ours(place: Place) -> tuple[float, float]:
-    """Run the jobs; return when they were at work."""
-    _, runs = place.sereno("now", "vacuum", "analyze")
+def run_sereno(database: BenchmarkDatabase) -> tuple[float, float]:
+    """Run sereno; return start and end of its jobs."""
+    _, runs = database.sereno("now", "vacuum", "analyze")
     done = {step["object"] for step in runs[0]["steps"] if step["status"] == "done"}
     assert {f"public.t{number}" for number in range(TABLES)} <= done, runs
     times = [
@@ -142,49 +147,52 @@ def ours(place: Place) -> tuple[float, float]:
     return min(times), max(times)
 
 
-Work = Callable[[Place], tuple[float, float]]
-WHO: tuple[Work, Work, Work] = (nothing, peer, ours)
+Workload = Callable[[BenchmarkDatabase], tuple[float, float]]
+WORKLOADS: tuple[Workload, Workload, Workload] = (no_maintenance, run_vacuumdb, run_sereno)
 
 
-def turn(
-    place: Place,
+def measure(
+    database: BenchmarkDatabase,
     foreground: Foreground,
     number: int,
-    who: tuple[Work, Work, Work],
-    before: Callable[[Place], None],
+    workloads: tuple[Workload, Workload, Workload],
+    prepare: Callable[[BenchmarkDatabase], None],
 ) -> tuple[float, ...]:
-    """Return p99 alone, beside the peer and beside sereno, the ratio to alone, and to the peer."""
-    felt, lasted = [0.0] * len(who), [0.0] * len(who)
-    for place_in_order in range(len(who)):
-        which = (place_in_order + number) % len(who)
-        before(place)
-        with foreground.running() as seen:
-            since, until = who[which](place)
-        felt[which], lasted[which] = percentile(seen, since, until), until - since
-    return (*felt, felt[2] / felt[0], lasted[2] / lasted[1])
+    """Return p99 by workload, p99 of sereno / alone, and seconds of sereno / peer."""
+    latencies, durations = [0.0] * len(workloads), [0.0] * len(workloads)
+    for position in range(len(workloads)):
+        index = (position + number) % len(workloads)
+        prepare(database)
+        with foreground.running() as transactions:
+            since, until = workloads[index](database)
+        latencies[index], durations[index] = percentile(transactions, since, until), until - since
+    return (*latencies, latencies[2] / latencies[0], durations[2] / durations[1])
 
 
 def main() -> None:
-    """Print a row a server, as Markdown."""
-    chosen = options(__doc__)
-    print(f"{chosen.pairs} turns on {os.cpu_count()} cores, medians; p99 in ms\n")
+    """Print a Markdown row per server."""
+    arguments = options(__doc__)
+    print(f"{arguments.pairs} measurements on {os.cpu_count()} cores, medians; p99 in ms\n")
     print(
-        "| server | tps | p99 alone | beside vacuumdb | beside sereno | sereno / alone | "
-        "seconds / vacuumdb's |"
+        "| server | tps | p99 alone | with vacuumdb | with sereno | sereno / alone | "
+        "seconds / vacuumdb |"
     )
     print("|---|---|---|---|---|---|---|")
-    for version, cluster, folder in servers(chosen):
-        place = Place(cluster, folder, "foreground", GENTLE)
-        make(place)
-        foreground = Foreground(place, folder)
-        turns = [turn(place, foreground, number, WHO, soil) for number in range(chosen.pairs)]
-        cells = [statistics.median(column) for column in zip(*turns, strict=True)]
-        spread = sorted(one[3] for one in turns)
+    for version, cluster, folder in servers(arguments):
+        database = BenchmarkDatabase(cluster, folder, "foreground", GENTLE)
+        create_tables(database)
+        foreground = Foreground(database, folder)
+        results = [
+            measure(database, foreground, number, WORKLOADS, update_rows)
+            for number in range(arguments.pairs)
+        ]
+        cells = [statistics.median(column) for column in zip(*results, strict=True)]
+        spread = sorted(result[3] for result in results)
         print(
             f"| {version} | {foreground.rate:.0f} | {cells[0]:.1f} | {cells[1]:.1f} | "
             f"{cells[2]:.1f} "
-            f"| {cells[3]:.2f} ({spread[0]:.2f} to {spread[-1]:.2f}), aim 1.25 | {cells[4]:.1f}, "
-            "aim 4 |",
+            f"| {cells[3]:.2f} ({spread[0]:.2f} to {spread[-1]:.2f}), goal 1.25 | {cells[4]:.1f}, "
+            "goal 4 |",
             flush=True,
         )
 

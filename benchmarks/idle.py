@@ -1,4 +1,4 @@
-"""CPU and memory of the idle service, beside a process that only imports its modules."""
+"""CPU and memory of the idle service, and of a process that only imports its libraries."""
 
 import os
 import subprocess
@@ -34,23 +34,23 @@ to = ["ops@example.org"]
 [routes]
 high = ["ticket", "chat", "email"]
 """
-PLAIN = "import apscheduler, psycopg, time; print('ready', flush=True); time.sleep(1000)"
+IMPORTS_ONLY = "import apscheduler, psycopg, time; print('ready', flush=True); time.sleep(1000)"
 
 
-def spent(process: "subprocess.Popen[bytes]") -> float:
-    """Return the CPU seconds that a process has used."""
+def cpu_seconds(process: "subprocess.Popen[bytes]") -> float:
+    """Return the CPU seconds used by a process."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def resident(process: "subprocess.Popen[bytes]") -> float:
-    """Return its resident memory in MB."""
+def resident_megabytes(process: "subprocess.Popen[bytes]") -> float:
+    """Return the resident memory of a process in MB."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
 def main() -> None:
-    """Measure both in the same minute."""
+    """Measure both processes at the same time."""
     environment = {
         name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
     }
@@ -59,20 +59,20 @@ def main() -> None:
         config.write_text(CONFIG.format(folder=folder))
         commands = {
             "sereno run": [sys.executable, "-m", "daemon", "run", "--config", str(config)],
-            "python, imports only": [sys.executable, "-c", PLAIN],
+            "python, imports only": [sys.executable, "-c", IMPORTS_ONLY],
         }
         processes = {
-            name: subprocess.Popen(words, stdout=subprocess.DEVNULL, env=environment)
-            for name, words in commands.items()
+            name: subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+            for name, command in commands.items()
         }
         time.sleep(SETTLE_SECONDS)
-        before = {name: spent(process) for name, process in processes.items()}
+        cpu_before = {name: cpu_seconds(process) for name, process in processes.items()}
         time.sleep(SECONDS)
-        print(f"idle, over {SECONDS} s, three channels, /metrics open")
+        print(f"idle for {SECONDS} s, three channels, /metrics enabled")
         print("| process | CPU % | resident MB |\n|---|---|---|")
         for name, process in processes.items():
-            used = 100 * (spent(process) - before[name]) / SECONDS
-            print(f"| `{name}` | {used:.3f} | {resident(process):.0f} |")
+            percent = 100 * (cpu_seconds(process) - cpu_before[name]) / SECONDS
+            print(f"| `{name}` | {percent:.3f} | {resident_megabytes(process):.0f} |")
             process.kill()
             process.wait()
 

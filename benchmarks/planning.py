@@ -1,6 +1,6 @@
 """Duration of `sereno plan vacuum analyze` for 1,000 and for 10,000 tables with three indexes each.
 
-Prints the seconds of the whole process and of the planning alone, with the ratio of the two sizes.
+Prints the seconds of the whole process and of planning, and the ratio between both sizes.
 """
 
 import os
@@ -9,7 +9,7 @@ import time
 
 from psycopg import sql
 
-from benchmarks.server import Place, options, servers
+from benchmarks.server import BenchmarkDatabase, options, servers
 from daemon.bootstrap import build_context
 from daemon.config.load import load_config
 from daemon.registry import JOB_NAMES
@@ -22,9 +22,9 @@ ROWS = 50
 JOBS_PLANNED = ("vacuum", "analyze")
 
 
-def make(place: Place, tables: int) -> None:
-    """Make tables of a few rows; one in ten has since been changed."""
-    with place.connect() as connection:
+def create_tables(database: BenchmarkDatabase, tables: int) -> None:
+    """Create small tables; one in ten is updated after its last VACUUM."""
+    with database.connect() as connection:
         for number in range(tables):
             name = sql.Identifier(f"t{number}")
             connection.execute(
@@ -39,54 +39,54 @@ def make(place: Place, tables: int) -> None:
             )
             if number % COMMIT_EVERY == 0:
                 connection.commit()
-    place.vacuumdb()
-    with place.connect() as connection:
+    database.vacuumdb()
+    with database.connect() as connection:
         for number in range(0, tables, 10):
             name = sql.Identifier(f"t{number}")
             for _ in range(4):
                 connection.execute(sql.SQL("UPDATE {} SET v = v + 1").format(name))
-    place.settle()
+    database.flush()
 
 
-def alone(place: Place) -> float:
-    """Return the seconds that the plans take inside a process that runs already."""
-    context = build_context(load_config(place.config, JOB_NAMES))
-    began = time.monotonic()
+def plan_seconds(database: BenchmarkDatabase) -> float:
+    """Return the seconds of planning within this process."""
+    context = build_context(load_config(database.config, JOB_NAMES))
+    started = time.monotonic()
     planned = [
         step for task in tasks_of(context, JOBS_PLANNED) for step in plan_task(context, task)
     ]
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - started
     assert planned
     return seconds
 
 
 def main() -> None:
-    """Print a row a server, as Markdown."""
-    chosen = options(__doc__)
+    """Print a Markdown row per server and size."""
+    arguments = options(__doc__)
     print(
-        f"{chosen.pairs} times on {os.cpu_count()} cores, medians; aims: 12 times as long at "
-        "the most, below 2 s\n"
+        f"{arguments.pairs} repetitions on {os.cpu_count()} cores, medians; goals: ratio below 12, "
+        "planning below 2 s\n"
     )
-    print("| server | tables | indexes | whole process s | plan alone s | ratio |")
+    print("| server | tables | indexes | whole process s | planning s | ratio |")
     print("|---|---|---|---|---|---|")
-    for version, cluster, folder in servers(chosen):
-        before = 0.0
+    for version, cluster, folder in servers(arguments):
+        previous = 0.0
         for tables in SIZES:
-            place = Place(cluster, folder, f"plan{tables}")
-            make(place, tables)
-            whole = statistics.median(
-                place.sereno("plan", *JOBS_PLANNED)[0] for _ in range(chosen.pairs)
+            database = BenchmarkDatabase(cluster, folder, f"plan{tables}")
+            create_tables(database, tables)
+            process = statistics.median(
+                database.sereno("plan", *JOBS_PLANNED)[0] for _ in range(arguments.pairs)
             )
-            plans = statistics.median(alone(place) for _ in range(chosen.pairs))
-            ratio = f"{plans / before:.1f}" if before else ""
+            planning = statistics.median(plan_seconds(database) for _ in range(arguments.pairs))
+            ratio = f"{planning / previous:.1f}" if previous else ""
             print(
                 (
-                    f"| {version} | {tables:,} | {3 * tables:,} | {whole:.2f} | {plans:.3f} | "
+                    f"| {version} | {tables:,} | {3 * tables:,} | {process:.2f} | {planning:.3f} | "
                     f"{ratio} |"
                 ),
                 flush=True,
             )
-            before = plans
+            previous = planning
 
 
 if __name__ == "__main__":

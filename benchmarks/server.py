@@ -1,4 +1,4 @@
-"""Common parts of the benchmarks: servers, databases, sereno and its peer, table of results."""
+"""Shared code of the benchmarks: servers, databases, timing, table columns."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ from daemon.demo.cluster import Cluster, embedded_binaries
 
 SETTINGS = {"autovacuum": "off", "fsync": "on", "full_page_writes": "on", "shared_buffers": "256MB"}
 COMPILED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-"""An installed program has its bytecode beside it, and so has ours from the first pair on."""
+"""Bytecode is written in the first pair, as an installed program has it."""
 CONFIG = """
 [daemon]
 name = "bench"
@@ -32,9 +32,9 @@ dsn = "host={socket} port={port} dbname={database} user=postgres"
 """
 
 
-def options(about: str | None) -> argparse.Namespace:
-    """Read the command line that all benchmarks have."""
-    parser = argparse.ArgumentParser(description=about)
+def options(description: str | None) -> argparse.Namespace:
+    """Parse the command line shared by all benchmarks."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument(
         "--binaries", type=Path, nargs="*", default=[Path("/usr/lib/postgresql/15/bin")]
@@ -42,11 +42,11 @@ def options(about: str | None) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def servers(chosen: argparse.Namespace) -> Iterator[tuple[int, Cluster, Path]]:
-    """Yield the embedded server and those of `--binaries`: major version, server, folder."""
+def servers(arguments: argparse.Namespace) -> Iterator[tuple[int, Cluster, Path]]:
+    """Yield major version, server and folder of the embedded server and of each of `--binaries`."""
     for binaries in (
         embedded_binaries(),
-        *(folder for folder in chosen.binaries if folder.exists()),
+        *(folder for folder in arguments.binaries if folder.exists()),
     ):
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sereno-bench-")))
@@ -58,8 +58,8 @@ def servers(chosen: argparse.Namespace) -> Iterator[tuple[int, Cluster, Path]]:
             yield version, cluster, folder
 
 
-class Place:
-    """One database of a server, with a configuration and a state of its own."""
+class BenchmarkDatabase:
+    """A database with its own configuration and state file."""
 
     def __init__(self, cluster: Cluster, folder: Path, database: str, extra: str = "") -> None:
         self.cluster, self.database = cluster, database
@@ -73,17 +73,17 @@ class Place:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
 
     def connect(self, *, autocommit: bool = False) -> psycopg.Connection[Any]:
-        """Connect as the superuser."""
+        """Connect as superuser."""
         return psycopg.connect(self.cluster.dsn(self.database), autocommit=autocommit)
 
-    def settle(self) -> None:
-        """Flush the statistics (up to half a second late before 15) and sync the disk."""
+    def flush(self) -> None:
+        """Write a checkpoint and wait for the statistics, which servers before 15 report late."""
         with self.connect(autocommit=True) as connection:
             connection.execute("CHECKPOINT")
         time.sleep(1.0)
 
     def vacuumdb(self) -> float:
-        """Return the seconds of the peer."""
+        """Run vacuumdb; return its seconds."""
         program = self.cluster.program("vacuumdb")
         command = [
             program,
@@ -100,7 +100,7 @@ class Place:
         return time.monotonic() - began
 
     def sereno(self, *arguments: str) -> tuple[float, Any]:
-        """Return the seconds of a whole process, and what it said as JSON."""
+        """Run sereno; return the seconds of the whole process and its JSON output."""
         command = [
             sys.executable,
             "-m",
@@ -111,12 +111,12 @@ class Place:
             str(self.config),
         ]
         began = time.monotonic()
-        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=COMPILED).stdout
-        return time.monotonic() - began, json.loads(answer)
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=COMPILED).stdout
+        return time.monotonic() - began, json.loads(output)
 
 
-def compared(pairs: Sequence[tuple[float, float]]) -> str:
-    """Return the medians of both sides and the median ratio with its spread, as table columns."""
+def ratio_columns(pairs: Sequence[tuple[float, float]]) -> str:
+    """Return both medians, the median ratio and its spread as table columns."""
     ratios = sorted(ours / peer for ours, peer in pairs)
     ours, peer = (statistics.median(one[side] for one in pairs) for side in (0, 1))
     return (

@@ -1,8 +1,8 @@
-"""CPU seconds of the commands that only read the state file, with and without byte code.
+"""CPU seconds of commands that only read the state file, with and without bytecode.
 
-Without byte code means that of sereno and its libraries; the standard library always has it.
+Bytecode means that of sereno and its libraries; that of the standard library is always present.
 
-`--base` names a checkout of another version with its environment: then the ratio to it is printed.
+`--base` is a checkout of another version with a .venv; then the ratio to it is printed.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (("status",), ("history",), ("alerts", "list"), ("--help",))
-TURNS = 7
+REPETITIONS = 7
 CONFIG = """
 [daemon]
 name = "bench"
@@ -31,21 +31,21 @@ jobs = ["analyze"]
 
 
 def main() -> None:
-    """Print a row per command, as Markdown."""
+    """Print a Markdown row per command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", type=Path, help="A checkout with a .venv.")
     base = parser.parse_args().base
-    sys.stdout.write("| command | byte code | CPU seconds | of the base |\n|---|---|---|---|\n")
+    sys.stdout.write("| command | bytecode | CPU seconds | ratio to base |\n|---|---|---|---|\n")
     with tempfile.TemporaryDirectory() as folder:
-        ours = Version(ROOT, Path(folder, "ours"))
-        theirs = Version(base, Path(folder, "base")) if base else None
+        current = Version(ROOT, Path(folder, "current"))
+        other = Version(base, Path(folder, "base")) if base else None
         for command in COMMANDS:
             for compiled in (False, True):
-                row(command, ours, theirs, compiled=compiled)
+                print_row(command, current, other, compiled=compiled)
 
 
 class Version:
-    """A checkout with its environment, a state file and two caches of byte code."""
+    """A checkout with its environment, a state file and two bytecode caches."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.root = root
@@ -63,10 +63,10 @@ class Version:
                 stderr=subprocess.DEVNULL,
                 check=False,
             )
-        cpu(self, ("status",), compiled=True)
+        cpu_seconds(self, ("status",), compiled=True)
 
     def environment(self, *, compiled: bool) -> dict[str, str]:
-        """Return the variables of a run with or without byte code of sereno and its libraries."""
+        """Return the environment of a run with or without bytecode of sereno and its libraries."""
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(self.caches[compiled])}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         if not compiled:
@@ -74,29 +74,32 @@ class Version:
         return environment
 
 
-def row(command: tuple[str, ...], one: Version, other: Version | None, *, compiled: bool) -> None:
-    """Measure both versions in turns and print the row."""
-    ours, theirs = [], []
-    for _ in range(TURNS):
-        ours.append(cpu(one, command, compiled=compiled))
+def print_row(
+    command: tuple[str, ...], one: Version, other: Version | None, *, compiled: bool
+) -> None:
+    """Measure both versions alternately and print the row."""
+    seconds, base_seconds = [], []
+    for _ in range(REPETITIONS):
+        seconds.append(cpu_seconds(one, command, compiled=compiled))
         if other:
-            theirs.append(cpu(other, command, compiled=compiled))
+            base_seconds.append(cpu_seconds(other, command, compiled=compiled))
     ratio = ""
-    if theirs:
-        ratio = f"{statistics.median(ours) / statistics.median(theirs):.2f}"
-    how = "yes" if compiled else "no"
-    seconds = statistics.median(ours)
-    sys.stdout.write(f"| {' '.join(command)} | {how} | {seconds:.2f} | {ratio} |\n")
+    if base_seconds:
+        ratio = f"{statistics.median(seconds) / statistics.median(base_seconds):.2f}"
+    bytecode = "yes" if compiled else "no"
+    sys.stdout.write(
+        f"| {' '.join(command)} | {bytecode} | {statistics.median(seconds):.2f} | {ratio} |\n"
+    )
 
 
-def cpu(version: Version, command: tuple[str, ...], *, compiled: bool) -> float:
+def cpu_seconds(version: Version, command: tuple[str, ...], *, compiled: bool) -> float:
     """Return the CPU seconds of one command. Raises CalledProcessError if it fails."""
-    given = [*command, "--config", str(version.config)]
+    arguments = [*command, "--config", str(version.config)]
     if command == ("--help",):
-        given = [*command]
+        arguments = [*command]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
-        [version.root / ".venv/bin/python", "-m", "daemon", *given],
+        [version.root / ".venv/bin/python", "-m", "daemon", *arguments],
         cwd=version.root,
         env=version.environment(compiled=compiled),
         stdout=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
-"""`sereno now vacuum analyze` beside `vacuumdb -j2 -z`: the same dirty tables, in turns.
+"""Duration of `sereno now vacuum analyze` relative to `vacuumdb -j2 -z` on the same dirty tables.
 
-Prints the median ratio and its spread over the pairs; absolute times depend on the machine.
-A server from `--binaries` is added to the embedded one, if its folder exists.
+Prints the median ratio and its spread over alternating pairs; absolute times depend on the machine.
+Servers of `--binaries` are measured too if their folder exists.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 
 from psycopg import sql
 
-from benchmarks.server import Place, compared, options, servers
+from benchmarks.server import BenchmarkDatabase, options, ratio_columns, servers
 
 COMMIT_EVERY = 500
 LARGE_BYTES = 200 * 1024**2
@@ -21,18 +21,18 @@ ROW_BYTES = 1000
 
 @dataclass(frozen=True)
 class Case:
-    """Tables, dirty tables, rows, one updated row in `every`; the aimed ratio by major version."""
+    """A set of tables, of which some have one row in `every` updated; goals by server version."""
 
     name: str
     tables: int
     dirty: int
     rows: int
     every: int
-    whole: bool
-    """Whether all of our process is timed, or the job alone, by its run record."""
-    aims: dict[int, float]
+    whole_process: bool
+    """Whether the whole process is timed, or only the recorded runs."""
+    goals: dict[int, float]
     indexes: tuple[LiteralString, ...] = ()
-    """So many more on the first table, and rows of a kilobyte."""
+    """Additional indexes of the first table; if any, rows have one kilobyte."""
 
 
 CASES = (
@@ -42,26 +42,26 @@ CASES = (
         100,
         200,
         1,
-        whole=True,
-        aims={18: 0.35, 15: 0.10},
+        whole_process=True,
+        goals={18: 0.35, 15: 0.10},
     ),
     Case(
-        "10,000 tables, 100 dirty: the jobs alone",
+        "10,000 tables, 100 dirty: jobs only",
         10_000,
         100,
         200,
         1,
-        whole=False,
-        aims={18: 0.12, 15: 0.04},
+        whole_process=False,
+        goals={18: 0.12, 15: 0.04},
     ),
     Case(
-        "3,000 tables, all dirty: the job alone",
+        "3,000 tables, all dirty: jobs only",
         3_000,
         3_000,
         200,
         1,
-        whole=False,
-        aims={18: 1.2, 15: 0.8},
+        whole_process=False,
+        goals={18: 1.2, 15: 0.8},
     ),
     Case(
         "10 tables of 200 MB, all dirty, one with 4 indexes: whole process",
@@ -69,19 +69,19 @@ CASES = (
         10,
         LARGE_BYTES // ROW_BYTES,
         4,
-        whole=True,
-        aims={18: 1.0, 15: 1.0},
+        whole_process=True,
+        goals={18: 1.0, 15: 1.0},
         indexes=("w", "w, id", "id, w"),
     ),
 )
 
 
-def make(place: Place, case: Case) -> None:
-    """Make the tables of a case."""
+def create_tables(database: BenchmarkDatabase, case: Case) -> None:
+    """Create the tables of a case."""
     columns = sql.SQL(
         "id int PRIMARY KEY, v int, w int, f text" if case.indexes else "id int PRIMARY KEY, v int"
     )
-    with place.connect() as connection:
+    with database.connect() as connection:
         for number in range(case.tables):
             name = sql.Identifier(f"t{number}")
             connection.execute(sql.SQL("CREATE TABLE {} ({})").format(name, columns))
@@ -90,14 +90,14 @@ def make(place: Place, case: Case) -> None:
         for index in case.indexes:
             connection.execute(sql.SQL("CREATE INDEX ON t0 ({})").format(sql.SQL(index)))
     if not case.indexes:
-        fill(place, case)
-    place.vacuumdb()
+        fill(database, case)
+    database.vacuumdb()
 
 
-def fill(place: Place, case: Case) -> None:
-    """Fill them."""
+def fill(database: BenchmarkDatabase, case: Case) -> None:
+    """Insert the rows of a case."""
     values = sql.SQL("n, 0, n, repeat('x', 960)" if case.indexes else "n, 0")
-    with place.connect() as connection:
+    with database.connect() as connection:
         for number in range(case.tables):
             name = sql.Identifier(f"t{number}")
             if case.indexes:
@@ -111,15 +111,15 @@ def fill(place: Place, case: Case) -> None:
                 connection.commit()
 
 
-def soil(place: Place, case: Case) -> None:
+def update_rows(database: BenchmarkDatabase, case: Case) -> None:
     """Update rows of the dirty tables.
 
-    Large ones are created anew each time: the space freed by the last VACUUM decides where new row
-    versions go, and so how much the next VACUUM writes.
+    Large tables are refilled each time: the space freed by the last VACUUM determines where new row
+    versions are stored, and so how much the next VACUUM writes.
     """
     if case.indexes:
-        fill(place, case)
-    with place.connect() as connection:
+        fill(database, case)
+    with database.connect() as connection:
         for number in range(case.dirty):
             connection.execute(
                 sql.SQL("UPDATE {} SET v = v + 1 WHERE id % {} = 0").format(
@@ -128,62 +128,64 @@ def soil(place: Place, case: Case) -> None:
             )
             if number % COMMIT_EVERY == 0:
                 connection.commit()
-    place.settle()
+    database.flush()
 
 
-def sereno(place: Place, case: Case) -> float:
-    """Return our seconds: of the whole process, or from the records of the runs."""
-    seconds, answer = place.sereno("now", "vacuum", "analyze")
+def run_sereno(database: BenchmarkDatabase, case: Case) -> float:
+    """Return the seconds of sereno: of the whole process, or of the recorded runs."""
+    seconds, runs = database.sereno("now", "vacuum", "analyze")
     done = [
         step
-        for run in answer
+        for run in runs
         if run["job"] == "vacuum"
         for step in run["steps"]
         if "public." in step["object"]
     ]
     assert len(done) == case.dirty, len(done)
     assert {step["status"] for step in done} == {"done"}
-    return seconds if case.whole else sum(_lasted(run) for run in answer)
+    return seconds if case.whole_process else sum(_duration(run) for run in runs)
 
 
-def _lasted(run: dict[str, Any]) -> float:
-    began, ended = (datetime.fromisoformat(run[key]) for key in ("started_at", "finished_at"))
-    return (ended - began).total_seconds()
+def _duration(run: dict[str, Any]) -> float:
+    started, ended = (datetime.fromisoformat(run[key]) for key in ("started_at", "finished_at"))
+    return (ended - started).total_seconds()
 
 
-def pair(place: Place, case: Case, *, ours_first: bool) -> tuple[float, float]:
-    """Return our seconds and the peer's."""
-    runners: list[Callable[[], float]] = [lambda: sereno(place, case), place.vacuumdb]
+def pair(database: BenchmarkDatabase, case: Case, *, ours_first: bool) -> tuple[float, float]:
+    """Return the seconds of sereno and of vacuumdb."""
+    runners: list[Callable[[], float]] = [lambda: run_sereno(database, case), database.vacuumdb]
     order = (0, 1) if ours_first else (1, 0)
     seconds = [0.0, 0.0]
-    for who in order:
-        soil(place, case)
-        seconds[who] = runners[who]()
+    for index in order:
+        update_rows(database, case)
+        seconds[index] = runners[index]()
     return seconds[0], seconds[1]
 
 
 def main() -> None:
-    """Print a row a case and server, as Markdown."""
-    chosen = options(__doc__)
+    """Print a Markdown row per case and server."""
+    arguments = options(__doc__)
     print(
-        f"{chosen.pairs} pairs on {os.cpu_count()} cores; ratio = sereno / vacuumdb -j2 -z, "
-        "below 1 is quicker\n"
+        f"{arguments.pairs} pairs on {os.cpu_count()} cores; ratio = sereno / vacuumdb -j2 -z, "
+        "below 1 sereno is faster\n"
     )
-    print("| server | case | sereno s | vacuumdb s | ratio | spread | aim |")
+    print("| server | case | sereno s | vacuumdb s | ratio | spread | goal |")
     print("|---|---|---|---|---|---|---|")
-    for version, cluster, folder in servers(chosen):
-        places: dict[tuple[int, int], Place] = {}
+    for version, cluster, folder in servers(arguments):
+        databases: dict[tuple[int, int], BenchmarkDatabase] = {}
         for case in CASES:
             kind = (case.tables, case.rows)
-            if kind not in places:
-                places[kind] = Place(cluster, folder, f"bench{case.tables}")
-                make(places[kind], case)
+            if kind not in databases:
+                databases[kind] = BenchmarkDatabase(cluster, folder, f"bench{case.tables}")
+                create_tables(databases[kind], case)
             pairs = [
-                pair(places[kind], case, ours_first=bool(number % 2))
-                for number in range(chosen.pairs)
+                pair(databases[kind], case, ours_first=bool(number % 2))
+                for number in range(arguments.pairs)
             ]
-            aim = case.aims.get(version, float("nan"))
-            print(f"| {version} | {case.name} | {compared(pairs)} | ≤ {aim:.2f} |", flush=True)
+            goal = case.goals.get(version, float("nan"))
+            print(
+                f"| {version} | {case.name} | {ratio_columns(pairs)} | ≤ {goal:.2f} |", flush=True
+            )
 
 
 if __name__ == "__main__":

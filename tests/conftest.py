@@ -1,4 +1,4 @@
-"""Common fixtures by concern, and the report of flaky tests."""
+"""Shared fixtures, server parametrization and the report of flaky tests."""
 
 from hypothesis import settings
 
@@ -18,19 +18,19 @@ from tests.fixtures.servers import (  # noqa: F401 - fixtures
 from tests.fixtures.values import control, few_attempts, table  # noqa: F401 - fixtures
 from tests.fixtures.waiting import wait  # noqa: F401 - fixtures
 
-# Machines are shared: a slow example is no failure.
+# Machines are shared, so a slow example is not a failure.
 settings.register_profile("sereno", deadline=None)
 settings.load_profile("sereno")
 
 
 def pytest_generate_tests(metafunc):
-    """A test that takes `any_server` runs on each of them; one that takes `server` on the embedded one."""
+    """Run tests that use `any_server` on every installed server."""
     if "any_server" in metafunc.fixturenames:
         metafunc.parametrize("any_server", list(INSTALLATIONS), indirect=True, scope="session")
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Name the tests that failed once and passed when they were run again."""
+    """List the tests that failed first and passed when rerun."""
     again = {report.nodeid for report in terminalreporter.stats.get("rerun", ())}
     failed = {report.nodeid for report in terminalreporter.stats.get("failed", ())}
     for name in sorted(again - failed):

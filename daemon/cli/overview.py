@@ -22,6 +22,14 @@ from domain.units import parse_duration
 from store.store import Store, StoreError, open_store
 
 DEFAULT_STATE = "/var/lib/sereno/state.db"
+SECTIONS = frozenset(
+    {
+        *("daemon", "databases", "schedules", "governor", "jobs", "checks"),
+        *("channels", "routes", "repeat", "alerts", "escalation", "heartbeat"),
+    }
+)
+DAEMON_KEYS = frozenset({"name", "timezone", "state", "keep", "checks", "listen"})
+"""The known keys; a test compares them with the models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,8 @@ def open_overview(path: Path | None) -> Iterator[Overview]:
 
 def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
     daemon = values.get("daemon", {})
+    if not (values.keys() <= SECTIONS and daemon.keys() <= DAEMON_KEYS):
+        raise KeyError
     name, zone = daemon.get("name", "sereno"), daemon.get("timezone", "UTC")
     schedules = dict(values.get("schedules", {}))
     for job, options in values.get("jobs", {}).items():

@@ -34,6 +34,8 @@ class _Planned:
     task: "Task"
     step: "Step"
     in_window: str
+    entry: str = ""
+    """The configuration entry that names its object, for a refusal."""
 
     @property
     def place(self) -> str:
@@ -143,10 +145,18 @@ def _plan(context: "Context", names: Sequence[str], only: str | None, seconds: f
         placements = preview(lanes, steps, seconds)
         used[task.place] = max(lanes)
         planned.steps += [
-            _Planned(task, step, placement)
+            _Planned(task, step, placement, _entry(context, task, step.object))
             for step, placement in zip(steps, placements, strict=True)
         ]
     return planned
+
+
+def _entry(context: "Context", task: "Task", name: str) -> str:
+    options = context.config.job(task.job)
+    for number, entry in enumerate(getattr(options, "tables", ())):
+        if str(entry.table) == name:
+            return f" (jobs.{task.job}.tables[{number}])"
+    return ""
 
 
 def _print_json(planned: _Plan) -> None:
@@ -217,7 +227,7 @@ def _idle_jobs(planned: _Plan, names: Sequence[str]) -> list[str]:
 def _print_refusals(planned: _Plan) -> None:
     for one in planned.steps:
         if one.refused:
-            _print_refused(one.task.job, one.place, f"{one.step.object}: {one.step.why}")
+            _print_refused(one.task.job, one.place, f"{one.step.object}: {one.step.why}{one.entry}")
     for job, name, reason in planned.refusals:
         _print_refused(job, name, reason)
 

@@ -87,16 +87,11 @@ _RENAMED = {
 
 
 def _unknown(model: type[BaseModel], location: Sequence[str | int]) -> str:
-    holder = _holder(model, location[:-1])
-    known: list[str] = []
-    if holder:
-        new = _RENAMED.get((holder.__name__, str(location[-1])))
-        if new:
-            return f"is now named {new!r}"
-        known = sorted(field.alias or name for name, field in holder.model_fields.items())
-    close = difflib.get_close_matches(str(location[-1]), known, 1)
+    renamed, close, known = _meant(model, location)
+    if renamed:
+        return f"is now named {renamed!r}"
     if close:
-        return f"is unknown; did you mean {close[0]!r}?"
+        return f"is unknown; did you mean {close!r}?"
     return f"is unknown (known: {', '.join(known)})"
 
 
@@ -105,15 +100,21 @@ def _replaced(
 ) -> Iterator[tuple[str | int, ...]]:
     """Yield the locations of the keys meant by unknown ones."""
     for detail in details:
-        if detail["type"] != "extra_forbidden":
-            continue
-        *place, name = detail["loc"]
-        holder = _holder(model, place)
-        if holder:
-            known = [field.alias or one for one, field in holder.model_fields.items()]
-            meant = _RENAMED.get((holder.__name__, str(name)))
-            close = difflib.get_close_matches(str(name), known, 1)
-            yield from ((*place, one) for one in ([meant] if meant else close))
+        if detail["type"] == "extra_forbidden":
+            renamed, close, _ = _meant(model, detail["loc"])
+            if renamed or close:
+                yield (*detail["loc"][:-1], renamed or close)
+
+
+def _meant(model: type[BaseModel], location: Sequence[str | int]) -> tuple[str, str, Sequence[str]]:
+    """Return the new name of an unknown key, or the nearest known one; and the known ones."""
+    *place, name = location
+    holder = _holder(model, place)
+    if holder is None:
+        return "", "", ()
+    known = sorted(field.alias or one for one, field in holder.model_fields.items())
+    close = difflib.get_close_matches(str(name), known, 1)
+    return _RENAMED.get((holder.__name__, str(name)), ""), close[0] if close else "", known
 
 
 def _holder(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel] | None:

@@ -1,4 +1,4 @@
-"""Sizes, complexity and language of the code."""
+"""Size, complexity and docstrings of the production modules."""
 
 import ast
 import re
@@ -11,9 +11,9 @@ from daemon.__main__ import PACKAGES
 ROOT = Path(__file__).parents[2]
 MODULES = [path for folder in PACKAGES for path in sorted(ROOT.glob(f"{folder}/**/*.py"))]
 IDS = [str(path.relative_to(ROOT)) for path in MODULES]
-LONGEST_FILE, LONGEST_FUNCTION, MOST_COMPLEX = 400, 40, 12
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_COMPLEXITY = 400, 40, 12
 BRANCHES = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.IfExp, ast.Assert)
-MOST_DEFINED_BY_A_CLAUSE = 0.03
+MAX_CLAUSE_SHARE = 0.03
 CLAUSE = re.compile(r"\b(what|who|whom|whoever)\b", re.IGNORECASE)
 
 
@@ -22,7 +22,7 @@ def functions(tree):
 
 
 def complexity(function):
-    """Cyclomatic complexity that also counts boolean operators and comprehensions."""
+    """Return the cyclomatic complexity, counting boolean operators and comprehensions."""
     count = 1
     for node in ast.walk(function):
         if isinstance(node, BRANCHES):
@@ -48,8 +48,8 @@ def nested_conditionals(tree):
                 yield node.lineno
 
 
-def sentences(tree):
-    """Docstrings of modules, classes, functions and attributes, help texts and descriptions."""
+def documentation_texts(tree):
+    """Yield docstrings of modules, classes, functions and attributes, and help texts."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             text = ast.get_docstring(node)
@@ -64,13 +64,13 @@ def sentences(tree):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=IDS)
-def test_files_and_functions_are_small_and_simple(path):
+def test_module_size_and_complexity_are_within_limits(path):
     source = path.read_text()
     tree = ast.parse(source)
-    assert len(source.splitlines()) <= LONGEST_FILE
+    assert len(source.splitlines()) <= MAX_FILE_LINES
     for function in functions(tree):
-        assert function.end_lineno - function.lineno < LONGEST_FUNCTION, function.name
-        assert complexity(function) <= MOST_COMPLEX, function.name
+        assert function.end_lineno - function.lineno < MAX_FUNCTION_LINES, function.name
+        assert complexity(function) <= MAX_COMPLEXITY, function.name
     assert list(nested_conditionals(tree)) == []
 
 
@@ -87,19 +87,19 @@ def test_complexity_counts_operators_and_comprehensions(source, expected):
     assert complexity(functions(ast.parse(source))[0]) == expected
 
 
-def test_a_nested_conditional_expression_is_found():
+def test_nested_conditional_expression_is_detected():
     assert list(nested_conditionals(ast.parse("x = 1 if a else 2 if b else 3"))) == [1]
 
 
-def test_sentences_state_what_things_are_by_nouns():
-    """A sentence that defines a thing by a clause (`what is due`, `who is told`) is hard to read."""
-    everything = [text for path in MODULES for text in sentences(ast.parse(path.read_text()))]
-    clauses = [text for text in everything if CLAUSE.search(text)]
-    assert len(everything) > 1000
-    assert len(clauses) / len(everything) < MOST_DEFINED_BY_A_CLAUSE, clauses
+def test_documentation_texts_rarely_use_clauses_as_nouns():
+    """A clause in place of a noun (`what is due`, `who is told`) is hard to read."""
+    texts = [text for path in MODULES for text in documentation_texts(ast.parse(path.read_text()))]
+    clauses = [text for text in texts if CLAUSE.search(text)]
+    assert len(texts) > 1000
+    assert len(clauses) / len(texts) < MAX_CLAUSE_SHARE, clauses
 
 
-def test_the_first_line_of_a_docstring_is_a_sentence():
+def test_docstring_first_line_ends_with_punctuation():
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):

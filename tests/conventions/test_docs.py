@@ -1,4 +1,4 @@
-"""The documentation is current, and its links lead somewhere."""
+"""Documentation: generated pages are current, links resolve."""
 
 import importlib.util
 import re
@@ -26,12 +26,12 @@ def generate():
     return module
 
 
-def test_the_module_map_is_current(generate):
-    assert generate.MAP.read_text() == generate.architecture(), "make reference"
+def test_module_map_is_current(generate):
+    assert generate.MAP.read_text() == generate.architecture(), "run `make reference`"
 
 
-def test_the_page_of_kinds_is_current(generate):
-    assert generate.KIND_PAGE.read_text() == generate.kinds(), "make reference"
+def test_kinds_page_is_current(generate):
+    assert generate.KIND_PAGE.read_text() == generate.kinds(), "run `make reference`"
 
 
 def anchors(path):
@@ -40,7 +40,7 @@ def anchors(path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
-def test_every_link_of_a_page_leads_to_a_file_and_a_title(page):
+def test_page_links_resolve(page):
     for target in LINK.findall(FENCE.sub("", page.read_text())):
         if target.startswith(("http://", "https://", "mailto:")):
             continue
@@ -50,7 +50,7 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_title(page):
         assert not title or title in anchors(path), target
 
 
-def test_every_page_is_reached_from_the_readme():
+def test_readme_links_every_page():
     linked = set(LINK.findall((ROOT / "README.md").read_text()))
     pages = {f"docs/{page.name}" for page in ROOT.glob("docs/*.md")}
     assert pages - linked <= {"docs/systemd-test.md"}

@@ -1,4 +1,4 @@
-"""The configuration through the command line."""
+"""`sereno config check`: errors, exit codes, secrets that stay out of the output."""
 
 import json
 import os
@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from daemon.cli.overview import DAEMON_KEYS, SECTIONS
+from daemon.config.model import Config, Daemon
+
 ROOT = Path(__file__).parents[2]
 CANARY = "c4nary-s3cret"
-LEAST = '[databases.main]\ndsn = "dbname=coop"\n'
+MINIMAL = '[databases.main]\ndsn = "dbname=coop"\n'
 
 
 @pytest.mark.parametrize("broken", ["", "[routes]\nhigh = ['nobody']\n"])
-def test_no_secret_reaches_the_screen(tmp_path, broken):
+def test_commands_print_no_secret(tmp_path, broken):
     token = tmp_path / "token"
     token.write_text(CANARY)
     path = tmp_path / "config.toml"
@@ -41,8 +44,12 @@ def test_no_secret_reaches_the_screen(tmp_path, broken):
     ):
         done = subprocess.run(
             [sys.executable, "-m", "daemon", *command, "--config", str(path)],
-            capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "COLUMNS": "200"},
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            env={**os.environ, "COLUMNS": "200"},
+        )
         assert CANARY not in done.stdout + done.stderr, command
         assert "Traceback" not in done.stderr, done.stderr
         if broken:
@@ -50,9 +57,9 @@ def test_no_secret_reaches_the_screen(tmp_path, broken):
     assert CANARY.encode() not in (tmp_path / "state.db").read_bytes() if not broken else True
 
 
-def test_config_check_ends_with_78_and_every_line(tmp_path):
+def test_config_check_reports_every_error_and_exits_78(tmp_path):
     path = tmp_path / "config.toml"
-    path.write_text(LEAST + "a = 1\nb = 2\n")
+    path.write_text(MINIMAL + "a = 1\nb = 2\n")
     command = [sys.executable, "-m", "daemon", "config", "check", "--config", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 78
@@ -60,9 +67,24 @@ def test_config_check_ends_with_78_and_every_line(tmp_path):
     assert "databases.main.b: is unknown" in done.stderr
 
 
-def test_config_check_as_json(tmp_path):
+@pytest.mark.parametrize("command", ["status", "history", "alerts list"])
+def test_misspelt_key_is_refused_by_commands_that_read_the_store_only(tmp_path, command):
     path = tmp_path / "config.toml"
-    path.write_text(LEAST)
+    path.write_text(f'{MINIMAL}[daemon]\nstat = "{tmp_path}/state.db"\n')
+    arguments = [sys.executable, "-m", "daemon", *command.split(), "--config", str(path)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 78
+    assert "daemon.stat: is unknown; did you mean 'state'?" in done.stderr
+
+
+def test_known_keys_are_those_of_the_models():
+    assert Config.model_fields.keys() == SECTIONS
+    assert Daemon.model_fields.keys() == DAEMON_KEYS
+
+
+def test_config_check_prints_json(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(MINIMAL)
     command = [sys.executable, "-m", "daemon", "config", "check", "--json", "--config", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert json.loads(done.stdout)["databases"] == ["main"]

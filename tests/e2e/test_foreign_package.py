@@ -1,4 +1,4 @@
-"""sereno refuses to start when one of its packages comes from elsewhere."""
+"""sereno refuses to start when one of its packages is imported from another place."""
 
 import os
 import shutil
@@ -23,8 +23,8 @@ def run(*command, folder, path=""):
 
 @pytest.mark.parametrize("regular", [True, False], ids=["a package", "a plain folder"])
 @pytest.mark.parametrize("where", ["the current directory", "PYTHONPATH"])
-def test_a_folder_of_the_same_name_is_named(tmp_path, where, regular):
-    """A regular package hides ours; a plain folder does not, since ours is found first."""
+def test_package_of_the_same_name_is_reported(tmp_path, where, regular):
+    """A regular package hides the one of sereno; a namespace package does not."""
     (tmp_path / "alerts").mkdir()
     if regular:
         (tmp_path / "alerts/__init__.py").touch()
@@ -39,8 +39,8 @@ def test_a_folder_of_the_same_name_is_named(tmp_path, where, regular):
     assert "Traceback" not in done.stderr
 
 
-def test_a_package_overwritten_by_another_distribution_is_named(tmp_path):
-    """python-daemon installs a package daemon too; whoever is installed last wins."""
+def test_package_overwritten_by_another_distribution_is_reported(tmp_path):
+    """python-daemon, for one, installs a package `daemon`; the last one installed overwrites it."""
     for name in PACKAGES:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "store/__init__.py").write_text('"""Another store."""\n')

@@ -1,4 +1,4 @@
-"""What Prometheus reads: from the store at each scrape, every planned task from the first one on."""
+"""Prometheus metrics: values are read from the store at each scrape, planned tasks included."""
 
 import json
 import signal
@@ -38,7 +38,7 @@ def scrape(listen):
     found = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            assert "job" not in sample.labels, "that label is the scrape's own"
+            assert "job" not in sample.labels, "Prometheus sets that label itself"
             found[sample.name, *(value for _, value in sorted(sample.labels.items()))] = (
                 sample.value
             )
@@ -50,7 +50,7 @@ def service(house, wait, *, answers=True):
     process = house.start("run")
     try:
         if answers:
-            wait(lambda: reached(house.listen), what="the port")
+            wait(lambda: is_listening(house.listen), what="the port")
         else:
             wait(
                 lambda: json.loads(house.sereno("status", "--json").stdout)["service"],
@@ -64,13 +64,43 @@ def service(house, wait, *, answers=True):
         process.stdout.close()
 
 
-def reached(listen):
+def is_listening(listen):
     host, _, port = listen.rpartition(":")
     with socket.socket(socket.AF_INET6 if "[" in host else socket.AF_INET) as probe:
         return probe.connect_ex((host.strip("[]"), int(port))) == 0
 
 
-def test_what_prometheus_reads(house, wait, endpoint):
+def check_metrics_before_the_first_run(metrics):
+    assert metrics["sereno_task_last_success_timestamp_seconds", "main", "vacuum"] == 0
+    assert metrics["sereno_task_last_success_timestamp_seconds", "", "health_report"] == 0
+    assert metrics["sereno_task_max_age_seconds", "main", "analyze"] == 2 * 86400
+    assert metrics["sereno_task_max_age_seconds", "", "health_report"] == 14 * 86400
+    assert (
+        time.time() - 60
+        < metrics["sereno_task_planned_timestamp_seconds", "main", "vacuum"]
+        <= time.time()
+    )
+    assert metrics["sereno_notifications_total", "ticket", "sent"] == 0
+    assert metrics["sereno_alerts_open", "high"] == 0
+    assert 0 < metrics["sereno_schedule_next_timestamp_seconds", "daily"] - time.time() <= 86400
+
+
+def check_metrics_after_a_run(metrics, started):
+    assert metrics["sereno_task_last_success_timestamp_seconds", "main", "analyze"] >= started - 1
+    assert (
+        metrics["sereno_task_last_run_timestamp_seconds", "main", "finished", "analyze"]
+        >= started - 1
+    )
+    assert metrics["sereno_task_runs_total", "main", "finished", "analyze"] == 1
+    assert metrics["sereno_task_duration_seconds_bucket", "main", "60.0", "analyze"] == 1
+    assert metrics["sereno_task_duration_seconds_count", "main", "analyze"] == 1
+    assert metrics["sereno_findings", "high"] == metrics["sereno_alerts_open", "high"] == 1
+    assert metrics["sereno_notifications_total", "ticket", "sent"] == 1
+    assert ("sereno_outbox_oldest_timestamp_seconds", "ticket") not in metrics
+    assert metrics[("process_resident_memory_bytes",)] > 2**20
+
+
+def test_metrics_report_tasks_alerts_and_notifications(house, wait, endpoint):
     ticket = endpoint()
     house.with_logins = False
     house.listen = f"127.0.0.1:{free_port()}"
@@ -81,42 +111,17 @@ def test_what_prometheus_reads(house, wait, endpoint):
     )
     house.database.run("CREATE SEQUENCE public.s MAXVALUE 100; SELECT setval('public.s', 95)")
     with service(house, wait):
-        first = scrape(house.listen)
         assert get(house.listen, "/healthz") == (200, "well\n")
         assert get(house.listen, "/etc/passwd")[0] == 404
-        assert first["sereno_task_last_success_timestamp_seconds", "main", "vacuum"] == 0
-        assert first["sereno_task_last_success_timestamp_seconds", "", "health_report"] == 0
-        assert first["sereno_task_max_age_seconds", "main", "analyze"] == 2 * 86400
-        assert first["sereno_task_max_age_seconds", "", "health_report"] == 14 * 86400
-        assert (
-            time.time() - 60
-            < first["sereno_task_planned_timestamp_seconds", "main", "vacuum"]
-            <= time.time()
-        )
-        assert first["sereno_notifications_total", "ticket", "sent"] == 0
-        assert first["sereno_alerts_open", "high"] == 0
-        assert 0 < first["sereno_schedule_next_timestamp_seconds", "daily"] - time.time() <= 86400
-
-        before = time.time()
+        check_metrics_before_the_first_run(scrape(house.listen))
+        started = time.time()
         house.sereno("now", "analyze", "integrity_check", "--json")
         wait(lambda: ticket.requests, what="the ticket")
         wait(
             lambda: scrape(house.listen)["sereno_outbox_pending", "ticket"] == 0,
             what="the delivery",
         )
-        second = scrape(house.listen)
-        assert second["sereno_task_last_success_timestamp_seconds", "main", "analyze"] >= before - 1
-        assert (
-            second["sereno_task_last_run_timestamp_seconds", "main", "finished", "analyze"]
-            >= before - 1
-        )
-        assert second["sereno_task_runs_total", "main", "finished", "analyze"] == 1
-        assert second["sereno_task_duration_seconds_bucket", "main", "60.0", "analyze"] == 1
-        assert second["sereno_task_duration_seconds_count", "main", "analyze"] == 1
-        assert second["sereno_findings", "high"] == second["sereno_alerts_open", "high"] == 1
-        assert second["sereno_notifications_total", "ticket", "sent"] == 1
-        assert ("sereno_outbox_oldest_timestamp_seconds", "ticket") not in second
-        assert second[("process_resident_memory_bytes",)] > 2**20
+        check_metrics_after_a_run(scrape(house.listen), started)
 
 
 @pytest.mark.parametrize(
@@ -128,12 +133,12 @@ def test_what_prometheus_reads(house, wait, endpoint):
         ("0 0 1 * *", 62 * 86400),
     ],
 )
-def test_how_old_a_success_may_be(cron, seconds):
+def test_maximum_age_is_twice_the_longest_gap(cron, seconds):
     gap = longest_gap(parse_cron(cron), ZoneInfo("UTC"), datetime(2026, 3, 4, 3, tzinfo=UTC))
     assert MISSES * gap.total_seconds() == seconds
 
 
-def test_a_restart_forgets_nothing(house, wait):
+def test_metrics_survive_a_restart(house, wait):
     house.with_logins = False
     house.listen = f"[::1]:{free_port()}"
     with service(house, wait):
@@ -141,15 +146,18 @@ def test_a_restart_forgets_nothing(house, wait):
         before = scrape(house.listen)
     with service(house, wait):
         after = scrape(house.listen)
-    same = ("sereno_task_last_success_timestamp_seconds", "main", "analyze")
-    assert before[same] == after[same] > 0
+    metric = ("sereno_task_last_success_timestamp_seconds", "main", "analyze")
+    assert before[metric] == after[metric] > 0
 
 
-def test_an_address_that_is_taken_is_told_and_keeps_nobody_from_work(house, wait, endpoint):
+def test_metrics_address_in_use_raises_an_alert_and_jobs_still_run(house, wait, endpoint):
     ticket = endpoint()
     house.with_logins = False
     house.listen = f"127.0.0.1:{ticket.port}"
-    house.extra = f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n[routes]\nwarning = ["ticket"]\n'
+    house.extra = (
+        f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n'
+        '[routes]\nwarning = ["ticket"]\n'
+    )
     with service(house, wait, answers=False):
         (request,) = wait(lambda: ticket.requests, what="the alert")
         assert house.sereno("now", "analyze").returncode == 0
@@ -157,11 +165,11 @@ def test_an_address_that_is_taken_is_told_and_keeps_nobody_from_work(house, wait
     assert (data["kind"], data["object"]) == ("metrics_unreachable", house.listen)
     house.listen = f"127.0.0.1:{free_port()}"
     with service(house, wait):
-        wait(lambda: len(ticket.requests) == 2, what="the end of it")
+        wait(lambda: len(ticket.requests) == 2, what="the resolved notification")
     assert json.loads(ticket.requests[1]["body"])["data"]["state"] == "resolved"
 
 
-def test_a_state_file_that_cannot_be_read_is_an_error_and_no_traceback(house, wait):
+def test_metrics_return_503_when_the_state_file_is_unreadable(house, wait):
     house.with_logins = False
     house.listen = f"127.0.0.1:{free_port()}"
     with service(house, wait) as process:

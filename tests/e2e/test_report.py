@@ -1,4 +1,4 @@
-"""`sereno report` and the weekly letter: from a real history; what it compares with; what it does without pictures."""
+"""`sereno report` and the job health_report: comparison with the last report, charts, delivery."""
 
 import base64
 import json
@@ -10,11 +10,14 @@ from pathlib import Path
 
 from store.timestamps import to_text
 
-PICTURE = b"\x89PNG"
+PNG_SIGNATURE = b"\x89PNG"
 
 
-def mail(port):
-    return f'[channels.mail]\ntype = "email"\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\nto = ["a@example.org"]\n'
+def email_channel(port):
+    return (
+        f'[channels.mail]\ntype = "email"\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\n'
+        'to = ["a@example.org"]\n'
+    )
 
 
 def reports(house):
@@ -25,9 +28,9 @@ def reports(house):
     return [(row["channel"], json.loads(row["message"])) for row in rows]
 
 
-def test_the_weekly_letter_says_new_still_and_gone(house):
+def test_report_compares_findings_with_the_previous_report(house):
     house.with_logins = False
-    house.extra = mail(1)
+    house.extra = email_channel(1)
     run = house.database.run
     run("CREATE SEQUENCE public.old MAXVALUE 100; SELECT setval('public.old', 95)")
     run("CREATE SEQUENCE public.gone MAXVALUE 100; SELECT setval('public.gone', 95)")
@@ -49,9 +52,7 @@ def test_the_weekly_letter_says_new_still_and_gone(house):
     assert "resolved: sequence_exhaustion main public.gone" in text
     assert "analyze public.t" in text
     assert "This is the first report" in first["letter"]["text"]
-    assert first["letter"]["images"].keys() == {"nights"}, (
-        "nothing was measured, so there is no growth to show"
-    )
+    assert first["letter"]["images"].keys() == {"nights"}, "no measures, so no chart of growth"
     (step,) = done["steps"]
     page = (house.folder / "reports").iterdir().__next__()
     assert step["object"] == str(page)
@@ -59,9 +60,9 @@ def test_the_weekly_letter_says_new_still_and_gone(house):
     assert "public.new" in page.read_text()
 
 
-def test_sizes_of_several_nights_are_a_picture_and_a_table(house):
+def test_report_charts_growth_and_predicts_full_disks(house):
     house.with_logins = False
-    house.extra = mail(1)
+    house.extra = email_channel(1)
     context = house.context()
     house.run("disk_check")
     now = datetime.now(UTC)
@@ -79,7 +80,7 @@ def test_sizes_of_several_nights_are_a_picture_and_a_table(house):
     house.run("health_report")
     ((_, message),) = reports(house)
     assert all(
-        base64.b64decode(image).startswith(PICTURE)
+        base64.b64decode(image).startswith(PNG_SIGNATURE)
         for image in message["letter"]["images"].values()
     )
     assert message["letter"]["images"].keys() == {"nights", "growth"}
@@ -87,11 +88,11 @@ def test_sizes_of_several_nights_are_a_picture_and_a_table(house):
     assert f"/data $x$: 82.9 GB of 93.1 GB used; full on: {full}" in message["letter"]["text"]
 
 
-def test_without_pictures_it_is_a_letter_all_the_same(house, monkeypatch):
+def test_report_is_sent_without_images_when_charts_fail(house, monkeypatch):
     import daemon.report.draw as drawing
 
     house.with_logins = False
-    house.extra = mail(1)
+    house.extra = email_channel(1)
     house.run("analyze")
     monkeypatch.setattr(drawing.sys, "executable", "/bin/false")
     assert house.run("health_report")["state"] == "finished"
@@ -100,12 +101,12 @@ def test_without_pictures_it_is_a_letter_all_the_same(house, monkeypatch):
     assert "cid:" not in message["letter"]["html"]
 
 
-def test_nothing_is_run_that_lies_in_the_folder_where_it_is_called(house, tmp_path):
-    trap = tmp_path / "trap"
-    (trap / "daemon" / "report").mkdir(parents=True)
-    for folder in (trap / "daemon", trap / "daemon" / "report"):
-        (folder / "__init__.py").touch()
-    (trap / "daemon" / "report" / "charts.py").write_text(
+def test_report_does_not_import_packages_from_the_current_directory(house, tmp_path):
+    folder = tmp_path / "folder"
+    (folder / "daemon" / "report").mkdir(parents=True)
+    for package in (folder / "daemon", folder / "daemon" / "report"):
+        (package / "__init__.py").touch()
+    (folder / "daemon" / "report" / "charts.py").write_text(
         f"open({str(tmp_path / 'caught')!r}, 'w')\n"
     )
     house.with_logins = False
@@ -113,23 +114,21 @@ def test_nothing_is_run_that_lies_in_the_folder_where_it_is_called(house, tmp_pa
     sereno = Path(sys.executable).with_name("sereno")
     done = subprocess.run(
         [sereno, "report", "--out", tmp_path / "x.html", "--config", house.path],
-        cwd=trap,
+        cwd=folder,
         check=False,
     )
     assert (done.returncode, (tmp_path / "caught").exists()) == (0, False)
 
 
-def test_a_stop_while_it_draws_ends_the_drawing(house, wait, tmp_path, monkeypatch):
-    """A drawing that takes for ever: Ctrl-C ends it within seconds, and the run is interrupted."""
+def test_report_stop_kills_the_chart_process(house, wait, tmp_path, monkeypatch):
+    """SIGTERM ends a chart process that hangs, and the run is recorded as interrupted."""
     slow = tmp_path / "slow.py"
-    slow.write_text(
-        "import daemon.report.draw as d, sys, daemon.__main__ as m\nclass S:\n executable = '/tmp/none'\n"
-    )
     script = tmp_path / "sleeper"
     script.write_text("#!/bin/sh\nexec sleep 300\n")
     script.chmod(0o755)
     slow.write_text(
-        "import types, sys\nimport daemon.report.draw as drawing\nfrom daemon.__main__ import main\n"
+        "import types, sys\nimport daemon.report.draw as drawing\n"
+        "from daemon.__main__ import main\n"
         f"drawing.sys = types.SimpleNamespace(executable={str(script)!r})\nmain()\n"
     )
     house.with_logins = False
@@ -139,20 +138,20 @@ def test_a_stop_while_it_draws_ends_the_drawing(house, wait, tmp_path, monkeypat
         stdout=subprocess.PIPE, env={"PYTHONPATH": ".", "PATH": "/bin:/usr/bin"},
     )  # fmt: skip
 
-    def drawing():
+    def chart_processes():
         found = subprocess.run(
             ["pgrep", "-P", str(process.pid), "sleep"], check=False, capture_output=True, text=True
         )
         return found.stdout.split()
 
-    (child,) = wait(drawing, what="the drawing")
+    (child,) = wait(chart_processes, what="the chart process")
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=10)
     assert json.loads(output)[0]["state"] == "interrupted"
     assert subprocess.run(["kill", "-0", child], check=False, capture_output=True).returncode != 0
 
 
-def test_sereno_report_shows_writes_and_sends(house, endpoint, tmp_path):
+def test_report_command_prints_writes_and_sends(house, endpoint, tmp_path):
     ticket = endpoint()
     house.with_logins = False
     house.extra = f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n'

@@ -1,4 +1,4 @@
-"""The button Acknowledge, over a WebSocket of our own making: pressed in Slack, it is acknowledged here."""
+"""The Acknowledge button in Slack: Socket Mode connection, payload, effect on the alert."""
 
 import pytest
 
@@ -23,47 +23,51 @@ critical = ["slack"]
 
 @pytest.fixture
 def workspace():
-    slack, line = SlackStandIn(0.0), ButtonLine()
-    slack.sockets = [line.url]
-    yield slack, line
-    line.close()
+    slack, socket = SlackStandIn(0.0), ButtonLine()
+    slack.sockets = [socket.url]
+    yield slack, socket
+    socket.close()
     slack.close()
 
 
-def test_who_presses_is_heard_and_answered_and_a_lost_line_comes_back(workspace, wait):
-    slack, line = workspace
-    taken = []
-    end = listen(
-        Line(lambda: ("xoxb-x", "xapp-x"), slack.url), lambda alert, by: taken.append((alert, by))
+def test_button_press_is_answered_and_a_lost_connection_is_reopened(workspace, wait):
+    slack, socket = workspace
+    acknowledged = []
+    stop = listen(
+        Line(lambda: ("xoxb-x", "xapp-x"), slack.url),
+        lambda alert, by: acknowledged.append((alert, by)),
     )
     try:
-        assert line.connected.wait(10)
-        line.press("7,8")
-        assert wait(lambda: len(taken) == 2 and taken) == [(7, "ana (Slack)"), (8, "ana (Slack)")]
-        assert wait(lambda: line.answers)[0]["envelope_id"] == "e-7,8"
-        line.hang_up()
-        assert line.connected.wait(20)
-        line.press("9", name="<!channel>")
-        assert wait(lambda: taken[2:]) == [(9, "<!channel> (Slack)")]
+        assert socket.connected.wait(10)
+        socket.press("7,8")
+        assert wait(lambda: len(acknowledged) == 2 and acknowledged) == [
+            (7, "ana (Slack)"),
+            (8, "ana (Slack)"),
+        ]
+        assert wait(lambda: socket.answers)[0]["envelope_id"] == "e-7,8"
+        socket.hang_up()
+        assert socket.connected.wait(20)
+        socket.press("9", name="<!channel>")
+        assert wait(lambda: acknowledged[2:]) == [(9, "<!channel> (Slack)")]
     finally:
-        end()
+        stop()
 
 
 @pytest.mark.parametrize("value", ["", "x", "1;DROP", "-1", "1" * 30, "٣"])
-def test_what_is_no_number_is_nothing(value):
+def test_button_value_that_is_not_a_number_is_ignored(value):
     payload = {"user": {"id": "U1"}, "actions": [{"action_id": "acknowledge", "value": value}]}
     assert pressed(payload) == []
     assert pressed({"user": None, "actions": [{"action_id": "another", "value": "1"}]}) == []
 
 
-def test_the_service_takes_it(house, workspace, wait):
-    slack, line = workspace
+def test_service_acknowledges_on_button_press(house, workspace, wait):
+    slack, socket = workspace
     house.extra = SLACK.format(folder=house.folder, url=slack.url)
     (house.folder / "token").write_text("x-canary")
     house.with_logins = False
     service = house.start("run")
     try:
-        assert line.connected.wait(20)
+        assert socket.connected.wait(20)
         from domain.finding import Finding, Identity, Severity
 
         context = house.context()
@@ -71,7 +75,7 @@ def test_the_service_takes_it(house, workspace, wait):
             [Finding(Identity("orphans", "test", object="x"), Severity.CRITICAL, "7 rows")]
         )
         (first,) = wait(lambda: slack.messages)
-        line.press("1")
+        socket.press("1")
         wait(lambda: "ana (Slack)" in str(first["blocks"]), what="the edit")
         assert "ana (Slack)" in house.sereno("alerts", "show", "1").stdout
     finally:

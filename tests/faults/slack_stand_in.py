@@ -1,7 +1,8 @@
-"""Slack, as far as we speak to it: its methods, its limits, and the ways in which it fails.
+"""A local server with the part of the Slack API that sereno uses: methods, limits and failures.
 
-Limits are those that Slack documents (blocks, sections, fields, buttons), the 13,200 characters of all blocks that it
-does not, a message a second and channel with Retry-After, and errors that come with HTTP 200.
+It enforces the documented limits (blocks, sections, fields, buttons), the undocumented limit of
+13,200 characters in all blocks, and one message per second and channel with Retry-After; errors
+come with HTTP 200.
 """
 
 import base64
@@ -18,7 +19,10 @@ CHANNEL = "C0SERENO"
 
 
 class SlackStandIn:
-    """One workspace with one channel. `drop` and `fail` say what becomes of the next posts."""
+    """One workspace with one channel.
+
+    `drop`: number of next posts without response; `fail`: responses of the next posts.
+    """
 
     def __init__(self, interval_seconds=1.0, *, history=True):
         self.interval_seconds, self.history = interval_seconds, history
@@ -27,7 +31,7 @@ class SlackStandIn:
         self.sockets = []
         self._next = 0.0
         self._lock = threading.Lock()
-        stand_in = self
+        slack = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -41,14 +45,12 @@ class SlackStandIn:
             def _serve(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 path, _, query = self.path.partition("?")
-                answer = stand_in.answer(
-                    path.rpartition("/")[2], _values(self.headers, body, query)
-                )
+                answer = slack.answer(path.rpartition("/")[2], _values(self.headers, body, query))
                 if answer is None:
                     self.close_connection = True
                     return
-                status, headers, said = answer
-                content = json.dumps(said).encode()
+                status, headers, payload = answer
+                content = json.dumps(payload).encode()
                 self.send_response(status)
                 for name, value in {"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(content)), **headers}.items():  # fmt: skip
                     self.send_header(name, value)
@@ -78,16 +80,16 @@ class SlackStandIn:
     def answer(self, method, values):
         with self._lock:
             self.calls.append(method)
-            known = {
+            methods = {
                 "chat.postMessage": self._post,
                 "chat.update": self._update,
-                "conversations.history": self._look,
-                "conversations.replies": self._look,
+                "conversations.history": self._history,
+                "conversations.replies": self._history,
                 "apps.connections.open": self._socket,
             }
-            if method not in known:
+            if method not in methods:
                 return 200, {}, {"ok": False, "error": "unknown_method"}
-            return known[method](values)
+            return methods[method](values)
 
     def _post(self, values):
         if self.fail:
@@ -97,30 +99,30 @@ class SlackStandIn:
             self.refused += 1
             wait = str(max(1, round(self._next - moment + 0.5)))
             return 429, {"Retry-After": wait}, {"ok": False, "error": "ratelimited"}
-        wrong = self._wrong(values)
-        if wrong:
-            self.broken.append(wrong)
-            return 200, {}, {"ok": False, "error": wrong}
+        error = self._error(values)
+        if error:
+            self.broken.append(error)
+            return 200, {}, {"ok": False, "error": error}
         self._next = moment + self.interval_seconds
-        stamp = f"1700000000.{len(self.messages) + 1:06}"
+        timestamp = f"1700000000.{len(self.messages) + 1:06}"
         metadata = values.get("metadata", {})
         self.messages.append({
-            "ts": stamp, "id": metadata.get("event_payload", {}).get("id", ""), "metadata": metadata, "thread_ts": values.get("thread_ts"),
+            "ts": timestamp, "id": metadata.get("event_payload", {}).get("id", ""), "metadata": metadata, "thread_ts": values.get("thread_ts"),
             "text": values.get("text", ""), "blocks": values.get("blocks", []), "broadcast": values.get("reply_broadcast") in {True, "1", "true"}, "at": time.monotonic(), "edits": 0,
         })  # fmt: skip
         if self.drop:
             self.drop -= 1
             return None
-        return 200, {}, {"ok": True, "channel": CHANNEL, "ts": stamp}
+        return 200, {}, {"ok": True, "channel": CHANNEL, "ts": timestamp}
 
     def _update(self, values):
-        wrong = self._wrong({**values, "channel": values.get("channel", "")})
+        error = self._error({**values, "channel": values.get("channel", "")})
         if values.get("channel") != CHANNEL:
-            wrong = "channel_not_found"
+            error = "channel_not_found"
         found = next((one for one in self.messages if one["ts"] == values.get("ts")), None)
-        if wrong or found is None:
-            self.broken += [wrong] if wrong else []
-            return 200, {}, {"ok": False, "error": wrong or "message_not_found"}
+        if error or found is None:
+            self.broken += [error] if error else []
+            return 200, {}, {"ok": False, "error": error or "message_not_found"}
         found |= {
             "text": values.get("text", ""),
             "blocks": values.get("blocks", []),
@@ -128,7 +130,7 @@ class SlackStandIn:
         }
         return 200, {}, {"ok": True, "channel": CHANNEL, "ts": found["ts"]}
 
-    def _look(self, values):
+    def _history(self, values):
         if not self.history:
             return 200, {}, {"ok": False, "error": "missing_scope"}
         if values.get("channel") != CHANNEL:
@@ -148,7 +150,7 @@ class SlackStandIn:
         return 200, {}, {"ok": True, "url": self.sockets[0]} if self.sockets else {"ok": False, "error": "not_allowed_token_type"}  # fmt: skip
 
     @staticmethod
-    def _wrong(values):
+    def _error(values):
         blocks = values.get("blocks", [])
         if not values.get("text"):
             return "no_text"
@@ -184,7 +186,7 @@ def _values(headers, body, query):
 
 
 class ButtonLine:
-    """The other end of Socket Mode: a WebSocket server on which somebody presses buttons (RFC 6455)."""
+    """The server side of Socket Mode: a WebSocket server (RFC 6455) that sends button presses."""
 
     def __init__(self):
         self.answers, self.connected = [], threading.Event()
@@ -240,7 +242,7 @@ class ButtonLine:
             length = int.from_bytes(_exactly(client, 2))
         mask = _exactly(client, 4)
         return first & 0x0F, bytes(
-            octet ^ mask[place % 4] for place, octet in enumerate(_exactly(client, length))
+            octet ^ mask[index % 4] for index, octet in enumerate(_exactly(client, length))
         )
 
     def _send(self, text):
@@ -252,10 +254,10 @@ class ButtonLine:
 
 
 def _exactly(client, count):
-    got = b""
-    while len(got) < count:
-        more = client.recv(count - len(got))
-        if not more:
+    received = b""
+    while len(received) < count:
+        chunk = client.recv(count - len(received))
+        if not chunk:
             raise ConnectionResetError
-        got += more
-    return got
+        received += chunk
+    return received

@@ -1,4 +1,4 @@
-"""The archive under SIGKILL, a crash of the server, a full disk: every row is in exactly one place."""
+"""Archiving under SIGKILL, lost connections and server crashes keeps each row in one place."""
 
 import random
 import time
@@ -6,48 +6,48 @@ import uuid
 
 import pytest
 
-from tests.faults.archive_ground import Ground, Proxy
+from tests.faults.archive_fixture import ArchiveFixture, Proxy
 
 
 @pytest.fixture
-def ground(tmp_path, clusters):
+def archive(tmp_path, clusters):
     def make(*, own=False, **options):
         cluster = clusters("embedded", **({"max_connections": "41"} if own else {}))
-        return Ground(tmp_path, cluster, f"ground_{uuid.uuid4().hex[:8]}", **options)
+        return ArchiveFixture(tmp_path, cluster, f"archive_{uuid.uuid4().hex[:8]}", **options)
 
     return make
 
 
-def test_sigkill_at_random(ground):
-    draw = random.Random(11)
-    with ground(rows=20000) as made:
-        hits = sum(made.kill(draw.uniform(0.5, 0.9)) for _ in range(12))
-    said = made.whole()
-    assert hits >= 6
-    assert said["archived"] > 10000
+def test_archive_survives_random_sigkill(archive):
+    random_source = random.Random(11)
+    with archive(rows=20000) as fixture:
+        kills = sum(fixture.kill(random_source.uniform(0.5, 0.9)) for _ in range(12))
+    counts = fixture.finish_and_check()
+    assert kills >= 6
+    assert counts["archived"] > 10000
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
-def test_a_commit_that_is_lost_on_the_way_and_one_whose_answer_is(ground, how):
-    made = ground(rows=0)
-    proxy = Proxy(made.cluster.port)
-    made.configure(f"host=127.0.0.1 port={proxy.port} dbname={made.database}")
-    with proxy, made:
+def test_archive_survives_connection_loss_at_commit(archive, how):
+    fixture = archive(rows=0)
+    proxy = Proxy(fixture.cluster.port)
+    fixture.configure(f"host=127.0.0.1 port={proxy.port} dbname={fixture.database}")
+    with proxy, fixture:
         while proxy.cuts < 4:
-            made.fill(100)
+            fixture.insert(100)
             proxy.cut = how
-            made.sereno("now", "archive")
-    made.configure(made.direct)
-    assert made.whole()["archived"] > 200
+            fixture.sereno("now", "archive")
+    fixture.configure(fixture.direct)
+    assert fixture.finish_and_check()["archived"] > 200
 
 
-def test_the_server_crashes(ground):
-    """On a server of its own: nobody else is to feel it."""
-    made = ground(rows=10000, own=True)
-    with made:
+def test_archive_survives_server_crash(archive):
+    """Uses its own server, because other tests share the default one."""
+    fixture = archive(rows=10000, own=True)
+    with fixture:
         for after in (0.7, 0.8, 1.0):
-            with made.archiving():
+            with fixture.archiving():
                 time.sleep(after)
-                made.cluster.stop("immediate")
-                made.cluster.start()
-    assert made.whole()["archived"] > 5000
+                fixture.cluster.stop("immediate")
+                fixture.cluster.start()
+    assert fixture.finish_and_check()["archived"] > 5000

@@ -1,6 +1,6 @@
-"""SIGKILL between the commit of an alert and its POST, and between the POST and its mark: nothing is lost.
+"""SIGKILL between commit, POST and outbox update loses no notification.
 
-Every copy carries the id that was committed; there are no more copies than kills.
+Every copy has the committed id; there are no more copies than kills.
 """
 
 import os
@@ -47,50 +47,50 @@ while True:
     now = datetime.now(UTC)
     finding = Finding(Identity("orphans", object=f"{sys.argv[3]}-{number}"), Severity.HIGH, "x")
     with store.transaction() as transaction:
-        owed = AlertProcessor(transaction, policy, now).process([finding])
-    print(*owed, flush=True)
+        notified = AlertProcessor(transaction, policy, now).process([finding])
+    print(*notified, flush=True)
 """
 
 
-def test_nothing_is_lost_and_every_copy_has_the_same_id(tmp_path, endpoint):
-    got, lock, kill = Counter(), threading.Lock(), threading.Event()
-    victim = []
-    draw = random.Random(7)
+def test_sigkill_loses_no_notification_and_copies_share_id(tmp_path, endpoint):
+    received, lock, kill_requested = Counter(), threading.Lock(), threading.Event()
+    running = []
+    random_source = random.Random(7)
 
     def answer(_number, request):
-        """Half of the kills strike here: the request has come, its answer never goes."""
+        """Kill the process in half of the rounds after the request and before the response."""
         with lock:
-            got[request["headers"]["webhook-id"]] += 1
-            if victim and kill.is_set() and draw.random() < 0.5:
-                kill.clear()
-                os.kill(victim.pop().pid, signal.SIGKILL)
+            received[request["headers"]["webhook-id"]] += 1
+            if running and kill_requested.is_set() and random_source.random() < 0.5:
+                kill_requested.clear()
+                os.kill(running.pop().pid, signal.SIGKILL)
                 return None
         return 200, {}, b"{}"
 
-    place = endpoint(answer)
+    receiver = endpoint(answer)
     state = tmp_path / "state.db"
     acknowledged = set()
-    for round_ in range(KILLS):
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(state), place.url, str(round_)], stdout=subprocess.PIPE, text=True, cwd=ROOT)  # fmt: skip
-        victim[:] = [process]
+    for number in range(KILLS):
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(state), receiver.url, str(number)], stdout=subprocess.PIPE, text=True, cwd=ROOT)  # fmt: skip
+        running[:] = [process]
         for count, line in enumerate(process.stdout, 1):
             acknowledged.add(line.strip())
             if count == 4:
-                kill.set()
-            if count > 4 + draw.randint(0, 12):
+                kill_requested.set()
+            if count > 4 + random_source.randint(0, 12):
                 process.kill()
                 break
         acknowledged.update(line.strip() for line in process.stdout)
         process.wait()
         process.stdout.close()
-        victim.clear()
-        kill.clear()
+        running.clear()
+        kill_requested.clear()
     store = open_store(state)
-    channels = {"ticket": Webhook(Options(type="webhook", url=place.url), Sender("coop"))}
+    channels = {"ticket": Webhook(Options(type="webhook", url=receiver.url), Sender("coop"))}
     courier = Courier(store, channels, Policy({}, instance="coop"))
     while courier.drain(20):
         pass
-    with store.transaction() as transaction:  # what was left in back-off by a dropped answer
+    with store.transaction() as transaction:  # end the back-off after dropped responses
         transaction.execute(
             "UPDATE notification SET not_before = created_at WHERE state = 'pending'"
         )
@@ -98,6 +98,6 @@ def test_nothing_is_lost_and_every_copy_has_the_same_id(tmp_path, endpoint):
     with store.reading() as transaction:
         committed = {row["id"] for row in transaction.rows("SELECT id FROM notification")}
     assert acknowledged <= committed
-    assert set(got) == committed
-    assert sum(got.values()) - len(got) <= KILLS
+    assert set(received) == committed
+    assert sum(received.values()) - len(received) <= KILLS
     assert len(committed) >= 4 * KILLS

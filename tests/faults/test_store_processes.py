@@ -1,4 +1,4 @@
-"""The state file shared by processes, of which some are killed."""
+"""State file and lock file shared by several processes, some of them killed."""
 
 import signal
 import subprocess
@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[2]
 PAUSE = "INSERT INTO pause (only, since, reason) VALUES (1, 'x', 'y')"
 
 
-def test_a_process_killed_inside_a_transaction_leaves_a_file_that_opens(tmp_path):
-    """With a cache of two pages the transaction has spilled into the file: its journal is rolled back, not despaired of."""
+def test_sigkill_inside_transaction_is_rolled_back(tmp_path):
+    """The cache of two pages forces the open transaction to write to the file."""
     path = tmp_path / "state.db"
     store = open_store(path)
     with store.transaction() as transaction:
@@ -33,19 +33,19 @@ def test_a_process_killed_inside_a_transaction_leaves_a_file_that_opens(tmp_path
         assert len(transaction.rows("SELECT * FROM pause")) == 1
 
 
-def test_several_processes_may_make_it_at_once(tmp_path):
+def test_concurrent_creation_yields_one_instance(tmp_path):
     program = "import sys; from pathlib import Path; from store.store import open_store; print(open_store(Path(sys.argv[1])).instance())"
     for round_ in range(5):
         command = [sys.executable, "-c", program, str(tmp_path / f"{round_}.db")]
         processes = [
             subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(4)
         ]
-        said = {process.communicate()[0] for process in processes}
-        assert len(said) == 1
-        assert len(said.pop()) == 33
+        instances = {process.communicate()[0] for process in processes}
+        assert len(instances) == 1
+        assert len(instances.pop()) == 33
 
 
-def test_one_owner_at_a_time_and_none_after_a_kill(tmp_path):
+def test_exclusive_lock_has_one_owner_and_is_released_on_kill(tmp_path):
     path = tmp_path / "lock"
     program = "import sys, time; from pathlib import Path; from store.file_lock import exclusive_lock\nwith exclusive_lock(Path(sys.argv[1])): print('mine', flush=True); time.sleep(60)"
     other = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""ANALYZE where it is needed, by each table's own threshold; the parents too; nothing twice."""
+"""Job analyze: due tables by threshold, partitioned tables, missing statistics."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def objects(run):
     return [step["object"] for step in run["steps"]]
 
 
-def test_stale_never_analyzed_and_fresh(any_house, flush):
+def test_stale_and_never_analyzed_tables_are_analyzed(any_house, flush):
     any_house.with_logins = False
     run = any_house.database.run
     for name in ("fresh", "stale", "never", "empty", "own"):
@@ -41,7 +41,7 @@ def test_stale_never_analyzed_and_fresh(any_house, flush):
     assert objects(any_house.run("analyze")) == []
 
 
-def test_a_partitioned_parent_is_analyzed_and_again_when_its_leaves_have_changed(any_house, flush):
+def test_partitioned_table_is_analyzed_again_after_changes_in_partitions(any_house, flush):
     any_house.with_logins = False
     run = any_house.database.run
     run("CREATE TABLE public.p (a int) PARTITION BY RANGE (a)")
@@ -60,7 +60,7 @@ def test_a_partitioned_parent_is_analyzed_and_again_when_its_leaves_have_changed
     assert objects(any_house.run("analyze")) == []
 
 
-def test_a_parent_that_somebody_else_has_just_analyzed_is_left_to_them(any_house, flush):
+def test_partitioned_table_analyzed_by_another_session_is_not_due(any_house, flush):
     any_house.with_logins = False
     run = any_house.database.run
     run("CREATE TABLE public.p (a int) PARTITION BY RANGE (a)")
@@ -71,14 +71,14 @@ def test_a_parent_that_somebody_else_has_just_analyzed_is_left_to_them(any_house
     assert objects(any_house.run("analyze")) == []
 
 
-def test_an_empty_partitioned_parent_is_left_alone(any_house):
+def test_partitioned_table_without_partitions_is_not_due(any_house):
     any_house.with_logins = False
     any_house.database.run("CREATE TABLE public.p (a int) PARTITION BY RANGE (a)")
     assert objects(any_house.run("analyze")) == []
 
 
-def test_a_table_without_the_right_is_skipped_and_never_called_done(any_house):
-    """As a role that may only look: the server itself would only warn, and a tool that trusts it reports green."""
+def test_table_without_privilege_is_skipped(any_house):
+    """The role may only read; the server itself would only warn."""
     role = f"nobody_{any_house.maintain}"
     run = any_house.database.run
     run(f"CREATE ROLE {role} LOGIN")
@@ -95,8 +95,8 @@ def test_a_table_without_the_right_is_skipped_and_never_called_done(any_house):
     ]
 
 
-def test_analyze_that_only_warned_is_ineffective(house):
-    """The catalog said yes and the server no: the postcondition, not the absence of an error, decides."""
+def test_analyze_that_only_warns_is_ineffective(house):
+    """The postcondition decides, not the absence of an error."""
     import threading
 
     from psycopg import sql
@@ -130,7 +130,7 @@ def test_analyze_that_only_warned_is_ineffective(house):
 
 
 @pytest.mark.parametrize("version", [150000, 180000])
-def test_the_plan_is_by_need_and_names_the_numbers(table, version):
+def test_plan_orders_by_urgency_and_states_row_counts(table, version):
     parent = table("parent", partitioned=True, changes=500, oid=7)
     leaf = table("leaf", root=7, modified=90)
     tables = [
@@ -144,20 +144,22 @@ def test_the_plan_is_by_need_and_names_the_numbers(table, version):
     memory = {"public.parent": Memory(1.0, 0, {"changes": 100})}
     steps = plan(Observation(TableStatistics(tables, memory, version), {}))
     expected = ["public.never", "public.much", "public.parent", "public.leaf", "public.little"]
-    if version < 180000:  # there ANALYZE of the parent does its leaves as well
+    if version < 180000:  # ANALYZE of a partitioned table includes its partitions
         expected.remove("public.leaf")
     assert [step.object for step in steps] == expected
     assert steps[1].why == "600 rows changed, threshold 60"
     assert ("ONLY" in steps[2].statement()) is (version >= 180000)
 
 
-def test_counters_that_were_reset_are_no_negative_change(table):
+def test_table_is_due_after_counter_reset(table):
     parent = table("parent", partitioned=True, changes=80)
-    seen = TableStatistics([parent], {"public.parent": Memory(1, 0, {"changes": 900})}, 180000)
-    assert [step.object for step in plan(Observation(seen, {}))] == ["public.parent"]
+    statistics = TableStatistics(
+        [parent], {"public.parent": Memory(1, 0, {"changes": 900})}, 180000
+    )
+    assert [step.object for step in plan(Observation(statistics, {}))] == ["public.parent"]
 
 
-def test_old_statistics_are_renewed_where_anything_has_changed(table):
+def test_old_statistics_of_changed_table_are_renewed(table):
     tables = [
         table("old", modified=1, analyzed_ago=40 * 86400.0),
         table("untouched", modified=0, analyzed_ago=40 * 86400.0),
@@ -169,8 +171,8 @@ def test_old_statistics_are_renewed_where_anything_has_changed(table):
     ]
 
 
-def test_what_has_no_statistics_gets_them_once(any_house, flush):
-    """A column that came later, an expression of an index, extended statistics: not one row needs to have changed."""
+def test_missing_statistics_are_created_once(any_house, flush):
+    """For a new column, an index expression and extended statistics, without changed rows."""
     any_house.with_logins = False
     run = any_house.database.run
     run(
@@ -204,15 +206,17 @@ def test_what_has_no_statistics_gets_them_once(any_house, flush):
     assert any_house.run("analyze")["steps"] == []
 
 
-def test_statistics_that_stay_missing_are_no_reason_again(table):
-    seen = TableStatistics([table("t")], {"public.t": Memory(1.0, 0, {"missing": ["odd"]})}, 180000)
-    assert plan(Observation(seen, {hash("t"): ["odd"]})) == []
-    (step,) = plan(Observation(seen, {hash("t"): ["new", "odd"]}))
+def test_statistics_known_to_be_missing_do_not_make_table_due(table):
+    statistics = TableStatistics(
+        [table("t")], {"public.t": Memory(1.0, 0, {"missing": ["odd"]})}, 180000
+    )
+    assert plan(Observation(statistics, {hash("t"): ["odd"]})) == []
+    (step,) = plan(Observation(statistics, {hash("t"): ["new", "odd"]}))
     assert step.why == "statistics missing for new, odd"
 
 
-def test_what_analyze_cannot_make_is_said_and_remembered(any_house, flush):
-    """An expression index whose predicate no row meets has no statistics, however often one asks."""
+def test_statistics_still_missing_after_analyze_are_reported_and_remembered(any_house, flush):
+    """A partial expression index without matching rows gets no statistics."""
     any_house.with_logins = False
     run = any_house.database.run
     run(
@@ -236,7 +240,7 @@ def test_what_analyze_cannot_make_is_said_and_remembered(any_house, flush):
     assert len(any_house.run("analyze")["steps"]) == 1
 
 
-def test_who_may_not_see_which_statistics_are_missing_says_so(table):
+def test_missing_privilege_to_read_statistics_is_reported(table):
     (step,) = plan(Observation(TableStatistics([table("t")], {}, 180000), None))
     assert (
         step.why

@@ -1,74 +1,17 @@
-"""Old rows move to files: each is in exactly one place, and comes back as it was."""
+"""Archiving to files: each row is stored in exactly one place."""
 
 import json
-import subprocess
-from pathlib import Path
 
 import psycopg
 import pytest
-import zstandard
 
 from execution.control import StepControl
 from retention.archive import to_file
-
-TABLE = """
-[[jobs.archive.tables]]
-table = 'public.event'
-column = "at"
-older_than = "30 days"
-to = "file://{}"
-"""
-
-
-@pytest.fixture
-def event(house):
-    house.database.run(
-        "CREATE TABLE public.event (id bigint PRIMARY KEY, at timestamptz, note text)"
-    )
-    house.archive = house.folder / "archive"
-    house.extra = TABLE.format(house.archive)
-    house.install()
-    return house
-
-
-def fill(house, old, new=10):
-    house.database.run(
-        f"INSERT INTO public.event SELECT n, now() - interval '31 days' - n * interval '1 s', 'ä ' || n FROM generate_series(1, {old}) n"
-    )
-    house.database.run(
-        f"INSERT INTO public.event SELECT -n, now() - n * interval '1 hour' FROM generate_series(1, {new}) n"
-    )
-
-
-def files(house):
-    return sorted(house.archive.rglob("*.copy.zst"))
-
-
-def lines(house):
-    """The lines of all files, read by stock tools."""
-    return b"".join(map(unpacked, files(house))).splitlines()
-
-
-def unpacked(path):
-    if Path("/usr/bin/zstd").exists():
-        command = ["zstd", "-dcq", str(path)]
-        return subprocess.run(command, check=True, capture_output=True).stdout
-    with path.open("rb") as file:
-        reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-        return reader.read()
-
-
-def ids(house):
-    return sorted(int(line.split(b"\t")[0]) for line in lines(house))
-
-
-def manifest(house):
-    (path,) = house.archive.rglob("*.manifest.jsonl")
-    return [json.loads(line) for line in path.read_text().splitlines()]
+from tests.postgres.archive_table import TABLE, files, fill, ids, manifest, refusal
 
 
 @pytest.mark.parametrize("indexed", [True, False], ids=["by index", "by block"])
-def test_old_rows_move_to_one_file_and_the_ledger_knows_where(event, indexed):
+def test_old_rows_move_to_file_and_ledger_records_batches(event, indexed):
     if indexed:
         event.database.run("CREATE INDEX ON public.event (at)")
     fill(event, 5000)
@@ -86,15 +29,15 @@ def test_old_rows_move_to_one_file_and_the_ledger_knows_where(event, indexed):
     assert event.run("archive")["steps"] == []
 
 
-def test_another_writer_or_an_unknown_file_is_never_touched(event):
-    """A staging clone with the same configuration, and somebody's file in the way: a new file is begun."""
+def test_file_of_another_writer_is_not_changed(event):
+    """For a clone with the same configuration or an unknown file, a new file is created."""
     fill(event, 100)
     event.run("archive")
     (first,) = files(event)
     before = first.read_bytes()
     event.database.run(
         "DELETE FROM sereno.archive_batch"
-    )  # as in a copy of the database from before
+    )  # as in a copy of the database from before the run
     fill_more = "INSERT INTO public.event SELECT n, now() - interval '40 days' FROM generate_series(1000, 1100) n"
     event.database.run(fill_more)
     assert event.run("archive")["state"] == "finished"
@@ -115,7 +58,7 @@ def test_another_writer_or_an_unknown_file_is_never_touched(event):
     ]
 
 
-def test_what_lies_behind_the_last_ledgered_batch_is_cut_off(event):
+def test_bytes_after_last_batch_of_ledger_are_truncated(event):
     fill(event, 50)
     event.run("archive")
     (path,) = files(event)
@@ -127,7 +70,7 @@ def test_what_lies_behind_the_last_ledgered_batch_is_cut_off(event):
     assert ids(event) == sorted([*range(1, 51), 99])
 
 
-def test_a_file_that_is_too_short_stops_it_and_nothing_is_deleted(event):
+def test_truncated_file_fails_run_and_no_row_is_deleted(event):
     fill(event, 50)
     event.run("archive")
     (path,) = files(event)
@@ -140,7 +83,7 @@ def test_a_file_that_is_too_short_stops_it_and_nothing_is_deleted(event):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "reason"),
     [
         ("ALTER TABLE public.event DROP CONSTRAINT event_pkey", 'key = "ctid"'),
         ("ALTER TABLE public.event ALTER at TYPE text", "is text"),
@@ -151,15 +94,15 @@ def test_a_file_that_is_too_short_stops_it_and_nothing_is_deleted(event):
         ("DROP TABLE sereno.archive_batch", "sereno install main"),
     ],
 )
-def test_what_is_refused_is_named_and_nothing_moves(event, change, said):
+def test_unsuitable_table_is_refused_with_reason_and_rows_stay(event, change, reason):
     fill(event, 5)
     event.database.run(change)
     run = event.run("archive")
-    assert (run["state"], said in run["reason"]) == ("failed", True), run["reason"]
+    assert (run["state"], reason in run["reason"]) == ("failed", True), run["reason"]
     assert event.database.value("SELECT count(*) FROM public.event") == 15
 
 
-def test_a_link_in_the_way_is_refused(event):
+def test_symlink_in_archive_path_is_refused(event):
     fill(event, 5)
     elsewhere = event.folder / "elsewhere"
     elsewhere.mkdir()
@@ -189,7 +132,7 @@ def test_a_link_in_the_way_is_refused(event):
         ),
     ],
 )
-def test_every_kind_of_age(event, kind, old, young, epoch):
+def test_age_column_of_each_type(event, kind, old, young, epoch):
     event.database.run(f"ALTER TABLE public.event DROP COLUMN at, ADD COLUMN at {kind}")
     event.database.run(
         f"INSERT INTO public.event (id, at) VALUES (1, {old}), (2, {young}), (3, NULL)"
@@ -202,7 +145,7 @@ def test_every_kind_of_age(event, kind, old, young, epoch):
     assert ids(event) == [1]
 
 
-def test_uuids_without_an_age_are_refused(event):
+def test_uuid_column_other_than_version_7_is_refused(event):
     event.database.run(
         "ALTER TABLE public.event DROP COLUMN at, ADD COLUMN at uuid DEFAULT gen_random_uuid()"
     )
@@ -210,7 +153,7 @@ def test_uuids_without_an_age_are_refused(event):
     assert "UUIDs other than version 7" in event.run("archive")["reason"]
 
 
-def test_names_may_be_anything(house):
+def test_table_with_special_characters_in_name_is_archived(house):
     name = 'Ärger ".." / %s {x}; DROP'
     quoted = name.replace('"', '""')
     house.database.run('CREATE SCHEMA ".."')
@@ -225,119 +168,8 @@ def test_names_may_be_anything(house):
     assert all(house.archive in path.parents for path in house.folder.rglob("*.zst"))
 
 
-def test_list_verify_and_restore(event):
-    fill(event, 3000)
-    before = event.database.rows("SELECT * FROM public.event ORDER BY id")
-    event.run("archive")
-    listed = json.loads(event.sereno("archive", "list", "--json").stdout)
-    assert sum(batch["rows"] for batch in listed) == 3000
-    assert "3,000 rows" in event.sereno("archive", "list").stdout
-    assert event.sereno("archive", "verify").returncode == 0
-    deep = json.loads(event.sereno("archive", "verify", "--deep", "--json").stdout)
-    assert (deep["verified"][0]["rows"], deep["faults"]) == (3000, [])
-    restore = (
-        "archive",
-        "restore",
-        "public.event",
-        "--database",
-        "main",
-        "--admin",
-        event.database.dsn,
-        "--yes",
-    )
-    refused = event.sereno(*restore, check=False)
-    assert (refused.returncode, "GRANT INSERT" in refused.stderr) == (2, True)
-    came = json.loads(event.sereno(*restore, "--privileged", "--json").stdout)
-    assert sum(batch["rows"] for batch in came["restored"]) == 3000
-    assert event.database.rows("SELECT * FROM public.event ORDER BY id") == before
-    again = json.loads(event.sereno(*restore, "--privileged", "--json").stdout)
-    assert (again["restored"], again["restored_earlier"]) == ([], len(listed))
-
-
-def test_rows_that_are_there_already_stop_a_restore_or_are_left_alone(event):
-    fill(event, 20)
-    event.run("archive")
-    event.database.run("INSERT INTO public.event VALUES (7, now(), 'newer')")
-    restore = ("archive", "restore", "public.event", "--database", "main", "--admin", event.database.dsn, "--yes", "--privileged")  # fmt: skip
-    refused = event.sereno(*restore, check=False)
-    assert (refused.returncode, "duplicate key" in refused.stderr) == (2, True)
-    assert event.database.value("SELECT count(*) FROM public.event") == 11
-    said = event.sereno(*restore, "--skip").stdout
-    assert "19 rows restored, 1 already present" in said
-    assert event.database.value("SELECT note FROM public.event WHERE id = 7") == "newer"
-
-
-@pytest.mark.parametrize(
-    ("harm", "said"),
-    [
-        (lambda path: path.unlink(), "No such file"),
-        (lambda path: path.write_bytes(bytes([*path.read_bytes()[:-9], path.read_bytes()[-9] ^ 1, *path.read_bytes()[-8:]])), "the frame at 0"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "ends at"),
-        (lambda path: path.write_bytes(path.read_bytes() + b"x"), "1 bytes behind"),
-        (lambda path: path.with_name("1999-01.copy.zst").write_text("?"), "not in the ledger"),
-    ],
-    ids=["missing", "flipped", "short", "long", "stranger"],
-)  # fmt: skip
-def test_verify_names_what_is_wrong(event, harm, said):
-    fill(event, 20)
-    event.run("archive")
-    harm(files(event)[0])
-    done = event.sereno("archive", "verify")
-    assert (done.returncode, said in done.stderr) == (1, True), done.stderr
-    assert str(event.archive) in done.stderr
-
-
-@pytest.fixture
-def history(event):
-    event.database.run("CREATE SCHEMA history")
-    event.database.run(
-        "CREATE TABLE history.event (note text, id bigint, at timestamptz, extra int DEFAULT 7)"
-    )
-    event.extra = TABLE.replace("file://{}", "table:history.event")
-    event.install()
-    return event
-
-
-def test_rows_move_to_another_table(history):
-    fill(history, 3000)
-    run = history.run("archive")
-    assert (run["state"], run["steps"][0]["rows"]) == ("finished", 3000), run["reason"]
-    assert history.database.value("SELECT count(*) FROM public.event") == 10
-    moved = history.database.rows("SELECT id, note, extra FROM history.event ORDER BY id")
-    assert [row["id"] for row in moved] == list(range(1, 3001))
-    assert (moved[6]["note"], moved[6]["extra"]) == ("ä 7", 7)
-    assert (
-        history.database.value(
-            "SELECT sum(rows) FROM sereno.archive_batch WHERE destination = 'history.event'"
-        )
-        == 3000
-    )
-
-
-def test_a_table_that_no_longer_fits_is_refused(history):
-    fill(history, 5)
-    history.database.run("ALTER TABLE history.event ALTER note TYPE varchar(3)")
-    run = history.run("archive")
-    assert (run["state"], "has no column note of type text" in run["reason"]) == ("failed", True)
-    assert history.database.value("SELECT count(*) FROM public.event") == 15
-
-
-def test_a_table_that_swallows_rows_keeps_them_where_they_are(history):
-    fill(history, 5)
-    history.database.run(
-        "CREATE FUNCTION public.eat() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id = 3 THEN RETURN NULL; END IF; RETURN NEW; END $$"
-    )
-    history.database.run(
-        "CREATE TRIGGER eats BEFORE INSERT ON history.event FOR EACH ROW EXECUTE FUNCTION public.eat()"
-    )
-    run = history.run("archive")
-    assert (run["state"], "took 4 of 5 rows" in run["reason"]) == ("failed", True)
-    assert history.database.value("SELECT count(*) FROM public.event") == 15
-    assert history.database.value("SELECT count(*) FROM history.event") == 0
-
-
 def checksum(database):
-    """Of every row and every relation of a database."""
+    """Return a checksum of the rows, and the file node, of each table of a database."""
     tables = database.rows(
         "SELECT c.oid::regclass::text AS name, c.oid, c.relfilenode FROM pg_class c WHERE c.relkind = 'r'"
         " AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) ORDER BY c.oid"
@@ -346,8 +178,8 @@ def checksum(database):
     return [(*table.values(), database.value(digest.format(table["name"]))) for table in tables]
 
 
-def test_a_plan_changes_nothing(event):
-    """Nothing in any table, and not so much as a transaction ID was spent."""
+def test_plan_changes_nothing(event):
+    """Neither rows change nor is a transaction ID assigned."""
     event.extra += (
         TABLE.replace("public.event", "public.other").format(event.archive)
         + 'partitions = "drop"\n'
@@ -367,18 +199,18 @@ def test_a_plan_changes_nothing(event):
     event.database.run("INSERT INTO public.other VALUES ('2024-01-01')")
     event.install()
     fill(event, 50)
-    spent = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"
-    before = checksum(event.database), event.database.value(spent)
+    next_xid = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"
+    before = checksum(event.database), event.database.value(next_xid)
     plan = event.sereno("plan", "archive", "log_cleanup", "--sql").stdout
     assert "COPY (DELETE FROM" in plan
     assert "DELETE FROM" in plan.replace("COPY (DELETE FROM", "")
-    assert (checksum(event.database), event.database.value(spent)) == before
+    assert (checksum(event.database), event.database.value(next_xid)) == before
     assert not event.archive.exists()
     event.database.run("UPDATE public.event SET note = 'x' WHERE id = 7")
-    assert checksum(event.database) != before[0], "the checksum sees one changed value"
+    assert checksum(event.database) != before[0], "the checksum detects a changed value"
 
 
-def test_a_partitioned_table_row_by_row(house):
+def test_partitioned_table_is_archived_row_by_row(house):
     house.database.run(
         "CREATE TABLE public.event (id bigint, at timestamptz, note text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)"
     )
@@ -397,7 +229,7 @@ def test_a_partitioned_table_row_by_row(house):
     assert ids(house) == [*range(1, 1501), *range(10001, 12501)]
 
 
-def test_rows_that_a_trigger_keeps_are_told_and_leave_no_bytes_behind(event):
+def test_step_is_ineffective_and_file_empty_when_trigger_keeps_rows(event):
     fill(event, 60)
     event.database.run(
         "CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
@@ -411,40 +243,7 @@ def test_rows_that_a_trigger_keeps_are_told_and_leave_no_bytes_behind(event):
     assert event.database.value("SELECT count(*) FROM public.event") == 70
 
 
-def test_a_hostile_trigger_gains_nothing_and_a_superuser_is_refused(event):
-    fill(event, 20)
-    alice = f"alice_{event.maintain}"
-    event.database.run(
-        f"CREATE ROLE {alice} LOGIN; GRANT ALL ON SCHEMA public TO {alice}; ALTER TABLE public.event OWNER TO {alice}"
-    )
-    with event.database.connect(alice, autocommit=True) as connection:
-        connection.execute(f"""
-            CREATE FUNCTION public.attack() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-              BEGIN EXECUTE 'ALTER ROLE {alice} SUPERUSER'; EXCEPTION WHEN OTHERS THEN NULL; END;
-              BEGIN PERFORM set_config('role', 'none', false); DELETE FROM sereno.archive_batch; EXCEPTION WHEN OTHERS THEN NULL; END;
-              BEGIN UPDATE sereno.archive_batch SET restored_at = now(); EXCEPTION WHEN OTHERS THEN NULL; END;
-              BEGIN UPDATE sereno.owner SET instance_id = 'mine'; EXCEPTION WHEN OTHERS THEN NULL; END;
-              RETURN OLD; END $$""")
-        connection.execute(
-            "CREATE TRIGGER attacks BEFORE DELETE ON public.event FOR EACH ROW EXECUTE FUNCTION public.attack()"
-        )
-    owner = event.database.rows("SELECT * FROM sereno.owner")
-    data, event.data = event.data, "postgres"
-    refused = event.run("archive")
-    assert (refused["state"], "SUPERUSER" in refused["reason"]) == ("failed", True)
-    assert event.database.value("SELECT count(*) FROM public.event") == 30
-    event.data = data
-    assert event.run("archive")["state"] == "finished"
-    assert ids(event) == list(range(1, 21))
-    assert not event.database.value("SELECT rolsuper FROM pg_roles WHERE rolname = %s", alice)
-    assert event.database.rows("SELECT * FROM sereno.owner") == owner
-    assert (
-        event.database.value("SELECT sum(rows) FROM sereno.archive_batch WHERE restored_at IS NULL")
-        == 20
-    )
-
-
-def test_only_what_a_condition_holds_for(event):
+def test_where_condition_limits_archived_rows(event):
     fill(event, 100)
     event.extra += "where = '''id % 2 = 0 AND note LIKE '%4' -- even, and four'''\n"
     plan = event.sereno("plan", "archive", "--sql").stdout
@@ -459,28 +258,98 @@ def test_only_what_a_condition_holds_for(event):
     assert (done.returncode, "is not one SQL condition" in done.stderr) == (78, True)
 
 
-def test_rows_that_vanish_between_two_attempts_leave_no_trace(event, monkeypatch):
-    """The first attempt wrote a frame and had to begin again; then somebody had deleted the rows: nothing is left."""
+def test_rows_deleted_between_retries_leave_no_batch(event, monkeypatch):
+    """The first attempt wrote a frame and failed; the rows were deleted before the retry."""
     fill(event, 20)
-    take, tries = to_file._Mover.take, []
+    take, attempts = to_file._Mover.take, []
 
-    def vanish(*arguments):
-        tries.append(take(*arguments))
+    def take_and_fail(*arguments):
+        attempts.append(take(*arguments))
         raise psycopg.errors.SerializationFailure
 
     def delete(*_):
         event.database.run("DELETE FROM public.event WHERE id > 0")
 
-    monkeypatch.setattr(to_file._Mover, "take", vanish)
+    monkeypatch.setattr(to_file._Mover, "take", take_and_fail)
     monkeypatch.setattr(
-        StepControl, "wait_while_paused", lambda control: delete() if tries else None
+        StepControl, "wait_while_paused", lambda control: delete() if attempts else None
     )
     assert event.run("archive")["state"] == "finished"
     monkeypatch.undo()
-    assert len(tries) == 1
-    assert len(manifest(event)) == 1, "its header alone"
+    assert len(attempts) == 1
+    assert len(manifest(event)) == 1, "only the header"
     event.database.run("INSERT INTO public.event VALUES (7, now() - interval '40 days')")
     assert event.run("archive")["state"] == "finished"
     assert ids(event) == [7]
-    assert [path.name[7:] for path in files(event)] == [".copy.zst"], "no second file was begun"
+    assert [path.name[7:] for path in files(event)] == [".copy.zst"], "no second file was created"
     assert "no ledger knows" not in event.sereno("archive", "verify").stderr
+
+
+@pytest.fixture
+def after_first_batch(monkeypatch):
+    """Return a function that sets a callback for the end of the first batch."""
+
+    def set_callback(callback):
+        done, batches = to_file._Mover.done, []
+
+        def hook(self):
+            done(self)
+            batches.append(1)
+            if len(batches) == 1:
+                callback()
+
+        monkeypatch.setattr(to_file._Mover, "done", hook)
+
+    return set_callback
+
+
+DDL = {
+    "new column": "ALTER TABLE public.event ADD COLUMN secret text; UPDATE public.event SET secret = 'precious ' || id",
+    "new foreign key": "CREATE TABLE public.kid (e bigint REFERENCES public.event ON DELETE CASCADE); INSERT INTO public.kid SELECT id FROM public.event",
+}
+
+
+@pytest.mark.parametrize("change", list(DDL))
+def test_ddl_during_run_fails_it_and_next_run_plans_again(event, after_first_batch, change):
+    event.database.run("CREATE INDEX ON public.event (at)")
+    fill(event, 3000)
+    event.extra = "[governor]\nbatch_rows = 500\n" + event.extra
+    after_first_batch(lambda: event.database.run(DDL[change]))
+    run = event.run("archive")
+    assert run["state"] == "failed"
+    assert "have changed since planning" in run["steps"][0]["reason"]
+    assert len(ids(event)) == 500
+    if change == "new foreign key":
+        assert event.database.value("SELECT count(*) FROM public.kid") == 2510
+        assert "would extend the deletion to public.kid" in refusal(event)
+    else:
+        assert event.run("archive")["state"] == "finished"
+        assert len(files(event)) == 2
+        assert event.sereno("archive", "verify", "--deep").returncode == 0
+        event.database.run("TRUNCATE public.event")
+        batches = json.loads(event.sereno("archive", "list", "--json").stdout)
+        newer = [
+            word
+            for batch in batches
+            if batch["file"].endswith("-2.copy.zst")
+            for word in ("--batch", batch["batch"])
+        ]
+        event.sereno("archive", "restore", "public.event", "--database", "main", "--admin", event.database.dsn, "--privileged", "--yes", *newer)  # fmt: skip
+        assert (
+            event.database.value(
+                "SELECT count(*) FROM public.event WHERE secret = 'precious ' || id"
+            )
+            == 2500
+        )
+
+
+def test_entries_with_same_files_and_different_keep_are_refused(event):
+    odd = TABLE.format(event.archive) + "where = 'id % 2 = 1'\n"
+    event.extra += (
+        "where = 'id % 2 = 0'\nkeep = '7 days'\n" + odd + "keep = '7 years'\nhold = true\n"
+    )
+    done = event.sereno("config", "check", check=False)
+    assert (
+        done.returncode,
+        "two entries archive rows of public.event to the same files" in done.stderr,
+    ) == (78, True)

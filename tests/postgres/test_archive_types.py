@@ -1,4 +1,4 @@
-"""Every value that a column may hold comes back as it was: through `sereno archive restore`, and through stock psql."""
+"""Values of every column type are restored unchanged, by `sereno archive restore` and by psql."""
 
 import subprocess
 
@@ -13,7 +13,7 @@ column = "at"
 older_than = "30 days"
 to = "file://{}"
 """
-MAKE = """
+SCHEMA = """
 CREATE EXTENSION IF NOT EXISTS hstore WITH SCHEMA public;
 CREATE DOMAIN public.even AS int CHECK (VALUE % 2 = 0);
 CREATE TYPE public.mood AS ENUM ('sad', 'it''s "fine", {ok}');
@@ -52,13 +52,13 @@ VALUES
   NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
   NULL, NULL, NULL, ARRAY['\N'], NULL, NULL, NULL, NULL);
 """
-WHOLE = 'SELECT z::text AS row FROM public."Ä zoo" z ORDER BY id'
+ALL_ROWS = 'SELECT z::text AS row FROM public."Ä zoo" z ORDER BY id'
 
 
 @pytest.fixture
-def zoo(any_house):
+def archived_types(any_house):
     house = any_house
-    house.database.run(MAKE)
+    house.database.run(SCHEMA)
     try:
         house.database.run(ROWS)
     except psycopg.errors.FeatureNotSupported:  # the embedded server is built without libxml
@@ -68,36 +68,49 @@ def zoo(any_house):
     house.archive = house.folder / "archive"
     house.extra = TABLE.format(house.archive)
     house.install()
-    house.before = house.database.rows(WHOLE)
+    house.before = house.database.rows(ALL_ROWS)
     run = house.run("archive")
     assert (run["state"], run["steps"][0]["rows"]) == ("finished", 3), run["reason"]
-    assert house.database.rows(WHOLE) == []
+    assert house.database.rows(ALL_ROWS) == []
     return house
 
 
-def test_through_our_own_restore(zoo):
-    restore = ("--database", "main", "--admin", zoo.database.dsn, "--yes", "--privileged")
-    zoo.sereno("archive", "restore", 'public."Ä zoo"', *restore)
-    assert zoo.database.rows(WHOLE) == zoo.before
-    assert zoo.sereno("archive", "verify", "--deep").returncode == 0
+def test_all_types_are_restored_by_archive_restore(archived_types):
+    restore = (
+        "--database",
+        "main",
+        "--admin",
+        archived_types.database.dsn,
+        "--yes",
+        "--privileged",
+    )
+    archived_types.sereno("archive", "restore", 'public."Ä zoo"', *restore)
+    assert archived_types.database.rows(ALL_ROWS) == archived_types.before
+    assert archived_types.sereno("archive", "verify", "--deep").returncode == 0
 
 
-def test_through_stock_psql_with_what_the_manifest_says(zoo):
-    (path,) = zoo.archive.rglob("*.copy.zst")
-    columns = zoo.database.value("SELECT columns FROM sereno.archive_batch LIMIT 1")
+def test_all_types_are_restored_by_psql_with_columns_of_manifest(archived_types):
+    (path,) = archived_types.archive.rglob("*.copy.zst")
+    columns = archived_types.database.value("SELECT columns FROM sereno.archive_batch LIMIT 1")
     names = ", ".join(f'"{name}"' for name, _ in columns)
-    psql = zoo.database.cluster.program("psql")
+    psql = archived_types.database.cluster.program("psql")
     with path.open("rb") as file:
         text = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read()
-    command = [psql, "-X", zoo.database.dsn, "-c", f'COPY public."Ä zoo" ({names}) FROM STDIN']
+    command = [
+        psql,
+        "-X",
+        archived_types.database.dsn,
+        "-c",
+        f'COPY public."Ä zoo" ({names}) FROM STDIN',
+    ]
     done = subprocess.run(
         command, input=text, capture_output=True, check=False, env={"PGCLIENTENCODING": "UTF8"}
     )
     assert done.returncode == 0, done.stderr
-    assert zoo.database.rows(WHOLE) == zoo.before
+    assert archived_types.database.rows(ALL_ROWS) == archived_types.before
 
 
-RARE = {
+RARE_TYPES = {
     "xid": "'5'", "xid8": "'18446744073709551615'", "cid": "'3'", "tid": "'(1,2)'", "pg_snapshot": "'10:20:10,14'",
     "txid_snapshot": "'10:20:10'", "int2vector": "'1 2'", "oidvector": "'1 2'", "aclitem": "'postgres=r/postgres'",
     "refcursor": "'x'", "regproc": "'now'", "regprocedure": "'now()'", "regoperator": "'+(integer,integer)'",
@@ -108,18 +121,18 @@ RARE = {
 }  # fmt: skip
 
 
-def test_types_that_are_rare_in_tables(any_house):
+def test_rare_types_are_restored(any_house):
     house = any_house
-    columns = ", ".join(f"c{number} {kind}" for number, kind in enumerate(RARE))
+    columns = ", ".join(f"c{number} {kind}" for number, kind in enumerate(RARE_TYPES))
     house.database.run(f'CREATE TABLE public."Ä zoo" (id int PRIMARY KEY, at date, {columns})')
     house.database.run(
-        f"""INSERT INTO public."Ä zoo" VALUES (1, '2020-01-01', {", ".join(RARE.values())})"""
+        f"""INSERT INTO public."Ä zoo" VALUES (1, '2020-01-01', {", ".join(RARE_TYPES.values())})"""
     )
     house.archive = house.folder / "archive"
     house.extra = TABLE.format(house.archive)
     house.install()
-    before = house.database.rows(WHOLE)
+    before = house.database.rows(ALL_ROWS)
     assert house.run("archive")["state"] == "finished"
-    assert house.database.rows(WHOLE) == []
+    assert house.database.rows(ALL_ROWS) == []
     house.before = before
-    test_through_our_own_restore(house)
+    test_all_types_are_restored_by_archive_restore(house)

@@ -1,4 +1,4 @@
-"""The one door: what a session is like, and whom it refuses."""
+"""Database sessions: settings, errors, and refused servers."""
 
 import shutil
 import subprocess
@@ -23,7 +23,7 @@ def target(database, **changes):
     return Target(**values)
 
 
-def test_the_recipe_holds_on_every_server(any_database):
+def test_session_settings_on_each_server(any_database):
     with open_session(target(any_database), "maintain", "analyze") as opened:
         settings = {
             row["name"]: row["setting"]
@@ -39,14 +39,14 @@ def test_the_recipe_holds_on_every_server(any_database):
         assert opened.facts.system_identifier.isdigit()
 
 
-def test_a_statement_timeout_is_never_zero(database):
+def test_statement_timeout_is_never_zero(database):
     with open_session(target(database), "maintain", "x") as opened:
         for seconds in (0.0, -5.0, 0.0001):
             opened.set_timeouts(seconds)
             assert opened.rows(b"SELECT current_setting('statement_timeout') AS t")[0]["t"] == "1ms"
 
 
-def test_a_read_only_session_writes_nothing(database):
+def test_read_only_session_rejects_writes(database):
     database.run("CREATE TABLE public.t (a int)")
     with open_session(target(database), "maintain", "x", read_only=True) as opened:
         with pytest.raises(errors.ReadOnlySqlTransaction):
@@ -55,7 +55,7 @@ def test_a_read_only_session_writes_nothing(database):
             opened.rows(b"SELECT 1; COMMIT; DELETE FROM public.t")
 
 
-def test_a_name_of_any_kind(server, make_database):
+def test_database_name_with_special_characters(server, make_database):
     with (
         make_database(server, "a b's \"Ü\\x") as database,
         open_session(target(database), "maintain", "x") as opened,
@@ -63,58 +63,58 @@ def test_a_name_of_any_kind(server, make_database):
         assert opened.facts.database == "a b's \"Ü\\x"
 
 
-def test_nobody_there_is_a_sentence():
-    nobody = Target("main", f"host=127.0.0.1 port={free_port()} password=hunter2")
+def test_unreachable_server_error_contains_no_password():
+    unreachable = Target("main", f"host=127.0.0.1 port={free_port()} password=hunter2")
     with (
         pytest.raises(UnreachableError, match="main: ") as caught,
-        open_session(nobody, "maintain", "x"),
+        open_session(unreachable, "maintain", "x"),
     ):
         pass
-    assert "hunter2" not in str(caught.value) + repr(nobody)
+    assert "hunter2" not in str(caught.value) + repr(unreachable)
 
 
-def test_a_wrong_password_is_a_sentence(database):
-    somebody = target(database, logins={"maintain": Credentials("no_such_role", "hunter2")})
+def test_rejected_login_error_contains_no_password(database):
+    rejected = target(database, logins={"maintain": Credentials("no_such_role", "hunter2")})
     with (
         pytest.raises(UnreachableError, match="no_such_role") as caught,
-        open_session(somebody, "maintain", "x"),
+        open_session(rejected, "maintain", "x"),
     ):
         pass
-    assert "hunter2" not in str(caught.value) + repr(somebody)
+    assert "hunter2" not in str(caught.value) + repr(rejected)
 
 
 @pytest.fixture(scope="session")
 def standby(clusters, scratch):
-    """A real standby that replays four seconds late."""
+    """Return a primary and a standby that replays with a delay of four seconds."""
     from daemon.demo.cluster import Cluster
 
     primary = clusters("embedded", wal_level="replica", max_wal_senders="4", hot_standby="on")
     folder = scratch / "standby"
     folder.mkdir(mode=0o755)
-    copy = Cluster(
+    replica = Cluster(
         folder, Path(primary.program("")), {"recovery_min_apply_delay": "4s", "hot_standby": "on"}
     )
-    copy.socket.mkdir()
-    copy._give(copy.socket)
-    copy.data.mkdir()
-    copy._give(copy.data)
-    copy.data.chmod(0o700)
-    copy._call("pg_basebackup", "-D", str(copy.data), "-d", primary.dsn() + " application_name=standby1", "-R", "-X", "stream", "-c", "fast")  # fmt: skip
-    copy.start()
-    yield primary, copy
-    copy.stop("immediate")
+    replica.socket.mkdir()
+    replica._give(replica.socket)
+    replica.data.mkdir()
+    replica._give(replica.data)
+    replica.data.chmod(0o700)
+    replica._call("pg_basebackup", "-D", str(replica.data), "-d", primary.dsn() + " application_name=standby1", "-R", "-X", "stream", "-c", "fast")  # fmt: skip
+    replica.start()
+    yield primary, replica
+    replica.stop("immediate")
 
 
-def test_a_standby_is_refused(standby):
-    _, copy = standby
+def test_standby_is_refused(standby):
+    _, replica = standby
     with (
         pytest.raises(TargetError, match="standby"),
-        open_session(Target("main", copy.dsn()), "maintain", "x"),
+        open_session(Target("main", replica.dsn()), "maintain", "x"),
     ):
         pass
 
 
-def test_replica_lag_pauses_a_running_clean_up(standby, make_database, make_house, tmp_path):
+def test_replica_lag_pauses_log_cleanup(standby, make_database, make_house, tmp_path):
     primary, _ = standby
     with make_database(primary) as database:
         house = make_house(tmp_path, database)
@@ -141,9 +141,7 @@ def test_replica_lag_pauses_a_running_clean_up(standby, make_database, make_hous
     assert run["paused_seconds"] == step["paused_seconds"] >= 1
 
 
-def test_another_cluster_behind_the_same_name_is_refused_until_it_is_trusted(
-    house, clusters, make_database
-):
+def test_changed_system_identifier_is_refused_until_trusted(house, clusters, make_database):
     house.with_logins = False
     assert house.run("integrity_check")["state"] == "finished"
     with make_database(
@@ -164,7 +162,7 @@ def test_another_cluster_behind_the_same_name_is_refused_until_it_is_trusted(
     shutil.which("pgbouncer") is None,
     reason="pgbouncer is not installed (Debian package pgbouncer)",
 )
-def test_a_pooler_is_refused(database, tmp_path, wait):
+def test_pooler_is_refused(database, tmp_path, wait):
     port = free_port()
     tmp_path.chmod(0o755)
     for parent in list(tmp_path.parents)[:3]:
@@ -189,14 +187,14 @@ def test_a_pooler_is_refused(database, tmp_path, wait):
         try:
             dsn = f"host=127.0.0.1 port={port} dbname=coop user=postgres"
 
-            def up():
+            def accepts_connections():
                 try:
                     psycopg.connect(dsn, connect_timeout=2).close()
                 except psycopg.OperationalError:
                     return False
                 return True
 
-            wait(up, what="pgbouncer")
+            wait(accepts_connections, what="pgbouncer")
             with (
                 pytest.raises(TargetError, match="pooler"),
                 open_session(Target("main", dsn), "maintain", "x"),

@@ -1,4 +1,4 @@
-"""Lanes: what was done is told, whatever happens to the others; what is abandoned begins nothing more."""
+"""Executor: reported outcomes, errors, abandoned runs and steps that run alone."""
 
 import threading
 import time
@@ -37,36 +37,38 @@ def executor(lanes, **terms):
     )
 
 
-def objects(handful):
-    return [step.object for step, _ in handful]
+def objects(batch):
+    return [step.object for step, _ in batch]
 
 
-def broken(_pace):
-    raise KeyError("a mistake of ours")
+def fail(_pace):
+    raise KeyError("bug in a step")
 
 
-def Step(object, do, **fields):  # noqa: A002
+def make_step(object, do, **fields):  # noqa: A002
     return CallStep(object=object, do=do, **fields)
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
-def test_what_was_done_beside_a_mistake_of_ours_is_told(lanes):
-    steps = [Step(name, lambda pace: None) for name in "abc"] + [Step("broken", broken)]
-    told = []
+def test_finished_steps_are_reported_when_another_step_raises(lanes):
+    steps = [make_step(name, lambda pace: None) for name in "abc"] + [make_step("fail", fail)]
+    reported = []
 
-    def tell():
-        for handful in executor(lanes).run(steps):
-            told.extend(objects(handful))
+    def run_all():
+        for batch in executor(lanes).run(steps):
+            reported.extend(objects(batch))
 
     with pytest.raises(KeyError):
-        tell()
-    assert told == ["a", "b", "c"]
+        run_all()
+    assert reported == ["a", "b", "c"]
 
 
-def test_nobody_to_tell_is_the_end_of_it():
-    """The record cannot be kept: what waits for the governor is woken, what has not begun never begins."""
+def test_no_step_starts_after_consumer_stops():
+    """As when outcomes cannot be recorded: steps that have not started never start."""
     began = []
-    steps = [Step(str(number), lambda pace: time.sleep(0.3), began=began) for number in range(50)]
+    steps = [
+        make_step(str(number), lambda pace: time.sleep(0.3), began=began) for number in range(50)
+    ]
     running = executor(2)
     started = time.monotonic()
     for _ in running.run(steps):
@@ -75,7 +77,7 @@ def test_nobody_to_tell_is_the_end_of_it():
     assert len(began) < 20
 
 
-def test_a_step_that_waits_for_the_governor_is_woken_when_all_is_abandoned():
+def test_paused_step_ends_when_consumer_stops():
     held = executor(2, patience_seconds=60)
     held._terms = RunLimits(
         open_window(None),
@@ -96,24 +98,24 @@ def test_a_step_that_waits_for_the_governor_is_woken_when_all_is_abandoned():
     started = time.monotonic()
     for _ in held.run(
         [
-            Step("held", hold),
-            Step("quick", lambda pace: time.sleep(0.2)),
-            Step("last", lambda pace: None),
+            make_step("held", hold),
+            make_step("quick", lambda pace: time.sleep(0.2)),
+            make_step("last", lambda pace: None),
         ]
     ):
         break
     assert time.monotonic() - started < 10
 
 
-def test_one_that_is_alone_waits_for_all_before_it():
+def test_step_marked_alone_waits_for_earlier_steps():
     order = []
 
     def slow(_pace):
         time.sleep(0.05)
         order.append("slow")
 
-    steps = [Step(str(number), slow) for number in range(6)]
-    steps.append(Step("last", lambda pace: order.append("last"), alone=True))
-    steps.append(Step("after", lambda pace: order.append("after")))
-    assert sum(len(handful) for handful in executor(3).run(steps)) == 8
+    steps = [make_step(str(number), slow) for number in range(6)]
+    steps.append(make_step("last", lambda pace: order.append("last"), alone=True))
+    steps.append(make_step("after", lambda pace: order.append("after")))
+    assert sum(len(batch) for batch in executor(3).run(steps)) == 8
     assert order[6:] == ["last", "after"]

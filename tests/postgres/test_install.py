@@ -1,4 +1,4 @@
-"""What `sereno install` makes: two logins that can do their work and no more; readable first; twice is once."""
+"""`sereno install`: logins, privileges, printed script and refusals."""
 
 import psycopg
 import pytest
@@ -26,7 +26,7 @@ def app(any_house):
     return any_house
 
 
-def may(house, role, statement):
+def is_permitted(house, role, statement):
     with house.database.connect(role) as connection:
         try:
             connection.execute(statement)
@@ -36,13 +36,13 @@ def may(house, role, statement):
     return True
 
 
-def test_each_login_can_do_its_work_and_no_more(app):
+def test_logins_have_required_privileges_only(app):
     assert app.install().returncode == 0
     assert app.install().returncode == 0
-    assert may(app, app.data, 'DELETE FROM app."Log"')
-    assert may(app, app.maintain, 'SELECT FROM app."Other"')
+    assert is_permitted(app, app.data, 'DELETE FROM app."Log"')
+    assert is_permitted(app, app.maintain, 'SELECT FROM app."Other"')
     for statement in ('DELETE FROM app."Other"', 'SELECT FROM app."Other"', 'UPDATE app."Log" SET id = 2', 'INSERT INTO app."Log" VALUES (1)', "UPDATE sereno.owner SET instance_id = 'x'", "CREATE TABLE sereno.x (a int)"):  # fmt: skip
-        assert not may(app, app.data, statement), statement
+        assert not is_permitted(app, app.data, statement), statement
     assert app.run("log_cleanup")["steps"][0]["rows"] == 1
     done = app.run("analyze")
     assert {(step["object"], step["status"]) for step in done["steps"]} == {
@@ -51,7 +51,7 @@ def test_each_login_can_do_its_work_and_no_more(app):
     }
 
 
-def test_print_changes_nothing_and_can_be_run_by_hand(app):
+def test_print_changes_nothing_and_its_script_is_executable(app):
     printed = app.sereno("install", "main", "--admin", app.database.dsn, "--print").stdout
     roles = app.database.rows("SELECT 1 FROM pg_roles WHERE rolname = %s", app.maintain)
     assert roles == []
@@ -61,7 +61,7 @@ def test_print_changes_nothing_and_can_be_run_by_hand(app):
     assert app.run("log_cleanup")["state"] == "finished"
 
 
-def test_a_password_reaches_the_server_only_as_a_verifier(app):
+def test_password_is_sent_as_scram_verifier_only(app):
     (app.folder / "secret").write_text("hunter2-canary")
     path = app.write()
     text = path.read_text().replace(
@@ -82,7 +82,7 @@ def test_a_password_reaches_the_server_only_as_a_verifier(app):
     assert "hunter2-canary" not in app.database.cluster.log.read_text()
 
 
-def test_a_listed_table_that_is_missing_is_named_and_nothing_is_made(app):
+def test_missing_configured_table_is_named_and_nothing_is_created(app):
     app.extra = TABLES.replace("Log", "Logg")
     done = app.sereno("install", "main", "--admin", app.database.dsn, check=False)
     assert done.returncode == 2
@@ -90,21 +90,21 @@ def test_a_listed_table_that_is_missing_is_named_and_nothing_is_made(app):
     assert app.database.value("SELECT to_regnamespace('sereno') IS NULL")
 
 
-def test_a_superuser_as_login_is_refused(app):
+def test_superuser_login_is_refused(app):
     app.data = "postgres"
     done = app.sereno("install", "main", "--admin", app.database.dsn, check=False)
     assert done.returncode == 2
     assert "superuser" in done.stderr
 
 
-def test_without_two_logins_the_answer_says_what_to_write(app):
+def test_missing_logins_error_names_configuration_to_add(app):
     app.with_logins = False
     done = app.sereno("install", "main", check=False)
     assert done.returncode == 78
     assert "maintain = {" in done.stderr
 
 
-def test_hostile_names_of_roles_and_tables(server, make_database, make_house, tmp_path):
+def test_role_and_table_names_are_quoted(server, make_database, make_house, tmp_path):
     name = 'we"ird; drop table x --'
     table = sql.Identifier("Ünïcode", name)
     with make_database(server, f"a b {tmp_path.name}") as database:

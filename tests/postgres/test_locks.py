@@ -1,4 +1,4 @@
-"""The fence: one coordinator, and never a worker of a former one beside its successor."""
+"""Advisory locks: one coordinator, and no worker of a previous one beside it."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ def target(database):
     return Target("main", database.dsn)
 
 
-def test_one_coordinator_at_a_time_and_the_holder_is_named(target):
+def test_second_coordinator_is_refused_and_holder_is_named(target):
     with (
         open_session(target, "maintain", "first") as first,
         open_session(target, "maintain", "second") as second,
@@ -35,20 +35,20 @@ def test_one_coordinator_at_a_time_and_the_holder_is_named(target):
             pass
 
 
-def test_a_successor_waits_for_the_last_worker_of_a_dead_coordinator(target):
+def test_new_coordinator_waits_for_last_worker_of_previous_one(target):
     with open_session(target, "maintain", "worker") as worker:
         with open_session(target, "maintain", "dead") as dead, coordinator_lock(dead, 1):
             take_worker_lock(worker)
-        with open_session(target, "maintain", "heir") as heir:
-            with pytest.raises(Busy, match="sereno/worker"), coordinator_lock(heir, 0.5):
+        with open_session(target, "maintain", "successor") as successor:
+            with pytest.raises(Busy, match="sereno/worker"), coordinator_lock(successor, 0.5):
                 pass
             worker.close()
-            with coordinator_lock(heir, 5), open_session(target, "maintain", "new") as new:
+            with coordinator_lock(successor, 5), open_session(target, "maintain", "new") as new:
                 take_worker_lock(new)
 
 
-def test_workers_of_one_coordinator_work_side_by_side(target):
-    with open_session(target, "maintain", "c") as head, coordinator_lock(head, 1):
+def test_workers_of_one_coordinator_share_lock(target):
+    with open_session(target, "maintain", "c") as coordinator, coordinator_lock(coordinator, 1):
         with (
             open_session(target, "maintain", "a") as one,
             open_session(target, "data", "b") as other,
@@ -57,22 +57,23 @@ def test_workers_of_one_coordinator_work_side_by_side(target):
             take_worker_lock(other)
 
 
-def test_a_killed_client_leaves_its_statement_and_its_locks_for_seconds_only(
-    target, database, wait
-):
-    """SIGKILL in the middle of a long statement; client_connection_check_interval ends it on the server."""
+def test_locks_of_killed_client_are_released_within_seconds(target, database, wait):
+    """SIGKILL during a long statement: client_connection_check_interval ends it on the server."""
     program = (
         "import sys\nfrom postgres.session import Target, open_session\nfrom postgres.fencing.advisory_locks import coordinator_lock\n"
-        "with open_session(Target('m', sys.argv[1]), 'maintain', 'victim') as s, coordinator_lock(s, 1):\n"
+        "with open_session(Target('m', sys.argv[1]), 'maintain', 'client') as s, coordinator_lock(s, 1):\n"
         "    s.set_timeouts(60); s.rows(b'SELECT pg_sleep(50)')\n"
     )
-    victim = subprocess.Popen([sys.executable, "-c", program, database.dsn], cwd=ROOT)
-    sleeping = "SELECT pid FROM pg_stat_activity WHERE application_name = 'sereno/victim' AND wait_event = 'PgSleep'"
-    wait(lambda: database.rows(sleeping), what="the victim's statement")
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.wait()
+    client = subprocess.Popen([sys.executable, "-c", program, database.dsn], cwd=ROOT)
+    sleeping = "SELECT pid FROM pg_stat_activity WHERE application_name = 'sereno/client' AND wait_event = 'PgSleep'"
+    wait(lambda: database.rows(sleeping), what="the statement of the client")
+    os.kill(client.pid, signal.SIGKILL)
+    client.wait()
     began = time.monotonic()
-    with open_session(target, "maintain", "heir") as heir, coordinator_lock(heir, 15):
+    with (
+        open_session(target, "maintain", "successor") as successor,
+        coordinator_lock(successor, 15),
+    ):
         pass
     assert time.monotonic() - began < 8
     assert database.rows(sleeping) == []

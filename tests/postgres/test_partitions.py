@@ -1,4 +1,4 @@
-"""Whole partitions leave: detached, archived, dropped; a crash at any point leaves each row in exactly one place."""
+"""Expired partitions are detached, archived and dropped."""
 
 import threading
 import time
@@ -28,12 +28,12 @@ pytestmark = pytest.mark.usefixtures("few_attempts")
 
 @pytest.fixture
 def prepare(any_house):
-    """A partitioned (or inherited) table of somebody who has lent `maintain` his rights: two old months, and this one."""
+    """Return a function that creates a table with two expired partitions and a current one."""
     house = any_house
     run = house.database.run
     owner = f"owner_{house.maintain}"
 
-    def prepared(how="drop", kind="declared", extra=ARCHIVE, also=""):
+    def create(how="drop", kind="declared", extra=ARCHIVE, also=""):
         if kind == "declared":
             run(
                 "CREATE TABLE public.event (id bigint, at timestamptz NOT NULL, note text) PARTITION BY RANGE (at)"
@@ -54,8 +54,7 @@ def prepare(any_house):
         run(
             f"INSERT INTO public.{into[2]} SELECT n, now() - n * interval '1 day', 'c' FROM generate_series(1, 60) n"
         )
-        run(also) if also else None
-        run(f"CREATE ROLE {owner}")
+        run(f"{also}; CREATE ROLE {owner}")
         for name in ("event", "one", "two", "now"):
             run(f"ALTER TABLE public.{name} OWNER TO {owner}")
         house.archive = house.folder / "archive"
@@ -66,12 +65,12 @@ def prepare(any_house):
             run(f"GRANT {owner} TO {house.maintain} WITH INHERIT TRUE, SET FALSE")
         return house
 
-    yield prepared
+    yield create
     run(f"DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}")
 
 
-def archived(house):
-    """The keys that stand in the files."""
+def archived_ids(house):
+    """Return the ids in the archive files."""
     text = b""
     for path in sorted(house.archive.rglob("*.copy.zst")):
         with path.open("rb") as file:
@@ -79,7 +78,7 @@ def archived(house):
     return sorted(int(line.split(b"\t")[0]) for line in text.splitlines())
 
 
-def there(house, table="event"):
+def count_rows(house, table="event"):
     return house.database.value(f"SELECT count(*) FROM public.{table}")
 
 
@@ -91,8 +90,8 @@ def test_old_partitions_are_detached_archived_and_dropped(prepare, kind):
         ("public.one", "done", 3000),
         ("public.two", "done", 1000),
     ], run
-    assert archived(house) == list(range(1, 4001))
-    assert there(house) == 60, "what is younger than the end of its partition stays, row by row too"
+    assert archived_ids(house) == list(range(1, 4001))
+    assert count_rows(house) == 60, "rows of the current partition stay, expired or not"
     assert house.database.value(
         "SELECT to_regclass('public.one') IS NULL AND to_regclass('public.two') IS NULL"
     )
@@ -115,17 +114,21 @@ def test_old_partitions_are_detached_archived_and_dropped(prepare, kind):
             "CREATE TABLE public.back PARTITION OF public.event FOR VALUES FROM (MINVALUE) TO ('2025-03-01')"
         )
         house.sereno(*restore, house.database.dsn)
-        assert (there(house), there(house, "back")) == (4060, 4000)
+        assert (count_rows(house), count_rows(house, "back")) == (4060, 4000)
         house.database.run("DROP TABLE public.back")
     assert house.run("archive")["steps"] == []
 
 
-def test_only_when_it_is_told_are_they_dropped(prepare):
+def test_detached_partitions_are_kept_without_drop_option(prepare):
     house = prepare("detach")
     assert house.run("archive")["state"] == "finished"
-    assert archived(house) == list(range(1, 4001))
-    assert (there(house), there(house, "one"), there(house, "two")) == (60, 3000, 1000)
-    assert house.run("archive")["steps"] == [], "what stands detached is not archived again"
+    assert archived_ids(house) == list(range(1, 4001))
+    assert (count_rows(house), count_rows(house, "one"), count_rows(house, "two")) == (
+        60,
+        3000,
+        1000,
+    )
+    assert house.run("archive")["steps"] == [], "a detached partition is not archived again"
 
 
 @pytest.mark.parametrize("kind", ["declared", "inherited"])
@@ -133,16 +136,16 @@ def test_expired_log_partitions_are_dropped(prepare, kind):
     house = prepare(kind=kind, extra=LOG)
     plan = house.sereno("plan", "log_cleanup", "--sql").stdout
     assert "DROP TABLE" in plan
-    assert there(house) == 4060, "a plan changes nothing"
+    assert count_rows(house) == 4060, "a plan changes nothing"
     run = house.run("log_cleanup")
     assert [step["object"] for step in run["steps"]] == ["public.one", "public.two"], run
-    assert there(house) == 60
+    assert count_rows(house) == 60
     assert not house.archive.exists()
 
 
 @pytest.mark.parametrize("how", ["detach", "drop"])
-def test_a_reader_is_waited_for_named_and_the_next_run_finishes_it(prepare, how):
-    """He who reads the table while DETACH … CONCURRENTLY waits for it: the partition stays pending, and is finalized."""
+def test_detach_blocked_by_reader_is_finished_by_next_run(prepare, how):
+    """DETACH … CONCURRENTLY waits for the reader; the next run finalizes the pending partition."""
     house = prepare(how)
     with house.database.connect() as reader:
         reader.execute("SELECT count(*) FROM public.event")
@@ -152,39 +155,39 @@ def test_a_reader_is_waited_for_named_and_the_next_run_finishes_it(prepare, how)
         assert house.database.value(
             "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = 'public.one'::regclass"
         )
-        assert archived(house) == []
+        assert archived_ids(house) == []
     run = house.run("archive")
     assert run["state"] == "finished", run
-    assert archived(house) == list(range(1, 4001)), "once, though it had two turns"
-    assert there(house) == 60
+    assert archived_ids(house) == list(range(1, 4001)), "each row once, though two runs were needed"
+    assert count_rows(house) == 60
     assert house.run("archive")["steps"] == []
 
 
-def test_a_default_partition_makes_it_a_short_lock(prepare):
+def test_old_partitions_beside_default_partition_are_archived(prepare):
     house = prepare("drop", also="CREATE TABLE public.other PARTITION OF public.event DEFAULT")
     assert house.run("archive")["state"] == "finished"
-    assert archived(house) == list(range(1, 4001))
-    assert there(house) == 60
+    assert archived_ids(house) == list(range(1, 4001))
+    assert count_rows(house) == 60
 
 
 @pytest.mark.parametrize(
-    "left",
+    "interruption",
     [
         "SELECT 1",
         "ALTER TABLE public.event DETACH PARTITION public.one",
     ],
-    ids=["before it was detached", "before it was archived"],
+    ids=["before detach", "before archive"],
 )
-def test_what_was_begun_with_is_brought_to_its_end(prepare, left):
+def test_interrupted_partition_archive_is_completed(prepare, interruption):
     house = prepare("drop")
     house.database.run(
         'INSERT INTO sereno.detached_partition (instance, "schema", "table", "oid", partition_schema, partition)'
         " SELECT instance_id, 'public', 'event', 'public.one'::regclass, 'public', 'one' FROM sereno.owner"
     )
-    house.database.run(left)
+    house.database.run(interruption)
     assert "already begun" in house.plan("archive")[0].why
     assert house.run("archive")["state"] == "finished"
-    assert archived(house) == list(range(1, 4001))
+    assert archived_ids(house) == list(range(1, 4001))
     assert house.run("archive")["steps"] == []
     assert (
         house.database.value(
@@ -194,32 +197,32 @@ def test_what_was_begun_with_is_brought_to_its_end(prepare, left):
     )
 
 
-def test_a_partition_of_strangers_columns_or_bounds_is_refused(prepare):
+def test_inherited_table_with_additional_column_is_refused(prepare):
     house = prepare("drop", "inherited", also="ALTER TABLE public.one ADD COLUMN more int")
     run = house.run("archive")
     (one,) = [step for step in run["steps"] if step["object"] == "public.one"]
     assert "columns that its parent lacks" in one["reason"]
-    assert archived(house) == list(range(3001, 4001))
-    assert there(house, "one") == 3000
+    assert archived_ids(house) == list(range(3001, 4001))
+    assert count_rows(house, "one") == 3000
 
 
-def test_young_rows_in_an_inherited_table_keep_it(prepare):
+def test_inherited_table_with_unexpired_rows_is_kept(prepare):
     house = prepare("drop", "inherited", also="ALTER TABLE public.two DROP CONSTRAINT two_at_check; INSERT INTO public.two VALUES (0, now())")  # fmt: skip
     assert [step["object"] for step in house.run("archive")["steps"]] == ["public.one"]
-    assert there(house) == 1061
+    assert count_rows(house) == 1061
 
 
-def test_without_the_owners_rights_it_is_refused_with_the_cure(prepare):
+def test_missing_owner_privilege_is_refused_with_grant_statement(prepare):
     house = prepare("drop")
     house.database.run(f"REVOKE owner_{house.maintain} FROM {house.maintain}")
     run = house.run("archive")
     assert run["state"] == "failed"
     assert "GRANT" in run["steps"][0]["reason"]
-    assert there(house) == 4060
+    assert count_rows(house) == 4060
 
 
-def test_a_writer_is_not_disturbed(prepare):
-    """Rows come in while partitions leave: none waits for longer than a lock timeout, and none is lost."""
+def test_concurrent_inserts_are_not_blocked_or_lost(prepare):
+    """No INSERT waits for longer than a lock timeout, and no row is lost."""
     house = prepare("drop")
     slowest, stop, written = [0.0], threading.Event(), [0]
 
@@ -240,12 +243,12 @@ def test_a_writer_is_not_disturbed(prepare):
     finally:
         stop.set()
         writer.join()
-    assert there(house) == 60 + written[0]
+    assert count_rows(house) == 60 + written[0]
     assert slowest[0] < 2, slowest
 
 
 @pytest.mark.parametrize(
-    ("extra", "said"),
+    ("extra", "error"),
     [
         (ARCHIVE + 'where = "true"', "whole partitions leave regardless of `where`"),
         (
@@ -254,13 +257,13 @@ def test_a_writer_is_not_disturbed(prepare):
         ),
     ],
 )
-def test_contradictions_are_refused(any_house, extra, said):
+def test_contradictory_partition_options_are_refused(any_house, extra, error):
     any_house.extra = extra.format(any_house.folder / "archive", "drop")
     any_house.write()
-    assert said in any_house.sereno("config", "check", check=False).stderr
+    assert error in any_house.sereno("config", "check", check=False).stderr
 
 
-def test_what_is_begun_with_is_not_forgotten_when_the_configuration_changes(prepare):
+def test_detached_partition_is_reported_after_configuration_change(prepare):
     house = prepare("drop")
     with house.database.connect() as reader:
         reader.execute("SELECT count(*) FROM public.event")
@@ -274,11 +277,11 @@ def test_what_is_begun_with_is_not_forgotten_when_the_configuration_changes(prep
     assert "public.one: detached since" in verified.stderr
     house.extra = house.extra.replace('key = "ctid"', 'partitions = "drop"')
     assert house.run("archive")["state"] == "finished"
-    assert archived(house) == list(range(1, 4001))
+    assert archived_ids(house) == list(range(1, 4001))
 
 
-def test_a_planted_record_is_never_written_to(prepare):
-    """A table of that name with a trigger would run with the rights of `maintain`."""
+def test_replaced_detached_partition_table_is_not_written(prepare):
+    """A trigger on the replaced table would run with the privileges of `maintain`."""
     house = prepare("drop")
     house.database.run(
         "DROP TABLE sereno.detached_partition; CREATE TABLE sereno.detached_partition (x int)"
@@ -290,4 +293,4 @@ def test_a_planted_record_is_never_written_to(prepare):
     run = house.run("archive")
     assert run["state"] == "failed"
     assert "missing or was changed" in run["reason"]
-    assert there(house) == 4060
+    assert count_rows(house) == 4060

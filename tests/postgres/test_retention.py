@@ -1,5 +1,6 @@
-"""What sereno and its archive keep leaves by rules as well."""
+"""Retention of archive files, of the run history and of server logs."""
 
+import json
 import re
 import time
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from jobs.job import Scope
+from postgres.session import open_session
+from tests.postgres.archive_table import TABLE, files, fill, ids
 
 ARCHIVE = """
 [[jobs.archive.tables]]
@@ -32,25 +35,25 @@ def archived(house):
     return house
 
 
-def age(house, years):
+def backdate_batches(house, years):
     house.database.run(
         f"UPDATE sereno.archive_batch SET archived_at = now() - interval '{years * 366 + 1} days'"
     )
 
 
-def names(house):
+def file_names(house):
     return sorted(path.name.partition(".")[2] for path in house.archive.rglob("*.*"))
 
 
-def test_a_file_of_the_archive_leaves_when_its_time_has_come(archived):
-    age(archived, 6)
+def test_archive_file_is_deleted_after_keep_period(archived):
+    backdate_batches(archived, 6)
     assert archived.run("archive")["steps"] == []
-    age(archived, 7)
+    backdate_batches(archived, 7)
     assert "expire" in archived.sereno("plan", "archive").stdout
-    assert names(archived) == ["copy.zst", "manifest.jsonl"], "a plan changes nothing"
+    assert file_names(archived) == ["copy.zst", "manifest.jsonl"], "a plan changes nothing"
     (step,) = archived.run("archive")["steps"]
     assert (step["name"], step["status"], step["rows"]) == ("expire", "done", 100)
-    assert names(archived) == []
+    assert file_names(archived) == []
     assert "0 batches" in archived.sereno("archive", "verify").stdout
     assert archived.run("archive")["steps"] == []
     archived.database.run("INSERT INTO public.event VALUES (7, now() - interval '40 days')")
@@ -58,15 +61,15 @@ def test_a_file_of_the_archive_leaves_when_its_time_has_come(archived):
     assert "1 batch" in archived.sereno("archive", "verify").stdout
 
 
-def test_a_legal_hold_keeps_it(archived):
-    age(archived, 9)
+def test_archive_file_on_hold_is_kept(archived):
+    backdate_batches(archived, 9)
     archived.extra += "hold = true\n"
     assert archived.run("archive")["steps"] == []
-    assert names(archived) == ["copy.zst", "manifest.jsonl"]
+    assert file_names(archived) == ["copy.zst", "manifest.jsonl"]
 
 
-def test_a_file_that_somebody_else_has_written_stays(archived):
-    age(archived, 9)
+def test_archive_file_of_another_instance_is_kept(archived):
+    backdate_batches(archived, 9)
     (manifest,) = archived.archive.rglob("*.manifest.jsonl")
     manifest.write_text(
         re.sub('"instance": "[^"]*"', '"instance": "another"', manifest.read_text())
@@ -74,10 +77,10 @@ def test_a_file_that_somebody_else_has_written_stays(archived):
     (step,) = archived.run("archive")["steps"]
     assert step["status"] == "failed"
     assert "the file is kept" in step["reason"]
-    assert names(archived) == ["copy.zst", "manifest.jsonl"]
+    assert file_names(archived) == ["copy.zst", "manifest.jsonl"]
 
 
-def test_our_own_history_and_reports_leave_too(house):
+def test_self_cleanup_deletes_old_history_but_not_new_reports(house):
     run = house.run("disk_check", Scope.HOST)
     reports = house.folder / "reports"
     reports.mkdir()
@@ -101,9 +104,10 @@ def test_our_own_history_and_reports_leave_too(house):
         assert [row["id"] for row in transaction.rows("SELECT id FROM run")] == [result["id"]]
         assert [row["id"] for row in transaction.rows("SELECT id FROM notification")] == ["waits"]
         assert transaction.rows("SELECT * FROM step WHERE run = 1") == []
+    assert len(list(reports.iterdir())) == 2  # written today, whatever their names say
 
 
-def test_the_current_log_of_a_server_stays_whatever_its_age(
+def test_current_server_log_is_not_deleted(
     make_database, tmp_path, make_house, clusters, monkeypatch
 ):
     cluster = clusters(
@@ -120,8 +124,41 @@ def test_the_current_log_of_a_server_stays_whatever_its_age(
         house.extra = f'[[jobs.log_cleanup.files]]\npath = "{folder}/*.log"\ntotal = "1 kb"\nkeep_newest = 1\n'
         real = time.time
         monkeypatch.setattr(time, "time", lambda: real() + 7200)
-        monkeypatch.setattr("jobs.log_cleanup.open_files", frozenset)  # as if we were not root
+        monkeypatch.setattr(
+            "jobs.log_cleanup.open_files", frozenset
+        )  # as for a user other than root
         assert house.run("log_cleanup", Scope.HOST)["state"] == "finished"
-        left = {path.name for path in folder.iterdir()}
-        assert current <= left
-        assert len(left) == len(current) + 1
+        remaining = {path.name for path in folder.iterdir()}
+        assert current <= remaining
+        assert len(remaining) == len(current) + 1
+
+
+def test_file_with_newer_batch_is_not_expired(event, control):
+    event.extra += "where = 'id % 2 = 0'\nkeep = '7 days'\n" + TABLE.format(event.archive) + "where = 'id % 2 = 1'\nkeep = '7 days'\n"  # fmt: skip
+    event.install()
+    fill(event, 100)
+    event.run("archive")
+    event.database.run("UPDATE sereno.archive_batch SET archived_at = now() - interval '8 days'")
+    event.database.run("INSERT INTO public.event SELECT n, now() - interval '40 days', 'fresh' FROM generate_series(1000, 1010, 2) n")  # fmt: skip
+    steps = event.plan("archive")
+    assert [step.name for step in steps] == ["expire", "archive", "expire"]
+    context = event.context()
+    with open_session(context.target("main"), "data", "archive") as opened, open_session(context.target("main"), "maintain", "archive") as owner:  # fmt: skip
+        assert steps[1].apply(opened, control).status == "done"
+        outcome = steps[2].apply(owner, control)
+    assert (outcome.status, "newer" in outcome.reason) == ("skipped", True)
+    assert len(ids(event)) == 106
+
+
+def test_files_expire_after_server_upgrade(event):
+    event.extra += "keep = '7 years'\n"
+    fill(event, 5)
+    event.run("archive")
+    (manifest,) = event.archive.rglob("*.manifest.jsonl")
+    header, *rest = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text(
+        json.dumps({**json.loads(header), "system_identifier": "1"}) + "\n" + "".join(rest)
+    )
+    event.database.run("UPDATE sereno.archive_batch SET archived_at = now() - interval '9 years'")
+    assert event.run("archive")["state"] == "finished"
+    assert files(event) == []

@@ -1,9 +1,10 @@
-"""SIGKILL to whoever writes down and delivers alerts: at every named point, and at random. Nothing is lost.
+"""Proof of alert delivery under SIGKILL: at commits, at deliveries and at random.
 
-A child (forked, so that it lives at once) tells of troubles and carries the messages: to a ticket system, a ticket
-an alert, and to Slack, many in one message. It is killed before and after each commit, before and after each delivery,
-or at any moment. Both sides are processes of their own. Every message that is owed arrives; there are no more copies
-than kills, each with the id that was committed; Slack, which can be asked, has none.
+A forked child records alerts and delivers them: to a webhook, one message per alert, and to Slack,
+grouped. It is killed before or after a commit, before or after a delivery, or at a random moment.
+The receivers are a separate process. Every message of the outbox arrives with its committed id;
+there are no more webhook copies than kills, and no Slack copies, because Slack's history can be
+read.
 """
 
 import contextlib
@@ -35,7 +36,7 @@ from store.store import Store, open_store
 
 KILLS, ALERTS = int(sys.argv[1]) if sys.argv[1:] else 1_000, 20
 POINTS = ("before a commit", "after a commit", "before a delivery", "after a delivery")
-PARTIES = """
+RECEIVERS = """
 import json, sys
 from tests.fixtures.network import Endpoint
 from tests.faults.slack_stand_in import SlackStandIn
@@ -49,45 +50,45 @@ print(json.dumps([ids, posts, slack.broken]), flush=True)
 """
 
 
-class Mortal(Store):
-    """A store whose owner dies at a commit, if it is his time."""
+class KillableStore(Store):
+    """A store that kills its process at a commit if the kill point is reached."""
 
-    __slots__ = ("hour",)
+    __slots__ = ("kill_point",)
 
     @contextmanager
     def transaction(self):
         with super().transaction() as transaction:
             yield transaction
-            self.hour.strike("before a commit")
-        self.hour.strike("after a commit")
+            self.kill_point.reached("before a commit")
+        self.kill_point.reached("after a commit")
 
 
-class Hour:
-    """When somebody dies: at the so-and-so-many-th time of a point."""
+class KillPoint:
+    """Kills the process when a named point is reached for the nth time."""
 
     def __init__(self, point, count):
         self._point, self._count, self._lock = point, count, threading.Lock()
 
-    def strike(self, point):
+    def reached(self, point):
         with self._lock:
             self._count -= point == self._point
             if point == self._point and self._count == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Last:
-    """A channel that may be the last thing that somebody uses."""
+class KillableChannel:
+    """A channel that kills its process at a delivery if the kill point is reached."""
 
-    def __init__(self, channel, hour):
-        self._channel, self._hour = channel, hour
+    def __init__(self, channel, kill_point):
+        self._channel, self._kill_point = channel, kill_point
         self.traits = replace(
             channel.traits, interval_seconds=0.0
-        )  # the more there is to interrupt
+        )  # without pauses more kills hit a delivery
 
     def deliver(self, notification):
-        self._hour.strike("before a delivery")
+        self._kill_point.reached("before a delivery")
         receipt = self._channel.deliver(notification)
-        self._hour.strike("after a delivery")
+        self._kill_point.reached("after a delivery")
         return receipt
 
 
@@ -109,62 +110,69 @@ def channels(folder, urls):
     }
 
 
-def live(folder, urls, number, hour, said):
-    """Tell of troubles, let some be over, carry the messages; until somebody puts an end to it."""
-    store = Mortal(folder / "state.db")
-    object.__setattr__(store, "hour", hour)
-    ways = {name: Last(channel, hour) for name, channel in channels(folder, urls).items()}
-    courier = Courier(store, ways, policy())
+def run_child(folder, urls, number, kill_point, write_end):
+    """Record alerts, resolve some and deliver the messages until killed."""
+    store = KillableStore(folder / "state.db")
+    object.__setattr__(store, "kill_point", kill_point)
+    killable_channels = {
+        name: KillableChannel(channel, kill_point)
+        for name, channel in channels(folder, urls).items()
+    }
+    courier = Courier(store, killable_channels, policy())
     courier.take_over()
     courier.start(threading.Event())
     for count in range(ALERTS):
         finding = Finding(
             Identity("orphans", "coop", object=f"{number}-{count}"), Severity.HIGH, "7 rows"
         )
-        over = [Coverage("orphans", object=f"{number}-{count - 1}")] if count % 3 == 2 else []
+        resolved = [Coverage("orphans", object=f"{number}-{count - 1}")] if count % 3 == 2 else []
         with store.transaction() as transaction:
-            owed = AlertProcessor(transaction, policy(), datetime.now(UTC)).process([finding], over)
-        os.write(said, "".join(f"{one}\n" for one in owed).encode())
+            outbox = AlertProcessor(transaction, policy(), datetime.now(UTC)).process(
+                [finding], resolved
+            )
+        os.write(write_end, "".join(f"{one}\n" for one in outbox).encode())
     time.sleep(30)
 
 
-def generation(folder, urls, number, draw):
-    """One life; return the ids of the messages that it knew to be owed."""
-    point = draw.choice((*POINTS, ""))
-    heard, said = os.pipe()
+def run_and_kill(folder, urls, number, random_source):
+    """Run a child until it is killed; return the message ids that it printed after their commit."""
+    point = random_source.choice((*POINTS, ""))
+    read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
-            os.close(heard)
-            live(folder, urls, number, Hour(point, draw.randint(1, 60)), said)
+            os.close(read_end)
+            run_child(
+                folder, urls, number, KillPoint(point, random_source.randint(1, 60)), write_end
+            )
         os._exit(1)
-    os.close(said)
+    os.close(write_end)
     if not point:
-        time.sleep(draw.uniform(0.0, 0.2))
+        time.sleep(random_source.uniform(0.0, 0.2))
         os.kill(child, signal.SIGKILL)
     deadline = time.monotonic() + 2.0
     while os.waitpid(child, os.WNOHANG) == (0, 0):
-        if time.monotonic() > deadline:  # its hour has not come
+        if time.monotonic() > deadline:  # the kill point was not reached
             os.kill(child, signal.SIGKILL)
         time.sleep(0.002)
-    with os.fdopen(heard) as lines:
+    with os.fdopen(read_end) as lines:
         return {line.strip() for line in lines}
 
 
 def main():
     set_up(quiet=True)
-    began, draw, acknowledged = time.monotonic(), random.Random(7), set()
+    began, random_source, acknowledged = time.monotonic(), random.Random(7), set()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "token").write_text("xoxb-x")
-        parties = subprocess.Popen([sys.executable, "-c", PARTIES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # fmt: skip
-        urls = json.loads(parties.stdout.readline())
+        receivers = subprocess.Popen([sys.executable, "-c", RECEIVERS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # fmt: skip
+        urls = json.loads(receivers.stdout.readline())
         store = open_store(folder / "state.db")
         for number in range(KILLS):
-            acknowledged |= generation(folder, urls, number, draw)
+            acknowledged |= run_and_kill(folder, urls, number, random_source)
         courier = Courier(store, channels(folder, urls), policy())
         for _ in range(20):
-            with store.transaction() as transaction:  # nobody waits for a back-off
+            with store.transaction() as transaction:  # end all back-offs
                 transaction.execute(
                     "UPDATE notification SET not_before = created_at WHERE state = 'pending'"
                 )
@@ -173,21 +181,21 @@ def main():
         with store.reading() as transaction:
             rows = transaction.rows("SELECT id, channel, state, bundle FROM notification")
             alerts = transaction.row("SELECT count(*) AS n FROM alert")["n"]
-        ids, posts, broken = json.loads(parties.communicate("done\n")[0])
-    owed = {row["id"]: row for row in rows}
+        ids, posts, broken = json.loads(receivers.communicate("done\n")[0])
+    outbox = {row["id"]: row for row in rows}
     tickets, slack_posts = Counter(ids), Counter(number for number, _ in posts)
-    lost = len(acknowledged - owed.keys()) + sum(row["state"] != "sent" for row in rows)
-    bundles = {row["bundle"] for row in rows if row["channel"] == "slack"}
-    copies_of = {row["bundle"] for row in rows if row["channel"] == "ticket"}
-    lost += len(bundles - slack_posts.keys()) + len(copies_of - tickets.keys())
-    strange = len(tickets.keys() - copies_of) + len(slack_posts.keys() - bundles)
-    doubles = (sum(tickets.values()) - len(tickets), sum(slack_posts.values()) - len(slack_posts))
+    lost = len(acknowledged - outbox.keys()) + sum(row["state"] != "sent" for row in rows)
+    slack_bundles = {row["bundle"] for row in rows if row["channel"] == "slack"}
+    ticket_bundles = {row["bundle"] for row in rows if row["channel"] == "ticket"}
+    lost += len(slack_bundles - slack_posts.keys()) + len(ticket_bundles - tickets.keys())
+    unexpected = len(tickets.keys() - ticket_bundles) + len(slack_posts.keys() - slack_bundles)
+    copies = (sum(tickets.values()) - len(tickets), sum(slack_posts.values()) - len(slack_posts))
     print(
-        f"alerts: killed {KILLS} times, {alerts} alerts, {len(owed)} messages owed ({len(acknowledged)} known to the dead); "
-        f"lost {lost}; copies: tickets {doubles[0]} of {sum(tickets.values())}, Slack {doubles[1]} of {sum(slack_posts.values())}; "
-        f"with an id that nobody owed {strange}; messages that Slack refused {len(broken)}; {time.monotonic() - began:.0f} s"
+        f"alerts: {KILLS} kills, {alerts} alerts, {len(outbox)} messages ({len(acknowledged)} printed after commit); "
+        f"lost {lost}; copies: webhook {copies[0]} of {sum(tickets.values())}, Slack {copies[1]} of {sum(slack_posts.values())}; "
+        f"unknown ids {unexpected}; refused by Slack {len(broken)}; {time.monotonic() - began:.0f} s"
     )
-    sys.exit(bool(lost or strange or broken or doubles[0] > KILLS or doubles[1]))
+    sys.exit(bool(lost or unexpected or broken or copies[0] > KILLS or copies[1]))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The long proof of the calendar: every zone, 2024 to 2036, six times of day, and the transitions of all history.
+"""Proof of the calendar: every zone, 2024 to 2036, and unusual historic years of six zones.
 
-Counts, for `M H * * *`: how often it fires, doubles (two for one local date), losses (a date without one; one that the
-zone left out comes together with the next), early ones (before the wall clock reads that much), late ones (though it did
-a second before), disorder; and compares it, three days around
-each transition, with the plainest oracle there is: look at the wall clock of every minute.
+Counts, for `M H * * *`: due times; duplicates (two for one local date); missing (a date without
+one; a date that the zone skipped is merged with the next); early (before the local time is
+reached); late (the local time was reached a second before); unordered. Within three days of each
+clock change the due times are compared with a scan of every minute.
 """
 
 import sys
@@ -20,8 +20,8 @@ from domain.calendar import parse_cron, upcoming
 TIMES = ((0, 0), (0, 30), (1, 30), (2, 0), (2, 30), (3, 0))
 FIRST, LAST = 2024, 2037
 NEAR_DAYS = 2
-WRONG = ("doubles", "losses", "early", "late", "disorder")
-COUNTED = ("fires", "together", *WRONG)
+ERRORS = ("duplicates", "missing", "early", "late", "unordered")
+COUNTERS = ("due", "merged", *ERRORS)
 HISTORIC = {
     "Pacific/Apia": 2011,
     "Pacific/Kwajalein": 1993,
@@ -34,54 +34,54 @@ AROUND = timedelta(days=3)
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
 
 
-def wall(instant, zone):
+def local_time(instant, zone):
     return instant.astimezone(zone).replace(tzinfo=None)
 
 
 def invariants(zone, first, last):
-    """Every local date of these years has one due time, in order, at the first instant that reads so much."""
+    """Count violations: one due time per local date, in order, at the first possible instant."""
     counts = Counter()
     for hour, minute in TIMES:
         cron = parse_cron(f"{minute} {hour} * * *")
         for year in range(first, last):
-            counts += one_year(zone, cron, date(year, 1, 1), date(year, 12, 31))
+            counts += check_dates(zone, cron, date(year, 1, 1), date(year, 12, 31))
     return counts
 
 
-def one_year(zone, cron, first, last):
+def check_dates(zone, cron, first, last):
     start = datetime(first.year, 1, 1, tzinfo=UTC) - AROUND
     end = datetime(last.year, 12, 31, tzinfo=UTC) + AROUND
-    dues = list(takewhile(lambda due: due.instant < end, upcoming(cron, zone, start)))
-    within = [due for due in dues if first <= due.nominal.date() <= last]
+    due_times = list(takewhile(lambda due: due.instant < end, upcoming(cron, zone, start)))
+    within = [due for due in due_times if first <= due.nominal.date() <= last]
     dates = Counter(due.nominal.date() for due in within)
-    counts = Counter(fires=len(within), doubles=sum(number - 1 for number in dates.values()))
-    instants = {due.instant for due in dues}
+    counts = Counter(due=len(within), duplicates=sum(number - 1 for number in dates.values()))
+    instants = {due.instant for due in due_times}
     for offset in range((last - first).days + 1):
         day = first + timedelta(days=offset)
         if (
             day not in dates
-        ):  # a date that is not there falls on the next one's first instant: two that are one
-            alone = on_its_own(cron, zone, day)
-            counts["together" if alone in instants else "losses"] += 1
-    for earlier, due in pairwise(dues):
-        counts["disorder"] += not earlier.instant < due.instant
-        reads = wall(due.instant, zone)
-        counts["early"] += reads < due.nominal
-        if reads != due.nominal:
-            counts["late"] += wall(due.instant - SECOND, zone) >= due.nominal
+        ):  # a skipped date is due at the first instant of the next one: both are merged
+            single = single_due_time(cron, zone, day)
+            counts["merged" if single in instants else "missing"] += 1
+    for earlier, due in pairwise(due_times):
+        counts["unordered"] += not earlier.instant < due.instant
+        local = local_time(due.instant, zone)
+        counts["early"] += local < due.nominal
+        if local != due.nominal:
+            counts["late"] += local_time(due.instant - SECOND, zone) >= due.nominal
     return counts
 
 
-def on_its_own(cron, zone, day):
-    """Return the instant of one date, as if it stood alone."""
-    alone = parse_cron(f"{min(cron.minutes)} {min(cron.hours)} {day.day} {day.month} *")
+def single_due_time(cron, zone, day):
+    """Return the due time of one date, computed without the other dates."""
+    single = parse_cron(f"{min(cron.minutes)} {min(cron.hours)} {day.day} {day.month} *")
     return next(
-        upcoming(alone, zone, datetime(day.year, day.month, day.day, tzinfo=UTC) - AROUND)
+        upcoming(single, zone, datetime(day.year, day.month, day.day, tzinfo=UTC) - AROUND)
     ).instant
 
 
 def transitions(zone, first, last):
-    """Yield about when the offset changes, found by days and then halves."""
+    """Yield the days on which the UTC offset changes."""
     day = first
     while day < last:
         following = day + timedelta(days=1)
@@ -90,57 +90,59 @@ def transitions(zone, first, last):
         day = following
 
 
-def oracle(zone, start, end, hour, minute):
-    """Scan the minutes: the first at which the wall clock of that date, or of a later one, reads at least so much."""
+def scan_minutes(zone, start, end, hour, minute):
+    """Return for each date the first minute at which the local time is reached or passed."""
     found = {}
-    highest = wall(start, zone)
+    highest = local_time(start, zone)
     instant = start
     while instant < end:
-        reads = wall(instant, zone)
+        local = local_time(instant, zone)
         day = highest.date()
-        while day <= reads.date():
-            nominal = datetime(day.year, day.month, day.day, hour, minute)  # noqa: DTZ001 - a wall clock's own
-            if highest < nominal <= reads:
+        while day <= local.date():
+            nominal = datetime(day.year, day.month, day.day, hour, minute)  # noqa: DTZ001 - a local time without zone
+            if highest < nominal <= local:
                 found.setdefault(day, instant)
             day += timedelta(days=1)
-        highest = max(highest, reads)
+        highest = max(highest, local)
         instant += MINUTE
     return found
 
 
 def compare(zone, first, last):
-    """Count the due times around each transition, and those on which the oracle does not agree."""
+    """Count the due times around clock changes and their differences from the scan."""
     counts = Counter()
     for moment in transitions(zone, first, last):
         start, end = moment - AROUND, moment + AROUND
         for hour, minute in TIMES:
-            scanned = oracle(zone, start, end, hour, minute)
-            dues = takewhile(
+            scanned = scan_minutes(zone, start, end, hour, minute)
+            due_times = takewhile(
                 lambda due, end=end: due.instant < end,
                 upcoming(parse_cron(f"{minute} {hour} * * *"), zone, start),
             )
-            ours = {due.nominal.date(): due.instant for due in dues}
+            computed = {due.nominal.date(): due.instant for due in due_times}
             counts["compared"] += len(scanned)
             near = {
                 day: instant
                 for day, instant in scanned.items()
                 if abs((instant - moment).days) < NEAR_DAYS
             }
-            together = set(ours.values())
-            counts["disagreements"] += sum(
-                ours.get(day, instant if instant in together else None) != instant
+            merged = set(computed.values())
+            counts["differences"] += sum(
+                computed.get(day, instant if instant in merged else None) != instant
                 for day, instant in near.items()
             )
     return counts
 
 
-def by_the_date(zone, year):
-    """Compare monthly and weekly lines with a look at every date: the 1st, 28th to 31st, the last, each weekday."""
+def compare_dated_lines(zone, year):
+    """Compare monthly and weekly lines with daily due times filtered by date."""
     counts = Counter()
     start, end = (datetime(year + n, 1, 1, tzinfo=UTC) for n in (0, 1))
-    meant = {f"{day} * *": lambda date, day=day: date.day == day for day in (1, 28, 29, 30, 31)}
-    meant["L * *"] = lambda date: date.day == monthrange(date.year, date.month)[1]
-    meant |= {f"* * {n}": lambda date, n=n: date.isoweekday() % 7 == n for n in range(7)}
+    predicates = {
+        f"{day} * *": lambda date, day=day: date.day == day for day in (1, 28, 29, 30, 31)
+    }
+    predicates["L * *"] = lambda date: date.day == monthrange(date.year, date.month)[1]
+    predicates |= {f"* * {n}": lambda date, n=n: date.isoweekday() % 7 == n for n in range(7)}
     for hour, minute in TIMES:
         every = list(
             takewhile(
@@ -148,18 +150,20 @@ def by_the_date(zone, year):
                 upcoming(parse_cron(f"{minute} {hour} * * *"), zone, start),
             )
         )
-        for line, means in meant.items():
+        for line, matches in predicates.items():
             cron = parse_cron(f"{minute} {hour} {line}")
-            dues = list(takewhile(lambda due: due.instant < end, upcoming(cron, zone, start)))
-            expected = [due for due in every if means(due.nominal.date())]
-            counts += Counter(dated=len(expected), misdated=len(set(dues) ^ set(expected)))
+            due_times = list(takewhile(lambda due: due.instant < end, upcoming(cron, zone, start)))
+            expected = [due for due in every if matches(due.nominal.date())]
+            counts += Counter(
+                dated=len(expected), dated_differences=len(set(due_times) ^ set(expected))
+            )
     return counts
 
 
-def prove(name):
+def prove_zone(name):
     zone = ZoneInfo(name)
     counts = invariants(zone, FIRST, LAST)
-    counts += by_the_date(zone, 2028)
+    counts += compare_dated_lines(zone, 2028)
     counts += compare(zone, datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
     if name in HISTORIC:
         year = HISTORIC[name]
@@ -173,9 +177,11 @@ def prove(name):
 def main():
     began = time.monotonic()
     zones = sorted(available_timezones())
-    total = Counter(dict.fromkeys((*COUNTED, "compared", "disagreements", "dated", "misdated"), 0))
+    total = Counter(
+        dict.fromkeys((*COUNTERS, "compared", "differences", "dated", "dated_differences"), 0)
+    )
     with ProcessPoolExecutor() as pool:
-        for number, counts in enumerate(pool.map(prove, zones, chunksize=4), 1):
+        for number, counts in enumerate(pool.map(prove_zone, zones, chunksize=4), 1):
             total.update(counts)
             if number % 100 == 0:
                 print(
@@ -184,18 +190,18 @@ def main():
                 )
     years = LAST - FIRST
     print(
-        f"calendar: {len(zones)} zones x {years} years x {len(TIMES)} times, and {len(HISTORIC)} zones' odd years"
+        f"calendar: {len(zones)} zones x {years} years x {len(TIMES)} times of day, plus historic years of {len(HISTORIC)} zones"
     )
-    print(", ".join(f"{name} {total[name]}" for name in COUNTED))
+    print(", ".join(f"{name} {total[name]}" for name in COUNTERS))
     print(
-        f"beside the scan of every minute around a transition: {total['compared']} compared,",
+        f"scan of minutes around clock changes: {total['compared']} compared,",
         end=" ",
     )
-    print(f"{total['disagreements']} disagreements; {time.monotonic() - began:.0f} s")
+    print(f"{total['differences']} differences; {time.monotonic() - began:.0f} s")
     print(
-        f"monthly and weekly lines, beside a look at every date: {total['dated']} compared, {total['misdated']} differ"
+        f"monthly and weekly lines: {total['dated']} compared, {total['dated_differences']} differences"
     )
-    sys.exit(any(total[name] for name in (*WRONG, "disagreements", "misdated")))
+    sys.exit(any(total[name] for name in (*ERRORS, "differences", "dated_differences")))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Partitions that leave as a whole, while the process is killed: every row is in exactly one place afterwards.
+"""Proof of archiving whole partitions under SIGKILL: every row is in exactly one place.
 
-Each round has two old partitions more and a reader who is in the way now and then; the process is killed at random.
+Each round adds two old partitions; in every third one a reader holds a lock. The process is killed
+at random.
 """
 
 import os
@@ -13,14 +14,14 @@ from pathlib import Path
 
 from daemon.demo.cluster import Cluster, embedded_binaries
 from retention.archive.frame import Frame, read_lines
-from tests.faults.archive_ground import Ground
+from tests.faults.archive_fixture import ArchiveFixture
 
 ROUNDS, ROWS = 60, 3_000
 DAY = 86_400
 
 
-class Context(Ground):
-    """A partitioned table by day numbers; `maintain` is its owner."""
+class PartitionFixture(ArchiveFixture):
+    """A table partitioned by day number and owned by the login `maintain`."""
 
     def prepare(self):
         with self.connect() as connection:
@@ -34,7 +35,7 @@ class Context(Ground):
         path.write_text(path.read_text() + 'epoch = "s"\npartitions = "drop"\n')
         self.days = 0
 
-    def add(self, count):
+    def add_partitions(self, count):
         with self.connect() as connection:
             for _ in range(count):
                 self.days += 1
@@ -46,9 +47,9 @@ class Context(Ground):
                 connection.execute(f"ALTER TABLE {name} OWNER TO maintain_{self.database}")
                 connection.execute(f"INSERT INTO {name} SELECT {self.days * ROWS} + n, {first} + n FROM generate_series(0, {ROWS - 1}) n")  # fmt: skip
 
-    def places(self):
-        """Return how often each row is somewhere, and what is not as it should be."""
-        found = {}
+    def count_rows(self):
+        """Count lost, duplicated and unexpected rows, and partitions and bytes left behind."""
+        copies = {}
         with self.connect() as connection:
             names = [row["name"] for row in connection.execute("SELECT relname AS name FROM pg_class WHERE relname LIKE 'event\\_%' AND relkind = 'r'")]  # fmt: skip
             keys = [
@@ -68,12 +69,12 @@ class Context(Ground):
             os.close(descriptor)
             keys += [int(line.split(b"\t")[0]) for line in text.splitlines()]
         for key in keys:
-            found[key] = found.get(key, 0) + 1
-        wanted = set(range(ROWS, (self.days + 1) * ROWS))
+            copies[key] = copies.get(key, 0) + 1
+        expected = set(range(ROWS, (self.days + 1) * ROWS))
         size = sum(path.stat().st_size for path in self.archive_folder.rglob("*.zst"))
         return {
-            "lost": len(wanted - found.keys()), "doubled": sum(times > 1 for times in found.values()), "strange": len(found.keys() - wanted),
-            "partitions left": len(names), "unsettled": left, "unledgered bytes": size - sum(row["length"] for row in ledger),
+            "lost": len(expected - copies.keys()), "duplicated": sum(times > 1 for times in copies.values()), "unexpected": len(copies.keys() - expected),
+            "partitions left": len(names), "unsettled": left, "bytes not in ledger": size - sum(row["length"] for row in ledger),
         }  # fmt: skip
 
 
@@ -82,26 +83,26 @@ def main():
     scratch.chmod(0o755)
     (scratch / "cluster").mkdir()
     (scratch / "parts").mkdir()
-    draw, began, hits = random.Random(21), time.monotonic(), 0
+    random_source, began, kills = random.Random(21), time.monotonic(), 0
     try:
         with Cluster(scratch / "cluster", embedded_binaries(), {"fsync": "on"}) as cluster:
-            ground = Context(scratch / "parts", cluster, "parts", rows=0)
-            ground.prepare()
+            archive = PartitionFixture(scratch / "parts", cluster, "parts", rows=0)
+            archive.prepare()
             for number in range(ROUNDS):
-                ground.add(2)
-                reader = ground.connect() if number % 3 == 0 else None
+                archive.add_partitions(2)
+                reader = archive.connect() if number % 3 == 0 else None
                 if reader:
                     reader.autocommit = False
                     reader.execute("SELECT count(*) FROM public.event")
-                hits += ground.kill(draw.uniform(0.45, 1.1))
+                kills += archive.kill(random_source.uniform(0.45, 1.1))
                 if reader:
                     reader.close()
-                said = ground.places()
-                assert (said["lost"], said["doubled"]) == (0, 0), said
-            ground.finish()
-            said = ground.places()
-            print(f"partitions: killed {hits}, {', '.join(f'{key} {value}' for key, value in said.items())}; {time.monotonic() - began:.0f} s")  # fmt: skip
-            sys.exit(any(said.values()))
+                counts = archive.count_rows()
+                assert (counts["lost"], counts["duplicated"]) == (0, 0), counts
+            archive.finish()
+            counts = archive.count_rows()
+            print(f"partitions: {kills} kills, {', '.join(f'{key} {value}' for key, value in counts.items())}; {time.monotonic() - began:.0f} s")  # fmt: skip
+            sys.exit(any(counts.values()))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -1,7 +1,7 @@
-"""An attacker swaps a log folder, and files in it, for links to precious files, while they are cleaned: 20,000 passes.
+"""Proof of file cleaning while an attacker swaps the folder for symbolic links: 20,000 passes.
 
-He is a process of his own, as fast as he can; one pass deletes, the next one compresses. As a comparison the same
-with paths instead of descriptors, which is what `find -delete` in a shell loop comes down to.
+The attacker is a separate process. Passes delete and compress in turn. For comparison the same runs
+with paths instead of descriptors, as `find -delete` in a shell loop works.
 """
 
 import os
@@ -23,12 +23,12 @@ from retention.files.delete_files import DeleteFiles, FileRule, compressible_fil
 PASSES, FILES = 20_000, 200
 ATTACK = """
 import os, sys
-logs, precious, aside = sys.argv[1:]
+logs, protected, aside = sys.argv[1:]
 victim = os.path.join(logs, "7.log")
 while True:
     try:
-        os.rename(logs, aside); os.symlink(precious, logs); os.unlink(logs); os.rename(aside, logs)
-        os.symlink(os.path.join(precious, "8.log"), victim + ".new"); os.rename(victim + ".new", victim)
+        os.rename(logs, aside); os.symlink(protected, logs); os.unlink(logs); os.rename(aside, logs)
+        os.symlink(os.path.join(protected, "8.log"), victim + ".new"); os.rename(victim + ".new", victim)
     except OSError:
         pass
 """
@@ -41,7 +41,7 @@ class NoProgress:
     def end(self, *_): ...
 
 
-def descriptors(logs, number):
+def clean_by_descriptor(logs, number):
     rule = FileRule(
         f"{logs}/*.log",
         None if number % 2 else -1,
@@ -63,7 +63,7 @@ def descriptors(logs, number):
         )
 
 
-def paths(logs, _number):
+def clean_by_path(logs, _number):
     for path in sorted(logs.glob("*.log"))[:-1]:
         if path.is_file() and not path.is_symlink() and not logs.is_symlink():
             path.unlink()
@@ -79,41 +79,41 @@ def refill(folder):
         os.close(descriptor)
 
 
-def race(way, passes):
+def race(clean, passes):
     root = Path(tempfile.mkdtemp(prefix="sereno-race-"))
-    logs, precious = root / "var" / "log", root / "precious"
+    logs, protected = root / "var" / "log", root / "protected"
     logs.mkdir(parents=True)
-    precious.mkdir()
+    protected.mkdir()
     for number in range(FILES):
-        (precious / f"{number}.log").write_text("precious")
+        (protected / f"{number}.log").write_text("protected")
     attacker = subprocess.Popen(
-        [sys.executable, "-c", ATTACK, str(logs), str(precious), str(root / "aside")]
+        [sys.executable, "-c", ATTACK, str(logs), str(protected), str(root / "aside")]
     )
     began = time.monotonic()
-    met = number = 0
+    refused = number = 0
     try:
-        while number < passes:  # those that got in
+        while number < passes:  # only passes that opened the folder count
             refill(logs)
             try:
-                way(logs, number)
+                clean(logs, number)
                 number += 1
             except OSError:
-                met += 1
+                refused += 1
         assert attacker.poll() is None
     finally:
         attacker.kill()
         attacker.wait()
-    harmed = sum(
-        not (path := precious / f"{number}.log").exists() or path.read_text() != "precious"
+    damaged = sum(
+        not (path := protected / f"{number}.log").exists() or path.read_text() != "protected"
         for number in range(FILES)
     )
-    strange = len(list(precious.iterdir())) - (FILES - harmed)
+    unexpected = len(list(protected.iterdir())) - (FILES - damaged)
     shutil.rmtree(root)
-    return f"{passes} passes, {met} more met a swapped folder, foreign files harmed {harmed}, strange ones {strange}; {time.monotonic() - began:.0f} s", harmed + strange  # fmt: skip
+    return f"{passes} passes, {refused} refused at a swapped folder, foreign files damaged {damaged}, unexpected files {unexpected}; {time.monotonic() - began:.0f} s", damaged + unexpected  # fmt: skip
 
 
 if __name__ == "__main__":
-    said, harmed = race(descriptors, int(sys.argv[1]) if sys.argv[1:] else PASSES)
-    print(f"symlink race, by descriptor: {said}", flush=True)
-    print(f"symlink race, by path (what we do not do): {race(paths, PASSES)[0]}")
-    sys.exit(bool(harmed))
+    result, damaged = race(clean_by_descriptor, int(sys.argv[1]) if sys.argv[1:] else PASSES)
+    print(f"symlink race, by descriptor: {result}", flush=True)
+    print(f"symlink race, by path (for comparison): {race(clean_by_path, PASSES)[0]}")
+    sys.exit(bool(damaged))

@@ -1,3 +1,5 @@
+"""Due times of cron lines, across time zones and clock changes."""
+
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
@@ -18,32 +20,32 @@ def due(line, zone, after, count):
 @pytest.mark.parametrize(
     ("line", "zone", "after", "expected"),
     [
-        # the gap of Berlin: 02:30 does not exist on 29 March
+        # clocks go forward: 02:30 does not exist on 29 March
         (
             "30 2 * * *",
             "Europe/Berlin",
             "2026-03-28T12:00",
             ["2026-03-29T01:00", "2026-03-30T00:30"],
         ),
-        # the fold of Berlin: 02:30 comes twice on 25 October, the first counts
+        # clocks go back: 02:30 occurs twice on 25 October; due at the first
         (
             "30 2 * * *",
             "Europe/Berlin",
             "2026-10-24T12:00",
             ["2026-10-25T00:30", "2026-10-26T01:30"],
         ),
-        # midnight jumps in Cairo and Beirut
+        # clocks go forward at midnight
         ("0 0 * * *", "Africa/Cairo", "2026-04-23T12:00", ["2026-04-23T22:00", "2026-04-24T21:00"]),
-        # half an hour in Lord Howe
+        # clocks go forward by 30 minutes
         (
             "15 2 * * *",
             "Australia/Lord_Howe",
             "2026-10-03T00:00",
             ["2026-10-03T15:30", "2026-10-04T15:15"],
         ),
-        # a date that Samoa skipped
+        # Samoa skipped 30 December 2011
         ("0 2 * * *", "Pacific/Apia", "2011-12-29T13:00", ["2011-12-30T10:00", "2011-12-30T12:00"]),
-        # the month that New York's midnight job must not lose
+        # monthly at midnight: months are complete across a clock change
         (
             "0 0 1 * *",
             "America/New_York",
@@ -74,13 +76,13 @@ def due(line, zone, after, count):
         ("0 12 13 * fri", "UTC", "2026-02-01T00:00", ["2026-02-06T12:00", "2026-02-13T12:00"]),
     ],
 )
-def test_due_times(line, zone, after, expected):
+def test_upcoming_returns_due_times(line, zone, after, expected):
     start = datetime.fromisoformat(after).replace(tzinfo=UTC)
     assert [f"{one.instant:%Y-%m-%dT%H:%M}" for one in due(line, zone, start, 2)] == expected
 
 
 @pytest.mark.parametrize("line", ["", "* * * *", "60 * * * *", "* 24 * * *", "0 2 * * son", "0 2 0 * *", "5-1 * * * *", "*/0 * * * *", "a b c d e", "0 0 30 2 *", "0 L * * *", "0 0 L-3 * *"])  # fmt: skip
-def test_what_is_no_cron_line_is_refused(line):
+def test_parse_cron_rejects_invalid_line(line):
     with pytest.raises(ValueError, match="not a cron line"):
         parse_cron(line)
 
@@ -97,7 +99,7 @@ ZONES = [
     st.sampled_from([(0, 0), (0, 30), (1, 30), (2, 0), (2, 30), (3, 0), (23, 59)]),
     st.dates(date(2024, 1, 1), date(2035, 1, 1)),
 )
-def test_once_a_local_day_never_early_and_in_order(zone, clock, start):
+def test_daily_job_is_due_once_per_local_day_in_order(zone, clock, start):
     hour, minute = clock
     after = datetime.combine(start, datetime.min.time(), UTC)
     fired = due(f"{minute} {hour} * * *", zone, after, 400)
@@ -107,7 +109,7 @@ def test_once_a_local_day_never_early_and_in_order(zone, clock, start):
     for one in fired:
         wall = one.instant.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
         assert wall >= one.nominal
-        if wall != one.nominal:  # in a gap: a second before, the clock had not come so far
+        if wall != one.nominal:  # in a gap: due at the first instant after it
             before = (
                 (one.instant - timedelta(seconds=1)).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
             )
@@ -119,15 +121,14 @@ def test_once_a_local_day_never_early_and_in_order(zone, clock, start):
     st.integers(1735689600, 1798761600).map(lambda second: datetime.fromtimestamp(second, UTC)),
     st.sampled_from(["30 2 * * *", "0 3 * * sun", "*/15 * * * *"]),
 )
-def test_the_latest_is_the_one_before_the_next(moment, line):
-    now = moment
+def test_latest_precedes_next_due_time(now, line):
     cron = parse_cron(line)
     last, following = latest(cron, BERLIN, now), next(upcoming(cron, BERLIN, now))
     assert last.instant <= now < following.instant
     assert next(upcoming(cron, BERLIN, last.instant)) == following
 
 
-def test_several_minutes_inside_one_gap_are_one():
+def test_due_minutes_in_one_gap_are_merged():
     instants = [
         one.instant
         for one in due("*/15 2 * * *", "Europe/Berlin", datetime(2026, 3, 28, 12, tzinfo=UTC), 3)

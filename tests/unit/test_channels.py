@@ -1,4 +1,4 @@
-"""What each channel would say: escaped, within limits, the same id on every copy."""
+"""Messages of the channels: escaping, limits, headers; redaction of secrets."""
 
 import base64
 import contextlib
@@ -19,8 +19,8 @@ from domain.redaction import redact
 from domain.secret import Secret
 
 HOSTILE = "<!channel> & <b>x</b> =cmd()\r\nBcc: a@b"
-MAIL = email.Options(type="email", host="h", to=("a@example.org", "b@example.org"))
-CHAT = slack.Options(type="slack", token=Secret(env="X"), channel="#c", mention="U42")
+EMAIL_OPTIONS = email.Options(type="email", host="h", to=("a@example.org", "b@example.org"))
+SLACK_OPTIONS = slack.Options(type="slack", token=Secret(env="X"), channel="#c", mention="U42")
 
 
 def message(text=HOSTILE, severity=Severity.CRITICAL, reason=Reason.OPENED):
@@ -39,8 +39,8 @@ def notification(text=HOSTILE, thread="", **changes):
     )
 
 
-def compose_mail(one):
-    return mail.compose(one, MAIL.sender, ", ".join(MAIL.to), "coop")
+def compose_email(one):
+    return mail.compose(one, EMAIL_OPTIONS.sender, ", ".join(EMAIL_OPTIONS.to), "coop")
 
 
 texts = st.just(HOSTILE) | st.text(
@@ -49,65 +49,69 @@ texts = st.just(HOSTILE) | st.text(
 
 
 @given(texts)
-def test_slack_gets_no_control_sequence_of_anybody_elses(text):
-    sent = slack.payload(notification(text), CHAT)
-    spoken = json.dumps(sent, ensure_ascii=False).replace("<@U42>", "")
-    assert "<" not in spoken
-    assert ">" not in spoken
+def test_slack_payload_escapes_control_sequences(text):
+    sent = slack.payload(notification(text), SLACK_OPTIONS)
+    content = json.dumps(sent, ensure_ascii=False).replace("<@U42>", "")
+    assert "<" not in content
+    assert ">" not in content
     assert sent["metadata"]["event_payload"]["id"] == "0123456789abcdef"
 
 
 @given(st.text("<>&x", min_size=2000, max_size=4000))
-def test_slacks_limits_hold_whatever_the_length(text):
-    sent = slack.payload(notification(text), CHAT)
+def test_slack_payload_respects_size_limits(text):
+    sent = slack.payload(notification(text), SLACK_OPTIONS)
     assert len(sent["blocks"]) <= 50
     for block in sent["blocks"]:
         assert len(block.get("text", {}).get("text", "")) <= 3000
         assert all(len(field["text"]) <= 2000 for field in block.get("fields", ()))
 
 
-def test_a_red_report_calls_nobody():
-    assert "<@U42>" not in json.dumps(slack.payload(notification(reason=Reason.REPORT), CHAT))
+def test_slack_report_mentions_nobody():
+    assert "<@U42>" not in json.dumps(
+        slack.payload(notification(reason=Reason.REPORT), SLACK_OPTIONS)
+    )
 
 
-def test_slack_calls_the_watch_for_critical_only_and_answers_in_the_thread():
-    assert "<@U42>" in slack.payload(notification(), CHAT)["text"]
-    assert "<@U42>" not in slack.payload(notification(severity=Severity.HIGH), CHAT)["text"]
-    resolved = slack.payload(notification(reason=Reason.RESOLVED, thread="1.5"), CHAT)
+def test_slack_mentions_on_call_for_critical_only_and_resolves_in_thread():
+    assert "<@U42>" in slack.payload(notification(), SLACK_OPTIONS)["text"]
+    assert (
+        "<@U42>" not in slack.payload(notification(severity=Severity.HIGH), SLACK_OPTIONS)["text"]
+    )
+    resolved = slack.payload(notification(reason=Reason.RESOLVED, thread="1.5"), SLACK_OPTIONS)
     assert "<@U42>" not in resolved["text"]
     assert resolved["thread_ts"] == "1.5"
 
 
 @given(texts)
-def test_a_mail_has_our_headers_and_no_other(text):
+def test_email_has_only_expected_headers(text):
     from email import message_from_bytes, policy
 
-    read = message_from_bytes(compose_mail(notification(text)).as_bytes(), policy=policy.default)
-    assert read["Bcc"] is None
-    assert read["Message-ID"] == "<0123456789abcdef@localhost.localdomain>"
-    assert set(read.keys()) == {
+    parsed = message_from_bytes(compose_email(notification(text)).as_bytes(), policy=policy.default)
+    assert parsed["Bcc"] is None
+    assert parsed["Message-ID"] == "<0123456789abcdef@localhost.localdomain>"
+    assert set(parsed.keys()) == {
         "Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted", "X-Auto-Response-Suppress", "List-Id",
         "X-Sereno-Severity", "X-Sereno-Reason", "Importance", "MIME-Version", "Content-Type",
     }  # fmt: skip
-    assert [part.get_content_type() for part in read.iter_parts()] == ["text/plain", "text/html"]
-    assert "<b>x</b>" not in read.get_body(("html",)).get_content()
+    assert [part.get_content_type() for part in parsed.iter_parts()] == ["text/plain", "text/html"]
+    assert "<b>x</b>" not in parsed.get_body(("html",)).get_content()
 
 
-def test_a_mails_subject_stays_and_the_thread_hangs_on_the_first():
-    first = compose_mail(notification())
-    last = compose_mail(notification(reason=Reason.RESOLVED, thread=first["Message-ID"]))
+def test_email_resolved_keeps_subject_and_references_first_message():
+    first = compose_email(notification())
+    last = compose_email(notification(reason=Reason.RESOLVED, thread=first["Message-ID"]))
     assert first["Subject"] == last["Subject"]
     assert last["In-Reply-To"] == last["References"] == first["Message-ID"]
     assert "RESOLVED" in last.get_body(("plain",)).get_content()
 
 
 @pytest.mark.parametrize("address", ["a", "a@b\r\nBcc: c@d", "a b@c", "<a@b>", "a@b, c@d"])
-def test_an_address_is_one_address(address):
+def test_email_rejects_invalid_address(address):
     with pytest.raises(ValueError):
         email.Options(type="email", host="h", to=(address,))
 
 
-def test_a_ticket_has_the_fields_that_ticket_systems_know():
+def test_webhook_payload_has_ticket_fields():
     body = webhook.payload(notification())
     assert body["type"] == "alert.firing"
     assert {"severity", "type", "message", "details", "timestamp", "actionRequired"} <= body[
@@ -116,8 +120,8 @@ def test_a_ticket_has_the_fields_that_ticket_systems_know():
     assert (body["data"]["severity"], body["data"]["type"]) == ("CRITICAL", "MAINTENANCE_FAILURE")
 
 
-def test_the_signature_is_that_of_standard_webhooks():
-    """The specification's own example (standard-webhooks, verifying-signatures)."""
+def test_webhook_signature_matches_standard_webhooks():
+    """Example of the specification (standard-webhooks, verifying-signatures)."""
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - published with the specification
     body = b'{"test": 2432232314}'
     signed = webhook.sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
@@ -126,14 +130,14 @@ def test_the_signature_is_that_of_standard_webhooks():
 
 
 @pytest.mark.parametrize(
-    ("url", "fine"),
+    ("url", "valid"),
     [
         ("https://x.example.org/a", True), ("http://127.0.0.1:9/a", True), ("http://[::1]/a", True),
         ("http://x.example.org/a", False), ("https://u:p@x.example.org", False), ("file:///etc/passwd", False), ("x", False),
     ],
 )  # fmt: skip
-def test_only_https_leaves_the_machine(url, fine):
-    if fine:
+def test_webhook_url_requires_https_unless_loopback(url, valid):
+    if valid:
         assert webhook.Options(type="webhook", url=url).url == url
     else:
         with pytest.raises(ValueError):
@@ -141,12 +145,12 @@ def test_only_https_leaves_the_machine(url, fine):
 
 
 @given(texts)
-def test_a_message_survives_the_outbox(text):
+def test_message_json_round_trip(text):
     assert from_json(to_json(message(text))) == message(text)
 
 
 @given(st.text())
-def test_scrubbed_text_is_one_line(text):
+def test_redacted_text_is_one_line_without_control_characters(text):
     clean = redact(text)
     assert len(clean.splitlines()) <= 1
     assert not {unicodedata.category(character) for character in clean} & {
@@ -171,36 +175,36 @@ def test_scrubbed_text_is_one_line(text):
         ("whsec_AAAA/+=", "whsec_AAAA"),
     ],
 )
-def test_secrets_are_taken_out(text, secret):
+def test_redact_removes_secrets(text, secret):
     assert secret not in redact(text)
     assert "***" in redact(text)
 
 
-def test_who_answers_a_byte_at_a_time_is_hung_up_on(monkeypatch):
-    """Each read is in time, all of them never: a total limit ends it."""
+def test_http_request_is_aborted_after_total_timeout(monkeypatch):
+    """The server sends single bytes, so that only the total timeout applies."""
     import socket
     import threading
     import time
 
-    from alerts.channels import http as way
+    from alerts.channels import http
 
-    monkeypatch.setattr(way, "TOTAL_SECONDS", 0.3)
+    monkeypatch.setattr(http, "TOTAL_SECONDS", 0.3)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
 
-    def drip():
-        line, _ = listener.accept()
+    def send_slowly():
+        connection, _ = listener.accept()
         listener.close()
-        with line, contextlib.suppress(OSError):
-            line.recv(4096)
-            for letter in b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 1000:
-                line.send(bytes([letter]))
+        with connection, contextlib.suppress(OSError):
+            connection.recv(4096)
+            for octet in b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 1000:
+                connection.send(bytes([octet]))
                 time.sleep(0.05)
 
-    dripping = threading.Thread(target=drip, daemon=True)
-    dripping.start()
+    server = threading.Thread(target=send_slowly, daemon=True)
+    server.start()
     began = time.monotonic()
     with pytest.raises(DeliveryError):
-        way.send(way.Request(f"http://127.0.0.1:{port}/", b"{}"))
+        http.send(http.Request(f"http://127.0.0.1:{port}/", b"{}"))
     assert time.monotonic() - began < 3
-    dripping.join(10)
+    server.join(10)

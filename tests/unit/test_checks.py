@@ -1,4 +1,4 @@
-"""The lexer, the loader and the judge: all pure."""
+"""Check files: lexer, loader and judge."""
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ from domain.finding import Finding, Identity, Severity
 from domain.kinds import RESERVED
 from domain.place import Place
 
-GOOD = '-- title = "Trouble"\n-- option.warning = { default = 0.5 }\nSELECT 1 AS object, 2 AS summary WHERE 1 >= :warning\n'
+VALID = '-- title = "Trouble"\n-- option.warning = { default = 0.5 }\nSELECT 1 AS object, 2 AS summary WHERE 1 >= :warning\n'
 
 
 def variables(query):
@@ -37,18 +37,18 @@ def variables(query):
         ("'unterminated :no", [("value", "no")]),
     ],
 )
-def test_variables_are_found_where_psql_finds_them(query, expected):
+def test_lexer_finds_same_variables_as_psql(query, expected):
     assert variables(query) == expected
 
 
 @given(st.text(st.sampled_from(list("ab:'\"$-/*\\ \n1E")), max_size=40))
-def test_nothing_of_a_query_is_lost(query):
+def test_lexer_tokens_reproduce_query(query):
     written = {"text": "{}", "value": ":{}", "literal": ":'{}'", "identifier": ':"{}"'}
     assert "".join(written[token.kind].format(token.text) for token in tokens(query)) == query
 
 
-def test_a_file_is_a_check():
-    (check,) = read({"trouble.sql": GOOD})
+def test_sql_file_is_read_as_check():
+    (check,) = read({"trouble.sql": VALID})
     assert (check.header.name, check.header.title, check.header.scope) == (
         "trouble",
         "Trouble",
@@ -70,33 +70,33 @@ def test_a_file_is_a_check():
         ("trouble.sql", '-- title = "x"\nSELECT :limit', ":limit"),
         ("trouble.sql", '-- title = "x"\n', "no query"),
         ("trouble.sql", '-- title = "x"\n-- option.a = 5\nSELECT 1', "default"),
-        ("Trouble!.sql", GOOD, "file name must be like"),
-        ("trouble.pg17.sql", GOOD, "missing beside"),
+        ("Trouble!.sql", VALID, "file name must be like"),
+        ("trouble.pg17.sql", VALID, "missing beside"),
     ],
 )
-def test_a_bad_file_says_what_is_wrong(file, text, message):
+def test_invalid_check_file_is_reported(file, text, message):
     with pytest.raises(BadCheckError, match=message):
         read({file: text})
 
 
-def test_the_operators_folder_is_read_and_may_not_hide_a_built_in_check(tmp_path):
-    (tmp_path / "trouble.sql").write_text(GOOD)
+def test_user_check_is_loaded_and_cannot_replace_builtin(tmp_path):
+    (tmp_path / "trouble.sql").write_text(VALID)
     assert "trouble" in load(tmp_path)
-    (tmp_path / "orphans.sql").write_text(GOOD)
+    (tmp_path / "orphans.sql").write_text(VALID)
     with pytest.raises(BadCheckError, match="already"):
         load(tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
-def test_a_check_may_not_have_the_name_of_an_alert_of_sereno_itself(tmp_path, name):
-    """Its alert would have the identity of sereno's own: the one would resolve or inhibit the other."""
-    (tmp_path / f"{name}.sql").write_text(GOOD)
+def test_check_name_must_not_be_reserved_kind(tmp_path, name):
+    """Two alerts with one fingerprint would resolve or inhibit each other."""
+    (tmp_path / f"{name}.sql").write_text(VALID)
     with pytest.raises(BadCheckError, match=f"{name}.sql: the name is reserved"):
         load(tmp_path)
 
 
 RISING = Header("c", "t", options={"warning": Option(1), "critical": Option(3)})
-LADDER = {"warning": 1, "high": 2, "critical": 3}
+THRESHOLDS = {"warning": 1, "high": 2, "critical": 3}
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,11 @@ LADDER = {"warning": 1, "high": 2, "critical": 3}
         ({"value": 0.5}, "falling", Severity.CRITICAL),
     ],
 )
-def test_the_judge(row, order, expected):
+def test_judge_assigns_severity_and_remedy(row, order, expected):
     header = Header("c", "t", remedy="mend {object}, keep {braces}", order=order)
-    found = judge(header, [{"object": "a{b}", "summary": "s", **row}], LADDER, Place("i", "c", "d"))
+    found = judge(
+        header, [{"object": "a{b}", "summary": "s", **row}], THRESHOLDS, Place("i", "c", "d")
+    )
     assert [finding.severity for finding in found] == ([] if expected is None else [expected])
     if found:
         unknown = row["value"] is None and "severity" not in row
@@ -125,18 +127,18 @@ identities = st.builds(Identity, *[st.text(max_size=6)] * 6)
 
 
 @given(identities, identities)
-def test_a_fingerprint_is_the_identity_and_nothing_else(one, other):
+def test_fingerprints_are_equal_only_for_equal_identities(one, other):
     import unicodedata
 
-    def normal(identity):
+    def normalized(identity):
         return [
             unicodedata.normalize("NFC", getattr(identity, name)) for name in identity.__slots__
         ]
 
-    assert (one.fingerprint() == other.fingerprint()) == (normal(one) == normal(other))
+    assert (one.fingerprint() == other.fingerprint()) == (normalized(one) == normalized(other))
 
 
-def test_severity_and_words_are_no_part_of_it():
+def test_fingerprint_ignores_severity_and_summary():
     identity = Identity("k", object="o")
     assert Finding(identity, Severity.INFO, "a").identity.fingerprint() == identity.fingerprint()
 

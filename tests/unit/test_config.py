@@ -1,4 +1,4 @@
-"""All mistakes at once, each with its path and its cure; secrets nowhere."""
+"""Configuration: all errors at once with path and correction; secrets are never shown."""
 
 import contextlib
 import re
@@ -17,7 +17,7 @@ from domain.units import format_duration, parse_duration, parse_size
 from retention.files.delete_files import check_path
 
 ROOT = Path(__file__).parents[2]
-LEAST = '[databases.main]\ndsn = "dbname=coop"\n'
+MINIMAL = '[databases.main]\ndsn = "dbname=coop"\n'
 
 
 def problems(tmp_path, text):
@@ -28,16 +28,16 @@ def problems(tmp_path, text):
     return caught.value.problems
 
 
-def test_the_least_configuration(tmp_path):
+def test_minimal_configuration_is_valid(tmp_path):
     path = tmp_path / "config.toml"
-    path.write_text(LEAST)
+    path.write_text(MINIMAL)
     assert load_config(path, JOB_NAMES).databases["main"].dsn == "dbname=coop"
 
 
-def test_every_mistake_at_once_with_its_path(tmp_path):
+def test_all_errors_are_reported_with_path(tmp_path):
     found = problems(
         tmp_path,
-        LEAST
+        MINIMAL
         + """
         frobnicate = 1
         [daemon]
@@ -83,7 +83,7 @@ def test_every_mistake_at_once_with_its_path(tmp_path):
         """,
     )
     text = "\n".join(found)
-    for path, said in {
+    for path, expected in {
         "databases.main.frobnicate": "is unknown",
         "daemon.listen": '"here" is not an address and port (like "127.0.0.1:9188"',
         "jobs.vacuum.parallel": "greater than or equal to 1",
@@ -106,11 +106,11 @@ def test_every_mistake_at_once_with_its_path(tmp_path):
     }.items():
         line = next((one for one in found if one.startswith(f"{path}: ")), None)
         assert line is not None, (path, text)
-        assert said in line, line
+        assert expected in line, line
 
 
-@pytest.mark.parametrize("text", ["= 5", "[databases]", "databases = 5", "", 'checks = 5\n' + LEAST, 'schedules = "x"\n' + LEAST, 'channels = [1]\n' + LEAST, 'jobs = 1\nroutes = 2\n' + LEAST])  # fmt: skip
-def test_whatever_is_in_the_file_the_answer_is_a_sentence(tmp_path, text):
+@pytest.mark.parametrize("text", ["= 5", "[databases]", "databases = 5", "", 'checks = 5\n' + MINIMAL, 'schedules = "x"\n' + MINIMAL, 'channels = [1]\n' + MINIMAL, 'jobs = 1\nroutes = 2\n' + MINIMAL])  # fmt: skip
+def test_malformed_file_is_reported(tmp_path, text):
     assert problems(tmp_path, text)
 
 
@@ -129,25 +129,25 @@ json_values = st.recursive(
     ),
     json_values,
 )
-def test_no_shape_of_a_section_brings_a_traceback(section, value):
+def test_arbitrary_section_value_raises_only_config_error(section, value):
     with contextlib.suppress(ConfigError):
         parse(Path("any.toml"), {"databases": {"m": {"dsn": ""}}, section: value}, JOB_NAMES)
 
 
 @given(st.integers(1, 10**9))
-def test_durations_survive(seconds):
+def test_duration_format_round_trip(seconds):
     span = timedelta(seconds=seconds)
     assert parse_duration(format_duration(span)) == span
 
 
-def test_sizes():
+def test_parse_size():
     assert [parse_size(text) for text in ("64 MB", "1gb", 512)] == [64 * 1024**2, 1024**3, 512]
 
 
 @pytest.mark.parametrize(
     "path", ["relative/*.log", "/var/../etc/x/*", "/*.log", "/var/*.log", "/var/*/x.log"]
 )
-def test_dangerous_folders_are_refused(path):
+def test_unsafe_cleanup_path_is_rejected(path):
     with pytest.raises(ValueError):
         check_path(path)
 
@@ -155,7 +155,7 @@ def test_dangerous_folders_are_refused(path):
 CANARY = "c4nary-s3cret"
 
 
-def test_secrets_are_read_from_their_place_and_shown_nowhere(tmp_path, monkeypatch):
+def test_secret_is_read_from_source_and_not_shown(tmp_path, monkeypatch):
     (tmp_path / "token").write_text(CANARY + "\n")
     monkeypatch.setenv("SERENO_TEST_SECRET", CANARY)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
@@ -170,14 +170,14 @@ def test_secrets_are_read_from_their_place_and_shown_nowhere(tmp_path, monkeypat
         Secret(file=tmp_path / "missing").reveal()
 
 
-def test_rules_that_fit_nothing_are_noted_and_a_rung_needs_somebody(tmp_path):
+def test_unmatched_alert_rules_are_noted_and_escalation_step_needs_channel(tmp_path):
     rules = """
         [alerts]
         routes = [{ tag = "billing", channels = [] }]
         thresholds = [{ database = "mian" }, { job = "vacuum", database = "m*" }, { job = "analyze" }, { job = "vacum" }]
     """
     path = tmp_path / "config.toml"
-    path.write_text(LEAST + rules)
+    path.write_text(MINIMAL + rules)
     found = [
         note
         for note in configuration_notes(load_config(path, JOB_NAMES))
@@ -189,11 +189,11 @@ def test_rules_that_fit_nothing_are_noted_and_a_rung_needs_somebody(tmp_path):
         "alerts.routes[0].tag",
         "alerts.routes[0].channels",
     ]
-    (problem,) = problems(tmp_path, LEAST + "[[escalation.steps]]\nchannels = []\n")
+    (problem,) = problems(tmp_path, MINIMAL + "[[escalation.steps]]\nchannels = []\n")
     assert problem.startswith("escalation.steps[0].channels")
 
 
-def test_a_channel_that_can_hardly_work_is_noted_and_words_are_not_blanks(tmp_path):
+def test_doubtful_channel_is_noted_and_maintenance_reason_is_required(tmp_path):
     channels = """
         [channels.pager]
         type = "command"
@@ -204,7 +204,7 @@ def test_a_channel_that_can_hardly_work_is_noted_and_words_are_not_blanks(tmp_pa
         update_url = "https://tickets.example.org/change"
     """
     path = tmp_path / "config.toml"
-    path.write_text(LEAST + channels)
+    path.write_text(MINIMAL + channels)
     found = [
         note
         for note in configuration_notes(load_config(path, JOB_NAMES))
@@ -215,20 +215,20 @@ def test_a_channel_that_can_hardly_work_is_noted_and_words_are_not_blanks(tmp_pa
         "channels.ticket.update_url",
     ]
     window = 'cron = "0 1 * * sat"\nduration = "3h"\nauthor = "{}"\nreason = "  "\n'
-    (problem,) = problems(tmp_path, LEAST + "[[alerts.maintenance]]\n" + window.format("ana"))
+    (problem,) = problems(tmp_path, MINIMAL + "[[alerts.maintenance]]\n" + window.format("ana"))
     assert problem == "alerts.maintenance[0].reason: must not be empty"
 
 
-def test_a_job_may_have_a_schedule_of_its_own_beside_the_lists(tmp_path):
+def test_job_may_have_own_schedule(tmp_path):
     own = '[jobs.analyze.schedule]\ncron = "*/30 * * * *"\n[schedules.{}]\ncron = "0 2 * * *"\njobs = ["analyze"]\n'
     path = tmp_path / "config.toml"
-    path.write_text(LEAST + own.format("daily"))
+    path.write_text(MINIMAL + own.format("daily"))
     timetable = load_config(path, JOB_NAMES).timetable
     assert {name: (str(one.cron), one.jobs) for name, one in timetable.items()} == {
         "daily": ("0 2 * * *", ("analyze",)),
         "analyze": ("*/30 * * * *", ("analyze",)),
     }
-    (problem,) = problems(tmp_path, LEAST + own.format("analyze"))
+    (problem,) = problems(tmp_path, MINIMAL + own.format("analyze"))
     assert problem.startswith("schedules.analyze: the job analyze has a schedule of its own")
 
 
@@ -241,7 +241,7 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_what_the_documentation_shows_can_be_read(tmp_path, example):
+def test_documentation_examples_are_valid(tmp_path, example):
     path = tmp_path / "config.toml"
-    path.write_text(example if "[databases." in example else LEAST + example)
+    path.write_text(example if "[databases." in example else MINIMAL + example)
     assert load_config(path, JOB_NAMES).databases

@@ -1,4 +1,4 @@
-"""Each signal alone: pure functions of one sample."""
+"""Governor: reasons to pause and to cancel, by signal."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +19,11 @@ from execution.governor import (
 
 LIMITS = Limits(active=40)
 GIGABYTE = 1024**3
-CALM = Sample(free_disk=0.5, active=3)
+UNLOADED = Sample(free_disk=0.5, active=3)
 
 
 @pytest.mark.parametrize(
-    ("seen", "reason", "cancels"),
+    ("sample", "reason", "cancels"),
     [
         (Sample(paused=True), "sereno pause", False),
         (Sample(flag_file=Path("/run/hold")), "flag file /run/hold", False),
@@ -50,29 +50,29 @@ CALM = Sample(free_disk=0.5, active=3)
         (Sample(query="governor.query: month end"), "governor.query: month end", False),
     ],
 )
-def test_any_single_signal_pauses_and_a_critical_one_cancels(seen, reason, cancels):
-    assert pause_reason(seen, LIMITS) == reason
-    assert cancel_reason(seen, LIMITS) == (reason if cancels else None)
+def test_signal_over_limit_pauses_and_critical_signal_cancels(sample, reason, cancels):
+    assert pause_reason(sample, LIMITS) == reason
+    assert cancel_reason(sample, LIMITS) == (reason if cancels else None)
 
 
 @pytest.mark.parametrize(
-    "seen",
+    "sample",
     [
-        CALM,
+        UNLOADED,
         replace(
-            CALM, replicas=[Replica("idle", 3600.0, 0)]
-        ),  # an idle primary's standby reports old times
-        replace(CALM, replicas=[Replica("a", 9.0, 63 * 1024**2)]),
-        replace(CALM, archive_backlog=99, slot_bytes=15 * GIGABYTE, active=39),
-        replace(CALM, free_disk=None),
+            UNLOADED, replicas=[Replica("idle", 3600.0, 0)]
+        ),  # no bytes to replay: the replay time is old because the primary is idle
+        replace(UNLOADED, replicas=[Replica("a", 9.0, 63 * 1024**2)]),
+        replace(UNLOADED, archive_backlog=99, slot_bytes=15 * GIGABYTE, active=39),
+        replace(UNLOADED, free_disk=None),
     ],
 )
-def test_below_every_limit_nothing_holds(seen):
-    assert pause_reason(seen, LIMITS) is None
+def test_no_pause_below_limits(sample):
+    assert pause_reason(sample, LIMITS) is None
 
 
 @given(st.integers(0, 10**6), st.floats(0, 1), st.integers(0, 10**15), st.integers(0, 10**5))
-def test_more_pressure_never_holds_less(backlog, free, kept, active):
+def test_pressure_increases_with_load(backlog, free, kept, active):
     sample = Sample(archive_backlog=backlog, free_disk=free, slot_bytes=kept, active=active)
     worse = Sample(
         archive_backlog=backlog + 1, free_disk=free / 2, slot_bytes=kept * 2, active=active + 1

@@ -1,3 +1,5 @@
+"""Names of tables and columns as written in the configuration."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,13 +12,13 @@ names = st.text(
 
 
 @given(names, names)
-def test_every_name_survives_being_written_and_read(schema, name):
+def test_relation_text_round_trip(schema, name):
     relation = Relation(schema, name)
     assert parse_relation(str(relation)) == relation
 
 
 @given(names, names, st.lists(names, min_size=1, max_size=4))
-def test_columns_survive_too(schema, name, columns):
+def test_columns_text_round_trip(schema, name, columns):
     value = Columns(Relation(schema, name), tuple(columns))
     assert parse_columns(str(value)) == value
 
@@ -30,7 +32,7 @@ def test_columns_survive_too(schema, name, columns):
         ('"a.b"."c.d"', "a.b", "c.d"),
     ],
 )
-def test_written_as_in_sql(text, schema, name):
+def test_parse_relation_follows_sql_quoting(text, schema, name):
     assert parse_relation(text) == Relation(schema, name)
 
 
@@ -48,7 +50,7 @@ def test_written_as_in_sql(text, schema, name):
         "p.1x",
     ],
 )
-def test_what_is_no_table_is_refused(text):
+def test_parse_relation_rejects_invalid_name(text):
     with pytest.raises(ValueError):
         parse_relation(text)
 
@@ -56,12 +58,12 @@ def test_what_is_no_table_is_refused(text):
 @pytest.mark.parametrize(
     "text", ["public.x", "public.x()", "public.x(a b)", "public.x(a,)", "public.x(a"]
 )
-def test_what_is_no_column_list_is_refused(text):
+def test_parse_columns_rejects_invalid_list(text):
     with pytest.raises(ValueError):
         parse_columns(text)
 
 
-def test_one_name_only():
+def test_parse_name_accepts_only_one_name():
     assert parse_name('"Fecha"') == "Fecha"
     with pytest.raises(ValueError, match="is not one name"):
         parse_name("a.b")

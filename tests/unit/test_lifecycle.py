@@ -1,4 +1,4 @@
-"""Who hears of what: over any sequence of looks, nobody is told twice, and whoever was told hears the end."""
+"""Alert lifecycle: each change is notified once, and every notified channel gets the resolve."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from alerts.alert import NOTIFYING, Reason, State
 from alerts.alert_state import AlertState
-from alerts.lifecycle import decide
-from alerts.lifecycle import review as repeats
+from alerts.lifecycle import decide, review
 from alerts.policy import Policy
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
@@ -23,47 +22,49 @@ POLICY = Policy(
     }
 )
 START = datetime(2026, 3, 1, 2, tzinfo=UTC)
-AREA = Coverage("orphans", "main")
+COVERAGE = Coverage("orphans", "main")
 
 
-def found(name="a", severity=Severity.HIGH, kind="orphans"):
+def finding(name="a", severity=Severity.HIGH, kind="orphans"):
     return Finding(Identity(kind, database="main", object=name), severity, f"{name} is {severity}")
 
 
-class Book:
-    """What the store does, in a dictionary."""
+class MemoryStore:
+    """An alert store in memory."""
 
     def __init__(self):
-        self.alerts, self.told, self.log = {}, {}, []
+        self.alerts, self.notified, self.log = {}, {}, []
 
-    def look(self, findings, now, coverage=(AREA,)):
-        known = AlertState([a for a in self.alerts.values() if a.resolved_at is None], self.told)
+    def process(self, findings, now, coverage=(COVERAGE,)):
+        known = AlertState(
+            [a for a in self.alerts.values() if a.resolved_at is None], self.notified
+        )
         changes = decide(findings, coverage, known, POLICY, now)
-        self.take(changes)
+        self.apply(changes)
         return changes
 
-    def take(self, changes):
+    def apply(self, changes):
         for change in changes:
             number = change.alert.id or len(self.alerts) + 1
             self.alerts[number] = replace(change.alert, id=number)
             if change.reason in NOTIFYING:
-                self.told[number] = tuple(
-                    dict.fromkeys((*self.told.get(number, ()), *change.channels))
+                self.notified[number] = tuple(
+                    dict.fromkeys((*self.notified.get(number, ()), *change.channels))
                 )
                 self.log += [(number, channel, change.reason) for channel in change.channels]
 
 
-def test_first_seen_again_worse_better_gone():
-    book = Book()
+def test_reasons_from_opened_to_resolved():
+    store = MemoryStore()
     hour = timedelta(hours=1)
     reasons = [
-        [change.reason for change in book.look(findings, START + n * hour)]
+        [change.reason for change in store.process(findings, START + n * hour)]
         for n, findings in enumerate(
             [
-                [found()],
-                [found()],
-                [found(severity=Severity.CRITICAL)],
-                [found(severity=Severity.WARNING)],
+                [finding()],
+                [finding()],
+                [finding(severity=Severity.CRITICAL)],
+                [finding(severity=Severity.WARNING)],
                 [],
                 [],
             ]
@@ -72,44 +73,46 @@ def test_first_seen_again_worse_better_gone():
     assert reasons == [
         [Reason.OPENED], [Reason.SEEN], [Reason.RAISED], [Reason.REPEATED], [Reason.RESOLVED], []
     ]  # fmt: skip
-    assert [channel for _, channel, reason in book.log if reason is Reason.RESOLVED] == [
+    assert [channel for _, channel, reason in store.log if reason is Reason.RESOLVED] == [
         "slack",
         "mail",
         "ticket",
     ]
 
 
-def test_what_was_not_looked_at_is_not_over():
-    book = Book()
-    book.look([found(), found(kind="same_tenant")], START, [AREA])
-    assert [c.alert.kind for c in book.look([], START, [Coverage("same_tenant", "other")])] == []
-    assert [c.alert.kind for c in book.look([], START, [AREA])] == ["orphans"]
+def test_alert_outside_coverage_is_not_resolved():
+    store = MemoryStore()
+    store.process([finding(), finding(kind="same_tenant")], START, [COVERAGE])
+    assert [
+        c.alert.kind for c in store.process([], START, [Coverage("same_tenant", "other")])
+    ] == []
+    assert [c.alert.kind for c in store.process([], START, [COVERAGE])] == ["orphans"]
 
 
-def test_the_same_trouble_twice_in_one_look_is_one_alert_at_its_worst():
-    (change,) = Book().look(
-        [found(severity=Severity.WARNING), found(severity=Severity.CRITICAL)], START
+def test_duplicate_findings_become_one_alert_with_highest_severity():
+    (change,) = MemoryStore().process(
+        [finding(severity=Severity.WARNING), finding(severity=Severity.CRITICAL)], START
     )
     assert change.alert.severity is Severity.CRITICAL
 
 
-def test_repeats_come_at_their_time_and_not_after_an_acknowledgement():
-    book = Book()
-    book.look([found(), found("b", Severity.WARNING)], START)
-    known = AlertState(list(book.alerts.values()), book.told)
-    assert list(repeats(known, POLICY, START + timedelta(hours=23))) == []
-    (again,) = repeats(known, POLICY, START + timedelta(hours=24))
+def test_repeat_is_due_after_interval_unless_acknowledged():
+    store = MemoryStore()
+    store.process([finding(), finding("b", Severity.WARNING)], START)
+    known = AlertState(list(store.alerts.values()), store.notified)
+    assert list(review(known, POLICY, START + timedelta(hours=23))) == []
+    (again,) = review(known, POLICY, START + timedelta(hours=24))
     assert (again.reason, again.alert.object) == (Reason.REPEATED, "a")
     acknowledged = AlertState(
-        [replace(a, state=State.ACKNOWLEDGED) for a in known.alerts], book.told
+        [replace(a, state=State.ACKNOWLEDGED) for a in known.alerts], store.notified
     )
-    assert list(repeats(acknowledged, POLICY, START + timedelta(days=9))) == []
+    assert list(review(acknowledged, POLICY, START + timedelta(days=9))) == []
 
 
-looks = st.lists(
+observations = st.lists(
     st.tuples(
         st.lists(
-            st.builds(found, st.sampled_from("abc"), st.sampled_from(list(Severity))), max_size=4
+            st.builds(finding, st.sampled_from("abc"), st.sampled_from(list(Severity))), max_size=4
         ),
         st.booleans(),
         st.integers(0, 30),
@@ -118,37 +121,37 @@ looks = st.lists(
 )
 
 
-@given(looks)
-def test_over_any_sequence_of_looks(sequence):
-    book, now = Book(), START
+@given(observations)
+def test_alert_invariants_hold_for_any_sequence_of_findings(sequence):
+    store, now = MemoryStore(), START
     for findings, covered, hours in sequence:
         now += timedelta(hours=hours)
-        book.look(findings, now, [AREA] if covered else [])
-        open_now = [a for a in book.alerts.values() if a.resolved_at is None]
+        store.process(findings, now, [COVERAGE] if covered else [])
+        open_now = [a for a in store.alerts.values() if a.resolved_at is None]
         assert len({a.fingerprint for a in open_now}) == len(open_now)
         assert {f.identity.fingerprint() for f in findings} <= {a.fingerprint for a in open_now}
-    for number, alert in book.alerts.items():
-        told = {
+    for number, alert in store.alerts.items():
+        notified = {
             channel
-            for n, channel, reason in book.log
+            for n, channel, reason in store.log
             if n == number and reason is not Reason.RESOLVED
         }
-        ended = [
-            channel for n, channel, reason in book.log if n == number and reason is Reason.RESOLVED
+        resolved = [
+            channel for n, channel, reason in store.log if n == number and reason is Reason.RESOLVED
         ]
-        assert sorted(ended) == (sorted(told) if alert.resolved_at else [])
-        opened = [entry for entry in book.log if entry[0] == number and entry[2] is Reason.OPENED]
+        assert sorted(resolved) == (sorted(notified) if alert.resolved_at else [])
+        opened = [entry for entry in store.log if entry[0] == number and entry[2] is Reason.OPENED]
         assert len(opened) == len({channel for _, channel, _ in opened})
 
 
 @given(st.lists(st.sampled_from(list(Severity)), min_size=1, max_size=12))
-def test_an_unchanged_state_is_told_once_a_day_at_most(severities):
-    book = Book()
+def test_alert_is_notified_only_when_opened_or_raised(severities):
+    store = MemoryStore()
     for minute, severity in enumerate(severities):
-        book.look([found(severity=severity)], START + timedelta(minutes=minute))
+        store.process([finding(severity=severity)], START + timedelta(minutes=minute))
     raised = sum(
         reason in {Reason.OPENED, Reason.RAISED}
-        for _, channel, reason in book.log
+        for _, channel, reason in store.log
         if channel == "slack"
     )
     assert raised <= 1 + len([1 for a, b in pairwise(severities) if b.rank > a.rank])

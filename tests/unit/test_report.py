@@ -1,4 +1,4 @@
-"""The letter of the week: its sentence, its words, its forecast; nothing that comes from outside becomes markup."""
+"""Weekly health report: sentence, colour, both parts, escaping, disk forecast."""
 
 import html.parser
 import math
@@ -27,7 +27,7 @@ UNTIL = datetime(2026, 3, 8, 7, 0, tzinfo=UTC)
 HOSTILE = '<script>alert(1)</script> {{ 7 * 7 }} " \' & public."Ünï"'
 
 
-def trouble(severity, text="x", **changes):
+def open_alert(severity, text="x", **changes):
     values = {
         "number": 7, "severity": severity, "kind": "orphans", "database": text, "object": text, "summary": text,
         "remedy": text, "since": UNTIL, "new": True, **changes,
@@ -66,18 +66,18 @@ def report(text="x", alerts=(), tasks=None, **changes):
         ),
     ],
 )
-def test_one_sentence_and_colour(severities, colour, sentence):
-    made = report(alerts=[trouble(Severity(one)) for one in severities])
+def test_report_sentence_and_colour_follow_alerts(severities, colour, sentence):
+    made = report(alerts=[open_alert(Severity(one)) for one in severities])
     assert (made.colour, made.sentence) == (colour, sentence)
 
 
-def test_a_week_without_a_run_is_no_good_week():
+def test_report_without_runs_is_not_green():
     made = report(tasks=[])
     assert (made.colour, made.sentence) == (
         "orange",
         "Nothing has run since the last report; is the service running?",
     )
-    made = report(tasks=[], alerts=[trouble(Severity.CRITICAL)])
+    made = report(tasks=[], alerts=[open_alert(Severity.CRITICAL)])
     assert (
         made.sentence
         == "1 alert needs attention (1 critical); nothing has run; is the service running?"
@@ -89,7 +89,7 @@ def test_a_week_without_a_run_is_no_good_week():
     )
 
 
-class Tags(html.parser.HTMLParser):
+class TagParser(html.parser.HTMLParser):
     def __init__(self):
         super().__init__()
         self.tags, self.text = [], ""
@@ -102,7 +102,7 @@ class Tags(html.parser.HTMLParser):
 
 
 def parsed(text):
-    parser = Tags()
+    parser = TagParser()
     parser.feed(text)
     return parser
 
@@ -111,22 +111,26 @@ def parsed(text):
     st.just(HOSTILE)
     | st.text(st.sampled_from("<>&\"'{}%# x") | st.characters(codec="utf-8"), min_size=1)
 )
-def test_nothing_from_outside_becomes_markup(text):
-    known = parsed(letter(report(alerts=[trouble(Severity.HIGH), trouble(Severity.INFO)]), {}).html)
-    made = letter(
-        report(text, alerts=[trouble(Severity.HIGH, text), trouble(Severity.INFO, text)]), {}
+def test_external_text_is_escaped_in_html(text):
+    reference = parsed(
+        letter(report(alerts=[open_alert(Severity.HIGH), open_alert(Severity.INFO)]), {}).html
     )
-    assert parsed(made.html).tags == known.tags
+    made = letter(
+        report(text, alerts=[open_alert(Severity.HIGH, text), open_alert(Severity.INFO, text)]), {}
+    )
+    assert parsed(made.html).tags == reference.tags
     assert text in made.text
 
 
-def test_both_parts_say_the_same():
+def test_text_and_html_parts_have_same_content():
     made = letter(
-        report(HOSTILE, alerts=[trouble(Severity.HIGH, HOSTILE), trouble(Severity.INFO, HOSTILE)]),
+        report(
+            HOSTILE, alerts=[open_alert(Severity.HIGH, HOSTILE), open_alert(Severity.INFO, HOSTILE)]
+        ),
         {},
     )
     shown = parsed(made.html).text
-    for said in (
+    for expected in (
         HOSTILE,
         "1 alert needs attention",
         "1,234,567",
@@ -136,11 +140,11 @@ def test_both_parts_say_the_same():
         "and 3 more",
         "daily",
     ):
-        assert said in made.text
-        assert said in shown
+        assert expected in made.text
+        assert expected in shown
 
 
-def test_the_page_keeps_its_pictures_inside():
+def test_page_embeds_images():
     made = letter(report(), {"nights": "AAAA"})
     assert 'src="cid:nights"' in made.html
     assert "cid:growth" not in made.html
@@ -151,23 +155,23 @@ def test_the_page_keeps_its_pictures_inside():
 DAY = 86400.0
 
 
-def test_when_a_disk_is_full():
+def test_disk_full_date_is_extrapolated():
     used = [(day * DAY, 100.0 + day) for day in range(11)]
     assert full_on(used, 130.0) == date(1970, 1, 31)
-    assert full_on(used[:2], 130.0) is None, "a day is no trend"
-    assert full_on([(at, 200.0 - value) for at, value in used], 130.0) is None, "it shrinks"
-    assert full_on(used, 1e6) is None, "not in two years"
+    assert full_on(used[:2], 130.0) is None, "one day is too short for a trend"
+    assert full_on([(at, 200.0 - value) for at, value in used], 130.0) is None, "usage decreases"
+    assert full_on(used, 1e6) is None, "more than two years ahead"
     assert full_on([], 1.0) is None
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e9), st.floats(0, 1e15)), max_size=30), st.floats(0, 1e15))
-def test_the_forecast_never_fails(used, total):
+def test_disk_full_date_accepts_any_measurements(used, total):
     found = full_on(sorted(used), total)
     assert found is None or found >= datetime.fromtimestamp(max(at for at, _ in used), UTC).date()
 
 
 @given(st.floats(0, 1e18))
-def test_numbers_are_readable(value):
+def test_sizes_and_durations_are_short(value):
     assert len(units.format_size(value)) <= 13
     assert len(units.format_seconds(min(value, 1e9))) <= 16
     number, unit = units.format_size(value).split()
@@ -187,5 +191,5 @@ def test_numbers_are_readable(value):
         (7500, "2 h 5 min"),
     ],
 )
-def test_spans(seconds, text):
+def test_format_seconds(seconds, text):
     assert units.format_seconds(seconds) == text

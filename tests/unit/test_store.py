@@ -1,4 +1,4 @@
-"""The state file: nothing half, nothing readable by others, and never touched when it is not ours to use."""
+"""State file: transactions, permissions, migration; rejected files stay unchanged."""
 
 import contextlib
 import os
@@ -17,14 +17,14 @@ ROOT = Path(__file__).parents[2]
 PAUSE = "INSERT INTO pause (only, since, reason) VALUES (1, 'x', 'y')"
 
 
-def test_it_is_made_private_and_says_who_we_are(tmp_path):
+def test_state_file_is_private_and_has_instance_id(tmp_path):
     store = open_store(tmp_path / "state.db")
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
     assert len(store.instance()) == 32
     assert open_store(store.path).instance() == store.instance()
 
 
-def test_a_transaction_is_all_or_nothing(tmp_path):
+def test_transaction_is_rolled_back_on_error(tmp_path):
     store = open_store(tmp_path / "state.db")
     with contextlib.suppress(ZeroDivisionError), store.transaction() as transaction:
         transaction.execute(PAUSE)
@@ -33,21 +33,21 @@ def test_a_transaction_is_all_or_nothing(tmp_path):
         assert transaction.rows("SELECT * FROM pause") == []
 
 
-def test_nobody_misses_the_bell_between_a_look_and_the_wait_after_it(tmp_path):
+def test_wakeup_between_read_and_wait_is_not_missed(tmp_path):
     store = open_store(tmp_path / "state.db")
-    heard = store.bell.times
+    count_before = store.wakeup.times
     with store.transaction() as transaction:
         transaction.ring()
     began = time.monotonic()
-    store.bell.wait(heard, 60.0)
+    store.wakeup.wait(count_before, 60.0)
     assert time.monotonic() - began < 30
     with contextlib.suppress(ZeroDivisionError), store.transaction() as transaction:
         transaction.ring()
         raise ZeroDivisionError
-    assert store.bell.times == heard + 1  # what was rolled back is no news
+    assert store.wakeup.times == count_before + 1  # a rollback wakes nobody
 
 
-def test_an_event_is_never_changed(tmp_path):
+def test_event_cannot_be_updated(tmp_path):
     store = open_store(tmp_path / "state.db")
     with store.transaction() as transaction:
         transaction.execute(
@@ -64,7 +64,7 @@ def test_an_event_is_never_changed(tmp_path):
         transaction.execute("UPDATE event SET summary = 'other'")
 
 
-def unusable(tmp_path, content):
+def open_error(tmp_path, content):
     path = tmp_path / "state.db"
     path.write_bytes(content)
     with pytest.raises(StoreError) as caught:
@@ -73,20 +73,20 @@ def unusable(tmp_path, content):
     return str(caught.value)
 
 
-def test_what_is_not_a_database_is_left_as_it_is(tmp_path):
-    assert "not a database" in unusable(tmp_path, b"no database at all, whatever its name" * 100)
+def test_non_database_file_is_rejected_unchanged(tmp_path):
+    assert "not a database" in open_error(tmp_path, b"no database at all, whatever its name" * 100)
 
 
-def test_a_newer_file_is_left_as_it_is(tmp_path):
+def test_newer_schema_is_rejected_unchanged(tmp_path):
     path = tmp_path / "newer.db"
     open_store(path)
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    assert "newer sereno" in unusable(tmp_path, path.read_bytes())
+    assert "newer sereno" in open_error(tmp_path, path.read_bytes())
 
 
-def test_an_older_file_is_copied_aside_and_brought_up_to_date(tmp_path):
+def test_older_schema_is_backed_up_and_migrated(tmp_path):
     path = tmp_path / "state.db"
     first = (Path(__file__).parents[2] / "store/schema/0001_initial.sql").read_text()
     with sqlite3.connect(path) as connection:
@@ -110,28 +110,28 @@ def test_an_older_file_is_copied_aside_and_brought_up_to_date(tmp_path):
     copy.close()
 
 
-def test_a_file_whose_schema_is_no_number_of_ours_is_left_as_it_is(tmp_path):
+def test_invalid_schema_version_is_rejected_unchanged(tmp_path):
     path = tmp_path / "older.db"
     open_store(path)
     content = bytearray(path.read_bytes())
     content[60] ^= 128  # the sign of user_version
-    assert "damaged" in unusable(tmp_path, bytes(content))
+    assert "damaged" in open_error(tmp_path, bytes(content))
 
 
 @pytest.mark.parametrize("journal", ["delete", "wal"])
-def test_somebody_elses_file_is_left_as_it_is(tmp_path, journal):
+def test_foreign_database_is_rejected_unchanged(tmp_path, journal):
     path = tmp_path / "other.db"
     with sqlite3.connect(path) as connection:
         connection.execute(f"PRAGMA journal_mode = {journal}")
         connection.execute("CREATE TABLE t (a)")
     connection.close()
-    assert "not a state file of sereno" in unusable(tmp_path, path.read_bytes())
+    assert "not a state file of sereno" in open_error(tmp_path, path.read_bytes())
 
 
 @settings(max_examples=60)
 @given(st.data())
-def test_a_damaged_file_is_a_sentence_or_still_sound(tmp_path_factory, data):
-    """Flip bytes anywhere: either it is refused and untouched, or what was flipped held nothing."""
+def test_damaged_state_file_is_reported_or_still_consistent(tmp_path_factory, data):
+    """Random bytes are inverted: the file is refused, or only unused bytes were damaged."""
     folder = tmp_path_factory.mktemp("flip")
     path = folder / "state.db"
     open_store(path)
@@ -144,23 +144,23 @@ def test_a_damaged_file_is_a_sentence_or_still_sound(tmp_path_factory, data):
         with store.reading() as transaction:
             transaction.rows("SELECT * FROM run")
     except StoreError as error:
-        assert str(path) in str(error)  # noqa: PT017 - both ways are fine, a traceback is not
+        assert str(path) in str(error)  # noqa: PT017 - both outcomes are valid, any other exception is not
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_closed_folder_is_a_sentence(tmp_path):
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
+def test_unwritable_folder_is_reported(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(StoreError, match="cannot be opened"):
         open_store(tmp_path / "state.db")
 
 
-def test_a_missing_folder_is_a_sentence(tmp_path):
+def test_missing_folder_is_reported(tmp_path):
     with pytest.raises(StoreError, match="cannot be opened"):
         open_store(tmp_path / "no" / "state.db")
 
 
-def test_alerts_of_an_older_file_are_the_same_afterwards(tmp_path):
-    """The table of alerts is made anew: its rows, who refers to them, and the numbers that are taken stay."""
+def test_migration_preserves_alerts(tmp_path):
+    """The alert table is rebuilt: rows, references to them and used ids are kept."""
     path = tmp_path / "state.db"
     folder = Path(__file__).parents[2] / "store/schema"
     with sqlite3.connect(path) as connection:
@@ -181,7 +181,7 @@ def test_alerts_of_an_older_file_are_the_same_afterwards(tmp_path):
     with store.transaction() as transaction:
         (opened,) = alert_store.load_open(transaction)
         assert (opened.id, opened.generation, opened.fired_at) == (1, 1, opened.opened_at)
-        assert alert_store.load_recipients(transaction, opened).told == {1: ("slack",)}
+        assert alert_store.load_recipients(transaction, opened).notified == {1: ("slack",)}
         assert transaction.row("SELECT urgency, generation FROM notification") == {
             "urgency": 0,
             "generation": 1,
@@ -194,7 +194,7 @@ def test_alerts_of_an_older_file_are_the_same_afterwards(tmp_path):
         transaction.execute("INSERT INTO event (alert, reason, severity, summary, occurred_at) VALUES (99, 'x', 'high', '', '')")  # fmt: skip
 
 
-def test_renamed_kinds_and_reasons_are_renamed_in_an_older_file(tmp_path):
+def test_migration_renames_kinds_and_reasons(tmp_path):
     path = tmp_path / "state.db"
     folder = Path(__file__).parents[2] / "store/schema"
     at = "2026-03-01T02:00:00.000000Z"

@@ -8,8 +8,8 @@ from daemon.demo.cluster import Cluster
 
 
 @pytest.fixture
-def sick(scratch, server):
-    """A server with checksums, one page of a table damaged on disk, and the damage met."""
+def corrupted_cluster(scratch, server):
+    """A server with checksums whose statistics count a checksum failure of a damaged page."""
     folder = scratch / "sick"
     folder.mkdir(mode=0o755)
     cluster = Cluster(folder, Path(server.program("")), {"autovacuum": "off"})
@@ -40,18 +40,18 @@ def sick(scratch, server):
     cluster.stop("immediate")
 
 
-def test_a_page_with_a_wrong_checksum_is_critical(sick, make_database, make_house, tmp_path, wait):
-    with make_database(sick) as database:
+def test_checksum_failure_is_critical(corrupted_cluster, make_database, make_house, tmp_path, wait):
+    with make_database(corrupted_cluster) as database:
         house = make_house(tmp_path, database)
         house.with_logins = False
         kind = "checksum_failures"
-        seen = wait(
+        findings = wait(
             lambda: [r for r in house.run("integrity_check")["findings"] if r["kind"] == kind],
             what="the statistics",
         )
-    assert [(row["object"], row["severity"]) for row in seen] == [("postgres", "critical")]
+    assert [(row["object"], row["severity"]) for row in findings] == [("postgres", "critical")]
 
 
-def test_a_sound_server_is_fine(any_house):
+def test_server_without_checksum_failures_has_no_finding(any_house):
     any_house.with_logins = False
     assert any_house.run("integrity_check")["findings"] == []

@@ -1,7 +1,7 @@
 import pytest
 
 
-def test_dead_rows_by_number_and_share(any_house, flush):
+def test_dead_tuples_above_number_and_ratio_are_found(any_house, flush):
     any_house.with_logins = False
     any_house.extra = "[checks.dead_tuples]\nrows = 1000\n"
     run = any_house.database.run

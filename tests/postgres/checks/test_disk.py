@@ -11,8 +11,8 @@ DEFAULTS = {name: option.default for name, option in CHECK.header.options.items(
 
 
 @pytest.fixture
-def small(tmp_path):
-    """A real mount of four megabytes."""
+def small_mount(tmp_path):
+    """A tmpfs of four megabytes and 100 inodes."""
     folder = tmp_path / "small"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=4m,nr_inodes=100", "tmpfs", str(folder)]
@@ -22,44 +22,44 @@ def small(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def look(folder, **options):
-    wanted = {**DEFAULTS, **options, "folders": (Folder("data directory", str(folder)),)}
-    return judge(CHECK.header, CHECK.look(None, wanted), wanted, Place("test"))
+def findings(folder, **options):
+    values = {**DEFAULTS, **options, "folders": (Folder("data directory", str(folder)),)}
+    return judge(CHECK.header, CHECK.look(None, values), values, Place("test"))
 
 
-def test_a_disk_fills_up(small):
-    assert look(small) == ()
-    (small / "file").write_bytes(b"x" * int(3.95 * 1024**2))
-    (finding,) = look(small)
-    assert (finding.severity, finding.identity.object) == ("critical", str(small))
+def test_free_disk_space_below_threshold_is_found(small_mount):
+    assert findings(small_mount) == ()
+    (small_mount / "file").write_bytes(b"x" * int(3.95 * 1024**2))
+    (finding,) = findings(small_mount)
+    assert (finding.severity, finding.identity.object) == ("critical", str(small_mount))
     assert "data directory" in finding.summary
 
 
-def test_a_share_alone_is_no_alarm_where_there_is_room(small):
-    (small / "file").write_bytes(b"x" * int(3.9 * 1024**2))
-    assert look(small, warning_free_gb=0, high_free_gb=0, critical_free_gb=0) == ()
+def test_low_free_ratio_above_size_threshold_is_not_found(small_mount):
+    (small_mount / "file").write_bytes(b"x" * int(3.9 * 1024**2))
+    assert findings(small_mount, warning_free_gb=0, high_free_gb=0, critical_free_gb=0) == ()
 
 
-def test_inodes_run_out(small):
+def test_free_inodes_below_threshold_are_found(small_mount):
     for n in range(96):
-        (small / str(n)).touch()
-    (finding,) = look(small)
-    assert (finding.severity, finding.identity.object) == ("critical", f"{small} (inodes)")
+        (small_mount / str(n)).touch()
+    (finding,) = findings(small_mount)
+    assert (finding.severity, finding.identity.object) == ("critical", f"{small_mount} (inodes)")
 
 
-def test_what_cannot_be_seen_is_named_and_no_alarm():
-    (finding,) = look("/no/such/folder")
+def test_missing_folder_is_info_finding():
+    (finding,) = findings("/no/such/folder")
     assert (finding.severity, "No such file" in finding.summary) == ("info", True)
 
 
-def test_the_job_looks_at_what_the_server_writes_to(house):
+def test_job_checks_folders_of_server(house):
     house.with_logins = False
     run = house.run("disk_check")
     assert run["state"] == "finished"
     assert run["steps"][0]["rows"] >= 1 + (os.statvfs(house.folder).f_files > 0)
 
 
-def test_a_server_that_is_down_hides_nothing_of_the_host(house):
+def test_unreachable_server_does_not_stop_host_checks(house):
     house.with_logins = False
     path = house.write()
     text = path.read_text()

@@ -2,7 +2,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "same"),
+    ("first", "second", "duplicate"),
     [
         ("INDEX one ON public.t (a, b)", "INDEX two ON public.t (a, b)", True),
         (
@@ -19,7 +19,7 @@ import pytest
         ("INDEX one ON public.t USING btree (a)", "INDEX two ON public.t USING hash (a)", False),
     ],
 )
-def test_only_what_says_the_same_is_a_duplicate(any_house, first, second, same):
+def test_index_with_same_definition_is_duplicate(any_house, first, second, duplicate):
     any_house.with_logins = False
     any_house.extra = "[checks.duplicate_index]\nbytes = 1\n"
     run = any_house.database.run
@@ -27,11 +27,11 @@ def test_only_what_says_the_same_is_a_duplicate(any_house, first, second, same):
     run(f"CREATE {first}; CREATE {second}")
     objects = [row["object"] for row in any_house.run("integrity_check")["findings"]]
     assert objects == (
-        ["public.two"] if same else ["public.one"] if first.startswith("UNIQUE") else []
+        ["public.two"] if duplicate else ["public.one"] if first.startswith("UNIQUE") else []
     )
 
 
-def test_the_index_of_a_constraint_is_the_one_that_stays(any_house):
+def test_duplicate_of_constraint_index_is_found(any_house):
     any_house.with_logins = False
     any_house.extra = "[checks.duplicate_index]\nbytes = 1\n"
     run = any_house.database.run

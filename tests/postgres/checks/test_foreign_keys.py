@@ -1,4 +1,4 @@
-def test_rows_that_slipped_in_past_the_triggers_are_found(any_house):
+def test_rows_inserted_without_triggers_are_found(any_house):
     any_house.with_logins = False
     run = any_house.database.run
     run('CREATE TABLE public."P" (a int, b text, PRIMARY KEY (a, b))')
@@ -21,8 +21,8 @@ def test_rows_that_slipped_in_past_the_triggers_are_found(any_house):
     )
 
 
-def test_a_type_of_the_users_is_not_looked_into(any_house):
-    """Its cast to text would run with our rights."""
+def test_key_of_user_defined_type_is_not_read(any_house):
+    """Its cast to text would run with our privileges."""
     any_house.with_logins = False
     run = any_house.database.run
     run("CREATE TYPE public.comp AS (a int)")
@@ -40,8 +40,8 @@ def test_a_type_of_the_users_is_not_looked_into(any_house):
     assert (finding["severity"], "a user-defined type" in finding["summary"]) == ("info", True)
 
 
-def test_an_equality_of_another_schema_is_asked_by_its_name(any_house):
-    """The key's own operator decides, not one found on a search path: here text compared without case."""
+def test_key_is_compared_with_its_own_operator(any_house):
+    """The operator of citext is in another schema, outside the search path."""
     any_house.with_logins = False
     run = any_house.database.run
     run("CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext")

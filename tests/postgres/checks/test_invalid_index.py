@@ -6,7 +6,7 @@ REMEDY = (
 )
 
 
-def test_a_failed_concurrent_build_is_found_and_gone_when_it_is_mended(any_house):
+def test_failed_concurrent_build_is_found_until_index_is_dropped(any_house):
     any_house.with_logins = False
     run = any_house.database.run
     run('CREATE TABLE public."T" (a int)')

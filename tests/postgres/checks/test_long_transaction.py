@@ -1,7 +1,7 @@
 OPTIONS = "[checks.long_transaction]\nwarning = 1\nhigh = 100\n"
 
 
-def test_an_open_transaction_is_named_by_its_pid(any_house, wait):
+def test_long_transaction_is_found_with_pid(any_house, wait):
     any_house.with_logins, any_house.extra = False, OPTIONS
     with any_house.database.connect(application_name="the report's") as other:
         other.execute("SELECT 1")

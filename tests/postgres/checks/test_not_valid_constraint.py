@@ -2,26 +2,26 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("constraint", "broken", "severity"),
+    ("constraint", "violated", "severity"),
     [
         ("CHECK (a > 0)", True, "high"),
         ("CHECK (a > 0)", False, "warning"),
         ("FOREIGN KEY (a) REFERENCES public.p", True, "high"),
     ],
 )
-def test_a_promise_for_new_rows_only_is_found_and_the_old_rows_are_counted(
-    any_house, constraint, broken, severity
+def test_not_valid_constraint_is_found_with_number_of_violations(
+    any_house, constraint, violated, severity
 ):
     any_house.with_logins = False
     run = any_house.database.run
     run("CREATE TABLE public.p (a int PRIMARY KEY); CREATE TABLE public.t (a int)")
     run("INSERT INTO public.t VALUES (NULL)")
-    if broken:
+    if violated:
         run("INSERT INTO public.t VALUES (-1), (-2)")
     run(f'ALTER TABLE public.t ADD CONSTRAINT "Promise" {constraint} NOT VALID')
     finding = any_house.finding("integrity_check", "not_valid_constraint")
     assert (finding["object"], finding["severity"]) == ('public.t."Promise"', severity)
-    assert ("broken by 2 rows" in finding["summary"]) is broken
+    assert ("broken by 2 rows" in finding["summary"]) is violated
     assert finding["remedy"].endswith('ALTER TABLE public.t VALIDATE CONSTRAINT "Promise";')
 
 
@@ -33,7 +33,7 @@ def test_a_promise_for_new_rows_only_is_found_and_the_old_rows_are_counted(
         "public.f(a)",
     ],
 )
-def test_whatever_hides_a_function_of_the_users_is_not_evaluated(any_house, expression):
+def test_expression_that_calls_user_function_is_not_evaluated(any_house, expression):
     any_house.with_logins = False
     run = any_house.database.run
     run("CREATE TABLE public.t (a int); INSERT INTO public.t VALUES (1)")
@@ -55,7 +55,7 @@ def test_whatever_hides_a_function_of_the_users_is_not_evaluated(any_house, expr
         "a::numeric > 0.5",
     ],
 )
-def test_the_servers_own_functions_are_evaluated(any_house, expression):
+def test_expression_with_builtin_functions_is_evaluated(any_house, expression):
     any_house.with_logins = False
     run = any_house.database.run
     run("CREATE TABLE public.t (a int, b text); INSERT INTO public.t VALUES (-7, 'zz')")
@@ -65,7 +65,7 @@ def test_the_servers_own_functions_are_evaluated(any_house, expression):
     )
 
 
-def test_a_function_of_the_users_is_not_run_with_our_rights(any_house):
+def test_volatile_user_function_is_not_run(any_house):
     any_house.with_logins = False
     run = any_house.database.run
     run("CREATE TABLE public.t (a int); INSERT INTO public.t VALUES (1)")

@@ -5,7 +5,7 @@ parent = 'public."Factura"("id", "tipo")'
 """
 
 
-def test_children_without_a_parent_are_counted_and_null_refers_to_nobody(any_house):
+def test_rows_without_parent_are_counted_and_null_keys_are_ignored(any_house):
     any_house.with_logins, any_house.extra = False, PAIR
     run = any_house.database.run
     run('CREATE TABLE public."Factura" (id int, tipo text)')
@@ -22,7 +22,7 @@ def test_children_without_a_parent_are_counted_and_null_refers_to_nobody(any_hou
     assert "1, b" in finding["evidence"]
 
 
-def test_without_a_declared_pair_nothing_is_said_to_be_fine(house):
+def test_check_without_configured_pair_is_not_run(house):
     house.with_logins = False
     assert "orphans" not in {step["object"] for step in house.run("integrity_check")["steps"]}
     done = house.sereno("check", "orphans", check=False)
@@ -32,7 +32,7 @@ def test_without_a_declared_pair_nothing_is_said_to_be_fine(house):
     ) == (2, True)
 
 
-def test_a_named_check_that_runs_nowhere_is_an_error(house):
+def test_check_not_configured_for_database_is_an_error(house):
     house.with_logins = False
     house.extra = """
     [[checks.orphans]]

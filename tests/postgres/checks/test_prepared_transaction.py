@@ -1,4 +1,4 @@
-def test_a_forgotten_prepared_transaction(clusters, make_database, make_house, tmp_path, wait):
+def test_old_prepared_transaction_is_found(clusters, make_database, make_house, tmp_path, wait):
     with make_database(clusters("embedded", max_prepared_transactions="4")) as database:
         house = make_house(tmp_path, database)
         house.with_logins, house.extra = False, "[checks.prepared_transaction]\nwarning = 1\n"

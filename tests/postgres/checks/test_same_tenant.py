@@ -5,7 +5,7 @@ parent = 'public."Persona"("id", "cooperativa_id")'
 """
 
 
-def test_a_row_tied_to_another_tenants_row_is_critical(any_house):
+def test_reference_to_row_of_another_tenant_is_critical(any_house):
     any_house.with_logins, any_house.extra = False, PAIR
     run = any_house.database.run
     run('CREATE TABLE public."Persona" (id int, cooperativa_id int)')

@@ -4,7 +4,7 @@ import pytest
 @pytest.mark.parametrize(
     ("share", "severity"), [(0.74, None), (0.76, "warning"), (0.92, "high"), (0.98, "critical")]
 )
-def test_the_narrower_of_sequence_and_column_counts(any_house, share, severity):
+def test_severity_depends_on_smaller_limit_of_sequence_and_column(any_house, share, severity):
     any_house.with_logins = False
     run = any_house.database.run
     run('CREATE TABLE public."T" (id int)')
@@ -17,7 +17,7 @@ def test_the_narrower_of_sequence_and_column_counts(any_house, share, severity):
         assert 'public."T".id' in findings[0]["remedy"]
 
 
-def test_untouched_cycling_and_falling_sequences(any_house):
+def test_unused_and_cycling_sequences_have_no_finding_and_descending_has(any_house):
     any_house.with_logins = False
     run = any_house.database.run
     run("CREATE SEQUENCE public.fresh MAXVALUE 10; CREATE SEQUENCE public.round MAXVALUE 10 CYCLE")

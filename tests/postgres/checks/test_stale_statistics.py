@@ -1,4 +1,4 @@
-def test_many_changes_since_long(any_house, flush):
+def test_table_with_many_changes_since_last_analyze_is_found(any_house, flush):
     any_house.with_logins = False
     run = any_house.database.run
     run("CREATE TABLE public.t (a int); CREATE TABLE public.small (a int)")

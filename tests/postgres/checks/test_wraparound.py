@@ -7,7 +7,7 @@ from daemon.demo.cluster import Cluster
 
 @pytest.fixture
 def old_cluster(scratch, server, request):
-    """A server whose next transaction id is set 600 million ahead, as pg_resetwal can."""
+    """A server whose next transaction id is set 600 million ahead with pg_resetwal."""
     folder = scratch / "old"
     folder.mkdir(mode=0o755)
     cluster = Cluster(
@@ -25,7 +25,7 @@ def old_cluster(scratch, server, request):
     cluster.stop("immediate")
 
 
-def test_a_server_far_from_its_last_freeze_is_found_once(
+def test_transaction_id_age_above_threshold_is_found(
     old_cluster, make_database, make_house, tmp_path
 ):
     with make_database(old_cluster) as database:
@@ -39,6 +39,6 @@ def test_a_server_far_from_its_last_freeze_is_found_once(
     assert all(0.25 < row["value"] < 0.45 and row["database"] == "" for row in found)
 
 
-def test_a_fresh_server_is_fine(any_house):
+def test_new_server_has_no_finding(any_house):
     any_house.with_logins = False
     assert any_house.run("integrity_check")["findings"] == []

@@ -1,7 +1,7 @@
 OPTIONS = "[checks.xmin_horizon]\nwarning = 0.0000001\n"
 
 
-def test_what_holds_the_horizon_back_is_named(any_house):
+def test_session_that_holds_xmin_horizon_is_found(any_house):
     any_house.with_logins, any_house.extra = False, OPTIONS
     run = any_house.database.run
     run("CREATE TABLE public.t (a int)")
@@ -20,7 +20,7 @@ def test_what_holds_the_horizon_back_is_named(any_house):
     assert any_house.run("integrity_check")["findings"] == []
 
 
-def test_a_slot_that_nobody_reads(clusters, make_database, make_house, tmp_path):
+def test_inactive_replication_slot_is_found(clusters, make_database, make_house, tmp_path):
     with make_database(clusters("embedded", wal_level="logical")) as database:
         house = make_house(tmp_path, database)
         house.with_logins, house.extra = False, OPTIONS

@@ -1,4 +1,4 @@
-"""What a person types, right and wrong: an answer, an exit code, and never a traceback."""
+"""The command line: output, exit codes, error messages without a traceback."""
 
 import json
 import re
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["now", "vacuumm"], 2, "there is no job or schedule"),
         (["now", "analyze", "--window", "5x"], 2, '--window: "5x" is not a duration'),
@@ -35,23 +35,34 @@ ROOT = Path(__file__).parents[2]
         (["frobnicate"], 2, "No such command"),
     ],
 )
-def test_wrong_words_get_a_sentence(house, words, code, said):
+def test_invalid_arguments_are_reported_without_a_traceback(house, arguments, code, message):
     house.with_logins = False
-    if words[0] == "frobnicate":
+    if arguments[0] == "frobnicate":
         done = subprocess.run(
-            [sys.executable, "-m", "daemon", *words],
+            [sys.executable, "-m", "daemon", *arguments],
             capture_output=True,
             text=True,
             check=False,
             cwd=ROOT,
         )
     else:
-        done = house.sereno(*words, check=False)
+        done = house.sereno(*arguments, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
-    assert said in done.stderr.replace("\n", " ")
+    assert message in done.stderr.replace("\n", " ")
 
 
-def test_check_looks_and_remembers_nothing(house):
+def test_plan_names_the_configuration_entry_of_a_refused_step(house):
+    house.with_logins = False
+    house.extra = (
+        '[[jobs.log_cleanup.tables]]\ntable = "public.missing"\ncolumn = "at"\nkeep = "30 days"\n'
+    )
+    done = house.sereno("plan", "log_cleanup")
+    assert done.returncode == 1
+    assert "public.missing: no such table" in " ".join(done.stdout.split())
+    assert "(jobs.log_cleanup.tables[0])" in done.stdout
+
+
+def test_check_prints_findings_and_records_no_run(house):
     house.with_logins = False
     house.database.run("CREATE SEQUENCE public.s MAXVALUE 100; SELECT setval('public.s', 92)")
     done = house.sereno("check", "--json", check=False)
@@ -66,7 +77,7 @@ def test_check_looks_and_remembers_nothing(house):
     assert "sequence_exhaustion" in house.sereno("check").stdout
 
 
-def test_a_check_of_the_operators_own(house):
+def test_custom_check_is_run_with_options_and_remedy(house):
     house.with_logins = False
     (house.folder / "checks.d").mkdir()
     (house.folder / "checks.d" / "big.sql").write_text(
@@ -82,25 +93,28 @@ def test_a_check_of_the_operators_own(house):
     assert (run["state"], "multiple commands" in run["reason"]) == ("failed", True)
 
 
-def test_a_database_that_is_down_is_one_critical_alert_and_over_when_it_is_back(house, endpoint):
+def test_unreachable_database_raises_one_alert_resolved_on_recovery(house, endpoint):
     ticket = endpoint()
     house.with_logins = False
-    house.extra = f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n[routes]\nhigh = ["ticket"]\ncritical = ["ticket"]\n'
+    house.extra = (
+        f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n'
+        '[routes]\nhigh = ["ticket"]\ncritical = ["ticket"]\n'
+    )
     path = house.write()
-    good = path.read_text()
+    reachable = path.read_text()
     house.write = lambda: path
-    path.write_text(re.sub(r"port=\d+", "port=1", good))
+    path.write_text(re.sub(r"port=\d+", "port=1", reachable))
     assert house.sereno("now", "analyze", "integrity_check").returncode == 1
-    path.write_text(good)
+    path.write_text(reachable)
     assert house.sereno("now", "analyze").returncode == 0
-    told = [json.loads(request["body"])["data"] for request in ticket.requests]
-    assert [(one["kind"], one["state"]) for one in told] == [
+    notified = [json.loads(request["body"])["data"] for request in ticket.requests]
+    assert [(one["kind"], one["state"]) for one in notified] == [
         ("database_unreachable", "firing"),
         ("database_unreachable", "resolved"),
     ]
 
 
-def test_pause_and_resume_are_shown(house):
+def test_pause_and_resume(house):
     house.with_logins = False
     house.sereno("pause", "--until", "23:59", "--reason", "release")
     assert "paused" in house.sereno("status").stdout
@@ -109,7 +123,7 @@ def test_pause_and_resume_are_shown(house):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["pause"],
         ["resume"],
@@ -122,12 +136,12 @@ def test_pause_and_resume_are_shown(house):
         ["config", "check"],
     ],
 )
-def test_every_answer_is_to_be_had_as_json(house, words):
+def test_command_output_is_available_as_json(house, arguments):
     house.with_logins = False
-    assert json.loads(house.sereno(*words, "--json").stdout) is not None
+    assert json.loads(house.sereno(*arguments, "--json").stdout) is not None
 
 
-def test_the_next_ten_due_times_with_zone_and_utc(house):
+def test_status_next_lists_ten_due_times_in_local_time_and_utc(house):
     house.with_logins = False
     dues = json.loads(house.sereno("status", "--next", "--json").stdout)
     assert len(dues) == 10
@@ -137,12 +151,12 @@ def test_the_next_ten_due_times_with_zone_and_utc(house):
     assert "status" not in house.sereno("status", "--next").stderr
 
 
-def test_a_drill_says_what_each_channel_answered(house, endpoint):
+def test_alerts_test_prints_the_result_of_each_channel(house, endpoint):
     house.with_logins = False
     good, bad = endpoint(), endpoint(lambda *_: (404, {}, b""))
     house.extra = "".join(
-        f'[channels.{name}]\ntype = "webhook"\nurl = "{place.url}/"\n'
-        for name, place in (("good", good), ("bad", bad))
+        f'[channels.{name}]\ntype = "webhook"\nurl = "{server.url}/"\n'
+        for name, server in (("good", good), ("bad", bad))
     )
     done = house.sereno("alerts", "test", check=False)
     assert (done.returncode, done.stdout) == (
@@ -153,7 +167,7 @@ def test_a_drill_says_what_each_channel_answered(house, endpoint):
     assert house.sereno("alerts", "test", "good").returncode == 0
 
 
-def test_an_acknowledged_alert_is_listed_as_such(house):
+def test_acknowledged_alert_is_listed_with_its_author(house):
     house.with_logins = False
     house.database.run("CREATE SEQUENCE public.s MAXVALUE 100; SELECT setval('public.s', 92)")
     house.run("integrity_check")
@@ -165,7 +179,7 @@ def test_an_acknowledged_alert_is_listed_as_such(house):
     assert json.loads(house.sereno("alerts", "list", "--json").stdout) == []
 
 
-def test_two_at_once_the_second_is_busy(house, wait):
+def test_now_exits_busy_while_another_run_holds_the_lock(house, wait):
     house.with_logins = False
     with house.database.connect(autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(%s, 1)", [int.from_bytes(b"sern")])

@@ -1,4 +1,4 @@
-"""From due times to runs, with a clock that jumps: nothing twice, nothing lost, nothing early."""
+"""The dispatcher: due times, catch-up, clock changes, daylight saving gaps, jitter."""
 
 import tempfile
 import time
@@ -29,8 +29,8 @@ START = datetime(2026, 3, 27, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-class Watch:
-    """One process, with a clock of ours: files of a folder are all that it cleans, so no server is needed."""
+class Service:
+    """A dispatcher with a clock that the test sets; its job deletes files and needs no server."""
 
     def __init__(self, make_house, catch_up="in_window", cron="30 2 * * *", window="2h", now=START):
         self.folder = Path(tempfile.mkdtemp(prefix="sereno-test-"))
@@ -93,24 +93,24 @@ keep = "30 days"
         ("never", HOUR, "skipped"),
     ],
 )
-def test_what_the_machine_slept_through(make_house, catch_up, late, state):
-    watch = Watch(make_house, catch_up)
-    watch.now = datetime(2026, 3, 30, 0, 30, tzinfo=UTC) + late  # three nights later
-    watch.tick()
+def test_missed_run_is_caught_up_or_skipped_by_policy(make_house, catch_up, late, state):
+    service = Service(make_house, catch_up)
+    service.now = datetime(2026, 3, 30, 0, 30, tzinfo=UTC) + late
+    service.tick()
     expected = ["2026-03-30T02:30"] if late < 24 * HOUR else ["2026-03-31T02:30"]
-    assert [(run["nominal"], run["state"]) for run in watch.runs()] == [(expected[0], state)]
-    assert watch.alerts() == (["task_missed"] if state == "skipped" else [])
-    watch.now += 24 * HOUR - late + timedelta(seconds=1)
-    watch.tick()
-    assert (watch.runs()[-1]["state"], watch.alerts()) == ("finished", [])
+    assert [(run["nominal"], run["state"]) for run in service.runs()] == [(expected[0], state)]
+    assert service.alerts() == (["task_missed"] if state == "skipped" else [])
+    service.now += 24 * HOUR - late + timedelta(seconds=1)
+    service.tick()
+    assert (service.runs()[-1]["state"], service.alerts()) == ("finished", [])
 
 
-def test_a_restart_repeats_neither_the_run_nor_the_alert(make_house):
-    watch = Watch(make_house)
-    watch.now += 3 * 24 * HOUR
+def test_restart_records_a_missed_run_once(make_house):
+    service = Service(make_house)
+    service.now += 3 * 24 * HOUR
     for _ in range(3):
-        watch.start()
-    assert [run["state"] for run in watch.runs()] == ["skipped"]
+        service.start()
+    assert [run["state"] for run in service.runs()] == ["skipped"]
 
 
 ACTIONS = st.one_of(
@@ -121,80 +121,90 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(ACTIONS, min_size=5, max_size=25))
-def test_a_clock_that_jumps_doubles_nothing_and_loses_nothing(make_house, actions):
-    """Steps either way, a machine that sleeps, restarts: whoever is awake in a window has its run done, once."""
-    watch = Watch(make_house)
-    cron, owed, began = parse_cron("30 2 * * *"), set(), START
+def apply_actions(service, actions):
+    """Apply clock changes and restarts; return the nominal times whose window the service saw."""
+    cron, expected = parse_cron("30 2 * * *"), set()
     for action, span in actions:
         if action == "restart":
-            watch.start()
+            service.start()
         ticks = 12 if action == "wait" else 1
         for _ in range(ticks):
-            watch.now += span / ticks
-            watch.tick()
-            due = latest(cron, BERLIN, watch.now)
+            service.now += span / ticks
+            service.tick()
+            due = latest(cron, BERLIN, service.now)
             nominal = due.nominal.strftime("%Y-%m-%dT%H:%M")
-            over = {
-                run["nominal"] for run in watch.runs() if run["state"] == "skipped"
-            }  # the clock was beyond it before
-            if began <= due.instant and watch.now - due.instant < 2 * HOUR and nominal not in over:
-                owed.add(nominal)
-    states = Counter((run["nominal"], run["state"]) for run in watch.runs())
-    done = {nominal for nominal, state in states if state == "finished"}
-    missed = {nominal for nominal, state in states if state == "skipped"}
+            # Skipped before the clock was set back.
+            skipped = nominal in nominal_times(service, "skipped")
+            in_window = due.instant >= START and service.now - due.instant < 2 * HOUR
+            if in_window and not skipped:
+                expected.add(nominal)
+    return expected
+
+
+def nominal_times(service, state):
+    return {run["nominal"] for run in service.runs() if run["state"] == state}
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ACTIONS, min_size=5, max_size=25))
+def test_clock_changes_neither_repeat_nor_lose_a_run(make_house, actions):
+    """Clock steps, suspends, restarts: a service awake in a window runs the job exactly once."""
+    service = Service(make_house)
+    expected = apply_actions(service, actions)
+    states = Counter((run["nominal"], run["state"]) for run in service.runs())
     assert set(states.values()) <= {1}
-    assert not done & missed
-    assert owed <= done
-    for run in watch.runs():
+    done = nominal_times(service, "finished")
+    assert not done & nominal_times(service, "skipped")
+    assert expected <= done
+    cron = parse_cron("30 2 * * *")
+    for run in service.runs():
         due = latest(cron, BERLIN, from_text(run["started_at"]))
         assert due.nominal.strftime("%Y-%m-%dT%H:%M") == run["nominal"]
 
 
-def test_every_quarter_of_an_hour_and_two_lists_with_the_same_job(make_house):
-    watch = Watch(make_house, cron="*/15 2 * * *", window="10m")
-    watch.house.write().write_text(
-        watch.house.write().read_text()
+def test_two_schedules_run_the_same_job_at_their_own_times(make_house):
+    service = Service(make_house, cron="*/15 2 * * *", window="10m")
+    service.house.write().write_text(
+        service.house.write().read_text()
         + '[schedules.other]\ncron = "0,30 2 * * *"\njobs = ["log_cleanup"]\n'
     )
-    watch.start()
-    watch.now = datetime(2026, 3, 28, 0, 59, tzinfo=UTC)
+    service.start()
+    service.now = datetime(2026, 3, 28, 0, 59, tzinfo=UTC)
     for _ in range(130):
-        watch.now += timedelta(minutes=1)
-        watch.tick()
-        watch.dispatcher.look("other")
-        while watch.dispatcher.busy:
+        service.now += timedelta(minutes=1)
+        service.tick()
+        service.dispatcher.look("other")
+        while service.dispatcher.busy:
             time.sleep(0.002)
-    assert [run["nominal"][11:] for run in watch.runs()] == ["02:00", "02:15", "02:30", "02:45"]
-    with watch.parts.store.reading() as transaction:
-        others = [
+    assert [run["nominal"][11:] for run in service.runs()] == ["02:00", "02:15", "02:30", "02:45"]
+    with service.parts.store.reading() as transaction:
+        other_runs = [
             run["nominal"][11:]
             for run in history.load_runs(transaction, 99)
             if run["schedule"] == "other"
         ]
-    assert sorted(others) == ["02:00", "02:30"]
+    assert sorted(other_runs) == ["02:00", "02:30"]
 
 
-def test_several_minutes_inside_one_gap_are_one_run(make_house):
-    watch = Watch(make_house, cron="*/15 2 * * *")
-    watch.now = datetime(2026, 3, 29, 0, 58, tzinfo=UTC)  # 01:58; 02:00 to 02:59 do not exist
-    watch.tick()
-    before = len(watch.runs())
+def test_due_times_inside_a_daylight_saving_gap_are_one_run(make_house):
+    service = Service(make_house, cron="*/15 2 * * *")
+    service.now = datetime(2026, 3, 29, 0, 58, tzinfo=UTC)  # 01:58; 02:00 to 02:59 do not exist
+    service.tick()
+    before = len(service.runs())
     for _ in range(5):
-        watch.now += timedelta(minutes=1)
-        watch.tick()
-    assert [run["nominal"] for run in watch.runs()[before:]] == ["2026-03-29T02:00"]
+        service.now += timedelta(minutes=1)
+        service.tick()
+    assert [run["nominal"] for run in service.runs()[before:]] == ["2026-03-29T02:00"]
 
 
-def test_a_server_that_is_back_after_the_window_ends_its_alert(house, wait):
-    """The run has failed, and is over; nobody waits for tomorrow's to say that the server answers again."""
+def test_unreachable_alert_is_resolved_by_a_probe_after_the_window(house, wait):
+    """The alert is resolved by a probe, not by the next run."""
     house.with_logins = False
-    good = house.write().read_text()
-    house.path.write_text(good.replace("host=", "host=/nowhere"))
+    reachable = house.write().read_text()
+    house.path.write_text(reachable.replace("host=", "host=/nowhere"))
     house.write = lambda: house.path
     assert house.run("analyze")["state"] == "failed"
-    house.path.write_text(good)
+    house.path.write_text(reachable)
     context = house.context()
     dispatcher = Dispatcher(context, Runner(context, NoProgress()), Heartbeat(list))
 
@@ -204,13 +214,13 @@ def test_a_server_that_is_back_after_the_window_ends_its_alert(house, wait):
 
     assert alerts() == ["database_unreachable"]
     dispatcher.probe_unreachable()
-    wait(lambda: alerts() == [], what="the end of the alert")
+    wait(lambda: alerts() == [], what="the resolved alert")
 
 
-def test_an_interrupted_run_goes_on_though_what_is_missed_is_never_caught_up(make_house):
-    watch = Watch(make_house, "never")
-    watch.now = datetime(2026, 3, 28, 1, 30, tzinfo=UTC)
-    with watch.parts.store.transaction() as transaction:
+def test_interrupted_run_is_resumed_with_catch_up_never(make_house):
+    service = Service(make_house, "never")
+    service.now = datetime(2026, 3, 28, 1, 30, tzinfo=UTC)
+    with service.parts.store.transaction() as transaction:
         task = history.Task(
             "log_cleanup",
             "host",
@@ -218,43 +228,43 @@ def test_an_interrupted_run_goes_on_though_what_is_missed_is_never_caught_up(mak
             history.Trigger("nightly", datetime(2026, 3, 28, 2, 30)),  # noqa: DTZ001
         )
         history.mark_interrupted(
-            transaction, history.begin_run(transaction, task, watch.now), "killed", watch.now
+            transaction, history.begin_run(transaction, task, service.now), "killed", service.now
         )
-    watch.now += timedelta(minutes=5)
-    watch.start()
-    assert [run["state"] for run in watch.runs()] == ["interrupted", "finished"]
+    service.now += timedelta(minutes=5)
+    service.start()
+    assert [run["state"] for run in service.runs()] == ["interrupted", "finished"]
 
 
-def test_a_clock_that_was_ahead_at_the_first_look_loses_no_night(make_house):
-    watch = Watch(make_house, now=START + timedelta(days=365))
-    watch.now = START
+def test_clock_set_back_after_the_first_tick_loses_no_run(make_house):
+    service = Service(make_house, now=START + timedelta(days=365))
+    service.now = START
     for _ in range(72):
-        watch.now += HOUR / 2
-        watch.tick()
-    assert [run["state"] for run in watch.runs()] == ["finished"]
+        service.now += HOUR / 2
+        service.tick()
+    assert [run["state"] for run in service.runs()] == ["finished"]
 
 
-def test_a_full_disk_is_tried_again_at_the_next_look_and_not_in_between(make_house, monkeypatch):
+def test_run_that_cannot_be_recorded_is_retried_at_the_next_tick_only(make_house, monkeypatch):
     from store.store import StoreError
 
-    watch = Watch(make_house)
-    watch.now = datetime(2026, 3, 28, 1, 30, tzinfo=UTC)
-    tries = []
+    service = Service(make_house)
+    service.now = datetime(2026, 3, 28, 1, 30, tzinfo=UTC)
+    attempts = []
 
-    def full(*_):
-        tries.append(1)
+    def raise_disk_full(*_):
+        attempts.append(1)
         raise StoreError("database or disk is full")
 
-    monkeypatch.setattr(history, "begin_run", full)
-    watch.tick()
+    monkeypatch.setattr(history, "begin_run", raise_disk_full)
+    service.tick()
     time.sleep(0.3)
-    assert len(tries) == 1
+    assert len(attempts) == 1
     monkeypatch.undo()
-    watch.tick()
-    assert [run["state"] for run in watch.runs()] == ["finished"]
+    service.tick()
+    assert [run["state"] for run in service.runs()] == ["finished"]
 
 
-def test_the_trigger_fires_once_a_day_and_what_was_slept_through_once():
+def test_calendar_trigger_fires_once_a_day_and_once_after_a_suspend():
     trigger = CalendarTrigger(Timing(parse_cron("30 2 * * *"), BERLIN))
     fires, now = [], START
     at = trigger.get_next_fire_time(None, now)
@@ -267,7 +277,7 @@ def test_the_trigger_fires_once_a_day_and_what_was_slept_through_once():
     assert late < trigger.get_next_fire_time(fires[-1], late) <= late + timedelta(days=1)
 
 
-def test_the_jitter_is_the_same_every_night_and_spread_over_many():
+def test_jitter_is_constant_per_schedule_and_evenly_distributed():
     shares = [jitter_share(f"coop-{number} daily", timedelta(minutes=10)) for number in range(400)]
     assert shares == [
         jitter_share(f"coop-{number} daily", timedelta(minutes=10)) for number in range(400)

@@ -1,4 +1,4 @@
-"""`sereno plan vacuum analyze` as its user reads it: the right objects, in the right order, for the right reasons."""
+"""`sereno plan vacuum analyze`: objects, order, reasons; lock waits of other sessions."""
 
 import json
 import threading
@@ -7,7 +7,7 @@ import time
 import psycopg
 import pytest
 
-BURN = """
+CONSUME_XIDS = """
     DO $$ BEGIN
       FOR i IN 1..95100 LOOP
         BEGIN INSERT INTO public.burnt VALUES (i); EXCEPTION WHEN unique_violation THEN NULL; END;
@@ -17,15 +17,16 @@ BURN = """
 
 
 @pytest.fixture
-def five(house):
-    """A table near its age limit, a dirty one, a fresh one, one without autovacuum, a partitioned one."""
+def tables(house):
+    """Create tables: near the freeze age, dead rows, clean, without autovacuum, partitioned."""
     house.with_logins = False
     run = house.database.run
     run(
-        "CREATE TABLE public.burnt (a int); CREATE TABLE public.old (a int) WITH (autovacuum_freeze_max_age = 100000)"
+        "CREATE TABLE public.burnt (a int);"
+        " CREATE TABLE public.old (a int) WITH (autovacuum_freeze_max_age = 100000)"
     )
     run("INSERT INTO public.old SELECT generate_series(1, 1000)")
-    run(BURN)
+    run(CONSUME_XIDS)
     run("DROP TABLE public.burnt")
     for name, options in (("dirty", ""), ("fresh", ""), ("off", "WITH (autovacuum_enabled = off)")):
         run(f"CREATE TABLE public.{name} (a int, b text) {options}")
@@ -46,8 +47,8 @@ def five(house):
     return house
 
 
-def test_the_plan_is_in_the_right_order_for_the_right_reasons(five):
-    steps = json.loads(five.sereno("plan", "vacuum", "analyze", "--json").stdout)["steps"]
+def test_plan_lists_objects_in_order_with_reasons(tables):
+    steps = json.loads(tables.sereno("plan", "vacuum", "analyze", "--json").stdout)["steps"]
     vacuum = [(step["object"], step["why"]) for step in steps if step["job"] == "vacuum"]
     names = [name for name, _ in vacuum]
     assert names == ["public.old", "public.off", "public.dirty", "database statistics"]
@@ -66,34 +67,33 @@ def test_the_plan_is_in_the_right_order_for_the_right_reasons(five):
     assert not any("fresh" in step["object"] for step in steps)
 
 
-def test_nobody_waits_behind_us_longer_than_a_lock_timeout(five):
-    """An open transaction has one table; whoever else wants it is not held up by our waiting for it."""
+def test_vacuum_lock_wait_is_bounded_by_the_lock_timeout(tables):
+    """VACUUM waits for a lock on one table; other sessions that want it do not queue behind it."""
     waits = []
-    over = threading.Event()
+    done = threading.Event()
 
-    def others():
-        with psycopg.connect(five.database.dsn, autocommit=True) as session:
-            while not over.is_set():
-                began = time.monotonic()
+    def lock_repeatedly():
+        with psycopg.connect(tables.database.dsn, autocommit=True) as session:
+            while not done.is_set():
+                started = time.monotonic()
                 with session.transaction():
-                    session.execute(
-                        "LOCK TABLE public.dirty IN SHARE MODE"
-                    )  # it conflicts with VACUUM's
-                waits.append(time.monotonic() - began)
-                over.wait(0.02)
+                    # Conflicts with the lock of VACUUM, not with the one below.
+                    session.execute("LOCK TABLE public.dirty IN SHARE MODE")
+                waits.append(time.monotonic() - started)
+                done.wait(0.02)
 
-    with five.database.connect() as holder:
+    with tables.database.connect() as holder:
         holder.execute("LOCK TABLE public.dirty IN SHARE MODE")
-        watcher = threading.Thread(target=others)
-        watcher.start()
+        waiter = threading.Thread(target=lock_repeatedly)
+        waiter.start()
         try:
-            run = five.run("vacuum")
+            run = tables.run("vacuum")
         finally:
-            over.set()
-            watcher.join()
+            done.set()
+            waiter.join()
         steps = {step["object"]: (step["status"], step["reason"]) for step in run["steps"]}
         status, reason = steps.pop("public.dirty")
         assert (status, f"blocked by pid {holder.info.backend_pid}" in reason) == ("skipped", True)
         assert {status for status, _ in steps.values()} == {"done"}
-    # Behind a lock_timeout of 0.3 s: without one, the others would wait as long as the whole run.
+    # lock_timeout is 0.3 s: without it the other session would wait for the whole run.
     assert sorted(waits)[len(waits) // 2] < 0.3

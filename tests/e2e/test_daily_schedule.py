@@ -1,30 +1,34 @@
-"""The daily list by the real command line: what the server's own log and the real receivers have seen of it."""
+"""The daily schedule run by the command line, seen in the server log and a ticket endpoint."""
 
 import json
+import random
 import re
 from dataclasses import dataclass
 
 import pytest
+from psycopg import sql
+
+from postgres.identifiers import Columns, Relation
 
 
 @dataclass
-class Scene:
-    """A schema, its log table, and a child whose parent the schema does not declare."""
+class Schema:
+    """A schema, its log table with expired rows, and a child without a declared foreign key."""
 
     setup: str
     log: str
-    age: str
+    age_column: str
     child: str
     parent: str
-    old: int
-    old_rows: str
-    """Inserts two expired rows."""
-    orphan: str
-    repair: str
+    expired: int
+    insert_expired: str
+    """A statement that inserts two expired rows."""
+    insert_orphan: str
+    delete_orphan: str
     analyzed: str
 
 
-COOPERATIVE = Scene(
+COOPERATIVE = Schema(
     setup="""
         CREATE TABLE public."AuditLog" (id bigint PRIMARY KEY, fecha timestamptz, note text);
         CREATE INDEX ON public."AuditLog" (fecha);
@@ -36,16 +40,16 @@ COOPERATIVE = Scene(
         INSERT INTO public."Pago" SELECT n, n FROM generate_series(1, 500) n;
     """,
     log='public."AuditLog"',
-    age="fecha",
+    age_column="fecha",
     child='public."Pago"(factura_id)',
     parent='public."Factura"(id)',
-    old=5000,
-    old_rows="""INSERT INTO public."AuditLog" SELECT n, now() - interval '500 days' FROM generate_series(8001, 8002) n""",
-    orphan='INSERT INTO public."Pago" VALUES (777, 9999)',
-    repair='DELETE FROM public."Pago" WHERE id = 777',
+    expired=5000,
+    insert_expired="""INSERT INTO public."AuditLog" SELECT n, now() - interval '500 days' FROM generate_series(8001, 8002) n""",
+    insert_orphan='INSERT INTO public."Pago" VALUES (777, 9999)',
+    delete_orphan='DELETE FROM public."Pago" WHERE id = 777',
     analyzed='public."Factura"',
 )
-PAGILA = Scene(
+PAGILA = Schema(
     setup="""
         CREATE DOMAIN public.year AS integer CHECK (VALUE >= 1901 AND VALUE <= 2155);
         CREATE TYPE public.mpaa_rating AS ENUM ('G', 'PG', 'R');
@@ -75,16 +79,16 @@ PAGILA = Scene(
           FROM generate_series(1, 1500) n;
     """,
     log="public.payment",
-    age="payment_date",
+    age_column="payment_date",
     child="public.payment(rental_id)",
     parent="public.rental(rental_id)",
-    old=1500,
-    old_rows="INSERT INTO public.payment (customer_id, rental_id, payment_date) VALUES (1, 1, '2022-01-09'), (1, 2, '2022-02-09')",
-    orphan="INSERT INTO public.payment (customer_id, rental_id, payment_date) VALUES (1, 99999, now())",
-    repair="DELETE FROM public.payment WHERE rental_id = 99999",
+    expired=1500,
+    insert_expired="INSERT INTO public.payment (customer_id, rental_id, payment_date) VALUES (1, 1, '2022-01-09'), (1, 2, '2022-02-09')",
+    insert_orphan="INSERT INTO public.payment (customer_id, rental_id, payment_date) VALUES (1, 99999, now())",
+    delete_orphan="DELETE FROM public.payment WHERE rental_id = 99999",
     analyzed="public.film",
 )
-HOSTILE = Scene(
+HOSTILE = Schema(
     setup="""
         CREATE SCHEMA "Ünïcode";
         CREATE TABLE public.x (a int);
@@ -96,19 +100,19 @@ HOSTILE = Scene(
         INSERT INTO "Ünïcode"."parent" SELECT generate_series(1, 300);
     """,
     log='"Ünïcode"."we""ird; drop table x --"',
-    age='"a""t\'; --%s"',
+    age_column='"a""t\'; --%s"',
     child='"Ünïcode"."child 🔒"("key of %")',
     parent='"Ünïcode".parent(key)',
-    old=2100,
-    old_rows="""INSERT INTO "Ünïcode"."we""ird; drop table x --" SELECT now() - interval '500 days' FROM generate_series(1, 2)""",
-    orphan='INSERT INTO "Ünïcode"."child 🔒" VALUES (777)',
-    repair='DELETE FROM "Ünïcode"."child 🔒" WHERE "key of %" = 777',
+    expired=2100,
+    insert_expired="""INSERT INTO "Ünïcode"."we""ird; drop table x --" SELECT now() - interval '500 days' FROM generate_series(1, 2)""",
+    insert_orphan='INSERT INTO "Ünïcode"."child 🔒" VALUES (777)',
+    delete_orphan='DELETE FROM "Ünïcode"."child 🔒" WHERE "key of %" = 777',
     analyzed='"Ünïcode"."child 🔒"',
 )
-EXTRA = """
+CONFIGURATION = """
 [[jobs.log_cleanup.tables]]
 table = {log}
-column = {age}
+column = {age_column}
 keep = "400 days"
 [[checks.orphans]]
 child = {child}
@@ -125,12 +129,13 @@ critical = ["ticket"]
 """
 
 
-def requests(scene, ticket):
-    names = {
-        name: json.dumps(getattr(scene, name), ensure_ascii=False)
-        for name in ("log", "age", "child", "parent")
-    }
-    return EXTRA.format(url=ticket.url, **names)
+def toml(value):
+    return json.dumps(str(value), ensure_ascii=False)
+
+
+def configuration(schema, ticket):
+    names = {name: toml(getattr(schema, name)) for name in ("log", "age_column", "child", "parent")}
+    return CONFIGURATION.format(url=ticket.url, **names)
 
 
 WRITES = re.compile(
@@ -138,8 +143,8 @@ WRITES = re.compile(
 )
 
 
-class Witness:
-    """The server's log: every statement of every session of our two logins, since the last look."""
+class ServerLog:
+    """The statements of both logins in the server log since the last call."""
 
     def __init__(self, house):
         self._house, self._log, self._read = house, house.database.cluster.log, 0
@@ -167,13 +172,15 @@ def ticket(endpoint):
     return endpoint()
 
 
-def told(ticket):
-    found = [json.loads(request["body"])["data"] for request in ticket.requests]
+def take_notifications(ticket):
+    """Return state and kind of each notification since the last call."""
+    received = [json.loads(request["body"])["data"] for request in ticket.requests]
     ticket.requests.clear()
-    return sorted((one["state"], one["kind"]) for one in found)
+    return sorted((one["state"], one["kind"]) for one in received)
 
 
-def night(house):
+def run_daily(house):
+    """Run the daily schedule; return the runs on the database by job."""
     return {
         run["job"]: run
         for run in json.loads(house.sereno("now", "daily", "--json").stdout)
@@ -182,9 +189,11 @@ def night(house):
 
 
 @pytest.mark.parametrize(
-    "scene", [COOPERATIVE, PAGILA, HOSTILE], ids=["cooperative", "pagila", "hostile"]
+    "schema", [COOPERATIVE, PAGILA, HOSTILE], ids=["cooperative", "pagila", "hostile"]
 )
-def test_four_nights(scene, any_server, make_database, make_house, tmp_path, ticket):
+def test_daily_schedule_over_four_runs(
+    schema, any_server, make_database, make_house, tmp_path, ticket
+):
     with make_database(any_server, f"a b {tmp_path.name}") as database:
         house = make_house(tmp_path, database)
         house.maintain += " Ñ"
@@ -192,56 +201,70 @@ def test_four_nights(scene, any_server, make_database, make_house, tmp_path, tic
         database.run(f'CREATE ROLE "{owner}" LOGIN; GRANT ALL ON SCHEMA public TO "{owner}"')
         database.run(f'GRANT ALL ON DATABASE "{database.name}" TO "{owner}"')
         with database.connect(owner.replace(" ", "\\ "), autocommit=True) as application:
-            application.execute(scene.setup)
-            _four_nights(scene, house, application, ticket)
+            application.execute(schema.setup)
+            application.execute(schema.insert_orphan)
+            # Count the inserts before the first run: counted later, they would make the second
+            # run analyze the tables again.
+            new = application.info.server_version >= 150000
+            flush = "SELECT pg_stat_force_next_flush()" if new else "SELECT pg_sleep(1)"
+            application.execute(flush)
+            house.extra = configuration(schema, ticket)
+            house.install()
+            log = ServerLog(house)
+            check_plan_writes_nothing(house, log, ticket)
+            check_first_run(schema, house, log, ticket)
+            check_second_run_does_nothing(house, log, ticket)
+            check_new_findings(schema, house, application, ticket)
+            check_findings_resolved(schema, house, application, ticket)
 
 
-def _four_nights(scene, house, application, ticket):
-    application.execute(scene.orphan)
-    # what was filled in is counted now: when it comes after the first night's ANALYZE, the second night has one too
-    new = application.info.server_version >= 150000
-    application.execute("SELECT pg_stat_force_next_flush()" if new else "SELECT pg_sleep(1)")
-    house.extra = requests(scene, ticket)
-    house.install()
-    witness = Witness(house)
-
+def check_plan_writes_nothing(house, log, ticket):
     house.sereno("plan", "--json")
-    assert [line for line in witness.statements() if WRITES.search(line.split("FROM")[0])] == []
-    assert told(ticket) == []
+    assert [line for line in log.statements() if WRITES.search(line.split("FROM")[0])] == []
+    assert take_notifications(ticket) == []
 
-    first = night(house)
-    deletes = [line for line in witness.statements() if "DELETE FROM" in line]
-    assert len(deletes) >= scene.old / 700
+
+def check_first_run(schema, house, log, ticket):
+    runs = run_daily(house)
+    deletes = [line for line in log.statements() if "DELETE FROM" in line]
+    assert len(deletes) >= schema.expired / 700
     assert all(int(re.search(r"LIMIT '?(\d+)", line)[1]) <= 700 for line in deletes)
-    assert first["log_cleanup"]["steps"][0]["rows"] == scene.old
-    assert scene.analyzed in {step["object"] for step in first["analyze"]["steps"]}
-    assert {run["state"] for run in first.values()} == {"finished"}
-    assert told(ticket) == [("firing", "orphans")]
+    assert runs["log_cleanup"]["steps"][0]["rows"] == schema.expired
+    assert schema.analyzed in {step["object"] for step in runs["analyze"]["steps"]}
+    assert {run["state"] for run in runs.values()} == {"finished"}
+    assert take_notifications(ticket) == [("firing", "orphans")]
 
-    second = night(house)
-    assert (second["log_cleanup"]["steps"], second["analyze"]["steps"]) == ([], [])
-    assert told(ticket) == []
-    assert not any("DELETE FROM" in line or "ANALYZE " in line for line in witness.statements())
 
-    application.execute(scene.old_rows)
+def check_second_run_does_nothing(house, log, ticket):
+    runs = run_daily(house)
+    assert (runs["log_cleanup"]["steps"], runs["analyze"]["steps"]) == ([], [])
+    assert take_notifications(ticket) == []
+    assert not any("DELETE FROM" in line or "ANALYZE " in line for line in log.statements())
+
+
+def check_new_findings(schema, house, application, ticket):
+    application.execute(schema.insert_expired)
     application.execute('CREATE TABLE public."Otro" (id int PRIMARY KEY, ref int)')
     application.execute('INSERT INTO public."Otro" VALUES (1, 777777)')
-    pair = json.dumps(scene.parent, ensure_ascii=False)
-    house.extra += f"[[checks.orphans]]\nchild = 'public.\"Otro\"(ref)'\nparent = {pair}\n"
-    third = night(house)
-    assert third["log_cleanup"]["steps"][0]["rows"] == 2
-    assert told(ticket) == [("firing", "orphans")]
+    house.extra += (
+        f"[[checks.orphans]]\nchild = 'public.\"Otro\"(ref)'\nparent = {toml(schema.parent)}\n"
+    )
+    runs = run_daily(house)
+    assert runs["log_cleanup"]["steps"][0]["rows"] == 2
+    assert take_notifications(ticket) == [("firing", "orphans")]
 
-    application.execute(scene.repair)
+
+def check_findings_resolved(schema, house, application, ticket):
+    application.execute(schema.delete_orphan)
     application.execute('DELETE FROM public."Otro"')
-    night(house)
-    assert told(ticket) == [("resolved", "orphans"), ("resolved", "orphans")]
-    night(house)
-    assert told(ticket) == []
+    run_daily(house)
+    assert take_notifications(ticket) == [("resolved", "orphans"), ("resolved", "orphans")]
+    run_daily(house)
+    assert take_notifications(ticket) == []
 
 
-def test_every_session_has_its_name_and_its_limits(house, ticket, wait):
-    """Seen in pg_stat_activity while the clean-up works, and by a table's own trigger from inside the session."""
+def test_sessions_set_application_name_and_timeouts(house, ticket, wait):
+    """A trigger of the log table records the settings of the session that deletes."""
     database = house.database
     database.run(COOPERATIVE.setup)
     database.run(
@@ -249,84 +272,82 @@ def test_every_session_has_its_name_and_its_limits(house, ticket, wait):
     )
     database.run("GRANT INSERT ON public.seen TO PUBLIC")
     database.run(
-        "CREATE FUNCTION public.witness() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen SELECT"
-        " current_setting('application_name'), current_setting('lock_timeout'), current_setting('statement_timeout'),"
+        "CREATE FUNCTION public.witness() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN INSERT INTO public.seen SELECT current_setting('application_name'),"
+        " current_setting('lock_timeout'), current_setting('statement_timeout'),"
         " current_setting('search_path'); RETURN NULL; END $$"
     )
     database.run(
-        'CREATE TRIGGER w AFTER DELETE ON public."AuditLog" FOR EACH STATEMENT EXECUTE FUNCTION public.witness()'
+        'CREATE TRIGGER w AFTER DELETE ON public."AuditLog"'
+        " FOR EACH STATEMENT EXECUTE FUNCTION public.witness()"
     )
-    house.extra = requests(COOPERATIVE, ticket)
+    house.extra = configuration(COOPERATIVE, ticket)
     house.install()
-    night(house)
+    run_daily(house)
     seen = database.rows("SELECT DISTINCT name, lock_timeout, path FROM public.seen")
     assert seen == [
         {"name": "sereno/log_cleanup", "lock_timeout": "300ms", "path": "pg_catalog,pg_temp"}
     ]
-    assert (
-        database.value("SELECT count(*) FROM public.seen WHERE statement_timeout IN ('0', '0ms')")
-        == 0
+    unlimited = "SELECT count(*) FROM public.seen WHERE statement_timeout IN ('0', '0ms')"
+    assert database.value(unlimited) == 0
+
+
+ALPHABET = [
+    *"aZ \"'%;-\\$`{}[]<>&äñ漢🔒\t\n.:,()",
+    "--",
+    "/*",
+    "*/",
+    "''",
+    '""',
+    "%s",
+    "%(x)s",
+    "$$",
+    "DROP TABLE x",
+]
+
+
+def random_name(generator):
+    name = "".join(generator.choice(ALPHABET) for _ in range(generator.randint(1, 40)))
+    return name.encode()[:63].decode("utf-8", "ignore") or "x"
+
+
+def create_expired_rows(database, relation, columns):
+    """Create a table of a time and a number column with 99 expired rows."""
+    table = sql.Identifier(relation.schema, relation.name)
+    schema = sql.Identifier(relation.schema)
+    database.admin.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+    create = sql.SQL("CREATE TABLE {} ({} timestamptz, {} int)")
+    database.admin.execute(create.format(table, *map(sql.Identifier, columns)))
+    insert = "INSERT INTO {} SELECT now() - interval '9 days', n FROM generate_series(1, 99) n"
+    database.admin.execute(sql.SQL(insert).format(table))
+
+
+def table_configuration(relation, time, number):
+    """Configure the retention of a table, and a check of it against itself."""
+    column = str(Columns(relation, (time,))).removeprefix(str(relation))[1:-1]
+    pair = toml(Columns(relation, (number,)))
+    return (
+        f"[[jobs.log_cleanup.tables]]\ntable = {toml(relation)}\n"
+        f'column = {toml(column)}\nkeep = "1 day"\n'
+        f"[[checks.orphans]]\nchild = {pair}\nparent = {pair}\n"
     )
 
 
-def test_a_random_schema_with_hostile_names(server, make_database, make_house, tmp_path):
-    """Names drawn from all that a name may be, quotes, blanks, percent signs, 63 bytes; none of them is ever run."""
-    import random
-
-    from psycopg import sql
-
-    from postgres.identifiers import Columns, Relation
-
-    draw = random.Random(20260301)
-    alphabet = [
-        *"aZ \"'%;-\\$`{}[]<>&äñ漢🔒\t\n.:,()",
-        "--",
-        "/*",
-        "*/",
-        "''",
-        '""',
-        "%s",
-        "%(x)s",
-        "$$",
-        "DROP TABLE x",
-    ]
-
-    def name():
-        made = "".join(draw.choice(alphabet) for _ in range(draw.randint(1, 40)))
-        return made.encode()[:63].decode("utf-8", "ignore") or "x"
-
+def test_daily_schedule_on_random_hostile_names(server, make_database, make_house, tmp_path):
+    """Names contain quotes, blanks, comments, format placeholders and up to 63 bytes."""
+    generator = random.Random(20260301)
     with make_database(server, f"a b {tmp_path.name[-20:]} %") as database:
         house = make_house(tmp_path, database)
         database.run("CREATE TABLE public.x (a int)")
         house.extra = ""
-        relations = [Relation(name(), name()) for _ in range(12)]
+        relations = [Relation(random_name(generator), random_name(generator)) for _ in range(12)]
         for relation in relations:
-            column = name()
-            table = sql.Identifier(relation.schema, relation.name)
-            create = sql.SQL("CREATE TABLE {} ({} timestamptz, {} int)")
-            database.admin.execute(
-                sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(relation.schema))
-            )
-            database.admin.execute(
-                create.format(table, sql.Identifier(column), sql.Identifier(column[:5] + "z"))
-            )
-            database.admin.execute(
-                sql.SQL(
-                    "INSERT INTO {} SELECT now() - interval '9 days', n FROM generate_series(1, 99) n"
-                ).format(table)
-            )
-            quoted = (
-                json.dumps(str(relation), ensure_ascii=False),
-                json.dumps(
-                    str(Columns(relation, (column,))).removeprefix(str(relation))[1:-1],
-                    ensure_ascii=False,
-                ),
-            )
-            house.extra += f'[[jobs.log_cleanup.tables]]\ntable = {quoted[0]}\ncolumn = {quoted[1]}\nkeep = "1 day"\n'
-            pair = json.dumps(str(Columns(relation, (column[:5] + "z",))), ensure_ascii=False)
-            house.extra += f"[[checks.orphans]]\nchild = {pair}\nparent = {pair}\n"
+            time = random_name(generator)
+            number = time[:5] + "z"
+            create_expired_rows(database, relation, (time, number))
+            house.extra += table_configuration(relation, time, number)
         assert house.install().returncode == 0
-        runs = night(house)
+        runs = run_daily(house)
         assert {run["state"] for run in runs.values()} == {"finished"}
         assert [step["rows"] for step in runs["log_cleanup"]["steps"]] == [99] * 12
         analyzed = {step["object"] for step in runs["analyze"]["steps"]}

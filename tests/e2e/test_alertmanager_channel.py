@@ -1,4 +1,4 @@
-"""Prometheus' own Alertmanager: our alert fires there, stays as long as it is said again, and is resolved."""
+"""The Alertmanager channel: firing, refresh, resolved; against Alertmanager where installed."""
 
 import json
 import shutil
@@ -21,21 +21,28 @@ from store.store import open_store
 
 PROGRAM = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 HOSTILE = 'public."<!channel> & <b>x</b> =cmd()"'
+LABELS = {
+    "alertname": "orphans",
+    "severity": "high",
+    "sereno": "coop",
+    "database": "main",
+    "object": HOSTILE,
+}
 CONFIG = """
 route: { receiver: hook, group_wait: 0s, group_interval: 1s }
 receivers: [ { name: hook, webhook_configs: [ { url: "%s", send_resolved: true } ] } ]
 """
 
 
-def told(message):
+def finding(message):
     return Finding(
         Identity("orphans", "coop", database="main", object=HOSTILE), Severity.HIGH, message
     )
 
 
 @pytest.fixture
-def sending(tmp_path):
-    """A courier whose only channel is an Alertmanager at a URL."""
+def make_courier(tmp_path):
+    """Make a courier whose only channel is an Alertmanager at a URL."""
 
     def make(url):
         options = alertmanager.Options(type="alertmanager", url=url)
@@ -46,7 +53,7 @@ def sending(tmp_path):
     return make
 
 
-def look(courier, *findings):
+def record(courier, *findings):
     with courier.store.transaction() as transaction:
         AlertProcessor(transaction, courier.policy, datetime.now(UTC)).process(
             findings, [Coverage("orphans")]
@@ -56,39 +63,44 @@ def look(courier, *findings):
 @pytest.mark.skipif(
     PROGRAM is None, reason="no Alertmanager on this machine (prometheus-alertmanager)"
 )
-def test_the_real_one_shows_it_firing_and_then_resolved(tmp_path, endpoint, sending, wait):
-    heard = endpoint((200, {}, b""))
-    (tmp_path / "am.yml").write_text(CONFIG % heard.url)
+def test_alertmanager_shows_the_alert_firing_then_resolved(tmp_path, endpoint, make_courier, wait):
+    receiver = endpoint((200, {}, b""))
+    (tmp_path / "am.yml").write_text(CONFIG % receiver.url)
     port = free_port()
+    arguments = (
+        f"--config.file={tmp_path}/am.yml",
+        f"--storage.path={tmp_path}/am",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    )
     process = subprocess.Popen(
-        [PROGRAM, f"--config.file={tmp_path}/am.yml", f"--storage.path={tmp_path}/am", f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [PROGRAM, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
-        courier = sending(f"http://127.0.0.1:{port}")
+        courier = make_courier(f"http://127.0.0.1:{port}")
 
-        def shown():
+        def active_alerts():
             with urlopen(f"http://127.0.0.1:{port}/api/v2/alerts") as answer:
                 return json.load(answer)
 
-        look(courier, told("7 rows"))
-        wait(lambda: _up(port), 20, "Alertmanager")
+        record(courier, finding("7 rows"))
+        wait(lambda: _is_ready(port), 20, "Alertmanager")
         assert courier.deliver_one("am")
-        (one,) = wait(shown)
-        assert one["labels"] == {"alertname": "orphans", "severity": "high", "sereno": "coop", "database": "main", "object": HOSTILE}  # fmt: skip
-        wait(lambda: heard.requests, what="the firing notification")
-        look(courier)
+        (one,) = wait(active_alerts)
+        assert one["labels"] == LABELS
+        wait(lambda: receiver.requests, what="the firing notification")
+        record(courier)
         assert courier.deliver_one("am")
-        wait(lambda: shown() == [], what="its end")
-        wait(lambda: len(heard.requests) > 1, what="the resolved notification")
-        said = [json.loads(request["body"])["status"] for request in heard.requests]
-        assert (said[0], said[-1]) == ("firing", "resolved")
+        wait(lambda: active_alerts() == [], what="the resolved alert")
+        wait(lambda: len(receiver.requests) > 1, what="the resolved notification")
+        statuses = [json.loads(request["body"])["status"] for request in receiver.requests]
+        assert (statuses[0], statuses[-1]) == ("firing", "resolved")
     finally:
         process.kill()
         process.wait()
 
 
-def _up(port):
+def _is_ready(port):
     try:
         with urlopen(f"http://127.0.0.1:{port}/-/ready") as answer:
             return answer.status == 200
@@ -96,28 +108,28 @@ def _up(port):
         return False
 
 
-def test_what_is_open_is_said_again_and_again(endpoint, sending, wait, monkeypatch):
+def test_alertmanager_receives_open_alerts_periodically(endpoint, make_courier, wait, monkeypatch):
     monkeypatch.setattr(
         alertmanager.Alertmanager, "traits", alertmanager.Traits(refresh_seconds=0.2)
     )
-    place = endpoint((200, {}, b""))
-    courier = sending(place.url)
+    server = endpoint((200, {}, b""))
+    courier = make_courier(server.url)
     stop = threading.Event()
     worker = threading.Thread(target=courier.work, args=("am", stop))
-    look(courier, told("7 rows"))
+    record(courier, finding("7 rows"))
     worker.start()
     try:
-        wait(lambda: len(place.requests) > 3)
-        look(courier)
+        wait(lambda: len(server.requests) > 3)
+        record(courier)
         wait(
             lambda: (
-                json.loads(place.requests[-1]["body"])[0]["endsAt"] < datetime.now(UTC).isoformat()
+                json.loads(server.requests[-1]["body"])[0]["endsAt"] < datetime.now(UTC).isoformat()
             )
         )
     finally:
         stop.set()
-        courier.store.bell.ring()
+        courier.store.wakeup.ring()
         worker.join()
-    bodies = [json.loads(request["body"]) for request in place.requests]
+    bodies = [json.loads(request["body"]) for request in server.requests]
     assert len({body[0]["startsAt"] for body in bodies}) == 1
-    assert all(request["path"] == "/api/v2/alerts" for request in place.requests)
+    assert all(request["path"] == "/api/v2/alerts" for request in server.requests)

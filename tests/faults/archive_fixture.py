@@ -1,7 +1,8 @@
-"""A table that is archived while others write to it, whatever dies; and what must be so afterwards.
+"""A table archived under concurrent writes and crashes, and the check of its rows.
 
-Whoever writes keeps a journal of what each row may be now. In the end every row is in exactly one place, the table or
-a file, in a version that the journal knows; and the files hold what the ledger says, byte by byte.
+The writer records the versions that each row may have. In the end every row is in exactly one
+place, the table or a file, in a recorded version, and the files hold exactly the bytes of the
+ledger.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from retention.archive.frame import Frame, read_lines
 ROOT = Path(__file__).parents[2]
 CONFIG = """
 [daemon]
-name = "ground"
+name = "test"
 state = "{folder}/state.db"
 checks = "{folder}/checks.d"
 listen = ""
@@ -43,16 +44,16 @@ COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 OLD = "now() - interval '40 days' + random() * interval '5 days'"
 
 
-class Ground:
-    """A database of its own on a server, sereno's configuration for it, and somebody who writes."""
+class ArchiveFixture:
+    """A database with a table to archive, its configuration, and a concurrent writer."""
 
     def __init__(self, folder, cluster, database, *, rows, batch_rows=50, archive=None, seed=7):
         self.folder, self.cluster, self.database = folder, cluster, database
         self.archive_folder = archive or folder / "archive"
-        self.allowed = {}
+        self.versions = {}
         self._random = random.Random(seed)
         self._stop = threading.Event()
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         with psycopg.connect(cluster.dsn(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {database}")
         with self.connect() as connection:
@@ -61,7 +62,7 @@ class Ground:
         self.direct = f"host={cluster.socket} port={cluster.port} dbname={database}"
         self.configure(self.direct, batch_rows)
         self.sereno("install", "main", "--admin", cluster.dsn(database)).check_returncode()
-        self.fill(rows)
+        self.insert(rows)
 
     PREPARE = (
         "CREATE TABLE public.event (id bigint PRIMARY KEY, at timestamptz, note text)",
@@ -83,11 +84,11 @@ class Ground:
         )
         (self.folder / "config.toml").write_text(text)
 
-    def fill(self, rows):
-        with self._turn, self.connect() as connection:
-            first = len(self.allowed) + 1
+    def insert(self, rows):
+        with self._lock, self.connect() as connection:
+            first = len(self.versions) + 1
             connection.execute(f"INSERT INTO public.event SELECT n, {OLD}, 'v0' FROM generate_series({first}, {first + rows - 1}) n")  # fmt: skip
-            self.allowed |= {number: {"v0"} for number in range(first, first + rows)}
+            self.versions |= {number: {"v0"} for number in range(first, first + rows)}
 
     def command(self, *arguments):
         return [
@@ -109,7 +110,7 @@ class Ground:
         )
 
     def kill(self, after):
-        """Archive, and be killed after so many seconds; return whether there was anybody to kill."""
+        """Archive, and kill the process after some seconds; return whether it was still running."""
         process = subprocess.Popen(self.command("now", "archive", "--json"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         time.sleep(after)
         alive = process.poll() is None
@@ -119,18 +120,18 @@ class Ground:
 
     @contextlib.contextmanager
     def archiving(self):
-        """Archive for the body, which may crash the server; it ends by itself."""
+        """Archive during the body, which may crash the server."""
         process = subprocess.Popen(self.command("now", "archive"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         yield
         process.wait(60)
 
-    def write(self):
-        """Update, delete and insert old rows until told to stop."""
+    def write_rows(self):
+        """Update, delete and insert old rows until stopped."""
         connection, number = self.connect(), 0
         while not self._stop.is_set():
             number += 1
             try:
-                with self._turn:
+                with self._lock:
                     self._write(connection, number)
             except psycopg.OperationalError:
                 time.sleep(0.2)
@@ -142,32 +143,32 @@ class Ground:
         connection.close()
 
     def _write(self, connection, number):
-        act = (
+        action = (
             self._random.choice(("update", "update", "delete", "insert"))
-            if self.allowed
+            if self.versions
             else "insert"
         )
-        if act == "insert":
-            key = len(self.allowed) + 1
-            self.allowed[key] = {None, "v0"}
+        if action == "insert":
+            key = len(self.versions) + 1
+            self.versions[key] = {None, "v0"}
             connection.execute(f"INSERT INTO public.event VALUES ({key}, {OLD}, 'v0')")
-            self.allowed[key] = {"v0"}
+            self.versions[key] = {"v0"}
             return
-        key = self._random.randrange(1, len(self.allowed) + 1)
-        before, after = self.allowed[key], f"v{number}" if act == "update" else None
-        self.allowed[key] = before | {after}
+        key = self._random.randrange(1, len(self.versions) + 1)
+        before, after = self.versions[key], f"v{number}" if action == "update" else None
+        self.versions[key] = before | {after}
         change = (
             "UPDATE public.event SET note = %(note)s"
-            if act == "update"
+            if action == "update"
             else "DELETE FROM public.event"
         )
         touched = connection.execute(
             f"{change} WHERE id = %(key)s", {"note": after, "key": key}
         ).rowcount
-        self.allowed[key] = {after} if touched else before
+        self.versions[key] = {after} if touched else before
 
     def __enter__(self):
-        self._writer = threading.Thread(target=self.write)
+        self._writer = threading.Thread(target=self.write_rows)
         self._writer.start()
         return self
 
@@ -176,7 +177,7 @@ class Ground:
         self._writer.join()
 
     def finish(self):
-        """Archive until nothing is left to be archived."""
+        """Archive until a run succeeds."""
         for _ in range(20):
             done = self.sereno("now", "archive", "--json")
             if done.returncode == 0:
@@ -184,117 +185,117 @@ class Ground:
             time.sleep(0.5)
         raise AssertionError(done.stdout + done.stderr)
 
-    def verdict(self):
-        """Say how many rows are lost, doubled, or not as they should be, and how many are where."""
+    def count_rows(self):
+        """Count lost, duplicated and unexpected rows, and the rows in each place."""
         with self.connect() as connection:
             table = {
                 row["id"]: row["note"]
                 for row in connection.execute("SELECT id, note FROM public.event")
             }
             ledger = connection.execute("""SELECT * FROM sereno.archive_batch WHERE "table" = 'event' ORDER BY file, "position\"""").fetchall()  # fmt: skip
-        archived, doubled, ends = {}, 0, {}
+        archived, duplicated, ends = {}, 0, {}
         for row in ledger:
-            assert row["position"] == ends.get(row["file"], 0), "batches lie without gaps"
+            assert row["position"] == ends.get(row["file"], 0), "batches are contiguous"
             ends[row["file"]] = row["position"] + row["length"]
             for line in self._lines(row):
                 key, _, note = line.decode().split("\t")
-                doubled += int(key) in archived
+                duplicated += int(key) in archived
                 archived[int(key)] = note
         sizes = {
             path: path.stat().st_size for path in self.archive_folder.glob("*/public/event/*.zst")
         }
-        doubled += len(archived.keys() & table.keys())
-        lost = strange = 0
-        for key, allowed in self.allowed.items():
-            found = table.get(key, archived.get(key))
-            lost += found is None and None not in allowed
-            strange += found is not None and found not in allowed
+        duplicated += len(archived.keys() & table.keys())
+        lost = unexpected = 0
+        for key, versions in self.versions.items():
+            note = table.get(key, archived.get(key))
+            lost += note is None and None not in versions
+            unexpected += note is not None and note not in versions
         return {
-            "rows": len(self.allowed), "archived": len(archived), "in the table": len(table), "batches": len(ledger),
-            "lost": lost, "doubled": doubled, "strange": strange + len((archived.keys() | table.keys()) - self.allowed.keys()),
-            "unledgered bytes": sum(sizes.values()) - sum(ends.values()),
+            "rows": len(self.versions), "archived": len(archived), "in table": len(table), "batches": len(ledger),
+            "lost": lost, "duplicated": duplicated, "unexpected": unexpected + len((archived.keys() | table.keys()) - self.versions.keys()),
+            "bytes not in ledger": sum(sizes.values()) - sum(ends.values()),
         }  # fmt: skip
 
     def _lines(self, row):
-        """What a batch of the ledger holds."""
+        """Return the lines of a batch of the ledger."""
         descriptor = os.open(self.archive_folder / row["file"], os.O_RDONLY)
         frame = Frame(row["position"], row["length"], row["sha256"], row["rows"])
         text = b"".join(read_lines(descriptor, frame))
         os.close(descriptor)
         return text.splitlines()
 
-    def whole(self):
-        """Archive the rest, and return the verdict; nothing may be wrong with it."""
+    def finish_and_check(self):
+        """Archive the rest; return the counts, and fail on lost, duplicated or unexpected rows."""
         self.finish()
-        said = self.verdict()
-        wrong = {
-            name: said[name]
-            for name in ("lost", "doubled", "strange", "unledgered bytes")
-            if said[name]
+        counts = self.count_rows()
+        errors = {
+            name: counts[name]
+            for name in ("lost", "duplicated", "unexpected", "bytes not in ledger")
+            if counts[name]
         }
-        assert not wrong, said
-        return said
+        assert not errors, counts
+        return counts
 
 
-class Family(Ground):
-    """Each event has three lines, that leave with it: where an event is, there are its lines, and nowhere else."""
+class ChildTableFixture(ArchiveFixture):
+    """Each event has three rows in a child table, which are archived with it."""
 
     PREPARE = (
-        *Ground.PREPARE,
+        *ArchiveFixture.PREPARE,
         "CREATE TABLE public.line (id bigint PRIMARY KEY, event bigint NOT NULL REFERENCES public.event, note text)",
         "CREATE INDEX ON public.line (event)",
         "CREATE FUNCTION public.lines() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.line SELECT new.id * 10 + n, new.id, new.note FROM generate_series(0, 2) n; RETURN NULL; END'",
         "CREATE TRIGGER lines AFTER INSERT ON public.event FOR EACH ROW EXECUTE FUNCTION public.lines()",
     )
-    MORE = "children = ['public.line']\n"
+    EXTRA_OPTIONS = "children = ['public.line']\n"
 
     def configure(self, dsn, batch_rows=50):
         super().configure(dsn, batch_rows)
         path = self.folder / "config.toml"
-        path.write_text(path.read_text() + self.MORE)
+        path.write_text(path.read_text() + self.EXTRA_OPTIONS)
 
     def _write(self, connection, number):
-        """Events with lines are not deleted by others: a key forbids it."""
-        self._act = self._random.choice(("update", "insert")) if self.allowed else "insert"
+        """Update or insert only: the foreign key forbids deleting events with lines."""
+        self._action = self._random.choice(("update", "insert")) if self.versions else "insert"
         key = (
-            len(self.allowed) + 1
-            if self._act == "insert"
-            else self._random.randrange(1, len(self.allowed) + 1)
+            len(self.versions) + 1
+            if self._action == "insert"
+            else self._random.randrange(1, len(self.versions) + 1)
         )
-        before = self.allowed.get(key, {None})
+        before = self.versions.get(key, {None})
         note = f"v{number}"
-        self.allowed[key] = before | {note}
-        if self._act == "insert":
+        self.versions[key] = before | {note}
+        if self._action == "insert":
             connection.execute(f"INSERT INTO public.event VALUES ({key}, {OLD}, '{note}')")
-            self.allowed[key] = {note}
+            self.versions[key] = {note}
         else:
             changed = connection.execute(
                 "UPDATE public.event SET note = %s WHERE id = %s", (note, key)
             ).rowcount
-            self.allowed[key] = {note} if changed else before
+            self.versions[key] = {note} if changed else before
 
-    def verdict(self):
-        """The same for the lines: those of archived events are archived, once; those of the others are there."""
+    def count_rows(self):
+        """Count the child rows too, which are in the same place as their event."""
         with self.connect() as connection:
-            there = {row["id"] for row in connection.execute("SELECT id FROM public.line")}
+            present = {row["id"] for row in connection.execute("SELECT id FROM public.line")}
             events = {row["id"] for row in connection.execute("SELECT id FROM public.event")}
             ledger = connection.execute(
                 """SELECT * FROM sereno.archive_batch WHERE "table" = 'line'"""
             ).fetchall()
         archived = [int(line.split(b"\t")[0]) for row in ledger for line in self._lines(row)]
-        said = super().verdict()
-        wanted = {key * 10 + number for key in self.allowed for number in range(3)}
+        counts = super().count_rows()
+        wanted = {key * 10 + number for key in self.versions for number in range(3)}
         gone = {key for key in wanted if key // 10 not in events}
-        said["lost"] += len(wanted - there - set(archived)) + len(gone - set(archived))
-        said["doubled"] += len(archived) - len(set(archived)) + len(there & set(archived))
-        return {**said, "lines archived": len(archived)}
+        counts["lost"] += len(wanted - present - set(archived)) + len(gone - set(archived))
+        counts["duplicated"] += len(archived) - len(set(archived)) + len(present & set(archived))
+        return {**counts, "child rows archived": len(archived)}
 
 
-class ToTable(Ground):
-    """Events that move to another table of the same database."""
+class TableTargetFixture(ArchiveFixture):
+    """Archive to another table of the same database."""
 
     PREPARE = (
-        *Ground.PREPARE,
+        *ArchiveFixture.PREPARE,
         "CREATE SCHEMA history",
         "CREATE TABLE history.event (id bigint, at timestamptz, note text)",
     )
@@ -306,7 +307,7 @@ class ToTable(Ground):
             path.read_text().replace(f"file://{self.archive_folder}", "table:history.event")
         )
 
-    def verdict(self):
+    def count_rows(self):
         with self.connect() as connection:
             table = {
                 row["id"]: row["note"]
@@ -315,20 +316,20 @@ class ToTable(Ground):
             moved = connection.execute("SELECT id, note FROM history.event").fetchall()
             ledgered = connection.execute("SELECT coalesce(sum(rows), 0)::bigint AS n FROM sereno.archive_batch").fetchone()["n"]  # fmt: skip
         archived = {row["id"]: row["note"] for row in moved}
-        found = archived | table
+        notes = archived | table
         lost = sum(
-            key not in found and None not in allowed for key, allowed in self.allowed.items()
+            key not in notes and None not in versions for key, versions in self.versions.items()
         )
-        strange = sum(found[key] not in self.allowed.get(key, ()) for key in found)
+        unexpected = sum(notes[key] not in self.versions.get(key, ()) for key in notes)
         return {
-            "rows": len(self.allowed), "archived": len(archived), "in the table": len(table), "lost": lost,
-            "doubled": len(moved) - len(archived) + len(archived.keys() & table.keys()), "strange": strange,
-            "unledgered bytes": abs(len(moved) - ledgered),
+            "rows": len(self.versions), "archived": len(archived), "in table": len(table), "lost": lost,
+            "duplicated": len(moved) - len(archived) + len(archived.keys() & table.keys()), "unexpected": unexpected,
+            "bytes not in ledger": abs(len(moved) - ledgered),
         }  # fmt: skip
 
 
 class Proxy:
-    """Between a client and the server: at a COMMIT it cuts the client off, before it has passed it on or after."""
+    """A proxy that drops the connection at a COMMIT, before or after forwarding it."""
 
     def __init__(self, port):
         self._port = port
@@ -352,16 +353,16 @@ class Proxy:
 
     def _serve(self, client):
         with client, socket.create_connection(("127.0.0.1", self._port)) as upstream:
-            back = threading.Thread(target=self._down, args=(upstream, client))
-            back.start()
+            responses = threading.Thread(target=self._forward_responses, args=(upstream, client))
+            responses.start()
             with contextlib.suppress(OSError):
-                self._up(client, upstream)
+                self._forward_requests(client, upstream)
             for end in (client, upstream):
                 with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
-            back.join()
+            responses.join()
 
-    def _up(self, client, upstream):
+    def _forward_requests(self, client, upstream):
         ledgered = False
         while data := client.recv(65536):
             ledgered = ledgered or b"INSERT INTO sereno.archive_batch" in data
@@ -374,7 +375,7 @@ class Proxy:
                 return
             upstream.sendall(data)
 
-    def _down(self, upstream, client):
+    def _forward_responses(self, upstream, client):
         with contextlib.suppress(OSError):
             while data := upstream.recv(65536):
                 client.sendall(data)

@@ -1,4 +1,4 @@
-"""A program of one's own as a channel: what it is given, what it may answer, and what it does not see."""
+"""The command channel: input, ticket key, exit status, timeout, environment."""
 
 import json
 import os
@@ -25,31 +25,33 @@ def program(tmp_path):
     return make
 
 
-def test_it_gets_the_message_and_says_what_it_calls_it(program, notify, tmp_path, monkeypatch):
+def test_command_reads_the_message_and_returns_the_ticket_key(
+    program, notify, tmp_path, monkeypatch
+):
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/canary")
     channel = program('cat > got; env > env; echo "$1" > argument; echo "TICKET 7"; echo more')
     assert channel.deliver(notify(object="<!channel> $(x) `y`")).remote == "TICKET 7"
-    said = json.loads((tmp_path / "got").read_text())
-    assert (said["id"], said["data"]["object"]) == ("n0123", "<!channel> $(x) `y`")
+    body = json.loads((tmp_path / "got").read_text())
+    assert (body["id"], body["data"]["object"]) == ("n0123", "<!channel> $(x) `y`")
     assert "canary" not in (tmp_path / "env").read_text()
     assert (tmp_path / "argument").read_text() == "an argument\n"
 
 
-def test_one_that_does_not_read_may_take_it_all_the_same(program, notify):
+def test_command_may_exit_without_reading_its_input(program, notify):
     assert program("exec true").deliver(notify(details={"x": "y" * 100_000})).remote == ""
 
 
-def test_one_that_reads_late_gets_all_of_it(program, notify, tmp_path):
+def test_command_that_reads_late_receives_the_whole_message(program, notify, tmp_path):
     assert program("sleep 1; wc -c").deliver(notify(details={"x": "y" * 300_000})).remote > "300000"
 
 
-def test_what_it_complains_of_is_the_reason(program, notify):
+def test_command_standard_error_becomes_the_failure_reason(program, notify):
     with pytest.raises(DeliveryError, match="status 3: no line to the pager") as caught:
         program("echo no line to the pager >&2; exit 3").deliver(notify())
     assert caught.value.failure is Failure.TRANSIENT
 
 
-def _gone(process):
+def _has_exited(process):
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -57,17 +59,17 @@ def _gone(process):
     return False
 
 
-def test_one_that_hangs_is_ended_with_its_children(program, notify, tmp_path, wait):
+def test_command_timeout_kills_the_process_group(program, notify, tmp_path, wait):
     began = time.monotonic()
     with pytest.raises(DeliveryError, match="still running after") as caught:
         program("sleep 300 & echo $! > child; wait", timeout_seconds=0.3).deliver(notify())
     assert caught.value.failure is Failure.AMBIGUOUS
     assert time.monotonic() - began < 10
     child = int((tmp_path / "child").read_text())
-    wait(lambda: _gone(child), 5, "its child's end")
+    wait(lambda: _has_exited(child), 5, "the exit of the child")
 
 
-def test_a_child_that_it_leaves_behind_is_not_waited_for(program, notify, tmp_path):
+def test_command_does_not_wait_for_background_children(program, notify, tmp_path):
     began = time.monotonic()
     channel = program("echo page 7; sleep 300 & echo $! > child", timeout_seconds=60)
     try:
@@ -77,7 +79,7 @@ def test_a_child_that_it_leaves_behind_is_not_waited_for(program, notify, tmp_pa
         os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
 
 
-def test_one_that_is_not_there(notify):
+def test_command_that_does_not_exist_fails_the_delivery(notify):
     channel = command.Command(
         command.Options(type="command", command=("/nowhere/tell",)), Sender("c")
     )

@@ -1,4 +1,4 @@
-"""Parents leave with their children, by foreign key: children first, all of a batch in one transaction."""
+"""Archiving of parent rows with their children by foreign key."""
 
 import contextlib
 import threading
@@ -9,6 +9,7 @@ import pytest
 import zstandard
 
 from execution import control
+from tests.postgres.archive_table import TABLE, refusal
 
 ARCHIVE = """
 [[jobs.archive.tables]]
@@ -25,7 +26,7 @@ OLD = 700
 def prepare(house):
     run = house.database.run
 
-    def prepared(*children, action="NO ACTION", **more):
+    def create(*children, action="NO ACTION", **more):
         run("CREATE TABLE public.orden (id bigint PRIMARY KEY, at timestamptz)")
         run("CREATE INDEX ON public.orden (at)")
         run(
@@ -48,7 +49,7 @@ def prepare(house):
         house.install()
         return house
 
-    return prepared
+    return create
 
 
 def keys(house, table):
@@ -60,7 +61,7 @@ def keys(house, table):
 
 
 @pytest.mark.parametrize("action", ["NO ACTION", "CASCADE", "SET NULL"])
-def test_children_leave_first_however_far_they_refer(prepare, action):
+def test_children_of_each_level_are_archived_with_parent(prepare, action):
     house = prepare("public.linea", 'public."Nota %"', action=action)
     run = house.run("archive")
     assert (run["state"], run["steps"][0]["rows"]) == ("finished", OLD), run
@@ -72,7 +73,7 @@ def test_children_leave_first_however_far_they_refer(prepare, action):
     assert "sereno" not in house.sereno("archive", "verify", "--deep").stderr
 
 
-def test_they_come_back_parents_first(prepare):
+def test_parents_and_children_are_restored(prepare):
     house = prepare("public.linea", 'public."Nota %"')
     digest = """SELECT md5((SELECT string_agg(t::text, ',' ORDER BY t::text) FROM (SELECT o::text FROM public.orden o UNION ALL SELECT l::text FROM public.linea l UNION ALL SELECT n::text FROM public."Nota %" n) t))"""
     before = house.database.value(digest)
@@ -85,7 +86,7 @@ def test_they_come_back_parents_first(prepare):
 
 
 @pytest.mark.parametrize(
-    ("children", "options", "said"),
+    ("children", "options", "reason"),
     [
         ((), {"action": "CASCADE"}, 'would extend the deletion to public."Nota %", public.linea'),
         (("public.linea",), {"action": "CASCADE"}, 'would extend the deletion to public."Nota %"'),
@@ -97,20 +98,20 @@ def test_they_come_back_parents_first(prepare):
         ),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_is_refused_with_its_reason(prepare, children, options, said):
+def test_unsuitable_children_are_refused_with_reason(prepare, children, options, reason):
     house = prepare(*children, **options)
     run = house.run("archive")
     assert run["state"] == "failed"
-    assert said in run["steps"][0]["reason"]
+    assert reason in run["steps"][0]["reason"]
     assert house.database.value("SELECT count(*) FROM public.orden") == OLD + 10
 
 
-def test_children_that_come_meanwhile_are_never_dragged_along(prepare, monkeypatch):
-    """A row inserted under a parent that is just leaving: either both stay for now, or both are archived."""
+def test_child_inserted_during_run_is_neither_lost_nor_duplicated(prepare, monkeypatch):
+    """The parent of an inserted row is being archived: both stay or both are archived."""
     house = prepare("public.linea", 'public."Nota %"', action="CASCADE")
     house.extra = house.extra.replace("[[jobs", "[governor]\nbatch_rows = 20\n[[jobs", 1)
     monkeypatch.setattr(control, "FIRST_WAIT_SECONDS", 0.01)
-    stop, started, came = threading.Event(), threading.Event(), []
+    stop, started, inserted = threading.Event(), threading.Event(), []
 
     def write():
         with house.database.connect(autocommit=True) as connection:
@@ -122,7 +123,7 @@ def test_children_that_come_meanwhile_are_never_dragged_along(prepare, monkeypat
                     connection.execute(
                         "INSERT INTO public.linea VALUES (%s, %s, 9)", (number, number % OLD + 1)
                     )
-                    came.append(number)
+                    inserted.append(number)
                     started.set()
 
     writer = threading.Thread(target=write)
@@ -135,6 +136,38 @@ def test_children_that_come_meanwhile_are_never_dragged_along(prepare, monkeypat
         stop.set()
         writer.join()
     assert house.run("archive")["state"] == "finished"
-    there = {row["id"] for row in house.database.rows("SELECT id FROM public.linea")}
-    assert set(came) <= there | set(keys(house, "linea")), "none is lost"
-    assert not there & set(keys(house, "linea")), "none is in two places"
+    remaining = {row["id"] for row in house.database.rows("SELECT id FROM public.linea")}
+    assert set(inserted) <= remaining | set(keys(house, "linea")), "no row is lost"
+    assert not remaining & set(keys(house, "linea")), "no row is in two places"
+
+
+PARENT_AND_CHILD = """
+CREATE TABLE public.orden (id bigint PRIMARY KEY, at timestamptz);
+CREATE TABLE public.linea (id bigint PRIMARY KEY, orden bigint REFERENCES public.orden{});
+INSERT INTO public.orden VALUES (1, now() - interval '40 days'), (2, now());
+"""
+
+
+def configure_child(house, more="", key="id bigint PRIMARY KEY, "):
+    house.database.run(
+        PARENT_AND_CHILD.format(more).replace("id bigint PRIMARY KEY, orden", f"{key}orden")
+    )
+    house.archive = house.folder / "archive"
+    house.extra = (
+        TABLE.format(house.archive).replace("public.event", "public.orden")
+        + "children = ['public.linea']\n"
+    )
+    house.install()
+
+
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL"])
+def test_child_that_references_itself_is_refused(house, action):
+    configure_child(house, f", parent bigint REFERENCES public.linea ON DELETE {action}")
+    house.database.run("INSERT INTO public.linea VALUES (1, 1, NULL), (2, 2, 1), (3, NULL, 1)")
+    assert "would extend the deletion to public.linea" in refusal(house)
+    assert house.database.value("SELECT count(*) FROM public.linea") == 3
+
+
+def test_child_without_unique_key_is_refused(house):
+    configure_child(house, key="")
+    assert "public.linea has no unique key" in refusal(house)

@@ -1,0 +1,206 @@
+"""The email channel against a real SMTP server: message format, TLS, failures."""
+
+import base64
+import ssl
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from aiosmtpd.smtp import AuthResult
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from alerts.alert import Letter, Reason
+from alerts.channels.channel import DeliveryError, Failure
+from alerts.digest import same_message
+from alerts.message import from_json, to_json
+from daemon.demo.cluster import free_port
+from domain.secret import Secret
+from tests.fixtures.notifications import Postbox, email_channel, smtp
+
+
+def create_certificate(folder):
+    """Create a self-signed certificate for localhost; return its path and a server context."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "cert.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return path, context
+
+
+def authenticate(_server, _session, _envelope, _mechanism, data):
+    return AuthResult(success=(data.login, data.password) == (b"sereno", b"hunter2"), handled=False)
+
+
+@pytest.fixture
+def password(tmp_path):
+    (tmp_path / "password").write_text("hunter2\n")
+    return Secret(file=tmp_path / "password")
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Requiring AUTH while not requiring TLS:UserWarning"
+)  # aiosmtpd does not know that the socket is wrapped
+@pytest.mark.parametrize("tls", ["starttls", "tls"])
+def test_email_over_tls_authenticates_and_verifies_certificate(tmp_path, password, notify, tls):
+    path, context = create_certificate(tmp_path)
+    server = {"authenticator": authenticate, "auth_required": True}
+    if tls == "starttls":
+        server |= {"auth_require_tls": True, "tls_context": context, "require_starttls": True}
+    else:
+        server |= {"auth_require_tls": False, "ssl_context": context}
+    postbox = Postbox()
+    with smtp(postbox, **server) as port:
+
+        def channel(password, **options):
+            recipients = ("a@example.org", "b@example.org")
+            options |= {"tls": tls, "user": "sereno", "password": password}
+            return email_channel(port, *recipients, **options)
+
+        trusting = channel(password, ca_file=str(path))
+        first = trusting.deliver(notify())
+        trusting.deliver(notify("n2", reason=Reason.RESOLVED, thread=first.remote))
+        with pytest.raises(DeliveryError, match="certificate"):
+            channel(password).deliver(notify())
+        wrong = Secret(file=tmp_path / "wrong")
+        wrong.file.write_text("wrong")
+        with pytest.raises(DeliveryError) as refused:
+            channel(wrong, ca_file=str(path)).deliver(notify())
+    assert refused.value.failure is Failure.PERMANENT
+    (opened, to, _), (resolved, _, _) = postbox.mails
+    assert (opened["Message-ID"], to) == (first.remote, ["a@example.org", "b@example.org"])
+    assert resolved["In-Reply-To"] == first.remote
+    assert "7 rows" in opened.get_body(("plain",)).get_content()
+
+
+def test_email_client_certificate_is_sent_when_the_server_requires_it(tmp_path, notify):
+    path, context = create_certificate(tmp_path)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(path)
+    postbox = Postbox()
+    with smtp(postbox, tls_context=context, require_starttls=True) as port:
+        options = {"ca_file": str(path)}
+        email_channel(port, **options, client_cert=str(path)).deliver(notify())
+        with pytest.raises(DeliveryError):
+            email_channel(port, **options).deliver(notify())
+        missing = email_channel(port, **options, client_cert="/nowhere/cert.pem")
+        with pytest.raises(DeliveryError, match="cert") as caught:
+            missing.deliver(notify())
+    assert caught.value.failure is Failure.TRANSIENT
+    assert len(postbox.mails) == 1
+    with pytest.raises(ValueError, match="client_key needs"):
+        email_channel(port, **options, client_key="/x")
+
+
+def test_email_starttls_is_mandatory(notify):
+    postbox = Postbox()
+    with smtp(postbox) as port:
+        with pytest.raises(DeliveryError, match="STARTTLS"):
+            email_channel(port).deliver(notify())
+    assert postbox.mails == []
+
+
+def test_email_digest_attaches_the_full_alert_list(notify):
+    one = notify().message
+    digest = same_message(
+        [
+            replace(one, alert=number, title=f"orphans: public.t{number}")
+            for number in range(1, 1001)
+        ]
+    )
+    postbox = Postbox()
+    with smtp(postbox) as port:
+        email_channel(port, tls="none").deliver(replace(notify(), message=digest))
+    ((mail, _, _),) = postbox.mails
+    (attachment,) = mail.iter_attachments()
+    assert (attachment.get_filename(), len(mail.get_body(("html",)).get_content()) < 100_000) == (
+        "alerts.txt",
+        True,
+    )
+    text = attachment.get_content()
+    assert all(f"public.t{number} " in text for number in range(1, 1001))
+    assert "and 940 more" in mail.get_body(("plain",)).get_content()
+
+
+def test_email_report_has_text_html_and_inline_images(notify):
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(200)
+    letter = Letter(
+        "in words: ä",
+        '<p>ä <img src="cid:growth"></p>',
+        {"growth": base64.b64encode(picture).decode()},
+    )
+    message = from_json(to_json(replace(notify(reason=Reason.REPORT).message, letter=letter)))
+    postbox = Postbox()
+    with smtp(postbox) as port:
+        email_channel(port, tls="none").deliver(replace(notify(), message=message))
+    ((mail, _, _),) = postbox.mails
+    assert mail.get_content_type() == "multipart/alternative"
+    text, related = mail.iter_parts()
+    assert (text.get_content_type(), text.get_content().strip()) == ("text/plain", "in words: ä")
+    page, image = related.iter_parts()
+    assert (related.get_content_type(), page.get_content().strip()) == (
+        "multipart/related",
+        letter.html,
+    )
+    assert (image["Content-ID"], image.get_content()) == ("<growth>", picture)
+    assert mail["Auto-Submitted"] == "auto-generated"
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure"),
+    [("550 no such user", Failure.PERMANENT), ("451 later", Failure.TRANSIENT)],
+)
+def test_email_recipient_refusal_is_classified_by_reply_code(notify, answer, failure):
+    postbox = Postbox()
+    postbox.refuse["a@example.org"] = answer
+    with smtp(postbox) as port:
+        with pytest.raises(DeliveryError) as caught:
+            email_channel(port, "a@example.org", tls="none").deliver(notify())
+        both = email_channel(port, "a@example.org", "b@example.org", tls="none")
+        receipt = both.deliver(notify())
+    assert (receipt.accepted, set(receipt.refused) | set(receipt.later)) == (
+        ("b@example.org",),
+        {"a@example.org"},
+    )
+    assert ("a@example.org" in receipt.refused) is (failure is Failure.PERMANENT)
+    assert f"for b@example.org; not for a@example.org: {answer}" == receipt.words
+    assert caught.value.failure is failure
+    assert [recipients for _, recipients, _ in postbox.mails] == [["b@example.org"]]
+
+
+def test_email_connection_refused_is_transient(notify):
+    channel = email_channel(free_port(), host="127.0.0.1", tls="none")
+    with pytest.raises(DeliveryError) as caught:
+        channel.deliver(notify())
+    assert caught.value.failure is Failure.TRANSIENT
+
+
+def test_email_connection_lost_at_quit_does_not_fail_the_delivery(notify):
+    class ConnectionAbortedAtQuit(Postbox):
+        async def handle_QUIT(self, server, _session, _envelope):
+            server.transport.abort()
+            return "221 bye"
+
+    with smtp(ConnectionAbortedAtQuit()) as port:
+        receipt = email_channel(port, tls="none").deliver(notify())
+    assert receipt.accepted == ("a@example.org",)
