@@ -58,7 +58,7 @@ def test_plan_names_the_configuration_entry_of_a_refused_step(house):
     )
     done = house.sereno("plan", "log_cleanup")
     assert done.returncode == 1
-    assert "public.missing: no such table" in " ".join(done.stdout.split())
+    assert "public.missing: there is no such table" in " ".join(done.stdout.split())
     assert "(jobs.log_cleanup.tables[0])" in done.stdout
 
 
