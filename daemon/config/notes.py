@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel
 
+from checks import registry
 from daemon.config.model import Config, Daemon
 from daemon.config.values import split_address
+from domain.kinds import KINDS
 from domain.secret import Secret, SecretError
 
 _USUAL_CHECKS = "/etc/sereno/checks.d"
@@ -30,6 +32,8 @@ def configuration_notes(config: Config) -> Iterator[str]:
             yield f"{path}: {error}"
     if not any("self_cleanup" in schedule.jobs for schedule in config.timetable.values()):
         yield "schedules: none contains self_cleanup; sereno's own history grows without limit"
+    if not config.channels:
+        yield "channels: none is configured; alerts are stored, and nobody is notified"
     yield from _alerting(config)
     yield from _channels(config)
 
@@ -56,6 +60,8 @@ def _alerting(config: Config) -> Iterator[str]:
     """Yield alert rules that match nothing or notify nobody."""
     alerts = config.alerts
     jobs = type(config.jobs).model_fields.keys() | config.timetable.keys()
+    checks = registry.load().keys() | KINDS.keys()
+    checks |= {path.name.partition(".")[0] for path in config.daemon.checks.glob("*.sql")}
     tags = {tag for database in config.databases.values() for tag in database.tags}
     for name in ("thresholds", "routes", "maintenance"):
         for number, rule in enumerate(getattr(alerts, name)):
@@ -63,9 +69,10 @@ def _alerting(config: Config) -> Iterator[str]:
             for key, pattern, known in (
                 ("database", rule.database, config.databases),
                 ("job", rule.job, jobs),
+                ("check", rule.check, checks),
             ):
                 if pattern != "*" and not fnmatch.filter(known, pattern):
-                    yield f"{path}.{key}: {pattern!r} matches none of {', '.join(known)}"
+                    yield f"{path}.{key}: {pattern!r} matches none of {', '.join(sorted(known))}"
             if rule.tag and rule.tag not in tags:
                 yield f"{path}.tag: no database has the tag {rule.tag!r}"
     for number, route in enumerate(alerts.routes):

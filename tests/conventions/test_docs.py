@@ -34,6 +34,10 @@ def test_kinds_page_is_current(generate):
     assert generate.KIND_PAGE.read_text() == generate.kinds(), "run `make reference`"
 
 
+def test_reference_page_is_current(generate):
+    assert generate.REFERENCE_PAGE.read_text() == generate.reference(), "run `make reference`"
+
+
 def anchors(path):
     titles = re.findall(r"^#+ (.*)$", FENCE.sub("", path.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

@@ -174,7 +174,7 @@ def test_unmatched_alert_rules_are_noted_and_escalation_step_needs_channel(tmp_p
     rules = """
         [alerts]
         routes = [{ tag = "billing", channels = [] }]
-        thresholds = [{ database = "mian" }, { job = "vacuum", database = "m*" }, { job = "analyze" }, { job = "vacum" }]
+        thresholds = [{ database = "mian" }, { job = "vacuum", database = "m*" }, { job = "analyze" }, { job = "vacum" }, { check = "task_orphaned" }, { check = "task_*" }]
     """
     path = tmp_path / "config.toml"
     path.write_text(MINIMAL + rules)
@@ -186,6 +186,7 @@ def test_unmatched_alert_rules_are_noted_and_escalation_step_needs_channel(tmp_p
     assert [note.partition(":")[0] for note in found] == [
         "alerts.thresholds[0].database",
         "alerts.thresholds[3].job",
+        "alerts.thresholds[4].check",
         "alerts.routes[0].tag",
         "alerts.routes[0].channels",
     ]
