@@ -160,16 +160,28 @@ def ack(
         from alerts.processor import Acknowledged
         from daemon.cli.arguments import parse_after
         from daemon.cli.delivery import deliver_pending
+        from daemon.cli.output import local_minute, zone_name
 
         until = None if duration is None else parse_after(context.clock(), duration)
         result = context.acknowledge(alert, who or getpass.getuser(), until)
         if result is Acknowledged.NOT_OPEN:
-            fail(f"there is no open alert {alert}", Exit.CANNOT)
+            fail(_not_open(context, alert), Exit.CANNOT)
         if result is Acknowledged.PENDING:
             fail(f"alert {alert} is pending: nobody was notified of it yet", Exit.CANNOT)
         deliver_pending(context, 10)
         value = {"alert": alert, "state": "acknowledged"}
-        print_answer(f"alert {alert} {result.value}", value, as_json=as_json)
+        zone = context.config.daemon.timezone
+        end = f" until {local_minute(until, zone)} ({zone_name(zone)})" if until else ""
+        print_answer(f"alert {alert} {result.value}{end}", value, as_json=as_json)
+
+
+def _not_open(context: "Context", number: int) -> str:
+    from alerts import alert_store
+
+    with context.store.reading() as transaction:
+        if alert_store.load_alert(transaction, number) is None:
+            return f"there is no alert {number}; see: sereno alerts list"
+    return f"alert {number} is already resolved"
 
 
 @app.command()
@@ -183,7 +195,7 @@ def resolve(alert: Number, config: ConfigOption = None, as_json: JsonOption = Fa
         with context.store.reading() as transaction:
             found = alert_store.load_alert(transaction, alert)
         if found is None or found.resolved_at is not None:
-            fail(f"there is no open alert {alert}", Exit.CANNOT)
+            fail(_not_open(context, alert), Exit.CANNOT)
         area = Coverage(
             found.kind, found.database, found.object, found.task, found.cluster, final=True
         )

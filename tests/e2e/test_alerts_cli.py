@@ -62,16 +62,20 @@ def test_alerts_show_lists_events_and_messages(alerting):
     assert {message["state"] for message in details["messages"]} == {"sent"}
     # Opened and acknowledged within group_wait: one message.
     assert notified_reasons(alerting) == ["opened"]
-    alerting.sereno("alerts", "ack", "1", "--as", "eva")
+    answer = alerting.sereno("alerts", "ack", "1", "--as", "eva", "--for", "8h").stdout
+    assert "acknowledged until " in answer
     shown = alerting.sereno("alerts", "show", "1").stdout
     assert all(f"acknowledged by {who}" in shown for who in ("ana", "eva"))
+    alerting.sereno("alerts", "resolve", "1")
+    again = alerting.sereno("alerts", "resolve", "1", check=False)
+    assert (again.returncode, "alert 1 is already resolved" in again.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
         (("show", "9"), "there is no alert 9"),
-        (("ack", "9"), "there is no open alert 9"),
+        (("ack", "9"), "there is no alert 9"),
         (("ack", "1", "--for", "soon"), "is not a duration"),
         (("unsilence", "9"), "there is no active silence 9"),
         (("silence", "--reason", "x", "--for", "2h"), "give a pattern"),
