@@ -33,8 +33,8 @@ check: lint  ## lint, types, unit tests, tests of code and documentation
 test-matrix: $(READY)  ## every test, on every installed server from 14 on
 	SERENO_TEST_MATRIX=1 $(RUN)pytest --numprocesses 2 --dist loadgroup $(TESTS)
 
-coverage: $(READY)  ## branch coverage of the tests that run in one process
-	$(RUN)pytest --numprocesses 2 --dist loadgroup --cov --cov-branch --cov-report=term:skip-covered $(TESTS)
+coverage: $(READY)  ## branch coverage, subprocesses included
+	$(RUN)pytest --numprocesses 3 --dist loadgroup --cov --cov-report=term:skip-covered $(TESTS)
 
 systemd-test: $(READY)  ## the service in a booted Debian root
 	$(RUN)pytest -s -v --override-ini=python_files=boot.py tests/systemd
