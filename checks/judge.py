@@ -22,7 +22,7 @@ def judge(
     """
     found = []
     for row in rows:
-        severity = _severity(header, row, options)
+        severity = severity_of(header, row, options)
         if severity is None:
             continue
         identity = Identity(
@@ -60,7 +60,8 @@ def _is_unchecked(row: Row) -> bool:
     return row.get("value") is None and row.get("severity") is None
 
 
-def _severity(header: Header, row: Row, options: OptionValues) -> Severity | None:
+def severity_of(header: Header, row: Row, options: OptionValues) -> Severity | None:
+    """Return the severity of a row; None if it is no finding."""
     own = row.get("severity")
     if own == "none":
         return None

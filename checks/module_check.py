@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from checks.bounds import worst_rows
 from checks.check import Header, OptionValues, Row
 from postgres.session import Session
 
@@ -20,5 +21,5 @@ class ModuleCheck:
         return self.describe(options)
 
     def look(self, session: Session | None, options: OptionValues) -> Sequence[Row]:
-        """Return the rows."""
-        return self.ask(session, options)
+        """Return the rows, at most `most_findings`."""
+        return worst_rows(self.ask(session, options), options)

@@ -10,7 +10,8 @@ from psycopg import sql
 
 from postgres.identifiers import Columns
 
-EXAMPLES = 5
+EXAMPLES, LONGEST_EXAMPLE = 5, 100
+"""Keys given as examples, and the most characters of a column of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,10 @@ def crossed_rows(pair: Pair) -> sql.Composed:
 def _count(pair: Pair, condition: sql.Composable) -> sql.Composed:
     keys = sql.SQL("concat_ws(', ', {})").format(
         sql.SQL(", ").join(
-            sql.SQL("c.{}::text").format(sql.Identifier(name)) for name in pair.child.names
+            sql.SQL("left(c.{}::text, {})").format(
+                sql.Identifier(name), sql.Literal(LONGEST_EXAMPLE)
+            )
+            for name in pair.child.names
         )
     )
     return _COUNT.format(

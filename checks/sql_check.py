@@ -12,6 +12,7 @@ from typing import Any
 
 from psycopg import errors, sql
 
+from checks.bounds import bounded_rows
 from checks.check import Header, NotSeen, Option, OptionValues, Row
 from checks.lexer import tokens
 from domain.finding import Severity
@@ -60,7 +61,7 @@ class SqlCheck:
             if not session.rows(_HAS, (role,))[0]["has"]:
                 raise NotSeen(f"no privilege: {session.facts.user} is not a member of {role}")
         try:
-            rows = session.rows(self._composed(session, options))
+            rows = bounded_rows(session, self._composed(session, options), self.header, options)
         except errors.InsufficientPrivilege as error:
             raise NotSeen(f"no privilege: {error.diag.message_primary}") from None
         if rows and not rows[0].keys() >= _REQUIRED:

@@ -8,7 +8,7 @@ from psycopg import errors, sql
 from domain.cause import Cause
 from execution.control import RETRYABLE, StepControl, Stop
 from execution.step import Outcome, Status, Step
-from postgres.session import Session, is_lost
+from postgres.session import Session
 
 GRACE_SECONDS = 1.0
 """A cancel this shortly before the end of the window counts as the end of the window."""
@@ -47,7 +47,8 @@ def outcome_of(error: Exception, step: Step, lane: Session | None, control: Step
 
 def _outcome(error: Exception, step: Step, lane: Session | None, control: StepControl) -> Outcome:
     line = first_line(error)
-    if is_lost(error):
+    # class 08 may come from a foreign server (postgres_fdw, dblink): the connection itself decides
+    if lane is not None and lane.broken:
         control.stopped = Stop.LOST
         return Outcome(Status.UNFINISHED, line)
     if isinstance(error, errors.InsufficientPrivilege):

@@ -94,6 +94,12 @@ class Session:
             cursor.execute(statement, parameters, prepare=True)
             return cursor.fetchall()
 
+    def columns(self, statement: Query) -> list[tuple[str, int]]:
+        """Run one statement and return the name and type oid of each column of its result."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement)
+            return [(column.name, column.type_code) for column in cursor.description or ()]
+
     def copy_out(self, statement: sql.Composed, write: copy.Write) -> int:
         """Run COPY ... TO STDOUT into `write`; return the rows. An exception of `write` ends it."""
         return copy.copy_out(self._connection, statement.as_bytes(self._connection), write)
@@ -175,6 +181,13 @@ class Session:
     def close(self) -> None:
         """Close the session; the server releases its locks."""
         self._connection.close()
+
+    def answers(self) -> bool:
+        """Return whether the server still answers in this session."""
+        try:
+            return bool(self.rows(sql.SQL("SELECT 1")))
+        except psycopg.Error:
+            return False
 
     @property
     def broken(self) -> bool:

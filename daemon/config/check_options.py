@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping
 
+from checks.bounds import MOST_FINDINGS
 from checks.options import CheckOptions, CheckPair
 from checks.references import Pair
 from checks.registry import PAIRED, Known
@@ -28,7 +29,8 @@ def check_options(
         if name in PAIRED:
             options[name] = CheckOptions(pairs=tuple(_pairs(path, given, problems)))
             continue
-        defaults = {option: declared.default for option, declared in check.header.options.items()}
+        defaults: dict[str, object] = {"most_findings": MOST_FINDINGS}
+        defaults |= {option: one.default for option, one in check.header.options.items()}
         options[name] = CheckOptions(
             values=defaults | dict(_values(path, given, defaults, problems))
         )

@@ -58,13 +58,20 @@ def _channels(config: Config) -> Iterator[str]:
 
 def _alerting(config: Config) -> Iterator[str]:
     """Yield alert rules that match nothing or notify nobody."""
-    alerts = config.alerts
+    yield from _unmatched(config)
+    for number, route in enumerate(config.alerts.routes):
+        if not route.channels:
+            yield f"alerts.routes[{number}].channels: matching alerts notify nobody"
+
+
+def _unmatched(config: Config) -> Iterator[str]:
+    """Yield the patterns of rules that match nothing."""
     jobs = type(config.jobs).model_fields.keys() | config.timetable.keys()
     checks = registry.load().keys() | KINDS.keys()
     checks |= {path.name.partition(".")[0] for path in config.daemon.checks.glob("*.sql")}
     tags = {tag for database in config.databases.values() for tag in database.tags}
     for name in ("thresholds", "routes", "maintenance"):
-        for number, rule in enumerate(getattr(alerts, name)):
+        for number, rule in enumerate(getattr(config.alerts, name)):
             path = f"alerts.{name}[{number}]"
             for key, pattern, known in (
                 ("database", rule.database, config.databases),
@@ -75,9 +82,6 @@ def _alerting(config: Config) -> Iterator[str]:
                     yield f"{path}.{key}: {pattern!r} matches none of {', '.join(sorted(known))}"
             if rule.tag and rule.tag not in tags:
                 yield f"{path}.tag: no database has the tag {rule.tag!r}"
-    for number, route in enumerate(alerts.routes):
-        if not route.channels:
-            yield f"alerts.routes[{number}].channels: matching alerts notify nobody"
 
 
 def _secrets(model: object, path: str) -> Iterator[tuple[str, Secret]]:

@@ -3,9 +3,9 @@
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import psycopg
@@ -22,8 +22,9 @@ from domain.place import Place
 from domain.task import Scope, Task
 from execution.control import Stop
 from execution.errors import first_line
-from execution.executor import Executor
+from execution.executor import Executor, StepResult
 from execution.progress import Progress
+from execution.step import Status, Step
 from execution.window import Window, open_window
 from jobs.job import Job
 from postgres.fencing import advisory_locks, delete_permission, run_claims
@@ -38,6 +39,8 @@ RETRY_SECONDS = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
 """Delays between two attempts to reach a server."""
 MOST_REFUSED = 5
 """After this many refusals of one login in a row, while another is accepted, the run fails."""
+MOST_ENDED_SESSIONS = 3
+"""After this many sessions that ended while the server went on, the run is given up."""
 HUNG_SECONDS = 1800.0
 """A run that has not reported for this long has hung; a host check asks many servers."""
 
@@ -188,30 +191,61 @@ class Runner:
     def _work(
         self, task: Task, window: Window, recorder: Recorder, coordinator: Session | None
     ) -> RunResult:
+        """Plan and execute; a step whose session was terminated fails, and the others go on."""
+        outcomes: list[StepResult] = []
+        steps: Sequence[Step] | None = None
+        reason = ""
+        for ended_sessions in range(1 + MOST_ENDED_SESSIONS):
+            ended = self._execute(task, window, recorder, coordinator, steps)
+            lost = [one for one in ended if one[1].stop is Stop.LOST]
+            outcomes += [one for one in ended if one[1].stop is not Stop.LOST]
+            if not lost:
+                return summarize(outcomes)
+            step, outcome = lost[0]
+            reason = outcome.reason
+            if coordinator is None or not coordinator.answers():
+                break
+            if ended_sessions < MOST_ENDED_SESSIONS:
+                why = f"its session ended: {reason}"
+                failed = (step, replace(outcome, status=Status.FAILED, reason=why, stop=None))
+                recorder.steps([failed], self._place(task, coordinator))
+                outcomes.append(failed)
+                steps = [one for one, _ in lost[1:]]
+        raise LostError(f"{task.database}: {reason}")
+
+    def _execute(
+        self,
+        task: Task,
+        window: Window,
+        recorder: Recorder,
+        coordinator: Session | None,
+        steps: Sequence[Step] | None,
+    ) -> list[StepResult]:
+        """Execute the steps, or those of a new plan; record all but those of a lost session."""
         job = self._context.jobs[task.job]
         with ExitStack() as stack:
             worker = owner = None
-            cluster = ""
             if coordinator is not None:
                 worker = stack.enter_context(self._worker(task, coordinator))
-                cluster = coordinator.facts.system_identifier
-            steps = job.plan(job.observe(self._run_context.job_inputs(task, worker)))
+            if steps is None:
+                steps = job.plan(job.observe(self._run_context.job_inputs(task, worker)))
             lanes = [worker]
             if coordinator is not None:
                 lanes += self._more_lanes(stack, task, coordinator, len(steps))
                 if any(step.needs_owner for step in steps):
                     owner = stack.enter_context(self._worker(task, coordinator, owner=True))
-            place = Place(self._context.config.daemon.name, cluster, task.database)
             alive = partial(self._alive, recorder.number)
             terms = self._run_context.terms(window, coordinator, alive)
+            place = self._place(task, coordinator)
             outcomes = []
             for batch in Executor(terms, lanes, owner).run(steps):
                 outcomes += batch
                 recorder.steps([one for one in batch if one[1].stop is not Stop.LOST], place)
-        for _, outcome in outcomes:
-            if outcome.stop is Stop.LOST:
-                raise LostError(f"{task.database}: {outcome.reason}")
-        return summarize(outcomes)
+            return outcomes
+
+    def _place(self, task: Task, coordinator: Session | None) -> Place:
+        cluster = coordinator.facts.system_identifier if coordinator is not None else ""
+        return Place(self._context.config.daemon.name, cluster, task.database)
 
     @contextmanager
     def _worker(

@@ -140,7 +140,10 @@ def test_command_imports_no_heavy_library(command, heavy, tmp_path):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "SERENO_CONFIG": str(config)},
+        env={
+            **{name: one for name, one in os.environ.items() if not name.startswith("COVERAGE")},
+            "SERENO_CONFIG": str(config),
+        },
     )
     assert done.stdout, done.stderr
     imported = {line.rpartition("|")[2].split(".")[0].strip() for line in done.stderr.splitlines()}
