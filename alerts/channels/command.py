@@ -2,6 +2,7 @@
 
 import json
 import os
+import selectors
 import signal
 import subprocess
 import tempfile
@@ -17,7 +18,8 @@ from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, Send
 from alerts.channels.webhook import payload
 
 LONGEST = 200
-LOOK_SECONDS = 0.5
+LOOK_SECONDS, IDLE_SECONDS = 0.5, 0.02
+PIECE_BYTES = 64 * 1024
 INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
 
 
@@ -83,21 +85,23 @@ class Command:
         return Receipt("status 0", remote=_first(printed))
 
     def _communicate(self, process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
-        """Exchange input and output within the timeout, then end the process group.
+        """Read the output, of which the beginning is kept, then end the process group.
 
         A child left behind may keep the output open; it is not waited for.
         """
         deadline = time.monotonic() + self._options.timeout_seconds
+        kept: dict[int, bytes] = {}
         try:
-            while True:
-                ended = process.poll() is not None
-                try:
-                    return process.communicate(timeout=LOOK_SECONDS)
-                except subprocess.TimeoutExpired as late:
+            with selectors.DefaultSelector() as selector:
+                for pipe in filter(None, (process.stdout, process.stderr)):
+                    selector.register(pipe, selectors.EVENT_READ)
+                    kept[pipe.fileno()] = b""
+                while time.monotonic() < deadline:
+                    ended = process.poll() is not None
+                    _read(selector, kept)
                     if ended:
-                        return late.output or b"", late.stderr or b""
-                    if time.monotonic() >= deadline:
-                        break
+                        printed, complained = kept.values()
+                        return printed, complained
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             seconds = f"{self._options.timeout_seconds:.0f} s"
@@ -105,6 +109,17 @@ class Command:
         finally:
             for pipe in filter(None, (process.stdout, process.stderr)):
                 pipe.close()
+
+
+def _read(selector: selectors.BaseSelector, kept: dict[int, bytes]) -> None:
+    """Read what is there, and keep the first bytes; what follows is read and dropped."""
+    if not selector.get_map():
+        time.sleep(IDLE_SECONDS)
+    for key, _ in selector.select(LOOK_SECONDS):
+        piece = os.read(key.fd, PIECE_BYTES)
+        kept[key.fd] = (kept[key.fd] + piece)[: LONGEST * 4]
+        if not piece:
+            selector.unregister(key.fileobj)
 
 
 def _first(output: bytes) -> str:

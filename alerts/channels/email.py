@@ -2,14 +2,16 @@
 
 import re
 import smtplib
+import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import Annotated, Literal, Self
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from alerts.alert import Notification, Receipt
+from alerts.channels.bounds import BoundedLines, deadline
 from alerts.channels.channel import (
     ChannelOptions,
     DeliveryError,
@@ -18,12 +20,12 @@ from alerts.channels.channel import (
     Traits,
     reveal_secret,
 )
-from alerts.channels.http import deadline
 from alerts.channels.mail import compose
 from domain.secret import Secret
 
 TOTAL_SECONDS = 180
 TIMEOUT_SECONDS = 20.0
+READY = 220
 PERMANENT = 500
 """SMTP replies from this code on are permanent (RFC 5321, 4.2.1)."""
 _ADDRESS = re.compile(r"[^\s@<>\"(),:;\\\[\]]+@[^\s@<>\"(),:;\\\[\]]+")
@@ -71,6 +73,32 @@ class Options(ChannelOptions):
         return self
 
 
+class _Server(smtplib.SMTP):
+    """An SMTP client with bounded replies and a total time; with `tls`, TLS from the beginning."""
+
+    def __init__(self, tls: ssl.SSLContext | None, stack: ExitStack) -> None:
+        super().__init__(timeout=TIMEOUT_SECONDS)
+        self._tls, self._stack = tls, stack
+
+    def connect(self, host: str = "localhost", port: int = 0, source_address: object = None) -> Any:  # noqa: ARG002, ANN401 - smtplib's
+        """Connect, start the total time, and return the greeting."""
+        self._host = host
+        connected: socket.socket = socket.create_connection((host, port), TIMEOUT_SECONDS)
+        self.sock = connected
+        self._stack.enter_context(deadline(connected, TOTAL_SECONDS))
+        if self._tls is not None:
+            self.sock = self._tls.wrap_socket(connected, server_hostname=host)
+        return self.getreply()
+
+    def getreply(self) -> tuple[int, bytes]:
+        """Return a reply. Raises SMTPServerDisconnected for one that is too long."""
+        if self.file is None and self.sock is not None:
+            self.file = BoundedLines(self.sock.makefile("rb"))
+        if isinstance(self.file, BoundedLines):
+            self.file.renew()
+        return super().getreply()
+
+
 class Email:
     """Uses one SMTP session per message."""
 
@@ -108,29 +136,21 @@ class Email:
     def _server(self) -> Iterator[smtplib.SMTP]:
         options = self._options
         context = self._trust()
-        if options.tls == "tls":
-            server: smtplib.SMTP = smtplib.SMTP_SSL(
-                options.host, options.port or 465, timeout=TIMEOUT_SECONDS, context=context
-            )
-        else:
-            server = smtplib.SMTP(
-                options.host,
-                options.port or (587 if options.tls == "starttls" else 25),
-                timeout=TIMEOUT_SECONDS,
-            )
-        try:
+        port = options.port or {"tls": 465, "starttls": 587, "none": 25}[options.tls]
+        with ExitStack() as stack:
+            server = _Server(context if options.tls == "tls" else None, stack)
+            stack.callback(server.close)
+            code, reply = server.connect(options.host, port)
+            if code != READY:
+                raise smtplib.SMTPConnectError(code, reply)
             if options.tls == "starttls":
                 server.starttls(context=context)
-            assert server.sock is not None  # noqa: S101 - it is connected
-            with deadline(server.sock, TOTAL_SECONDS):
-                if options.user is not None:
-                    server.login(options.user, reveal_secret(options.password))
-                yield server
-                # the server has accepted the mail, so a failed QUIT changes nothing
-                with suppress(smtplib.SMTPException, OSError):
-                    server.quit()
-        finally:
-            server.close()
+            if options.user is not None:
+                server.login(options.user, reveal_secret(options.password))
+            yield server
+            # the server has accepted the mail, so a failed QUIT changes nothing
+            with suppress(smtplib.SMTPException, OSError):
+                server.quit()
 
     def _trust(self) -> ssl.SSLContext:
         """Return the TLS context. Raises DeliveryError for a missing or invalid certificate."""

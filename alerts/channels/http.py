@@ -9,10 +9,8 @@ import ipaddress
 import math
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Self
@@ -20,11 +18,12 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, model_validator
 
+from alerts.channels.bounds import LONGEST_REPLY, deadline
 from alerts.channels.channel import ChannelOptions, DeliveryError, Failure
 
 TIMEOUT_SECONDS = 15
 TOTAL_SECONDS = 45
-LONGEST_ANSWER = 64 * 1024
+LONGEST_ANSWER = LONGEST_REPLY
 LONGEST_EXCERPT = 200
 _THROTTLED = frozenset({429, 503})
 _AMBIGUOUS = frozenset({500, 502, 504})
@@ -109,15 +108,18 @@ class Request:
 def send(request: Request) -> Answer:
     """Send a request; return an answer of 2xx. Raises DeliveryError; no error quotes the URL."""
     parts = urlsplit(request.url)
-    connection = _connection(parts, request.ca_file)
+    tls = _trust(request.ca_file) if parts.scheme == "https" else None
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    sent = False
+    connection = _connection(parts, tls)
     try:
-        connection.connect()
-        _refuse_link_local(connection.sock.getpeername()[0])
-    except OSError as error:
-        raise DeliveryError(Failure.TRANSIENT, str(error) or type(error).__name__) from None
-    try:
-        with deadline(connection.sock, TOTAL_SECONDS):
+        plain = socket.create_connection((connection.host, connection.port), TIMEOUT_SECONDS)
+        with deadline(plain, TOTAL_SECONDS):
+            connection.sock = plain
+            _refuse_link_local(plain.getpeername()[0])
+            if tls is not None:
+                connection.sock = tls.wrap_socket(plain, server_hostname=connection.host)
+            sent = True
             connection.request(request.method, path, request.body or None, dict(request.headers))
             answer = connection.getresponse()
             content = answer.read(LONGEST_ANSWER)
@@ -126,9 +128,10 @@ def send(request: Request) -> Answer:
             Failure.PERMANENT, "the URL contains characters that are not allowed in a URL"
         ) from None
     except (OSError, http.client.HTTPException) as error:
-        raise DeliveryError(
-            Failure.AMBIGUOUS, f"no answer: {str(error) or type(error).__name__}"
-        ) from None
+        reason = str(error) or type(error).__name__
+        if not sent:
+            raise DeliveryError(Failure.TRANSIENT, reason) from None
+        raise DeliveryError(Failure.AMBIGUOUS, f"no answer: {reason}") from None
     finally:
         connection.close()
     if 200 <= answer.status < 300:  # noqa: PLR2004 - RFC 9110, 15.3
@@ -142,32 +145,18 @@ def _refuse_link_local(address: str) -> None:
         raise DeliveryError(Failure.PERMANENT, "the URL leads to a link-local address")
 
 
-@contextmanager
-def deadline(way: socket.socket, seconds: float) -> Iterator[None]:
-    """Close the connection after `seconds` in total: read timeouts do not bound a slow answer."""
-
-    def hang_up() -> None:
-        with contextlib.suppress(OSError):
-            way.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(seconds, hang_up)
-    timer.daemon = True
-    timer.start()
+def _trust(ca_file: str | None) -> ssl.SSLContext:
     try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _connection(parts: SplitResult, ca_file: str | None) -> http.client.HTTPConnection:
-    host = str(parts.hostname)
-    if parts.scheme != "https":
-        return http.client.HTTPConnection(host, parts.port, timeout=TIMEOUT_SECONDS)
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
+        return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
         raise DeliveryError(Failure.TRANSIENT, f"{ca_file}: {error.strerror or error}") from None
-    return http.client.HTTPSConnection(host, parts.port, timeout=TIMEOUT_SECONDS, context=context)
+
+
+def _connection(parts: SplitResult, tls: ssl.SSLContext | None) -> http.client.HTTPConnection:
+    host = str(parts.hostname)
+    if tls is None:
+        return http.client.HTTPConnection(host, parts.port)
+    return http.client.HTTPSConnection(host, parts.port, context=tls)
 
 
 def _understand(status: int, retry_after: str | None, content: bytes) -> DeliveryError:

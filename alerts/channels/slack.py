@@ -15,6 +15,7 @@ import structlog
 from pydantic import Field, model_validator
 
 from alerts.alert import Message, Notification, Reason, Receipt
+from alerts.channels.bounds import bounded_tls
 from alerts.channels.channel import (
     AcknowledgeCallback,
     ChannelOptions,
@@ -30,7 +31,9 @@ from alerts.channels.slack_buttons import Line, listen
 from domain.finding import Severity
 from domain.secret import Secret
 
-TIMEOUT_SECONDS = 10
+TIMEOUT_SECONDS, TOTAL_SECONDS = 10, 60.0
+LONGEST_ANSWER = 8 * 1024**2
+"""A page of 200 messages is read whole by slack_sdk."""
 LOOK_BACK = timedelta(minutes=1)
 SECOND_COPY = "possibly a second copy: Slack did not answer the first"
 _PERMANENT = frozenset(
@@ -229,9 +232,13 @@ class Slack:
         post = _content(
             notification.message, _mention(notification.message, self.options), button=False
         )
-        answer = WebhookClient(url, timeout=TIMEOUT_SECONDS, retry_handlers=[]).send_dict(
-            {**post, "unfurl_links": False, "unfurl_media": False}
+        client = WebhookClient(
+            url,
+            timeout=TIMEOUT_SECONDS,
+            retry_handlers=[],
+            ssl=bounded_tls(LONGEST_ANSWER, TOTAL_SECONDS),
         )
+        answer = client.send_dict({**post, "unfurl_links": False, "unfurl_media": False})
         if answer.status_code == 200 and answer.body == "ok":  # noqa: PLR2004 - Slack's whole answer
             return Receipt("by webhook")
         raise _refused(answer.status_code, answer.body, answer.headers)
@@ -241,7 +248,11 @@ class Slack:
 
         token = reveal_secret(self.options.token)
         return WebClient(
-            token=token, base_url=self.options.api_url, timeout=TIMEOUT_SECONDS, retry_handlers=[]
+            token=token,
+            base_url=self.options.api_url,
+            timeout=TIMEOUT_SECONDS,
+            retry_handlers=[],
+            ssl=bounded_tls(LONGEST_ANSWER, TOTAL_SECONDS),
         )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import time
 
@@ -87,3 +88,10 @@ def test_command_that_does_not_exist_fails_the_delivery(notify):
         channel.deliver(notify())
     with pytest.raises(ValueError, match="absolute path"):
         command.Options(type="command", command=("tell",))
+
+
+def test_endless_output_of_a_command_is_dropped_beyond_its_beginning(program, notify):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    channel = program("echo TICKET-1; head -c 500000000 /dev/zero; exit 0", timeout_seconds=60)
+    assert channel.deliver(notify()).remote == "TICKET-1"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
