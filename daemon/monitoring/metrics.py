@@ -3,7 +3,9 @@
 The label is `task`; `job` is the scrape's own label.
 """
 
+import io
 import socket
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from zoneinfo import ZoneInfo
 
+import structlog
 from prometheus_client import (
     CollectorRegistry,
     GCCollector,
@@ -32,6 +35,7 @@ from prometheus_client.registry import Collector
 
 from alerts import alert_store, outbox
 from alerts.alert import State
+from alerts.channels.bounds import deadline
 from daemon.config.values import split_address
 from daemon.context import Context
 from daemon.history import history, statistics
@@ -47,10 +51,12 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 BUCKETS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800)
+_log = structlog.get_logger("metrics")
 TASK = ("task", "database")
 MISSES = 2
 """A task is late after this many missed due times."""
-REQUEST_SECONDS = 10
+REQUEST_SECONDS, TOTAL_SECONDS = 10, 30
+MOST_CONNECTIONS = 32
 
 
 class StoreCollector(Collector):
@@ -205,6 +211,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def __init__(self, place: tuple[str, int]) -> None:
+        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
         self.address_family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
         super().__init__(place, _Handler)
 
@@ -217,9 +224,47 @@ class _Server(ThreadingMixIn, WSGIServer):
         )
         self.setup_environ()
 
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's
+        """Answer in a thread; close the connection if too many are open."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's
+        """Answer within the total time."""
+        try:
+            with deadline(request, TOTAL_SECONDS):
+                super().process_request_thread(request, client_address)
+        except OSError:  # no descriptor is free
+            self.shutdown_request(request)
+        finally:
+            self._free.release()
+
+    def handle_error(self, _request: object, _client_address: object) -> None:
+        """Log an error in one line; a client that is gone or too slow is none."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            _log.warning("metrics.request_failed", reason=f"{type(error).__name__}: {error}")
+
+
+class _Errors(io.StringIO):
+    """The error stream of wsgiref: a traceback becomes one line of the log."""
+
+    def write(self, text: str) -> int:
+        """Log the last line of a traceback; it arrives as a whole or in lines."""
+        last = text.strip().rpartition("\n")[2]
+        if last and not text.startswith((" ", "Traceback")):
+            _log.warning("metrics.request_failed", reason=last)
+        return len(text)
+
 
 class _Handler(WSGIRequestHandler):
     timeout = REQUEST_SECONDS
+
+    def get_stderr(self) -> io.StringIO:
+        """Return the stream for errors of the application."""
+        return _Errors()
 
     def log_message(self, *_: object) -> None:
         """Log nothing; scrapes are frequent."""
@@ -227,7 +272,7 @@ class _Handler(WSGIRequestHandler):
 
 @contextmanager
 def serve_metrics(listen: str, context: Context, problem: Callable[[], str]) -> Iterator[None]:
-    """Serve `/metrics` and `/healthz` for the body; `ailing` returns what is wrong.
+    """Serve `/metrics` and `/healthz` for the body; `problem` returns what is wrong.
 
     Raises OSError if the address is unavailable.
     """

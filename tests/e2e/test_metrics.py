@@ -1,8 +1,11 @@
 """Prometheus metrics: values are read from the store at each scrape, planned tasks included."""
 
+import contextlib
 import json
+import select
 import signal
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -180,3 +183,42 @@ def test_metrics_return_503_when_the_state_file_is_unreadable(house, wait):
         assert (status, "state.db" in text) == (503, True)
         assert get(house.listen, "/metrics")[0] == 200
     assert "Traceback" not in process.output
+
+
+def test_idle_connections_are_limited_in_number_and_in_total_time(house, wait, monkeypatch):
+    from daemon.monitoring import metrics as module
+
+    monkeypatch.setattr(module, "TOTAL_SECONDS", 1.0)
+    listen = f"127.0.0.1:{free_port()}"
+    host, _, port = listen.partition(":")
+    threads = threading.active_count()
+    with module.serve_metrics(listen, house.context(), lambda: ""), contextlib.ExitStack() as stack:
+        idle = [
+            stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(200)
+        ]
+        wait(lambda: threading.active_count() > threads + 1, what="a request thread")
+        assert threading.active_count() <= threads + 2 + 2 * module.MOST_CONNECTIONS
+        refused = [one for one in idle if select.select([one], [], [], 0)[0]]
+        assert len(refused) >= 200 - 2 * module.MOST_CONNECTIONS
+
+        def answers():
+            with contextlib.suppress(OSError):
+                return urllib.request.urlopen(f"http://{listen}/healthz", timeout=2).read()
+            return b""
+
+        wait(lambda: answers() == b"well\n", what="an answer after the total time")
+
+
+def test_slow_request_logs_no_traceback(house, wait, monkeypatch, capfd):
+    from daemon.monitoring import metrics as module
+
+    monkeypatch.setattr(module, "TOTAL_SECONDS", 0.3)
+    listen = f"127.0.0.1:{free_port()}"
+    host, _, port = listen.partition(":")
+    threads = threading.active_count()
+    with module.serve_metrics(listen, house.context(), lambda: ""):
+        with socket.create_connection((host, int(port))) as slow:
+            slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: ")
+            wait(lambda: select.select([slow], [], [], 0)[0], what="the end of the connection")
+        wait(lambda: threading.active_count() <= threads + 1, what="the end of the thread")
+    assert "Traceback" not in "".join(capfd.readouterr())
