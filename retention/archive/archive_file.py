@@ -9,7 +9,6 @@ new one is begun.
 import errno
 import fcntl
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,13 +21,14 @@ from postgres.identifiers import ColumnTypes
 from retention.archive import manifest
 from retention.archive.frame import DamagedError, Frame, FrameWriter
 from retention.archive.manifest import Entry, Manifest, Writer
-from retention.files.safe_open import make_folder
+from retention.files.safe_open import make_folder, open_regular
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_WRITE = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_RDWR | os.O_APPEND | os.O_CREAT
 _MODE = 0o600
 SUFFIX = ".copy.zst"
 MANIFEST_SUFFIX = ".manifest.jsonl"
+MOST_MANIFEST_BYTES = 256 * 1024**2
+"""A million batches of a month."""
 
 WriteRows = Callable[[Callable[[bytes], None]], int]
 """Writes the rows of one batch to the given function and returns their number."""
@@ -127,7 +127,7 @@ class TableArchive:
             known = batches()
             if not known:
                 return ()
-            before = _manifest(folder, stem)
+            before = read_manifest(folder, stem)
             if _exists(folder, name) and not (before and self._may_append(before, known)):
                 raise DamagedError(
                     f"{name}: its manifest does not name this sereno as its writer; the file "
@@ -151,7 +151,7 @@ class TableArchive:
 
     def _ours(self, folder: int, stem: str, entries: Sequence[Entry]) -> bool:
         """Return whether a file is new or may be continued."""
-        before = _manifest(folder, stem)
+        before = read_manifest(folder, stem)
         if before is None:
             return (
                 not _exists(folder, stem + SUFFIX)
@@ -164,13 +164,13 @@ class TableArchive:
 
     @contextmanager
     def _opened(self, folder: int, stem: str, entries: Sequence[Entry]) -> Iterator[ArchiveFile]:
-        notes = os.open(stem + MANIFEST_SUFFIX, _WRITE, _MODE, dir_fd=folder)
+        notes = open_regular(folder, stem + MANIFEST_SUFFIX, _WRITE, _MODE)
         try:
             self._reconcile(notes, entries)
             os.fsync(folder)
-            descriptor = os.open(stem + SUFFIX, _WRITE, _MODE, dir_fd=folder)
+            descriptor = open_regular(folder, stem + SUFFIX, _WRITE, _MODE)
             try:
-                _regular(descriptor, stem)
+                _require_one_link(descriptor, stem)
                 size, end = os.fstat(descriptor).st_size, _end(entries)
                 if size < end:
                     raise DamagedError(
@@ -215,10 +215,9 @@ def _alone(folder: int) -> None:
         raise OSError(errno.EAGAIN, "another process is writing to this archive folder") from None
 
 
-def _regular(descriptor: int, name: str) -> None:
-    entry = os.fstat(descriptor)
-    if not stat.S_ISREG(entry.st_mode) or entry.st_nlink != 1:
-        raise DamagedError(f"{name} is not a regular file with one link; nothing is written to it")
+def _require_one_link(descriptor: int, name: str) -> None:
+    if os.fstat(descriptor).st_nlink != 1:
+        raise DamagedError(f"{name} has several links; nothing is written to it")
 
 
 def _exists(folder: int, name: str) -> bool:
@@ -229,12 +228,15 @@ def _exists(folder: int, name: str) -> bool:
     return True
 
 
-def _manifest(folder: int, stem: str) -> Manifest | None:
+def read_manifest(folder: int, stem: str) -> Manifest | None:
+    """Return a file's manifest; None if there is none. Raises OSError if it is too long."""
     try:
-        descriptor = os.open(stem + MANIFEST_SUFFIX, _READ, dir_fd=folder)
+        descriptor = open_regular(folder, stem + MANIFEST_SUFFIX)
     except FileNotFoundError:
         return None
     try:
+        if os.fstat(descriptor).st_size > MOST_MANIFEST_BYTES:
+            raise DamagedError(f"{stem + MANIFEST_SUFFIX} is longer than any manifest")
         return manifest.read(_whole(descriptor))
     finally:
         os.close(descriptor)

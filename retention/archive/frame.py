@@ -16,6 +16,9 @@ import zstandard
 LEVEL = 3
 PIECE_BYTES = 256 * 1024
 MOST_PENDING = 4
+MOST_WINDOW_BYTES = 8 * 1024**2
+"""Four times the window of the level; a frame that wants more was not written here."""
+_DIFFERS = "the digest of the frame at {} differs from the recorded one"
 
 
 class DamagedError(OSError):
@@ -81,28 +84,42 @@ class FrameWriter:
 
 
 def read_lines(descriptor: int, frame: Frame) -> Iterator[bytes]:
-    """Yield the rows of a frame in pieces. Raises DamagedError at the end if the digest differs."""
-    digest, rows = hashlib.sha256(), 0
-    decompressor = zstandard.ZstdDecompressor().decompressobj()
-    position, end = frame.position, frame.position + frame.length
-    while position < end:
-        data = os.pread(descriptor, min(PIECE_BYTES, end - position), position)
-        if not data:
-            raise DamagedError(f"the file ends at {position}, before its frame does ({end})")
-        position += len(data)
-        digest.update(data)
-        try:
-            piece = decompressor.decompress(data)
-        except zstandard.ZstdError as error:
-            raise DamagedError(f"the frame at {frame.position}: {error}") from None
-        rows += piece.count(b"\n")
-        yield piece
-    if digest.hexdigest() != frame.sha256 or not decompressor.eof:
-        raise DamagedError(
-            f"the digest of the frame at {frame.position} differs from the recorded one"
-        )
+    """Yield the rows of a frame in pieces of bounded size.
+
+    The digest is compared before anything is unpacked, and again over the bytes that were. Raises
+    DamagedError, possibly after some pieces.
+    """
+    verify_digest(descriptor, frame)
+    source, rows = _Bytes(descriptor, frame), 0
+    unpacker = zstandard.ZstdDecompressor(max_window_size=MOST_WINDOW_BYTES)
+    try:
+        reader = unpacker.stream_reader(source, PIECE_BYTES)  # type: ignore[arg-type]  # needs read()
+        with reader:
+            while piece := reader.read(PIECE_BYTES):
+                rows += piece.count(b"\n")
+                yield piece
+    except zstandard.ZstdError as error:
+        raise DamagedError(f"the frame at {frame.position}: {error}") from None
+    if source.digest.hexdigest() != frame.sha256:
+        raise DamagedError(_DIFFERS.format(frame.position))
     if rows != frame.rows:
         raise DamagedError(f"the frame at {frame.position} has {rows} rows, not {frame.rows}")
+
+
+class _Bytes:
+    """The packed bytes of a frame as a readable file, with their digest."""
+
+    def __init__(self, descriptor: int, frame: Frame) -> None:
+        self._descriptor, self._position = descriptor, frame.position
+        self._end = frame.position + frame.length
+        self.digest = hashlib.sha256()
+
+    def read(self, most: int) -> bytes:
+        """Return the next bytes; empty at the end."""
+        data = os.pread(self._descriptor, min(most, self._end - self._position), self._position)
+        self._position += len(data)
+        self.digest.update(data)
+        return data
 
 
 def _digest(descriptor: int, frame: Frame) -> str:
@@ -112,6 +129,16 @@ def _digest(descriptor: int, frame: Frame) -> str:
             os.pread(descriptor, min(PIECE_BYTES, frame.length - offset), frame.position + offset)
         )
     return digest.hexdigest()
+
+
+def verify_digest(descriptor: int, frame: Frame) -> None:
+    """Raise DamagedError if the bytes of a frame differ from those written."""
+    end = frame.position + frame.length
+    size = os.fstat(descriptor).st_size
+    if size < end:
+        raise DamagedError(f"the file ends at {size}, before its frame does ({end})")
+    if _digest(descriptor, frame) != frame.sha256:
+        raise DamagedError(_DIFFERS.format(frame.position))
 
 
 def verify_frame(descriptor: int, frame: Frame) -> None:

@@ -12,7 +12,7 @@ from postgres.session import Session
 from retention.archive import ledger, scratch_table
 from retention.archive.frame import read_lines, verify_frame
 from retention.archive.ledger import LedgeredBatch
-from retention.files.safe_open import open_folder
+from retention.files.safe_open import open_folder, open_regular
 
 Conflict = Literal["error", "skip"]
 
@@ -69,7 +69,7 @@ def _restored(session: Session, batch: LedgeredBatch, conflict: Conflict) -> Res
         )
     pure = PurePosixPath(batch.path)
     with open_folder(str(pure.parent)) as folder:
-        descriptor = os.open(pure.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        descriptor = open_regular(folder, pure.name)
     try:
         verify_frame(descriptor, batch.entry.frame)
         put = _PUT.format(

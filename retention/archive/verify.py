@@ -4,18 +4,21 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from psycopg import sql
 
 from postgres.fencing.ownership import is_installed_table
+from postgres.identifiers import Relation
 from postgres.session import Session
 from retention.archive import ledger, scratch_table
-from retention.archive.archive_file import SUFFIX
+from retention.archive.archive_file import SUFFIX, read_manifest
 from retention.archive.frame import DamagedError, read_lines
 from retention.archive.ledger import LedgeredBatch
-from retention.files.safe_open import open_folder
+from retention.archive.manifest import Manifest
+from retention.files.safe_open import open_folder, open_regular
 from retention.partitions import detach
 
 _OUT = sql.SQL("COPY {} TO STDOUT (FORMAT text, ENCODING 'UTF8')").format(scratch_table.TABLE)
@@ -77,15 +80,16 @@ def _file(
     session: Session, path: str, batches: Sequence[LedgeredBatch], progress: Progress, *, deep: bool
 ) -> Iterator[str]:
     pure = PurePosixPath(path)
-    try:
-        with open_folder(str(pure.parent)) as folder:
-            descriptor = os.open(
-                pure.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder
-            )
-    except OSError as error:
-        yield error.strerror or str(error)
-        return
-    try:
+    with ExitStack() as stack:
+        try:
+            with open_folder(str(pure.parent)) as folder:
+                descriptor = open_regular(folder, pure.name)
+                stack.callback(os.close, descriptor)
+                manifest = read_manifest(folder, pure.name.removesuffix(SUFFIX))
+        except OSError as error:
+            yield error.strerror or str(error)
+            return
+        yield from _manifest_faults(manifest, batches)
         for batch in batches:
             progress(batch)
             try:
@@ -101,8 +105,25 @@ def _file(
         )
         if behind > 0 and _quiet(str(pure.parent)):
             yield BEHIND.format(behind)
-    finally:
-        os.close(descriptor)
+
+
+def _manifest_faults(manifest: Manifest | None, batches: Sequence[LedgeredBatch]) -> Iterator[str]:
+    """Yield how a manifest contradicts the ledger; lines that a crash left out are no fault."""
+    if manifest is None:
+        yield "its manifest is missing or unreadable"
+        return
+    table = Relation(manifest.writer.schema, manifest.writer.table)
+    if any(batch.table != table for batch in batches):
+        yield f"its manifest names another table: {table}"
+    if any(batch.columns != manifest.columns for batch in batches):
+        yield "its manifest names other columns than the ledger"
+    known = {batch.entry.batch: batch.entry.frame for batch in batches}
+    listed = {entry.batch: entry.frame for entry in manifest.entries}
+    unknown = len(listed.keys() - known.keys())
+    if unknown:
+        yield f"its manifest lists {unknown} batches that the ledger does not know"
+    if any(listed[batch] != known[batch] for batch in listed.keys() & known.keys()):
+        yield "its manifest and the ledger differ in the position or digest of a batch"
 
 
 def _quiet(folder: str) -> bool:

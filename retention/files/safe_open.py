@@ -66,6 +66,20 @@ def make_folder(folder: str, parts: Sequence[str]) -> Iterator[int]:
             os.close(descriptor)
 
 
+def open_regular(folder: int, name: str, flags: int = os.O_RDONLY, mode: int = 0) -> int:
+    """Open a regular file of a folder; the opening of a FIFO or a device does not block.
+
+    Raises UnsafeFolderError for any other kind of file, and for a link.
+    """
+    descriptor = os.open(
+        name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=folder
+    )
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnsafeFolderError(f"{name} is not a regular file")
+    return descriptor
+
+
 def _below(descriptor: int, part: str, folder: str) -> int:
     try:
         return os.open(part, _FOLDER, dir_fd=descriptor)

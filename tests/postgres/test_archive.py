@@ -1,6 +1,7 @@
 """Archiving to files: each row is stored in exactly one place."""
 
 import json
+import os
 
 import psycopg
 import pytest
@@ -353,3 +354,39 @@ def test_entries_with_same_files_and_different_keep_are_refused(event):
         done.returncode,
         "two entries archive rows of public.event to the same files" in done.stderr,
     ) == (78, True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        ("fifo", "is not a regular file"),
+        ("missing", "its manifest is missing or unreadable"),
+        ("table", "its manifest names another table: public.other"),
+        ("columns", "its manifest names other columns than the ledger"),
+        ("batch", "its manifest lists 1 batches that the ledger does not know"),
+        ("position", "differ in the position or digest of a batch"),
+    ],
+)
+def test_verify_reports_a_foreign_file_or_manifest(event, damage, fault):
+    fill(event, 100)
+    assert event.run("archive")["state"] == "finished"
+    (path,) = files(event)
+    (manifest,) = event.archive.rglob("*.manifest.jsonl")
+    header, batch = (json.loads(line) for line in manifest.read_text().splitlines())
+    if damage == "fifo":
+        path.unlink()
+        os.mkfifo(path)
+    elif damage == "missing":
+        manifest.unlink()
+    else:
+        changes = {
+            "table": ({**header, "table": "other"}, [batch]),
+            "columns": ({**header, "columns": [["id", "text"]]}, [batch]),
+            "batch": (header, [batch, {**batch, "batch": "unknown"}]),
+            "position": (header, [{**batch, "position": 7}]),
+        }
+        first, rest = changes[damage]
+        manifest.write_text("".join(json.dumps(line) + "\n" for line in (first, *rest)))
+    done = event.sereno("archive", "verify")
+    assert done.returncode == 1
+    assert fault in " ".join(done.stderr.split()), done.stderr
