@@ -38,7 +38,10 @@ _ENDED_BEFORE = """
     WHERE resolved_at IS NOT NULL AND fingerprint IN (SELECT value FROM json_each(?))
     GROUP BY fingerprint
 """
-_LOST = "SELECT database FROM alert WHERE resolved_at IS NULL AND kind = ? AND state <> 'pending'"
+_LOST = """
+    SELECT database FROM alert
+    WHERE resolved_at IS NULL AND kind = ? AND state <> 'pending' AND passes = 0
+"""
 _ALL = "SELECT * FROM alert ORDER BY id DESC LIMIT ?"
 _ENDED = (
     "SELECT * FROM alert WHERE resolved_at > ? AND generation > 0 ORDER BY resolved_at DESC LIMIT ?"
