@@ -45,6 +45,16 @@ def report_dead(
         )
 
 
+def report_refusing(
+    transaction: Transaction, policy: Policy, channel: str, reason: str, now: datetime
+) -> None:
+    """Alert at once about a channel that refuses every message; send critical ones by fallback."""
+    if _about(transaction, policy, channel) is None:
+        finding = _silent(policy, channel, f"refuses every message: {reason}", {})
+        AlertProcessor(transaction, policy, now).process([finding])
+    _send_by_fallback(transaction, policy, channel, outbox.load_urgent(transaction, channel), now)
+
+
 def report_removed_channels(
     transaction: Transaction, policy: Policy, channels: Collection[str], now: datetime
 ) -> None:

@@ -223,6 +223,10 @@ class Courier:
                     transaction, notification, reason, moment + timedelta(seconds=wait), same=same
                 )
                 cancel_pending_of(transaction, self.policy, notification, moment)
+                if error.failure is Failure.CHANNEL:
+                    channel_health.report_refusing(
+                        transaction, self.policy, notification.channel, reason, moment
+                    )
                 lost = (
                     [notification]
                     if refused

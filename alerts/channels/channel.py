@@ -15,6 +15,10 @@ class Failure(StrEnum):
     """The class of a failure; it decides about retries."""
 
     PERMANENT = "permanent"
+    """The message itself is refused."""
+    CHANNEL = "channel"
+    """Every message is refused, for example because of a password or a quota: retried as long as
+    anything else, and alerted at once."""
     THROTTLED = "throttled"
     TRANSIENT = "transient"
     AMBIGUOUS = "ambiguous"

@@ -126,8 +126,9 @@ class Email:
                 raise _refused(error.recipients) from None
             refused = error.recipients  # the other recipients have received it
         except smtplib.SMTPResponseException as error:
-            failure = Failure.PERMANENT if error.smtp_code >= PERMANENT else Failure.TRANSIENT
-            raise DeliveryError(failure, f"{error.smtp_code} {_text(error.smtp_error)}") from None
+            raise DeliveryError(
+                _failure(error), f"{error.smtp_code} {_text(error.smtp_error)}"
+            ) from None
         except (smtplib.SMTPException, OSError) as error:
             raise DeliveryError(Failure.TRANSIENT, str(error) or type(error).__name__) from None
         return _receipt(str(mail["Message-ID"]), to, refused)
@@ -192,6 +193,15 @@ def _refused(recipients: dict[str, tuple[int, bytes]]) -> DeliveryError:
     return DeliveryError(
         Failure.PERMANENT if permanent else Failure.TRANSIENT, f"refused: {refusals}"
     )
+
+
+def _failure(error: smtplib.SMTPResponseException) -> Failure:
+    """Return the class of a reply: only one to DATA is about the message itself."""
+    if error.smtp_code < PERMANENT:
+        return Failure.TRANSIENT
+    if isinstance(error, smtplib.SMTPDataError):
+        return Failure.PERMANENT
+    return Failure.CHANNEL
 
 
 def _text(reply: bytes | str) -> str:

@@ -28,6 +28,8 @@ LONGEST_EXCERPT = 200
 _THROTTLED = frozenset({429, 503})
 _AMBIGUOUS = frozenset({500, 502, 504})
 """The status of a gateway whose backend may have accepted the request."""
+_CHANNEL = frozenset({401, 402, 403, 407, 409})
+"""Refusals that are not about the message: credentials, payment, rights, a conflict of state."""
 _REDIRECTS = range(300, 400)
 _TRANSIENT = frozenset({408, 425})
 
@@ -167,6 +169,8 @@ def _understand(status: int, retry_after: str | None, content: bytes) -> Deliver
         return DeliveryError(Failure.THROTTLED, reason, _seconds(retry_after), status)
     if status in _AMBIGUOUS:
         return DeliveryError(Failure.AMBIGUOUS, reason, _seconds(retry_after), status)
+    if status in _CHANNEL:
+        return DeliveryError(Failure.CHANNEL, reason, status=status)
     if status >= 500 or status in _TRANSIENT:  # noqa: PLR2004 - RFC 9110, 15.6
         return DeliveryError(Failure.TRANSIENT, reason, status=status)
     redirect = ""

@@ -37,6 +37,9 @@ LONGEST_ANSWER = 8 * 1024**2
 LOOK_BACK = timedelta(minutes=1)
 SECOND_COPY = "possibly a second copy: Slack did not answer the first"
 _PERMANENT = frozenset(
+    {"invalid_blocks", "msg_blocks_too_long", "msg_too_long", "no_text", "invalid_payload"}
+)
+_CHANNEL = frozenset(
     {
         "invalid_auth",
         "not_authed",
@@ -48,10 +51,6 @@ _PERMANENT = frozenset(
         "not_in_channel",
         "no_permission",
         "missing_scope",
-        "invalid_blocks",
-        "msg_blocks_too_long",
-        "msg_too_long",
-        "no_text",
         # those of an incoming webhook
         "no_service",
         "no_service_id",
@@ -59,7 +58,6 @@ _PERMANENT = frozenset(
         "no_active_hooks",
         "team_disabled",
         "invalid_token",
-        "invalid_payload",
         "action_prohibited",
         "posting_to_general_channel_denied",
         "channel_is_archived",
@@ -330,6 +328,8 @@ def _refused(status: int, error: str, headers: Mapping[str, str]) -> DeliveryErr
         )
     if error in _PERMANENT:
         return DeliveryError(Failure.PERMANENT, error)
+    if error in _CHANNEL or status in {401, 403}:
+        return DeliveryError(Failure.CHANNEL, error or f"HTTP {status}")
     unsure = status in {500, 502, 504}  # the message may have been accepted behind the proxy
     return DeliveryError(
         Failure.AMBIGUOUS if unsure else Failure.TRANSIENT, error or f"HTTP {status}"

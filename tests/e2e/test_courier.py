@@ -222,6 +222,23 @@ def test_critical_notification_uses_the_fallback_on_each_permanent_failure(
     assert CHANNEL_UNDELIVERED.name in kinds
 
 
+@pytest.mark.parametrize("code", [401, 403, 407, 409])
+def test_refused_credentials_raise_an_alert_at_once_and_lose_no_message(courier, good, bad, code):
+    bad.answer = respond_with(code)
+    enqueue(courier, "bad")
+    deliver_all(courier, "bad")
+    deliver_all(courier, "good")
+    assert [one["kind"] for one in notified(good)] == [CHANNEL_UNDELIVERED.name]
+    assert f"refuses every message: HTTP {code}" in str(notified(good)[0])
+    bad.answer = respond_with(200)
+    courier.clock.now += timedelta(hours=20)
+    courier.rate_limits.clear()
+    deliver_all(courier, "bad")
+    assert "orphans" in {one["kind"] for one in notified(bad)}
+    with courier.store.reading() as transaction:
+        assert alert_store.load_open(transaction) == []
+
+
 def test_acknowledged_alert_does_not_use_the_fallback(courier, good, bad):
     bad.answer = respond_with(503)
     courier = replace(

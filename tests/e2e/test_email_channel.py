@@ -86,7 +86,7 @@ def test_email_over_tls_authenticates_and_verifies_certificate(tmp_path, passwor
         wrong.file.write_text("wrong")
         with pytest.raises(DeliveryError) as refused:
             channel(wrong, ca_file=str(path)).deliver(notify())
-    assert refused.value.failure is Failure.PERMANENT
+    assert refused.value.failure is Failure.CHANNEL
     (opened, to, _), (resolved, _, _) = postbox.mails
     assert (opened["Message-ID"], to) == (first.remote, ["a@example.org", "b@example.org"])
     assert resolved["In-Reply-To"] == first.remote

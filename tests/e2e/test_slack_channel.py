@@ -54,7 +54,8 @@ def test_slack_bot_posts_a_message(endpoint, notify, tmp_path):
             Failure.THROTTLED,
             None,
         ),
-        (respond_with(200, b'{"ok": false, "error": "invalid_auth"}'), Failure.PERMANENT, None),
+        (respond_with(200, b'{"ok": false, "error": "invalid_auth"}'), Failure.CHANNEL, None),
+        (respond_with(200, b'{"ok": false, "error": "msg_too_long"}'), Failure.PERMANENT, None),
         (respond_with(200, b'{"ok": false, "error": "internal_error"}'), Failure.TRANSIENT, None),
         (respond_with(503, b"upstream"), Failure.TRANSIENT, None),
         (lambda *_: None, Failure.AMBIGUOUS, None),
@@ -90,8 +91,9 @@ def test_slack_incoming_webhook_posts_text_and_blocks(endpoint, notify, tmp_path
 @pytest.mark.parametrize(
     ("answer", "failure", "after"),
     [
-        (respond_with(404, b"no_service"), Failure.PERMANENT, None),
-        (respond_with(403, b"action_prohibited"), Failure.PERMANENT, None),
+        (respond_with(404, b"no_service"), Failure.CHANNEL, None),
+        (respond_with(403, b"action_prohibited"), Failure.CHANNEL, None),
+        (respond_with(400, b"invalid_payload"), Failure.PERMANENT, None),
         (respond_with(429, b"rate_limited", Retry_After="7"), Failure.THROTTLED, 7.0),
         (respond_with(500, b"rollup_error"), Failure.AMBIGUOUS, None),
         (respond_with(200, b"<html>a proxy's page</html>"), Failure.TRANSIENT, None),

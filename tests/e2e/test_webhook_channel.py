@@ -29,6 +29,7 @@ def webhook_channel(server, **options):
         (respond_with(504), Failure.AMBIGUOUS, None),
         (respond_with(408), Failure.TRANSIENT, None),
         (respond_with(404), Failure.PERMANENT, None),
+        *((respond_with(code), Failure.CHANNEL, None) for code in (401, 402, 403, 407, 409)),
         (respond_with(302, Location="http://127.0.0.1:1/"), Failure.PERMANENT, None),
         (lambda *_: None, Failure.AMBIGUOUS, None),
     ],
