@@ -17,6 +17,8 @@ class Cause(StrEnum):
     """Another session's lock was in the way."""
     BUSY = "busy"
     """Another sereno holds the lock of the database or the job."""
+    FOREIGN_LOCK_HOLDER = "foreign_lock_holder"
+    """A login that is not sereno's holds the lock of the database."""
     REFUSED = "refused"
     """A safety rule forbids it: wrong server, rights open to abuse, an entry that cannot work."""
     UNREACHABLE = "unreachable"

@@ -297,6 +297,8 @@ class Runner:
             raise
         except advisory_locks.Stopped:
             return _INTERRUPTED
+        except advisory_locks.ForeignHolderError as error:
+            return RunResult(RunState.FAILED, str(error), cause=Cause.FOREIGN_LOCK_HOLDER)
         except (advisory_locks.Busy, LockHeldError) as busy:
             return RunResult(RunState.SKIPPED, f"busy: {busy}", cause=Cause.BUSY)
         except psycopg.Error as error:

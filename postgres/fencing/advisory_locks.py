@@ -15,7 +15,7 @@ from typing import Literal
 import psycopg
 from psycopg import sql
 
-from postgres.session import Query, Session
+from postgres.session import Query, Rows, Session
 
 _CLASS = int.from_bytes(b"sern")
 _COORDINATOR, _WORKER = 1, 2
@@ -31,13 +31,14 @@ _TRY: dict[Mode, Query] = {
 }
 _HOLDERS = sql.SQL(
     """
-    SELECT l.pid, a.application_name AS application,
-           extract(epoch FROM now() - a.backend_start)::float8 AS age
+    SELECT l.pid, a.application_name AS application, a.usename::text AS login,
+           a.usename <> session_user AND NOT coalesce(pg_catalog.has_schema_privilege(
+             a.usesysid, to_regnamespace('sereno')::oid, 'USAGE'), false) AS foreign
     FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
     WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %s AND l.objid = %s
       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
       AND l.pid <> pg_backend_pid()
-    ORDER BY l.pid LIMIT 1
+    ORDER BY l.pid
     """
 )
 
@@ -50,11 +51,18 @@ class Busy(Exception):  # noqa: N818 - control flow, not an error
     """Another sereno is working on this database."""
 
 
+class ForeignHolderError(Exception):
+    """A login that is not sereno's holds the lock, which any user of the database can take."""
+
+
 @contextmanager
 def coordinator_lock(
     session: Session, patience_seconds: float, stopped: Callable[[], bool] = lambda: False
 ) -> Iterator[None]:
-    """Hold L for the body. Raises Busy with its holder after the patience, Stopped if `stopped`."""
+    """Hold L for the body.
+
+    Raises Busy with its holder after the patience, Stopped if `stopped`, ForeignHolderError.
+    """
     deadline = time.monotonic() + patience_seconds
     _poll(session, _COORDINATOR, "exclusive", deadline, stopped)
     try:
@@ -87,13 +95,25 @@ def _poll(
     while not session.rows(_TRY[mode], (_CLASS, key))[0]["had"]:
         if stopped():
             raise Stopped
+        holders = session.rows(_HOLDERS, (_CLASS, key))
+        _require_own(session.target.name, holders)
         if time.monotonic() >= deadline:
-            holders = session.rows(_HOLDERS, (_CLASS, key))
             holder = "a session now gone"
             if holders:
                 holder = f"pid {holders[0]['pid']} ({holders[0]['application']})"
             raise Busy(f"{session.target.name}: another sereno is working there: {holder}")
         time.sleep(POLL_SECONDS if time.monotonic() - began < SOON_SECONDS else SLOW_POLL_SECONDS)
+
+
+def _require_own(name: str, holders: Rows) -> None:
+    """Raise ForeignHolderError unless every holder may use the schema sereno, as our logins do."""
+    for row in holders:
+        if row["foreign"]:
+            raise ForeignHolderError(
+                f"{name}: {row['login']} (pid {row['pid']}, {row['application'] or 'no name'}) "
+                "holds the lock of sereno and blocks every run; end that session: SELECT "
+                f"pg_terminate_backend({row['pid']})"
+            )
 
 
 def _release(session: Session, key: int) -> None:

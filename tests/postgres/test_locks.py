@@ -77,3 +77,28 @@ def test_locks_of_killed_client_are_released_within_seconds(target, database, wa
         pass
     assert time.monotonic() - began < 8
     assert database.rows(sleeping) == []
+
+
+def test_lock_held_by_a_foreign_login_fails_the_run_and_names_the_session(house):
+    house.install()
+    role = f"stranger_{house.database.name[-8:]}"
+    house.database.run(f"CREATE ROLE {role} LOGIN")
+    try:
+        with house.database.connect(autocommit=True, user=role) as stranger:
+            stranger.execute("SELECT pg_advisory_lock(1936028270, 1)")
+            run = house.run("analyze")
+            pid = stranger.info.backend_pid
+        assert (run["state"], run["cause"]) == ("failed", "foreign_lock_holder")
+        assert f"{role} (pid {pid}, no name) holds the lock of sereno" in run["reason"]
+        assert f"pg_terminate_backend({pid})" in run["reason"]
+        assert house.run("analyze")["state"] == "finished"
+    finally:
+        house.database.run(f"DROP ROLE {role}")
+
+
+def test_lock_held_by_another_instance_makes_the_run_busy(house):
+    house.install()
+    with house.database.connect(autocommit=True, user=house.maintain) as other:
+        other.execute("SELECT pg_advisory_lock(1936028270, 1)")
+        run = house.run("analyze")
+    assert (run["state"], run["cause"]) == ("skipped", "busy")
