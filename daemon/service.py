@@ -29,6 +29,7 @@ from daemon.runs.recovery import recover_interrupted_runs
 from daemon.runs.runner import FENCE_SECONDS, Runner
 from daemon.scheduling.dispatcher import Dispatcher
 from daemon.scheduling.timer import BEAT_SECONDS, Timer
+from daemon.state_health import StateHealth
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from domain.kinds import CONFIGURATION_INVALID, METRICS_UNREACHABLE, SERVICE_FAILED
@@ -73,7 +74,8 @@ class Service:
         self._watchdog = Watchdog()
         self._heartbeat = Heartbeat(self._audit)
         self._runner = self._made(context)
-        self._dispatcher = Dispatcher(context, self._runner, self._heartbeat)
+        self._health = StateHealth(context)
+        self._dispatcher = Dispatcher(context, self._runner, self._heartbeat, self._health.verify)
         self._chore = threading.Event()
         self._closed = False
         self._since = context.clock()
@@ -143,9 +145,7 @@ class Service:
         findings = []
         if listen:
             try:
-                self._exits.enter_context(
-                    serve_metrics(listen, self._context, self._watchdog.silent)
-                )
+                self._exits.enter_context(serve_metrics(listen, self._context, self._problem))
             except OSError as error:
                 findings = [self._metrics_unreachable(listen, error)]
         self._context.process_findings(findings, [Coverage(METRICS_UNREACHABLE.name)])
@@ -199,6 +199,7 @@ class Service:
             self._exits.close()
             context.inherit_limits(self._context)
             self._context, self._runner = context, self._made(context)
+            self._health.use(context)
             self._dispatcher.use(context, self._runner)
             self._reopen()
             for name in before:
@@ -242,7 +243,8 @@ class Service:
                 continue
             self._chore.clear()
             try:
-                self._refresh_state()
+                if not self._health.verify():
+                    self._refresh_state()
             except StoreError as error:
                 _log.critical("service.tick_failed", error=str(error))
 
@@ -271,11 +273,17 @@ class Service:
                 findings=[finding.summary for finding in findings],
                 error=str(error),
             )
+            for finding in findings:
+                self._health.send_unrecorded(finding)
+
+    def _problem(self) -> str:
+        """Return why the service does not do its work; empty if it does."""
+        return self._watchdog.silent() or self._health.problem
 
     def _audit(self) -> list[str]:
-        silent = self._watchdog.silent()
+        problem = self._problem()
         return [
-            *([silent] if silent else []),
+            *([problem] if problem else []),
             *self_check(self._context, self._dispatcher.busy.keys()),
         ]
 

@@ -112,6 +112,18 @@ METRICS_UNREACHABLE = Kind(
     "Free the address or change daemon.listen, then restart sereno.",
     is_event=True,
 )
+STATE_UNUSABLE = Kind(
+    "state_unusable",
+    "SERVICE_FAILURE",
+    (
+        "The state file cannot be written, or another file is in its place. No run begins; "
+        "critical alerts are sent unrecorded."
+    ),
+    (
+        "Free space on its disk, or put the file back as it was; sereno goes on by itself. An "
+        "older copy needs a restart."
+    ),
+)
 SERVICE_FAILED = Kind(
     "service_failed",
     "SERVICE_FAILURE",
@@ -136,6 +148,7 @@ KINDS: dict[str, Kind] = {
         RECIPIENT_REFUSED,
         CONFIGURATION_INVALID,
         METRICS_UNREACHABLE,
+        STATE_UNUSABLE,
         SERVICE_FAILED,
     )
 }

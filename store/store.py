@@ -123,6 +123,19 @@ class Store:
         return ""
 
 
+def _migrations() -> list[str]:
+    folder = resources.files("store") / "schema"
+    files = sorted(
+        (file for file in folder.iterdir() if file.name.endswith(".sql")),
+        key=lambda file: file.name,
+    )
+    return [file.read_text("utf-8") for file in files]
+
+
+SCHEMA = len(_migrations())
+"""The schema version of this program."""
+
+
 def open_store(path: Path) -> Store:
     """Open the state file, or create it with mode 0600; upgrade an older schema after a copy.
 
@@ -202,15 +215,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = EXTRA")
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
-
-
-def _migrations() -> list[str]:
-    folder = resources.files("store") / "schema"
-    files = sorted(
-        (file for file in folder.iterdir() if file.name.endswith(".sql")),
-        key=lambda file: file.name,
-    )
-    return [file.read_text("utf-8") for file in files]
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -152,20 +152,16 @@ def _without_outbox(config: "Config", finding: "Finding") -> Iterator[Result]:
     import uuid
 
     from alerts.alert import Notification
-    from alerts.alert_state import AlertState
     from alerts.channels.channel import DeliveryError, Sender
     from alerts.channels.registry import build
     from alerts.courier import now
-    from alerts.lifecycle import decide
-    from alerts.message import compose
     from alerts.policy import Policy
+    from daemon.unrecorded_alerts import unrecorded_messages
 
     moment, instance = now(), config.daemon.name
     routes = {finding.severity: config.routes.critical}
     policy = Policy(routes, instance=instance, timezone=config.daemon.timezone)
-    (change,) = decide([finding], (), AlertState(()), policy, moment)
-    message = compose(change, policy, moment)
-    for channel in change.channels:
+    for channel, message in unrecorded_messages(finding, policy, moment):
         notification = Notification(uuid.uuid4().hex, channel, message, moment, attempts=1)
         try:
             build(config.channels[channel], Sender(instance)).deliver(notification)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 UPCOMING = 10
 MOST_RUNS = 200
+STALE_CHECK = timedelta(minutes=5)
+"""A running service checks the state file several times a minute."""
 MOST_ALERTS = 5
 MOST_DATABASES = 4
 _RUN_KEYS = ("id", "job", "database", "state", "started_at", "finished_at", "reason")
@@ -32,8 +35,8 @@ def status(
 ) -> None:
     """Show open alerts, the last runs, the next due times and undelivered notifications.
 
-    Exits with 1 if a firing or acknowledged alert has the severity of --fail-on, or if no
-    channel delivers.
+    Exits with 1 if a firing or acknowledged alert has the severity of --fail-on, if no
+    channel delivers, or if the running service cannot write its state file.
     """
     from daemon.cli.overview import open_overview
 
@@ -51,7 +54,8 @@ def status(
         else:
             state.show()
         reached = any(alert.severity >= Severity(fail_on) for alert in state.firing)
-        raise typer.Exit(Exit.FOUND if reached or state.none_delivers else Exit.FINE)
+        wrong = reached or state.none_delivers or state.unwritable()
+        raise typer.Exit(Exit.FOUND if wrong else Exit.FINE)
 
 
 def _print_next(overview: "Overview", *, as_json: bool) -> None:
@@ -92,6 +96,7 @@ class _State:
         from alerts.alert import State
         from daemon.history import history, pause
         from domain.kinds import CHANNEL_UNDELIVERED
+        from store.state_check import checked_at
 
         self.overview = overview
         with overview.store.reading() as transaction:
@@ -99,11 +104,18 @@ class _State:
             self.runs = history.load_runs(transaction, MOST_RUNS)
             self.waiting = outbox.count_waiting(transaction)
             self.paused = pause.paused(transaction, overview.now())
+            self.checked_at = checked_at(transaction)
         self.alerts = sorted(alerts, key=lambda alert: (-alert.severity.rank, alert.id or 0))
         self.firing = [alert for alert in self.alerts if alert.state is not State.PENDING]
         failing = {alert.object for alert in alerts if alert.kind == CHANNEL_UNDELIVERED.name}
         self.failing_channels = sorted(failing & set(overview.channels))
         self.none_delivers = bool(overview.channels) and failing >= set(overview.channels)
+
+    def unwritable(self) -> bool:
+        """Return whether a service runs that could not write the state file for a while."""
+        if self.checked_at is None or self.overview.now() - self.checked_at < STALE_CHECK:
+            return False
+        return self.service_running()
 
     def service_running(self) -> bool:
         from store.file_lock import LockHeldError, exclusive_lock
@@ -130,13 +142,16 @@ class _State:
         }
 
     def show(self) -> None:
-        from daemon.cli.output import line, zone_name
+        from daemon.cli.output import line, local_minute, zone_name
 
         line(f"{self.overview.name}   {self._overall()}")
         self._show_alerts()
         service = "NOT running (sereno run, or systemctl start sereno)"
         if self.service_running():
             service = "running"
+        if self.unwritable() and self.checked_at:
+            since = local_minute(self.checked_at, self.overview.zone, self.overview.now())
+            service = f"running, but CANNOT WRITE its state file since {since}"
         line(f"service    {service}")
         if self.paused is not None:
             line(f"paused     {self._paused()}")
@@ -156,6 +171,8 @@ class _State:
         from daemon.cli.output import paint
         from domain.finding import Severity
 
+        if self.unwritable():
+            return paint("RED: the state file cannot be written", "bold red")
         worst = max((alert.severity for alert in self.alerts), default=Severity.INFO)
         wording = severity_wording(worst)
         counts = Counter(alert.severity for alert in self.alerts)

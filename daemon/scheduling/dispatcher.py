@@ -6,7 +6,7 @@ A place is a database or the host; tasks in one place run one after the other. T
 
 import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -41,8 +41,15 @@ _log = structlog.get_logger("dispatcher")
 class Dispatcher:
     """Starts due runs and records missed ones."""
 
-    def __init__(self, context: Context, runner: Runner, heartbeat: Heartbeat) -> None:
-        self._heartbeat = heartbeat
+    def __init__(
+        self,
+        context: Context,
+        runner: Runner,
+        heartbeat: Heartbeat,
+        state_problem: Callable[[], str] = lambda: "",
+    ) -> None:
+        """Dispatch unless `state_problem` returns a reason why the state file cannot be used."""
+        self._heartbeat, self._state_problem = heartbeat, state_problem
         self._queues: dict[str, ThreadPoolExecutor] = {}
         self._busy: dict[str, _Ending] = {}
         self._settled: dict[str, datetime] = {}
@@ -91,6 +98,8 @@ class Dispatcher:
                 or self._runner.stop.is_set()
                 or self._settled.get(name) == due.nominal
             ):
+                return
+            if self._state_problem():
                 return
             try:
                 self._decide(name, due, now)

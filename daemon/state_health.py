@@ -1,0 +1,74 @@
+"""The health of the state file: without it no run begins; critical alerts go out from memory."""
+
+import threading
+
+import structlog
+
+from daemon.context import Context
+from daemon.unrecorded_alerts import UnrecordedAlerts
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
+from domain.kinds import STATE_UNUSABLE
+from store.state_check import StateCheck
+from store.store import StoreError
+
+_log = structlog.get_logger("state")
+
+
+class StateHealth:
+    """Checks the state file, and alerts about it without it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._check = StateCheck(context.store)
+        self._unrecorded = UnrecordedAlerts()
+        self._finding: Finding | None = None
+        self._guard = threading.Lock()
+        self.problem = ""
+        """The reason why the file cannot be used; empty if it can."""
+
+    def use(self, context: Context) -> None:
+        """Continue with a reloaded configuration."""
+        with self._guard:
+            if context.store.path != self._context.store.path:
+                self._check = StateCheck(context.store)
+            self._context = context
+
+    def verify(self) -> str:
+        """Check the file by a durable write; return the problem."""
+        with self._guard:
+            self._verify()
+            return self.problem
+
+    def send_unrecorded(self, finding: Finding) -> None:
+        """Send a finding that could not be stored, if it is critical."""
+        if finding.severity is Severity.CRITICAL:
+            self._unrecorded.send(self._context, finding)
+
+    def _verify(self) -> None:
+        try:
+            self._check.verify(self._context.clock())
+            if self._finding is not None:
+                self._recovered(self._finding)
+        except StoreError as error:
+            if not self.problem:
+                _log.critical("state.unusable", reason=str(error))
+            self.problem = str(error)
+            self._finding = self._outage(self.problem)
+            self._unrecorded.send(self._context, self._finding)
+
+    def _recovered(self, finding: Finding) -> None:
+        """Record the outage, and resolve it at the next check. Raises StoreError."""
+        if self.problem:
+            self._context.process_findings([finding])
+            self._unrecorded.clear()
+            self.problem = ""
+            _log.warning("state.recovered")
+            return
+        self._context.process_findings([], [Coverage(STATE_UNUSABLE.name, final=True)])
+        self._finding = None
+
+    def _outage(self, reason: str) -> Finding:
+        identity = Identity(STATE_UNUSABLE.name, self._context.config.daemon.name)
+        summary = f"no run begins and no alert is recorded: {reason}"
+        return Finding(identity, Severity.CRITICAL, summary, remedy=STATE_UNUSABLE.action)

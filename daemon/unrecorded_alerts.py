@@ -1,0 +1,92 @@
+"""Critical alerts sent from memory while the state file cannot be used, marked as unrecorded."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from alerts.alert import Message, Notification
+from alerts.alert_state import AlertState
+from alerts.channels.channel import Channel, DeliveryError
+from alerts.lifecycle import decide
+from alerts.message import compose
+from alerts.policy import Policy
+from daemon.context import Context
+from domain.finding import Finding
+from domain.redaction import redact
+
+REPEAT_SECONDS = timedelta(hours=1).total_seconds()
+MOST_FINDINGS = 100
+MARK = "not recorded: the state file cannot be used"
+
+_log = structlog.get_logger("unrecorded")
+
+
+def unrecorded_messages(
+    finding: Finding, policy: Policy, moment: datetime
+) -> Iterator[tuple[str, Message]]:
+    """Yield each channel of a finding with the message, decided without any stored state."""
+    (change,) = decide([finding], (), AlertState(()), policy, moment)
+    message = compose(change, policy, moment)
+    marked = replace(message, details={"unrecorded": MARK, **message.details})
+    yield from ((channel, marked) for channel in change.channels)
+
+
+class UnrecordedAlerts:
+    """Sends each finding once per hour and channel; a failed delivery is tried at the next call."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._sent: dict[tuple[str, str], float] = {}
+        self._ids: dict[str, str] = {}
+        self._guard = threading.Lock()
+
+    def send(self, context: Context, finding: Finding) -> None:
+        """Send a finding to its channels in threads of their own."""
+        fingerprint = finding.identity.fingerprint()
+        with self._guard:
+            if fingerprint not in self._ids and len(self._ids) >= MOST_FINDINGS:
+                return
+            number = self._ids.setdefault(fingerprint, uuid.uuid4().hex)
+        for name, message in unrecorded_messages(finding, context.policy, context.clock()):
+            key = (fingerprint, name)
+            with self._guard:
+                last = self._sent.get(key)
+                if last is not None and self._clock() - last < REPEAT_SECONDS:
+                    continue
+                self._sent[key] = self._clock()
+            notification = Notification(number, name, message, context.clock(), attempts=1)
+            threading.Thread(
+                target=self._deliver,
+                args=(context.channels, notification, key),
+                name=f"unrecorded {name}",
+                daemon=True,
+            ).start()
+
+    def clear(self) -> None:
+        """Forget what was sent: the state file can be used again."""
+        with self._guard:
+            self._sent.clear()
+            self._ids.clear()
+
+    def _deliver(
+        self, channels: Mapping[str, Channel], notification: Notification, key: tuple[str, str]
+    ) -> None:
+        try:
+            channels[notification.channel].deliver(notification)
+        except DeliveryError as error:
+            with self._guard:
+                self._sent.pop(key, None)
+            _log.error(
+                "notification.deferred", channel=notification.channel, reason=redact(str(error))
+            )
+        else:
+            _log.warning(
+                "notification.unrecorded",
+                channel=notification.channel,
+                notification=notification.id,
+            )

@@ -1,0 +1,178 @@
+"""An unusable state file: no run, /healthz 503, a critical alert from memory, and recovery."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import urllib.error
+import urllib.request
+from contextlib import closing, contextmanager
+from datetime import timedelta
+
+import pytest
+
+from daemon.demo.cluster import free_port
+from daemon.unrecorded_alerts import MARK
+from store.file_lock import exclusive_lock
+from store.state_check import StateCheck
+from tests.e2e.service_process import query, running_service, runs, schedule_now
+
+CHANNEL = '[channels.ticket]\ntype = "webhook"\nurl = "{}/"\n[routes]\ncritical = ["ticket"]\n'
+FAST = {"WATCHDOG_USEC": "3000000"}
+"""The service looks at its state three times per interval of the watchdog."""
+
+
+@contextmanager
+def full(folder, _state):
+    subprocess.run(
+        ["dd", "if=/dev/zero", f"of={folder}/fill", "bs=4k"], capture_output=True, check=False
+    )
+    yield
+    (folder / "fill").unlink()
+
+
+@contextmanager
+def moved_away(folder, state):
+    state.rename(folder / "elsewhere")
+    yield
+    (folder / "elsewhere").rename(state)
+
+
+def replaced(change):
+    @contextmanager
+    def outage(folder, state):
+        shutil.copy2(state, folder / "good")
+        change(folder, state)
+        yield
+        (folder / "good").replace(state)
+
+    return outage
+
+
+def empty(_folder, state):
+    os.truncate(state, 0)
+
+
+def put_back_first_copy(folder, state):
+    (folder / "first").replace(state)
+
+
+def set_newer_schema(_folder, state):
+    with closing(sqlite3.connect(state)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+
+def set_other_instance(_folder, state):
+    with closing(sqlite3.connect(state)) as connection, connection:
+        connection.execute("UPDATE instance SET value = 'other' WHERE name = 'id'")
+
+
+OUTAGES = {
+    "full": (full, "full"),
+    "moved": (moved_away, "unable to open"),
+    "emptied": (replaced(empty), "its schema is 0"),
+    "older": (replaced(put_back_first_copy), "an older copy"),
+    "newer": (replaced(set_newer_schema), "its schema is 99"),
+    "other": (replaced(set_other_instance), "of another instance"),
+}
+
+
+def health(listen):
+    try:
+        with urllib.request.urlopen(f"http://{listen}/healthz", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError as error:
+        return 0, str(error)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", small], check=True)
+    yield small
+    subprocess.run(["umount", "-l", small], check=True)
+
+
+@pytest.mark.parametrize("name", OUTAGES)
+def test_unusable_state_file_is_alerted_from_memory_and_recovers(
+    house, folder, endpoint, wait, name
+):
+    outage, reason = OUTAGES[name]
+    ticket = endpoint()
+    house.listen = f"127.0.0.1:{free_port()}"
+    house.extra = CHANNEL.format(ticket.url)
+    house.with_logins = False
+    path = house.write()
+    state = folder / "state.db"
+    path.write_text(path.read_text().replace(str(house.folder / "state.db"), str(state)))
+    house.write = lambda: path
+    with running_service(house, **FAST) as service:
+        wait(lambda: health(house.listen)[0] == 200, what="the service")
+        shutil.copy2(state, folder / "first")
+        wait(lambda: _checks(state) > _checks(folder / "first") + 1, what="further checks")
+        with outage(folder, state):
+            wait(lambda: health(house.listen)[0] == 503, what="the outage")
+            assert reason in health(house.listen)[1]
+            wait(lambda: len(ticket.requests) == 1, what="the alert from memory")
+            data = json.loads(ticket.requests[0]["body"])["data"]
+            assert (data["kind"], data["severity"]) == ("state_unusable", "CRITICAL")
+            assert data["details"]["unrecorded"] == MARK
+        wait(lambda: health(house.listen) == (200, "well\n"), what="the recovery")
+        wait(
+            lambda: (
+                [json.loads(one["body"])["data"]["state"] for one in ticket.requests][-1]
+                == "resolved"
+            ),
+            what="the resolved notification",
+        )
+        assert service.poll() is None
+    kinds = [alert["kind"] for alert in query(house, "alerts", "list", "--all")]
+    assert kinds == ["state_unusable"]
+
+
+def _checks(path):
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT value FROM instance WHERE name = 'checks'").fetchone()
+    return int(found[0]) if found else 0
+
+
+def test_no_run_begins_while_an_older_copy_is_in_place(house, folder, endpoint, wait):
+    house.listen = f"127.0.0.1:{free_port()}"
+    house.extra = CHANNEL.format(endpoint().url)
+    state = folder / "state.db"
+    cron = schedule_now(house, ["analyze"])
+    path = house.write()
+    path.write_text(
+        path.read_text()
+        .replace(str(house.folder / "state.db"), str(state))
+        .replace(cron, "0 0 1 1 *")
+    )
+    with running_service(house, **FAST) as service:
+        wait(lambda: health(house.listen)[0] == 200, what="the service")
+        shutil.copy2(state, folder / "first")
+        wait(lambda: _checks(state) > _checks(folder / "first") + 1, what="further checks")
+        with OUTAGES["older"][0](folder, state):
+            wait(lambda: health(house.listen)[0] == 503, what="the outage")
+            path.write_text(path.read_text().replace("0 0 1 1 *", "* * * * *"))
+            service.send_signal(1)
+            wait(lambda: health(house.listen)[0] == 503, what="the outage after the reload")
+            assert runs(house) == []
+        wait(lambda: runs(house)[:1], 90, "a run after the recovery")
+
+
+def test_status_exits_1_when_the_running_service_cannot_write(house):
+    context = house.context()
+    StateCheck(context.store).verify(context.clock() - timedelta(minutes=9))
+    assert house.sereno("status").returncode == 0
+    with exclusive_lock(context.store.service_lock):
+        done = house.sereno("status")
+    assert done.returncode == 1
+    assert "RED: the state file cannot be written" in done.stdout
+    assert "running, but CANNOT WRITE its state file since" in done.stdout
+    StateCheck(context.store).verify(context.clock())
+    with exclusive_lock(context.store.service_lock):
+        assert house.sereno("status").returncode == 0
