@@ -1,5 +1,6 @@
 """The entry point of `sereno` and `python -m daemon`."""
 
+import io
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,6 +48,10 @@ def foreign_package() -> str:
 
 def main() -> None:
     """Run the command line, unless a package of sereno comes from elsewhere."""
+    for stream in (sys.stdout, sys.stderr):
+        # a name that the terminal cannot show must not end a command
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     problem = foreign_package()
     if problem:
         sys.stderr.write(f"sereno: {problem}\n")

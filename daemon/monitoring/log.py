@@ -1,5 +1,7 @@
 """The log: JSON lines for machines, coloured lines for terminals; secrets are redacted."""
 
+import contextlib
+import io
 import logging
 import os
 import sys
@@ -15,7 +17,7 @@ _HIDDEN = frozenset({"password", "token", "secret", "dsn", "conninfo", "authoriz
 
 def set_up(stream: TextIO = sys.stderr, *, quiet: bool = False) -> None:
     """Configure structlog; `quiet` limits a command's output to critical errors."""
-    journal = _is_journal(stream)
+    journal, lasting = _is_journal(stream), _Lasting(stream)
     renderer: Any = structlog.dev.ConsoleRenderer()
     if journal or not stream.isatty():
         renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
@@ -33,12 +35,30 @@ def set_up(stream: TextIO = sys.stderr, *, quiet: bool = False) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.CRITICAL if quiet else logging.INFO
         ),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(lasting),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(
-        level=logging.WARNING, stream=stream, format="%(levelname)s %(name)s %(message)s"
+        level=logging.WARNING, stream=lasting, format="%(levelname)s %(name)s %(message)s"
     )
+
+
+class _Lasting(io.TextIOBase):
+    """A stream whose reader may go away: a log that nobody reads ends no work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or drop the text if the stream is broken."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or do nothing if the stream is broken."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _is_journal(stream: TextIO) -> bool:
