@@ -63,6 +63,7 @@ class Version:
                 stderr=subprocess.DEVNULL,
                 check=False,
             )
+        cpu_seconds(self, ("resume",), compiled=True)  # creates the state file
         cpu_seconds(self, ("status",), compiled=True)
 
     def environment(self, *, compiled: bool) -> dict[str, str]:

@@ -62,9 +62,22 @@ def open_overview(path: Path | None) -> Iterator[Overview]:
         raise
     try:
         with closed_output_ends_well():
-            yield Overview(store=open_store(parts.pop("state")), **parts)
+            yield Overview(store=_existing_store(parts.pop("state")), **parts)
     except (StoreError, OSError, UnicodeError) as error:
         fail(str(error), Exit.CANNOT)
+
+
+def _existing_store(path: Path) -> Store:
+    """Open the state file; a command that only looks never creates one. Raises StoreError."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise StoreError(
+            f"{path}: there is no state file yet; sereno install, now and run create it"
+        ) from None
+    if not size:
+        raise StoreError(f"{path}: the state file is empty; restore a copy of it")
+    return open_store(path)
 
 
 def _parts(values: Mapping[str, Any]) -> dict[str, Any]:

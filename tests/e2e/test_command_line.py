@@ -37,6 +37,7 @@ ROOT = Path(__file__).parents[2]
 )
 def test_invalid_arguments_are_reported_without_a_traceback(house, arguments, code, message):
     house.with_logins = False
+    house.context()
     if arguments[0] == "frobnicate":
         done = subprocess.run(
             [sys.executable, "-m", "daemon", *arguments],
@@ -52,6 +53,10 @@ def test_invalid_arguments_are_reported_without_a_traceback(house, arguments, co
 
 
 def test_history_lists_runs_and_shows_one_in_full(house):
+    missing = house.sereno("history", check=False)
+    assert (missing.returncode, "there is no state file yet" in missing.stderr) == (2, True)
+    assert not (house.folder / "state.db").exists()
+    house.context()
     assert house.sereno("history").stdout == "no run yet\n"
     house.with_logins = False
     house.database.run(
@@ -155,11 +160,13 @@ def test_pause_and_resume(house):
 )
 def test_command_output_is_available_as_json(house, arguments):
     house.with_logins = False
+    house.context()
     assert json.loads(house.sereno(*arguments, "--json").stdout) is not None
 
 
 def test_status_next_lists_ten_due_times_in_local_time_and_utc(house):
     house.with_logins = False
+    house.context()
     dues = json.loads(house.sereno("status", "--next", "--json").stdout)
     assert len(dues) == 10
     assert {due["schedule"] for due in dues} == {"daily"}

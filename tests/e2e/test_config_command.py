@@ -10,6 +10,7 @@ import pytest
 
 from daemon.cli.overview import DAEMON_KEYS, SECTIONS
 from daemon.config.model import Config, Daemon
+from store.store import open_store
 
 ROOT = Path(__file__).parents[2]
 CANARY = "c4nary-s3cret"
@@ -34,6 +35,7 @@ def test_commands_print_no_secret(tmp_path, broken):
         {broken}
         """
     )
+    open_store(tmp_path / "state.db")
     for command in (
         ["config", "check"],
         ["config", "check", "--json"],

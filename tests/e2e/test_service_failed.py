@@ -74,6 +74,7 @@ def test_service_failed_exits_1_when_silenced(house, endpoint):
 def test_status_reports_that_no_channel_delivers(house, endpoint):
     ticket = endpoint((404, {}, b""))
     configure_ticket(house, ticket)
+    house.context()
     assert house.sereno("status", check=False).returncode == 0
     house.sereno("alerts", "test", check=False)
     done = house.sereno("status", check=False)

@@ -89,7 +89,7 @@ def test_reload_does_not_change_the_state_file(house, systemd):
 def test_startup_failure_is_reported_in_status_log_and_exit_code(house, systemd, broken):
     path, receive = systemd
     house.with_logins = False
-    house.sereno("status")
+    house.context()
     state, code = house.folder / "state.db", 2
     if broken == "newer":
         with Store(state).transaction() as transaction:
