@@ -115,7 +115,7 @@ def verify(
 
 
 def _show_verified(totals: Sequence[dict[str, Any]], faults: Sequence[dict[str, str]]) -> None:
-    from daemon.cli.output import counted
+    from daemon.cli.output import counted, printable
     from domain.units import format_size
 
     for one in totals:
@@ -123,7 +123,7 @@ def _show_verified(totals: Sequence[dict[str, Any]], faults: Sequence[dict[str, 
         amount = f"{counted(one['files'], 'file')}, {batches}, {counted(one['rows'], 'row')}"
         typer.echo(f"{one['database']}: {amount}, {format_size(one['bytes'])} verified")
     for fault in faults:
-        typer.echo(f"{fault['database']}: {fault['file']}: {fault['what']}", err=True)
+        typer.echo(printable(f"{fault['database']}: {fault['file']}: {fault['what']}"), err=True)
 
 
 TableArgument = Annotated[

@@ -19,6 +19,11 @@ PROSE_WIDTH = 80
 UNLIMITED = 10_000
 _SHORTEST = 12
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+_ESCAPES_OR_TEXT = re.compile(
+    r"(?P<colour>\x1b\[[0-9;]*m)"
+    r"|[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Colour codes of ours; control, line separator, direction and undecodable characters."""
 
 
 def screen_width() -> int:
@@ -26,6 +31,24 @@ def screen_width() -> int:
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
         return shutil.get_terminal_size((PROSE_WIDTH, 24)).columns
     return UNLIMITED
+
+
+def printable(text: str) -> str:
+    """Return text with control and direction characters escaped; colour codes stay.
+
+    A file or a table may have any name: an escape sequence in it would reach the terminal.
+    """
+    return _ESCAPES_OR_TEXT.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    if match["colour"]:
+        return match["colour"]
+    return match[0].encode("unicode_escape").decode("ascii")
+
+
+def _echo(text: str) -> None:
+    typer.echo(printable(text))
 
 
 def shorten(text: str, width: int) -> str:
@@ -39,13 +62,13 @@ def shorten(text: str, width: int) -> str:
 
 def line(text: str = "", *, indent: int = 0) -> None:
     """Print one line, cut in the middle if it is wider than the screen."""
-    typer.echo(" " * indent + shorten(text, screen_width() - indent) if text else "")
+    _echo(" " * indent + shorten(text, screen_width() - indent) if text else "")
 
 
 def fitted(left: str, middle: str, right: str = "", *, indent: int = 0) -> None:
     """Print one line whose middle, an object's name, is cut if the line does not fit."""
     room = screen_width() - indent - visible_length(left) - visible_length(right)
-    typer.echo(" " * indent + left + shorten(middle, room) + right)
+    _echo(" " * indent + left + shorten(middle, room) + right)
 
 
 def name_or_own_line(
@@ -54,9 +77,9 @@ def name_or_own_line(
     """Print one line; a name that does not fit is printed whole below, indented further."""
     whole = f"{left}  {name}{right}" if name else f"{left}{right}"
     if visible_length(whole) + indent <= screen_width():
-        typer.echo(" " * indent + whole)
+        _echo(" " * indent + whole)
         return
-    typer.echo(" " * indent + left + right)
+    _echo(" " * indent + left + right)
     prose(name, indent=indent + hanging)
 
 
@@ -70,13 +93,13 @@ def prose(text: str, *, indent: int = 0, style: str = "") -> None:
     width = min(screen_width(), PROSE_WIDTH) - indent
     wrapped = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
     for one in wrapped:
-        typer.echo(" " * indent + paint(one, style))
+        _echo(" " * indent + paint(one, style))
 
 
 def verbatim(text: str, *, indent: int = 0) -> None:
     """Print text that has to be copied, such as SQL: neither wrapped nor cut."""
     for one in text.splitlines():
-        typer.echo(" " * indent + one)
+        _echo(" " * indent + one)
 
 
 def paint(text: str, style: str) -> str:
