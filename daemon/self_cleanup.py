@@ -6,23 +6,28 @@ Finished runs, ended alerts, delivered messages, report pages.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from alerts import alert_store, outbox
 from daemon.config.jobs import SelfCleanup
 from daemon.config.model import Config
 from daemon.history import history
 from daemon.report.health_report import page_folder
+from domain.cause import Cause
 from domain.place import Place
 from domain.task import Scope
 from domain.units import format_duration, format_size
 from execution.control import StepControl
+from execution.skipped import SkippedStep
 from execution.step import HostStep, Outcome, Status, Step
 from jobs.job import Job, JobInputs, Verdict, action_judge
 from retention.files.delete_files import DeleteFiles, File, FileRule, expired_files
 from store.store import Store
 
 NAME = "self_cleanup"
+OBJECT = "sereno's own history"
+FEW_RUNS, MOST_SHARE = 20, 0.9
+"""More than this share of more than so many runs at once is refused: the clock may have jumped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +37,7 @@ class PurgeHistory(HostStep):
     before: datetime
     rows: int
     name: str = "purge"
-    object: str = "sereno's own history"
+    object: str = OBJECT
     limit_seconds: float = 60.0
 
     def statement(self) -> str:
@@ -48,7 +53,7 @@ class PurgeHistory(HostStep):
 class Observation:
     """The old history, and the report pages that have expired."""
 
-    history: PurgeHistory | None
+    history: Step | None
     pages: Sequence[File]
     rule: FileRule
     note: str
@@ -99,23 +104,27 @@ def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
 _judge_files = action_judge(NAME)
 
 
-def _old_history(config: Config, store: Store, now: datetime) -> PurgeHistory | None:
+def _old_history(config: Config, store: Store, now: datetime) -> Step | None:
     before = now - config.daemon.keep
     with store.reading() as transaction:
-        rows = history.count_ended(transaction, before)
+        rows = runs = history.count_ended(transaction, before)
+        all_runs = history.count_ended(transaction, datetime.max.replace(tzinfo=UTC))
         rows += outbox.count_ended(transaction, before) + alert_store.count_resolved(
             transaction, before
         )
     if not rows:
         return None
     age = format_duration(config.daemon.keep)
+    if all_runs > FEW_RUNS and runs > MOST_SHARE * all_runs:
+        why = f"{runs} of {all_runs} runs ended more than {age} ago: is the clock right?"
+        return SkippedStep(name="purge", object=OBJECT, why=why, cause=Cause.REFUSED)
     why = f"{rows} runs, alerts and messages ended more than {age} ago (daemon.keep)"
     return PurgeHistory(why=why, before=before, rows=rows)
 
 
 def _old_pages(config: Config) -> tuple[Sequence[File], FileRule, str]:
     path = page_folder(config) / "*.html"
-    rule = FileRule(str(path), config.daemon.keep.total_seconds(), 1, 1000, 1.0)
+    rule = FileRule(str(path), config.daemon.keep.total_seconds(), 2, 1000, MOST_SHARE)
     try:
         pages, note = expired_files(rule, time.time())
     except FileNotFoundError:

@@ -3,6 +3,8 @@
 import json
 import re
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,24 @@ def test_self_cleanup_deletes_old_history_but_not_new_reports(house):
         assert [row["id"] for row in transaction.rows("SELECT id FROM notification")] == ["waits"]
         assert transaction.rows("SELECT * FROM step WHERE run = 1") == []
     assert len(list(reports.iterdir())) == 2  # written today, whatever their names say
+
+
+def test_clock_that_jumped_ahead_deletes_no_history(house):
+    context = house.context()
+    with context.store.transaction() as transaction:
+        for number in range(30):
+            transaction.execute(
+                "INSERT INTO run (job, database, scope, state, started_at, finished_at)"
+                " VALUES ('analyze', 'main', 'database', 'finished', ?, ?)",
+                (f"2026-01-{number + 1:02}T00:00:00.000000Z",) * 2,
+            )
+    context = replace(context, clock=lambda: datetime(2036, 1, 1, tzinfo=UTC))
+    run = house.run("self_cleanup", context=context)
+    assert run["state"] == "failed"
+    assert "30 of 30 runs ended more than" in run["reason"]
+    assert "is the clock right?" in run["reason"]
+    with context.store.reading() as transaction:
+        assert transaction.row("SELECT count(*) AS runs FROM run")["runs"] == 31
 
 
 def test_current_server_log_is_not_deleted(
