@@ -114,8 +114,8 @@ def test_clock_that_jumped_ahead_deletes_no_history(house):
     with context.store.transaction() as transaction:
         for number in range(30):
             transaction.execute(
-                "INSERT INTO run (job, database, scope, state, started_at, finished_at)"
-                " VALUES ('analyze', 'main', 'database', 'finished', ?, ?)",
+                "INSERT INTO run (job, database, scope, state, process, started_at, finished_at)"
+                " VALUES ('analyze', 'main', 'database', 'finished', 1, ?, ?)",
                 (f"2026-01-{number + 1:02}T00:00:00.000000Z",) * 2,
             )
     context = replace(context, clock=lambda: datetime(2036, 1, 1, tzinfo=UTC))
