@@ -12,6 +12,7 @@ from alerts.channels.registry import CHANNELS
 from checks.registry import Known, load
 from checks.sql_check import BadCheckError
 from daemon.config.check_options import check_options
+from daemon.config.contradictions import contradictions
 from daemon.config.model import Config
 from daemon.config.problem import Problem, problems_of
 
@@ -62,6 +63,7 @@ def parse(path: Path, values: Mapping[str, Any], jobs: Collection[str]) -> Confi
     except ValidationError as error:
         problems += problems_of(error, Config, ())
     else:
+        problems += contradictions(config)
         if not problems:
             return config
     raise ConfigError(path, [str(problem) for problem in sorted(problems)])

@@ -194,6 +194,51 @@ def test_unmatched_alert_rules_are_noted_and_escalation_step_needs_channel(tmp_p
     assert problem.startswith("escalation.steps[0].channels")
 
 
+ENTRY = '[[jobs.{}.tables]]\ntable = "public.log"\ncolumn = "at"\n{}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            '[schedules.x]\ncron = "0 2 * * *"\njobs = ["analyze", "vacuum", "analyze"]\n',
+            "schedules.x.jobs: 'analyze' is listed 2 times",
+        ),
+        (
+            ENTRY.format("log_cleanup", 'keep = "30 days"') * 2,
+            "jobs.log_cleanup.tables[1]: public.log is listed already in tables[0]",
+        ),
+        (
+            ENTRY.format("log_cleanup", 'keep = "30 days"')
+            + ENTRY.format("archive", 'older_than = "60 days"\nto = "file:///tmp/a"'),
+            "jobs.log_cleanup.tables[0].keep: rows of public.log would be deleted before",
+        ),
+        (
+            '[[checks.orphans]]\nchild = "public.a(b)"\nparent = "public.b(id)"\ndatabase = "x"\n',
+            "checks.orphans[0].database: there is no database 'x' (known: main)",
+        ),
+    ],
+)
+def test_contradictory_settings_are_refused(tmp_path, text, problem):
+    (found,) = problems(tmp_path, MINIMAL + text)
+    assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ENTRY.format("log_cleanup", 'keep = "30 days"\nwhere = "a"')
+        + ENTRY.format("log_cleanup", 'keep = "60 days"\nwhere = "b"'),
+        ENTRY.format("log_cleanup", 'keep = "90 days"')
+        + ENTRY.format("archive", 'older_than = "60 days"\nto = "file:///tmp/a"'),
+    ],
+)
+def test_settings_that_only_look_contradictory_are_accepted(tmp_path, text):
+    path = tmp_path / "config.toml"
+    path.write_text(MINIMAL + text)
+    assert load_config(path, JOB_NAMES)
+
+
 def test_doubtful_channel_is_noted_and_maintenance_reason_is_required(tmp_path):
     channels = """
         [channels.pager]
