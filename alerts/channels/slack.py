@@ -326,14 +326,17 @@ def _refused(status: int, error: str, headers: Mapping[str, str]) -> DeliveryErr
         return DeliveryError(
             Failure.THROTTLED, error or "429", float(after) if after and after.isdecimal() else None
         )
+    return DeliveryError(_failure(status, error), error or f"HTTP {status}")
+
+
+def _failure(status: int, error: str) -> Failure:
     if error in _PERMANENT:
-        return DeliveryError(Failure.PERMANENT, error)
+        return Failure.PERMANENT
     if error in _CHANNEL or status in {401, 403}:
-        return DeliveryError(Failure.CHANNEL, error or f"HTTP {status}")
-    unsure = status in {500, 502, 504}  # the message may have been accepted behind the proxy
-    return DeliveryError(
-        Failure.AMBIGUOUS if unsure else Failure.TRANSIENT, error or f"HTTP {status}"
-    )
+        return Failure.CHANNEL
+    if status in {500, 502, 504}:  # the message may have been accepted behind the proxy
+        return Failure.AMBIGUOUS
+    return Failure.TRANSIENT
 
 
 def _edits_only(notification: Notification) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from daemon.__main__ import PACKAGES
+from store.store import open_store
 
 ROOT = Path(__file__).parents[2]
 MODULES = [path for folder in PACKAGES for path in sorted(ROOT.glob(f"{folder}/**/*.py"))]
@@ -134,6 +135,7 @@ HEAVY = {"psycopg", "pydantic", "jinja2", "matplotlib", "structlog", "apschedule
 def test_command_imports_no_heavy_library(command, heavy, tmp_path):
     config = tmp_path / "config.toml"
     config.write_text(f"[daemon]\nstate = '{tmp_path}/state.db'\n[databases.main]\nhost = '/tmp'\n")
+    open_store(tmp_path / "state.db")
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "daemon", *command.split()],
         check=False,

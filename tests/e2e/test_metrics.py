@@ -50,6 +50,7 @@ def scrape(listen):
 
 @contextmanager
 def service(house, wait, *, answers=True):
+    house.context()
     process = house.start("run")
     try:
         if answers:

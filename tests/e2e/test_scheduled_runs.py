@@ -167,6 +167,7 @@ def test_vacuum_is_cancelled_on_sigterm_and_completed_by_the_next_run(house, wai
 
 
 def wait_until_ready(house, wait):
+    house.context()
     wait(lambda: query(house, "status")["service"], what="the service")
 
 
