@@ -70,7 +70,7 @@ def most_findings(options: OptionValues) -> int:
     return value if isinstance(value, int) else MOST_FINDINGS
 
 
-def worst_rows(rows: Sequence[Row], options: OptionValues) -> Sequence[Row]:
+def first_rows(rows: Sequence[Row], options: OptionValues) -> Sequence[Row]:
     """Return the first rows that a module found, with one for the rest."""
     kept = list(rows[: most_findings(options)])
     return [*kept, *_rest(len(rows) - len(kept))]

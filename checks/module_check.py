@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from checks.bounds import worst_rows
+from checks.bounds import first_rows
 from checks.check import Header, OptionValues, Row
 from postgres.session import Session
 
@@ -22,4 +22,4 @@ class ModuleCheck:
 
     def look(self, session: Session | None, options: OptionValues) -> Sequence[Row]:
         """Return the rows, at most `most_findings`."""
-        return worst_rows(self.ask(session, options), options)
+        return first_rows(self.ask(session, options), options)

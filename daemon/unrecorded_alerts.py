@@ -68,7 +68,7 @@ class UnrecordedAlerts:
             ).start()
 
     def clear(self) -> None:
-        """Forget what was sent: the state file can be used again."""
+        """Forget the sent alerts: the state file can be used again."""
         with self._guard:
             self._sent.clear()
             self._ids.clear()

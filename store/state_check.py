@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from store.store import SCHEMA, Store, StoreError, Transaction
+from store.store import Store, StoreError, Transaction, schema_version
 from store.timestamps import from_text, to_text
 
 _COUNT = "SELECT value FROM instance WHERE name = 'checks'"
@@ -28,12 +28,13 @@ class StateCheck:
         self._count = 0
 
     def verify(self, now: datetime) -> None:
-        """Write the next count durably. Raises StoreError with what is wrong."""
+        """Write the next count durably. Raises StoreError with the reason."""
         path = self._store.path
         with self._store.transaction() as transaction:
             version = transaction.rows("PRAGMA user_version")[0]["user_version"]
-            if version != SCHEMA:
-                raise StoreError(f"{path}: its schema is {version}, not {SCHEMA}: another file")
+            known = schema_version()
+            if version != known:
+                raise StoreError(f"{path}: its schema is {version}, not {known}: another file")
             row = transaction.row("SELECT value FROM instance WHERE name = 'id'")
             if row is None or row["value"] != self._instance:
                 raise StoreError(f"{path}: the state file of another instance was put in its place")

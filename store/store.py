@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ class Store:
         return ""
 
 
+@cache
 def _migrations() -> list[str]:
     folder = resources.files("store") / "schema"
     files = sorted(
@@ -132,8 +134,9 @@ def _migrations() -> list[str]:
     return [file.read_text("utf-8") for file in files]
 
 
-SCHEMA = len(_migrations())
-"""The schema version of this program."""
+def schema_version() -> int:
+    """Return the schema version of this program."""
+    return len(_migrations())
 
 
 def open_store(path: Path) -> Store:
@@ -179,7 +182,7 @@ def _examine(path: Path) -> None:
     ) as connection:
         # one snapshot for the three queries, since another process may be creating the schema
         connection.execute("BEGIN")
-        version, known = _version(connection), len(_migrations())
+        version, known = _version(connection), schema_version()
         if version < 0:
             raise StoreError(
                 f"{path}: damaged (schema {version}); nothing was changed. Restore a copy"

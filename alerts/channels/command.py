@@ -112,7 +112,7 @@ class Command:
 
 
 def _read(selector: selectors.BaseSelector, kept: dict[int, bytes]) -> None:
-    """Read what is there, and keep the first bytes; what follows is read and dropped."""
+    """Read the available output; bytes after the first ones are dropped."""
     if not selector.get_map():
         time.sleep(IDLE_SECONDS)
     for key, _ in selector.select(LOOK_SECONDS):

@@ -272,7 +272,7 @@ class _Handler(WSGIRequestHandler):
 
 @contextmanager
 def serve_metrics(listen: str, context: Context, problem: Callable[[], str]) -> Iterator[None]:
-    """Serve `/metrics` and `/healthz` for the body; `problem` returns what is wrong.
+    """Serve `/metrics` and `/healthz` for the body; `problem` returns a problem, or nothing.
 
     Raises OSError if the address is unavailable.
     """
