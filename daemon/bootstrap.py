@@ -8,12 +8,17 @@ from alerts.courier import now
 from checks.registry import load
 from daemon.config.alert_policy import build_policy
 from daemon.config.model import Config, Database, Login
-from daemon.context import Context
+from daemon.context import AlertContext, Context
 from daemon.registry import build_jobs
 from domain.secret import SecretError
 from postgres import session
 from postgres.session import Target, TargetError
 from store.store import open_store
+
+
+def build_alert_context(config: Config) -> AlertContext:
+    """Open the store and build the policy; no channel, check or job. Raises StoreError."""
+    return AlertContext(config, open_store(config.daemon.state), build_policy(config, now()), now)
 
 
 def build_context(config: Config) -> Context:
@@ -26,7 +31,7 @@ def build_context(config: Config) -> Context:
         store=store,
         jobs=build_jobs(config, store),
         checks=load(Path(config.daemon.checks)),
-        policy=build_policy(config, channels, now()),
+        policy=build_policy(config, now()),
         channels=channels,
         target=lambda name: connection_target(config, name),
         clock=now,

@@ -20,32 +20,13 @@ from store.store import Store, Transaction
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """The configuration, the store, the jobs, the alert policy and the channels."""
+class AlertContext:
+    """The configuration, the store and the alert policy: enough to record alerts."""
 
     config: Config
     store: Store
-    jobs: Mapping[str, Job]
-    checks: Known
     policy: Policy
-    channels: Mapping[str, Channel]
-    target: Callable[[str], Target]
-    """Returns the connection target of a database; its passwords are read at the call."""
     clock: Callable[[], datetime]
-    rate_limits: dict[str, RateLimit] = field(default_factory=dict)
-    """The measured rate limit of each channel."""
-
-    def inherit_limits(self, former: "Context") -> None:
-        """Take over the measured rate limits of the channels that a reload has not changed."""
-        for name, options in self.config.channels.items():
-            if options == former.config.channels.get(name) and name in former.rate_limits:
-                self.rate_limits[name] = former.rate_limits[name]
-
-    def courier(self) -> Courier:
-        """Return the courier of the outbox."""
-        return Courier(
-            self.store, self.channels, self.policy, self.clock, rate_limits=self.rate_limits
-        )
 
     def processor(self, transaction: Transaction, run: int | None = None) -> AlertProcessor:
         """Return the alert processor of a transaction."""
@@ -68,3 +49,28 @@ class Context:
         with self.store.transaction() as transaction:
             acknowledgement = Acknowledgement(by, takes_over=False)
             return self.processor(transaction).acknowledge(number, acknowledgement)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context(AlertContext):
+    """The context of alerts, with the jobs, the checks and the channels."""
+
+    jobs: Mapping[str, Job]
+    checks: Known
+    channels: Mapping[str, Channel]
+    target: Callable[[str], Target]
+    """Returns the connection target of a database; its passwords are read at the call."""
+    rate_limits: dict[str, RateLimit] = field(default_factory=dict)
+    """The measured rate limit of each channel."""
+
+    def inherit_limits(self, former: "Context") -> None:
+        """Take over the measured rate limits of the channels that a reload has not changed."""
+        for name, options in self.config.channels.items():
+            if options == former.config.channels.get(name) and name in former.rate_limits:
+                self.rate_limits[name] = former.rate_limits[name]
+
+    def courier(self) -> Courier:
+        """Return the courier of the outbox."""
+        return Courier(
+            self.store, self.channels, self.policy, self.clock, rate_limits=self.rate_limits
+        )

@@ -22,14 +22,18 @@ class Options(HttpOptions):
     type: Literal["alertmanager"]
     url: str = Field(examples=['"http://127.0.0.1:9093"'])
 
+    @property
+    def traits(self) -> Traits:
+        """Return the properties of the channel."""
+        return Traits(refresh_seconds=EVERY_SECONDS)
+
 
 class Alertmanager:
     """Posts one Alertmanager alert per alert, identified by its labels."""
 
-    traits = Traits(refresh_seconds=EVERY_SECONDS)
-
     def __init__(self, options: Options, _sender: Sender) -> None:
         self._options = options
+        self.traits = options.traits
 
     def deliver(self, notification: Notification) -> Receipt:
         """Post the alert; a second copy has no effect."""

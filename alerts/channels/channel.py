@@ -55,18 +55,6 @@ def reveal_secret(secret: Secret | None) -> str:
     return ""
 
 
-class ChannelOptions(BaseModel):
-    """The table `[channels.<name>]`; each channel adds its own fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    type: str
-
-    def warnings(self) -> Iterator[tuple[str, str]]:
-        """Yield options that are valid but unlikely to work on this machine: the key, and why."""
-        yield from ()
-
-
 @dataclass(frozen=True, slots=True)
 class Traits:
     """Properties of a channel."""
@@ -82,6 +70,23 @@ class Traits:
     """Minimum time between two messages."""
     refresh_seconds: float = 0.0
     """Interval at which open alerts are sent again; 0 for never."""
+
+
+class ChannelOptions(BaseModel):
+    """The table `[channels.<name>]`; each channel adds its own fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: str
+
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """Yield options that are valid but unlikely to work on this machine: the key, and why."""
+        yield from ()
+
+    @property
+    def traits(self) -> Traits:
+        """Return the properties of the channel."""
+        return Traits()
 
 
 class Channel(Protocol):

@@ -48,14 +48,18 @@ class Options(ChannelOptions):
         if not os.access(self.command[0], os.X_OK):
             yield "command", f"{self.command[0]} is not an executable program"
 
+    @property
+    def traits(self) -> Traits:
+        """Return the properties of the channel."""
+        return Traits(wants_acknowledgements=True)
+
 
 class Command:
     """Runs one process per message."""
 
-    traits = Traits(wants_acknowledgements=True)
-
     def __init__(self, options: Options, _sender: Sender) -> None:
         self._options = options
+        self.traits = options.traits
 
     def deliver(self, notification: Notification) -> Receipt:
         """Run the program; the first line of its output is the remote id."""

@@ -72,6 +72,11 @@ class Options(ChannelOptions):
             raise ValueError(message)
         return self
 
+    @property
+    def traits(self) -> Traits:
+        """Return the properties of the channel."""
+        return Traits(groups=True)
+
 
 class _Server(smtplib.SMTP):
     """An SMTP client with bounded replies and a total time; with `tls`, TLS from the beginning."""
@@ -102,10 +107,9 @@ class _Server(smtplib.SMTP):
 class Email:
     """Uses one SMTP session per message."""
 
-    traits = Traits(groups=True)
-
     def __init__(self, options: Options, sender: Sender) -> None:
         self._options = options
+        self.traits = options.traits
         self._instance = sender.instance
 
     def deliver(self, notification: Notification) -> Receipt:

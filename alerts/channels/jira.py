@@ -43,14 +43,18 @@ class Options(HttpOptions):
         default_factory=dict, description="Further fields of a new issue."
     )
 
+    @property
+    def traits(self) -> Traits:
+        """Return the properties of the channel."""
+        return Traits(wants_acknowledgements=True)
+
 
 class Jira:
     """Creates an issue and comments on it."""
 
-    traits = Traits(wants_acknowledgements=True)
-
     def __init__(self, options: Options, _sender: Sender) -> None:
         self._options = options
+        self.traits = options.traits
 
     def deliver(self, notification: Notification) -> Receipt:
         """Create, comment, resolve or reopen the issue.

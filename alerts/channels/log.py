@@ -5,7 +5,7 @@ from typing import Literal
 import structlog
 
 from alerts.alert import Notification, Receipt
-from alerts.channels.channel import ChannelOptions, Sender, Traits
+from alerts.channels.channel import ChannelOptions, Sender
 from alerts.wording import severity_wording
 
 
@@ -18,9 +18,8 @@ class Options(ChannelOptions):
 class Log:
     """Writes to the log; cannot fail."""
 
-    traits = Traits()
-
-    def __init__(self, _options: Options, _sender: Sender) -> None:
+    def __init__(self, options: Options, _sender: Sender) -> None:
+        self.traits = options.traits
         self._logger = structlog.get_logger("alerts")
 
     def deliver(self, notification: Notification) -> Receipt:

@@ -24,14 +24,18 @@ class Options(HttpOptions):
         "https://events.pagerduty.com/v2/enqueue", description="Only for tests and proxies."
     )
 
+    @property
+    def traits(self) -> Traits:
+        """Return the properties of the channel."""
+        return Traits(wants_acknowledgements=True, interval_seconds=0.5)
+
 
 class PagerDuty:
     """Sends one event per message; events of a fingerprint form one incident."""
 
-    traits = Traits(wants_acknowledgements=True, interval_seconds=0.5)
-
     def __init__(self, options: Options, _sender: Sender) -> None:
         self._options = options
+        self.traits = options.traits
 
     def deliver(self, notification: Notification) -> Receipt:
         """Send the event; the dedup key is the remote id.

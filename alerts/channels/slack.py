@@ -109,18 +109,23 @@ class Options(ChannelOptions):
             raise ValueError(message)
         return self
 
+    @property
+    def traits(self) -> Traits:
+        """Return the properties of the channel."""
+        return Traits(
+            groups=True,
+            edits=self.url is None,
+            wants_acknowledgements=self.url is None,
+            interval_seconds=1.0,
+        )
+
 
 class Slack:
     """Posts the first message of an alert, updates it, and answers in its thread."""
 
     def __init__(self, options: Options, _sender: Sender) -> None:
         self.options = options
-        self.traits = Traits(
-            groups=True,
-            edits=options.url is None,
-            wants_acknowledgements=options.url is None,
-            interval_seconds=1.0,
-        )
+        self.traits = options.traits
         self._place = options.channel if options.channel[:1] in {"C", "G", "D"} else ""
 
     def deliver(self, notification: Notification) -> Receipt:

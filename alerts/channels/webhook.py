@@ -97,14 +97,18 @@ class Options(HttpOptions):
         if self.update_url and "{ticket}" not in self.update_url:
             yield "update_url", "does not contain {ticket}; only the body identifies the ticket"
 
+    @property
+    def traits(self) -> Traits:
+        """Return the properties of the channel."""
+        return Traits(wants_acknowledgements=True)
+
 
 class Webhook:
     """Sends one request per message; redirects are not followed."""
 
-    traits = Traits(wants_acknowledgements=True)
-
     def __init__(self, options: Options, sender: Sender) -> None:
         self._options = options
+        self.traits = options.traits
         self._agent = f"sereno ({sender.instance})".encode("ascii", "replace").decode()
 
     def deliver(self, notification: Notification) -> Receipt:

@@ -11,6 +11,7 @@ from daemon.cli.options import (
     ConfigOption,
     JsonOption,
     fail,
+    open_alert_context,
     open_context,
     print_answer,
     print_json,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from alerts.alert import Alert
     from alerts.rules import Matcher
     from daemon.cli.overview import Overview
-    from daemon.context import Context
+    from daemon.context import AlertContext, Context
 
 app = typer.Typer(
     help="List, acknowledge, resolve and silence alerts; test channels.",
@@ -155,11 +156,13 @@ def ack(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Acknowledge an alert: no repeats and no escalation until it worsens or recurs."""
-    with open_context(config) as context:
+    """Acknowledge an alert: no repeats and no escalation until it worsens or recurs.
+
+    The running service notifies the channels; without one, the next `sereno now` does.
+    """
+    with open_alert_context(config) as context:
         from alerts.processor import Acknowledged
         from daemon.cli.arguments import parse_after
-        from daemon.cli.delivery import deliver_pending
         from daemon.cli.output import local_minute, zone_name
 
         until = None if duration is None else parse_after(context.clock(), duration)
@@ -168,14 +171,13 @@ def ack(
             fail(_not_open(context, alert), Exit.CANNOT)
         if result is Acknowledged.PENDING:
             fail(f"alert {alert} is pending: nobody was notified of it yet", Exit.CANNOT)
-        deliver_pending(context, 10)
         value = {"alert": alert, "state": "acknowledged"}
         zone = context.config.daemon.timezone
         end = f" until {local_minute(until, zone)} ({zone_name(zone)})" if until else ""
         print_answer(f"alert {alert} {result.value}{end}", value, as_json=as_json)
 
 
-def _not_open(context: "Context", number: int) -> str:
+def _not_open(context: "AlertContext", number: int) -> str:
     from alerts import alert_store
 
     with context.store.reading() as transaction:

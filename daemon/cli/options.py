@@ -17,7 +17,7 @@ from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
     from daemon.config.model import Config
-    from daemon.context import Context
+    from daemon.context import AlertContext, Context
 
 LARGEST = 2**62
 """The largest number of a run or an alert; SQLite's integers end at 2^63 - 1."""
@@ -48,13 +48,13 @@ def config_path(path: Path | None) -> Path:
     return path or Path(os.environ.get("SERENO_CONFIG") or DEFAULT_CONFIG)
 
 
-def load_configuration(path: Path | None) -> "Config":
+def load_configuration(path: Path | None, *, with_checks: bool = True) -> "Config":
     """Load the configuration; exit with 78 and all its mistakes if it is invalid."""
     from daemon.config.load import ConfigError, load_config
     from daemon.registry import JOB_NAMES
 
     try:
-        return load_config(config_path(path), JOB_NAMES)
+        return load_config(config_path(path), JOB_NAMES, with_checks=with_checks)
     except ConfigError as error:
         typer.echo(f"sereno: {error}", err=True)
         raise typer.Exit(Exit.CONFIG) from None
@@ -78,6 +78,22 @@ def open_context(path: Path | None, database: str | None = None) -> Iterator["Co
         with closed_output_ends_well():
             yield build_context(config)
     except (StoreError, TargetError, psycopg.Error, OSError, UnicodeError) as error:
+        fail(str(error), Exit.CANNOT)
+
+
+@contextmanager
+def open_alert_context(path: Path | None) -> Iterator["AlertContext"]:
+    """Build the context of alerts alone; exit with 2 and one sentence if that fails."""
+    from daemon.bootstrap import build_alert_context
+    from daemon.monitoring.log import set_up
+    from store.store import StoreError
+
+    config = load_configuration(path, with_checks=False)
+    set_up(quiet=True)
+    try:
+        with closed_output_ends_well():
+            yield build_alert_context(config)
+    except (StoreError, OSError, UnicodeError) as error:
         fail(str(error), Exit.CANNOT)
 
 

@@ -109,13 +109,8 @@ def _without_checks(path: Path) -> "Config":
         values = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(path, [str(error)]) from None
-    values.pop("checks", None)
-    if isinstance(values.get("daemon"), dict):
-        values["daemon"]["checks"] = os.devnull
-    if isinstance(values.get("jobs"), dict):
-        values["jobs"].pop("integrity_check", None)
     values.pop("alerts", None)  # only the channels and [routes] are needed
-    return parse(path, values, JOB_NAMES)
+    return parse(path, values, JOB_NAMES, with_checks=False)
 
 
 def _by_outbox(config: "Config", finding: "Finding") -> Iterator[Result]:

@@ -1,10 +1,8 @@
 """Builds the alert policy from the configuration. Pure."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from alerts.channels.channel import Channel
 from alerts.hours import Hours
 from alerts.policy import Policy, Silence
 from alerts.rules import Maintenance
@@ -13,9 +11,10 @@ from domain.calendar import latest, longest_gap
 from domain.finding import Severity
 
 
-def build_policy(config: Config, channels: Mapping[str, Channel], now: datetime) -> Policy:
+def build_policy(config: Config, now: datetime) -> Policy:
     """Return the policy; gaps between looks are measured from `now`."""
     alerts, escalation = config.alerts, config.escalation
+    traits = {name: options.traits for name, options in config.channels.items()}
     zone = config.daemon.timezone
     return Policy(
         routes={severity: getattr(config.routes, severity.value) for severity in Severity},
@@ -34,16 +33,12 @@ def build_policy(config: Config, channels: Mapping[str, Channel], now: datetime)
         windows=lambda at: tuple(
             filter(None, (_window(one, ZoneInfo(zone), at) for one in alerts.maintenance))
         ),
-        channel_names=frozenset(channels),
-        grouping_channels=frozenset(
-            name for name, channel in channels.items() if channel.traits.groups
-        ),
+        channel_names=frozenset(traits),
+        grouping_channels=frozenset(name for name, one in traits.items() if one.groups),
         acknowledging_channels=frozenset(
-            name for name, channel in channels.items() if channel.traits.wants_acknowledgements
+            name for name, one in traits.items() if one.wants_acknowledgements
         ),
-        editing_channels=frozenset(
-            name for name, channel in channels.items() if channel.traits.edits
-        ),
+        editing_channels=frozenset(name for name, one in traits.items() if one.edits),
         group_wait=alerts.group_wait,
         group_interval=alerts.group_interval,
         hide_addresses=alerts.hide_addresses,

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from alerts.channels.registry import CHANNELS
+from checks.options import CheckOptions
 from checks.registry import Known, load
 from checks.sql_check import BadCheckError
 from daemon.config.check_options import check_options
@@ -27,8 +28,11 @@ class ConfigError(Exception):
         self.path, self.problems = path, tuple(problems)
 
 
-def load_config(path: Path, jobs: Collection[str]) -> Config:
-    """Load a configuration that may name these jobs. Raises ConfigError with all mistakes."""
+def load_config(path: Path, jobs: Collection[str], *, with_checks: bool = True) -> Config:
+    """Load a configuration that may name these jobs. Raises ConfigError with all mistakes.
+
+    Without checks no file of a check is read, and the options of checks are left out.
+    """
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -39,24 +43,19 @@ def load_config(path: Path, jobs: Collection[str]) -> Config:
         raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, [f"is not TOML: {error}"]) from None
-    return parse(path, values, jobs)
+    return parse(path, values, jobs, with_checks=with_checks)
 
 
-def parse(path: Path, values: Mapping[str, Any], jobs: Collection[str]) -> Config:
+def parse(
+    path: Path, values: Mapping[str, Any], jobs: Collection[str], *, with_checks: bool = True
+) -> Config:
     """Return the configuration of parsed TOML; `path` is used in errors only."""
     problems: list[Problem] = []
-    checks = _checks(values, problems)
     problems += _dangling(values, jobs)
-    problems += _unknown(
-        "check",
-        _at(values, "jobs", "integrity_check", "exclude"),
-        checks,
-        "jobs.integrity_check.exclude",
-    )
     parsed = {
         **values,
         "channels": _channels(values.get("channels"), problems),
-        "checks": check_options(values.get("checks"), checks, problems),
+        "checks": _check_options(values, problems) if with_checks else {},
     }
     try:
         config = Config.model_validate(parsed, by_name=False)
@@ -67,6 +66,15 @@ def parse(path: Path, values: Mapping[str, Any], jobs: Collection[str]) -> Confi
         if not problems:
             return config
     raise ConfigError(path, [str(problem) for problem in sorted(problems)])
+
+
+def _check_options(
+    values: Mapping[str, Any], problems: list[Problem]
+) -> Mapping[str, CheckOptions]:
+    checks = _checks(values, problems)
+    path = "jobs.integrity_check.exclude"
+    problems += _unknown("check", _at(values, *path.split(".")), checks, path)
+    return check_options(values.get("checks"), checks, problems)
 
 
 def _checks(values: Mapping[str, Any], problems: list[Problem]) -> Known:

@@ -36,7 +36,9 @@ _MEASURE = (
 _MEMORY = (
     "SELECT object, seconds, bytes, evidence FROM object_memory WHERE job = ? AND database = ?"
 )
-_RUNNING = "SELECT id, job, scope, database, schedule, process FROM run WHERE state = 'running'"
+_RUNNING = """
+    SELECT id, job, scope, database, schedule, process, started_at FROM run WHERE state = 'running'
+"""
 _INTERRUPT = """
     UPDATE run SET state = 'interrupted', reason = ?, finished_at = ?
     WHERE id = ? AND state = 'running'

@@ -1,11 +1,18 @@
 """Recovery of runs that a dead process left as running."""
 
+import os
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from daemon.context import Context
 from daemon.history import history
 from daemon.runs.judging import judge_interrupted
 from domain.task import Scope, Task
+from store.timestamps import from_text
+
+CLOCK_TOLERANCE = timedelta(minutes=10)
+"""The clock may have been set by this much since a run began."""
 
 
 def recover_interrupted_runs(context: Context) -> None:
@@ -16,10 +23,24 @@ def recover_interrupted_runs(context: Context) -> None:
     now, instance = context.clock(), context.config.daemon.name
     with context.store.transaction() as transaction:
         for run in history.running_runs(transaction):
-            if run["schedule"] is None and Path(f"/proc/{run['process']}").exists():
+            began = from_text(run["started_at"])
+            if run["schedule"] is None and _is_alive(run["process"], began):
                 continue
             died = f"process {run['process']} exited without recording a result"
             history.mark_interrupted(transaction, run["id"], died, now)
             task = Task(run["job"], Scope(run["scope"]), run["database"])
             finding = judge_interrupted(instance, task, run["id"], died)
             context.processor(transaction).process([finding])
+
+
+def _is_alive(process: int, run_began: datetime) -> bool:
+    """Return whether a process exists and is older than its run: the kernel reuses the numbers."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text("utf-8", errors="replace")
+    except OSError:
+        return False
+    # proc(5): the fields after the name in parentheses; starttime is the 22nd of all
+    ticks = int(status.rpartition(")")[2].split()[19])
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    process_began = datetime.now(UTC) - timedelta(seconds=age)
+    return process_began <= run_began + CLOCK_TOLERANCE

@@ -109,9 +109,7 @@ def _is_ready(port):
 
 
 def test_alertmanager_receives_open_alerts_periodically(endpoint, make_courier, wait, monkeypatch):
-    monkeypatch.setattr(
-        alertmanager.Alertmanager, "traits", alertmanager.Traits(refresh_seconds=0.2)
-    )
+    monkeypatch.setattr(alertmanager.Options, "traits", alertmanager.Traits(refresh_seconds=0.2))
     server = endpoint((200, {}, b""))
     courier = make_courier(server.url)
     stop = threading.Event()

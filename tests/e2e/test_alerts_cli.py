@@ -1,11 +1,17 @@
 """`sereno alerts`: show, acknowledge, silence, outbox, channel test; alert rules of the file."""
 
+import getpass
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from typer.testing import CliRunner
 
+from alerts.channels.webhook import Webhook
+from daemon.cli.delivery import deliver_pending
+from daemon.cli.main import app
+from daemon.config import load
 from daemon.periodic_alerts import run_periodic_alerts
 from domain.finding import Finding, Identity, Severity
 
@@ -44,6 +50,7 @@ def notified_reasons(house):
 
 def test_alerts_show_lists_events_and_messages(alerting):
     alerting.sereno("alerts", "ack", "1", "--as", "ana", "--for", "8h")
+    deliver_pending(alerting.context(), 10)
     shown = alerting.sereno("alerts", "show", "1").stdout
     for text in (
         "main  orphans  x",
@@ -69,6 +76,26 @@ def test_alerts_show_lists_events_and_messages(alerting):
     alerting.sereno("alerts", "resolve", "1")
     again = alerting.sereno("alerts", "resolve", "1", check=False)
     assert (again.returncode, "alert 1 is already resolved" in again.stderr) == (2, True)
+
+
+def test_ack_builds_no_channel_and_reads_no_check(alerting, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("not needed by an acknowledgement")
+
+    monkeypatch.setattr(Webhook, "__init__", refuse)
+    monkeypatch.setattr(load, "load", refuse)
+    checks = alerting.folder / "checks.d"
+    checks.mkdir()
+    (checks / "broken.sql").write_text("not a check")
+    done = CliRunner().invoke(app, ["alerts", "ack", "1", "--config", str(alerting.path)])
+    assert done.exit_code == 0, done.output
+    assert "acknowledged" in done.output
+    monkeypatch.undo()
+    (checks / "broken.sql").unlink()
+    deliver_pending(alerting.context(), 10)
+    assert notified_reasons(alerting) == ["opened"]
+    details = json.loads(alerting.sereno("alerts", "show", "1", "--json").stdout)
+    assert details["events"][0]["who"] == getpass.getuser()
 
 
 @pytest.mark.parametrize(

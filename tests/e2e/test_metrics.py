@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from daemon.demo.cluster import free_port
 from daemon.monitoring.metrics import MISSES
 from domain.calendar import longest_gap, parse_cron
+from store.state_check import checked_at
 
 WEEKLY = """
 [schedules.weekly]
@@ -176,7 +177,9 @@ def test_metrics_address_in_use_raises_an_alert_and_jobs_still_run(house, wait, 
 def test_metrics_return_503_when_the_state_file_is_unreadable(house, wait):
     house.with_logins = False
     house.listen = f"127.0.0.1:{free_port()}"
+    store = house.context().store
     with service(house, wait) as process:
+        wait(lambda: first_check(store), what="the end of the start")
         state = house.folder / "state.db"
         state.rename(house.folder / "aside.db")
         status, text = get(house.listen, "/metrics")
@@ -184,6 +187,11 @@ def test_metrics_return_503_when_the_state_file_is_unreadable(house, wait):
         assert (status, "state.db" in text) == (503, True)
         assert get(house.listen, "/metrics")[0] == 200
     assert "Traceback" not in process.output
+
+
+def first_check(store):
+    with store.reading() as transaction:
+        return checked_at(transaction)
 
 
 def test_idle_connections_are_limited_in_number_and_in_total_time(house, wait, monkeypatch):

@@ -1,12 +1,15 @@
 """`sereno run`: runs start at the due time, stop within seconds, resume, and are caught up."""
 
 import json
+import os
 import signal
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from daemon.runs.recovery import recover_interrupted_runs
+from store.timestamps import to_text
 from tests.e2e.service_process import DAILY_CRON, DAILY_JOBS, LA_PAZ
 
 SLOW_FUNCTION = """
@@ -180,17 +183,33 @@ def test_second_service_exits_busy_and_run_of_a_killed_one_is_interrupted(house,
     service.kill()
     service.wait()
     service.stdout.close()
-    with house.context().store.transaction() as transaction:
-        transaction.execute(
-            "INSERT INTO run (job, scope, database, started_at, state, process) VALUES"
-            " ('analyze', 'database', 'main', '2026-01-01T00:00:00.000000Z', 'running', 4242)"
-        )
+    record_running(house.context(), service.pid, datetime.now(UTC))
     with running(house):
         (run, *_) = wait(
             lambda: [run for run in runs(house) if run["state"] == "interrupted"],
             what="the interrupted run",
         )
-        assert "4242" in run["reason"]
+        assert str(service.pid) in run["reason"]
+
+
+def record_running(context, process, began):
+    with context.store.transaction() as transaction:
+        transaction.execute(
+            "INSERT INTO run (job, scope, database, started_at, state, process)"
+            " VALUES ('analyze', 'database', 'main', ?, 'running', ?)",
+            (to_text(began), process),
+        )
+
+
+@pytest.mark.parametrize(
+    ("age", "state"), [(timedelta(), "running"), (timedelta(days=30), "interrupted")]
+)
+def test_run_of_a_live_process_continues_unless_its_process_number_was_reused(house, age, state):
+    context = house.context()
+    record_running(context, os.getpid(), datetime.now(UTC) - age)
+    recover_interrupted_runs(context)
+    with context.store.reading() as transaction:
+        assert transaction.row("SELECT state FROM run")["state"] == state
 
 
 @pytest.mark.parametrize(("catch_up", "late"), [("always", True), ("never", False)])
