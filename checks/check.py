@@ -35,6 +35,10 @@ class Header:
     remedy: str = ""
     source: str = ""
     order: Literal["rising", "falling"] = "rising"
+    reads: Literal["catalog", "rows"] = "catalog"
+    """Rows are read as the `data` login of each trust domain, the catalog as `maintain`."""
+    domain: str = ""
+    """The only trust domain whose rows are read; by default each one."""
 
 
 class Check(Protocol):

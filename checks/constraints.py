@@ -1,12 +1,19 @@
 """Declared constraints, read from the catalog for the checks that verify them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from psycopg import sql
 
+from checks.check import NotSeen
 from checks.references import Pair
+from postgres.fencing.trust_domain import (
+    TrustDomain,
+    is_responsible,
+    outside_domain,
+    read_trust_domain,
+)
 from postgres.identifiers import Columns, Relation, quote_identifier
 from postgres.session import Session
 from postgres.statement_file import read_statement
@@ -42,6 +49,14 @@ def uses_builtin_types(session: Session, columns: Columns) -> bool:
     return bool(session.rows(_PLAIN, names)[0]["plain"])
 
 
+def readable_domain(session: Session) -> TrustDomain:
+    """Return the trust domain whose rows may be read. Raises NotSeen."""
+    domain = read_trust_domain(session)
+    if domain.wrong:
+        raise NotSeen(domain.wrong)
+    return domain
+
+
 def constraint_label(table: Relation, constraint: str) -> str:
     """Return a constraint's name with its table: constraint names repeat across tables."""
     return f"{table}.{quote_identifier(constraint)}"
@@ -51,34 +66,37 @@ def constraint_label(table: Relation, constraint: str) -> str:
 class ForeignKey:
     """A declared foreign key, of partitioned tables the root's.
 
-    Not readable means that the privilege is missing, or a column has a user's type.
+    `unreadable` says why its rows cannot be compared; empty if they can.
     """
 
     name: str
     validated: bool
-    readable: bool
+    unreadable: str
     pair: Pair
 
 
-def foreign_keys(session: Session) -> Sequence[ForeignKey]:
-    """Return the foreign keys; takes no lock on any table."""
-    keys = [_foreign_key(row) for row in session.rows(_FOREIGN_KEYS)]
+def foreign_keys(session: Session, domain: TrustDomain) -> Sequence[ForeignKey]:
+    """Return the foreign keys that the session reports on; takes no lock on any table."""
+    rows = session.rows(_FOREIGN_KEYS, {"owners": list(domain.owners)})
     return [
-        key
-        if uses_builtin_types(session, key.pair.child)
-        and uses_builtin_types(session, key.pair.parent)
-        else replace(key, readable=False)
-        for key in keys
+        _foreign_key(session, row, domain)
+        for row in rows
+        if is_responsible(session, domain, row["owner"])
     ]
 
 
-def _foreign_key(row: dict[str, Any]) -> ForeignKey:
+def _foreign_key(session: Session, row: dict[str, Any], domain: TrustDomain) -> ForeignKey:
     sides: tuple[Literal["child"], Literal["parent"]] = ("child", "parent")
     child, parent = (
         Columns(Relation(row[f"{side}_schema"], row[f"{side}_name"]), tuple(row[f"{side}_columns"]))
         for side in sides
     )
     operators = tuple((schema, name) for schema, name in row["operators"])
-    return ForeignKey(
-        row["name"], row["validated"], row["readable"], Pair(child, parent, operators)
-    )
+    unreadable = ""
+    if row["outside"]:
+        unreadable = outside_domain(session, domain, row["outside"])
+    elif not row["readable"]:
+        unreadable = "no privilege"
+    elif not (uses_builtin_types(session, child) and uses_builtin_types(session, parent)):
+        unreadable = "a user-defined type"
+    return ForeignKey(row["name"], row["validated"], unreadable, Pair(child, parent, operators))

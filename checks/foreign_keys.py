@@ -7,7 +7,7 @@ server does not look again.
 from collections.abc import Sequence
 
 from checks.check import Header, OptionValues, Row
-from checks.constraints import constraint_label, foreign_keys
+from checks.constraints import constraint_label, foreign_keys, readable_domain
 from checks.module_check import ModuleCheck
 from checks.references import unmatched_rows
 from postgres.session import Session
@@ -16,18 +16,13 @@ from postgres.session import Session
 def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
     assert session is not None  # noqa: S101 - a database check has one
     rows: list[Row] = []
-    for key in foreign_keys(session):
+    for key in foreign_keys(session, readable_domain(session)):
         if not key.validated:
             continue
         name = constraint_label(key.pair.child.relation, key.name)
-        if not key.readable:
-            rows.append(
-                {
-                    "object": name,
-                    "value": None,
-                    "summary": f"{name}: not checked: no privilege or a user-defined type",
-                }
-            )
+        if key.unreadable:
+            summary = f"{name}: not checked: {key.unreadable}"
+            rows.append({"object": name, "value": None, "summary": summary})
             continue
         found = session.rows(unmatched_rows(key.pair))[0]
         if found["rows"]:
@@ -56,6 +51,7 @@ CHECK = ModuleCheck(
             "remove these"
         ),
         source="pg_constraint; an anti-join for each validated foreign key",
+        reads="rows",
     ),
     _ask,
     lambda _options: "an anti-join for each validated foreign key of pg_constraint",

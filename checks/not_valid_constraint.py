@@ -10,9 +10,10 @@ from typing import Any
 from psycopg import sql
 
 from checks.check import Header, OptionValues, Row
-from checks.constraints import constraint_label, foreign_keys
+from checks.constraints import constraint_label, foreign_keys, readable_domain
 from checks.module_check import ModuleCheck
 from checks.references import unmatched_rows
+from postgres.fencing.trust_domain import is_responsible
 from postgres.identifiers import Relation, quote_identifier
 from postgres.session import Session
 from postgres.statement_file import read_statement
@@ -23,13 +24,17 @@ _BREAKING = sql.SQL("SELECT count(*) AS rows FROM {table} WHERE NOT ({expression
 
 def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
     assert session is not None  # noqa: S101 - a database check has one
+    domain = readable_domain(session)
     rows = [
         _row(Relation(row["schema"], row["table"]), row["name"], _count(session, row))
-        for row in session.rows(_CHECKS)
+        for row in session.rows(_CHECKS, {"owners": list(domain.owners)})
+        if is_responsible(session, domain, row["owner"])
     ]
-    for key in foreign_keys(session):
+    for key in foreign_keys(session, domain):
         if not key.validated:
-            broken = session.rows(unmatched_rows(key.pair))[0]["rows"] if key.readable else None
+            broken = None
+            if not key.unreadable:
+                broken = session.rows(unmatched_rows(key.pair))[0]["rows"]
             rows.append(_row(key.pair.child.relation, key.name, broken))
     return rows
 
@@ -64,6 +69,7 @@ CHECK = ModuleCheck(
         title="A constraint is NOT VALID: it holds for new rows only",
         remedy="correct the rows, then ALTER TABLE {table} VALIDATE CONSTRAINT {constraint};",
         source="PostgreSQL manual, ALTER TABLE, NOT VALID",
+        reads="rows",
     ),
     _ask,
     lambda _options: (

@@ -12,6 +12,7 @@ CHECK = pair_check(
         remedy="restore the missing rows of {parent}, or remove these; then declare the foreign "
         "key",
         source="the configured pairs [[checks.orphans]]",
+        reads="rows",
     ),
     unmatched_rows,
     Severity.HIGH,

@@ -5,10 +5,16 @@ from collections.abc import Callable, Sequence
 from psycopg import errors, sql
 
 from checks.check import Header, OptionValues, Row
-from checks.constraints import uses_builtin_types
+from checks.constraints import readable_domain, uses_builtin_types
 from checks.module_check import ModuleCheck
 from checks.references import Pair
 from domain.finding import Severity
+from postgres.fencing.trust_domain import (
+    TrustDomain,
+    is_responsible,
+    outside_domain,
+    table_owners,
+)
 from postgres.session import Session
 
 _DRIFT = (
@@ -26,11 +32,15 @@ def pair_check(
 
     def ask(session: Session | None, options: OptionValues) -> Sequence[Row]:
         assert session is not None  # noqa: S101 - a database check has one
-        return [row for pair in _pairs(options) if (row := answer(session, pair))]
+        domain = readable_domain(session)
+        return [row for pair in _pairs(options) if (row := answer(session, domain, pair))]
 
-    def answer(session: Session, pair: Pair) -> Row | None:
-        if not all(uses_builtin_types(session, side) for side in (pair.child, pair.parent)):
-            return _unchecked(pair, "a column has a user-defined type, whose code would run")
+    def answer(session: Session, domain: TrustDomain, pair: Pair) -> Row | None:
+        child = table_owners(session, pair.child.relation)
+        if child and not is_responsible(session, domain, min(child)):
+            return None
+        if wrong := _not_comparable(session, domain, pair):
+            return _unchecked(pair, wrong)
         try:
             with session.transaction():
                 found = session.rows(question(pair))[0]
@@ -38,17 +48,7 @@ def pair_check(
             return _unchecked(pair, str(error.diag.message_primary))
         if not found["rows"]:
             return None
-        count = found["rows"]
-        rows = f"{count} rows" if count > 1 else "1 row"
-        return {
-            "object": f"{pair.child} -> {pair.parent}",
-            "value": count,
-            "severity": severity.value,
-            "summary": summary.format(rows=rows, child=pair.child, parent=pair.parent),
-            "child": str(pair.child),
-            "parent": str(pair.parent),
-            "examples": found["examples"],
-        }
+        return {"severity": severity.value, **_finding(pair, found, summary)}
 
     def describe(options: OptionValues) -> str:
         return (
@@ -57,6 +57,30 @@ def pair_check(
         )
 
     return ModuleCheck(header, ask, describe)
+
+
+def _not_comparable(session: Session, domain: TrustDomain, pair: Pair) -> str:
+    """Return why the rows of a pair may not be read; empty if they may."""
+    sides = (pair.child, pair.parent)
+    owners = frozenset().union(*(table_owners(session, side.relation) for side in sides))
+    if beyond := owners - domain.owners:
+        return outside_domain(session, domain, min(beyond))
+    if not all(uses_builtin_types(session, side) for side in sides):
+        return "a column has a user-defined type, whose code would run"
+    return ""
+
+
+def _finding(pair: Pair, found: Row, summary: str) -> Row:
+    count = found["rows"]
+    rows = f"{count} rows" if count != 1 else "1 row"
+    return {
+        "object": f"{pair.child} -> {pair.parent}",
+        "value": count,
+        "summary": summary.format(rows=rows, child=pair.child, parent=pair.parent),
+        "child": str(pair.child),
+        "parent": str(pair.parent),
+        "examples": found["examples"],
+    }
 
 
 def _unchecked(pair: Pair, reason: str) -> Row:

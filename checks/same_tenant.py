@@ -11,6 +11,7 @@ CHECK = pair_check(
         title="Rows are tied across tenants: one tenant may see another's data",
         remedy="find out which side is right, correct {child}, and find out who has read it since",
         source="the configured pairs [[checks.same_tenant]]",
+        reads="rows",
     ),
     crossed_rows,
     Severity.CRITICAL,

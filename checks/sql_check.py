@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal
 
 from psycopg import errors, sql
 
@@ -29,7 +29,15 @@ _SHAPES: dict[str, tuple[type, str]] = {
     "remedy": (str, "text"),
     "source": (str, "text"),
     "order": (str, "text"),
+    "reads": (str, "text"),
+    "domain": (str, "text"),
     "option": (dict, "a table"),
+}
+
+_CHOICES = {
+    "scope": ("database", "cluster"),
+    "order": ("rising", "falling"),
+    "reads": ("catalog", "rows"),
 }
 
 _HAS = sql.SQL(
@@ -89,14 +97,17 @@ class SqlCheck:
         return sql.Composed(parts)
 
 
-def read(texts: Mapping[str, str]) -> list[SqlCheck]:
-    """Parse files (name to text). Raises BadCheckError with a line per unusable file."""
+def read(texts: Mapping[str, str], reads: Literal["catalog", "rows"] = "catalog") -> list[SqlCheck]:
+    """Parse files (name to text). Raises BadCheckError with a line per unusable file.
+
+    `reads` is what a file without that key reads.
+    """
     queries: dict[str, dict[int, str]] = {}
     headers: dict[str, Header] = {}
     problems: list[str] = []
     for file, text in sorted(texts.items()):
         try:
-            name, version, header, query = _file(file, text)
+            name, version, header, query = _file(file, text, reads)
         except BadCheckError as error:
             problems.append(str(error))
             continue
@@ -113,16 +124,16 @@ def read(texts: Mapping[str, str]) -> list[SqlCheck]:
     return [SqlCheck(headers[name], versions) for name, versions in queries.items()]
 
 
-def _file(file: str, text: str) -> tuple[str, int, Header, str]:
+def _file(file: str, text: str, reads: str) -> tuple[str, int, Header, str]:
     match = _FILE.fullmatch(PurePath(file).name)
     if match is None:
         raise BadCheckError(
             f"{file}: the file name must be like invalid_index.sql or invalid_index.pg17.sql"
         )
-    return match["name"], int(match["version"] or 0), *_parse(file, match["name"], text)
+    return match["name"], int(match["version"] or 0), *_parse(file, match["name"], text, reads)
 
 
-def _parse(file: str, name: str, text: str) -> tuple[Header, str]:
+def _parse(file: str, name: str, text: str, reads: str) -> tuple[Header, str]:
     lines = text.splitlines(keepends=True)
     length = next(
         (number for number, line in enumerate(lines) if not line.startswith("--")), len(lines)
@@ -132,7 +143,7 @@ def _parse(file: str, name: str, text: str) -> tuple[Header, str]:
     except tomllib.TOMLDecodeError as error:
         raise BadCheckError(f"{file}: its header is not TOML: {error}") from None
     query = "".join(lines[length:]).strip().rstrip(";")
-    header = _header(file, name, values)
+    header = _header(file, name, {"reads": reads, **values})
     used = {token.text for token in tokens(query) if token.kind != "text"}
     unknown = used - header.options.keys()
     if unknown:
@@ -169,7 +180,7 @@ def _shaped(file: str, values: dict[str, Any]) -> None:
             raise BadCheckError(f"{file}: {key} must be {words}")
     if "title" not in values:
         raise BadCheckError(f"{file}: the header has no title")
-    for key, allowed in (("scope", ("database", "cluster")), ("order", ("rising", "falling"))):
+    for key, allowed in _CHOICES.items():
         if values.get(key, allowed[0]) not in allowed:
             raise BadCheckError(
                 f"{file}: {key} must be {' or '.join(allowed)}, not {values[key]!r}"

@@ -21,8 +21,11 @@ def build_alert_context(config: Config) -> AlertContext:
     return AlertContext(config, open_store(config.daemon.state), build_policy(config, now()), now)
 
 
-def build_context(config: Config) -> Context:
-    """Open the store and build everything on it. Raises StoreError."""
+def build_context(config: Config, *, with_checks: bool = True) -> Context:
+    """Open the store and build everything on it. Raises StoreError.
+
+    Raises BadCheckError for an unusable file of a check, unless checks are left out.
+    """
     sender = Sender(config.daemon.name)
     channels = {name: build(options, sender) for name, options in config.channels.items()}
     store = open_store(config.daemon.state)
@@ -30,7 +33,7 @@ def build_context(config: Config) -> Context:
         config=config,
         store=store,
         jobs=build_jobs(config, store),
-        checks=load(Path(config.daemon.checks)),
+        checks=load(Path(config.daemon.checks)) if with_checks else {},
         policy=build_policy(config, now()),
         channels=channels,
         target=lambda name: connection_target(config, name),
@@ -48,6 +51,8 @@ def connection_target(config: Config, name: str) -> Target:
             logins=_logins(database),
             timezone=config.daemon.timezone,
             allow_privileged_dml=database.allow_privileged_dml,
+            domains={key: frozenset(one.owners) for key, one in database.domains.items()},
+            trust=tuple(map(frozenset, database.trust)),
         )
     except SecretError as error:
         raise TargetError(f"{name}: {error}") from None
@@ -55,9 +60,15 @@ def connection_target(config: Config, name: str) -> Target:
 
 def _logins(database: Database) -> dict[session.Login, session.Credentials]:
     roles: dict[session.Login, Login | None] = {
-        "maintain": database.maintain,
-        "data": database.data,
+        session.MAINTAIN: database.maintain,
+        session.Login("data"): database.data,
+        session.Login("owner"): database.owner,
     }
+    for name, domain in database.domains.items():
+        roles |= {
+            session.Login("data", name): domain.data,
+            session.Login("owner", name): domain.owner,
+        }
     return {
         login: session.Credentials(role.user, role.password.reveal() if role.password else None)
         for login, role in roles.items()

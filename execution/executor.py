@@ -16,7 +16,7 @@ from execution.control import Halted, RunLimits, StepControl, Stop
 from execution.errors import GRACE_SECONDS, REASONS, outcome_of
 from execution.step import DatabaseStep, HostStep, Outcome, Status, Step
 from execution.window import UNLIMITED, open_window
-from postgres.session import Session
+from postgres.session import Login, Session
 
 BATCH_SECONDS = 1.0
 WATCH_SECONDS = 0.5
@@ -34,19 +34,17 @@ _THROTTLED = Outcome(Status.UNFINISHED, REASONS[Stop.THROTTLED], stop=Stop.THROT
 class Executor:
     """Runs steps within the limits of their run, one at a time in each lane.
 
-    A lane is a session, or None for steps on the host. `owner` is the lane of steps that need the
-    rights of a table's owner.
+    A lane is a session, or None for steps on the host. A step runs in a lane of its login.
     """
 
-    def __init__(
-        self, terms: RunLimits, lanes: Sequence[Session | None], owner: Session | None = None
-    ) -> None:
+    def __init__(self, terms: RunLimits, lanes: Mapping[Login, Sequence[Session | None]]) -> None:
         self._terms = terms
-        self._owner = owner
-        self._lanes = [*lanes, owner] if owner is not None else lanes
-        self._free: queue.SimpleQueue[Session | None] = queue.SimpleQueue()
-        for lane in lanes:
-            self._free.put(lane)
+        self._lanes = [lane for some in lanes.values() for lane in some]
+        self._free: dict[Login, queue.SimpleQueue[Session | None]] = {}
+        for login, some in lanes.items():
+            self._free[login] = queue.SimpleQueue()
+            for lane in some:
+                self._free[login].put(lane)
         self._busy: dict[int, int] = {}
         self._given_up: Outcome | None = None
         self._controls: dict[int, StepControl] = {}
@@ -179,20 +177,23 @@ class Executor:
             time.sleep(ABANDON_SECONDS)
 
     def _in_lane(self, number: int, of: int, step: Step) -> list[StepResult]:
-        lane = self._owner if step.needs_owner else self._free.get()
+        self._terms.progress.begin(number, of, f"{step.name} {step.object}")
+        by_login = [self._as_login(step, login, number) for login in step.logins]
+        ended = by_login[0]
+        if len(by_login) > 1:
+            ended = [(step, step.merge([outcome for some in by_login for _, outcome in some]))]
+        status = ended[0][1] if len(ended) == 1 else Outcome(Status.DONE, f"{len(ended)} objects")
+        self._terms.progress.end(number, status.status, status.reason)
+        return ended
+
+    def _as_login(self, step: Step, login: Login, number: int) -> list[StepResult]:
+        lane = self._free[login].get()
         try:
             if lane is not None:
                 self._busy[lane.facts.pid] = number
-            self._terms.progress.begin(number, of, f"{step.name} {step.object}")
-            ended = list(self._parts(step, lane, number))
-            status = (
-                ended[0][1] if len(ended) == 1 else Outcome(Status.DONE, f"{len(ended)} objects")
-            )
-            self._terms.progress.end(number, status.status, status.reason)
-            return ended
+            return list(self._parts(step, lane, number))
         finally:
-            if not step.needs_owner:
-                self._free.put(lane)
+            self._free[login].put(lane)
 
     def _parts(self, step: Step, lane: Session | None, number: int) -> Iterator[StepResult]:
         """Run a step and then, one by one, the parts that it did not reach."""

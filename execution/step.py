@@ -2,13 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import ClassVar
 
 from domain.cause import Cause
 from execution.control import StepControl, Stop
-from postgres.session import Session
+from postgres.session import MAINTAIN, Login, Session
 
 Evidence = Mapping[str, object]
 
@@ -24,6 +23,9 @@ class Status(StrEnum):
     SKIPPED = "skipped"
     UNFINISHED = "unfinished"
     FAILED = "failed"
+
+
+_SEVERITY = (Status.DONE, Status.INEFFECTIVE, Status.SKIPPED, Status.UNFINISHED, Status.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,8 @@ class Step(ABC):
     """Whether it may begin although it would not finish within the window."""
     has_history: bool = True
     """Whether the prediction comes from the object's own history; a guess prevents no first try."""
-    needs_owner: ClassVar[bool] = False
-    """Whether it needs the table owner's rights: if so it runs as `maintain`."""
+    logins: tuple[Login, ...] = (MAINTAIN,)
+    """The logins to run it as; with several it runs once as each, and the outcomes are merged."""
 
     @abstractmethod
     def statement(self) -> str:
@@ -89,6 +91,16 @@ class Step(ABC):
     def parts(self) -> "Sequence[Step]":
         """Return the steps that this one consists of: itself, unless it is a step of several."""
         return (self,)
+
+    def merge(self, outcomes: Sequence[Outcome]) -> Outcome:
+        """Return one outcome for those of several logins; the worst status counts."""
+        worst = max(outcomes, key=lambda outcome: _SEVERITY.index(outcome.status))
+        return replace(
+            worst,
+            rows=sum(outcome.rows for outcome in outcomes),
+            seconds=sum(outcome.seconds for outcome in outcomes),
+            found=tuple(row for outcome in outcomes for row in outcome.found),
+        )
 
 
 class DatabaseStep(Step):

@@ -16,6 +16,7 @@ from domain.task import Scope
 from domain.units import format_duration, format_size
 from execution.skipped import SkippedStep
 from execution.step import Step
+from jobs.expiring_tables import read_in_domain
 from jobs.expiry_reasons import partition_reason, rows_reason
 from jobs.job import Job, JobInputs, Settings, action_judge
 from jobs.option_types import Column, Condition, Destination, Epoch, Table
@@ -29,7 +30,7 @@ from retention.archive.manifest import Writer
 from retention.archive.partition_to_file import ArchivePartition
 from retention.archive.to_file import ArchiveToFile
 from retention.archive.to_table import ArchiveToTable
-from retention.expiring_table import ExpiringTable, TableRequest, add_partitions, read_table
+from retention.expiring_table import ExpiringTable, TableRequest
 from retention.files.safe_open import open_folder
 from retention.partitions.expired import Partition
 from retention.rows.row_batches import ExpiredRows
@@ -166,6 +167,7 @@ def observe(inputs: JobInputs) -> Sequence[ObservedTable]:
 def _seen(
     inputs: JobInputs, session: Session, request: ArchivedTable, missing: str
 ) -> ObservedTable:
+    """Read one table; `session` reads the catalog and the ledger."""
     whole = request.partitions != "rows"
     asked = TableRequest(
         request.table,
@@ -176,12 +178,7 @@ def _seen(
         request.children,
         whole,
     )
-    source = read_table(session, asked)
-    if whole:
-        with inputs.open(inputs.database) as reader:
-            source = add_partitions(source, reader, inputs.instance)
-    else:
-        source = add_partitions(source, session, inputs.instance)
+    source = read_in_domain(inputs, asked)
     archive = _archive(inputs, session, request, request.table, source.columns)
     children = source.dependents.children if source.dependents else ()
     earlier_archives = tuple(
@@ -189,7 +186,7 @@ def _seen(
     )
     wrong = source.wrong or missing or _unkeyed(source, request)
     if not wrong and request.to.table:
-        wrong = _target_mismatch(session, source, request.to.table)
+        wrong = _target_mismatch(inputs, source, request.to.table)
     elif not wrong:
         wrong = _full(request.to.folder, inputs.settings)
     stale: list[tuple[TableArchive, ExpiredFile]] = []
@@ -225,10 +222,15 @@ def _archive(
     )
 
 
-def _target_mismatch(session: Session, source: ExpiringTable, to: Relation) -> str:
+def _target_mismatch(inputs: JobInputs, source: ExpiringTable, to: Relation) -> str:
     """Return why the destination table cannot take the rows; empty if it can."""
+    session = inputs.opened
     if wrong := ledger.mismatch(session, source.request.table, to):
         return f"{to} cannot receive archived rows: {wrong}"
+    domain = inputs.trust_domains.of_table(to)
+    if domain.domain.wrong or domain.login != source.login:
+        reason = domain.domain.wrong or "it belongs to another trust domain than the table"
+        return f"{to} cannot receive archived rows: {reason}"
     there = ledger.columns(session, to, [name for name, _ in source.columns])
     lacking = [
         f"column {name} of type {kind}"
@@ -305,6 +307,7 @@ def _archive_rows(one: ObservedTable, expired: ExpiredRows) -> Step:
             to=one.to,
             columns=one.archive.columns,
             writer=one.archive.writer,
+            logins=(one.source.login,),
         )
     return ArchiveToFile(
         object=name,
@@ -314,6 +317,7 @@ def _archive_rows(one: ObservedTable, expired: ExpiredRows) -> Step:
         month=one.month,
         dependents=one.source.dependents,
         child_archives=one.child_archives,
+        logins=(one.source.login,),
     )
 
 
@@ -347,6 +351,7 @@ def _whole(seen: ObservedTable, part: Partition) -> Step:
         month=seen.month,
         instance=instance,
         drop=seen.drop,
+        logins=(part.owner_login,),
         predicted_seconds=seconds,
     )
 
@@ -365,6 +370,5 @@ JOB = Job(
     plan=plan,
     judge=action_judge("archive"),
     wanted=wanted,
-    login="data",
     deletes=True,
 )

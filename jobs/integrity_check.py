@@ -9,14 +9,17 @@ from checks import judge as judges
 from checks.check import Check, OptionValues
 from checks.options import CheckOptions
 from checks.registry import PAIRED
+from domain.cause import Cause
 from domain.coverage import Coverage
 from domain.memory import Memory
 from domain.options import Model
 from domain.place import Place
 from domain.task import Scope
+from execution.skipped import SkippedStep
 from execution.step import Outcome, Status, Step
 from jobs.job import Job, JobInputs, Verdict
 from jobs.steps.check_step import CheckStep
+from postgres.session import MAINTAIN, Login
 
 
 class Options(Model):
@@ -32,6 +35,10 @@ class PlannedCheck:
     check: Check
     options: OptionValues
     text: str
+    logins: tuple[Login, ...]
+    """The logins that it runs as; none if it cannot run."""
+    unread: str
+    """The reason why it cannot run, or why it does not read everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,8 @@ class Observation:
 
     wanted: Sequence[PlannedCheck]
     memory: Mapping[str, Memory]
+    uncovered: Mapping[str, str]
+    """The owners whose rows no login reads, and why."""
 
 
 def observe(inputs: JobInputs) -> Observation:
@@ -56,8 +65,27 @@ def observe(inputs: JobInputs) -> Observation:
                 # without declared pairs nothing was checked
                 continue
             options = options_in(inputs.settings.checks[name], inputs.database)
-            wanted.append(PlannedCheck(check, options, check.question(session, options)))
-    return Observation(wanted, inputs.memory)
+            logins, unread = _logins(inputs, check)
+            text = check.question(session, options)
+            wanted.append(PlannedCheck(check, options, text, logins, unread))
+    return Observation(wanted, inputs.memory, inputs.trust_domains.uncovered())
+
+
+def _logins(inputs: JobInputs, check: Check) -> tuple[tuple[Login, ...], str]:
+    """Return the logins of a check, or why it cannot run."""
+    if check.header.reads == "catalog":
+        return (MAINTAIN,), ""
+    domains = inputs.trust_domains.all()
+    name = check.header.domain
+    if name:
+        domains = [one for one in domains if one.login.domain == name]
+        if not domains:
+            return (), f"there is no data login of a trust domain {name!r}"
+    if not domains:
+        return (), f"rows need a login: databases.{inputs.database}.data is not configured"
+    usable = tuple(one.login for one in domains if not one.domain.wrong)
+    wrong = "; ".join(one.domain.wrong for one in domains if one.domain.wrong)
+    return usable, wrong
 
 
 def options_in(configured: CheckOptions, database: str) -> OptionValues:
@@ -70,8 +98,20 @@ def options_in(configured: CheckOptions, database: str) -> OptionValues:
 
 def plan(seen: Observation) -> Sequence[Step]:
     """Plan the fastest first, so that a short window completes most."""
-    steps = [_question(wanted, seen.memory.get(wanted.check.header.name)) for wanted in seen.wanted]
-    return sorted(steps, key=lambda step: step.predicted_seconds)
+    steps = [
+        _question(wanted, seen.memory.get(wanted.check.header.name))
+        for wanted in seen.wanted
+        if wanted.logins
+    ]
+    skipped = [
+        _skipped(wanted.check.header.name, wanted.unread) for wanted in seen.wanted if wanted.unread
+    ]
+    skipped += [_skipped(f"tables of {owner}", why) for owner, why in seen.uncovered.items()]
+    return [*sorted(steps, key=lambda step: step.predicted_seconds), *skipped]
+
+
+def _skipped(object_: str, why: str) -> SkippedStep:
+    return SkippedStep(name="check", object=object_, why=why, cause=Cause.NOT_SEEN)
 
 
 def _question(wanted: PlannedCheck, memory: Memory | None) -> CheckStep:
@@ -86,6 +126,7 @@ def _question(wanted: PlannedCheck, memory: Memory | None) -> CheckStep:
         options=wanted.options,
         text=wanted.text,
         predicted_seconds=seconds,
+        logins=wanted.logins,
     )
 
 

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from checks.options import CheckOptions
 from checks.registry import Known
@@ -18,6 +18,8 @@ from domain.place import Place
 from domain.task import Scope
 from execution.control import Speed, Stop
 from execution.step import Outcome, Status, Step
+from postgres.fencing.trust_domain import TrustDomain
+from postgres.identifiers import Relation
 from postgres.session import Login, Session
 
 
@@ -36,6 +38,39 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class DomainSession:
+    """A session of a `data` login, and the trust domain that it may work in."""
+
+    login: Login
+    session: Session | None
+    """None if it could not be opened; `domain.wrong` says why."""
+    domain: TrustDomain
+
+    @property
+    def opened(self) -> Session:
+        """Return the session of a domain that nothing is wrong with."""
+        if self.session is None:
+            raise TypeError(f"{self.login} has no session: {self.domain.wrong}")
+        return self.session
+
+
+class Domains(Protocol):
+    """The trust domains of a database; their sessions are opened when first needed."""
+
+    def all(self) -> Sequence[DomainSession]:
+        """Return every configured domain, those that cannot be worked in too."""
+
+    def of_table(self, table: Relation) -> DomainSession:
+        """Return the domain of a table; `domain.wrong` says why it may not be worked on."""
+
+    def uncovered(self) -> Mapping[str, str]:
+        """Return the owners of tables that are in no domain, and why."""
+
+    def owner_login(self, owner: str) -> tuple[Login, str]:
+        """Return the login with the rights of an owner, or the reason why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobInputs:
     """Everything that `observe` may read."""
 
@@ -46,6 +81,8 @@ class JobInputs:
     scope: Scope
     database: str
     session: Session | None
+    """A session of `maintain`, for the catalog; None outside the scope of a database."""
+    domains: Domains | None
     is_cluster_representative: bool
     """Whether it is the first configured database of its cluster: cluster checks run only here."""
     memory: Mapping[str, Memory]
@@ -61,6 +98,13 @@ class JobInputs:
         if self.session is None:
             raise TypeError(f"a run in the scope {self.scope} has no session")
         return self.session
+
+    @property
+    def trust_domains(self) -> Domains:
+        """Return the trust domains of a job in the scope of a database."""
+        if self.domains is None:
+            raise TypeError(f"a run in the scope {self.scope} has no trust domains")
+        return self.domains
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +154,6 @@ class Job:
     plan: Callable[[Any], Sequence[Step]]
     judge: Judge
     options: type[Model] = Model
-    login: Login = "maintain"
     read_only: bool = False
     deletes: bool = False
     wanted: Callable[[Any, Scope], bool] = _always_wanted

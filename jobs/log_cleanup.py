@@ -14,12 +14,12 @@ from domain.task import Scope
 from domain.units import format_size
 from execution.skipped import SkippedStep
 from execution.step import Step
+from jobs.expiring_tables import read_in_domain
 from jobs.expiry_reasons import partition_reason, rows_reason
 from jobs.job import Job, JobInputs, action_judge
 from jobs.option_types import Column, Condition, Epoch, Table
 from jobs.server_log_files import current_log_files
-from postgres.session import Session
-from retention.expiring_table import ExpiringTable, TableRequest, add_partitions, read_table
+from retention.expiring_table import ExpiringTable, TableRequest
 from retention.files.compress_files import CompressFiles
 from retention.files.delete_files import (
     DeleteFiles,
@@ -140,21 +140,15 @@ def observe(inputs: JobInputs) -> Observation:
         folders = [_folder(files, busy) for files in wanted.files]
         return Observation(folders=folders)
     listed = [request for request in wanted.tables if request.database in {None, inputs.database}]
-    return Observation(
-        [_source(inputs, inputs.session, request) for request in listed], instance=inputs.instance
-    )
+    return Observation([_source(inputs, request) for request in listed], instance=inputs.instance)
 
 
-def _source(inputs: JobInputs, session: Session, table: CleanedTable) -> ExpiringTable:
+def _source(inputs: JobInputs, table: CleanedTable) -> ExpiringTable:
     whole = table.partitions == "drop"
-    source = read_table(
-        session,
-        TableRequest(table.table, table.column, table.keep, table.epoch, table.where, whole=whole),
+    request = TableRequest(
+        table.table, table.column, table.keep, table.epoch, table.where, whole=whole
     )
-    if not whole:
-        return add_partitions(source, session, inputs.instance)
-    with inputs.open(inputs.database) as reader:
-        return add_partitions(source, reader, inputs.instance)
+    return read_in_domain(inputs, request)
 
 
 def _folder(files: ExpiringFiles, busy: frozenset[Inode]) -> ObservedFolder:
@@ -192,7 +186,8 @@ def plan(seen: Observation) -> Sequence[Step]:
         steps += [_drop(part, source.request, seen.instance) for part in source.partitions]
         if source.some:
             why = rows_reason(source)
-            steps.append(DeleteRows(object=table, why=why, expired=source.expired))
+            logins = (source.login,)
+            steps.append(DeleteRows(object=table, why=why, expired=source.expired, logins=logins))
     for folder in seen.folders:
         if folder.files or folder.note:
             steps.append(_delete_files(folder))
@@ -220,6 +215,7 @@ def _drop(part: Partition, request: TableRequest, instance: str) -> Step:
         why=partition_reason(part, request.age),
         part=part,
         instance=instance,
+        logins=(part.owner_login,),
     )
 
 
@@ -241,6 +237,5 @@ JOB = Job(
     plan=plan,
     judge=action_judge("log_cleanup"),
     wanted=wanted,
-    login="data",
     deletes=True,
 )

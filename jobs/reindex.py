@@ -18,6 +18,7 @@ from jobs.table_statistics import predict_seconds, seconds_per_byte
 from postgres.catalog import index_bloat
 from postgres.catalog.index_bloat import IndexBloat
 from postgres.identifiers import Relation
+from postgres.session import MAINTAIN, Login
 from postgres.statement_file import read_statement
 from postgres.table_patterns import TableSelection
 
@@ -45,14 +46,8 @@ class Options(Model):
     )
 
 
-NOT_OWNED = Skip(
-    Cause.NO_PRIVILEGE,
-    (
-        "no privilege: needs membership in the table's owner, to drop the index left by a failed "
-        "rebuild"
-    ),
-)
-UNSEEN = "no privilege: only a member of pg_read_all_data may see index bloat"
+NOT_OWNED = "no privilege to drop the index left by a failed rebuild: "
+UNSEEN = "no privilege: index bloat is estimated from pg_statistic; sereno install grants it"
 UNSAFE = (
     "PostgreSQL 14.0 to 14.3 can corrupt an index rebuilt CONCURRENTLY: update the server first"
 )
@@ -80,6 +75,7 @@ class InvalidIndex:
     busy: int | None
     """The pid of a session that may be building it."""
     owned: bool
+    owner: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +88,8 @@ class Indexes:
     limits: BloatLimits = NO_LIMITS
     memory: Mapping[str, Memory] = field(default_factory=dict)
     version: int = 0
+    logins: Mapping[str, tuple[Login, str]] = field(default_factory=dict)
+    """By owner the login that may drop its indexes, or the reason why there is none."""
 
 
 def read_indexes(inputs: JobInputs, selection: TableSelection, wanted: Options) -> Indexes:
@@ -107,12 +105,15 @@ def read_indexes(inputs: JobInputs, selection: TableSelection, wanted: Options) 
             if index_bloat.can_estimate(session)
             else None
         )
+    broken = [one for one in broken if selection.includes_table(one.table)]
+    bloated = bloated and [one for one in bloated if selection.includes_table(one.table)]
     return Indexes(
-        [one for one in broken if selection.includes_table(one.table)],
-        bloated and [one for one in bloated if selection.includes_table(one.table)],
+        broken,
+        bloated,
         BloatLimits(wanted.wasted, wanted.share, wanted.unseen_disk),
         inputs.memory,
         session.facts.version,
+        _logins(inputs, broken) | _logins(inputs, bloated or ()),
     )
 
 
@@ -131,7 +132,8 @@ def plan(seen: Indexes) -> Iterator[Step]:
                 f"{found.wasted / 1e6:.0f} MB of {found.bytes / 1e6:.0f} MB wasted, "
                 f"{found.share:.0%}, by estimate"
             )
-            skip = _unsafe(seen) if found.owned else NOT_OWNED
+            login, not_owned = _login(seen, found)
+            skip = not_owned or _unsafe(seen)
             long = _long(seen, found.index, found.bytes, speed)
             yield RebuildIndex(
                 object=str(found.index),
@@ -141,6 +143,7 @@ def plan(seen: Indexes) -> Iterator[Step]:
                 bloated=found,
                 limits=seen.limits,
                 skip=skip,
+                logins=(login,),
                 **long,
             )
 
@@ -151,17 +154,44 @@ def _repair(seen: Indexes, one: InvalidIndex, speed: float) -> Step:
     building = ""
     if one.busy:
         building = f"; pid {one.busy} holds a lock on its table and may be building it"
-    owned = None if one.owned else NOT_OWNED
+    login, not_owned = _login(seen, one)
     if one.leftover or not one.live:
         of = "(by name and definition) a rebuild" if one.live else "a drop"
         why = f"{what}: left by {of} that was interrupted{building}"
-        return DropInvalidIndex(object=name, why=why, index=one.index, skip=owned)
-    skip = owned or _unsafe(seen)
+        return DropInvalidIndex(
+            object=name, why=why, index=one.index, skip=not_owned, logins=(login,)
+        )
+    skip = not_owned or _unsafe(seen)
     if one.exclusion:
         skip = Skip(Cause.REFUSED, EXCLUSION)
     long = _long(seen, one.index, one.bytes, speed)
     why = f"{what}: no query uses it{building}"
-    return RebuildIndex(object=name, why=why, index=one.index, table=one.table, skip=skip, **long)
+    return RebuildIndex(
+        object=name,
+        why=why,
+        index=one.index,
+        table=one.table,
+        skip=skip,
+        logins=(login,),
+        **long,
+    )
+
+
+def _logins(
+    inputs: JobInputs, indexes: Sequence[InvalidIndex] | Sequence[IndexBloat]
+) -> dict[str, tuple[Login, str]]:
+    strangers = {one.owner for one in indexes if not one.owned}
+    return {owner: inputs.trust_domains.owner_login(owner) for owner in strangers}
+
+
+def _login(seen: Indexes, index: InvalidIndex | IndexBloat) -> tuple[Login, Skip | None]:
+    """Return the login that may drop an index, or why there is none."""
+    if index.owned:
+        return MAINTAIN, None
+    login, wrong = seen.logins[index.owner]
+    if wrong:
+        return MAINTAIN, Skip(Cause.NO_PRIVILEGE, NOT_OWNED + wrong)
+    return login, None
 
 
 def _bloated(found: IndexBloat, seen: Indexes) -> bool:

@@ -18,7 +18,6 @@ SHARED_STATISTICS_SINCE = 150000
 """Before this version statistics arrive up to half a second late, through a collector process."""
 _GONE = {"57P01", "57P02", "57P03"}
 
-Login = Literal["maintain", "data"]
 Query = sql.SQL | sql.Composed | bytes
 Rows = list[dict[str, Any]]
 
@@ -50,6 +49,22 @@ class Credentials:
     password: str | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Login:
+    """A login by its purpose; `data` and `owner` belong to one trust domain each."""
+
+    kind: Literal["maintain", "data", "owner"] = "maintain"
+    domain: str = ""
+    """The name of the domain; empty if the configuration declares none."""
+
+    def __str__(self) -> str:
+        """Return its key below `databases.<name>` in the configuration."""
+        return f"domains.{self.domain}.{self.kind}" if self.domain else self.kind
+
+
+MAINTAIN = Login()
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One configured database and its logins."""
@@ -57,8 +72,17 @@ class Target:
     name: str
     conninfo: str = field(repr=False)
     logins: Mapping[Login, Credentials] = field(default_factory=dict)
+    """The logins; empty if the connection string alone is used, for everything."""
     timezone: str = "UTC"
     allow_privileged_dml: bool = False
+    domains: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The owners of each declared trust domain."""
+    trust: tuple[frozenset[str], ...] = ()
+    """Sets of owners that trust each other."""
+
+    def login(self, wanted: Login) -> Login:
+        """Return the login to use: without any configured one the connection string's own."""
+        return wanted if self.logins else MAINTAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +101,15 @@ class Session:
     """An open connection in autocommit mode."""
 
     def __init__(
-        self, connection: psycopg.Connection[dict[str, Any]], target: Target, facts: Facts
+        self,
+        connection: psycopg.Connection[dict[str, Any]],
+        target: Target,
+        facts: Facts,
+        login: Login,
     ) -> None:
         self._connection = connection
         self.target = target
+        self.login = login
         self.facts = facts
         self._gentle: bool | None = None
         self._undisturbed = False
@@ -201,9 +230,10 @@ def open_session(
 ) -> Iterator[Session]:
     """Open a session named `sereno/<task>` and close it at the end.
 
-    Raises UnreachableError if nothing answers; TargetError if it is too old, a standby or a pooler.
+    Raises UnreachableError if nothing answers; TargetError if it is too old, a standby or a pooler,
+    or if the login is not configured.
     """
-    opened = _open(target, login, task, read_only=read_only)
+    opened = _open(target, target.login(login), task, read_only=read_only)
     try:
         yield opened
     finally:
@@ -238,7 +268,7 @@ def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Sessio
     except psycopg.OperationalError as error:
         raise _refusal(target, overrides, error) from None
     try:
-        return Session(connection, target, _read_facts(connection, target.name, nonce))
+        return Session(connection, target, _read_facts(connection, target.name, nonce), login)
     except psycopg.Error as error:
         connection.close()
         raise UnreachableError(f"{target.name}: {_plain(error)}") from None
@@ -248,9 +278,11 @@ def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Sessio
 
 
 def _user(target: Target, login: Login) -> dict[str, Any]:
-    credentials = target.logins.get(login) or target.logins.get("maintain")
-    if credentials is None:
+    if not target.logins:
         return {}
+    credentials = target.logins.get(login)
+    if credentials is None:
+        raise TargetError(f"databases.{target.name}.{login} is not configured")
     found: dict[str, Any] = {"user": credentials.user}
     if credentials.password is not None:
         found["password"] = credentials.password

@@ -14,7 +14,7 @@ from psycopg import sql
 from execution.errors import first_line
 from postgres.fencing.ownership import is_installed_table
 from postgres.identifiers import ColumnTypes, Relation
-from postgres.session import Session
+from postgres.session import MAINTAIN, Login, Session
 from postgres.statement_file import read_statement
 from retention.partitions import detach, expired
 from retention.partitions.expired import Partition
@@ -76,12 +76,17 @@ class ExpiringTable:
     """The dependent tables, and what forbids their rows to leave."""
     columns: ColumnTypes = ()
     """All columns except generated ones."""
+    login: Login = MAINTAIN
+    """The login that works on its rows."""
 
 
-def read_table(session: Session, request: TableRequest) -> ExpiringTable:
-    """Read one table without locking it; its problems do not affect other tables."""
+def read_table(session: Session, request: TableRequest, owners: frozenset[str]) -> ExpiringTable:
+    """Read one table without locking it; its problems do not affect other tables.
+
+    `owners` are those of the session's trust domain.
+    """
     try:
-        return _looked_at(session, request)
+        return _looked_at(session, request, owners)
     except psycopg.errors.QueryCanceled:
         raise
     except psycopg.Error as error:
@@ -89,7 +94,7 @@ def read_table(session: Session, request: TableRequest) -> ExpiringTable:
 
 
 def add_partitions(source: ExpiringTable, session: Session, instance: str) -> ExpiringTable:
-    """Add the partitions, read through a session that may read all of them; interrupted ones first.
+    """Add the partitions, as a login that may read them; interrupted ones first.
 
     If single rows leave now, an interrupted detach is reported with its cure.
     """
@@ -119,15 +124,15 @@ def add_partitions(source: ExpiringTable, session: Session, instance: str) -> Ex
     return replace(source, partitions=(*begun, *others))
 
 
-def _looked_at(session: Session, request: TableRequest) -> ExpiringTable:
+def _looked_at(session: Session, request: TableRequest, owners: frozenset[str]) -> ExpiringTable:
     place = {"schema": request.table.schema, "name": request.table.name}
+    tables = (request.table, *request.children)
     found = session.rows(_TABLE, {**place, "column": request.column, "age": request.age})
-    wrong = _wrong(request, found)
+    wrong = _wrong(request, found) or dependents.outside_reason(session, tables, owners)
     if wrong:
         return ExpiringTable(request, wrong=wrong)
     row = found[0]
     partitioned = row["kind"] == "p"
-    blocks = None if row["indexed"] or partitioned else int(row["blocks"])
     found_children = None
     if not (request.whole and partitioned):
         found_children = dependents.read_dependents(session, request.table, request.children)
@@ -138,26 +143,34 @@ def _looked_at(session: Session, request: TableRequest) -> ExpiringTable:
         request.column,
         _cutoff(row, request),
         partitioned,
-        blocks,
+        _blocks(row),
         condition=request.where,
         uuid_ages=row["type"] == "uuid",
         also=request.children,
-        shape=tamper_check.table_shape(session, (request.table, *request.children)),
+        shape=tamper_check.table_shape(session, tables),
         pinned=bool(request.children),
     )
     if expired.uuid_ages and not session.rows(expired.composed(_VERSIONS))[0]["seventh"]:
         wrong = f"column {request.column!r} holds UUIDs other than version 7, which have no age"
         return ExpiringTable(request, wrong=wrong)
+    columns = tuple(map(tuple, row["columns"]))
     source = ExpiringTable(
         request,
         expired=expired,
         keyed=row["keyed"],
-        columns=tuple(map(tuple, row["columns"])),
+        columns=columns,
         dependents=found_children,
     )
     if found_children is None or not expired.some(session):
         return source
     return _estimated(session, source, row["bytes_a_row"] or 0)
+
+
+def _blocks(row: dict[str, Any]) -> int | None:
+    """Return the blocks to walk through; None for a walk by an index or over partitions."""
+    if row["indexed"] or row["kind"] == "p":
+        return None
+    return int(row["blocks"])
 
 
 def _estimated(session: Session, source: ExpiringTable, bytes_a_row: float) -> ExpiringTable:

@@ -1,4 +1,5 @@
 -- title  = "A sequence is nearly exhausted"
+-- reads  = "rows"
 -- option.warning  = { default = 0.75, help = "share of the numbers used" }
 -- option.high     = { default = 0.90, help = "share of the numbers used" }
 -- option.critical = { default = 0.97, help = "share of the numbers used" }
@@ -15,7 +16,7 @@ WITH sequence AS (
   LEFT JOIN pg_catalog.pg_depend owner
     ON owner.classid = 'pg_catalog.pg_class'::regclass AND owner.objid = c.oid
    AND owner.refclassid = 'pg_catalog.pg_class'::regclass AND owner.deptype IN ('a', 'i')
-  WHERE NOT s.seqcycle AND n.nspname !~ '^pg_temp_'
+  WHERE NOT s.seqcycle AND n.nspname !~ '^pg_temp_' AND n.nspname <> 'sereno'
 ), reach AS (
   SELECT q.*, CASE a.atttypid WHEN 'int2'::regtype THEN 32767::numeric WHEN 'int4'::regtype THEN 2147483647
                               ELSE q.seqmax END AS widest,

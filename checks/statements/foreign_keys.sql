@@ -1,4 +1,17 @@
--- Every foreign key with its columns, its equality operators and whether both tables are readable.
+-- Every foreign key with its columns, its equality operators, whether both tables are readable, and
+-- an owner outside the trust domain, if any, of the tables or of what inherits from them.
+WITH RECURSIVE tree (root, oid) AS (
+  SELECT oid, oid FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p')
+  UNION ALL
+  SELECT t.root, i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
+), outsider AS (
+  SELECT t.root, min(o.rolname::text) AS owner
+  FROM tree t
+  JOIN pg_catalog.pg_class c ON c.oid = t.oid
+  JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
+  WHERE o.rolname::text <> ALL (%(owners)s)
+  GROUP BY t.root
+)
 SELECT c.conname AS name,
        c.convalidated AS validated,
        cn.nspname AS child_schema, cr.relname AS child_name,
@@ -16,6 +29,8 @@ SELECT c.conname AS name,
              JOIN pg_catalog.pg_operator o ON o.oid = k.oid
              JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
              ORDER BY k.place) AS operators,
+       (SELECT o.rolname::text FROM pg_catalog.pg_roles o WHERE o.oid = cr.relowner) AS owner,
+       (SELECT min(x.owner) FROM outsider x WHERE x.root IN (c.conrelid, c.confrelid)) AS outside,
        pg_catalog.has_table_privilege(c.conrelid, 'SELECT')
          AND pg_catalog.has_table_privilege(c.confrelid, 'SELECT') AS readable
 FROM pg_catalog.pg_constraint c

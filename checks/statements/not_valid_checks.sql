@@ -1,10 +1,22 @@
 -- CHECK constraints that are NOT VALID, and whether their expression is safe to evaluate: it is made
--- of immutable functions of the server only.
+-- of immutable functions of the server only, and the table and what inherits from it belong to the
+-- trust domain.
+WITH RECURSIVE tree (root, oid) AS (
+  SELECT conrelid, conrelid FROM pg_catalog.pg_constraint WHERE contype = 'c' AND NOT convalidated
+  UNION
+  SELECT t.root, i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
+)
 SELECT c.conname AS name,
        n.nspname AS schema,
        r.relname AS "table",
        pg_catalog.pg_get_expr(c.conbin, c.conrelid) AS expression,
+       (SELECT o.rolname::text FROM pg_catalog.pg_roles o WHERE o.oid = r.relowner) AS owner,
        pg_catalog.has_table_privilege(r.oid, 'SELECT')
+         AND NOT EXISTS (
+           SELECT FROM tree t
+           JOIN pg_catalog.pg_class c ON c.oid = t.oid
+           JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
+           WHERE t.root = r.oid AND o.rolname::text <> ALL (%(owners)s))
          AND NOT EXISTS (
            SELECT FROM regexp_matches(c.conbin::text, '\{([A-Z]+)', 'g') node
            WHERE node[1] NOT IN ('VAR', 'CONST', 'OPEXPR', 'FUNCEXPR', 'BOOLEXPR', 'NULLTEST',

@@ -1,8 +1,8 @@
 """`sereno archive`: lists, verifies and restores archived rows."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,9 +18,11 @@ from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
     from daemon.context import Context
+    from postgres.identifiers import Relation
     from postgres.session import Session
     from retention.archive.ledger import LedgeredBatch
     from retention.archive.restore import Conflict
+    from retention.archive.verify import Loader
 
 STATEMENT_SECONDS = 12 * 3600.0
 """A batch is restored as a whole, however slow the table's triggers are."""
@@ -91,11 +93,10 @@ def verify(
 
         results = []
         for name in _databases(context, database):
-            with _opened(context, name, login="data" if deep else "maintain") as session:
+            with _opened(context, name) as session, ExitStack() as stack:
                 _require_ledger(session)
-                if deep:  # loading runs code of the column types with the rights of the login
-                    _require_harmless(session, context.store.instance())
-                results.append((name, verification.verify(session, deep=deep)))
+                loader = _loader(context, session, stack) if deep else None
+                results.append((name, verification.verify(session, loader=loader)))
         faults = [
             {"database": name, "file": fault.file, "what": fault.what}
             for name, result in results
@@ -167,6 +168,8 @@ def restore(
             batches = _of_table(session, table, batch or ())
             if session.superuser() and not privileged:
                 fail(PRIVILEGED.format(table=table), Exit.CANNOT)
+            if not privileged:
+                _require_one_domain(session, table)
             pending = [one for one in batches if not one.restored]
             rows = sum(one.entry.frame.rows for one in pending)
             if pending and not yes:
@@ -230,17 +233,15 @@ def _databases(context: "Context", only: str | None) -> list[str]:
 
 
 @contextmanager
-def _opened(
-    context: "Context", name: str, admin: str = "", login: Literal["maintain", "data"] = "maintain"
-) -> "Iterator[Session]":
+def _opened(context: "Context", name: str, admin: str = "") -> "Iterator[Session]":
     from dataclasses import replace
 
-    from postgres.session import open_session
+    from postgres.session import MAINTAIN, open_session
 
     target = context.target(name)
     if admin:
         target = replace(target, conninfo=admin, logins={})
-    with open_session(target, login, "archive") as opened:
+    with open_session(target, MAINTAIN, "archive") as opened:
         opened.set_timeouts(STATEMENT_SECONDS)
         yield opened
 
@@ -262,11 +263,45 @@ def _batches(session: "Session") -> "list[LedgeredBatch]":
     return ledger.all_batches(session)
 
 
-def _require_harmless(session: "Session", instance: str) -> None:
+def _loader(context: "Context", session: "Session", stack: ExitStack) -> "Loader":
+    """Return the sessions that load batches: it runs code of the column types of their tables."""
     from postgres.fencing import delete_permission
+    from postgres.fencing.trust_domain import read_trust_domain, table_owners
+    from postgres.session import Login, open_session
 
-    if reason := delete_permission.refusal_reason(session, instance):
-        fail(f"--deep: {reason}", Exit.CANNOT)
+    target = session.target
+    logins = [login for login in target.logins if login.kind == "data"] or [Login("data")]
+    opened = [stack.enter_context(open_session(target, one, "archive")) for one in sorted(logins)]
+    domains = []
+    for one in opened:
+        if reason := delete_permission.refusal_reason(one, context.store.instance()):
+            fail(f"--deep: {reason}", Exit.CANNOT)
+        one.set_timeouts(STATEMENT_SECONDS)
+        domains.append((one, read_trust_domain(one)))
+
+    def load(table: "Relation") -> "Session | str":
+        owners = table_owners(session, table)
+        if not owners:
+            return f"its table {table} no longer exists"
+        for one, domain in domains:
+            if owners <= domain.owners:
+                return one
+        return f"its table {table} is in no trust domain"
+
+    return load
+
+
+def _require_one_domain(session: "Session", table: str) -> None:
+    """Exit if a role reaches beyond the trust domain: triggers would run with its rights."""
+    from postgres.fencing.trust_domain import outside_domain, read_trust_domain, table_owners
+    from postgres.identifiers import parse_relation
+
+    domain = read_trust_domain(session)
+    cure = "connect as a role of the table's own domain (or, where you know them all, --privileged)"
+    if domain.wrong:
+        fail(f"{domain.wrong}\n  {cure}", Exit.CANNOT)
+    if beyond := table_owners(session, parse_relation(table)) - domain.owners:
+        fail(f"{table}: {outside_domain(session, domain, min(beyond))}\n  {cure}", Exit.CANNOT)
 
 
 def _as_row(name: str, batch: "LedgeredBatch") -> dict[str, object]:

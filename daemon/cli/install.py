@@ -1,4 +1,4 @@
-"""`sereno install`: creates the schema sereno and the two logins, or prints the SQL."""
+"""`sereno install`: creates the schema sereno and the logins, or prints the SQL."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +32,7 @@ def install(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create the schema sereno and the two logins. May be run again."""
+    """Create the schema sereno and the configured logins. May be run again."""
     with open_context(config, database) as context:
         from postgres.fencing import install
         from postgres.session import UnreachableError, open_admin_session
@@ -42,7 +42,7 @@ def install(
         try:
             with open_admin_session(conninfo, database) as connection:
                 commands = list(install.install_statements(connection, request))
-                shortcomings = list(install.shortcomings(connection))
+                shortcomings = list(install.shortcomings(connection, request))
                 if not print_only:
                     install.install(connection, commands)
         except install.InstallError as error:
@@ -60,8 +60,8 @@ def install(
         if print_only:
             typer.echo("\n".join(script))
             return
-        logins = f"{request.maintain.user} and {request.data.user}"
-        typer.echo(f"{database}: schema sereno and the logins {logins} are ready")
+        users = sorted(one.user for one in request.target.logins.values())
+        typer.echo(f"{database}: schema sereno and the logins {', '.join(users)} are ready")
         typer.echo("next: sereno plan")
 
 
@@ -69,9 +69,9 @@ def _request(context: "Context", database: str) -> "InstallRequest":
     from postgres.fencing.install import InstallRequest
 
     target = context.target(database)
-    if "maintain" not in target.logins or "data" not in target.logins:
+    if not any(login.kind == "data" for login in target.logins):
         fail(
-            f"databases.{database} needs two logins; add for example:\n"
+            f"databases.{database} needs logins; add for example:\n"
             '  maintain = { user = "sereno_maintain", password = { credential = "maintain" } }\n'
             '  data = { user = "sereno_data", password = { credential = "data" } }',
             Exit.CONFIG,
@@ -83,8 +83,7 @@ def _request(context: "Context", database: str) -> "InstallRequest":
     for one in archived:
         tables |= dict.fromkeys((one.table, *one.children), "jobs.archive.tables")
     return InstallRequest(
-        target.logins["maintain"],
-        target.logins["data"],
+        target,
         tables,
         [one.to.table for one in archived if one.to.table],
         context.store.instance(),

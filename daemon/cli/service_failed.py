@@ -119,7 +119,7 @@ def _by_outbox(config: "Config", finding: "Finding") -> Iterator[Result]:
     from daemon.bootstrap import build_context
     from daemon.cli.delivery import deliver_pending
 
-    context = build_context(config)
+    context = build_context(config, with_checks=False)
     enqueued = context.process_findings([finding])
     with context.store.reading() as transaction:
         known = alert_store.load_affected(transaction, [finding.identity.fingerprint()], [])

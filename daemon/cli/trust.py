@@ -22,9 +22,9 @@ def trust(
         from daemon.history import history
         from domain.coverage import Coverage
         from postgres.fencing.ownership import record_owner
-        from postgres.session import open_session
+        from postgres.session import MAINTAIN, open_session
 
-        with open_session(context.target(database), "maintain", "trust") as opened:
+        with open_session(context.target(database), MAINTAIN, "trust") as opened:
             facts = opened.facts
             place = f"database {facts.database} of the cluster {facts.system_identifier}"
             typer.echo(f"{database}: {place}", err=True)

@@ -1,13 +1,14 @@
 """The configuration as frozen models; the reference is generated from the descriptions."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from alerts.channels.channel import ChannelOptions
 from checks.options import CheckOptions
@@ -67,6 +68,9 @@ class Daemon(Model):
     )
 
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
 class Login(Model):
     """A role of the server."""
 
@@ -76,8 +80,18 @@ class Login(Model):
     )
 
 
+class Domain(Model):
+    """A trust domain: owners that trust each other, and the logins that reach only their tables."""
+
+    owners: tuple[str, ...] = Field(
+        min_length=1, description="The roles that own the tables, as the catalog spells them."
+    )
+    data: Login | None = Field(None, description="As databases.<name>.data, for these owners.")
+    owner: Login | None = Field(None, description="As databases.<name>.owner, for these owners.")
+
+
 class Database(Model):
-    """One database and the two logins that work in it."""
+    """One database and the logins that work in it."""
 
     dsn: Annotated[str, AfterValidator(_conninfo)] = Field(
         description=(
@@ -85,16 +99,60 @@ class Database(Model):
         ),
         repr=False,
     )
-    maintain: Login | None = Field(None, description="Looks, and runs ANALYZE and VACUUM.")
+    maintain: Login | None = Field(
+        None, description="Reads the catalog, and runs ANALYZE, VACUUM and REINDEX."
+    )
     data: Login | None = Field(
         None,
-        description="The login that deletes rows of the listed tables; it has no other rights.",
+        description="Reads the tables of one trust domain, and deletes rows of the listed ones.",
+    )
+    owner: Login | None = Field(
+        None,
+        description="A member of the tables' owners: detaches partitions and rebuilds indexes.",
+    )
+    domains: dict[Name, Domain] = Field(
+        default_factory=dict,
+        description="The trust domains, instead of data and owner, where owners of tables do not "
+        "trust each other.",
+    )
+    trust: tuple[tuple[str, ...], ...] = Field(
+        (),
+        description="Lists of owners that trust each other: code of one may run with the rights "
+        "of the others.",
+        examples=['[["app", "audit"]]'],
     )
     tags: tuple[str, ...] = Field((), description="Tags that alert rules may match.")
     allow_privileged_dml: bool = Field(
         default=False,
-        description="Delete rows even with a login whose rights a trigger could abuse.",
+        description="Work on rows even with a login whose rights an owner's code could abuse.",
     )
+
+    @model_validator(mode="after")
+    def _separate(self) -> Self:
+        """Require that no login and no owner belongs to two domains."""
+        if self.domains and (self.data or self.owner):
+            raise ValueError("give data and owner per domain, or no domains")
+        if owner := _repeated(name for domain in self.domains.values() for name in domain.owners):
+            raise ValueError(f"domains: the owner {owner!r} is listed twice")
+        if user := _repeated(login.user for login in self._logins()):
+            raise ValueError(f"{user!r} is used for two logins; each needs a role of its own")
+        if self.maintain is None and any(self._logins()):
+            raise ValueError("maintain is missing; it is needed beside the other logins")
+        return self
+
+    def _logins(self) -> Iterator[Login]:
+        for login in (self.maintain, self.data, self.owner):
+            if login is not None:
+                yield login
+        for domain in self.domains.values():
+            for login in (domain.data, domain.owner):
+                if login is not None:
+                    yield login
+
+
+def _repeated(names: Iterable[str]) -> str:
+    """Return a name that occurs more than once; empty if there is none."""
+    return next((name for name, count in Counter(names).items() if count > 1), "")
 
 
 class Schedule(Times):
@@ -183,9 +241,6 @@ class Heartbeat(Model):
         examples=['{ credential = "heartbeat-url" }'],
     )  # fmt: skip
     every: Duration = timedelta(minutes=5)
-
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class Config(Model):

@@ -18,6 +18,7 @@ listen = ""
 dsn = {dsn}
 maintain = {{ user = "sereno_maintain" }}
 data = {{ user = "sereno_data" }}
+owner = {{ user = "sereno_owner" }}
 
 [schedules.daily]
 cron = "0 2 * * *"

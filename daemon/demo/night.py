@@ -62,7 +62,6 @@ def run_demo(without: Collection[str], folder: Path | None) -> None:
             config = configure(kept, scratch, cluster, ports)
             admin = cluster.dsn("coop")
             _sereno("install", "main", "--admin", admin, "--config", str(config))
-            _grant_owner(admin)
             faults = len(FAULTS) - len(without)
             stage.text = f"PostgreSQL {version}, sample database with {faults} faults"
         for schedule, name in (("daily", "night"), ("weekly", "week")):
@@ -71,12 +70,6 @@ def run_demo(without: Collection[str], folder: Path | None) -> None:
                 stage.text = f"the {name}: {describe_runs(runs)}"
         history = _history(config)
     show_summary(DemoRun(kept, history, without, version, time.monotonic() - began))
-
-
-def _grant_owner(admin: str) -> None:
-    """Let the login rebuild the application's indexes, as `sereno install` recommends."""
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute("GRANT coop_app TO sereno_maintain WITH INHERIT TRUE, SET FALSE")
 
 
 def _now(schedule: str, config: Path) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from daemon.config.model import Config, GovernorLimits
 from daemon.context import Context
 from daemon.history import history, pause
 from daemon.runs.sessions import Sessions
+from daemon.runs.workers import Workers
 from domain.task import Task
 from execution import governor
 from execution.control import SAMPLE_SECONDS, RunLimits
@@ -17,7 +18,7 @@ from execution.progress import Progress
 from execution.window import Window
 from jobs.job import JobInputs, Settings
 from postgres.catalog.progress import blocks_done, waiters_behind
-from postgres.session import Session
+from postgres.session import MAINTAIN, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,10 @@ class RunContext:
     sessions: Sessions
     progress: Progress
 
-    def job_inputs(self, task: Task, opened: Session | None) -> JobInputs:
+    def job_inputs(self, task: Task, workers: Workers | None) -> JobInputs:
         """Return the inputs of a job's `observe`."""
         config, job = self.context.config, self.context.jobs[task.job]
+        opened = workers.session(MAINTAIN) if workers is not None else None
         with self.context.store.reading() as transaction:
             memory = history.load_memory(transaction, job.name, task.database)
         return JobInputs(
@@ -40,6 +42,7 @@ class RunContext:
             scope=task.scope,
             database=task.database,
             session=opened,
+            domains=workers,
             is_cluster_representative=opened is None
             or self.sessions.is_cluster_representative(opened),
             memory=memory,

@@ -3,8 +3,8 @@
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,6 +17,7 @@ from daemon.runs.recorder import Recorder
 from daemon.runs.result import RunResult, RunState, summarize
 from daemon.runs.run_context import RunContext, job_settings
 from daemon.runs.sessions import Sessions
+from daemon.runs.workers import Workers
 from domain.cause import Cause
 from domain.place import Place
 from domain.task import Scope, Task
@@ -27,9 +28,17 @@ from execution.progress import Progress
 from execution.step import Status, Step
 from execution.window import Window, open_window
 from jobs.job import Job
-from postgres.fencing import advisory_locks, delete_permission, run_claims
+from postgres.fencing import advisory_locks, run_claims
 from postgres.fencing.run_claims import Claim, SettledClaim
-from postgres.session import LostError, Session, TargetError, UnreachableError, is_lost
+from postgres.session import (
+    MAINTAIN,
+    Login,
+    LostError,
+    Session,
+    TargetError,
+    UnreachableError,
+    is_lost,
+)
 from store.file_lock import LockHeldError, exclusive_lock
 from store.store import StoreError
 
@@ -146,9 +155,7 @@ class Runner:
             self._alive(recorder.number)
             return self.stop.is_set()
 
-        with self._sessions.open(
-            task.database, self._context.jobs[task.job], coordinator=True
-        ) as coordinator:
+        with self._sessions.open(task.database, self._context.jobs[task.job]) as coordinator:
             self._sessions.verify_server(coordinator)
             recorder.reached()
             with advisory_locks.coordinator_lock(coordinator, patience, stopped):
@@ -224,21 +231,19 @@ class Runner:
         """Execute the steps, or those of a new plan; record all but those of a lost session."""
         job = self._context.jobs[task.job]
         with ExitStack() as stack:
-            worker = owner = None
+            workers: Workers | None = None
+            lanes: Mapping[Login, Sequence[Session | None]] = {MAINTAIN: [None]}
             if coordinator is not None:
-                worker = stack.enter_context(self._worker(task, coordinator))
+                workers = Workers(self._sessions, self._context, task, coordinator, stack)
             if steps is None:
-                steps = job.plan(job.observe(self._run_context.job_inputs(task, worker)))
-            lanes = [worker]
-            if coordinator is not None:
-                lanes += self._more_lanes(stack, task, coordinator, len(steps))
-                if any(step.needs_owner for step in steps):
-                    owner = stack.enter_context(self._worker(task, coordinator, owner=True))
+                steps = job.plan(job.observe(self._run_context.job_inputs(task, workers)))
+            if workers is not None:
+                lanes = workers.lanes(steps, self._lanes(job))
             alive = partial(self._alive, recorder.number)
             terms = self._run_context.terms(window, coordinator, alive)
             place = self._place(task, coordinator)
             outcomes = []
-            for batch in Executor(terms, lanes, owner).run(steps):
+            for batch in Executor(terms, lanes).run(steps):
                 outcomes += batch
                 recorder.steps([one for one in batch if one[1].stop is not Stop.LOST], place)
             return outcomes
@@ -247,47 +252,9 @@ class Runner:
         cluster = coordinator.facts.system_identifier if coordinator is not None else ""
         return Place(self._context.config.daemon.name, cluster, task.database)
 
-    @contextmanager
-    def _worker(
-        self, task: Task, coordinator: Session, *, owner: bool = False
-    ) -> Iterator[Session]:
-        """Open a worker session under the coordinator's lock; as `maintain` for owner's work."""
-        with self._sessions.open(
-            task.database, self._context.jobs[task.job], owner=owner
-        ) as worker:
-            self._sessions.verify_server(worker)
-            advisory_locks.take_worker_lock(worker)
-            # otherwise another process took over before this worker registered
-            advisory_locks.verify_coordinator_lock(coordinator)
-            self._may(self._context.jobs[task.job], worker, rows=not owner)
-            yield worker
-
-    def _more_lanes(
-        self, stack: ExitStack, task: Task, coordinator: Session, steps: int
-    ) -> list[Session | None]:
-        """Open a further session for each lane; fewer if the server has no room for more."""
-        job = self._context.jobs[task.job]
-        more: list[Session | None] = []
-        while 1 + len(more) < min(self._lanes(job), steps):
-            try:
-                more.append(stack.enter_context(self._worker(task, coordinator)))
-            except UnreachableError as error:
-                lanes = 1 + len(more)
-                _log.warning("run.fewer_lanes", task=job.name, lanes=lanes, reason=str(error))
-                break
-        return more
-
     def _lanes(self, job: Job) -> int:
         config = self._context.config
         return job.lanes(config.job(job.name), job_settings(config))
-
-    def _may(self, job: Job, worker: Session, *, rows: bool) -> None:
-        if job.deletes:
-            refused = delete_permission.refusal_reason(
-                worker, self._context.store.instance(), rows=rows
-            )
-            if refused:
-                raise TargetError(f"{job.name} refused: {refused}")
 
     def _outcome_of_errors(self, work: Callable[[], RunResult]) -> RunResult:
         """Turn exceptions into results. Raises UnreachableError and TargetError."""

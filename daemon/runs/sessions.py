@@ -13,7 +13,7 @@ from daemon.context import Context
 from daemon.history import history
 from jobs.job import Job
 from postgres.fencing import advisory_locks
-from postgres.session import Session, TargetError, open_session
+from postgres.session import MAINTAIN, Login, Session, TargetError, open_session
 
 CANCEL_SECONDS = 8.0
 AGAIN_SECONDS = 0.2
@@ -63,20 +63,13 @@ class Sessions:
         self,
         database: str,
         job: Job,
+        login: Login = MAINTAIN,
         *,
-        coordinator: bool = False,
         read_only: bool = False,
-        owner: bool = False,
     ) -> Iterator[Session]:
-        """Open a session for a job: its own login, the coordinator's, or the owner's.
-
-        Raises Stopped.
-        """
+        """Open a session for a job. Raises Stopped."""
         target = self._context.target(database)
-        login = "maintain" if coordinator or read_only or owner else job.login
-        with open_session(
-            target, login, job.name, read_only=read_only or (job.read_only and not coordinator)
-        ) as opened:
+        with open_session(target, login, job.name, read_only=read_only) as opened:
             with self._guard:
                 self._sessions.append(opened)
             try:

@@ -28,7 +28,7 @@ from domain.finding import Finding, Identity, Severity
 from domain.kinds import DATABASE_UNREACHABLE, TASK_MISSED
 from domain.task import Scope, Task, Trigger
 from execution.window import Window, open_window
-from postgres.session import TargetError, open_session
+from postgres.session import MAINTAIN, TargetError, open_session
 from store.store import StoreError
 
 LATE_AFTER = timedelta(minutes=2)
@@ -281,7 +281,7 @@ class Dispatcher:
 def _probe(context: Context, database: str) -> None:
     with (
         contextlib.suppress(TargetError, StoreError),
-        open_session(context.target(database), "maintain", "probe"),
+        open_session(context.target(database), MAINTAIN, "probe"),
     ):
         context.process_findings([], [Coverage(DATABASE_UNREACHABLE.name, database)])
 

@@ -17,7 +17,8 @@ SELECT x.indexrelid::bigint AS oid, n.nspname AS schema, i.relname AS name, tn.n
         WHERE l.relation = x.indrelid AND l.granted AND l.pid <> pg_backend_pid()
           AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
           AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')) AS busy,
-       pg_catalog.pg_has_role(t.relowner, 'USAGE') AS owned
+       pg_catalog.pg_has_role(t.relowner, 'USAGE') AS owned,
+       (SELECT o.rolname::text FROM pg_catalog.pg_roles o WHERE o.oid = t.relowner) AS owner
 FROM pg_catalog.pg_index x
 JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid AND i.relkind = 'i' AND i.relpersistence <> 't'
 JOIN pg_catalog.pg_namespace n ON n.oid = i.relnamespace

@@ -1,7 +1,7 @@
 """A check as a step: its query runs in one read-only transaction, its rows go to the judge."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from checks.check import Check, NotSeen, OptionValues, Row
 from checks.sql_check import BadCheckError
@@ -11,6 +11,8 @@ from execution.step import DatabaseStep, HostStep, Outcome, Status
 from postgres.session import Session
 
 LIMIT_SECONDS = 1800.0
+NO_PRIVILEGE = "not checked: no privilege"
+"""The summary of an SQL check about an object that the login may not read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,12 @@ class CheckStep(DatabaseStep):
     def statement(self) -> str:
         """Return the query."""
         return self.text
+
+    def merge(self, outcomes: Sequence[Outcome]) -> Outcome:
+        """Return one outcome for all trust domains; none knows the rows of another."""
+        merged = super().merge(outcomes)
+        found = tuple(row for row in merged.found if not _is_unread(row))
+        return replace(merged, found=found, rows=len(found))
 
     def apply(self, session: Session, control: StepControl) -> Outcome:
         """Run the query. A check that may not look is skipped with the reason."""
@@ -58,6 +66,10 @@ class HostCheckStep(HostStep):
     def apply(self, _control: StepControl) -> Outcome:
         """Examine the host."""
         return _outcome(lambda: tuple(self.check.look(None, self.options)))
+
+
+def _is_unread(row: Row) -> bool:
+    return row.get("value") is None and str(row.get("summary")) == NO_PRIVILEGE
 
 
 def _outcome(ask: Callable[[], tuple[Row, ...]]) -> Outcome:

@@ -46,6 +46,7 @@ class IndexBloat:
     needed: int
     owned: bool
     """Whether the login may drop an invalid index that a failed rebuild leaves."""
+    owner: str = ""
     measured: bool = False
 
     @property
@@ -62,7 +63,7 @@ class IndexBloat:
 
 
 def can_estimate(session: Session) -> bool:
-    """Return whether the login may read the statistics of an estimate (pg_read_all_data)."""
+    """Return whether the login may read the statistics of an estimate (pg_statistic)."""
     return bool(session.rows(_SEES)[0]["sees"])
 
 
@@ -75,8 +76,13 @@ def estimate_bloat(session: Session, least: int) -> Sequence[IndexBloat]:
 
 
 def measure_bloat(session: Session, found: IndexBloat) -> IndexBloat:
-    """Measure one index by reading it whole with pgstattuple, else estimate it from its rows."""
+    """Measure one index by reading it whole with pgstattuple, else estimate it from its rows.
+
+    A login that may not read statistics keeps the estimate.
+    """
     schemas = session.rows(_MEASURES)
+    if not schemas and not can_estimate(session):
+        return found
     if not schemas:
         session.execute(sql.SQL("ANALYZE {}").format(found.table.identifier()))
         again = _bloats(session, 0, sql.SQL("x.indexrelid = {}").format(sql.Literal(found.oid)))

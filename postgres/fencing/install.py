@@ -1,19 +1,31 @@
-"""The statements of `sereno install`: the schema `sereno` and two logins with minimal rights.
+"""The statements of `sereno install`: the schema `sereno` and the logins with minimal rights.
 
-`maintain` is a member of pg_monitor, pg_read_all_data, and pg_maintain (from 17) or the tables'
-owners. `data` has SELECT and DELETE on the listed tables and is a member of no role. Every
+`maintain` is a member of pg_monitor, and of pg_maintain (from 17) or the tables' owners. Every
 statement may be run again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from postgres.identifiers import Relation
-from postgres.session import Credentials
+from postgres.fencing.domain_grants import (
+    DomainGrant,
+    TableGrant,
+    data_grants,
+    membership,
+    owner_grants,
+    roles,
+    schema_grants,
+    table_grant,
+)
+from postgres.fencing.trust_domain import group_of, join_cure, joined
+from postgres.identifiers import Relation, quote_identifier
+from postgres.session import MAINTAIN, Credentials, Login, Target
+from postgres.statement_file import read_script, read_statement
 
 _ROLES = sql.SQL(
     """
@@ -22,16 +34,17 @@ _ROLES = sql.SQL(
         WHERE rolname = ANY (%s)
     """
 )
-_OWNERS = sql.SQL(
+_MEMBERSHIPS = sql.SQL(
     """
-    SELECT DISTINCT o.rolname::text AS name
-    FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'm') AND NOT o.rolsuper AND o.rolname <> ALL (%s)
-      AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-    ORDER BY 1
+    SELECT g.rolname::text AS name
+    FROM pg_catalog.pg_auth_members m
+    JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
+    JOIN pg_catalog.pg_roles r ON r.oid = m.member
+    WHERE r.rolname = %s AND g.rolname NOT IN ('pg_monitor', 'pg_maintain')
     """
+)
+_SUPERUSER = sql.SQL(
+    "SELECT rolsuper AS superuser FROM pg_catalog.pg_roles WHERE rolname = current_user"
 )
 _SUPERUSERS_TABLES = sql.SQL(
     """
@@ -49,74 +62,27 @@ _SUPERUSERS_TABLES = sql.SQL(
     GROUP BY 1 ORDER BY 1
     """
 )
-_PRESENT = sql.SQL(
-    """
-    SELECT n.nspname::text AS schema, c.relname::text AS name
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p')
-    """
-)
+_TABLES = read_statement("postgres.fencing", "table_grants")
+_SCHEMA = read_script("postgres.fencing", "schema")
 _PLANTED = sql.SQL(
     """
-    SELECT n.nspowner = current_user::regrole OR o.rolsuper AS ours,
+    SELECT o.rolname = current_user OR o.rolsuper AS ours,
            NOT EXISTS (SELECT FROM pg_catalog.pg_class c
                        JOIN pg_catalog.pg_roles t ON t.oid = c.relowner
                        WHERE c.relnamespace = n.oid
-                         AND (c.relowner <> current_user::regrole AND NOT t.rolsuper
+                         AND (t.rolname <> current_user AND NOT t.rolsuper
                               OR c.relkind NOT IN ('r', 'i', 'S')
                               OR c.relhastriggers OR c.relhasrules)) AS plain
     FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles o ON o.oid = n.nspowner
     WHERE n.nspname = 'sereno'
     """
 )
-_OURS = (
-    sql.SQL("CREATE SCHEMA IF NOT EXISTS sereno"),
-    sql.SQL("REVOKE ALL ON SCHEMA sereno FROM PUBLIC"),
-    sql.SQL(
-        "CREATE TABLE IF NOT EXISTS sereno.owner (instance_id text PRIMARY KEY, "
-        "instance_name text NOT NULL, trusted_at timestamptz NOT NULL DEFAULT now())"
-    ),
-    sql.SQL(
-        "CREATE TABLE IF NOT EXISTS sereno.claim (instance text, schedule text, job text, scope "
-        "text, "
-        "nominal timestamp, state text NOT NULL, reason text NOT NULL DEFAULT '', "
-        "steps_left bigint NOT NULL DEFAULT 0, taken_by text NOT NULL, attempts int NOT NULL "
-        "DEFAULT 1, "
-        "taken_at timestamptz NOT NULL DEFAULT now(), settled_at timestamptz, "
-        "PRIMARY KEY (instance, schedule, job, scope, nominal))"
-    ),
-    sql.SQL(
-        "CREATE TABLE IF NOT EXISTS sereno.archive_batch (id uuid PRIMARY KEY, instance text NOT "
-        "NULL, "
-        '"schema" text NOT NULL, "table" text NOT NULL, destination text NOT NULL, file text, '
-        '"position" bigint, length bigint, sha256 text, rows bigint NOT NULL, first text NOT NULL, '
-        "last text NOT NULL, columns jsonb NOT NULL, archived_at timestamptz NOT NULL DEFAULT "
-        "now(), "
-        "restored_at timestamptz, expired_at timestamptz)"
-    ),
-    sql.SQL(
-        "ALTER TABLE sereno.archive_batch ADD COLUMN IF NOT EXISTS ordinal bigint GENERATED "
-        "ALWAYS AS IDENTITY"
-    ),
-    sql.SQL(
-        "CREATE UNIQUE INDEX IF NOT EXISTS archive_batch_ordinal ON sereno.archive_batch (ordinal)"
-    ),
-    sql.SQL(
-        "CREATE TABLE IF NOT EXISTS sereno.detached_partition (id uuid PRIMARY KEY DEFAULT "
-        "gen_random_uuid(), "
-        'instance text NOT NULL, "schema" text NOT NULL, "table" text NOT NULL, '
-        '"oid" oid NOT NULL, '
-        "partition_schema text NOT NULL, partition text NOT NULL, begun_at timestamptz NOT NULL "
-        "DEFAULT now(), "
-        "settled_at timestamptz)"
-    ),
-)
 _FILLED = sql.SQL(
     'id, instance, "schema", "table", destination, file, "position", length, sha256, rows, '
     "first, last, columns"
 )
 """The columns that a batch may fill; time and order are set by the server alone."""
-_MAINTAIN_ROLE_SINCE, _INHERIT_OPTION_SINCE = 170000, 160000
+_MAINTAIN_ROLE_SINCE = 170000
 
 
 class InstallError(Exception):
@@ -127,14 +93,17 @@ class InstallError(Exception):
 class InstallRequest:
     """The logins and tables to prepare."""
 
-    maintain: Credentials
-    data: Credentials
+    target: Target
     tables: Mapping[Relation, str]
     """The tables that rows leave, each with the option that names it."""
     archives: Sequence[Relation]
     """The tables that rows are moved to."""
     instance_id: str
     instance_name: str
+
+    def users(self, kind: str) -> list[str]:
+        """Return the roles of the logins of a kind."""
+        return [one.user for login, one in sorted(self.target.logins.items()) if login.kind == kind]
 
 
 Administrator = psycopg.Connection[dict[str, Any]]
@@ -145,25 +114,40 @@ def install_statements(
 ) -> Iterator[sql.Composed]:
     """Yield the statements in order; reads the catalog only.
 
-    Raises InstallError for a missing table.
+    Raises InstallError for a missing table, and for tables that no login may reach.
     """
-    roles = {request.maintain.user, request.data.user}
+    logins = request.target.logins
+    users = {credentials.user for credentials in logins.values()}
     existing = {
-        row["name"]: row["superuser"] for row in administrator.execute(_ROLES, (list(roles),))
+        row["name"]: row["superuser"] for row in administrator.execute(_ROLES, (list(users),))
     }
-    _refuse(administrator, request, existing)
-    for role in sorted(roles - existing.keys()):
+    tables = [table_grant(row) for row in administrator.execute(_TABLES)]
+    _refuse(administrator, request, existing, {table.relation for table in tables})
+    domains = _domains(request, tables)
+    for role in sorted(users - existing.keys()):
         yield sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role))
-    yield from _passwords(administrator, request)
+    yield from _passwords(administrator, logins.values())
     yield from _schema(request)
-    yield from _maintain(administrator, request)
-    yield from _data(request)
+    yield from _maintain(administrator, request, tables)
+    for domain in domains:
+        yield from data_grants(domain, tables, request.tables, request.archives)
+        if domain.owner is not None:
+            if domain.superusers:
+                raise InstallError(
+                    f"{domain.owner.user} cannot become a member of the superuser "
+                    f"{min(domain.superusers)}: give the tables an owner of their own "
+                    "(ALTER TABLE … OWNER TO …)"
+                )
+            yield from owner_grants(domain, administrator.info.server_version)
 
 
 def _refuse(
-    administrator: Administrator, request: InstallRequest, existing: Mapping[str, bool]
+    administrator: Administrator,
+    request: InstallRequest,
+    existing: Mapping[str, bool],
+    present: Collection[Relation],
 ) -> None:
-    """Raise InstallError for rights that would make the two logins unsafe."""
+    """Raise InstallError for rights that would make the logins unsafe."""
     for schema in administrator.execute(_PLANTED):
         if not (schema["ours"] and schema["plain"]):
             raise InstallError(
@@ -174,25 +158,74 @@ def _refuse(
             raise InstallError(
                 f"{role} is a superuser; give sereno its own logins (maintain.user, data.user)"
             )
-    if request.maintain.user == request.data.user:
-        raise InstallError(
-            "maintain and data must be two different logins: one maintains, the other deletes"
-        )
-    present = _present(administrator)
     named = dict.fromkeys(request.archives, "jobs.archive.tables") | dict(request.tables)
     missing = [table for table in named if table not in present]
     if missing:
         raise InstallError(f"{named[missing[0]]}: there is no table {missing[0]} in this database")
 
 
-def shortcomings(administrator: Administrator) -> Iterator[str]:
+def _domains(request: InstallRequest, tables: Sequence[TableGrant]) -> list[DomainGrant]:
+    """Return the trust domains. Raises InstallError for a listed table outside of all of them."""
+    target = request.target
+    superusers = frozenset(table.owner for table in tables if table.superuser)
+    trust = (*target.trust, *target.domains.values(), superusers)
+    groups = joined({table.owner for table in tables}, trust)
+    named = {*request.tables, *request.archives}
+    listed = {table.relation: table.owner for table in tables if table.relation in named}
+    declared = target.domains or {"": _only_owners(groups, listed, tables)}
+    domains = [
+        _domain(target, name, group_of(groups, owners), tables) for name, owners in declared.items()
+    ]
+    _require_covered(target, listed, frozenset().union(*(one.owners for one in domains)))
+    return domains
+
+
+def _domain(
+    target: Target, name: str, owners: frozenset[str], tables: Sequence[TableGrant]
+) -> DomainGrant:
+    own = [table for table in tables if table.owner in owners]
+    data, owner = target.logins.get(Login("data", name)), target.logins.get(Login("owner", name))
+    return DomainGrant(data, owner, owners, own)
+
+
+def _require_covered(
+    target: Target, listed: Mapping[Relation, str], covered: frozenset[str]
+) -> None:
+    for relation, owner in listed.items():
+        if owner not in covered:
+            raise InstallError(
+                f"{relation} belongs to {quote_identifier(owner)}, which is in no trust domain: "
+                f"{join_cure(target, min(covered, default=''), owner)}"
+            )
+
+
+def _only_owners(
+    groups: Collection[frozenset[str]], listed: Mapping[Relation, str], tables: Sequence[TableGrant]
+) -> frozenset[str]:
+    """Return the owners of the only domain: of a listed table, else of most tables."""
+    counts = Counter(listed.values()) or Counter(table.owner for table in tables)
+    if not counts:
+        return frozenset()
+    first = max(sorted(counts), key=lambda owner: counts[owner])
+    return next(group for group in groups if first in group)
+
+
+def shortcomings(administrator: Administrator, request: InstallRequest) -> Iterator[str]:
     """Yield the rights that the logins will lack, each with its cure."""
-    if administrator.info.server_version >= _MAINTAIN_ROLE_SINCE:
+    name = request.target.name
+    if not _is_superuser(administrator):
         yield (
-            "indexes: `maintain` may not drop the index left by a failed rebuild, so it rebuilds "
-            "none; to allow it, "
-            "make it a member of their tables' owners (GRANT … TO … WITH INHERIT TRUE, SET FALSE)"
+            "statistics: only a superuser can grant SELECT on pg_statistic and "
+            "pg_statistic_ext_data to `maintain`; without it missing statistics and bloated "
+            "indexes are not found"
         )
+    if administrator.info.server_version >= _MAINTAIN_ROLE_SINCE:
+        if not request.users("owner"):
+            yield (
+                "indexes and partitions: `maintain` may not drop the index left by a failed "
+                "rebuild, nor detach a partition; to allow it, configure "
+                f"databases.{name}.owner (or that of the trust domain) and install again"
+            )
         return
     for row in administrator.execute(_SUPERUSERS_TABLES):
         yield (
@@ -223,13 +256,11 @@ def printable_statements(command: sql.Composed) -> str:
     )
 
 
-def _present(administrator: Administrator) -> set[Relation]:
-    return {Relation(row["schema"], row["name"]) for row in administrator.execute(_PRESENT)}
-
-
-def _passwords(administrator: Administrator, request: InstallRequest) -> Iterator[sql.Composed]:
+def _passwords(
+    administrator: Administrator, logins: Iterable[Credentials]
+) -> Iterator[sql.Composed]:
     """Set passwords as SCRAM verifiers computed here: the server's log never sees a password."""
-    for login in (request.maintain, request.data):
+    for login in logins:
         if login.password is not None:
             verifier = administrator.pgconn.encrypt_password(
                 login.password.encode(), login.user.encode(), b"scram-sha-256"
@@ -240,44 +271,51 @@ def _passwords(administrator: Administrator, request: InstallRequest) -> Iterato
 
 
 def _schema(request: InstallRequest) -> Iterator[sql.Composed]:
-    both = sql.SQL(", ").join(
-        [sql.Identifier(request.maintain.user), sql.Identifier(request.data.user)]
-    )
-    yield from (sql.Composed([statement]) for statement in _OURS)
-    yield sql.SQL("GRANT USAGE ON SCHEMA sereno TO {}").format(both)
-    yield sql.SQL("GRANT SELECT ON sereno.archive_batch TO {}").format(both)
-    yield sql.SQL("REVOKE INSERT, UPDATE ON sereno.archive_batch FROM {}").format(both)
-    yield sql.SQL("GRANT INSERT ({}) ON sereno.archive_batch TO {}").format(_FILLED, both)
-    yield sql.SQL("GRANT SELECT ON sereno.detached_partition TO {}").format(both)
-    yield sql.SQL("GRANT SELECT ON sereno.owner TO {}").format(both)
-    maintain = sql.Identifier(request.maintain.user)
+    everybody = roles(one.user for one in request.target.logins.values())
+    writers = roles([*request.users("data"), *request.users("owner")])
+    maintain = sql.Identifier(request.target.logins[MAINTAIN].user)
+    yield from (sql.Composed([statement]) for statement in _SCHEMA)
+    yield sql.SQL("GRANT USAGE ON SCHEMA sereno TO {}").format(everybody)
+    yield sql.SQL(
+        "GRANT SELECT ON sereno.owner, sereno.archive_batch, sereno.detached_partition TO {}"
+    ).format(everybody)
+    yield sql.SQL("REVOKE INSERT, UPDATE ON sereno.archive_batch FROM {}").format(everybody)
+    yield sql.SQL("GRANT INSERT ({}) ON sereno.archive_batch TO {}").format(_FILLED, writers)
     yield sql.SQL("GRANT UPDATE (expired_at) ON sereno.archive_batch TO {}").format(maintain)
     yield sql.SQL("GRANT INSERT, UPDATE, DELETE ON sereno.owner TO {}").format(maintain)
     yield sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON sereno.claim TO {}").format(maintain)
-    yield sql.SQL("GRANT INSERT, UPDATE ON sereno.detached_partition TO {}").format(maintain)
     yield sql.SQL(
         "INSERT INTO sereno.owner (instance_id, instance_name) "
         "SELECT {}, {} WHERE NOT EXISTS (SELECT FROM sereno.owner)"
     ).format(sql.Literal(request.instance_id), sql.Literal(request.instance_name))
 
 
-def _maintain(administrator: Administrator, request: InstallRequest) -> Iterator[sql.Composed]:
-    role = sql.Identifier(request.maintain.user)
-    yield sql.SQL("GRANT pg_monitor, pg_read_all_data TO {}").format(role)
-    version = administrator.info.server_version
+def _maintain(
+    administrator: Administrator, request: InstallRequest, tables: Sequence[TableGrant]
+) -> Iterator[sql.Composed]:
+    user = request.target.logins[MAINTAIN].user
+    role, version = sql.Identifier(user), administrator.info.server_version
+    yield sql.SQL("GRANT pg_monitor TO {}").format(role)
+    for former in _memberships(administrator, user):
+        if former == "pg_read_all_data" or version >= _MAINTAIN_ROLE_SINCE:
+            yield sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(former), role)
+    yield from schema_grants(tables, user)
+    if _is_superuser(administrator):
+        yield sql.SQL(
+            "GRANT SELECT ON pg_catalog.pg_statistic, pg_catalog.pg_statistic_ext_data TO {}"
+        ).format(role)
     if version >= _MAINTAIN_ROLE_SINCE:
         yield sql.SQL("GRANT pg_maintain TO {}").format(role)
         return
-    options = sql.SQL(" WITH INHERIT TRUE, SET FALSE" if version >= _INHERIT_OPTION_SINCE else "")
-    for row in administrator.execute(_OWNERS, ([request.maintain.user, request.data.user],)):
-        yield sql.SQL("GRANT {} TO {}{}").format(sql.Identifier(row["name"]), role, options)
+    own = {one.user for one in request.target.logins.values()}
+    for owner in sorted({table.owner for table in tables if not table.superuser} - own):
+        yield membership(owner, user, version)
 
 
-def _data(request: InstallRequest) -> Iterator[sql.Composed]:
-    role = sql.Identifier(request.data.user)
-    for schema in sorted({table.schema for table in (*request.tables, *request.archives)}):
-        yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), role)
-    for table in request.tables:
-        yield sql.SQL("GRANT SELECT, DELETE ON {} TO {}").format(table.identifier(), role)
-    for table in request.archives:
-        yield sql.SQL("GRANT INSERT ON {} TO {}").format(table.identifier(), role)
+def _memberships(administrator: Administrator, user: str) -> list[str]:
+    return [row["name"] for row in administrator.execute(_MEMBERSHIPS, (user,))]
+
+
+def _is_superuser(administrator: Administrator) -> bool:
+    row = administrator.execute(_SUPERUSER).fetchone()
+    return bool(row and row["superuser"])

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import ClassVar
 
 from psycopg import sql
 
@@ -11,6 +10,7 @@ from execution.control import StepControl
 from execution.step import DatabaseStep, Outcome, Status
 from postgres.session import Session
 from retention.archive.archive_file import TableArchive
+from retention.archive.ledger import TRUSTED
 
 _DUE = sql.SQL(
     """
@@ -18,11 +18,11 @@ _DUE = sql.SQL(
            max(archived_at)::text AS last, array_agg(id::text) AS batches
     FROM sereno.archive_batch
     WHERE instance = %s AND "schema" = %s AND "table" = %s AND destination = %s
-      AND expired_at IS NULL
+      AND expired_at IS NULL AND {trusted}
       AND pg_catalog.regexp_replace(file, '[^/]*$', '') = %s || '/'
     GROUP BY file HAVING max(archived_at) < now() - %s::interval ORDER BY file
     """
-)
+).format(trusted=TRUSTED)
 _EXPIRE = sql.SQL(
     """
         UPDATE sereno.archive_batch SET expired_at = now()
@@ -73,8 +73,6 @@ class ExpireFile(DatabaseStep):
 
     It runs as `maintain`, as which no trigger runs: nobody else can mark a batch.
     """
-
-    needs_owner: ClassVar[bool] = True
 
     archive: TableArchive
     stale: ExpiredFile

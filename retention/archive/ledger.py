@@ -23,12 +23,32 @@ _INSERT = sql.SQL(
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
     """
 )
+TRUSTED = sql.SQL(
+    """
+    (NOT EXISTS (SELECT FROM pg_catalog.pg_class c
+                 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                 WHERE n.nspname = "schema" AND c.relname = "table")
+     OR EXISTS (SELECT FROM pg_catalog.pg_class c
+                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                JOIN pg_catalog.pg_roles w ON w.rolname = written_by
+                WHERE n.nspname = "schema" AND c.relname = "table"
+                  AND pg_catalog.has_table_privilege(w.oid, c.oid, 'DELETE')))
+    """
+)
+"""Whether the login that wrote a batch may delete from its table: no other batch counts."""
+_UNTRUSTED = sql.SQL(
+    """
+    SELECT id::text AS batch, "schema", "table", written_by::text AS writer
+    FROM sereno.archive_batch WHERE NOT {trusted} ORDER BY ordinal
+    """
+)
 _FILED = sql.SQL(
     """
     SELECT id::text AS batch, "schema", "table", destination, file, "position", length, sha256,
            rows, first, last, columns, restored_at IS NOT NULL AS restored
     FROM sereno.archive_batch
-    WHERE file IS NOT NULL AND destination LIKE 'file://%' AND expired_at IS NULL {which}
+    WHERE file IS NOT NULL AND destination LIKE 'file://%' AND expired_at IS NULL
+      AND {trusted} {which}
     ORDER BY destination, file, "position"
     """
 )
@@ -36,7 +56,7 @@ _MOVES = sql.SQL(
     """
     SELECT "schema", "table", destination, count(*) AS batches, sum(rows)::bigint AS rows,
            min(first) AS first, max(last) AS last
-    FROM sereno.archive_batch WHERE file IS NULL
+    FROM sereno.archive_batch WHERE file IS NULL AND {trusted}
     GROUP BY "schema", "table", destination
     ORDER BY "schema", "table", destination
     """
@@ -85,7 +105,17 @@ class MovedBatch:
 
 def all_batches(session: Session) -> list[LedgeredBatch]:
     """Return all batches stored in files."""
-    return [_filed(row) for row in session.rows(_FILED.format(which=sql.SQL("")))]
+    filed = session.rows(_FILED.format(trusted=TRUSTED, which=sql.SQL("")))
+    return [_filed(row) for row in filed]
+
+
+def untrusted_batches(session: Session) -> list[str]:
+    """Return a line per batch that its writer had no right to record."""
+    return [
+        f"batch {row['batch']} of {Relation(row['schema'], row['table'])} does not count: its "
+        f"writer, {row['writer']}, has no right to remove rows of that table"
+        for row in session.rows(_UNTRUSTED.format(trusted=TRUSTED))
+    ]
 
 
 def moved_batches(session: Session) -> list[str]:
@@ -94,7 +124,7 @@ def moved_batches(session: Session) -> list[str]:
         f"{Relation(row['schema'], row['table'])} moved to {row['destination']}: "
         f"{row['batches']} batches, "
         f"{row['rows']} rows, from {row['first']} to {row['last']}"
-        for row in session.rows(_MOVES)
+        for row in session.rows(_MOVES.format(trusted=TRUSTED))
     ]
 
 
@@ -106,7 +136,7 @@ def batches_by_file(session: Session, archive: TableArchive, month: str) -> dict
         destination=sql.Literal(archive.destination),
     )
     found: dict[str, list[Entry]] = {}
-    for row in session.rows(_FILED.format(which=which)):
+    for row in session.rows(_FILED.format(trusted=TRUSTED, which=which)):
         folder, _, name = row["file"].rpartition("/")
         if folder == archive.folder and name.startswith(month):
             found.setdefault(name, []).append(_filed(row).entry)

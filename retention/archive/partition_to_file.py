@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 from psycopg import sql
 
@@ -57,8 +56,6 @@ _COPY = sql.SQL("COPY (SELECT {columns} {range}) TO STDOUT (FORMAT text, ENCODIN
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchivePartition(DatabaseStep):
     """Detach a partition, write it to the file of a month (such as 2026-11), drop it if `drop`."""
-
-    needs_owner: ClassVar[bool] = True
 
     part: Partition
     archive: TableArchive

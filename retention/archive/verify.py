@@ -32,6 +32,8 @@ BEHIND = (
 )
 
 Progress = Callable[[LedgeredBatch], object]
+Loader = Callable[[Relation], Session | str]
+"""Returns a session of the trust domain of a table, or the reason why there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +56,34 @@ class Verified:
 
 
 def verify(
-    session: Session, *, deep: bool = False, progress: Progress = lambda _: None
+    session: Session, *, loader: Loader | None = None, progress: Progress = lambda _: None
 ) -> Verified:
     """Read every file of a database's ledger.
 
-    `deep` also loads each batch into a scratch table and compares the server's own output with it.
+    With a loader each batch is also loaded into a scratch table and compared with the server's own
+    output.
     """
     batches = ledger.all_batches(session)
-    faults: list[Fault] = []
+    faults = [Fault("sereno.archive_batch", what) for what in ledger.untrusted_batches(session)]
     for path in sorted({batch.path for batch in batches}):
         here = [batch for batch in batches if batch.path == path]
-        faults += [Fault(path, what) for what in _file(session, path, here, progress, deep=deep)]
+        faults += [Fault(path, what) for what in _file(path, here, progress, loader)]
     faults += [Fault(path, "not in the ledger") for path in _files_not_in_ledger(batches)]
-    if is_installed_table(session, detach.TABLE):
-        faults += [
-            Fault(name, STRANDED.format(since))
-            for name, since in detach.all_unfinished_detaches(session)
-        ]
+    faults += _stranded(session)
     size = sum(batch.entry.frame.length for batch in batches)
     rows = sum(batch.entry.frame.rows for batch in batches)
     return Verified(len({batch.path for batch in batches}), len(batches), rows, size, faults)
 
 
+def _stranded(session: Session) -> list[Fault]:
+    if not is_installed_table(session, detach.TABLE):
+        return []
+    unfinished = detach.all_unfinished_detaches(session)
+    return [Fault(name, STRANDED.format(since)) for name, since in unfinished]
+
+
 def _file(
-    session: Session, path: str, batches: Sequence[LedgeredBatch], progress: Progress, *, deep: bool
+    path: str, batches: Sequence[LedgeredBatch], progress: Progress, loader: Loader | None
 ) -> Iterator[str]:
     pure = PurePosixPath(path)
     with ExitStack() as stack:
@@ -96,8 +102,8 @@ def _file(
                 digest = hashlib.sha256()
                 for piece in read_lines(descriptor, batch.entry.frame):
                     digest.update(piece)
-                if deep and (wrong := _loaded(session, descriptor, batch, digest.hexdigest())):
-                    yield wrong
+                if loader is not None:
+                    yield from _loaded(loader, descriptor, batch, digest.hexdigest())
             except DamagedError as error:
                 yield f"batch {batch.entry.batch}: {error}"
         behind = os.fstat(descriptor).st_size - max(
@@ -136,24 +142,24 @@ def _quiet(folder: str) -> bool:
     return True
 
 
-def _loaded(session: Session, descriptor: int, batch: LedgeredBatch, digest: str) -> str:
-    """Load a batch into a scratch table; return how the server's output differs."""
+def _loaded(loader: Loader, descriptor: int, batch: LedgeredBatch, digest: str) -> Iterator[str]:
+    """Load a batch into a scratch table; yield how the server's output differs."""
+    session = loader(batch.table)
+    if isinstance(session, str):
+        yield f"batch {batch.entry.batch}: not loaded, {session}"
+        return
     names = [name for name, _ in batch.columns]
     now = ledger.columns(session, batch.table, names)
-    if not now:
-        return f"batch {batch.entry.batch}: not loaded, its table {batch.table} no longer exists"
     if now != batch.columns:
-        return (
-            f"batch {batch.entry.batch}: not loaded, its columns have changed: "
-            f"{_difference(batch.columns, now)}"
-        )
+        difference = _difference(batch.columns, now)
+        yield f"batch {batch.entry.batch}: not loaded, its columns have changed: {difference}"
+        return
     again = hashlib.sha256()
     with session.transaction():
         scratch_table.load(session, batch, read_lines(descriptor, batch.entry.frame))
         session.copy_out(_OUT, again.update)
-    if again.hexdigest() == digest:
-        return ""
-    return f"batch {batch.entry.batch}: the server's output differs from the file"
+    if again.hexdigest() != digest:
+        yield f"batch {batch.entry.batch}: the server's output differs from the file"
 
 
 def _difference(before: Sequence[tuple[str, str]], now: Sequence[tuple[str, str]]) -> str:

@@ -13,6 +13,7 @@ from psycopg import sql
 from execution.control import StepControl
 from postgres.identifiers import Relation
 from postgres.session import Session
+from postgres.statement_file import read_statement
 from retention.partitions.expired import Partition, has_unexpired_rows
 from retention.rows.row_batches import ExpiredRows
 
@@ -32,21 +33,7 @@ _BEGUN = sql.SQL(
         WHERE instance = %s AND "oid" = %s AND settled_at IS NULL
     """
 )
-_OPEN = sql.SQL(
-    """
-    SELECT d.id::text AS id, d."oid"::bigint AS oid,
-           d.partition_schema AS schema, d.partition AS name,
-           EXISTS (SELECT FROM pg_catalog.pg_partitioned_table p
-                   WHERE p.partrelid = to_regclass(format('%%I.%%I', "schema", "table"))
-                  ) AS declared,
-           coalesce(pg_total_relation_size(c.oid), 0) AS bytes,
-           greatest(c.reltuples, 0)::bigint AS rows
-    FROM sereno.detached_partition d
-    LEFT JOIN pg_catalog.pg_class c ON c.oid = d."oid"
-    WHERE d.instance = %s AND d."schema" = %s AND d."table" = %s AND d.settled_at IS NULL
-    ORDER BY d.begun_at, d.id
-    """
-)
+_OPEN = read_statement("retention.partitions", "unfinished_detaches")
 _STRANDED = sql.SQL(
     """
     SELECT partition_schema AS schema, partition AS name, begun_at::text AS since
@@ -109,6 +96,7 @@ def unfinished_detaches(
             row["rows"],
             row["bytes"],
             row["id"],
+            owner=row["owner"],
         )
         for row in rows
     ]

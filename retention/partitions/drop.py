@@ -1,7 +1,6 @@
 """Detaching and dropping of a partition whose rows have all expired."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from execution.control import StepControl
 from execution.step import DatabaseStep, Outcome, Status
@@ -14,8 +13,6 @@ from retention.partitions.expired import Partition, has_unexpired_rows
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DropPartition(DatabaseStep):
     """Detach a partition, check again that all its rows have expired, drop it."""
-
-    needs_owner: ClassVar[bool] = True
 
     part: Partition
     instance: str

@@ -10,8 +10,8 @@ from typing import Any
 
 from psycopg import sql
 
-from postgres.identifiers import Relation, quote_identifier
-from postgres.session import Session
+from postgres.identifiers import Relation
+from postgres.session import MAINTAIN, Login, Session
 from postgres.statement_file import read_statement
 from retention.rows.row_batches import ExpiredRows
 
@@ -38,6 +38,9 @@ class Partition:
     """Its id in sereno.detached_partition if its detach has begun."""
     wrong: str = ""
     """The reason why it cannot leave."""
+    owner: str = ""
+    owner_login: Login = MAINTAIN
+    """The login with the rights of its owner, which detaching takes."""
 
 
 def expired_partitions(session: Session, expired: ExpiredRows) -> Sequence[Partition]:
@@ -55,9 +58,10 @@ def expired_partitions(session: Session, expired: ExpiredRows) -> Sequence[Parti
             row["declared"],
             row["rows"],
             row["bytes"],
+            owner=row["owner"],
         )
         if not row["other"] and _past(session, part, row):
-            parts.append(replace(part, wrong=_wrong(row, session.facts.user)))
+            parts.append(replace(part, wrong=_wrong(row)))
     return parts
 
 
@@ -89,17 +93,11 @@ def _past(session: Session, part: Partition, row: dict[str, Any]) -> bool:
     return bool(session.rows(_PAST.format(upper=upper, cutoff=cutoff, type=kind))[0]["past"])
 
 
-def _wrong(row: dict[str, Any], user: str) -> str:
+def _wrong(row: dict[str, Any]) -> str:
     if row["declared"] and not row["ranged"]:
         return "not a range partition of that column alone, so its age as a whole is unknown"
     if row["kind"] not in "rp":
         return "it is a foreign table"
     if not row["fits"]:
         return "it has columns that its parent lacks"
-    if not row["may"]:
-        grant = (
-            f"GRANT {quote_identifier(row['owner'])} TO {quote_identifier(user)} WITH INHERIT "
-            "TRUE, SET FALSE"
-        )
-        return f"only its owner may detach it: {grant} (before server 16 without the WITH)"
     return ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg import sql
 
-from postgres.identifiers import ColumnTypes, Relation
+from postgres.identifiers import ColumnTypes, Relation, quote_identifier
 from postgres.session import Session
 from postgres.statement_file import read_statement
 
@@ -28,6 +28,7 @@ _MEMBERS = sql.SQL(
     """
 )
 _KEYS = read_statement("retention.rows", "dependents_keys")
+_OUTSIDE = read_statement("retention.rows", "tables_outside")
 _DELETE = sql.SQL("DELETE FROM {table} t WHERE {reach}")
 _EXISTS = sql.SQL("EXISTS (SELECT FROM {table} {alias} WHERE {pairs} AND {reach})")
 _PAIR = sql.SQL("{parent} = {child}")
@@ -93,6 +94,24 @@ class Dependents:
                 )
             )
         return sql.SQL("({})").format(sql.SQL(" OR ").join(ways))
+
+
+def outside_reason(session: Session, tables: Sequence[Relation], owners: frozenset[str]) -> str:
+    """Return why rows may not leave: a deletion would run code of an owner outside the domain."""
+    names = {
+        "schemas": [table.schema for table in tables],
+        "names": [table.name for table in tables],
+        "owners": list(owners),
+    }
+    for row in session.rows(_OUTSIDE, names):
+        other = Relation(row["schema"], row["name"])
+        own = min(owners, default="")
+        return (
+            f"a deletion would reach {other}, by a foreign key or as its partition, which belongs "
+            f"to {quote_identifier(row['owner'])}; if the owners trust each other: databases."
+            f'{session.target.name}.trust = [["{own}", "{row["owner"]}"]]'
+        )
+    return ""
 
 
 def read_dependents(session: Session, head: Relation, children: Sequence[Relation]) -> Dependents:

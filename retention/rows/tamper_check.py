@@ -26,11 +26,12 @@ _SETTINGS = sql.SQL("SELECT ARRAY[{}] AS settings, current_user::text AS who").f
 _AT_ONCE = sql.SQL("SET CONSTRAINTS ALL IMMEDIATE")
 _LEDGER = sql.SQL(
     """
-    SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a
-                   JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-                   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                   WHERE n.nspname = 'sereno' AND c.relname = 'archive_batch'
-                     AND a.attname = 'ordinal') AS there
+    SELECT count(*) = 2 AS there
+    FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'sereno' AND c.relname = 'archive_batch'
+      AND a.attname IN ('ordinal', 'written_by')
     """
 )
 _HEIGHT = sql.SQL("SELECT coalesce(max(ordinal), 0) AS height FROM sereno.archive_batch")

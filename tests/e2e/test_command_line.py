@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
         (["alerts", "test"], 2, "no channel is configured"),
         (["pause", "--until", "25:99"], 2, "not a time"),
         (["pause", "--until", "2001-01-01T00:00"], 2, "is in the past"),
-        (["install", "main"], 78, "needs two logins"),
+        (["install", "main"], 78, "needs logins"),
         (["trust", "nobody"], 2, "no database 'nobody'"),
         (["frobnicate"], 2, "No such command"),
     ],

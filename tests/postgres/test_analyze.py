@@ -108,7 +108,7 @@ def test_analyze_that_only_warns_is_ineffective(house):
     from execution.window import open_window
     from jobs.steps.postconditions import Analyzed
     from jobs.steps.statement import Statement
-    from postgres.session import Credentials, Target, open_session
+    from postgres.session import MAINTAIN, Credentials, Target, open_session
 
     role = f"nobody_{house.maintain}"
     house.database.run(f"CREATE ROLE {role} LOGIN")
@@ -123,8 +123,8 @@ def test_analyze_that_only_warns_is_ineffective(house):
     pace = StepControl(
         RunLimits(open_window(None), threading.Event(), Sample, Limits(), NoProgress()), 60
     )
-    target = Target("main", house.database.dsn, {"maintain": Credentials(role)})
-    with open_session(target, "maintain", "x") as opened:
+    target = Target("main", house.database.dsn, {MAINTAIN: Credentials(role)})
+    with open_session(target, MAINTAIN, "x") as opened:
         outcome = step.apply(opened, pace)
     assert outcome.status is Status.INEFFECTIVE
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from postgres.session import open_session
+from postgres.session import MAINTAIN, open_session
 from retention.archive.verify import verify
 from tests.postgres.archive_table import TABLE, files, fill
 
@@ -120,7 +120,7 @@ def test_verify_during_run_reports_no_fault_in_unfinished_batch(event, wait):
             locked.append(os.open(path.parent, os.O_RDONLY))
             fcntl.flock(locked[0], fcntl.LOCK_EX)
 
-    with open_session(context.target("main"), "maintain", "archive") as opened:
+    with open_session(context.target("main"), MAINTAIN, "archive") as opened:
         assert verify(opened, progress=append_to_file).faults == []
     os.close(locked[0])
     done = event.sereno("archive", "verify")

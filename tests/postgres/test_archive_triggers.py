@@ -46,6 +46,8 @@ def create_attack_trigger(house, body, table="public.evil", when="BEFORE DELETE"
     with house.database.connect(alice, autocommit=True) as connection:
         connection.execute(f"CREATE FUNCTION public.attack() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN OLD; END $$")  # fmt: skip
         connection.execute(f"CREATE {kind}TRIGGER attacks {when.replace(' DEFERRABLE', '')} ON {table}{' DEFERRABLE INITIALLY DEFERRED' if kind else ''} FOR EACH ROW EXECUTE FUNCTION public.attack()")  # fmt: skip
+    house.database_lines = f'trust = [["{alice}", "postgres"]]\n'
+    house.install()
 
 
 COLUMNS = 'id, instance, "schema", "table", destination, file, "position", length, sha256, rows, first, last, columns'

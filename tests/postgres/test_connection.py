@@ -10,7 +10,14 @@ import pytest
 from psycopg import errors
 
 from daemon.demo.cluster import free_port
-from postgres.session import Credentials, Target, TargetError, UnreachableError, open_session
+from postgres.session import (
+    MAINTAIN,
+    Credentials,
+    Target,
+    TargetError,
+    UnreachableError,
+    open_session,
+)
 
 
 def target(database, **changes):
@@ -24,7 +31,7 @@ def target(database, **changes):
 
 
 def test_session_settings_on_each_server(any_database):
-    with open_session(target(any_database), "maintain", "analyze") as opened:
+    with open_session(target(any_database), MAINTAIN, "analyze") as opened:
         settings = {
             row["name"]: row["setting"]
             for row in opened.rows(b"SELECT name, setting FROM pg_settings")
@@ -40,7 +47,7 @@ def test_session_settings_on_each_server(any_database):
 
 
 def test_statement_timeout_is_never_zero(database):
-    with open_session(target(database), "maintain", "x") as opened:
+    with open_session(target(database), MAINTAIN, "x") as opened:
         for seconds in (0.0, -5.0, 0.0001):
             opened.set_timeouts(seconds)
             assert opened.rows(b"SELECT current_setting('statement_timeout') AS t")[0]["t"] == "1ms"
@@ -48,7 +55,7 @@ def test_statement_timeout_is_never_zero(database):
 
 def test_read_only_session_rejects_writes(database):
     database.run("CREATE TABLE public.t (a int)")
-    with open_session(target(database), "maintain", "x", read_only=True) as opened:
+    with open_session(target(database), MAINTAIN, "x", read_only=True) as opened:
         with pytest.raises(errors.ReadOnlySqlTransaction):
             opened.execute(b"DELETE FROM public.t")
         with pytest.raises(errors.SyntaxError):
@@ -58,7 +65,7 @@ def test_read_only_session_rejects_writes(database):
 def test_database_name_with_special_characters(server, make_database):
     with (
         make_database(server, "a b's \"Ü\\x") as database,
-        open_session(target(database), "maintain", "x") as opened,
+        open_session(target(database), MAINTAIN, "x") as opened,
     ):
         assert opened.facts.database == "a b's \"Ü\\x"
 
@@ -67,17 +74,17 @@ def test_unreachable_server_error_contains_no_password():
     unreachable = Target("main", f"host=127.0.0.1 port={free_port()} password=hunter2")
     with (
         pytest.raises(UnreachableError, match="main: ") as caught,
-        open_session(unreachable, "maintain", "x"),
+        open_session(unreachable, MAINTAIN, "x"),
     ):
         pass
     assert "hunter2" not in str(caught.value) + repr(unreachable)
 
 
 def test_rejected_login_error_contains_no_password(database):
-    rejected = target(database, logins={"maintain": Credentials("no_such_role", "hunter2")})
+    rejected = target(database, logins={MAINTAIN: Credentials("no_such_role", "hunter2")})
     with (
         pytest.raises(UnreachableError, match="no_such_role") as caught,
-        open_session(rejected, "maintain", "x"),
+        open_session(rejected, MAINTAIN, "x"),
     ):
         pass
     assert "hunter2" not in str(caught.value) + repr(rejected)
@@ -109,7 +116,7 @@ def test_standby_is_refused(standby):
     _, replica = standby
     with (
         pytest.raises(TargetError, match="standby"),
-        open_session(Target("main", replica.dsn()), "maintain", "x"),
+        open_session(Target("main", replica.dsn()), MAINTAIN, "x"),
     ):
         pass
 
@@ -197,7 +204,7 @@ def test_pooler_is_refused(database, tmp_path, wait):
             wait(accepts_connections, what="pgbouncer")
             with (
                 pytest.raises(TargetError, match="pooler"),
-                open_session(Target("main", dsn), "maintain", "x"),
+                open_session(Target("main", dsn), MAINTAIN, "x"),
             ):
                 pass
         finally:

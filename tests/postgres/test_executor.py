@@ -13,6 +13,7 @@ from execution.governor import Limits, Sample
 from execution.progress import NoProgress
 from execution.step import HostStep, Outcome, Status
 from execution.window import open_window
+from postgres.session import MAINTAIN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class CallStep(HostStep):
 def executor(lanes, **terms):
     return Executor(
         RunLimits(open_window(None), threading.Event(), Sample, Limits(), NoProgress(), **terms),
-        [None] * lanes,
+        {MAINTAIN: [None] * lanes},
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from psycopg.errors import LockNotAvailable
 
 from execution.window import open_window
-from postgres.session import Target, open_session
+from postgres.session import MAINTAIN, Target, open_session
 from tests.postgres.dead_rows import create_dead_rows, reset_throttle, throttle_vacuum
 
 VACUUMING = "SELECT pid FROM pg_stat_progress_vacuum WHERE datname = current_database() AND heap_blks_scanned > 0"
@@ -143,7 +143,7 @@ def test_login_without_pg_monitor_can_vacuum(any_house, flush):
 
 def test_vacuum_cost_settings_of_pace_are_no_faster_than_database_setting(house):
     run = house.database.run
-    with open_session(Target("main", house.database.dsn), "maintain", "x") as opened:
+    with open_session(Target("main", house.database.dsn), MAINTAIN, "x") as opened:
         for gentle, delay, limit in (
             (True, "1ms", "400"),
             (False, "0", "200"),
@@ -153,6 +153,6 @@ def test_vacuum_cost_settings_of_pace_are_no_faster_than_database_setting(house)
             assert opened.rows(b"SHOW vacuum_cost_delay")[0]["vacuum_cost_delay"] == delay
             assert opened.rows(b"SHOW vacuum_cost_limit")[0]["vacuum_cost_limit"] == limit
     run(f'ALTER DATABASE "{house.database.name}" SET vacuum_cost_delay = 20')
-    with open_session(Target("main", house.database.dsn), "maintain", "x") as opened:
+    with open_session(Target("main", house.database.dsn), MAINTAIN, "x") as opened:
         opened.set_cost(gentle=True)
         assert opened.rows(b"SHOW vacuum_cost_delay")[0]["vacuum_cost_delay"] == "20ms"

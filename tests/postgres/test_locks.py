@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from postgres.fencing.advisory_locks import Busy, coordinator_lock, take_worker_lock
-from postgres.session import Target, open_session
+from postgres.session import MAINTAIN, Login, Target, open_session
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,8 +22,8 @@ def target(database):
 
 def test_second_coordinator_is_refused_and_holder_is_named(target):
     with (
-        open_session(target, "maintain", "first") as first,
-        open_session(target, "maintain", "second") as second,
+        open_session(target, MAINTAIN, "first") as first,
+        open_session(target, MAINTAIN, "second") as second,
     ):
         with coordinator_lock(first, 1):
             with (
@@ -36,22 +36,22 @@ def test_second_coordinator_is_refused_and_holder_is_named(target):
 
 
 def test_new_coordinator_waits_for_last_worker_of_previous_one(target):
-    with open_session(target, "maintain", "worker") as worker:
-        with open_session(target, "maintain", "dead") as dead, coordinator_lock(dead, 1):
+    with open_session(target, MAINTAIN, "worker") as worker:
+        with open_session(target, MAINTAIN, "dead") as dead, coordinator_lock(dead, 1):
             take_worker_lock(worker)
-        with open_session(target, "maintain", "successor") as successor:
+        with open_session(target, MAINTAIN, "successor") as successor:
             with pytest.raises(Busy, match="sereno/worker"), coordinator_lock(successor, 0.5):
                 pass
             worker.close()
-            with coordinator_lock(successor, 5), open_session(target, "maintain", "new") as new:
+            with coordinator_lock(successor, 5), open_session(target, MAINTAIN, "new") as new:
                 take_worker_lock(new)
 
 
 def test_workers_of_one_coordinator_share_lock(target):
-    with open_session(target, "maintain", "c") as coordinator, coordinator_lock(coordinator, 1):
+    with open_session(target, MAINTAIN, "c") as coordinator, coordinator_lock(coordinator, 1):
         with (
-            open_session(target, "maintain", "a") as one,
-            open_session(target, "data", "b") as other,
+            open_session(target, MAINTAIN, "a") as one,
+            open_session(target, Login("data"), "b") as other,
         ):
             take_worker_lock(one)
             take_worker_lock(other)
@@ -60,8 +60,8 @@ def test_workers_of_one_coordinator_share_lock(target):
 def test_locks_of_killed_client_are_released_within_seconds(target, database, wait):
     """SIGKILL during a long statement: client_connection_check_interval ends it on the server."""
     program = (
-        "import sys\nfrom postgres.session import Target, open_session\nfrom postgres.fencing.advisory_locks import coordinator_lock\n"
-        "with open_session(Target('m', sys.argv[1]), 'maintain', 'client') as s, coordinator_lock(s, 1):\n"
+        "import sys\nfrom postgres.session import Login, Target, open_session\nfrom postgres.fencing.advisory_locks import coordinator_lock\n"
+        "with open_session(Target('m', sys.argv[1]), Login(), 'client') as s, coordinator_lock(s, 1):\n"
         "    s.set_timeouts(60); s.rows(b'SELECT pg_sleep(50)')\n"
     )
     client = subprocess.Popen([sys.executable, "-c", program, database.dsn], cwd=ROOT)
@@ -71,7 +71,7 @@ def test_locks_of_killed_client_are_released_within_seconds(target, database, wa
     client.wait()
     began = time.monotonic()
     with (
-        open_session(target, "maintain", "successor") as successor,
+        open_session(target, MAINTAIN, "successor") as successor,
         coordinator_lock(successor, 15),
     ):
         pass

@@ -27,6 +27,7 @@ def create_attack_trigger(house):
     house.database.run(f"ALTER TABLE public.treasure OWNER TO {bob}")
     with house.database.connect(alice, autocommit=True) as connection:
         connection.execute(ATTACK_TRIGGER.format(house.maintain))
+    house.install()
     return alice
 
 

@@ -54,15 +54,14 @@ def prepare(any_house):
         run(
             f"INSERT INTO public.{into[2]} SELECT n, now() - n * interval '1 day', 'c' FROM generate_series(1, 60) n"
         )
-        run(f"{also}; CREATE ROLE {owner}")
+        run(f"CREATE ROLE {owner}; {also.format(owner=owner)}")
         for name in ("event", "one", "two", "now"):
             run(f"ALTER TABLE public.{name} OWNER TO {owner}")
         house.archive = house.folder / "archive"
         house.extra = extra.format(house.archive, how)
+        house.with_owner = True
         house.install()
         run("VACUUM ANALYZE")
-        if house.database.value("SELECT current_setting('server_version_num')::int") >= 160000:
-            run(f"GRANT {owner} TO {house.maintain} WITH INHERIT TRUE, SET FALSE")
         return house
 
     yield create
@@ -164,7 +163,7 @@ def test_detach_blocked_by_reader_is_finished_by_next_run(prepare, how):
 
 
 def test_old_partitions_beside_default_partition_are_archived(prepare):
-    house = prepare("drop", also="CREATE TABLE public.other PARTITION OF public.event DEFAULT")
+    house = prepare("drop", also="CREATE TABLE public.other PARTITION OF public.event DEFAULT; ALTER TABLE public.other OWNER TO {owner}")  # fmt: skip
     assert house.run("archive")["state"] == "finished"
     assert archived_ids(house) == list(range(1, 4001))
     assert count_rows(house) == 60
@@ -212,12 +211,15 @@ def test_inherited_table_with_unexpired_rows_is_kept(prepare):
     assert count_rows(house) == 1061
 
 
-def test_missing_owner_privilege_is_refused_with_grant_statement(prepare):
+@pytest.mark.parametrize("configured", [True, False])
+def test_missing_owner_privilege_is_refused_with_its_cure(prepare, configured):
     house = prepare("drop")
-    house.database.run(f"REVOKE owner_{house.maintain} FROM {house.maintain}")
+    house.database.run(f"REVOKE owner_{house.maintain} FROM {house.owner}")
+    house.with_owner = configured
     run = house.run("archive")
     assert run["state"] == "failed"
-    assert "GRANT" in run["steps"][0]["reason"]
+    assert "databases.main.owner" in run["steps"][0]["reason"]
+    assert "sereno install main" in run["steps"][0]["reason"]
     assert count_rows(house) == 4060
 
 

@@ -15,6 +15,7 @@ from jobs.steps import rebuild_index
 from jobs.steps.rebuild_index import BloatLimits
 from postgres.catalog.index_bloat import IndexBloat
 from postgres.identifiers import Relation
+from postgres.session import MAINTAIN, Login
 
 MEGABYTE = 10**6
 INVALID = """
@@ -82,6 +83,7 @@ def invalid_index(name, **changes):
         "busy": None,
         "owned": True,
         "live": True,
+        "owner": "app",
     }
     return InvalidIndex(
         index=Relation("public", name), table=Relation("public", "t"), **(defaults | changes)
@@ -91,7 +93,7 @@ def invalid_index(name, **changes):
 def bloat(name, wasted, share, owned=True):  # noqa: FBT002
     size = int(wasted / share)
     return IndexBloat(
-        1, Relation("public", name), Relation("public", "t"), size, size - wasted, owned
+        1, Relation("public", name), Relation("public", "t"), size, size - wasted, owned, "app"
     )
 
 
@@ -109,6 +111,7 @@ def test_plan_states_reason_of_each_step():
         BloatLimits(100 * MEGABYTE, 0.5),
         {f"public.{name}": Memory(9.0, 10**9, {"index": True, "now": 5 * 10**8}) for name in ("known", "grown")},
         180000,
+        {"app": (MAINTAIN, "needs a login")},
     )  # fmt: skip
     steps = list(plan(indexes))
     assert [(step.name, step.index.name) for step in steps] == [
@@ -122,6 +125,10 @@ def test_plan_states_reason_of_each_step():
     assert by_name["built"].why.endswith("; pid 7 holds a lock on its table and may be building it")
     assert by_name["unwanted"].why == "invalid, on public.t: left by a drop that was interrupted"
     assert by_name["theirs"].skip.reason.startswith("no privilege")
+    assert by_name["theirs"].skip.reason.endswith("needs a login")
+    owner = Login("owner")
+    (rebuild,) = plan(Indexes([invalid_index("theirs", owned=False)], logins={"app": (owner, "")}))
+    assert (rebuild.skip, rebuild.logins) == (None, (owner,))
     assert by_name["foreign"].skip.reason.startswith("no privilege")
     assert "exclusive lock" in by_name["apart"].skip.reason
     assert by_name["grown"].predicted_seconds == pytest.approx(1.2 * 9.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.job import Scope
-from postgres.session import open_session
+from postgres.session import MAINTAIN, Login, open_session
 from tests.postgres.archive_table import TABLE, files, fill, ids
 
 ARCHIVE = """
@@ -163,7 +163,7 @@ def test_file_with_newer_batch_is_not_expired(event, control):
     steps = event.plan("archive")
     assert [step.name for step in steps] == ["expire", "archive", "expire"]
     context = event.context()
-    with open_session(context.target("main"), "data", "archive") as opened, open_session(context.target("main"), "maintain", "archive") as owner:  # fmt: skip
+    with open_session(context.target("main"), Login("data"), "archive") as opened, open_session(context.target("main"), MAINTAIN, "archive") as owner:  # fmt: skip
         assert steps[1].apply(opened, control).status == "done"
         outcome = steps[2].apply(owner, control)
     assert (outcome.status, "newer" in outcome.reason) == ("skipped", True)

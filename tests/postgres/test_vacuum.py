@@ -120,7 +120,7 @@ def test_vacuum_that_only_warns_is_ineffective(house):
     from execution.window import open_window
     from jobs.steps.postconditions import VacuumDue, Vacuumed
     from jobs.steps.statement import Statement
-    from postgres.session import Credentials, Target, open_session
+    from postgres.session import MAINTAIN, Credentials, Target, open_session
 
     role = f"nobody_{house.maintain}"
     house.database.run(f"CREATE ROLE {role} LOGIN")
@@ -137,7 +137,7 @@ def test_vacuum_that_only_warns_is_ineffective(house):
         RunLimits(open_window(None), threading.Event(), Sample, Limits(), NoProgress()), 60
     )
     with open_session(
-        Target("main", house.database.dsn, {"maintain": Credentials(role)}), "maintain", "vacuum"
+        Target("main", house.database.dsn, {MAINTAIN: Credentials(role)}), MAINTAIN, "vacuum"
     ) as opened:
         outcome = step.apply(opened, pace)
     assert (outcome.status, "counts no new VACUUM" in outcome.reason) == (Status.INEFFECTIVE, True)

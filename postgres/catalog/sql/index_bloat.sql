@@ -36,6 +36,7 @@ WITH large AS (
 SELECT s.indexrelid::bigint AS oid, n.nspname AS schema, s.relname AS name,
        tn.nspname AS table_schema, t.relname AS table_name,
        pg_catalog.pg_has_role(t.relowner, 'USAGE') AS owned,
+       (SELECT o.rolname::text FROM pg_catalog.pg_roles o WHERE o.oid = t.relowner) AS owner,
        (s.block * s.relpages)::bigint AS bytes,
        least(s.block * s.relpages,
              s.block * ceil(s.tuples * (12 + 8 * ceil(s.width / 8))

@@ -1,9 +1,21 @@
--- A digest of the columns of the tables and of the foreign keys that refer to them.
-WITH t AS (
+-- A digest of the columns of the tables, and of the keys, partitions and owners of all tables that a
+-- deletion would reach.
+WITH RECURSIVE t AS (
   SELECT c.oid
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE (n.nspname::text, c.relname::text) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+), reached (oid) AS (
+  SELECT oid FROM t
+  UNION
+  SELECT next.oid
+  FROM reached r
+  CROSS JOIN LATERAL (
+    SELECT inhrelid AS oid FROM pg_catalog.pg_inherits WHERE inhparent = r.oid
+    UNION ALL
+    SELECT inhparent FROM pg_catalog.pg_inherits WHERE inhrelid = r.oid
+    UNION ALL
+    SELECT conrelid FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = r.oid) next
 )
 SELECT coalesce(pg_catalog.hashtextextended(string_agg(line, '|' ORDER BY line), 0), 0)::text AS shape
 FROM (
@@ -14,10 +26,10 @@ FROM (
   WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
   UNION ALL
   SELECT format('k %%s %%s %%s', k.oid, k.conrelid, k.confdeltype)
-  FROM t
-  CROSS JOIN LATERAL (
-    SELECT t.oid AS relid
-    UNION SELECT relid FROM pg_catalog.pg_partition_tree(t.oid)
-    UNION SELECT relid FROM pg_catalog.pg_partition_ancestors(t.oid)) l
-  JOIN pg_catalog.pg_constraint k ON k.confrelid = l.relid AND k.contype = 'f'
+  FROM reached r
+  JOIN pg_catalog.pg_constraint k ON k.confrelid = r.oid AND k.contype = 'f'
+  UNION ALL
+  SELECT DISTINCT format('o %%s', c.relowner)
+  FROM reached r
+  JOIN pg_catalog.pg_class c ON c.oid = r.oid
 ) s

@@ -1,0 +1,27 @@
+"""Configured tables, each read as the `data` login of its trust domain."""
+
+from dataclasses import replace
+
+from jobs.job import JobInputs
+from postgres.session import MAINTAIN
+from retention.expiring_table import ExpiringTable, TableRequest, add_partitions, read_table
+from retention.partitions.expired import Partition
+
+
+def read_in_domain(inputs: JobInputs, request: TableRequest) -> ExpiringTable:
+    """Return a table with its partitions; `wrong` says why no login may work on it."""
+    domain = inputs.trust_domains.of_table(request.table)
+    if domain.domain.wrong:
+        return ExpiringTable(request, wrong=domain.domain.wrong)
+    source = read_table(domain.opened, request, domain.domain.owners)
+    source = add_partitions(source, domain.opened, inputs.instance)
+    parts = [_with_owner_login(inputs, part) for part in source.partitions]
+    return replace(source, login=domain.login, partitions=parts)
+
+
+def _with_owner_login(inputs: JobInputs, part: Partition) -> Partition:
+    """Add the login that may detach a partition, or the reason why none may."""
+    if part.wrong:
+        return part
+    login, wrong = inputs.trust_domains.owner_login(part.owner)
+    return replace(part, owner_login=login if not wrong else MAINTAIN, wrong=wrong)
