@@ -33,7 +33,7 @@ class CheckStep(DatabaseStep):
 
     def merge(self, outcomes: Sequence[Outcome]) -> Outcome:
         """Return one outcome for all trust domains; none knows the rows of another."""
-        merged = super().merge(outcomes)
+        merged = DatabaseStep.merge(self, outcomes)
         found = tuple(row for row in merged.found if not _is_unread(row))
         return replace(merged, found=found, rows=len(found))
 

@@ -1,4 +1,4 @@
--- The tables, materialized views and sequences of the database, with their owners.
+-- The tables, views and sequences of the database, with their owners.
 SELECT n.nspname::text AS schema, c.relname::text AS name, o.rolname::text AS owner,
        o.rolsuper AS superuser, c.relkind = 'S' AS is_sequence,
        ARRAY(SELECT r.rolname::text
@@ -7,7 +7,7 @@ SELECT n.nspname::text AS schema, c.relname::text AS name, o.rolname::text AS ow
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
-WHERE c.relkind IN ('r', 'p', 'm', 'S') AND c.relpersistence <> 't'
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'sereno')
   AND n.nspname !~ '^pg_toast'
 ORDER BY 1, 2
