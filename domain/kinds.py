@@ -31,6 +31,19 @@ DATABASE_UNREACHABLE = Kind(
         "login."
     ),
 )
+LOGIN_CHANGED = Kind(
+    "login_changed",
+    "SECURITY_FAILURE",
+    (
+        "A login of sereno has another password or other settings after a run than before: code of "
+        "a table's owner may have changed it."
+    ),
+    (
+        "Look for triggers and functions of the owners of its domain; then ALTER ROLE … RESET ALL, "
+        "and sereno install NAME sets the password again. Settings that are meant: sereno alerts "
+        "resolve N."
+    ),
+)
 TASK_FAILED = Kind(
     "task_failed",
     "MAINTENANCE_FAILURE",
@@ -136,6 +149,7 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         DATABASE_UNREACHABLE,
+        LOGIN_CHANGED,
         TASK_FAILED,
         TASK_SKIPPED,
         TASK_UNFINISHED,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from daemon.runs.login_check import CheckedLogin
 from daemon.runs.result import RunResult, RunState
 from domain.cause import Cause
 from domain.coverage import Coverage
@@ -10,6 +11,7 @@ from domain.finding import Finding, Identity, Severity
 from domain.kinds import (
     DATABASE_UNREACHABLE,
     INEFFECTIVE,
+    LOGIN_CHANGED,
     TASK_FAILED,
     TASK_INTERRUPTED,
     TASK_SKIPPED,
@@ -62,6 +64,23 @@ def judge_unreachable(instance: str, database: str, reason: str) -> Verdict:
     identity = Identity(DATABASE_UNREACHABLE.name, instance, database=database)
     remedy = f"is the server up, and is the login right? Try psql with databases.{database}.dsn"
     return Verdict((Finding(identity, Severity.CRITICAL, reason, remedy=remedy),))
+
+
+def judge_logins(instance: str, database: str, logins: Sequence[CheckedLogin]) -> Verdict:
+    """Return a finding for each login that has changed; one as it was made resolves its alert."""
+    findings = [
+        Finding(
+            Identity(LOGIN_CHANGED.name, instance, database=database, object=one.user),
+            Severity.CRITICAL,
+            f"the login {one.user} was changed during a run: {one.changed}",
+            remedy=LOGIN_CHANGED.action,
+        )
+        for one in logins
+        if one.changed
+    ]
+    unchanged = [one.user for one in logins if one.plain and not one.changed]
+    coverage = [Coverage(LOGIN_CHANGED.name, database, user) for user in unchanged]
+    return Verdict(tuple(findings), tuple(coverage))
 
 
 def judge_interrupted(instance: str, task: Task, number: int, reason: str) -> Finding:

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from alerts import alert_store, outbox
 from daemon.context import Context
 from daemon.history import history, recording
-from daemon.runs.judging import RunRecord, judge_reached, judge_run, judge_unreachable
+from daemon.runs.judging import (
+    RunRecord,
+    judge_logins,
+    judge_reached,
+    judge_run,
+    judge_unreachable,
+)
+from daemon.runs.login_check import CheckedLogin
 from daemon.runs.result import RunResult
 from domain.place import Place
 from domain.task import Task
@@ -69,6 +76,14 @@ class Recorder:
             verdict = judge_unreachable(instance, self._task.database, reason)
             self._process(transaction, verdict)
         return True
+
+    def logins(self, checked: Sequence[CheckedLogin]) -> None:
+        """Record how the logins of the run are after it."""
+        if checked:
+            instance = self._context.config.daemon.name
+            with self._context.store.transaction() as transaction:
+                verdict = judge_logins(instance, self._task.database, checked)
+                self._process(transaction, verdict)
 
     def finish(self, result: RunResult) -> None:
         """Record the end of the run and process its findings."""

@@ -230,8 +230,8 @@ class Runner:
     ) -> list[StepResult]:
         """Execute the steps, or those of a new plan; record all but those of a lost session."""
         job = self._context.jobs[task.job]
+        workers: Workers | None = None
         with ExitStack() as stack:
-            workers: Workers | None = None
             lanes: Mapping[Login, Sequence[Session | None]] = {MAINTAIN: [None]}
             if coordinator is not None:
                 workers = Workers(self._sessions, self._context, task, coordinator, stack)
@@ -246,7 +246,9 @@ class Runner:
             for batch in Executor(terms, lanes).run(steps):
                 outcomes += batch
                 recorder.steps([one for one in batch if one[1].stop is not Stop.LOST], place)
-            return outcomes
+        if workers is not None:
+            recorder.logins(workers.check_logins())
+        return outcomes
 
     def _place(self, task: Task, coordinator: Session | None) -> Place:
         cluster = coordinator.facts.system_identifier if coordinator is not None else ""

@@ -9,6 +9,7 @@ import structlog
 from psycopg import sql
 
 from daemon.context import Context
+from daemon.runs.login_check import CheckedLogin, check_logins, read_login_settings
 from daemon.runs.sessions import Sessions
 from domain.task import Task
 from execution.step import Step
@@ -54,6 +55,7 @@ class Workers:
         self._target = context.target(task.database)
         self._opened: dict[Login, Session] = {}
         self._owners: dict[Login, TrustDomain] = {}
+        self._settings = read_login_settings(coordinator, self._target) if coordinator else {}
 
     def session(self, login: Login) -> Session:
         """Return the first session of a login. Raises TargetError."""
@@ -81,6 +83,13 @@ class Workers:
                     )
                     break
         return found
+
+    def check_logins(self) -> list[CheckedLogin]:
+        """Return how the logins used are now; call it after their sessions have been closed."""
+        used = [login for login in self._opened if login.kind != "maintain"]
+        if self._coordinator is None:
+            return []
+        return check_logins(self._coordinator, self._target, used, self._settings)
 
     def all(self) -> Sequence[DomainSession]:
         """Return every configured domain. Raises TargetError if none may be deleted in."""

@@ -1,0 +1,78 @@
+"""Logins that code of a table's owner has changed during a run are alerted."""
+
+import pytest
+
+from tests.postgres.log_table import TABLE, fill
+
+TRIGGER = """
+CREATE FUNCTION public.change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN EXECUTE format('ALTER ROLE %I {}', session_user); RETURN OLD; END $$;
+CREATE TRIGGER change BEFORE DELETE ON public.log FOR EACH ROW EXECUTE FUNCTION public.change();
+"""
+HBA = """
+local all postgres trust
+local all all scram-sha-256
+"""
+
+
+@pytest.fixture
+def with_passwords(clusters, scratch, make_database, make_house, tmp_path):
+    """Return an installed sereno on a server that asks its logins for passwords."""
+    rules = scratch / "hba.conf"
+    rules.write_text(HBA)
+    rules.chmod(0o644)
+    with make_database(clusters("embedded", hba_file=str(rules))) as database:
+        house = make_house(tmp_path, database)
+        for name in ("maintain", "data"):
+            (tmp_path / name).write_text(f"password of {name}")
+        path = house.write()
+        text = path.read_text()
+        for name in ("maintain", "data"):
+            user = getattr(house, name)
+            secret = f'password = {{ file = "{tmp_path / name}" }}'
+            text = text.replace(f'"{user}" }}', f'"{user}", {secret} }}')
+        path.write_text(text + TABLE)
+        house.write = lambda: path
+        database.run("CREATE TABLE public.log (id bigint PRIMARY KEY, at timestamptz, note text)")
+        assert house.install().returncode == 0
+        yield house
+
+
+def open_alerts(house):
+    from alerts import alert_store
+
+    with house.context().store.reading() as transaction:
+        return {(one.kind, one.object): one for one in alert_store.load_open(transaction)}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("PASSWORD ''mine''", "cannot log in any more: main: "),
+        ("SET lock_timeout = 1", "its settings were changed: lock_timeout=1"),
+    ],
+)
+def test_login_changed_by_a_trigger_is_a_critical_alert_until_it_is_mended(
+    with_passwords, change, reason
+):
+    house = with_passwords
+    fill(house, 5)
+    house.run("log_cleanup")
+    key = ("login_changed", house.data)
+    assert key not in open_alerts(house)
+    house.database.run("INSERT INTO public.log SELECT n, '2020-01-01' FROM generate_series(1, 5) n")
+    house.database.run(TRIGGER.format(change))
+    house.run("log_cleanup")
+    alert = open_alerts(house)[key]
+    assert alert.severity == "critical"
+    assert reason in alert.summary
+    assert "mine" not in alert.summary
+
+    house.database.run("DROP TRIGGER change ON public.log")
+    if "PASSWORD" not in change:
+        house.run("log_cleanup")
+        assert key in open_alerts(house), "the settings are still there"
+    house.database.run(f"ALTER ROLE {house.data} RESET ALL")
+    assert house.install().returncode == 0
+    house.run("log_cleanup")
+    assert key not in open_alerts(house)
