@@ -95,6 +95,7 @@ class Facts:
     database_oid: int
     user: str
     pid: int
+    timeline: int
 
 
 class Session:
@@ -305,6 +306,8 @@ def _read_facts(connection: psycopg.Connection[dict[str, Any]], name: str, nonce
                current_user::text AS user,
                pg_backend_pid() AS pid,
                pg_is_in_recovery() AS standby,
+               CASE WHEN pg_is_in_recovery() THEN '00000000'
+                    ELSE left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS timeline,
                current_setting('sereno.session', true) AS nonce
         """
     ).fetchone()
@@ -320,7 +323,8 @@ def _read_facts(connection: psycopg.Connection[dict[str, Any]], name: str, nonce
         )
     if standby:
         raise TargetError(f"{name}: the server is a standby; sereno works on the primary only")
-    return Facts(**row)
+    # the timeline in the control file changes only with the first checkpoint after a promotion
+    return Facts(**{**row, "timeline": int(row["timeline"], 16)})
 
 
 def _too_old(name: str, version: int) -> TargetError:

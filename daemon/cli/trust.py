@@ -32,15 +32,17 @@ def trust(
             if not yes:
                 typer.confirm(f"Let {name} delete expired rows there?", abort=True)
             record_owner(opened, context.store.instance(), name, beside=beside)
-        identity = (facts.system_identifier, facts.database_oid)
+        server = history.Server(facts.system_identifier, facts.database_oid, facts.timeline)
         with context.store.transaction() as transaction:
             before = history.known_server(transaction, database)
-            history.remember_server(transaction, database, identity, context.clock())
-        if before is not None and before[0] != facts.system_identifier:
+            history.remember_server(transaction, database, server, context.clock())
+        if before is not None and before.system_identifier != facts.system_identifier:
             cluster_checks = [
                 name for name, check in context.checks.items() if check.header.scope == "cluster"
             ]
-            coverage = [Coverage(name, "", cluster=before[0]) for name in cluster_checks]
+            coverage = [
+                Coverage(name, "", cluster=before.system_identifier) for name in cluster_checks
+            ]
             context.process_findings([], coverage)
         answer = {"database": database, "trusted": True}
         print_answer(f"{database}: trusted", answer, as_json=as_json)

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from domain.finding import Finding
@@ -70,12 +71,23 @@ _RUNS = "SELECT * FROM run ORDER BY id DESC LIMIT ?"
 _RUN = "SELECT * FROM run WHERE id = ?"
 _STEPS = "SELECT * FROM step WHERE run = ? ORDER BY ordinal"
 _FINDINGS = "SELECT * FROM finding WHERE run = ? ORDER BY rowid"
-_TARGET = "SELECT system_identifier, database_oid FROM target WHERE database = ?"
+_TARGET = "SELECT system_identifier, database_oid, timeline FROM target WHERE database = ?"
 _MEET = """
-    INSERT INTO target (database, system_identifier, database_oid, first_seen) VALUES (?, ?, ?, ?)
+    INSERT INTO target (database, system_identifier, database_oid, timeline, first_seen)
+    VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (database) DO UPDATE
-    SET system_identifier = excluded.system_identifier, database_oid = excluded.database_oid
+    SET system_identifier = excluded.system_identifier, database_oid = excluded.database_oid,
+        timeline = excluded.timeline
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The identity of a server and database, and the timeline of the server."""
+
+    system_identifier: str
+    database_oid: int
+    timeline: int
 
 
 def begin_run(transaction: Transaction, task: Task, now: datetime) -> int:
@@ -225,16 +237,15 @@ def load_findings(transaction: Transaction, number: int) -> list[Row]:
     return transaction.rows(_FINDINGS, (number,))
 
 
-def known_server(transaction: Transaction, database: str) -> tuple[str, int] | None:
-    """Return the remembered server of a database: system identifier and database oid."""
+def known_server(transaction: Transaction, database: str) -> Server | None:
+    """Return the remembered server of a database; None if it was never met."""
     row = transaction.row(_TARGET, (database,))
     if row is None:
         return None
-    return (row["system_identifier"], row["database_oid"])
+    return Server(row["system_identifier"], row["database_oid"], row["timeline"])
 
 
-def remember_server(
-    transaction: Transaction, database: str, identity: tuple[str, int], now: datetime
-) -> None:
+def remember_server(transaction: Transaction, database: str, server: Server, now: datetime) -> None:
     """Remember the server of a database."""
+    identity = (server.system_identifier, server.database_oid, server.timeline)
     transaction.execute(_MEET, (database, *identity, to_text(now)))

@@ -83,24 +83,15 @@ class Sessions:
 
     def verify_server(self, opened: Session, *, remember: bool = True) -> None:
         """Raise TargetError unless the server is the remembered one; remember it the first time."""
-        facts = opened.facts
-        identity = (facts.system_identifier, facts.database_oid)
+        facts, name = opened.facts, opened.target.name
+        server = history.Server(facts.system_identifier, facts.database_oid, facts.timeline)
         with self._context.store.reading() as transaction:
-            known = history.known_server(transaction, opened.target.name)
-        if known is None and not remember:
-            return
-        if known is None:
+            known = history.known_server(transaction, name)
+        if known is not None:
+            _require_same(name, server, known)
+        if remember and (known is None or server.timeline > known.timeline):
             with self._context.store.transaction() as transaction:
-                history.remember_server(
-                    transaction, opened.target.name, identity, self._context.clock()
-                )
-        elif known != identity:
-            raise TargetError(
-                f"{opened.target.name}: another cluster or database answers than before (system "
-                "identifier "
-                f"{identity[0]}, was {known[0]}). If this is intended: sereno trust "
-                f"{opened.target.name}"
-            )
+                history.remember_server(transaction, name, server, self._context.clock())
 
     def is_cluster_representative(self, opened: Session) -> bool:
         """Return whether no earlier database of the configuration is in the same cluster."""
@@ -109,6 +100,23 @@ class Sessions:
                 known = history.known_server(transaction, name)
                 if name == opened.target.name:
                     return True
-                if known is not None and known[0] == opened.facts.system_identifier:
+                if known is not None and known.system_identifier == opened.facts.system_identifier:
                     return False
         return True
+
+
+def _require_same(name: str, server: history.Server, known: history.Server) -> None:
+    """Raise TargetError for another server or database, and for a former primary."""
+    cure = f"If this is intended: sereno trust {name}"
+    identity = (server.system_identifier, server.database_oid)
+    if identity != (known.system_identifier, known.database_oid):
+        raise TargetError(
+            f"{name}: another cluster or database answers than before (system identifier "
+            f"{server.system_identifier}, was {known.system_identifier}). {cure}"
+        )
+    if server.timeline < known.timeline:
+        raise TargetError(
+            f"{name}: the server is on timeline {server.timeline}, but timeline {known.timeline} "
+            "was seen before: it is a former primary that should be shut down, or was restored "
+            f"from a backup. {cure}"
+        )

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from daemon.demo.cluster import free_port
+from daemon.demo.cluster import Cluster, free_port
 from postgres.session import (
     MAINTAIN,
     Credentials,
@@ -18,6 +18,7 @@ from postgres.session import (
     UnreachableError,
     open_session,
 )
+from tests.fixtures.servers import Database
 
 
 def target(database, **changes):
@@ -93,8 +94,6 @@ def test_rejected_login_error_contains_no_password(database):
 @pytest.fixture(scope="session")
 def standby(clusters, scratch):
     """Return a primary and a standby that replays with a delay of four seconds."""
-    from daemon.demo.cluster import Cluster
-
     primary = clusters("embedded", wal_level="replica", max_wal_senders="4", hot_standby="on")
     folder = scratch / "standby"
     folder.mkdir(mode=0o755)
@@ -209,3 +208,43 @@ def test_pooler_is_refused(database, tmp_path, wait):
                 pass
         finally:
             pooler.terminate()
+
+
+@pytest.fixture
+def promoted(clusters, scratch):
+    """Return a primary that still answers, and its standby, which can be promoted."""
+    primary = clusters("embedded", wal_level="replica", max_wal_senders="3", hot_standby="on")
+    folder = scratch / "promoted"
+    folder.mkdir(mode=0o755)
+    replica = Cluster(folder, Path(primary.program("")), {"hot_standby": "on"})
+    for made in (replica.socket, replica.data):
+        made.mkdir()
+        replica._give(made)
+    replica.data.chmod(0o700)
+    yield primary, replica
+    replica.stop("immediate")
+
+
+def test_former_primary_that_answers_again_is_refused_until_trusted(
+    promoted, make_database, make_house, tmp_path
+):
+    primary, replica = promoted
+    with make_database(primary) as database:
+        house = make_house(tmp_path, database)
+        house.with_logins = False
+        assert house.run("integrity_check")["state"] == "finished"
+        replica._call("pg_basebackup", "-D", str(replica.data), "-d", primary.dsn(), "-R", "-X", "stream", "-c", "fast")  # fmt: skip
+        replica.start()
+        replica._call("pg_ctl", "-D", str(replica.data), "-w", "promote")
+        house.database = Database(replica, database.name)
+        assert house.run("integrity_check")["state"] == "finished"
+        house.database.admin.close()
+
+        house.database = database
+        run = house.run("integrity_check")
+        assert run["state"] == "failed"
+        assert "the server is on timeline 1, but timeline 2 was seen before" in run["reason"]
+        house.with_logins = True
+        house.install()
+        house.sereno("trust", "main", "--yes")
+        assert house.run("integrity_check")["state"] == "finished"
