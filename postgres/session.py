@@ -258,8 +258,6 @@ def open_admin_session(conninfo: str, name: str) -> psycopg.Connection[dict[str,
 def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Session:
     nonce = secrets.token_hex(8)
     options = {**SERVER, "sereno.session": nonce, "timezone": target.timezone}
-    if read_only:
-        options["default_transaction_read_only"] = "on"
     overrides = _user(target, login) | {"application_name": f"sereno/{task}", **CLIENT}
     flags = " ".join(f"-c {name}={_escaped(str(value))}" for name, value in options.items())
     try:
@@ -269,7 +267,11 @@ def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Sessio
     except psycopg.OperationalError as error:
         raise _refusal(target, overrides, error) from None
     try:
-        return Session(connection, target, _read_facts(connection, target.name, nonce), login)
+        facts = _read_facts(connection, target.name, nonce)
+        if read_only:
+            # set afterwards, since libpq's target_session_attrs=read-write looks at it
+            connection.execute("SET default_transaction_read_only = on")
+        return Session(connection, target, facts, login)
     except psycopg.Error as error:
         connection.close()
         raise UnreachableError(f"{target.name}: {_plain(error)}") from None

@@ -1,5 +1,6 @@
 """`sereno install`: creates the schema sereno and the logins, or prints the SQL."""
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,6 +68,7 @@ def install(
 
 def _request(context: "Context", database: str) -> "InstallRequest":
     from postgres.fencing.install import InstallRequest
+    from postgres.session import MAINTAIN
 
     target = context.target(database)
     if not any(login.kind == "data" for login in target.logins):
@@ -88,4 +90,12 @@ def _request(context: "Context", database: str) -> "InstallRequest":
         [one.to.table for one in archived if one.to.table],
         context.store.instance(),
         context.config.daemon.name,
+        _database_name(target.conninfo, target.logins[MAINTAIN].user),
     )
+
+
+def _database_name(conninfo: str, user: str) -> str:
+    """Return the database that a connection string names; libpq's default is the user's name."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    return str(conninfo_to_dict(conninfo).get("dbname") or os.environ.get("PGDATABASE") or user)

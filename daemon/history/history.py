@@ -53,6 +53,13 @@ _GONE_ON = """
     SELECT 1 AS done FROM run
     WHERE schedule = ? AND nominal >= ? AND job = ? AND database = ? AND state <> 'interrupted'
 """
+_EARLIER = """
+    SELECT job, scope, database, nominal, state IN ('window_ended', 'throttled') AS unfinished,
+           (julianday(finished_at) - julianday(started_at)) * 86400 AS seconds
+    FROM run
+    WHERE schedule = ? AND nominal < ? AND state NOT IN ('running', 'interrupted')
+    ORDER BY nominal DESC LIMIT 2000
+"""
 _TRIED = "SELECT 1 AS one FROM run WHERE schedule = ? AND nominal = ?"
 _ENDS = """
     SELECT job, database, state FROM run
@@ -235,6 +242,11 @@ def load_steps(transaction: Transaction, number: int) -> list[Row]:
 def load_findings(transaction: Transaction, number: int) -> list[Row]:
     """Return the findings of a run."""
     return transaction.rows(_FINDINGS, (number,))
+
+
+def earlier_runs(transaction: Transaction, trigger: Trigger) -> list[Row]:
+    """Return the runs of earlier due times of a schedule, at most 2,000, the latest first."""
+    return transaction.rows(_EARLIER, (trigger.schedule, trigger.minute()))
 
 
 def known_server(transaction: Transaction, database: str) -> Server | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from daemon.context import Context
 from daemon.history import history
+from daemon.scheduling.turns import PastRun, in_turn
 from domain.task import NOW, Scope, Task, Trigger
 
 
@@ -27,10 +28,15 @@ def tasks_of(
 
 
 def owed_tasks(context: Context, jobs: Sequence[str], trigger: Trigger) -> list[Task]:
-    """Return, in order, the tasks of a due time that have no run, or only an interrupted one."""
+    """Return the tasks of a due time that have no run, or only an interrupted one.
+
+    They are in the order of the configuration, but for those that had no turn the last time.
+    """
     with context.store.reading() as transaction:
-        return [
+        owed = [
             task
             for task in tasks_of(context, jobs, trigger)
             if not history.is_settled(transaction, task)
         ]
+        runs = [PastRun(**row) for row in history.earlier_runs(transaction, trigger)]
+    return in_turn(owed, runs)

@@ -85,6 +85,9 @@ _FILLED = sql.SQL(
 _MAINTAIN_ROLE_SINCE = 170000
 
 
+LONGEST_SHOWN = 200
+
+
 class InstallError(Exception):
     """The database cannot be prepared; the message says why. Nothing was changed."""
 
@@ -100,6 +103,8 @@ class InstallRequest:
     """The tables that rows are moved to."""
     instance_id: str
     instance_name: str
+    database: str
+    """The name of the database in the configured connection string."""
 
     def users(self, kind: str) -> list[str]:
         """Return the roles of the logins of a kind."""
@@ -148,6 +153,11 @@ def _refuse(
     present: Collection[Relation],
 ) -> None:
     """Raise InstallError for rights that would make the logins unsafe."""
+    if (here := administrator.info.dbname) != (database := request.database):
+        raise InstallError(
+            f"--admin connects to the database {here!r}, but databases.{request.target.name}.dsn "
+            f"names {database!r}"
+        )
     for schema in administrator.execute(_PLANTED):
         if not (schema["ours"] and schema["plain"]):
             raise InstallError(
@@ -227,6 +237,12 @@ def shortcomings(administrator: Administrator, request: InstallRequest) -> Itera
                 f"databases.{name}.owner (or that of the trust domain) and install again"
             )
         return
+    if any(row["owner"] == administrator.info.user for row in administrator.execute(_TABLES)):
+        yield (
+            f"memberships: tables belong to {administrator.info.user}, which connects here, so "
+            "`maintain` becomes a member of it (before PostgreSQL 17 only owners may vacuum); to "
+            "avoid that, give the tables an owner of their own"
+        )
     for row in administrator.execute(_SUPERUSERS_TABLES):
         yield (
             f"{row['tables']} tables belong to the superuser {row['owner']}: before PostgreSQL "
@@ -240,9 +256,22 @@ def install(administrator: Administrator, commands: Sequence[sql.Composed]) -> N
     try:
         with administrator.transaction():
             for command in commands:
-                administrator.execute(command)
+                _run(administrator, command)
     except psycopg.Error as error:
         raise InstallError(f"{error.diag.message_primary or error}; nothing was changed") from None
+
+
+def _run(administrator: Administrator, command: sql.Composed) -> None:
+    try:
+        administrator.execute(command)
+    except psycopg.errors.InsufficientPrivilege as error:
+        who = quote_identifier(administrator.info.user)
+        statement = printable_statements(command)[:LONGEST_SHOWN]
+        raise InstallError(
+            f"{error.diag.message_primary}; nothing was changed. {who} may not run:\n"
+            f"  {statement}\n"
+            "  connect as a superuser, or let one run it (see --print), then install again"
+        ) from None
 
 
 def printable_statements(command: sql.Composed) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import errors
+from psycopg import errors, sql
 
 from daemon.demo.cluster import Cluster, free_port
 from postgres.session import (
@@ -208,6 +208,17 @@ def test_pooler_is_refused(database, tmp_path, wait):
                 pass
         finally:
             pooler.terminate()
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_list_of_hosts_for_the_primary_is_accepted(database, read_only):
+    """As guides to failover write it; a read-only session counts as connected to a primary."""
+    cluster = database.cluster
+    hosts = f"host=127.0.0.1,{cluster.socket} port={free_port()},{cluster.port}"
+    dsn = f"{hosts} dbname={database.name} user=postgres target_session_attrs=read-write"
+    with open_session(Target("main", dsn), MAINTAIN, "x", read_only=read_only) as opened:
+        (row,) = opened.rows(sql.SQL("SELECT current_setting('transaction_read_only') AS value"))
+    assert row["value"] == ("on" if read_only else "off")
 
 
 @pytest.fixture

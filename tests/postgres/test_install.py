@@ -133,3 +133,45 @@ def test_role_and_table_names_are_quoted(server, make_database, make_house, tmp_
         }
         assert database.value("SELECT to_regclass('public.x') IS NOT NULL")
         assert isinstance(database.admin, psycopg.Connection)
+
+
+def test_install_into_another_database_than_the_configured_one_is_refused(app, make_database):
+    with make_database(app.database.cluster) as other:
+        done = app.sereno("install", "main", "--admin", other.dsn, check=False)
+        assert done.returncode == 2
+        assert f"connects to the database '{other.name}'" in done.stderr
+        assert app.database.name in done.stderr
+        assert other.value("SELECT to_regnamespace('sereno') IS NULL")
+
+
+@pytest.mark.parametrize("name", ["Cloud.Admin@example.com", "CloudAdmin", 'we"ird'])
+def test_administrator_may_have_any_name(app, name):
+    role = sql.Identifier(name + app.maintain)
+    app.database.admin.execute(sql.SQL("CREATE ROLE {} LOGIN SUPERUSER").format(role))
+    try:
+        admin = app.database.cluster.dsn(app.database.name, "x").replace(
+            "user=x", "user='" + (name + app.maintain) + "'"
+        )
+        for _ in range(2):
+            assert app.sereno("install", "main", "--admin", admin).returncode == 0
+        assert app.run("log_cleanup")["state"] == "finished"
+    finally:
+        run = app.database.admin.execute
+        run(sql.SQL("REASSIGN OWNED BY {} TO postgres").format(role))
+        run(sql.SQL("DROP OWNED BY {}").format(role))
+        run(sql.SQL("DROP ROLE {}").format(role))
+
+
+def test_missing_grant_is_named_with_the_statement_that_needs_it(app):
+    role = f"admin_{app.maintain}"
+    app.database.run(f"CREATE ROLE {role} LOGIN CREATEROLE")
+    app.database.run(f"GRANT CREATE ON DATABASE {app.database.name} TO {role}")
+    try:
+        admin = app.database.cluster.dsn(app.database.name, role)
+        done = app.sereno("install", "main", "--admin", admin, check=False)
+        assert done.returncode == 2
+        assert f"nothing was changed. {role} may not run:" in done.stderr
+        assert "GRANT pg_monitor TO" in done.stderr
+        assert "connect as a superuser" in done.stderr
+    finally:
+        app.database.run(f"DROP OWNED BY {role}; DROP ROLE {role}")
