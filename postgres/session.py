@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
 from postgres import copy, cost_settings
+from postgres.connect_errors import Attempt, connect_cure
 from postgres.session_settings import CLIENT, CONNECT_SECONDS, LOCK_TIMEOUT_MILLISECONDS, SERVER
 
 OLDEST = 140000
@@ -265,7 +267,7 @@ def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Sessio
             target.conninfo, **overrides, options=flags, row_factory=dict_row, autocommit=True
         )
     except psycopg.OperationalError as error:
-        raise _refusal(target, overrides, error) from None
+        raise _refusal(target, login, overrides, error) from None
     try:
         facts = _read_facts(connection, target.name, nonce)
         if read_only:
@@ -336,7 +338,7 @@ def _too_old(name: str, version: int) -> TargetError:
 
 
 def _refusal(
-    target: Target, overrides: Mapping[str, Any], error: psycopg.OperationalError
+    target: Target, login: Login, overrides: Mapping[str, Any], error: psycopg.OperationalError
 ) -> TargetError:
     """Return why the server rejected the session: a setting unknown to it, or a pooler."""
     try:
@@ -350,7 +352,12 @@ def _refusal(
                 )
     except psycopg.Error:
         pass
-    return UnreachableError(f"{target.name}: {_plain(error)}")
+    reason = _plain(error)
+    used = conninfo_to_dict(target.conninfo, **overrides)
+    user = str(used.get("user") or "")
+    attempt = Attempt(target.name, str(login), user, str(used.get("dbname") or user))
+    cure = connect_cure(reason, attempt)
+    return UnreachableError(f"{target.name}: {reason}" + (f"; {cure}" if cure else ""))
 
 
 def _plain(error: psycopg.Error) -> str:

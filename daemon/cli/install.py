@@ -9,8 +9,11 @@ from daemon.cli.options import ConfigOption, JsonOption, fail, open_context, pri
 from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from daemon.context import Context
     from postgres.fencing.install import InstallRequest
+    from postgres.session import Target
 
 
 AdminOption = Annotated[
@@ -51,9 +54,10 @@ def install(
         except UnreachableError as error:
             hint = "install needs a role that may create roles: --admin DSN"
             fail(f"{error}\n  {hint}", Exit.CANNOT)
+        refused = {} if print_only else _refused_logins(request.target)
         script = [install.printable_statements(command) for command in commands]
         if as_json:
-            notes = {"statements": script, "notes": shortcomings}
+            notes = {"statements": script, "notes": shortcomings, "refused": refused}
             print_json({"database": database, "done": not print_only, **notes})
             return
         for shortcoming in shortcomings:
@@ -61,9 +65,31 @@ def install(
         if print_only:
             typer.echo("\n".join(script))
             return
-        users = sorted(one.user for one in request.target.logins.values())
-        typer.echo(f"{database}: schema sereno and the logins {', '.join(users)} are ready")
-        typer.echo("next: sereno plan")
+        _show_installed(request.target, refused)
+
+
+def _show_installed(target: "Target", refused: "Mapping[str, str]") -> None:
+    """Print the logins; exit with 1 if the server refuses one of them."""
+    users = sorted(one.user for one in target.logins.values())
+    typer.echo(f"{target.name}: schema sereno and the logins {', '.join(users)} are ready")
+    if refused:
+        listed = "\n".join(f"  {user}: {reason}" for user, reason in refused.items())
+        fail(f"{target.name}: the server does not let these logins in yet:\n{listed}", Exit.FOUND)
+    typer.echo("next: sereno plan")
+
+
+def _refused_logins(target: "Target") -> dict[str, str]:
+    """Log in once as each login; return the reason, with its cure, of each that is refused."""
+    from postgres.session import TargetError, open_session
+
+    refused = {}
+    for login, credentials in sorted(target.logins.items()):
+        try:
+            with open_session(target, login, "install", read_only=True):
+                pass
+        except TargetError as error:
+            refused[credentials.user] = str(error)
+    return refused
 
 
 def _request(context: "Context", database: str) -> "InstallRequest":

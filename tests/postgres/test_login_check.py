@@ -1,5 +1,7 @@
 """Logins that code of a table's owner has changed during a run are alerted."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.postgres.log_table import TABLE, fill
@@ -76,3 +78,20 @@ def test_login_changed_by_a_trigger_is_a_critical_alert_until_it_is_mended(
     assert house.install().returncode == 0
     house.run("log_cleanup")
     assert key not in open_alerts(house)
+
+
+def test_install_names_the_logins_that_the_server_does_not_let_in(with_passwords):
+    house = with_passwords
+    rules = Path(house.database.value("SHOW hba_file"))
+    rules.write_text(f"local all postgres trust\nlocal all {house.maintain} scram-sha-256\n")
+    house.database.run("SELECT pg_reload_conf()")
+    try:
+        done = house.sereno("install", "main", "--admin", house.database.dsn, check=False)
+    finally:
+        rules.write_text(HBA)
+        house.database.run("SELECT pg_reload_conf()")
+    assert done.returncode == 1
+    assert "the server does not let these logins in yet" in done.stderr
+    assert f"local {house.database.name} {house.data} scram-sha-256" in done.stderr
+    assert f"  {house.maintain}: " not in done.stderr
+    assert house.database.value("SELECT to_regnamespace('sereno') IS NOT NULL")

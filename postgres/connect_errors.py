@@ -1,0 +1,79 @@
+"""The cure of a refused connection, by its class. Pure.
+
+libpq gives no code for it, so its words decide; a message in another language gets no cure.
+"""
+
+import re
+from dataclasses import dataclass
+
+from postgres.identifiers import quote_identifier
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A connection that was refused: the configured database, its login, and the names used."""
+
+    target: str
+    login: str
+    user: str
+    database: str
+
+
+_IS_LOCAL = re.compile(r"on socket \"")
+_CURES = (
+    (
+        r"Peer authentication failed",
+        (
+            "let this login give a password: add to pg_hba.conf, above the line that matched, "
+            "{line}; or connect by host=127.0.0.1 in databases.{target}.dsn"
+        ),
+    ),
+    (r"no pg_hba\.conf entry", "add to pg_hba.conf: {line}; then SELECT pg_reload_conf()"),
+    (
+        r"password authentication failed",
+        (
+            "is databases.{target}.{login}.password the server's? To set it there: sereno install "
+            "{target} --admin DSN"
+        ),
+    ),
+    (
+        r"no password supplied",
+        'give databases.{target}.{login} a password = {{ file = "…" }}',
+    ),
+    (r"role \".*\" does not exist", "create it: sereno install {target} --admin DSN"),
+    (r"database \".*\" does not exist", "correct dbname in databases.{target}.dsn"),
+    (
+        r"Connection refused|No such file or directory",
+        "is the server running there? Else correct host and port in databases.{target}.dsn",
+    ),
+    (r"could not translate host name", "correct host in databases.{target}.dsn"),
+    (
+        r"timeout expired|Connection timed out|No route to host",
+        "is a firewall between? Else correct host and port in databases.{target}.dsn",
+    ),
+    (r"SSL|certificate", "correct sslmode and its files in databases.{target}.dsn"),
+    (
+        r"too many (connections|clients)|remaining connection slots",
+        "raise max_connections, or the role's CONNECTION LIMIT",
+    ),
+)
+
+
+def connect_cure(reason: str, attempt: Attempt) -> str:
+    """Return what to do about a refused connection; empty for an unknown reason."""
+    for pattern, cure in _CURES:
+        if re.search(pattern, reason):
+            return cure.format(
+                target=attempt.target, login=attempt.login, line=_line(reason, attempt)
+            )
+    return ""
+
+
+def _line(reason: str, attempt: Attempt) -> str:
+    """Return the line of pg_hba.conf that would let the login in with a password."""
+    names = f"{quote_identifier(attempt.database)} {quote_identifier(attempt.user)}"
+    if _IS_LOCAL.search(reason):
+        return f"local {names} scram-sha-256"
+    found = re.search(r"for host \"([^\"]+)\"", reason)
+    address = found[1] if found else "127.0.0.1"
+    return f"host {names} {address}/{128 if ':' in address else 32} scram-sha-256"
