@@ -230,6 +230,7 @@ def measure_rate_limit() -> None:
 def measure_burst(folder: Path) -> None:
     """Measure a burst: a hundred alerts of one run within two seconds, ten of them critical."""
     (folder / "token").write_text("xoxb-x")
+    (folder / "token").chmod(0o600)
     endpoint = Receiver(SLACK)
     token, url = Secret(file=folder / "token"), endpoint.first_line
     options = slack.Options(type="slack", token=token, channel="C0SERENO", api_url=url)

@@ -1,12 +1,15 @@
 """Secrets: named in the configuration, read at use, never printed."""
 
 import os
+import stat
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 SHOWN = "***"
+LONGEST = 65_536
+"""The most characters of a secret."""
 
 
 class SecretError(Exception):
@@ -52,7 +55,10 @@ class Secret(BaseModel):
             return value
         path = self._path()
         try:
-            value = path.read_text("utf-8").rstrip("\r\n")
+            with path.open(encoding="utf-8") as file:
+                if self.file is not None and os.fstat(file.fileno()).st_mode & stat.S_IROTH:
+                    raise SecretError(f"everybody may read {path}; chmod 600 {path}")
+                value = file.read(LONGEST).rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise SecretError(f"{path}: {getattr(error, 'strerror', None) or 'not text'}") from None
         if not value:

@@ -2,7 +2,15 @@
 
 import typer
 
-from daemon.cli.options import ConfigOption, JsonOption, load_configuration, print_json
+from daemon.cli.options import (
+    ConfigOption,
+    JsonOption,
+    config_path,
+    fail,
+    load_configuration,
+    print_json,
+)
+from daemon.exit_codes import Exit
 
 app = typer.Typer(
     help="Check the configuration; print the reference.",
@@ -14,9 +22,12 @@ app = typer.Typer(
 @app.command()
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Print every mistake in the configuration; exits with 78 if there is one."""
-    from daemon.config.notes import configuration_notes
+    from daemon.config.notes import configuration_notes, unusable_secret_files
 
     loaded = load_configuration(config)
+    if unusable := list(unusable_secret_files(loaded)):
+        lines = "\n".join(f"  {line}" for line in unusable)
+        fail(f"{config_path(config)}:\n{lines}", Exit.CONFIG)
     found = {
         "databases": list(loaded.databases),
         "schedules": {

@@ -41,10 +41,11 @@ def install(
         from postgres.fencing import install
         from postgres.session import UnreachableError, open_admin_session
 
+        if not print_only:
+            _make_password_files(context, database)
         request = _request(context, database)
-        conninfo = admin or context.config.databases[database].dsn
         try:
-            with open_admin_session(conninfo, database) as connection:
+            with open_admin_session(admin or request.target.conninfo, database) as connection:
                 commands = list(install.install_statements(connection, request))
                 shortcomings = list(install.shortcomings(connection, request))
                 if not print_only:
@@ -64,8 +65,8 @@ def install(
             typer.echo(f"-- note: {shortcoming}", err=True)
         if print_only:
             typer.echo("\n".join(script))
-            return
-        _show_installed(request.target, refused)
+        else:
+            _show_installed(request.target, refused)
 
 
 def _show_installed(target: "Target", refused: "Mapping[str, str]") -> None:
@@ -76,6 +77,26 @@ def _show_installed(target: "Target", refused: "Mapping[str, str]") -> None:
         listed = "\n".join(f"  {user}: {reason}" for user, reason in refused.items())
         fail(f"{target.name}: the server does not let these logins in yet:\n{listed}", Exit.FOUND)
     typer.echo("next: sereno plan")
+
+
+def _make_password_files(context: "Context", database: str) -> None:
+    """Make the password files that the logins name and that do not exist, with mode 0600."""
+    import secrets
+
+    from store.file_lock import match_folder_owner
+
+    for login in context.config.databases[database].all_logins():
+        path = login.password.file if login.password is not None else None
+        if path is None or path.exists():
+            continue
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            fail(f"{path}: the password file cannot be made: {error.strerror}", Exit.CANNOT)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(secrets.token_urlsafe(24) + "\n")
+        match_folder_owner(path)
+        typer.echo(f"{path}: made, with a new password for {login.user}", err=True)
 
 
 def _refused_logins(target: "Target") -> dict[str, str]:

@@ -134,13 +134,14 @@ class Database(Model):
             raise ValueError("give data and owner per domain, or no domains")
         if owner := _repeated(name for domain in self.domains.values() for name in domain.owners):
             raise ValueError(f"domains: the owner {owner!r} is listed twice")
-        if user := _repeated(login.user for login in self._logins()):
+        if user := _repeated(login.user for login in self.all_logins()):
             raise ValueError(f"{user!r} is used for two logins; each needs a role of its own")
-        if self.maintain is None and any(self._logins()):
+        if self.maintain is None and any(self.all_logins()):
             raise ValueError("maintain is missing; it is needed beside the other logins")
         return self
 
-    def _logins(self) -> Iterator[Login]:
+    def all_logins(self) -> Iterator[Login]:
+        """Yield every configured login."""
         for login in (self.maintain, self.data, self.owner):
             if login is not None:
                 yield login

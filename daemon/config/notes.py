@@ -26,10 +26,8 @@ def configuration_notes(config: Config) -> Iterator[str]:
                 "is safer"
             )
     for path, secret in _secrets(config, ""):
-        try:
-            secret.reveal()
-        except SecretError as error:
-            yield f"{path}: {error}"
+        if secret.file is None and (wrong := _unusable(secret)):
+            yield f"{path}: {wrong}"
     if not any("self_cleanup" in schedule.jobs for schedule in config.timetable.values()):
         yield "schedules: none contains self_cleanup; sereno's own history grows without limit"
     if not config.channels:
@@ -82,6 +80,23 @@ def _unmatched(config: Config) -> Iterator[str]:
                     yield f"{path}.{key}: {pattern!r} matches none of {', '.join(sorted(known))}"
             if rule.tag and rule.tag not in tags:
                 yield f"{path}.tag: no database has the tag {rule.tag!r}"
+
+
+def unusable_secret_files(config: Config) -> Iterator[str]:
+    """Yield a line per file of a secret that is missing, empty, or readable by everybody."""
+    for path, secret in _secrets(config, ""):
+        if secret.file is not None and (wrong := _unusable(secret)):
+            # the name of the key last: what follows "password:" is redacted
+            yield f"{wrong} ({path})"
+
+
+def _unusable(secret: Secret) -> str:
+    """Return why a secret cannot be read; empty if it can."""
+    try:
+        secret.reveal()
+    except SecretError as error:
+        return str(error)
+    return ""
 
 
 def _secrets(model: object, path: str) -> Iterator[tuple[str, Secret]]:

@@ -11,6 +11,7 @@ import pytest
 from daemon.cli.overview import DAEMON_KEYS, SECTIONS
 from daemon.config.model import Config, Daemon
 from store.store import open_store
+from tests.fixtures.secrets import write_secret
 
 ROOT = Path(__file__).parents[2]
 CANARY = "c4nary-s3cret"
@@ -20,7 +21,7 @@ MINIMAL = '[databases.main]\ndsn = "dbname=coop"\n'
 @pytest.mark.parametrize("broken", ["", "[routes]\nhigh = ['nobody']\n"])
 def test_commands_print_no_secret(tmp_path, broken):
     token = tmp_path / "token"
-    token.write_text(CANARY)
+    write_secret(token, CANARY)
     path = tmp_path / "config.toml"
     path.write_text(
         f"""

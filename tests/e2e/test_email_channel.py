@@ -19,6 +19,7 @@ from alerts.message import from_json, to_json
 from daemon.demo.cluster import free_port
 from domain.secret import Secret
 from tests.fixtures.notifications import Postbox, email_channel, smtp
+from tests.fixtures.secrets import write_secret
 
 
 def create_certificate(folder):
@@ -54,7 +55,7 @@ def authenticate(_server, _session, _envelope, _mechanism, data):
 
 @pytest.fixture
 def password(tmp_path):
-    (tmp_path / "password").write_text("hunter2\n")
+    write_secret(tmp_path / "password", "hunter2\n")
     return Secret(file=tmp_path / "password")
 
 
@@ -83,7 +84,7 @@ def test_email_over_tls_authenticates_and_verifies_certificate(tmp_path, passwor
         with pytest.raises(DeliveryError, match="certificate"):
             channel(password).deliver(notify())
         wrong = Secret(file=tmp_path / "wrong")
-        wrong.file.write_text("wrong")
+        write_secret(wrong.file, "wrong")
         with pytest.raises(DeliveryError) as refused:
             channel(wrong, ca_file=str(path)).deliver(notify())
     assert refused.value.failure is Failure.CHANNEL

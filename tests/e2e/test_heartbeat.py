@@ -2,11 +2,12 @@
 
 from daemon.liveness import Watchdog
 from tests.e2e.service_process import running_service, schedule_now
+from tests.fixtures.secrets import write_secret
 
 
 def ping_url(house, monitor):
     secret = house.folder / "ping"
-    secret.write_text(f"{monitor.url}/uuid\n")
+    write_secret(secret, f"{monitor.url}/uuid\n")
     return secret
 
 

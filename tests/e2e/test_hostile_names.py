@@ -9,6 +9,7 @@ from alerts.channels.registry import CHANNELS
 from domain.finding import Finding, Identity, Severity
 from tests.faults.slack_stand_in import SlackStandIn
 from tests.fixtures.notifications import Postbox, smtp
+from tests.fixtures.secrets import write_secret
 
 HOSTILE = 'public."<!channel> & <b>x</b> =cmd()\r\nBcc: a@b"'
 
@@ -26,7 +27,7 @@ def slack_workspace():
 def every_channel(house, endpoint, tmp_path):
     """Configure one channel of each type; return the servers that receive."""
     server, postbox = endpoint(), Postbox()
-    (tmp_path / "token").write_text("xoxb-canary")
+    write_secret(tmp_path / "token", "xoxb-canary")
     (tmp_path / "command").write_text(f"#!/bin/sh\ncat >> {tmp_path}/input\n")
     (tmp_path / "command").chmod(0o755)
     token = f'{{ file = "{tmp_path}/token" }}'

@@ -11,13 +11,14 @@ from alerts.channels import jira
 from alerts.channels.channel import DeliveryError, Failure, Sender
 from domain.finding import Severity
 from domain.secret import Secret
+from tests.fixtures.secrets import write_secret
 
 HOSTILE = 'public."<!channel> [~admin] {code} & <b>x</b> \'; x"'
 
 
 @pytest.fixture
 def secret(tmp_path):
-    (tmp_path / "secret").write_text("canary-token")
+    write_secret(tmp_path / "secret", "canary-token")
     return Secret(file=tmp_path / "secret")
 
 

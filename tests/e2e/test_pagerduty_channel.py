@@ -9,11 +9,12 @@ from alerts.channels import pagerduty
 from alerts.channels.channel import DeliveryError, Failure, Sender
 from domain.finding import Severity
 from domain.secret import Secret
+from tests.fixtures.secrets import write_secret
 
 
 @pytest.fixture
 def secret(tmp_path):
-    (tmp_path / "secret").write_text("canary-token")
+    write_secret(tmp_path / "secret", "canary-token")
     return Secret(file=tmp_path / "secret")
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from alerts.channels.slack_buttons import Line, listen, pressed
 from tests.faults.slack_stand_in import ButtonLine, SlackStandIn
+from tests.fixtures.secrets import write_secret
 
 SLACK = """
 [alerts]
@@ -63,7 +64,7 @@ def test_button_value_that_is_not_a_number_is_ignored(value):
 def test_service_acknowledges_on_button_press(house, workspace, wait):
     slack, socket = workspace
     house.extra = SLACK.format(folder=house.folder, url=slack.url)
-    (house.folder / "token").write_text("x-canary")
+    write_secret(house.folder / "token", "x-canary")
     house.with_logins = False
     service = house.start("run")
     try:

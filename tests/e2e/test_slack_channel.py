@@ -10,10 +10,11 @@ from alerts.channels import slack
 from alerts.channels.channel import DeliveryError, Failure, Sender
 from domain.secret import Secret
 from tests.fixtures.notifications import respond_with
+from tests.fixtures.secrets import write_secret
 
 
 def bot_channel(server, tmp_path):
-    (tmp_path / "token").write_text("xoxb-canary")
+    write_secret(tmp_path / "token", "xoxb-canary")
     return slack.Slack(
         slack.Options(
             type="slack",
@@ -73,7 +74,7 @@ def test_slack_bot_failure_is_classified_by_response(
 
 
 def incoming_webhook(server, tmp_path):
-    (tmp_path / "hook").write_text(server.url + "/services/T0/B0/canary\n")
+    write_secret(tmp_path / "hook", server.url + "/services/T0/B0/canary\n")
     return slack.Slack(slack.Options(type="slack", url=Secret(file=tmp_path / "hook")), Sender("c"))
 
 
@@ -121,6 +122,6 @@ def test_slack_options_require_either_bot_or_webhook_over_https(notify, tmp_path
     ):
         with pytest.raises(ValueError, match="incoming webhook"):
             slack.Options(type="slack", **invalid)
-    (tmp_path / "hook").write_text("http://hooks.example.org/services/x")
+    write_secret(tmp_path / "hook", "http://hooks.example.org/services/x")
     with pytest.raises(DeliveryError, match="not https"):
         slack.Slack(slack.Options(type="slack", url=secret), Sender("c")).deliver(notify())

@@ -17,6 +17,7 @@ from domain.secret import Secret
 from store.store import open_store
 from tests.faults.slack_stand_in import SlackStandIn
 from tests.fixtures.notifications import Clock
+from tests.fixtures.secrets import write_secret
 
 
 class Alerting:
@@ -24,8 +25,8 @@ class Alerting:
 
     def __init__(self, folder, **options):
         self.slack = SlackStandIn(0.0)
-        (folder / "token").write_text("xoxb-canary")
-        (folder / "app").write_text("xapp-canary")
+        write_secret(folder / "token", "xoxb-canary")
+        write_secret(folder / "app", "xapp-canary")
         values = {
             "token": Secret(file=folder / "token"),
             "app_token": Secret(file=folder / "app"),

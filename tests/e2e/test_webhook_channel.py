@@ -11,6 +11,7 @@ from alerts.channels.channel import DeliveryError, Failure, Sender
 from domain.finding import Severity
 from domain.secret import Secret
 from tests.fixtures.notifications import respond_with
+from tests.fixtures.secrets import write_secret
 
 HOSTILE = 'public."<!channel> [~admin] {code} & <b>x</b> \'; x"'
 
@@ -43,7 +44,7 @@ def test_webhook_failure_is_classified_by_response(endpoint, notify, answer, fai
 
 
 def test_webhook_request_is_signed_and_returns_the_ticket_key(endpoint, notify, tmp_path):
-    (tmp_path / "secret").write_text("whsec_c2VyZW5v")
+    write_secret(tmp_path / "secret", "whsec_c2VyZW5v")
     server = endpoint()
     options = webhook.Options(
         type="webhook", url=server.url + "/api?x=1", secret=Secret(file=tmp_path / "secret")

@@ -4,6 +4,8 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
+from tests.fixtures.secrets import write_secret
+
 TABLES = """
 [[jobs.log_cleanup.tables]]
 table = 'app."Log"'
@@ -62,7 +64,7 @@ def test_print_changes_nothing_and_its_script_is_executable(app):
 
 
 def test_password_is_sent_as_scram_verifier_only(app):
-    (app.folder / "secret").write_text("hunter2-canary")
+    write_secret(app.folder / "secret", "hunter2-canary")
     path = app.write()
     text = path.read_text().replace(
         f'"{app.maintain}" }}',
@@ -175,3 +177,28 @@ def test_missing_grant_is_named_with_the_statement_that_needs_it(app):
         assert "connect as a superuser" in done.stderr
     finally:
         app.database.run(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_missing_password_file_is_made_for_its_owner_only(app):
+    secret = app.folder / "maintain"
+    path = app.write()
+    named = f'"{app.maintain}", password = {{ file = "{secret}" }} }}'
+    path.write_text(path.read_text().replace(f'"{app.maintain}" }}', named))
+    app.write = lambda: path
+    check = app.sereno("config", "check", check=False)
+    assert (
+        check.returncode,
+        f"{secret}: No such file or directory (databases.main.maintain.password)" in check.stderr,
+    ) == (
+        78,
+        True,
+    )
+    done = app.install()
+    assert f"{secret}: made, with a new password for {app.maintain}" in done.stderr
+    assert secret.stat().st_mode & 0o777 == 0o600
+    password = secret.read_text()
+    assert len(password) > 30
+    assert password.strip() not in done.stdout + done.stderr
+    assert app.sereno("config", "check").returncode == 0
+    app.install()
+    assert secret.read_text() == password

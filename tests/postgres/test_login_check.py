@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.secrets import write_secret
 from tests.postgres.log_table import TABLE, fill
 
 TRIGGER = """
@@ -26,7 +27,7 @@ def with_passwords(clusters, scratch, make_database, make_house, tmp_path):
     with make_database(clusters("embedded", hba_file=str(rules))) as database:
         house = make_house(tmp_path, database)
         for name in ("maintain", "data"):
-            (tmp_path / name).write_text(f"password of {name}")
+            write_secret(tmp_path / name, f"password of {name}")
         path = house.write()
         text = path.read_text()
         for name in ("maintain", "data"):

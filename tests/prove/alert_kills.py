@@ -33,6 +33,7 @@ from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from domain.secret import Secret
 from store.store import Store, open_store
+from tests.fixtures.secrets import write_secret
 
 KILLS, ALERTS = int(sys.argv[1]) if sys.argv[1:] else 1_000, 20
 POINTS = ("before a commit", "after a commit", "before a delivery", "after a delivery")
@@ -164,7 +165,7 @@ def main():
     began, random_source, acknowledged = time.monotonic(), random.Random(7), set()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / "token").write_text("xoxb-x")
+        write_secret(folder / "token", "xoxb-x")
         receivers = subprocess.Popen([sys.executable, "-c", RECEIVERS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # fmt: skip
         urls = json.loads(receivers.stdout.readline())
         store = open_store(folder / "state.db")

@@ -157,6 +157,7 @@ CANARY = "c4nary-s3cret"
 
 def test_secret_is_read_from_source_and_not_shown(tmp_path, monkeypatch):
     (tmp_path / "token").write_text(CANARY + "\n")
+    (tmp_path / "token").chmod(0o640)
     monkeypatch.setenv("SERENO_TEST_SECRET", CANARY)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     for secret in (
@@ -168,6 +169,9 @@ def test_secret_is_read_from_source_and_not_shown(tmp_path, monkeypatch):
         assert CANARY not in f"{secret!r} {secret}"
     with pytest.raises(SecretError, match="missing"):
         Secret(file=tmp_path / "missing").reveal()
+    (tmp_path / "token").chmod(0o644)
+    with pytest.raises(SecretError, match=r"everybody may read .*token; chmod 600"):
+        Secret(file=tmp_path / "token").reveal()
 
 
 def test_unmatched_alert_rules_are_noted_and_escalation_step_needs_channel(tmp_path):
