@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from postgres.session import MAINTAIN, Login, Session, Target, TargetError, open_session
 from postgres.statement_file import read_statement
 
-TASK = "login check"
+TASK = "login_check"
 
 _SETTINGS = read_statement("postgres.fencing", "login_settings")
 
