@@ -16,6 +16,7 @@ from postgres.session import Credentials
 
 _INHERIT_OPTION_SINCE = 160000
 _ROWS = ("SELECT ON TABLES", "SELECT ON SEQUENCES")
+_BEGUN = sql.SQL('instance, "schema", "table", "oid", partition_schema, partition')
 _DEFAULT = sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} GRANT {} TO {}")
 
 
@@ -107,9 +108,9 @@ def owner_grants(domain: DomainGrant, version: int) -> Iterator[sql.Composed]:
         return
     for owner in sorted(domain.owners):
         yield membership(owner, domain.owner.user, version)
-    yield sql.SQL("GRANT INSERT, UPDATE (settled_at) ON sereno.detached_partition TO {}").format(
-        sql.Identifier(domain.owner.user)
-    )
+    role = sql.Identifier(domain.owner.user)
+    yield sql.SQL("GRANT INSERT ({}) ON sereno.detached_partition TO {}").format(_BEGUN, role)
+    yield sql.SQL("GRANT INSERT (id) ON sereno.detached_partition_end TO {}").format(role)
 
 
 def membership(owner: str, user: str, version: int) -> sql.Composed:

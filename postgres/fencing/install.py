@@ -306,9 +306,12 @@ def _schema(request: InstallRequest) -> Iterator[sql.Composed]:
     yield from (sql.Composed([statement]) for statement in _SCHEMA)
     yield sql.SQL("GRANT USAGE ON SCHEMA sereno TO {}").format(everybody)
     yield sql.SQL(
-        "GRANT SELECT ON sereno.owner, sereno.archive_batch, sereno.detached_partition TO {}"
+        "GRANT SELECT ON sereno.owner, sereno.archive_batch, sereno.detached_partition, "
+        "sereno.detached_partition_end TO {}"
     ).format(everybody)
-    yield sql.SQL("REVOKE INSERT, UPDATE ON sereno.archive_batch FROM {}").format(everybody)
+    yield sql.SQL(
+        "REVOKE INSERT, UPDATE ON sereno.archive_batch, sereno.detached_partition FROM {}"
+    ).format(everybody)
     yield sql.SQL("GRANT INSERT ({}) ON sereno.archive_batch TO {}").format(_FILLED, writers)
     yield sql.SQL("GRANT UPDATE (expired_at) ON sereno.archive_batch TO {}").format(maintain)
     yield sql.SQL("GRANT INSERT, UPDATE, DELETE ON sereno.owner TO {}").format(maintain)

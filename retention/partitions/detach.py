@@ -17,7 +17,34 @@ from postgres.statement_file import read_statement
 from retention.partitions.expired import Partition, has_unexpired_rows
 from retention.rows.row_batches import ExpiredRows
 
-TABLE = "detached_partition"
+TABLE = "detached_partition_end"
+"""The younger of the two tables: installed last."""
+
+_PARENT = sql.SQL(
+    """
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = d."schema" AND c.relname = d."table"
+    """
+)
+_TRUSTED = sql.SQL(
+    """
+    (NOT EXISTS (SELECT {parent})
+     OR EXISTS (SELECT {parent} AND EXISTS (
+                  SELECT FROM pg_catalog.pg_roles w
+                  WHERE w.rolname = {writer}
+                    AND pg_catalog.has_table_privilege(w.oid, c.oid, 'DELETE'))))
+    """
+)
+"""Whether the login that wrote a record may delete from the table: no other record counts."""
+_UNSETTLED = sql.SQL(
+    """
+    d.settled_at IS NULL AND {begun}
+    AND NOT EXISTS (SELECT FROM sereno.detached_partition_end e WHERE e.id = d.id AND {ended})
+    """
+).format(
+    begun=_TRUSTED.format(parent=_PARENT, writer=sql.Identifier("d", "written_by")),
+    ended=_TRUSTED.format(parent=_PARENT, writer=sql.Identifier("e", "written_by")),
+)
 
 _BEGIN = sql.SQL(
     """
@@ -28,24 +55,23 @@ _BEGIN = sql.SQL(
 )
 _BEGUN = sql.SQL(
     """
-        SELECT id::text AS id
-        FROM sereno.detached_partition
-        WHERE instance = %s AND "oid" = %s AND settled_at IS NULL
+    SELECT id::text AS id FROM sereno.detached_partition d
+    WHERE d.instance = %s AND d."oid" = %s AND {unsettled}
     """
-)
-_OPEN = read_statement("retention.partitions", "unfinished_detaches")
+).format(unsettled=_UNSETTLED)
+_OPEN = read_statement("retention.partitions", "unfinished_detaches").format(unsettled=_UNSETTLED)
 _STRANDED = sql.SQL(
     """
     SELECT partition_schema AS schema, partition AS name, begun_at::text AS since
     FROM sereno.detached_partition d
-    WHERE settled_at IS NULL
+    WHERE {unsettled}
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i
                       WHERE i.inhrelid = d."oid" AND NOT i.inhdetachpending)
     ORDER BY begun_at
     """
-)
+).format(unsettled=_UNSETTLED)
 _SETTLE = sql.SQL(
-    "UPDATE sereno.detached_partition SET settled_at = now() WHERE id = %s AND settled_at IS NULL"
+    "INSERT INTO sereno.detached_partition_end (id) VALUES (%s) ON CONFLICT DO NOTHING"
 )
 _STATE = sql.SQL(
     """
@@ -61,15 +87,14 @@ _STATE = sql.SQL(
 )
 _AHEAD = sql.SQL(
     """
-    SELECT s.partition_schema AS schema, s.partition AS name
+    SELECT d.partition_schema AS schema, d.partition AS name
     FROM pg_catalog.pg_inherits i
     JOIN pg_catalog.pg_inherits o
       ON o.inhparent = i.inhparent AND o.inhrelid <> i.inhrelid AND o.inhdetachpending
-    JOIN sereno.detached_partition s
-      ON s."oid" = o.inhrelid AND s.instance = %s AND s.settled_at IS NULL
-    WHERE i.inhrelid = %s
+    JOIN sereno.detached_partition d ON d."oid" = o.inhrelid AND d.instance = %s
+    WHERE i.inhrelid = %s AND {unsettled}
     """
-)
+).format(unsettled=_UNSETTLED)
 _DETACH = sql.SQL("ALTER TABLE {parent} DETACH PARTITION {part}{how}")
 _NO_INHERIT = sql.SQL("ALTER TABLE {part} NO INHERIT {parent}")
 _LOCK = sql.SQL("LOCK TABLE {part} IN ACCESS EXCLUSIVE MODE")

@@ -190,7 +190,8 @@ def test_interrupted_partition_archive_is_completed(prepare, interruption):
     assert house.run("archive")["steps"] == []
     assert (
         house.database.value(
-            "SELECT count(*) FROM sereno.detached_partition WHERE settled_at IS NULL"
+            "SELECT count(*) FROM sereno.detached_partition"
+            " WHERE id NOT IN (SELECT id FROM sereno.detached_partition_end)"
         )
         == 0
     )
@@ -286,11 +287,11 @@ def test_replaced_detached_partition_table_is_not_written(prepare):
     """A trigger on the replaced table would run with the privileges of `maintain`."""
     house = prepare("drop")
     house.database.run(
-        "DROP TABLE sereno.detached_partition; CREATE TABLE sereno.detached_partition (x int)"
+        "DROP TABLE sereno.detached_partition_end; CREATE TABLE sereno.detached_partition_end (x int)"
     )
     house.database.run(
         "CREATE FUNCTION public.trap() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; "
-        "CREATE TRIGGER trap BEFORE INSERT ON sereno.detached_partition FOR EACH ROW EXECUTE FUNCTION public.trap()"
+        "CREATE TRIGGER trap BEFORE INSERT ON sereno.detached_partition_end FOR EACH ROW EXECUTE FUNCTION public.trap()"
     )
     run = house.run("archive")
     assert run["state"] == "failed"

@@ -197,3 +197,33 @@ def test_restore_is_refused_to_a_role_that_reaches_a_second_domain(owners):
     command = ("archive", "restore", "a.log", "--database", "main", "--yes", "--admin", admin)
     done = owners.sereno(*command, check=False)
     assert (done.returncode, "do not trust each other" in done.stderr) == (2, True), done.stderr
+
+
+def test_record_of_a_detach_that_another_owner_forged_is_not_finished(owners):
+    """Finishing it would drop a table that was never a partition."""
+    owners.extra = """
+        [[jobs.log_cleanup.tables]]
+        table = "a.events"
+        column = "at"
+        keep = "30 days"
+        partitions = "drop"
+        """
+    with owners.database.connect(owners.alice, autocommit=True) as connection:
+        connection.execute("CREATE TABLE a.events (id int, at timestamptz) PARTITION BY RANGE (at)")
+        connection.execute("CREATE TABLE a.precious (id int, at timestamptz)")
+        connection.execute("INSERT INTO a.precious VALUES (1, '2020-01-01')")
+    as_mallory(owners, "CREATE TABLE m.own (id int)")
+    owners.install()
+    forged = """
+        INSERT INTO sereno.detached_partition
+          (instance, "schema", "table", "oid", partition_schema, partition)
+        SELECT instance_id, 'a', 'events', 'a.precious'::regclass, 'a', 'precious' FROM sereno.owner
+        """
+    with owners.database.connect(f"{owners.mallory}_owner", autocommit=True) as connection:
+        connection.execute(forged)
+    assert owners.run("log_cleanup")["steps"] == []
+    assert owners.database.value("SELECT count(*) FROM a.precious") == 1
+    with owners.database.connect(f"{owners.alice}_owner", autocommit=True) as connection:
+        connection.execute(forged)
+    (step,) = owners.run("log_cleanup")["steps"]
+    assert step["object"] == "a.precious", "the record counts as alice's own"

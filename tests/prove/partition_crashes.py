@@ -58,7 +58,7 @@ class PartitionFixture(ArchiveFixture):
                 for row in connection.execute(f"SELECT id FROM public.{name}")
             ]
             ledger = connection.execute("SELECT * FROM sereno.archive_batch").fetchall()
-            left = connection.execute("SELECT count(*) AS n FROM sereno.detached_partition WHERE settled_at IS NULL").fetchone()["n"]  # fmt: skip
+            left = connection.execute("SELECT count(*) AS n FROM sereno.detached_partition WHERE id NOT IN (SELECT id FROM sereno.detached_partition_end)").fetchone()["n"]  # fmt: skip
         for row in ledger:
             descriptor = os.open(self.archive_folder / row["file"], os.O_RDONLY)
             text = b"".join(

@@ -49,7 +49,8 @@ ALTER TABLE sereno.archive_batch
 
 CREATE UNIQUE INDEX IF NOT EXISTS archive_batch_ordinal ON sereno.archive_batch (ordinal);
 
--- The partitions whose detach has begun; another login than the one that began it cannot end it.
+-- The partitions whose detach has begun, and below those whose detach has ended. As in the ledger, no
+-- login may insert written_by, and a row counts only for tables that its writer may delete from.
 CREATE TABLE IF NOT EXISTS sereno.detached_partition (
   id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   instance text NOT NULL,
@@ -60,3 +61,12 @@ CREATE TABLE IF NOT EXISTS sereno.detached_partition (
   partition text NOT NULL,
   begun_at timestamptz NOT NULL DEFAULT now(),
   settled_at timestamptz);
+
+ALTER TABLE sereno.detached_partition
+  ADD COLUMN IF NOT EXISTS written_by name NOT NULL DEFAULT session_user;
+
+CREATE TABLE IF NOT EXISTS sereno.detached_partition_end (
+  id uuid NOT NULL,
+  written_by name NOT NULL DEFAULT session_user,
+  settled_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (id, written_by));

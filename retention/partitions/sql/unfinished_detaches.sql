@@ -11,5 +11,5 @@ SELECT d.id::text AS id, d."oid"::bigint AS oid,
 FROM sereno.detached_partition d
 LEFT JOIN pg_catalog.pg_class c ON c.oid = d."oid"
 LEFT JOIN pg_catalog.pg_class p ON p.oid = to_regclass(format('%%I.%%I', d."schema", d."table"))
-WHERE d.instance = %s AND d."schema" = %s AND d."table" = %s AND d.settled_at IS NULL
+WHERE d.instance = %s AND d."schema" = %s AND d."table" = %s AND {unsettled}
 ORDER BY d.begun_at, d.id
