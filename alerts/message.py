@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MOST_DETAILS = 20
 
 
-def compose(change: Change, policy: "Policy", now: datetime) -> Message:
+def compose(change: Change, policy: "Policy", now: datetime, run: int | None = None) -> Message:
     """Return the message about a change; the title is constant during an alert's life."""
     alert = change.alert
 
@@ -47,7 +47,7 @@ def compose(change: Change, policy: "Policy", now: datetime) -> Message:
         generation=alert.generation,
         opened_at=alert.fired_at or alert.opened_at,
         acknowledged_by=clean(alert.acknowledged_by),
-        details=details | _seen(alert, policy.timezone),
+        details=details | _seen(alert, policy.timezone) | _ended(change, run),
         action_required=alert.state is not State.RESOLVED and alert.severity >= Severity.HIGH,
         zone=policy.timezone,
     )
@@ -69,6 +69,13 @@ def _seen(alert: Alert, zone: str) -> dict[str, str]:
     if alert.flapping:
         details["flapping"] = "flapping: notified again when it has been calm, or tomorrow"
     return details
+
+
+def _ended(change: Change, run: int | None) -> dict[str, str]:
+    """Return the run that ended an alert."""
+    if change.reason is Reason.RESOLVED and run is not None:
+        return {"ended by": f"run {run}: sereno history {run}"}
+    return {}
 
 
 def _value(value: object) -> str:

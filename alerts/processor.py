@@ -94,7 +94,7 @@ class AlertProcessor:
             if change.reason not in NOTIFYING:
                 continue
             stored = replace(change, alert=replace(change.alert, id=number))
-            message = compose(stored, self.policy, self.now)
+            message = compose(stored, self.policy, self.now, self.run)
             for channel in change.channels:
                 if (
                     self.policy.channel_names is not None

@@ -1,5 +1,8 @@
 """The composition root: builds the context of a sereno from its configuration."""
 
+import getpass
+import os
+import socket
 from pathlib import Path
 
 from alerts.channels.channel import Sender
@@ -26,7 +29,7 @@ def build_context(config: Config, *, with_checks: bool = True) -> Context:
 
     Raises BadCheckError for an unusable file of a check, unless checks are left out.
     """
-    sender = Sender(config.daemon.name)
+    sender = Sender(config.daemon.name, _place())
     channels = {name: build(options, sender) for name, options in config.channels.items()}
     store = open_store(config.daemon.state)
     return Context(
@@ -39,6 +42,15 @@ def build_context(config: Config, *, with_checks: bool = True) -> Context:
         target=lambda name: connection_target(config, name),
         clock=now,
     )
+
+
+def _place() -> str:
+    """Return the user and host of this process, where an alert may be acknowledged."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as in some containers
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def connection_target(config: Config, name: str) -> Target:

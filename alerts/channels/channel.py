@@ -131,3 +131,5 @@ class Sender:
     """The sender's instance name, for subjects and user agents."""
 
     instance: str
+    place: str = ""
+    """The user and host on which `sereno` is run, like sereno@db1."""

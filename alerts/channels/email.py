@@ -110,12 +110,12 @@ class Email:
     def __init__(self, options: Options, sender: Sender) -> None:
         self._options = options
         self.traits = options.traits
-        self._instance = sender.instance
+        self._sender = sender
 
     def deliver(self, notification: Notification) -> Receipt:
         """Send to all recipients that have not accepted it; the Message-ID is the remote id."""
         mail = compose(
-            notification, self._options.sender, ", ".join(self._options.to), self._instance
+            notification, self._options.sender, ", ".join(self._options.to), self._sender
         )
         to = notification.recipients or self._options.to
         try:

@@ -10,6 +10,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from alerts.alert import Letter, Line, Message, Notification
+from alerts.channels.channel import Sender
 from alerts.wording import reason_wording, severity_colours
 from domain.finding import Severity
 
@@ -21,10 +22,12 @@ MOST_LINES = 60
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def compose(notification: Notification, sender: str, to: str, instance: str) -> EmailMessage:
-    """Return the mail; the subject stays the same during an alert's life so that threads hold."""
-    message = notification.message
-    subject = header(f"sereno {instance}: {notification.subject or message.title}")
+def compose(notification: Notification, sender: str, to: str, by: Sender) -> EmailMessage:
+    """Return the mail; only the first word of its subject changes during an alert's life."""
+    message, instance = notification.message, by.instance
+    subject = header(
+        f"{_first_word(message)}sereno {instance}: {notification.subject or message.title}"
+    )
     mail = EmailMessage()
     mail["Subject"] = subject
     mail["From"] = header(sender)
@@ -43,8 +46,8 @@ def compose(notification: Notification, sender: str, to: str, instance: str) -> 
     if message.letter is not None:
         _enclose(mail, message.letter)
         return mail
-    mail.set_content(_plain(message))
-    mail.add_alternative(_html(message, subject), subtype="html")
+    mail.set_content(_plain(message, by.place))
+    mail.add_alternative(_html(message, subject, by.place), subtype="html")
     if len(message.lines) > MOST_LINES:
         listed = "\n".join(_listed(message.lines))
         mail.add_attachment(listed, filename="alerts.txt", disposition="attachment")
@@ -71,6 +74,13 @@ def _enclose(mail: EmailMessage, letter: Letter) -> None:
         )
 
 
+def _first_word(message: Message) -> str:
+    """Return the severity, or that it is over, to sort mails by."""
+    if message.letter is not None:
+        return ""
+    return "[RESOLVED] " if message.over else f"[{message.severity.value.upper()}] "
+
+
 def _headline(message: Message) -> str:
     if message.over:
         return f"RESOLVED (was {message.severity.value.upper()})"
@@ -78,8 +88,8 @@ def _headline(message: Message) -> str:
     return f"{message.severity.value.upper()}{f': {word}' if word else ''}"
 
 
-def _rows(message: Message) -> Iterator[tuple[str, str]]:
-    """Yield the detail rows of both parts."""
+def _rows(message: Message, place: str) -> Iterator[tuple[str, str]]:
+    """Yield the detail rows of both parts; `place` is where the command line of sereno is."""
     yield "database", message.database
     yield "object", message.object
     if message.acknowledged_by:
@@ -87,7 +97,8 @@ def _rows(message: Message) -> Iterator[tuple[str, str]]:
     yield from message.details.items()
     yield "at", message.local_time(message.occurred_at)
     if message.alert is not None and not message.over:
-        yield "acknowledge", f"sereno alerts ack {message.alert}"
+        where = f" (as {place})" if place else ""
+        yield "acknowledge", f"sereno alerts ack {message.alert}{where}"
     if message.lines:
         yield "all alerts", "sereno alerts list"
 
@@ -105,18 +116,18 @@ def _listed(lines: Iterable[Line]) -> Iterator[str]:
             yield f"    remedy: {line.remedy}"
 
 
-def _plain(message: Message) -> str:
+def _plain(message: Message, place: str) -> str:
     remedy = [f"remedy: {message.remedy}"] if message.remedy and not message.over else []
     lines = list(_listed(message.lines[:MOST_LINES]))
     if len(message.lines) > MOST_LINES:
         lines.append(f"and {len(message.lines) - MOST_LINES} more; the attachment lists all")
-    rows = [f"{name}: {value}" for name, value in _rows(message) if value]
+    rows = [f"{name}: {value}" for name, value in _rows(message, place) if value]
     head = [f"{_headline(message)} - {message.title}", "", message.summary, ""]
     return "\n".join([*head, *remedy, *lines, *([""] if lines else []), *rows, ""])
 
 
-def _html(message: Message, subject: str) -> str:
-    rows = [(name, value) for name, value in _rows(message) if value]
+def _html(message: Message, subject: str, place: str) -> str:
+    rows = [(name, value) for name, value in _rows(message, place) if value]
     shown = {"message": message, "subject": subject, "headline": _headline(message), "rows": rows}
     return _template().render(**shown, colours=severity_colours(), most=MOST_LINES)
 

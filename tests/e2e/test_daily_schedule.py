@@ -257,7 +257,12 @@ def check_new_findings(schema, house, application, ticket):
 def check_findings_resolved(schema, house, application, ticket):
     application.execute(schema.delete_orphan)
     application.execute('DELETE FROM public."Otro"')
-    run_daily(house)
+    number = run_daily(house)["integrity_check"]["id"]
+    ended = {
+        request["body"].decode().count(f"run {number}: sereno history")
+        for request in ticket.requests
+    }
+    assert ended == {1}
     assert take_notifications(ticket) == [("resolved", "orphans"), ("resolved", "orphans")]
     run_daily(house)
     assert take_notifications(ticket) == []

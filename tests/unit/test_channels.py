@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from alerts.alert import Message, Notification, Reason
 from alerts.channels import email, mail, slack, webhook
-from alerts.channels.channel import DeliveryError
+from alerts.channels.channel import DeliveryError, Sender
 from alerts.message import from_json, to_json
 from domain.finding import Severity
 from domain.redaction import redact
@@ -40,7 +40,9 @@ def notification(text=HOSTILE, thread="", **changes):
 
 
 def compose_email(one):
-    return mail.compose(one, EMAIL_OPTIONS.sender, ", ".join(EMAIL_OPTIONS.to), "coop")
+    return mail.compose(
+        one, EMAIL_OPTIONS.sender, ", ".join(EMAIL_OPTIONS.to), Sender("coop", "sereno@db1")
+    )
 
 
 texts = st.just(HOSTILE) | st.text(
@@ -97,10 +99,13 @@ def test_email_has_only_expected_headers(text):
     assert "<b>x</b>" not in parsed.get_body(("html",)).get_content()
 
 
-def test_email_resolved_keeps_subject_and_references_first_message():
+def test_email_subject_begins_with_severity_or_resolved_and_keeps_its_thread():
     first = compose_email(notification())
     last = compose_email(notification(reason=Reason.RESOLVED, thread=first["Message-ID"]))
-    assert first["Subject"] == last["Subject"]
+    assert first["Subject"].startswith("[CRITICAL] sereno coop: ")
+    assert last["Subject"] == first["Subject"].replace("[CRITICAL]", "[RESOLVED]")
+    assert "(as sereno@db1)" in first.get_body(("plain",)).get_content()
+    assert "acknowledge" not in last.get_body(("plain",)).get_content()
     assert last["In-Reply-To"] == last["References"] == first["Message-ID"]
     assert "RESOLVED" in last.get_body(("plain",)).get_content()
 
