@@ -10,6 +10,7 @@ from checks.check import NotSeen
 from checks.references import Pair
 from postgres.fencing.trust_domain import (
     TrustDomain,
+    hidden_rows,
     is_responsible,
     outside_domain,
     read_trust_domain,
@@ -97,6 +98,8 @@ def _foreign_key(session: Session, row: dict[str, Any], domain: TrustDomain) -> 
         unreadable = outside_domain(session, domain, row["outside"])
     elif not row["readable"]:
         unreadable = "no privilege"
+    elif row["hidden"]:
+        unreadable = hidden_rows(session)
     elif not (uses_builtin_types(session, child) and uses_builtin_types(session, parent)):
         unreadable = "a user-defined type"
     return ForeignKey(row["name"], row["validated"], unreadable, Pair(child, parent, operators))

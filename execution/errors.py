@@ -19,6 +19,11 @@ REASONS = {
     Stop.INTERRUPTED: "interrupted",
 }
 
+SEARCH_PATH = (
+    "; a function or trigger of the table needs a search_path, and sereno's sessions have none: "
+    "ALTER FUNCTION … SET search_path = …"
+)
+_UNDEFINED = (errors.UndefinedTable, errors.UndefinedFunction, errors.UndefinedObject)
 _HOLDERS = sql.SQL(
     """
     SELECT CASE WHEN l.pid IS NULL THEN 'a prepared transaction'
@@ -58,6 +63,9 @@ def _outcome(error: Exception, step: Step, lane: Session | None, control: StepCo
         return Outcome(Status.SKIPPED, reason, cause=Cause.LOCKED)
     if isinstance(error, errors.QueryCanceled):
         return _cancelled(line, control)
+    if isinstance(error, _UNDEFINED) and error.diag.context:
+        # the context is the call stack; sereno's own statements have none
+        return Outcome(Status.FAILED, line + SEARCH_PATH, cause=Cause.ERROR)
     return Outcome(Status.FAILED, line, cause=Cause.ERROR)
 
 

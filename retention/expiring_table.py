@@ -13,6 +13,7 @@ from psycopg import sql
 
 from execution.errors import first_line
 from postgres.fencing.ownership import is_installed_table
+from postgres.fencing.trust_domain import hidden_rows
 from postgres.identifiers import ColumnTypes, Relation
 from postgres.session import MAINTAIN, Login, Session
 from postgres.statement_file import read_statement
@@ -128,7 +129,7 @@ def _looked_at(session: Session, request: TableRequest, owners: frozenset[str]) 
     place = {"schema": request.table.schema, "name": request.table.name}
     tables = (request.table, *request.children)
     found = session.rows(_TABLE, {**place, "column": request.column, "age": request.age})
-    wrong = _wrong(request, found) or dependents.outside_reason(session, tables, owners)
+    wrong = _wrong(request, found) or _unreachable(session, found[0], tables, owners)
     if wrong:
         return ExpiringTable(request, wrong=wrong)
     row = found[0]
@@ -153,17 +154,25 @@ def _looked_at(session: Session, request: TableRequest, owners: frozenset[str]) 
     if expired.uuid_ages and not session.rows(expired.composed(_VERSIONS))[0]["seventh"]:
         wrong = f"column {request.column!r} holds UUIDs other than version 7, which have no age"
         return ExpiringTable(request, wrong=wrong)
-    columns = tuple(map(tuple, row["columns"]))
     source = ExpiringTable(
         request,
         expired=expired,
         keyed=row["keyed"],
-        columns=columns,
+        columns=tuple(map(tuple, row["columns"])),
         dependents=found_children,
     )
     if found_children is None or not expired.some(session):
         return source
     return _estimated(session, source, row["bytes_a_row"] or 0)
+
+
+def _unreachable(
+    session: Session, row: dict[str, Any], tables: Sequence[Relation], owners: frozenset[str]
+) -> str:
+    """Return why the session may not work on the tables; empty if it may."""
+    if row["hidden"]:
+        return hidden_rows(session)
+    return dependents.outside_reason(session, tables, owners)
 
 
 def _blocks(row: dict[str, Any]) -> int | None:

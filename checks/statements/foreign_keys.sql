@@ -31,6 +31,8 @@ SELECT c.conname AS name,
              ORDER BY k.place) AS operators,
        (SELECT o.rolname::text FROM pg_catalog.pg_roles o WHERE o.oid = cr.relowner) AS owner,
        (SELECT min(x.owner) FROM outsider x WHERE x.root IN (c.conrelid, c.confrelid)) AS outside,
+       pg_catalog.row_security_active(c.conrelid)
+         OR pg_catalog.row_security_active(c.confrelid) AS hidden,
        pg_catalog.has_table_privilege(c.conrelid, 'SELECT')
          AND pg_catalog.has_table_privilege(c.confrelid, 'SELECT') AS readable
 FROM pg_catalog.pg_constraint c

@@ -12,6 +12,7 @@ SELECT c.conname AS name,
        pg_catalog.pg_get_expr(c.conbin, c.conrelid) AS expression,
        (SELECT o.rolname::text FROM pg_catalog.pg_roles o WHERE o.oid = r.relowner) AS owner,
        pg_catalog.has_table_privilege(r.oid, 'SELECT')
+         AND NOT pg_catalog.row_security_active(r.oid)
          AND NOT EXISTS (
            SELECT FROM tree t
            JOIN pg_catalog.pg_class c ON c.oid = t.oid

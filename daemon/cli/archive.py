@@ -274,10 +274,12 @@ def _loader(context: "Context", session: "Session", stack: ExitStack) -> "Loader
     opened = [stack.enter_context(open_session(target, one, "archive")) for one in sorted(logins)]
     domains = []
     for one in opened:
-        if reason := delete_permission.refusal_reason(one, context.store.instance()):
+        domain = read_trust_domain(one)
+        instance = context.store.instance()
+        if reason := domain.wrong or delete_permission.refusal_reason(one, instance, domain):
             fail(f"--deep: {reason}", Exit.CANNOT)
         one.set_timeouts(STATEMENT_SECONDS)
-        domains.append((one, read_trust_domain(one)))
+        domains.append((one, domain))
 
     def load(table: "Relation") -> "Session | str":
         owners = table_owners(session, table)

@@ -66,7 +66,8 @@ def task_refusal(context: Context, task: Task) -> str:
     with _opened_run(context, task) as (_, workers):
         assert workers is not None  # noqa: S101 - the scope is a database
         reasons = [
-            one.domain.wrong or refusal_reason(one.opened, instance) for one in workers.all()
+            one.domain.wrong or refusal_reason(one.opened, instance, one.domain)
+            for one in workers.all()
         ]
     if all(reasons):
         return next(iter(reasons), "")

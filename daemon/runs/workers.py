@@ -164,7 +164,9 @@ class Workers:
             return DomainSession(login, None, TrustDomain(wrong=str(error)))
         domain = read_trust_domain(session)
         if not domain.wrong and self._job.deletes and self._coordinator is not None:
-            refused = delete_permission.refusal_reason(session, self._context.store.instance())
+            refused = delete_permission.refusal_reason(
+                session, self._context.store.instance(), domain
+            )
             domain = TrustDomain(domain.owners, refused)
         return DomainSession(login, session, domain)
 
@@ -206,7 +208,7 @@ class Workers:
         """Raise TargetError if a job that deletes may not work in this database."""
         if self._job.deletes and worker.login.kind != "data":
             instance = self._context.store.instance()
-            if refused := delete_permission.refusal_reason(worker, instance, rows=False):
+            if refused := delete_permission.distrust_reason(worker, instance):
                 raise TargetError(f"{self._job.name} refused: {refused}")
 
 

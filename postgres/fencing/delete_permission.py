@@ -6,6 +6,7 @@ help, since a trigger can reset it. So the login must have no rights worth steal
 
 from psycopg import errors, sql
 
+from postgres.fencing.trust_domain import TrustDomain
 from postgres.session import Session
 from postgres.statement_file import read_statement
 
@@ -20,13 +21,19 @@ _PLAIN = sql.SQL(
 _RIGHTS = read_statement("postgres.fencing", "login_rights")
 
 
-def refusal_reason(session: Session, instance: str, *, rows: bool = True) -> str:
+def refusal_reason(session: Session, instance: str, domain: TrustDomain) -> str:
     """Return why this instance may not delete rows in this session, with the cure; empty if it may.
 
-    Without `rows` only partitions are dropped, which fires no trigger and needs the owner's rights.
+    `domain` is the trust domain of the session.
     """
     with session.transaction(read_only=True):
-        return (_powerful(session) if rows else "") or _foreign(session, instance)
+        return _powerful(session, domain) or _foreign(session, instance)
+
+
+def distrust_reason(session: Session, instance: str) -> str:
+    """Return why this instance may change nothing in this database; empty if it may."""
+    with session.transaction(read_only=True):
+        return _foreign(session, instance)
 
 
 def _foreign(session: Session, instance: str) -> str:
@@ -57,10 +64,10 @@ def _foreign(session: Session, instance: str) -> str:
     return ""
 
 
-def _powerful(session: Session) -> str:
+def _powerful(session: Session, domain: TrustDomain) -> str:
     if session.target.allow_privileged_dml:
         return ""
-    rights = session.rows(_RIGHTS)[0]
+    rights = session.rows(_RIGHTS, {"owners": list(domain.owners)})[0]
     found = [
         right.upper()
         for right in ("superuser", "createrole", "replication", "bypassrls")

@@ -96,6 +96,15 @@ def outside_domain(session: Session, domain: TrustDomain, owner: str) -> str:
     )
 
 
+def hidden_rows(session: Session) -> str:
+    """Return why no statement runs on a table whose row-level policies apply, with the cure."""
+    user = quote_identifier(session.facts.user)
+    return (
+        f"its row-level policies may hide rows from {user}; let it see all of them: "
+        f"ALTER ROLE {user} BYPASSRLS"
+    )
+
+
 def join_cure(target: Target, first: str, second: str) -> str:
     """Return the two ways to let a login reach tables of two owners."""
     return (

@@ -1,6 +1,7 @@
 -- A table with an age column: its kind, the cutoff, its size, and the indexes that a walk can use.
 SELECT c.relkind::text AS kind,
        t.typname::text AS type,
+       pg_catalog.row_security_active(c.oid) AS hidden,
        now() - %(age)s::interval AS cutoff,
        extract(epoch FROM now() - %(age)s::interval)::numeric AS epoch,
        pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::bigint AS blocks,

@@ -76,7 +76,13 @@ def test_hostile_trigger_succeeds_with_allow_privileged_dml(log):
     [("CREATEROLE", "CREATEROLE"), ("REPLICATION", "REPLICATION"), ("BYPASSRLS", "BYPASSRLS")],
 )
 def test_login_with_dangerous_role_attribute_is_refused(log, attribute, reason):
+    """BYPASSRLS is dangerous if a table of another owner has policies."""
     fill(log, 1)
+    log.database.run(
+        f"CREATE TABLE public.theirs (a int); ALTER TABLE public.theirs OWNER TO app_{log.maintain};"
+        " ALTER TABLE public.theirs ENABLE ROW LEVEL SECURITY"
+    )
+    log.install()
     log.database.run(f"ALTER ROLE {log.data} {attribute}")
     run = log.run("log_cleanup")
     assert run["state"] == "failed"
@@ -143,3 +149,39 @@ def test_missing_schema_refuses_deletes_and_allows_checks(house):
     house.extra = TABLE
     assert "sereno install main" in house.run("log_cleanup")["reason"]
     assert house.run("integrity_check")["state"] == "finished"
+
+
+def test_table_with_policies_is_cleaned_by_a_login_that_sees_all_rows(log):
+    fill(log, 5)
+    log.database.run("ALTER TABLE public.log ENABLE ROW LEVEL SECURITY")
+    log.database.run("CREATE TABLE public.child (id bigint REFERENCES public.log)")
+    log.install()
+    (step,) = log.run("log_cleanup")["steps"]
+    assert (step["status"], log.database.value("SELECT count(*) FROM public.log")) == ("failed", 15)
+    cure = f"ALTER ROLE {log.data} BYPASSRLS"
+    assert cure in step["reason"]
+    (found,) = [
+        one for one in log.run("integrity_check")["findings"] if one["kind"] == "foreign_keys"
+    ]
+    assert (found["severity"], cure in found["summary"]) == ("info", True)
+    log.database.run(cure)
+    (step,) = log.run("log_cleanup")["steps"]
+    assert (step["status"], step["rows"]) == ("done", 5)
+
+
+def test_trigger_that_needs_a_search_path_is_named_with_its_cure(log):
+    fill(log, 5)
+    log.database.run("CREATE TABLE public.counter (n int); GRANT ALL ON public.counter TO PUBLIC")
+    log.database.run(
+        "CREATE FUNCTION public.counts() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN UPDATE counter SET n = n - 1; RETURN OLD; END $$"
+    )
+    log.database.run(
+        "CREATE TRIGGER counts AFTER DELETE ON public.log FOR EACH ROW EXECUTE FUNCTION public.counts()"
+    )
+    (step,) = log.run("log_cleanup")["steps"]
+    assert step["status"] == "failed"
+    assert 'relation "counter" does not exist' in step["reason"]
+    assert "ALTER FUNCTION … SET search_path = …" in step["reason"]
+    log.database.run("ALTER FUNCTION public.counts() SET search_path = public")
+    assert log.run("log_cleanup")["steps"][0]["rows"] == 5

@@ -1,4 +1,5 @@
--- The rights of the login and of every role it is a member of that a trigger could misuse.
+-- The rights of the login and of every role it is a member of that a trigger could misuse. BYPASSRLS
+-- is one only if a table outside the trust domain has row-level policies.
 WITH mine AS (
   SELECT o.*
   FROM pg_catalog.pg_roles o
@@ -8,7 +9,10 @@ WITH mine AS (
 SELECT bool_or(rolsuper) AS superuser,
        bool_or(rolcreaterole) AS createrole,
        bool_or(rolreplication) AS replication,
-       bool_or(rolbypassrls) AS bypassrls,
+       bool_or(rolbypassrls) AND EXISTS (
+         SELECT FROM pg_catalog.pg_class c
+         JOIN pg_catalog.pg_roles w ON w.oid = c.relowner
+         WHERE c.relrowsecurity AND w.rolname::text <> ALL (%(owners)s)) AS bypassrls,
        array_agg(rolname::text ORDER BY rolname)
          FILTER (WHERE rolname IN (
            'pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files',
