@@ -197,13 +197,14 @@ def _of_table(session: "Session", text: str, only: Collection[str]) -> "list[Led
         table = parse_relation(text)
     except ValueError as error:
         fail(str(error), Exit.CANNOT)
-    batches = [
-        one
-        for one in _batches(session)
-        if one.table == table and (not only or one.entry.batch in only)
-    ]
+    every = _batches(session)
+    batches = [one for one in every if one.table == table and (not only or one.entry.batch in only)]
     if not batches:
-        fail(f"the archive holds no such rows of {table}; see: sereno archive list", Exit.CANNOT)
+        known = sorted({str(one.table) for one in every})
+        plain = text.replace('"', "").lower()
+        nearest = [name for name in known if name.replace('"', "").lower() == plain]
+        hint = f"did you mean '{nearest[0]}'?" if nearest else "see: sereno archive list"
+        fail(f"the archive holds no such rows of {table}; {hint}", Exit.CANNOT)
     return batches
 
 

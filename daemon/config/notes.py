@@ -3,6 +3,9 @@
 import fnmatch
 import ipaddress
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel
@@ -10,8 +13,10 @@ from pydantic import BaseModel
 from checks import registry
 from daemon.config.model import Config, Daemon
 from daemon.config.values import split_address
+from domain.calendar import longest_gap
 from domain.kinds import KINDS
 from domain.secret import Secret, SecretError
+from domain.units import format_duration
 
 _USUAL_CHECKS = "/etc/sereno/checks.d"
 
@@ -30,10 +35,32 @@ def configuration_notes(config: Config) -> Iterator[str]:
             yield f"{path}: {wrong}"
     if not any("self_cleanup" in schedule.jobs for schedule in config.timetable.values()):
         yield "schedules: none contains self_cleanup; sereno's own history grows without limit"
+    yield from _schedules(config)
+    for number, table in enumerate(config.job("archive").tables):
+        if table.to.folder and not Path(table.to.folder).parent.is_dir():
+            folder = Path(table.to.folder).parent
+            yield f"jobs.archive.tables[{number}].to: the folder {folder} does not exist"
     if not config.channels:
         yield "channels: none is configured; alerts are stored, and nobody is notified"
     yield from _alerting(config)
     yield from _channels(config)
+
+
+def _schedules(config: Config) -> Iterator[str]:
+    """Yield schedules whose windows overlap, and a report that nobody is sent."""
+    if not config.timetable:
+        yield "schedules: there is none; jobs run by `sereno now` only"
+    zone, now = ZoneInfo(config.daemon.timezone), datetime.now(UTC)
+    for name, schedule in config.timetable.items():
+        gap = longest_gap(schedule.cron, zone, now)
+        if "window" in schedule.model_fields_set and schedule.window > gap:
+            yield (
+                f"schedules.{name}.window: {format_duration(schedule.window)} is longer than the "
+                f"{format_duration(gap)} between two due times"
+            )
+    reported = any("health_report" in one.jobs for one in config.timetable.values())
+    if reported and not any(one.type == "email" for one in config.channels.values()):
+        yield "health_report: no email channel is configured; the report is stored as a page only"
 
 
 def _channels(config: Config) -> Iterator[str]:

@@ -155,3 +155,14 @@ def test_verify_does_not_report_partition_whose_detach_failed(house):
     )
     done = house.sereno("archive", "verify")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_restore_of_a_name_in_another_case_names_the_archived_table(event):
+    fill(event, 3)
+    event.run("archive")
+    admin = event.database.dsn
+    restore = ("archive", "restore", 'public."Event"', "--database", "main", "--yes")
+    done = event.sereno(*restore, "--privileged", "--admin", admin, check=False)
+    assert (done.returncode, "did you mean 'public.event'?" in done.stderr) == (2, True), (
+        done.stderr
+    )

@@ -295,3 +295,19 @@ def test_documentation_examples_are_valid(tmp_path, example):
     path = tmp_path / "config.toml"
     path.write_text(example if "[databases." in example else MINIMAL + example)
     assert load_config(path, JOB_NAMES).databases
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("", "schedules: there is none"),
+        ('[schedules.x]\ncron = "0 * * * *"\nwindow = "2h"\njobs = ["analyze"]\n', "schedules.x.window: 2h is longer than the 1h between"),
+        ('[schedules.x]\ncron = "0 3 * * sun"\njobs = ["health_report"]\n', "health_report: no email channel"),
+        (ENTRY.format("archive", 'older_than = "60 days"\nto = "file:///nowhere/a"'), "jobs.archive.tables[0].to: the folder /nowhere does not exist"),
+    ],
+)  # fmt: skip
+def test_settings_without_effect_are_noted(tmp_path, text, note):
+    path = tmp_path / "config.toml"
+    path.write_text(MINIMAL + text)
+    notes = list(configuration_notes(load_config(path, JOB_NAMES)))
+    assert any(one.startswith(note) for one in notes), notes
