@@ -53,14 +53,17 @@ def _place() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def connection_target(config: Config, name: str) -> Target:
-    """Return the connection target of a database. Raises TargetError for an unreadable password."""
+def connection_target(config: Config, name: str, *, with_passwords: bool = True) -> Target:
+    """Return the connection target of a database. Raises TargetError for an unreadable password.
+
+    Without passwords it can only be printed: an empty one stands for each that is configured.
+    """
     database = config.databases[name]
     try:
         return Target(
             name=name,
             conninfo=database.dsn,
-            logins=_logins(database),
+            logins=_logins(database, with_passwords=with_passwords),
             timezone=config.daemon.timezone,
             allow_privileged_dml=database.allow_privileged_dml,
             domains={key: frozenset(one.owners) for key, one in database.domains.items()},
@@ -70,7 +73,9 @@ def connection_target(config: Config, name: str) -> Target:
         raise TargetError(f"{name}: {error}") from None
 
 
-def _logins(database: Database) -> dict[session.Login, session.Credentials]:
+def _logins(
+    database: Database, *, with_passwords: bool
+) -> dict[session.Login, session.Credentials]:
     roles: dict[session.Login, Login | None] = {
         session.MAINTAIN: database.maintain,
         session.Login("data"): database.data,
@@ -81,8 +86,14 @@ def _logins(database: Database) -> dict[session.Login, session.Credentials]:
             session.Login("data", name): domain.data,
             session.Login("owner", name): domain.owner,
         }
+
+    def password(role: Login) -> str | None:
+        if role.password is None:
+            return None
+        return role.password.reveal() if with_passwords else ""
+
     return {
-        login: session.Credentials(role.user, role.password.reveal() if role.password else None)
+        login: session.Credentials(role.user, password(role))
         for login, role in roles.items()
         if role is not None
     }

@@ -43,7 +43,7 @@ def install(
 
         if not print_only:
             _make_password_files(context, database)
-        request = _request(context, database)
+        request = _request(context, database, with_passwords=not print_only)
         try:
             with open_admin_session(admin or request.target.conninfo, database) as connection:
                 commands = list(install.install_statements(connection, request))
@@ -113,11 +113,12 @@ def _refused_logins(target: "Target") -> dict[str, str]:
     return refused
 
 
-def _request(context: "Context", database: str) -> "InstallRequest":
+def _request(context: "Context", database: str, *, with_passwords: bool) -> "InstallRequest":
+    from daemon.bootstrap import connection_target
     from postgres.fencing.install import InstallRequest
     from postgres.session import MAINTAIN
 
-    target = context.target(database)
+    target = connection_target(context.config, database, with_passwords=with_passwords)
     if not any(login.kind == "data" for login in target.logins):
         fail(
             f"databases.{database} needs logins; add for example:\n"

@@ -193,6 +193,9 @@ def test_missing_password_file_is_made_for_its_owner_only(app):
         78,
         True,
     )
+    printed = app.sereno("install", "main", "--admin", app.database.dsn, "--print")
+    assert f'-- set its password:  \\password "{app.maintain}"' in printed.stdout
+    assert not secret.exists()
     done = app.install()
     assert f"{secret}: made, with a new password for {app.maintain}" in done.stderr
     assert secret.stat().st_mode & 0o777 == 0o600
