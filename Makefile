@@ -7,7 +7,7 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 
 PACKAGES := daemon jobs alerts checks retention execution postgres store domain
 
-.PHONY: help demo test check test-matrix coverage systemd-test prove bench lint format reference clean
+.PHONY: help demo test check test-matrix coverage systemd-test prove bench lint format reference wheel clean
 .DEFAULT_GOAL := test
 
 help:  ## this list
@@ -69,6 +69,10 @@ lint: $(READY)  ## format, lint, types, import contracts
 format: $(READY)  ## format the code
 	$(RUN)ruff format .
 	$(RUN)ruff check --fix .
+
+wheel: $(READY)  ## dist/sereno-….whl, for: pip install dist/sereno-*.whl
+	$(RUN)uv build --quiet --wheel --out-dir dist
+	@ls dist/*.whl
 
 reference: $(READY)  ## the generated files: config.toml, module map, alert kinds
 	$(RUN)sereno config reference > config.toml

@@ -21,7 +21,7 @@ DAY = 86_400
 
 
 class PartitionFixture(ArchiveFixture):
-    """A table partitioned by day number and owned by the login `maintain`."""
+    """A table partitioned by day number, owned by the application."""
 
     def prepare(self):
         with self.connect() as connection:
@@ -29,10 +29,14 @@ class PartitionFixture(ArchiveFixture):
             connection.execute(
                 "CREATE TABLE public.event (id bigint, at bigint NOT NULL) PARTITION BY RANGE (at)"
             )
-            connection.execute(f"ALTER TABLE public.event OWNER TO maintain_{self.database}")
-            connection.execute(f"GRANT SELECT, DELETE ON public.event TO data_{self.database}")
+            connection.execute(f"CREATE ROLE app_{self.database}")
+            connection.execute(f"ALTER TABLE public.event OWNER TO app_{self.database}")
         path = self.folder / "config.toml"
-        path.write_text(path.read_text() + 'epoch = "s"\npartitions = "drop"\n')
+        owner = f'owner = {{ user = "owner_{self.database}" }}\n[governor]'
+        text = path.read_text().replace("[governor]", owner)
+        path.write_text(text + 'epoch = "s"\npartitions = "drop"\n')
+        admin = self.cluster.dsn(self.database)
+        self.sereno("install", "main", "--admin", admin).check_returncode()
         self.days = 0
 
     def add_partitions(self, count):
@@ -44,7 +48,7 @@ class PartitionFixture(ArchiveFixture):
                 connection.execute(
                     f"CREATE TABLE {name} PARTITION OF public.event FOR VALUES FROM ({first}) TO ({end})"
                 )
-                connection.execute(f"ALTER TABLE {name} OWNER TO maintain_{self.database}")
+                connection.execute(f"ALTER TABLE {name} OWNER TO app_{self.database}")
                 connection.execute(f"INSERT INTO {name} SELECT {self.days * ROWS} + n, {first} + n FROM generate_series(0, {ROWS - 1}) n")  # fmt: skip
 
     def count_rows(self):
