@@ -162,7 +162,7 @@ def restore(
 ) -> None:
     """Restore archived rows, each batch once. The files are kept."""
     with open_context(config, database) as context:
-        from retention.archive.restore import PRIVILEGED
+        from retention.archive.restore import PRIVILEGED, sequences_behind
 
         with _opened(context, database, admin) as session:
             batches = _of_table(session, table, batch or ())
@@ -176,11 +176,15 @@ def restore(
                 amount = f"{rows} rows of {len(pending)} batches"
                 typer.confirm(f"Restore {amount} to {table}?", abort=True)
             done = list(_restored(session, pending, "skip" if skip else "error"))
+            behind = sequences_behind(session, batches[0].table)
         earlier = len(batches) - len(pending)
         if as_json:
-            print_json({"table": table, "restored": done, "restored_earlier": earlier})
+            answer = {"table": table, "restored": done, "restored_earlier": earlier}
+            print_json({**answer, "sequences_behind": behind})
         else:
             _show_restored(table, done, earlier)
+            for line in behind:
+                typer.echo(line)
 
 
 def _show_restored(table: str, done: "Sequence[Mapping[str, object]]", earlier: int) -> None:

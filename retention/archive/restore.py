@@ -8,7 +8,9 @@ from typing import Literal
 from psycopg import errors, sql
 
 from execution.errors import first_line
+from postgres.identifiers import Relation
 from postgres.session import Session
+from postgres.statement_file import read_statement
 from retention.archive import ledger, scratch_table
 from retention.archive.frame import read_lines, verify_frame
 from retention.archive.ledger import LedgeredBatch
@@ -20,6 +22,13 @@ _PUT = sql.SQL(
     """
         INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns}
         FROM {scratch} {conflict}
+    """
+)
+_SEQUENCES = read_statement("retention.archive", "owned_sequences")
+_BEHIND = sql.SQL(
+    """
+    SELECT t.highest, t.highest > s.last_value - (NOT s.is_called)::int AS behind
+    FROM {sequence} s CROSS JOIN (SELECT max({column}) AS highest FROM {table}) t
     """
 )
 _CONFLICTS = {"error": sql.SQL(""), "skip": sql.SQL("ON CONFLICT DO NOTHING")}
@@ -58,6 +67,29 @@ def restore(session: Session, batch: LedgeredBatch, conflict: Conflict) -> Resto
         raise RestoreError(f"{first_line(error)}: {cure}") from None
     except (errors.IntegrityError, errors.InsufficientPrivilege) as error:
         raise RestoreError(first_line(error)) from None
+
+
+def sequences_behind(session: Session, table: Relation) -> list[str]:
+    """Return a line per sequence of a table that would give a restored key again, with the cure."""
+    lines = []
+    for row in session.rows(_SEQUENCES, (table.schema, table.name)):
+        sequence = Relation(row["schema"], row["name"])
+        names = {
+            "sequence": sequence.identifier(),
+            "table": table.identifier(),
+            "column": sql.Identifier(row["column"]),
+        }
+        try:
+            found = session.rows(_BEHIND.format(**names))[0]
+        except errors.InsufficientPrivilege:
+            lines.append(f"{sequence} may be behind the restored keys: no privilege to see it")
+            continue
+        if found["behind"]:
+            lines.append(
+                f"{sequence} is behind the restored keys (highest {found['highest']}): "
+                f"SELECT setval('{sequence}', {found['highest']})"
+            )
+    return lines
 
 
 def _restored(session: Session, batch: LedgeredBatch, conflict: Conflict) -> Restored | None:
