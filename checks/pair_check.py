@@ -13,6 +13,7 @@ from postgres.fencing.trust_domain import (
     TrustDomain,
     is_responsible,
     outside_domain,
+    statement_reason,
     table_owners,
 )
 from postgres.session import Session
@@ -42,6 +43,8 @@ def pair_check(
         if wrong := _not_comparable(session, domain, pair):
             return _unchecked(pair, wrong)
         try:
+            if wrong := statement_reason(session, domain, question(pair)):
+                return _unchecked(pair, wrong)
             with session.transaction():
                 found = session.rows(question(pair))[0]
         except _DRIFT as error:

@@ -14,8 +14,10 @@ from psycopg import errors, sql
 
 from checks.bounds import bounded_rows
 from checks.check import Header, NotSeen, Option, OptionValues, Row
+from checks.constraints import readable_domain
 from checks.lexer import tokens
 from domain.finding import Severity
+from postgres.fencing.trust_domain import statement_reason
 from postgres.session import Session
 
 _FILE = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(\.pg(?P<version>\d+))?\.sql")
@@ -68,8 +70,13 @@ class SqlCheck:
         for role in self.header.needs:
             if not session.rows(_HAS, (role,))[0]["has"]:
                 raise NotSeen(f"no privilege: {session.facts.user} is not a member of {role}")
+        query = self._composed(session, options)
         try:
-            rows = bounded_rows(session, self._composed(session, options), self.header, options)
+            if self.header.reads == "rows":
+                domain = readable_domain(session)
+                if wrong := statement_reason(session, domain, query):
+                    raise NotSeen(wrong)
+            rows = bounded_rows(session, query, self.header, options)
         except errors.InsufficientPrivilege as error:
             raise NotSeen(f"no privilege: {error.diag.message_primary}") from None
         if rows and not rows[0].keys() >= _REQUIRED:

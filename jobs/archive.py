@@ -33,6 +33,7 @@ from retention.archive.to_table import ArchiveToTable
 from retention.expiring_table import ExpiringTable, TableRequest
 from retention.files.safe_open import open_folder
 from retention.partitions.expired import Partition
+from retention.rows.dependents import receiving_reason
 from retention.rows.row_batches import ExpiredRows
 from retention.rows.tamper_check import has_ledger
 
@@ -231,6 +232,8 @@ def _target_mismatch(inputs: JobInputs, source: ExpiringTable, to: Relation) -> 
     if domain.domain.wrong or domain.login != source.login:
         reason = domain.domain.wrong or "it belongs to another trust domain than the table"
         return f"{to} cannot receive archived rows: {reason}"
+    if wrong := receiving_reason(session, to, domain.domain.owners):
+        return f"{to} cannot receive archived rows: {wrong}"
     there = ledger.columns(session, to, [name for name, _ in source.columns])
     lacking = [
         f"column {name} of type {kind}"

@@ -15,13 +15,19 @@ def read_in_domain(inputs: JobInputs, request: TableRequest) -> ExpiringTable:
         return ExpiringTable(request, wrong=domain.domain.wrong)
     source = read_table(domain.opened, request, domain.domain.owners)
     source = add_partitions(source, domain.opened, inputs.instance)
-    parts = [_with_owner_login(inputs, part) for part in source.partitions]
+    owners = domain.domain.owners
+    parts = [_with_owner_login(inputs, part, owners) for part in source.partitions]
     return replace(source, login=domain.login, partitions=parts)
 
 
-def _with_owner_login(inputs: JobInputs, part: Partition) -> Partition:
-    """Add the login that may detach a partition, or the reason why none may."""
+def _with_owner_login(inputs: JobInputs, part: Partition, owners: frozenset[str]) -> Partition:
+    """Add the login that may detach a partition, or the reason why none may.
+
+    `owners` are those of the table's trust domain: a record of a detach may name any table.
+    """
     if part.wrong:
         return part
+    if part.owner and part.owner not in owners:
+        return replace(part, wrong=f"it belongs to {part.owner}, outside the table's trust domain")
     login, wrong = inputs.trust_domains.owner_login(part.owner)
     return replace(part, owner_login=login if not wrong else MAINTAIN, wrong=wrong)

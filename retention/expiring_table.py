@@ -13,7 +13,7 @@ from psycopg import sql
 
 from execution.errors import first_line
 from postgres.fencing.ownership import is_installed_table
-from postgres.fencing.trust_domain import hidden_rows
+from postgres.fencing.trust_domain import TrustDomain, hidden_rows, statement_reason
 from postgres.identifiers import ColumnTypes, Relation
 from postgres.session import MAINTAIN, Login, Session
 from postgres.statement_file import read_statement
@@ -25,6 +25,7 @@ from retention.rows.row_batches import ExpiredRows
 
 _TABLE = read_statement("retention", "expiring_table")
 _ESTIMATE = sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {table} c WHERE {due}")
+_SELECTED = sql.SQL("SELECT FROM {table} c WHERE {due}")
 _VERSIONS = sql.SQL(
     "SELECT coalesce(bool_and(substr({column}::text, 15, 1) = '7'), true) AS seventh"
     " FROM (SELECT {column} FROM {table} LIMIT 1000) s"
@@ -139,20 +140,8 @@ def _looked_at(session: Session, request: TableRequest, owners: frozenset[str]) 
         found_children = dependents.read_dependents(session, request.table, request.children)
         if found_children.wrong:
             return ExpiringTable(request, wrong=found_children.wrong)
-    expired = ExpiredRows(
-        request.table,
-        request.column,
-        _cutoff(row, request),
-        partitioned,
-        _blocks(row),
-        condition=request.where,
-        uuid_ages=row["type"] == "uuid",
-        also=request.children,
-        shape=tamper_check.table_shape(session, tables),
-        pinned=bool(request.children),
-    )
-    if expired.uuid_ages and not session.rows(expired.composed(_VERSIONS))[0]["seventh"]:
-        wrong = f"column {request.column!r} holds UUIDs other than version 7, which have no age"
+    expired = _expired_rows(session, request, row, owners)
+    if wrong := _wrong_rows(session, expired):
         return ExpiringTable(request, wrong=wrong)
     source = ExpiringTable(
         request,
@@ -164,6 +153,35 @@ def _looked_at(session: Session, request: TableRequest, owners: frozenset[str]) 
     if found_children is None or not expired.some(session):
         return source
     return _estimated(session, source, row["bytes_a_row"] or 0)
+
+
+def _expired_rows(
+    session: Session, request: TableRequest, row: dict[str, Any], owners: frozenset[str]
+) -> ExpiredRows:
+    return ExpiredRows(
+        request.table,
+        request.column,
+        _cutoff(row, request),
+        row["kind"] == "p",
+        _blocks(row),
+        condition=request.where,
+        owners=owners,
+        uuid_ages=row["type"] == "uuid",
+        also=request.children,
+        shape=tamper_check.table_shape(session, (request.table, *request.children)),
+        pinned=bool(request.children),
+    )
+
+
+def _wrong_rows(session: Session, expired: ExpiredRows) -> str:
+    """Return why the rows may not be selected; empty if they may."""
+    if expired.condition is not None:
+        selected, domain = expired.composed(_SELECTED), TrustDomain(expired.owners)
+        if wrong := statement_reason(session, domain, selected):
+            return f"its condition: {wrong}"
+    if expired.uuid_ages and not session.rows(expired.composed(_VERSIONS))[0]["seventh"]:
+        return f"column {expired.column!r} holds UUIDs other than version 7, which have no age"
+    return ""
 
 
 def _unreachable(

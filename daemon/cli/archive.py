@@ -46,6 +46,7 @@ def list_batches(
             with _opened(context, name) as session:
                 found += [(name, batch) for batch in _batches(session)]
                 moved += [f"{name}: {line}" for line in ledger.moved_batches(session)]
+                moved += [f"{name}: {line}" for line in ledger.untrusted_batches(session)]
         if as_json:
             print_json([_as_row(name, batch) for name, batch in found])
         else:
@@ -162,12 +163,10 @@ def restore(
 ) -> None:
     """Restore archived rows, each batch once. The files are kept."""
     with open_context(config, database) as context:
-        from retention.archive.restore import PRIVILEGED, sequences_behind
+        from retention.archive.restore import sequences_behind
 
         with _opened(context, database, admin) as session:
             batches = _of_table(session, table, batch or ())
-            if session.superuser() and not privileged:
-                fail(PRIVILEGED.format(table=table), Exit.CANNOT)
             if not privileged:
                 _require_one_domain(session, table)
             pending = [one for one in batches if not one.restored]
@@ -302,13 +301,19 @@ def _require_one_domain(session: "Session", table: str) -> None:
     """Exit if a role reaches beyond the trust domain: triggers would run with its rights."""
     from postgres.fencing.trust_domain import outside_domain, read_trust_domain, table_owners
     from postgres.identifiers import parse_relation
+    from retention.archive.restore import PRIVILEGED
+    from retention.rows.dependents import receiving_reason
 
-    domain = read_trust_domain(session)
+    if session.superuser():
+        fail(PRIVILEGED.format(table=table), Exit.CANNOT)
+    domain, relation = read_trust_domain(session), parse_relation(table)
     cure = "connect as a role of the table's own domain (or, where you know them all, --privileged)"
     if domain.wrong:
         fail(f"{domain.wrong}\n  {cure}", Exit.CANNOT)
-    if beyond := table_owners(session, parse_relation(table)) - domain.owners:
+    if beyond := table_owners(session, relation) - domain.owners:
         fail(f"{table}: {outside_domain(session, domain, min(beyond))}\n  {cure}", Exit.CANNOT)
+    if wrong := receiving_reason(session, relation, domain.owners):
+        fail(f"{table}: {wrong}\n  {cure}", Exit.CANNOT)
 
 
 def _as_row(name: str, batch: "LedgeredBatch") -> dict[str, object]:

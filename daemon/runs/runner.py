@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -49,7 +50,7 @@ RETRY_SECONDS = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
 MOST_REFUSED = 5
 """After this many refusals of one login in a row, while another is accepted, the run fails."""
 MOST_ENDED_SESSIONS = 3
-"""After this many sessions that ended while the server went on, the run is given up."""
+"""After this many ended sessions of a login, while the server went on, its steps are given up."""
 HUNG_SECONDS = 1800.0
 """A run that has not reported for this long has hung; a host check asks many servers."""
 
@@ -198,27 +199,33 @@ class Runner:
     def _work(
         self, task: Task, window: Window, recorder: Recorder, coordinator: Session | None
     ) -> RunResult:
-        """Plan and execute; a step whose session was terminated fails, and the others go on."""
+        """Plan and execute; a step whose session was terminated fails, and the others go on.
+
+        Code of a table's owner can end its own session: after a few times no step of its login is
+        tried any more.
+        """
         outcomes: list[StepResult] = []
         steps: Sequence[Step] | None = None
-        reason = ""
-        for ended_sessions in range(1 + MOST_ENDED_SESSIONS):
+        ended_sessions: Counter[tuple[Login, ...]] = Counter()
+        while True:
             ended = self._execute(task, window, recorder, coordinator, steps)
-            lost = [one for one in ended if one[1].stop is Stop.LOST]
-            outcomes += [one for one in ended if one[1].stop is not Stop.LOST]
+            kept, lost = _split(ended)
+            outcomes += kept
             if not lost:
                 return summarize(outcomes)
             step, outcome = lost[0]
-            reason = outcome.reason
             if coordinator is None or not coordinator.answers():
-                break
-            if ended_sessions < MOST_ENDED_SESSIONS:
-                why = f"its session ended: {reason}"
-                failed = (step, replace(outcome, status=Status.FAILED, reason=why, stop=None))
-                recorder.steps([failed], self._place(task, coordinator))
-                outcomes.append(failed)
-                steps = [one for one, _ in lost[1:]]
-        raise LostError(f"{task.database}: {reason}")
+                raise LostError(f"{task.database}: {outcome.reason}")
+            ended_sessions[step.logins] += 1
+            dropped = [step]
+            if ended_sessions[step.logins] > MOST_ENDED_SESSIONS:
+                dropped = _with_logins(step.logins, lost)
+            why = f"its session ended: {outcome.reason}"
+            result = replace(outcome, status=Status.FAILED, reason=why, stop=None)
+            failed = [(one, result) for one in dropped]
+            recorder.steps(failed, self._place(task, coordinator))
+            outcomes += failed
+            steps = [one for one, _ in lost if one not in dropped]
 
     def _execute(
         self,
@@ -291,6 +298,16 @@ class Runner:
 
 
 _INTERRUPTED = RunResult(RunState.INTERRUPTED, "interrupted")
+
+
+def _split(results: Sequence[StepResult]) -> tuple[list[StepResult], list[StepResult]]:
+    """Return the results to keep, and those of steps whose session was lost."""
+    lost = [one for one in results if one[1].stop is Stop.LOST]
+    return [one for one in results if one not in lost], lost
+
+
+def _with_logins(logins: tuple[Login, ...], results: Sequence[StepResult]) -> list[Step]:
+    return [step for step, _ in results if step.logins == logins]
 
 
 def _sign(number: int) -> str:

@@ -121,11 +121,12 @@ class Workers:
 
     def owner_login(self, owner: str) -> tuple[Login, str]:
         """Return the login with the rights of an owner, or the reason why there is none."""
-        for login in self._logins("owner"):
+        logins = self._logins("owner")
+        for login in logins:
             if login not in self._owners:
                 self._owners[login] = self._owner_domain(login)
             domain = self._owners[login]
-            if domain.wrong:
+            if domain.wrong and (len(logins) == 1 or owner in self._declared(login)):
                 return MAINTAIN, domain.wrong
             if owner in domain.owners:
                 return login, ""
@@ -159,10 +160,12 @@ class Workers:
         try:
             session = self.session(login)
         except TargetError as error:
-            if alone:
+            if alone and self._job.deletes:
                 raise
             return DomainSession(login, None, TrustDomain(wrong=str(error)))
         domain = read_trust_domain(session)
+        if not domain.wrong and session.login.kind == "data":
+            domain = TrustDomain(domain.owners, delete_permission.power_reason(session, domain))
         if not domain.wrong and self._job.deletes and self._coordinator is not None:
             refused = delete_permission.refusal_reason(
                 session, self._context.store.instance(), domain

@@ -32,10 +32,20 @@ class CheckStep(DatabaseStep):
         return self.text
 
     def merge(self, outcomes: Sequence[Outcome]) -> Outcome:
-        """Return one outcome for all trust domains; none knows the rows of another."""
+        """Return one outcome for all trust domains; none knows the rows of another.
+
+        A domain that could not be asked ends the check of no other: it is a row without a value.
+        """
         merged = DatabaseStep.merge(self, outcomes)
-        found = tuple(row for row in merged.found if not _is_unread(row))
-        return replace(merged, found=found, rows=len(found))
+        done = [one for one in outcomes if one.status is Status.DONE]
+        found = [row for one in done for row in one.found if not _is_unread(row)]
+        if not done or merged.stop is not None:
+            return replace(merged, found=tuple(found), rows=len(found))
+        for login, one in zip(self.logins, outcomes, strict=True):
+            if one.status is not Status.DONE:
+                summary = f"not checked as {login}: {one.reason}"
+                found.append({"object": str(login), "value": None, "summary": summary})
+        return replace(done[0], found=tuple(found), rows=len(found), seconds=merged.seconds)
 
     def apply(self, session: Session, control: StepControl) -> Outcome:
         """Run the query. A check that may not look is skipped with the reason."""

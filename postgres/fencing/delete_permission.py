@@ -27,7 +27,7 @@ def refusal_reason(session: Session, instance: str, domain: TrustDomain) -> str:
     `domain` is the trust domain of the session.
     """
     with session.transaction(read_only=True):
-        return _powerful(session, domain) or _foreign(session, instance)
+        return power_reason(session, domain) or _foreign(session, instance)
 
 
 def distrust_reason(session: Session, instance: str) -> str:
@@ -64,7 +64,8 @@ def _foreign(session: Session, instance: str) -> str:
     return ""
 
 
-def _powerful(session: Session, domain: TrustDomain) -> str:
+def power_reason(session: Session, domain: TrustDomain) -> str:
+    """Return the rights of the login that code of a table's owner could abuse; empty for none."""
     if session.target.allow_privileged_dml:
         return ""
     rights = session.rows(_RIGHTS, {"owners": list(domain.owners)})[0]
@@ -79,7 +80,7 @@ def _powerful(session: Session, domain: TrustDomain) -> str:
     if not found:
         return ""
     return (
-        f"{session.facts.user} has {', '.join(found)}: a trigger of a cleaned table would run "
+        f"{session.facts.user} has {', '.join(found)}: code of a table's owner would run "
         "with them. Use the data "
         f"login of: sereno install {session.target.name} (or allow_privileged_dml = true)"
     )

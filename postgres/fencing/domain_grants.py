@@ -30,6 +30,8 @@ class TableGrant:
     """Whether its owner is a superuser."""
     kind: str
     """TABLE or SEQUENCE."""
+    may: bool
+    """Whether the administrator is a member of its owner, and so may grant rights on it."""
     grantees: frozenset[str]
 
 
@@ -55,6 +57,7 @@ def table_grant(row: Mapping[str, Any]) -> TableGrant:
         row["owner"],
         row["superuser"],
         "SEQUENCE" if row["is_sequence"] else "TABLE",
+        row["may"],
         frozenset(row["grantees"]),
     )
 
@@ -64,14 +67,18 @@ def data_grants(
     tables: Sequence[TableGrant],
     deleted: Collection[Relation],
     received: Collection[Relation],
+    former_roles: Collection[str] = (),
 ) -> Iterator[sql.Composed]:
     """Yield the grants of the `data` login; rights on tables of other domains end first.
 
-    Rows are deleted from the tables `deleted`, and moved to `received`.
+    Rows are deleted from the tables `deleted`, and moved to `received`; `former_roles` are those
+    that the login is a member of.
     """
     if domain.data is None:
         return
     user, role = domain.data.user, sql.Identifier(domain.data.user)
+    for former in former_roles:
+        yield sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(former), role)
     yield from _revoked(domain, tables, user)
     yield from schema_grants(domain.tables, user)
     own = {table.relation: table.kind for table in domain.tables}
@@ -96,6 +103,7 @@ def _revoked(
 def schema_grants(tables: Sequence[TableGrant], user: str) -> Iterator[sql.Composed]:
     """Yield USAGE on the schemas of the tables, and on those that their owners make later."""
     role, usage = sql.Identifier(user), sql.SQL("USAGE ON SCHEMAS")
+    tables = [table for table in tables if table.may]
     for schema in sorted({table.relation.schema for table in tables}):
         yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), role)
     for owner in sorted({table.owner for table in tables}):

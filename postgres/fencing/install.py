@@ -40,7 +40,7 @@ _MEMBERSHIPS = sql.SQL(
     FROM pg_catalog.pg_auth_members m
     JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
     JOIN pg_catalog.pg_roles r ON r.oid = m.member
-    WHERE r.rolname = %s AND g.rolname NOT IN ('pg_monitor', 'pg_maintain')
+    WHERE r.rolname = %s
     """
 )
 _SUPERUSER = sql.SQL(
@@ -83,6 +83,7 @@ _FILLED = sql.SQL(
 )
 """The columns that a batch may fill; time and order are set by the server alone."""
 _MAINTAIN_ROLE_SINCE = 170000
+_KEPT = frozenset({"pg_monitor", "pg_maintain"})
 
 
 LONGEST_SHOWN = 200
@@ -135,7 +136,8 @@ def install_statements(
     yield from _schema(request)
     yield from _maintain(administrator, request, tables)
     for domain in domains:
-        yield from data_grants(domain, tables, request.tables, request.archives)
+        former = _memberships(administrator, domain.data.user) if domain.data else ()
+        yield from data_grants(domain, tables, request.tables, request.archives, former)
         if domain.owner is not None:
             if domain.superusers:
                 raise InstallError(
@@ -237,7 +239,8 @@ def shortcomings(administrator: Administrator, request: InstallRequest) -> Itera
                 f"databases.{name}.owner (or that of the trust domain) and install again"
             )
         return
-    if any(row["owner"] == administrator.info.user for row in administrator.execute(_TABLES)):
+    own = [table_grant(row) for row in administrator.execute(_TABLES)]
+    if any(one.owner == administrator.info.user and not one.superuser for one in own):
         yield (
             f"memberships: tables belong to {administrator.info.user}, which connects here, so "
             "`maintain` becomes a member of it (before PostgreSQL 17 only owners may vacuum); to "
@@ -304,6 +307,11 @@ def _schema(request: InstallRequest) -> Iterator[sql.Composed]:
     writers = roles([*request.users("data"), *request.users("owner")])
     maintain = sql.Identifier(request.target.logins[MAINTAIN].user)
     yield from (sql.Composed([statement]) for statement in _SCHEMA)
+    former = sql.Literal(request.users("data")[0])
+    yield sql.SQL(
+        "UPDATE sereno.archive_batch SET written_by = {} WHERE written_by IS NULL"
+    ).format(former)
+    yield sql.SQL("ALTER TABLE sereno.archive_batch ALTER COLUMN written_by SET NOT NULL").format()
     yield sql.SQL("GRANT USAGE ON SCHEMA sereno TO {}").format(everybody)
     yield sql.SQL(
         "GRANT SELECT ON sereno.owner, sereno.archive_batch, sereno.detached_partition, "
@@ -329,9 +337,14 @@ def _maintain(
     role, version = sql.Identifier(user), administrator.info.server_version
     yield sql.SQL("GRANT pg_monitor TO {}").format(role)
     for former in _memberships(administrator, user):
+        if former in _KEPT:
+            continue
         if former == "pg_read_all_data" or version >= _MAINTAIN_ROLE_SINCE:
             yield sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(former), role)
     yield from schema_grants(tables, user)
+    if _is_superuser(administrator):
+        # the indexes of TOAST tables are rebuilt by name
+        yield sql.SQL("GRANT USAGE ON SCHEMA pg_toast TO {}").format(role)
     if _is_superuser(administrator):
         yield sql.SQL(
             "GRANT SELECT ON pg_catalog.pg_statistic, pg_catalog.pg_statistic_ext_data TO {}"

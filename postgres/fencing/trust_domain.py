@@ -9,11 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg import sql
+
 from postgres.identifiers import Relation, quote_identifier
 from postgres.session import Session, Target
 from postgres.statement_file import read_statement
 
 _OWNERS = read_statement("postgres.fencing", "owners")
+_LOCKED = read_statement("postgres.fencing", "locked_owners")
+_PREPARE = sql.SQL("PREPARE sereno_look AS {statement}")
+_DEALLOCATE = sql.SQL("DEALLOCATE sereno_look")
 _TABLE_OWNERS = read_statement("postgres.fencing", "table_owners")
 
 
@@ -27,14 +32,18 @@ class TrustDomain:
 
 def read_trust_domain(session: Session) -> TrustDomain:
     """Return the trust domain of a session, from its rights and the configuration."""
+    grants = {"grants": session.login.kind != "owner"}
     return domain_of(
-        session.rows(_OWNERS), session.target, session.login.domain, superuser=session.superuser()
+        session.rows(_OWNERS, grants),
+        session.target,
+        session.login.domain,
+        superuser=session.superuser(),
     )
 
 
 def owners_of_tables(session: Session) -> Sequence[str]:
     """Return every owner of a table."""
-    return [row["name"] for row in session.rows(_OWNERS) if row["has_tables"]]
+    return [row["name"] for row in session.rows(_OWNERS, {"grants": True}) if row["has_tables"]]
 
 
 def table_owners(session: Session, table: Relation) -> frozenset[str]:
@@ -85,6 +94,11 @@ def is_responsible(session: Session, domain: TrustDomain, owner: str) -> bool:
 def outside_domain(session: Session, domain: TrustDomain, owner: str) -> str:
     """Return why a session does not work on the tables of an owner."""
     own = min(domain.owners, default="")
+    if not session.target.logins:
+        return (
+            f"it belongs to {quote_identifier(owner)}, whose code would run with the rights of "
+            f"{session.facts.user}: configure maintain and data in databases.{session.target.name}"
+        )
     if not own:
         return (
             f"{session.facts.user} has rights on no table; run: sereno install "
@@ -94,6 +108,24 @@ def outside_domain(session: Session, domain: TrustDomain, owner: str) -> str:
     return (
         f"{quote_identifier(owner)} is outside the trust domain of {quote_identifier(own)}: {cure}"
     )
+
+
+def statement_reason(session: Session, domain: TrustDomain, statement: sql.Composed) -> str:
+    """Return why a query may not be planned in this session; empty if it may.
+
+    PREPARE analyses and rewrites the query, which locks its relations, those behind views too, and
+    runs no code of their owners; only planning does. Raises psycopg.Error for an invalid query.
+    """
+    with session.transaction(read_only=True):
+        session.execute(_PREPARE.format(statement=statement))
+        try:
+            owners = {row["owner"] for row in session.rows(_LOCKED)}
+        finally:
+            session.execute(_DEALLOCATE)
+    beyond = owners - domain.owners
+    if beyond and not session.target.allow_privileged_dml:
+        return outside_domain(session, domain, min(beyond))
+    return ""
 
 
 def hidden_rows(session: Session) -> str:

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from postgres.identifiers import ColumnTypes, Relation
 from postgres.session import Session
 from postgres.statement_file import read_statement
-from retention.archive.archive_file import TableArchive
+from retention.archive.archive_file import TableArchive, table_folders
 from retention.archive.frame import Frame
 from retention.archive.manifest import Entry, Writer
 
@@ -106,16 +106,30 @@ class MovedBatch:
 def all_batches(session: Session) -> list[LedgeredBatch]:
     """Return all batches stored in files."""
     filed = session.rows(_FILED.format(trusted=TRUSTED, which=sql.SQL("")))
-    return [_filed(row) for row in filed]
+    return [_filed(row) for row in filed if _is_own_file(row)]
 
 
 def untrusted_batches(session: Session) -> list[str]:
     """Return a line per batch that its writer had no right to record."""
-    return [
+    lines = [
         f"batch {row['batch']} of {Relation(row['schema'], row['table'])} does not count: its "
         f"writer, {row['writer']}, has no right to remove rows of that table"
         for row in session.rows(_UNTRUSTED.format(trusted=TRUSTED))
     ]
+    filed = session.rows(_FILED.format(trusted=TRUSTED, which=sql.SQL("")))
+    lines += [
+        f"batch {row['batch']} of {Relation(row['schema'], row['table'])} does not count: its file "
+        f"is that of another table: {row['file']}"
+        for row in filed
+        if not _is_own_file(row)
+    ]
+    return lines
+
+
+def _is_own_file(row: dict[str, Any]) -> bool:
+    """Return whether a batch lies in the folder of its own table."""
+    folders = str(row["file"]).split("/")
+    return folders[1:-1] == list(table_folders("", row["schema"], row["table"])[1:])
 
 
 def moved_batches(session: Session) -> list[str]:

@@ -15,6 +15,7 @@ from postgres.identifiers import Relation
 from postgres.session import Session
 from postgres.statement_file import read_statement
 from retention.partitions.expired import Partition, has_unexpired_rows
+from retention.rows.dependents import outside_reason
 from retention.rows.row_batches import ExpiredRows
 
 TABLE = "detached_partition_end"
@@ -146,6 +147,9 @@ def detach_partition(
         if not state["attached"]:
             return record
         session.set_timeouts(control.remaining_seconds())
+        tables = (part.expired.table, part.table)
+        if wrong := outside_reason(session, tables, part.expired.owners):
+            raise PartitionError(wrong)
         control.attempt(lambda: _out(session, part, instance))
     record_settled(session, record)
     return None

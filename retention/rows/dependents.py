@@ -29,6 +29,7 @@ _MEMBERS = sql.SQL(
 )
 _KEYS = read_statement("retention.rows", "dependents_keys")
 _OUTSIDE = read_statement("retention.rows", "tables_outside")
+_REFERENCED = read_statement("retention.rows", "tables_referenced")
 _DELETE = sql.SQL("DELETE FROM {table} t WHERE {reach}")
 _EXISTS = sql.SQL("EXISTS (SELECT FROM {table} {alias} WHERE {pairs} AND {reach})")
 _PAIR = sql.SQL("{parent} = {child}")
@@ -98,16 +99,31 @@ class Dependents:
 
 def outside_reason(session: Session, tables: Sequence[Relation], owners: frozenset[str]) -> str:
     """Return why rows may not leave: a deletion would run code of an owner outside the domain."""
+    return _outside(session, _OUTSIDE, "a deletion", tables, owners)
+
+
+def receiving_reason(session: Session, table: Relation, owners: frozenset[str]) -> str:
+    """Return why rows may not come in: it would run code of an owner outside the domain."""
+    return _outside(session, _REFERENCED, "an insertion", (table,), owners)
+
+
+def _outside(
+    session: Session,
+    query: sql.SQL,
+    what: str,
+    tables: Sequence[Relation],
+    owners: frozenset[str],
+) -> str:
     names = {
         "schemas": [table.schema for table in tables],
         "names": [table.name for table in tables],
         "owners": list(owners),
     }
-    for row in session.rows(_OUTSIDE, names):
+    for row in session.rows(query, names):
         other = Relation(row["schema"], row["name"])
         own = min(owners, default="")
         return (
-            f"a deletion would reach {other}, by a foreign key or as its partition, which belongs "
+            f"{what} would reach {other}, by a foreign key or as its partition, which belongs "
             f"to {quote_identifier(row['owner'])}; if the owners trust each other: databases."
             f'{session.target.name}.trust = [["{own}", "{row["owner"]}"]]'
         )

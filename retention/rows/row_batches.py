@@ -78,6 +78,8 @@ class ExpiredRows:
     """Walk this many heap blocks; None walks an index on the column."""
     estimated_rows: int = 0
     condition: sql.SQL | None = None
+    owners: frozenset[str] = frozenset()
+    """The owners of the trust domain of the table."""
     """A further SQL condition from the configuration."""
     uuid_ages: bool = False
     """Whether ages are UUIDs of version 7, which have no min() before server 18."""

@@ -15,7 +15,7 @@ TREASURE = "gold"
 FORGED = """
   INSERT INTO sereno.archive_batch (id, instance, "schema", "table", destination, file, "position",
                                     length, sha256, rows, first, last, columns)
-  SELECT gen_random_uuid(), instance_id, 'a', 'log', 'file:///nowhere', 'x/2020-01.copy.zst', 0,
+  SELECT gen_random_uuid(), instance_id, 'a', 'log', 'file:///nowhere', 'main/a/log/2020-01.copy.zst', 0,
          1, '', 1, '2020-01-01', '2020-01-01', '[["id", "integer"]]' FROM sereno.owner
 """
 EVIL = """

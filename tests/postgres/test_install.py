@@ -205,3 +205,42 @@ def test_missing_password_file_is_made_for_its_owner_only(app):
     assert app.sereno("config", "check").returncode == 0
     app.install()
     assert secret.read_text() == password
+
+
+def test_administrator_without_superuser_installs_beside_tables_of_a_superuser(app):
+    """As on managed services, where an extension's views belong to a superuser."""
+    owner, role = f"owner_{app.maintain}", f"admin_{app.maintain}"
+    run = app.database.run
+    run("CREATE VIEW public.statistics AS SELECT 1 AS calls")
+    run(f"CREATE ROLE {role} LOGIN CREATEROLE; GRANT {owner} TO {role}")
+    run(f"GRANT CREATE ON DATABASE {app.database.name} TO {role}")
+    run(f"ALTER SCHEMA app OWNER TO {owner}")
+    granted = ["pg_monitor"]
+    if app.database.value("SELECT current_setting('server_version_num')::int") >= 170000:
+        granted.append("pg_maintain")
+    for one in granted:
+        run(f"GRANT {one} TO {role} WITH ADMIN OPTION")
+    if len(granted) == 1:
+        run(f"GRANT {owner} TO {role} WITH ADMIN OPTION")
+    try:
+        done = app.sereno(
+            "install", "main", "--admin", app.database.cluster.dsn(app.database.name, role)
+        )
+        assert done.returncode == 0
+        assert "only a superuser can grant SELECT on pg_statistic" in done.stderr
+        assert app.run("log_cleanup")["steps"][0]["rows"] == 1
+    finally:
+        for one in (app.maintain, app.data, role):
+            run(f"DROP OWNED BY {one} CASCADE")
+        for one in (app.maintain, app.data, role):
+            run(f"DROP ROLE {one}")
+
+
+def test_login_that_cannot_log_in_skips_the_checks_of_rows_only(app):
+    app.install()
+    app.database.run(f"ALTER ROLE {app.data} NOLOGIN")
+    run = app.run("integrity_check")
+    steps = {step["object"]: step["status"] for step in run["steps"]}
+    assert run["state"] == "finished"
+    assert steps["wraparound"] == "done"
+    assert steps["foreign_keys"] == "skipped"

@@ -1,5 +1,6 @@
 """Trust domains: the code of one owner reaches nothing of another, whatever it is part of."""
 
+import psycopg
 import pytest
 
 from postgres.session import MAINTAIN, open_session
@@ -227,3 +228,143 @@ def test_record_of_a_detach_that_another_owner_forged_is_not_finished(owners):
         connection.execute(forged)
     (step,) = owners.run("log_cleanup")["steps"]
     assert step["object"] == "a.precious", "the record counts as alice's own"
+
+
+HOSTILE_TABLE = """
+CREATE FUNCTION m.tell() RETURNS boolean LANGUAGE plpgsql VOLATILE AS
+  $$ BEGIN PERFORM pg_notify('loot', session_user::text); RETURN true; END $$;
+CREATE FUNCTION m.told() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+  $$ BEGIN RETURN m.tell(); END $$;
+CREATE TABLE m.trap (id int PRIMARY KEY, at timestamptz);
+CREATE INDEX ON m.trap (id) WHERE m.told();
+INSERT INTO m.trap VALUES (1, '2020-01-01');
+"""
+
+
+def reports_of(connection):
+    connection.execute("SELECT 1")
+    return {note.payload for note in connection.notifies(timeout=0.2)}
+
+
+def test_check_that_names_a_table_of_another_domain_is_not_planned(owners):
+    """Planning comes before the check of privileges: without SELECT the code would run as well."""
+    as_mallory(owners, HOSTILE_TABLE)
+    with owners.database.connect(owners.alice, autocommit=True) as connection:
+        connection.execute("CREATE VIEW a.looks AS SELECT id FROM a.log")
+        owners.database.run(f"GRANT SELECT ON m.trap TO {owners.alice}")
+        connection.execute("CREATE VIEW a.lures AS SELECT id FROM m.trap")
+    owners.database.run(f"REVOKE ALL ON m.trap FROM {owners.alice}")
+    owners.install()
+    checks = owners.folder / "checks.d"
+    checks.mkdir()
+    header = "-- title = 'x'\n-- domain = 'alice'\n"
+    query = "SELECT 'x' AS object, count(*) AS value, 'seen' AS summary FROM "
+    (checks / "names.sql").write_text(header + query + "m.trap")
+    (checks / "views.sql").write_text(header + query + "a.lures")
+    (checks / "own.sql").write_text(header + query + "a.looks")
+    owners.extra += """
+        [[checks.orphans]]
+        child = "a.lures(id)"
+        parent = "a.log(id)"
+        """
+    with psycopg.connect(owners.database.dsn, autocommit=True) as connection:
+        connection.execute("LISTEN loot")
+        run = owners.run("integrity_check")
+        told = reports_of(connection)
+    assert told <= {f"{owners.mallory}_data"}
+    steps = {step["object"]: step for step in run["steps"]}
+    assert steps["own"]["status"] == "done"
+    for name in ("names", "views"):
+        assert steps[name]["status"] == "skipped"
+        assert "outside the trust domain" in steps[name]["reason"]
+    (pair,) = [one for one in run["findings"] if one["kind"] == "orphans"]
+    assert "outside the trust domain" in pair["summary"]
+
+
+def test_condition_that_names_a_table_of_another_domain_is_refused(owners):
+    as_mallory(owners, HOSTILE_TABLE)
+    owners.install()
+    owners.extra = owners.extra.rstrip() + '\nwhere = "id NOT IN (SELECT id FROM m.trap)"\n'
+    with psycopg.connect(owners.database.dsn, autocommit=True) as connection:
+        connection.execute("LISTEN loot")
+        (step,) = owners.run("log_cleanup")["steps"]
+        assert reports_of(connection) == set()
+    assert "its condition: " in step["reason"]
+    assert owners.database.value("SELECT count(*) FROM a.log") == 10
+
+
+def test_check_of_one_domain_is_not_hidden_by_another(owners):
+    """Only alice's login may read the table; the other is no reason to skip the check."""
+    as_mallory(owners, "CREATE TABLE m.log (id int)")
+    owners.install()
+    checks = owners.folder / "checks.d"
+    checks.mkdir()
+    header = "-- title = 'x'\n-- option.warning = { default = 1 }\n"
+    query = "SELECT 'x' AS object, count(*) AS value, 'seen' AS summary FROM a.log"
+    (checks / "counts.sql").write_text(header + query)
+    run = owners.run("integrity_check")
+    found = {one["object"]: one for one in run["findings"] if one["kind"] == "counts"}
+    assert found["x"]["severity"] == "warning"
+    assert "not checked as domains.mallory.data" in found["domains.mallory.data"]["summary"]
+
+
+def test_forged_detach_of_another_owners_table_under_an_own_parent_is_refused(owners):
+    as_mallory(
+        owners,
+        "CREATE TABLE m.events (id int, at timestamptz) PARTITION BY RANGE (at)",
+    )
+    with owners.database.connect(owners.alice, autocommit=True) as connection:
+        connection.execute("CREATE TABLE a.precious (id int, at timestamptz)")
+    owners.extra += CLEANED.format("m.events").rstrip() + '\npartitions = "drop"\n'
+    owners.install()
+    with owners.database.connect(f"{owners.mallory}_owner", autocommit=True) as connection:
+        connection.execute(
+            'INSERT INTO sereno.detached_partition (instance, "schema", "table", "oid",'
+            " partition_schema, partition) SELECT instance_id, 'm', 'events',"
+            " 'a.precious'::regclass, 'a', 'precious' FROM sereno.owner"
+        )
+    steps = {step["object"]: step for step in owners.run("log_cleanup")["steps"]}
+    assert "outside the table's trust domain" in steps["a.precious"]["reason"]
+    assert owners.database.value("SELECT to_regclass('a.precious') IS NOT NULL")
+
+
+def test_batch_that_names_the_file_of_another_table_does_not_count(owners):
+    as_mallory(owners, "CREATE TABLE m.log (id int)")
+    owners.extra += CLEANED.format("m.log")
+    owners.install()
+    with owners.database.connect(f"{owners.mallory}_data", autocommit=True) as connection:
+        connection.execute(FORGED.replace("'a', 'log'", "'m', 'log'"))
+    assert archived_tables(owners) == set()
+    done = owners.sereno("archive", "verify", check=False)
+    assert "its file is that of another table: main/a/log/" in done.stderr
+
+
+def test_destination_that_refers_to_another_owners_table_receives_nothing(owners):
+    as_mallory(owners, HOSTILE_TABLE, f"GRANT REFERENCES ON m.trap TO {owners.alice}")
+    with owners.database.connect(owners.alice, autocommit=True) as connection:
+        connection.execute("CREATE TABLE a.kept (id int REFERENCES m.trap, at timestamptz)")
+    owners.extra = """
+        [[jobs.archive.tables]]
+        table = "a.log"
+        column = "at"
+        older_than = "30 days"
+        to = "table:a.kept"
+        """
+    owners.install()
+    (step,) = owners.run("archive")["steps"]
+    assert "an insertion would reach m.trap" in step["reason"]
+
+
+def test_owner_login_that_is_wrong_for_one_domain_stops_no_other(owners):
+    with owners.database.connect(owners.alice, autocommit=True) as connection:
+        connection.execute("CREATE TABLE a.events (id int, at timestamptz) PARTITION BY RANGE (at)")
+        connection.execute(
+            "CREATE TABLE a.old PARTITION OF a.events FOR VALUES FROM ('2020-01-01') TO ('2020-02-01')"
+        )
+    as_mallory(owners, "CREATE TABLE m.own (id int)")
+    owners.extra = CLEANED.format("a.events").rstrip() + '\npartitions = "drop"\n'
+    owners.domains = dict(reversed(owners.domains.items()))
+    owners.install()
+    owners.database.run(f"GRANT SELECT ON a.secret TO {owners.mallory}, {owners.mallory}_owner")
+    (step,) = owners.run("log_cleanup")["steps"]
+    assert (step["object"], step["status"]) == ("a.old", "done"), step["reason"]

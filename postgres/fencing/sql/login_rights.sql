@@ -16,7 +16,7 @@ SELECT bool_or(rolsuper) AS superuser,
        array_agg(rolname::text ORDER BY rolname)
          FILTER (WHERE rolname IN (
            'pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files',
-           'pg_write_all_data', 'pg_signal_backend', 'pg_maintain', 'rds_superuser',
+           'pg_read_all_data', 'pg_write_all_data', 'pg_signal_backend', 'pg_maintain', 'rds_superuser',
            'cloudsqlsuperuser', 'azure_pg_admin', 'alloydbsuperuser')) AS powers,
        array_agg(rolname::text ORDER BY rolname)
          FILTER (WHERE EXISTS (SELECT FROM pg_catalog.pg_class c

@@ -1,5 +1,6 @@
--- The owners of the tables, and whether the login has rights on relations or functions of each: by
--- its own ownership or membership, or by a grant to it. Rights of PUBLIC are everybody's.
+-- The owners of the tables, and whether the login has rights on relations of each: by its own
+-- ownership or membership, or by a grant to it. Rights of PUBLIC are everybody's, and what is granted
+-- to an owner is that owner's, not the login's.
 WITH mine AS (
   SELECT o.oid
   FROM pg_catalog.pg_roles o
@@ -17,18 +18,13 @@ WITH mine AS (
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE a.attacl IS NOT NULL AND c.relpersistence <> 't'
     AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'sereno')
-  UNION ALL
-  SELECT p.proowner, p.proacl, false
-  FROM pg_catalog.pg_proc p
-  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-  WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
 )
 SELECT r.rolname::text AS name,
        r.rolsuper AS superuser,
        bool_or(o.is_table) AS has_tables,
        bool_or(o.owner IN (SELECT oid FROM mine)
-               OR EXISTS (SELECT FROM pg_catalog.aclexplode(o.acl) a
-                          WHERE a.grantee IN (SELECT oid FROM mine))) AS reached
+               OR %(grants)s AND EXISTS (SELECT FROM pg_catalog.aclexplode(o.acl) a
+                                         WHERE a.grantee IN (SELECT oid FROM mine))) AS reached
 FROM object o
 JOIN pg_catalog.pg_roles r ON r.oid = o.owner
 GROUP BY 1, 2

@@ -43,9 +43,11 @@ CREATE TABLE IF NOT EXISTS sereno.archive_batch (
 ALTER TABLE sereno.archive_batch
   ADD COLUMN IF NOT EXISTS ordinal bigint GENERATED ALWAYS AS IDENTITY;
 
--- No login may insert it, so a batch counts only for tables that its writer may delete from.
-ALTER TABLE sereno.archive_batch
-  ADD COLUMN IF NOT EXISTS written_by name NOT NULL DEFAULT session_user;
+-- No login may insert it, so a batch counts only for tables that its writer may delete from. Batches
+-- of before this column get the data login as their writer.
+ALTER TABLE sereno.archive_batch ADD COLUMN IF NOT EXISTS written_by name;
+
+ALTER TABLE sereno.archive_batch ALTER COLUMN written_by SET DEFAULT session_user;
 
 CREATE UNIQUE INDEX IF NOT EXISTS archive_batch_ordinal ON sereno.archive_batch (ordinal);
 
