@@ -37,9 +37,11 @@ class Options(TableOptions):
 _ONLY_SINCE = 180000
 _INHERITED_SINCE = 150000
 DAY = 86400.0
-UNSEEN = "no privilege: only a member of pg_read_all_data may see which statistics are missing"
+UNSEEN = "no privilege: missing statistics are read from pg_statistic; sereno install grants it"
 
 _MISSING = read_statement("jobs", "missing_statistics")
+_BUILT = sql.SQL("AND num_nonnulls(d.stxdndistinct, d.stxddependencies, d.stxdmcv, d.stxdexpr) > 0")
+"""Before 15 CREATE STATISTICS itself makes the row, without any value."""
 _INHERIT = sql.SQL("AND d.stxdinherit = t.inherit")
 _SEES = sql.SQL(
     "SELECT has_table_privilege('pg_catalog.pg_statistic', 'SELECT')"
@@ -69,7 +71,7 @@ def observe(inputs: JobInputs) -> Observation:
 
 def _without(session: Session, which: sql.Composable) -> Mapping[int, Sequence[str]]:
     """Return the columns and expressions without statistics by table oid."""
-    inherit = _INHERIT if session.facts.version >= _INHERITED_SINCE else sql.SQL("")
+    inherit = _INHERIT if session.facts.version >= _INHERITED_SINCE else _BUILT
     rows = session.rows(_MISSING.format(inherit=inherit, which=which))
     return {row["oid"]: row["names"] for row in rows}
 

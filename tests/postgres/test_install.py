@@ -173,7 +173,7 @@ def test_missing_grant_is_named_with_the_statement_that_needs_it(app):
         done = app.sereno("install", "main", "--admin", admin, check=False)
         assert done.returncode == 2
         assert f"nothing was changed. {role} may not run:" in done.stderr
-        assert "GRANT pg_monitor TO" in done.stderr
+        assert "may not run:\n  GRANT " in done.stderr
         assert "connect as a superuser" in done.stderr
     finally:
         app.database.run(f"DROP OWNED BY {role}; DROP ROLE {role}")
