@@ -9,6 +9,7 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import ExecStatus
 from psycopg.rows import dict_row
 
 from postgres import copy, cost_settings
@@ -19,6 +20,9 @@ OLDEST = 140000
 SHARED_STATISTICS_SINCE = 150000
 """Before this version statistics arrive up to half a second late, through a collector process."""
 _GONE = {"57P01", "57P02", "57P03"}
+
+_ANALYSED = "sereno_analysed"
+_DEALLOCATE = sql.SQL("DEALLOCATE {}").format(sql.Identifier(_ANALYSED))
 
 Query = sql.SQL | sql.Composed | bytes
 Rows = list[dict[str, Any]]
@@ -131,6 +135,18 @@ class Session:
         with self._connection.cursor() as cursor:
             cursor.execute(statement)
             return [(column.name, column.type_code) for column in cursor.description or ()]
+
+    def analyse(self, statement: sql.Composed) -> None:
+        """Have the server parse, analyse and rewrite one statement, without planning or running it.
+
+        Its relations stay locked until the end of the transaction. Raises psycopg.Error, also for a
+        second statement behind a `;`.
+        """
+        pgconn = self._connection.pgconn
+        result = pgconn.prepare(_ANALYSED.encode(), statement.as_bytes(self._connection))
+        if result.status != ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result, self._connection.info.encoding)
+        self.execute(_DEALLOCATE)
 
     def copy_out(self, statement: sql.Composed, write: copy.Write) -> int:
         """Run COPY ... TO STDOUT into `write`; return the rows. An exception of `write` ends it."""

@@ -60,7 +60,7 @@ def install(
         if as_json:
             notes = {"statements": script, "notes": shortcomings, "refused": refused}
             print_json({"database": database, "done": not print_only, **notes})
-            return
+            raise typer.Exit(Exit.FOUND if refused else Exit.FINE)
         for shortcoming in shortcomings:
             typer.echo(f"-- note: {shortcoming}", err=True)
         if print_only:

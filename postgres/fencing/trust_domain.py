@@ -17,8 +17,6 @@ from postgres.statement_file import read_statement
 
 _OWNERS = read_statement("postgres.fencing", "owners")
 _LOCKED = read_statement("postgres.fencing", "locked_owners")
-_PREPARE = sql.SQL("PREPARE sereno_look AS {statement}")
-_DEALLOCATE = sql.SQL("DEALLOCATE sereno_look")
 _TABLE_OWNERS = read_statement("postgres.fencing", "table_owners")
 
 
@@ -113,15 +111,12 @@ def outside_domain(session: Session, domain: TrustDomain, owner: str) -> str:
 def statement_reason(session: Session, domain: TrustDomain, statement: sql.Composed) -> str:
     """Return why a query may not be planned in this session; empty if it may.
 
-    PREPARE analyses and rewrites the query, which locks its relations, those behind views too, and
-    runs no code of their owners; only planning does. Raises psycopg.Error for an invalid query.
+    The server analyses and rewrites it, which locks its relations, those behind views too, and runs
+    no code of their owners; only planning does. Raises psycopg.Error for an invalid query.
     """
     with session.transaction(read_only=True):
-        session.execute(_PREPARE.format(statement=statement))
-        try:
-            owners = {row["owner"] for row in session.rows(_LOCKED)}
-        finally:
-            session.execute(_DEALLOCATE)
+        session.analyse(statement)
+        owners = {row["owner"] for row in session.rows(_LOCKED)}
     beyond = owners - domain.owners
     if beyond and not session.target.allow_privileged_dml:
         return outside_domain(session, domain, min(beyond))

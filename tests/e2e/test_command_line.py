@@ -109,10 +109,20 @@ def test_custom_check_is_run_with_options_and_remedy(house):
     assert house.finding("integrity_check", "big")["remedy"] == "shrink a"
     house.extra = "[checks.big]\nwarning = 8\n"
     assert house.run("integrity_check")["findings"] == []
-    (house.folder / "checks.d" / "big.sql").write_text('-- title = "big"\nSELECT 1; DROP TABLE x')
-    house.extra = ""
+
+
+@pytest.mark.parametrize("reads", ["rows", "catalog"])
+@pytest.mark.parametrize("more", ["DROP TABLE public.x", "COMMIT; DROP TABLE public.x"])
+def test_second_statement_of_a_custom_check_is_not_run(house, reads, more):
+    house.with_logins = False
+    house.database.run("CREATE TABLE public.x (a int)")
+    (house.folder / "checks.d").mkdir()
+    header = f'-- title = "big"\n-- reads = "{reads}"\n'
+    (house.folder / "checks.d" / "big.sql").write_text(f"{header}SELECT 1; {more}")
     run = house.run("integrity_check")
-    assert (run["state"], 'syntax error at or near ";"' in run["reason"]) == ("failed", True)
+    assert run["state"] == "failed"
+    assert "multiple commands" in run["reason"] or 'syntax error at or near ";"' in run["reason"]
+    assert house.database.value("SELECT to_regclass('public.x') IS NOT NULL")
 
 
 def test_unreachable_database_raises_one_alert_resolved_on_recovery(house, endpoint):
