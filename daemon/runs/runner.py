@@ -302,8 +302,8 @@ _INTERRUPTED = RunResult(RunState.INTERRUPTED, "interrupted")
 
 def _split(results: Sequence[StepResult]) -> tuple[list[StepResult], list[StepResult]]:
     """Return the results to keep, and those of steps whose session was lost."""
-    lost = [one for one in results if one[1].stop is Stop.LOST]
-    return [one for one in results if one not in lost], lost
+    kept = [one for one in results if one[1].stop is not Stop.LOST]
+    return kept, [one for one in results if one[1].stop is Stop.LOST]
 
 
 def _with_logins(logins: tuple[Login, ...], results: Sequence[StepResult]) -> list[Step]:

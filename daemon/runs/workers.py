@@ -52,6 +52,7 @@ class Workers:
         self._sessions, self._context, self._task = sessions, context, task
         self._coordinator, self._stack = coordinator, stack
         self._job = context.jobs[task.job]
+        self._deletes = self._job.deletes and coordinator is not None
         self._target = context.target(task.database)
         self._opened: dict[Login, Session] = {}
         self._owners: dict[Login, TrustDomain] = {}
@@ -151,8 +152,7 @@ class Workers:
     def _domains(self) -> Sequence[DomainSession]:
         logins = self._logins("data")
         found = [self._domain(login, alone=len(logins) == 1) for login in logins]
-        refused = self._job.deletes and self._coordinator is not None
-        if refused and found and all(one.domain.wrong for one in found):
+        if self._deletes and found and all(one.domain.wrong for one in found):
             raise TargetError(f"{self._job.name} refused: {found[0].domain.wrong}")
         return found
 
@@ -164,14 +164,13 @@ class Workers:
                 raise
             return DomainSession(login, None, TrustDomain(wrong=str(error)))
         domain = read_trust_domain(session)
-        if not domain.wrong and session.login.kind == "data":
-            domain = TrustDomain(domain.owners, delete_permission.power_reason(session, domain))
-        if not domain.wrong and self._job.deletes and self._coordinator is not None:
-            refused = delete_permission.refusal_reason(
-                session, self._context.store.instance(), domain
-            )
-            domain = TrustDomain(domain.owners, refused)
-        return DomainSession(login, session, domain)
+        wrong = domain.wrong
+        if not wrong and (self._deletes or session.login.kind == "data"):
+            wrong = delete_permission.power_reason(session, domain)
+        if not wrong and self._deletes:
+            instance = self._context.store.instance()
+            wrong = delete_permission.distrust_reason(session, instance)
+        return DomainSession(login, session, TrustDomain(domain.owners, wrong))
 
     def _logins(self, kind: str) -> list[Login]:
         if not self._target.logins:

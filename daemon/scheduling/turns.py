@@ -1,4 +1,4 @@
-"""The order of the tasks of a due time: whoever waited longest for a turn goes first. Pure.
+"""The order of the tasks of a due time: the longest wait for a turn goes first. Pure.
 
 A job that takes the whole window leaves nothing for those after it. So a task that had no turn the
 last time goes before one that had; otherwise the order of the configuration stands.

@@ -345,7 +345,6 @@ def _maintain(
     if _is_superuser(administrator):
         # the indexes of TOAST tables are rebuilt by name
         yield sql.SQL("GRANT USAGE ON SCHEMA pg_toast TO {}").format(role)
-    if _is_superuser(administrator):
         yield sql.SQL(
             "GRANT SELECT ON pg_catalog.pg_statistic, pg_catalog.pg_statistic_ext_data TO {}"
         ).format(role)

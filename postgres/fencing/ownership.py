@@ -17,6 +17,21 @@ _THERE = sql.SQL(
     WHERE n.nspname = 'sereno' AND c.relname = 'owner'
     """
 )
+_NAMED = sql.SQL(
+    """
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = {schema} AND c.relname = {table}
+    """
+)
+_WRITER_MAY = sql.SQL(
+    """
+    (NOT EXISTS (SELECT {named})
+     OR EXISTS (SELECT {named} AND EXISTS (
+                  SELECT FROM pg_catalog.pg_roles w
+                  WHERE w.rolname = {writer}
+                    AND pg_catalog.has_table_privilege(w.oid, c.oid, 'DELETE'))))
+    """
+)
 _ALONE = sql.SQL("DELETE FROM sereno.owner WHERE instance_id <> %s")
 _OURS = sql.SQL(
     """
@@ -29,6 +44,17 @@ _OURS = sql.SQL(
     WHERE n.nspname = 'sereno' AND c.relname = %s
     """
 )
+
+
+def writer_may_delete(
+    schema: sql.Identifier, table: sql.Identifier, writer: sql.Identifier
+) -> sql.Composed:
+    """Return the condition that the login in a column may delete from the table in two others.
+
+    A record of another login does not count; one of a table that is gone does.
+    """
+    named = _NAMED.format(schema=schema, table=table)
+    return _WRITER_MAY.format(named=named, writer=writer)
 
 
 def is_installed_table(session: Session, table: str) -> bool:

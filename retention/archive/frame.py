@@ -22,7 +22,7 @@ _DIFFERS = "the digest of the frame at {} differs from the recorded one"
 
 
 class DamagedError(OSError):
-    """The content of a file differs from what was written; the message says where."""
+    """The content of a file differs from its record; the message says where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,6 @@ def verify_digest(descriptor: int, frame: Frame) -> None:
 
 
 def verify_frame(descriptor: int, frame: Frame) -> None:
-    """Read a frame back. Raises DamagedError if it differs from what was written."""
+    """Read a frame back. Raises DamagedError if it differs from its record."""
     for _ in read_lines(descriptor, frame):
         pass

@@ -7,6 +7,7 @@ from typing import Any
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from postgres.fencing.ownership import writer_may_delete
 from postgres.identifiers import ColumnTypes, Relation
 from postgres.session import Session
 from postgres.statement_file import read_statement
@@ -23,18 +24,7 @@ _INSERT = sql.SQL(
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
     """
 )
-TRUSTED = sql.SQL(
-    """
-    (NOT EXISTS (SELECT FROM pg_catalog.pg_class c
-                 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                 WHERE n.nspname = "schema" AND c.relname = "table")
-     OR EXISTS (SELECT FROM pg_catalog.pg_class c
-                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                JOIN pg_catalog.pg_roles w ON w.rolname = written_by
-                WHERE n.nspname = "schema" AND c.relname = "table"
-                  AND pg_catalog.has_table_privilege(w.oid, c.oid, 'DELETE')))
-    """
-)
+TRUSTED = writer_may_delete(*map(sql.Identifier, ("schema", "table", "written_by")))
 """Whether the login that wrote a batch may delete from its table: no other batch counts."""
 _UNTRUSTED = sql.SQL(
     """

@@ -11,6 +11,7 @@ from typing import Any
 from psycopg import sql
 
 from execution.control import StepControl
+from postgres.fencing.ownership import writer_may_delete
 from postgres.identifiers import Relation
 from postgres.session import Session
 from postgres.statement_file import read_statement
@@ -21,30 +22,15 @@ from retention.rows.row_batches import ExpiredRows
 TABLE = "detached_partition_end"
 """The younger of the two tables: installed last."""
 
-_PARENT = sql.SQL(
-    """
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = d."schema" AND c.relname = d."table"
-    """
-)
-_TRUSTED = sql.SQL(
-    """
-    (NOT EXISTS (SELECT {parent})
-     OR EXISTS (SELECT {parent} AND EXISTS (
-                  SELECT FROM pg_catalog.pg_roles w
-                  WHERE w.rolname = {writer}
-                    AND pg_catalog.has_table_privilege(w.oid, c.oid, 'DELETE'))))
-    """
-)
-"""Whether the login that wrote a record may delete from the table: no other record counts."""
+_TABLE = (sql.Identifier("d", "schema"), sql.Identifier("d", "table"))
 _UNSETTLED = sql.SQL(
     """
     d.settled_at IS NULL AND {begun}
     AND NOT EXISTS (SELECT FROM sereno.detached_partition_end e WHERE e.id = d.id AND {ended})
     """
 ).format(
-    begun=_TRUSTED.format(parent=_PARENT, writer=sql.Identifier("d", "written_by")),
-    ended=_TRUSTED.format(parent=_PARENT, writer=sql.Identifier("e", "written_by")),
+    begun=writer_may_delete(*_TABLE, sql.Identifier("d", "written_by")),
+    ended=writer_may_delete(*_TABLE, sql.Identifier("e", "written_by")),
 )
 
 _BEGIN = sql.SQL(

@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import sql
 
 from postgres.identifiers import ColumnTypes, Relation, quote_identifier
-from postgres.session import Session
+from postgres.session import Query, Session
 from postgres.statement_file import read_statement
 
 _MEMBERS = sql.SQL(
@@ -28,7 +28,9 @@ _MEMBERS = sql.SQL(
     """
 )
 _KEYS = read_statement("retention.rows", "dependents_keys")
-_OUTSIDE = read_statement("retention.rows", "tables_outside")
+_OUTSIDE = read_statement("retention.rows", "tables_outside").format(
+    reached=read_statement("retention.rows", "reached")
+)
 _REFERENCED = read_statement("retention.rows", "tables_referenced")
 _DELETE = sql.SQL("DELETE FROM {table} t WHERE {reach}")
 _EXISTS = sql.SQL("EXISTS (SELECT FROM {table} {alias} WHERE {pairs} AND {reach})")
@@ -109,7 +111,7 @@ def receiving_reason(session: Session, table: Relation, owners: frozenset[str]) 
 
 def _outside(
     session: Session,
-    query: sql.SQL,
+    query: Query,
     what: str,
     tables: Sequence[Relation],
     owners: frozenset[str],

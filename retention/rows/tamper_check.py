@@ -14,7 +14,9 @@ from postgres.session import Session
 from postgres.session_settings import SERVER
 from postgres.statement_file import read_statement
 
-_SHAPE = read_statement("retention.rows", "table_shape")
+_SHAPE = read_statement("retention.rows", "table_shape").format(
+    reached=read_statement("retention.rows", "reached")
+)
 _LOCK = sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE")
 _OURS = {"statement_timeout", "lock_timeout"}
 """Settings that we change ourselves for each batch."""
@@ -44,7 +46,10 @@ class TamperedError(OSError):
 
 def table_shape(session: Session, tables: Sequence[Relation]) -> str:
     """Return a value that changes with columns and with foreign keys that refer to the tables."""
-    names = ([table.schema for table in tables], [table.name for table in tables])
+    names = {
+        "schemas": [table.schema for table in tables],
+        "names": [table.name for table in tables],
+    }
     return str(session.rows(_SHAPE, names)[0]["shape"])
 
 

@@ -1,27 +1,11 @@
 -- A digest of the columns of the tables, and of the keys, partitions and owners of all tables that a
 -- deletion would reach.
-WITH RECURSIVE t AS (
-  SELECT c.oid
-  FROM pg_catalog.pg_class c
-  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  WHERE (n.nspname::text, c.relname::text) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
-), reached (oid) AS (
-  SELECT oid FROM t
-  UNION
-  SELECT next.oid
-  FROM reached r
-  CROSS JOIN LATERAL (
-    SELECT inhrelid AS oid FROM pg_catalog.pg_inherits WHERE inhparent = r.oid
-    UNION ALL
-    SELECT inhparent FROM pg_catalog.pg_inherits WHERE inhrelid = r.oid
-    UNION ALL
-    SELECT conrelid FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = r.oid) next
-)
+WITH RECURSIVE {reached}
 SELECT coalesce(pg_catalog.hashtextextended(string_agg(line, '|' ORDER BY line), 0), 0)::text AS shape
 FROM (
   SELECT format('c %%s %%s %%s %%s %%s',
                 a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod) AS line
-  FROM t
+  FROM named t
   JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid
   WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
   UNION ALL
