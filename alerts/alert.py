@@ -154,14 +154,13 @@ class Message:
     action_required: bool = False
     letter: Letter | None = None
     lines: tuple[Line, ...] = ()
+    """The alerts of a message about several, highest severity first."""
     zone: str = "UTC"
     """The time zone of the times in its text; `occurred_at` itself is an instant."""
 
     def local_time(self, instant: datetime) -> str:
         """Return an instant to the minute in the zone of the message, with the zone."""
         return format_local_minute(instant, self.zone)
-
-    """The alerts of a message about several, highest severity first."""
 
     @property
     def over(self) -> bool:
@@ -207,3 +206,13 @@ class Receipt:
     """Recipients that may accept it later, with the reason."""
     replaced: bool = False
     """The former remote object is gone; `remote` replaces it."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnrecordedCopy:
+    """A notification sent while nothing could be recorded: its id, and what became of it."""
+
+    id: str
+    sent_at: datetime
+    receipt: Receipt | None = None
+    """None if the channel has not accepted it."""

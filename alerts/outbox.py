@@ -117,10 +117,11 @@ _OF_RUNS = """
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The grouping delay of a message, and its run."""
+    """The grouping delay of a message, its run, and the id that it has already, if any."""
 
     span: timedelta = timedelta()
     run: int | None = None
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ def enqueue(
     transaction: Transaction, message: Message, channel: str, now: datetime, wait: Wait = Wait()
 ) -> str:
     """Enqueue one message for one channel, not before the wait; return its id."""
-    number = uuid.uuid4().hex
+    number = wait.id or uuid.uuid4().hex
     what = (
         number,
         message.alert,

@@ -1,12 +1,20 @@
 """The alert processor: findings, acknowledgements and time become alerts and notifications."""
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from alerts import alert_store, outbox, silences
-from alerts.alert import NOTIFYING, Change, Message, Reason, State
+from alerts.alert import (
+    NOTIFYING,
+    Change,
+    Message,
+    Notification,
+    Reason,
+    State,
+    UnrecordedCopy,
+)
 from alerts.alert_state import AlertState
 from alerts.lifecycle import Acknowledgement, acknowledge, decide, review
 from alerts.message import compose
@@ -35,6 +43,8 @@ class AlertProcessor:
     policy: Policy
     now: datetime
     run: int | None = None
+    unrecorded: Mapping[tuple[str, str], UnrecordedCopy] = field(default_factory=dict)
+    """The copies sent while nothing could be recorded, by fingerprint and channel."""
 
     def process(
         self, findings: Sequence[Finding] = (), coverage: Collection[Coverage] = ()
@@ -105,9 +115,18 @@ class AlertProcessor:
                     self.transaction, number, channel
                 ):
                     continue
-                wait = Wait(self._wait(message, channel), self.run)
-                enqueued.append(outbox.enqueue(self.transaction, message, channel, self.now, wait))
+                enqueued.append(self._enqueue(stored.alert.fingerprint, message, channel))
         return enqueued
+
+    def _enqueue(self, fingerprint: str, message: Message, channel: str) -> str:
+        """Enqueue a notification; one that was sent unrecorded keeps its id and its receipt."""
+        copy = self.unrecorded.get((fingerprint, channel))
+        wait = Wait(self._wait(message, channel), self.run, copy.id if copy is not None else "")
+        number = outbox.enqueue(self.transaction, message, channel, self.now, wait)
+        if copy is not None and copy.receipt is not None:
+            sent = Notification(number, channel, message, self.now, members=(number,))
+            outbox.mark_sent(self.transaction, sent, copy.receipt, copy.sent_at)
+        return number
 
     def _wait(self, message: Message, channel: str) -> timedelta:
         """Return the grouping delay of a message; critical ones have none."""

@@ -37,6 +37,8 @@ class Header:
     order: Literal["rising", "falling"] = "rising"
     reads: Literal["catalog", "rows"] = "catalog"
     """Rows are read as the `data` login of each trust domain, the catalog as `maintain`."""
+    cost: Literal["cheap", "scan"] = "cheap"
+    """Cheap ones ask the catalog or a single value of each object, and go on during an outage."""
     domain: str = ""
     """The only trust domain whose rows are read; by default each one."""
 

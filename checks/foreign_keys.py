@@ -52,6 +52,7 @@ CHECK = ModuleCheck(
         ),
         source="pg_constraint; an anti-join for each validated foreign key",
         reads="rows",
+        cost="scan",
     ),
     _ask,
     lambda _options: "an anti-join for each validated foreign key of pg_constraint",

@@ -70,6 +70,7 @@ CHECK = ModuleCheck(
         remedy="correct the rows, then ALTER TABLE {table} VALIDATE CONSTRAINT {constraint};",
         source="PostgreSQL manual, ALTER TABLE, NOT VALID",
         reads="rows",
+        cost="scan",
     ),
     _ask,
     lambda _options: (

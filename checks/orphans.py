@@ -13,6 +13,7 @@ CHECK = pair_check(
         "key",
         source="the configured pairs [[checks.orphans]]",
         reads="rows",
+        cost="scan",
     ),
     unmatched_rows,
     Severity.HIGH,

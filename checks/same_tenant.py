@@ -12,6 +12,7 @@ CHECK = pair_check(
         remedy="find out which side is right, correct {child}, and find out who has read it since",
         source="the configured pairs [[checks.same_tenant]]",
         reads="rows",
+        cost="scan",
     ),
     crossed_rows,
     Severity.CRITICAL,

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any
 
 from psycopg import errors, sql
 
@@ -32,6 +32,7 @@ _SHAPES: dict[str, tuple[type, str]] = {
     "source": (str, "text"),
     "order": (str, "text"),
     "reads": (str, "text"),
+    "cost": (str, "text"),
     "domain": (str, "text"),
     "option": (dict, "a table"),
 }
@@ -40,6 +41,7 @@ _CHOICES = {
     "scope": ("database", "cluster"),
     "order": ("rising", "falling"),
     "reads": ("catalog", "rows"),
+    "cost": ("cheap", "scan"),
 }
 
 _HAS = sql.SQL(
@@ -104,17 +106,17 @@ class SqlCheck:
         return sql.Composed(parts)
 
 
-def read(texts: Mapping[str, str], reads: Literal["catalog", "rows"] = "catalog") -> list[SqlCheck]:
+def read(texts: Mapping[str, str], **defaults: str) -> list[SqlCheck]:
     """Parse files (name to text). Raises BadCheckError with a line per unusable file.
 
-    `reads` is what a file without that key reads.
+    `defaults` are the values of header keys that a file leaves out.
     """
     queries: dict[str, dict[int, str]] = {}
     headers: dict[str, Header] = {}
     problems: list[str] = []
     for file, text in sorted(texts.items()):
         try:
-            name, version, header, query = _file(file, text, reads)
+            name, version, header, query = _file(file, text, defaults)
         except BadCheckError as error:
             problems.append(str(error))
             continue
@@ -131,16 +133,16 @@ def read(texts: Mapping[str, str], reads: Literal["catalog", "rows"] = "catalog"
     return [SqlCheck(headers[name], versions) for name, versions in queries.items()]
 
 
-def _file(file: str, text: str, reads: str) -> tuple[str, int, Header, str]:
+def _file(file: str, text: str, defaults: Mapping[str, str]) -> tuple[str, int, Header, str]:
     match = _FILE.fullmatch(PurePath(file).name)
     if match is None:
         raise BadCheckError(
             f"{file}: the file name must be like invalid_index.sql or invalid_index.pg17.sql"
         )
-    return match["name"], int(match["version"] or 0), *_parse(file, match["name"], text, reads)
+    return match["name"], int(match["version"] or 0), *_parse(file, match["name"], text, defaults)
 
 
-def _parse(file: str, name: str, text: str, reads: str) -> tuple[Header, str]:
+def _parse(file: str, name: str, text: str, defaults: Mapping[str, str]) -> tuple[Header, str]:
     lines = text.splitlines(keepends=True)
     length = next(
         (number for number, line in enumerate(lines) if not line.startswith("--")), len(lines)
@@ -150,7 +152,7 @@ def _parse(file: str, name: str, text: str, reads: str) -> tuple[Header, str]:
     except tomllib.TOMLDecodeError as error:
         raise BadCheckError(f"{file}: its header is not TOML: {error}") from None
     query = "".join(lines[length:]).strip().rstrip(";")
-    header = _header(file, name, {"reads": reads, **values})
+    header = _header(file, name, {**defaults, **values})
     used = {token.text for token in tokens(query) if token.kind != "text"}
     unknown = used - header.options.keys()
     if unknown:

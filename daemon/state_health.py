@@ -1,10 +1,12 @@
 """The health of the state file: without it no run begins; critical alerts go out from memory."""
 
 import threading
+from dataclasses import replace
 
 import structlog
 
 from daemon.context import Context
+from daemon.outage_checks import OutageChecks
 from daemon.unrecorded_alerts import UnrecordedAlerts
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
@@ -22,6 +24,7 @@ class StateHealth:
         self._context = context
         self._check = StateCheck(context.store)
         self._unrecorded = UnrecordedAlerts()
+        self._outage_checks = OutageChecks(self._send_during_outage)
         self._finding: Finding | None = None
         self._guard = threading.Lock()
         self.problem = ""
@@ -45,22 +48,33 @@ class StateHealth:
         if finding.severity is Severity.CRITICAL:
             self._unrecorded.send(self._context, finding)
 
+    def _send_during_outage(self, finding: Finding) -> None:
+        if self.problem:
+            self.send_unrecorded(finding)
+
     def _verify(self) -> None:
         try:
             self._check.verify(self._context.clock())
             if self._finding is not None:
-                self._recovered(self._finding)
+                self._recovered()
         except StoreError as error:
             if not self.problem:
                 _log.critical("state.unusable", reason=str(error))
             self.problem = str(error)
             self._finding = self._outage(self.problem)
             self._unrecorded.send(self._context, self._finding)
+            self._outage_checks.start(self._context)
 
-    def _recovered(self, finding: Finding) -> None:
-        """Record the outage, and resolve it at the next check. Raises StoreError."""
+    def _recovered(self) -> None:
+        """Record what was sent, and resolve the outage at the next check. Raises StoreError.
+
+        The notifications keep their ids, and are not sent again where a channel accepted them.
+        """
         if self.problem:
-            self._context.process_findings([finding])
+            sent = self._unrecorded.sent()
+            with self._context.store.transaction() as transaction:
+                processor = self._context.processor(transaction)
+                replace(processor, unrecorded=sent.copies).process(sent.findings)
             self._unrecorded.clear()
             self.problem = ""
             _log.warning("state.recovered")

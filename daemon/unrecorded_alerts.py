@@ -3,13 +3,13 @@
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 
-from alerts.alert import Message, Notification
+from alerts.alert import Message, Notification, UnrecordedCopy
 from alerts.alert_state import AlertState
 from alerts.channels.channel import Channel, DeliveryError
 from alerts.lifecycle import decide
@@ -25,6 +25,9 @@ MARK = "not recorded: the state file cannot be used"
 
 _log = structlog.get_logger("unrecorded")
 
+CopyKey = tuple[str, str]
+"""The fingerprint and the channel of a copy."""
+
 
 def unrecorded_messages(
     finding: Finding, policy: Policy, moment: datetime
@@ -36,22 +39,31 @@ def unrecorded_messages(
     yield from ((channel, marked) for channel in change.channels)
 
 
+@dataclass(frozen=True, slots=True)
+class SentAlerts:
+    """The findings sent since the last recorded ones, and their copies."""
+
+    findings: Sequence[Finding]
+    copies: Mapping[CopyKey, UnrecordedCopy]
+
+
 class UnrecordedAlerts:
     """Sends each finding once per hour and channel; a failed delivery is tried at the next call."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._sent: dict[tuple[str, str], float] = {}
-        self._ids: dict[str, str] = {}
+        self._findings: dict[str, Finding] = {}
+        self._copies: dict[CopyKey, UnrecordedCopy] = {}
+        self._sent: dict[CopyKey, float] = {}
         self._guard = threading.Lock()
 
     def send(self, context: Context, finding: Finding) -> None:
         """Send a finding to its channels in threads of their own."""
         fingerprint = finding.identity.fingerprint()
         with self._guard:
-            if fingerprint not in self._ids and len(self._ids) >= MOST_FINDINGS:
+            if fingerprint not in self._findings and len(self._findings) >= MOST_FINDINGS:
                 return
-            number = self._ids.setdefault(fingerprint, uuid.uuid4().hex)
+            self._findings[fingerprint] = finding
         for name, message in unrecorded_messages(finding, context.policy, context.clock()):
             key = (fingerprint, name)
             with self._guard:
@@ -59,7 +71,13 @@ class UnrecordedAlerts:
                 if last is not None and self._clock() - last < REPEAT_SECONDS:
                     continue
                 self._sent[key] = self._clock()
-            notification = Notification(number, name, message, context.clock(), attempts=1)
+                known = self._copies.get(key)
+                number = known.id if known is not None else uuid.uuid4().hex
+                copy = known or UnrecordedCopy(number, context.clock())
+                self._copies[key] = copy
+            notification = Notification(
+                number, name, message, context.clock(), attempts=1, members=(number,)
+            )
             threading.Thread(
                 target=self._deliver,
                 args=(context.channels, notification, key),
@@ -67,26 +85,37 @@ class UnrecordedAlerts:
                 daemon=True,
             ).start()
 
-    def clear(self) -> None:
-        """Forget the sent alerts: the state file can be used again."""
+    def sent(self) -> SentAlerts:
+        """Return what was sent, to be recorded now that the state file can be used again."""
         with self._guard:
+            return SentAlerts(list(self._findings.values()), dict(self._copies))
+
+    def clear(self) -> None:
+        """Forget the sent alerts: they have been recorded."""
+        with self._guard:
+            self._findings.clear()
+            self._copies.clear()
             self._sent.clear()
-            self._ids.clear()
 
     def _deliver(
-        self, channels: Mapping[str, Channel], notification: Notification, key: tuple[str, str]
+        self, channels: Mapping[str, Channel], notification: Notification, key: CopyKey
     ) -> None:
         try:
-            channels[notification.channel].deliver(notification)
+            receipt = channels[notification.channel].deliver(notification)
         except DeliveryError as error:
             with self._guard:
                 self._sent.pop(key, None)
             _log.error(
                 "notification.deferred", channel=notification.channel, reason=redact(str(error))
             )
-        else:
-            _log.warning(
-                "notification.unrecorded",
-                channel=notification.channel,
-                notification=notification.id,
-            )
+            return
+        with self._guard:
+            copy = self._copies.get(key)
+            # of several recipients some may not have accepted it: then it is sent again
+            if copy is not None and not receipt.later:
+                self._copies[key] = replace(copy, receipt=receipt)
+        _log.warning(
+            "notification.unrecorded",
+            channel=notification.channel,
+            notification=notification.id,
+        )

@@ -130,7 +130,7 @@ STATE_UNUSABLE = Kind(
     "SERVICE_FAILURE",
     (
         "The state file cannot be written, or another file is in its place. No run begins; "
-        "critical alerts are sent unrecorded."
+        "cheap checks go on, and critical alerts are sent unrecorded."
     ),
     (
         "Free space on its disk, or put the file back as it was; sereno goes on by itself. An "

@@ -124,6 +124,21 @@ class Store:
         return ""
 
 
+class EmptyStore(Store):
+    """A store that is always empty and keeps nothing: for reading without the state file."""
+
+    __slots__ = ()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Open a transaction on a new database in memory, which ends with it."""
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+            _migrate(connection, self.path)
+            yield Transaction(connection)
+
+    reading = transaction
+
+
 @cache
 def _migrations() -> list[str]:
     folder = resources.files("store") / "schema"

@@ -1,10 +1,13 @@
 """`sereno trust`: accepts the current server of a database and lets this instance delete in it."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daemon.cli.options import ConfigOption, JsonOption, open_context, print_answer
+
+if TYPE_CHECKING:
+    from daemon.context import Context
 
 
 def trust(
@@ -20,7 +23,7 @@ def trust(
     """Accept the current server's identity and let this instance delete rows in it."""
     with open_context(config, database) as context:
         from daemon.history import history
-        from domain.coverage import Coverage
+        from daemon.runs.sessions import newest_claimed_task
         from postgres.fencing.ownership import record_owner
         from postgres.session import MAINTAIN, open_session
 
@@ -32,17 +35,22 @@ def trust(
             if not yes:
                 typer.confirm(f"Let {name} delete expired rows there?", abort=True)
             record_owner(opened, context.store.instance(), name, beside=beside)
+            newest = newest_claimed_task(context, opened)
         server = history.Server(facts.system_identifier, facts.database_oid, facts.timeline)
         with context.store.transaction() as transaction:
             before = history.known_server(transaction, database)
             history.remember_server(transaction, database, server, context.clock())
+            if newest is not None:
+                history.accept_unknown_run(transaction, newest)
         if before is not None and before.system_identifier != facts.system_identifier:
-            cluster_checks = [
-                name for name, check in context.checks.items() if check.header.scope == "cluster"
-            ]
-            coverage = [
-                Coverage(name, "", cluster=before.system_identifier) for name in cluster_checks
-            ]
-            context.process_findings([], coverage)
+            _resolve_cluster_alerts(context, before.system_identifier)
         answer = {"database": database, "trusted": True}
         print_answer(f"{database}: trusted", answer, as_json=as_json)
+
+
+def _resolve_cluster_alerts(context: "Context", cluster: str) -> None:
+    """Resolve the alerts about a cluster that is no longer maintained."""
+    from domain.coverage import Coverage
+
+    names = [name for name, check in context.checks.items() if check.header.scope == "cluster"]
+    context.process_findings([], [Coverage(name, "", cluster=cluster) for name in names])

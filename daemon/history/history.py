@@ -61,6 +61,14 @@ _EARLIER = """
     ORDER BY nominal DESC LIMIT 2000
 """
 _TRIED = "SELECT 1 AS one FROM run WHERE schedule = ? AND nominal = ?"
+_OF_CLAIM = """
+    SELECT 1 AS one FROM run
+    WHERE schedule = ? AND nominal = ? AND job = ? AND scope = ? AND database = ?
+"""
+_ACCEPT = """
+    INSERT INTO instance (name, value) VALUES (?, ?)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value
+"""
 _ENDS = """
     SELECT job, database, state FROM run
     WHERE id IN (SELECT max(id) FROM run WHERE schedule = ? AND nominal = ?
@@ -261,3 +269,26 @@ def remember_server(transaction: Transaction, database: str, server: Server, now
     """Remember the server of a database."""
     identity = (server.system_identifier, server.database_oid, server.timeline)
     transaction.execute(_MEET, (database, *identity, to_text(now)))
+
+
+def knows_run(transaction: Transaction, task: Task) -> bool:
+    """Return whether this file has a run of a task, or its absence was accepted."""
+    trigger = task.trigger
+    key = (trigger.schedule, trigger.minute(), task.job, task.scope.value, task.database)
+    if transaction.row(_OF_CLAIM, key) is not None:
+        return True
+    accepted = transaction.row(_SINCE, (_accepted(task.database),))
+    return accepted is not None and accepted["value"] == _words(task)
+
+
+def accept_unknown_run(transaction: Transaction, task: Task) -> None:
+    """Accept that this file does not know a run: an older copy of it was put in its place."""
+    transaction.execute(_ACCEPT, (_accepted(task.database), _words(task)))
+
+
+def _accepted(database: str) -> str:
+    return f"accepted claim of {database}"
+
+
+def _words(task: Task) -> str:
+    return f"{task.trigger.schedule} {task.job} {task.trigger.minute()}"

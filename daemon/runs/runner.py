@@ -159,6 +159,8 @@ class Runner:
         with self._sessions.open(task.database, self._context.jobs[task.job]) as coordinator:
             self._sessions.verify_server(coordinator)
             recorder.reached()
+            if not self._context.jobs[task.job].read_only:
+                self._sessions.verify_history(coordinator)
             with advisory_locks.coordinator_lock(coordinator, patience, stopped):
                 return self._claimed(task, window, recorder, coordinator)
 
@@ -169,7 +171,8 @@ class Runner:
         claim = self._claim(task)
         if claim is None:
             return self._work(task, window, recorder, coordinator)
-        who = f"{socket.gethostname()}, process {os.getpid()}"
+        process = f"{socket.gethostname()}, process {os.getpid()}"
+        who = run_claims.claimant(process, self._context.store.instance())
         unavailable = run_claims.unavailable_reason(coordinator)
         if unavailable:
             _log.warning("claims.unavailable", database=task.database, reason=unavailable)

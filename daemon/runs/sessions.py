@@ -5,14 +5,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 import psycopg
 import structlog
 
 from daemon.context import Context
 from daemon.history import history
+from domain.task import Scope, Task, Trigger
 from jobs.job import Job
-from postgres.fencing import advisory_locks
+from postgres.fencing import advisory_locks, run_claims
 from postgres.session import MAINTAIN, Login, Session, TargetError, open_session
 
 CANCEL_SECONDS = 8.0
@@ -93,6 +95,21 @@ class Sessions:
             with self._context.store.transaction() as transaction:
                 history.remember_server(transaction, name, server, self._context.clock())
 
+    def verify_history(self, opened: Session) -> None:
+        """Raise TargetError if this state file is an older copy: a run that it did is unknown."""
+        task = newest_claimed_task(self._context, opened)
+        if task is None:
+            return
+        with self._context.store.reading() as transaction:
+            known = history.knows_run(transaction, task)
+        if not known:
+            raise TargetError(
+                f"{task.database}: {self._context.store.path} is an older copy: it does not know "
+                f"the run of {task.job} of {task.trigger.minute()}, which it finished there. Stop "
+                f"sereno and put the newest copy back; or go on with this one: sereno trust "
+                f"{task.database}"
+            )
+
     def is_cluster_representative(self, opened: Session) -> bool:
         """Return whether no earlier database of the configuration is in the same cluster."""
         with self._context.store.reading() as transaction:
@@ -103,6 +120,18 @@ class Sessions:
                 if known is not None and known.system_identifier == opened.facts.system_identifier:
                     return False
         return True
+
+
+def newest_claimed_task(context: Context, opened: Session) -> Task | None:
+    """Return the task that this state file finished last in a database; None if none is known."""
+    config, state_id = context.config.daemon, context.store.instance()
+    seconds = config.keep.total_seconds()
+    claim = run_claims.newest_settled(opened, config.name, state_id, seconds)
+    if claim is None:
+        return None
+    nominal = datetime.fromisoformat(claim.nominal)
+    trigger = Trigger(claim.schedule, nominal)
+    return Task(claim.job, Scope(claim.scope), opened.target.name, trigger)
 
 
 def _require_same(name: str, server: history.Server, known: history.Server) -> None:

@@ -49,6 +49,15 @@ _OPEN = sql.SQL(
     WHERE n.nspname = 'sereno' AND c.relname = 'claim'
     """
 )
+_NEWEST = sql.SQL(
+    """
+    SELECT instance, schedule, job, scope, to_char(nominal, 'YYYY-MM-DD"T"HH24:MI') AS nominal
+    FROM sereno.claim
+    WHERE instance = %s AND right(taken_by, length(%s)) = %s
+      AND settled_at > now() - make_interval(secs => %s)
+    ORDER BY settled_at DESC, taken_at DESC LIMIT 1
+    """
+)
 _SCHEMA = sql.SQL("SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'sereno'")
 _FORGET = sql.SQL(
     "DELETE FROM sereno.claim WHERE instance = %s AND nominal < now() - make_interval(days => %s)"
@@ -74,6 +83,24 @@ class SettledClaim:
     reason: str
     steps_left: int
     by: str
+
+
+def claimant(process: str, state_id: str) -> str:
+    """Return who claims a run: the process, and the state file that knows the run."""
+    return f"{process}, {_state_file(state_id)}"
+
+
+def _state_file(state_id: str) -> str:
+    return f"state file {state_id[:12]}"
+
+
+def newest_settled(session: Session, instance: str, state_id: str, seconds: float) -> Claim | None:
+    """Return the claim that a state file settled last within some seconds; None without one."""
+    if not _kept(session):
+        return None
+    mark = _state_file(state_id)
+    rows = session.rows(_NEWEST, (instance, mark, mark, seconds))
+    return next((Claim(**row) for row in rows), None)
 
 
 def claim_run(session: Session, claim: Claim, who: str) -> SettledClaim | None:

@@ -33,6 +33,13 @@ def full(folder, _state):
 
 
 @contextmanager
+def immutable(folder, state):
+    subprocess.run(["chattr", "+i", folder, state], check=True)
+    yield
+    subprocess.run(["chattr", "-i", folder, state], check=True)
+
+
+@contextmanager
 def moved_away(folder, state):
     state.rename(folder / "elsewhere")
     yield
@@ -70,6 +77,7 @@ def set_other_instance(_folder, state):
 
 OUTAGES = {
     "full": (full, "full"),
+    "immutable": (immutable, "readonly"),
     "moved": (moved_away, "unable to open"),
     "emptied": (replaced(empty), "its schema is 0"),
     "older": (replaced(put_back_first_copy), "an older copy"),
@@ -132,6 +140,54 @@ def test_unusable_state_file_is_alerted_from_memory_and_recovers(
         assert service.poll() is None
     kinds = [alert["kind"] for alert in query(house, "alerts", "list", "--all")]
     assert kinds == ["state_unusable"]
+    assert len(ticket.requests) == 2  # the copy from memory is not sent again
+    assert ticket.requests[0]["headers"]["webhook-id"] in _sent_ids(state)
+
+
+def _sent_ids(state):
+    with closing(sqlite3.connect(state)) as connection:
+        found = connection.execute("SELECT id FROM notification WHERE state = 'sent'")
+        return [row[0] for row in found]
+
+
+def test_checks_go_on_without_the_state_file_and_keep_the_ids_of_their_alerts(
+    house, folder, endpoint, wait
+):
+    database = house.database
+    database.run("CREATE TABLE public.ends (id int GENERATED ALWAYS AS IDENTITY)")
+    database.run("SELECT setval('public.ends_id_seq', 2147483000)")
+    database.run("CREATE TABLE public.t (a int)")
+    ticket = endpoint()
+    house.listen = f"127.0.0.1:{free_port()}"
+    house.with_logins = False
+    house.extra = CHANNEL.format(ticket.url) + (
+        f'[databases.away]\ndsn = "host=127.0.0.1 port={free_port()} dbname=x user=postgres"\n'
+    )
+    path = house.write()
+    state = folder / "state.db"
+    path.write_text(
+        path.read_text()
+        .replace(str(house.folder / "state.db"), str(state))
+        .replace("0 2 * * *", "0 0 1 1 *")
+    )
+    house.write = lambda: path
+    with running_service(house, **FAST):
+        wait(lambda: health(house.listen)[0] == 200, what="the service")
+        with moved_away(folder, state):
+            wait(lambda: len(ticket.requests) >= 3, what="the alerts from memory")
+            data = [json.loads(one["body"])["data"] for one in ticket.requests]
+            assert sorted((one["kind"], one["database"]) for one in data) == [
+                ("database_unreachable", "away"),
+                ("sequence_exhaustion", "main"),
+                ("state_unusable", ""),
+            ]
+            assert {one["details"]["unrecorded"] for one in data} == {MARK}
+        wait(lambda: health(house.listen) == (200, "well\n"), what="the recovery")
+        wait(lambda: len(ticket.requests) == 4, what="the resolved notification")
+    listed = query(house, "alerts", "list")
+    assert sorted(one["kind"] for one in listed) == ["database_unreachable", "sequence_exhaustion"]
+    ids = [one["headers"]["webhook-id"] for one in ticket.requests]
+    assert sorted(ids) == sorted(_sent_ids(state))
 
 
 def _checks(path):

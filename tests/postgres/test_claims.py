@@ -1,7 +1,8 @@
 """Run claims: two daemons with the same configuration, each with its own state, on one database."""
 
+import shutil
 import threading
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -217,3 +218,43 @@ def test_manual_run_fails_at_once_after_lost_connection(house, wait):
     )
     one.thread.join(30)
     assert (one.ran.state, "terminating connection" in one.ran.reason) == ("failed", True)
+
+
+def test_older_copy_of_the_state_file_changes_nothing_until_it_is_trusted(house, tmp_path):
+    house.database.run("CREATE TABLE public.t (a int); INSERT INTO public.t VALUES (1)")
+    house.install()
+    assert Instance(house).run().ran.state == "finished"
+    state = house.context().store.path
+    copy = tmp_path / "copy"
+    shutil.copy2(state, copy)
+    next_day = Trigger("daily", DUE.nominal + timedelta(days=1))
+    assert Instance(house, trigger=next_day).run().ran.state == "finished"
+    copy.replace(state)
+    later = Trigger("daily", DUE.nominal + timedelta(days=2))
+    refused = Instance(house, trigger=later).run().ran
+    assert refused.state == "failed"
+    assert (
+        "an older copy: it does not know the run of analyze of 2026-03-02T02:00" in refused.reason
+    )
+    assert Instance(house, "integrity_check", later).run().ran.state == "finished"
+    house.sereno("trust", "main", "--yes")
+    assert Instance(house, trigger=later).run().ran.state == "finished"
+
+
+def test_claim_of_another_state_file_is_no_sign_of_an_older_copy(instances):
+    one, other = (Instance(house) for house in instances)
+    assert one.run().ran.state == "finished"
+    next_day = Trigger("daily", DUE.nominal + timedelta(days=1))
+    assert Instance(instances[1], trigger=next_day).run().ran.state == "finished"
+    assert other.run().ran.reason.startswith("by ")
+
+
+def test_purged_history_is_no_sign_of_an_older_copy(house):
+    house.database.run("CREATE TABLE public.t (a int)")
+    house.install()
+    assert Instance(house).run().ran.state == "finished"
+    with house.context().store.transaction() as transaction:
+        transaction.execute("DELETE FROM run")
+    house.database.run("UPDATE sereno.claim SET settled_at = now() - interval '401 days'")
+    next_day = Trigger("daily", DUE.nominal + timedelta(days=1))
+    assert Instance(house, trigger=next_day).run().ran.state == "finished"

@@ -1,0 +1,70 @@
+"""Checks that go on while the state file cannot be used: cheap, read-only, unrecorded."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import psycopg
+import structlog
+
+from daemon.context import Context
+from daemon.runs import dry_run
+from daemon.runs.judging import judge_unreachable
+from daemon.scheduling.tasks import tasks_of
+from domain.finding import Finding
+from execution.errors import first_line
+from postgres.session import TargetError, UnreachableError
+from store.store import EmptyStore, StoreError
+
+EVERY_SECONDS = 60.0
+
+_log = structlog.get_logger("outage")
+
+
+class OutageChecks:
+    """Runs the checks in a thread, at most once per interval and never twice at once."""
+
+    def __init__(
+        self, send: Callable[[Finding], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._send, self._clock = send, clock
+        self._thread: threading.Thread | None = None
+        self._began = float("-inf")
+
+    def start(self, context: Context) -> None:
+        """Begin a round of checks, unless one is running or the last began a moment ago."""
+        running = self._thread is not None and self._thread.is_alive()
+        if running or self._clock() - self._began < EVERY_SECONDS:
+            return
+        self._began = self._clock()
+        self._thread = threading.Thread(
+            target=self._run, args=(context,), name="outage checks", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, context: Context) -> None:
+        for finding in read_findings(context):
+            self._send(finding)
+
+
+def read_findings(context: Context) -> Iterator[Finding]:
+    """Yield the findings of the scheduled checks that are cheap.
+
+    Nothing is read from the state file; no server is compared with the one seen before.
+    """
+    scheduled = {job for one in context.config.timetable.values() for job in one.jobs}
+    jobs = [name for name in context.jobs if context.jobs[name].read_only and name in scheduled]
+    names = {name for name, check in context.checks.items() if check.header.cost == "cheap"}
+    without_state = replace(context, store=EmptyStore(context.store.path))
+    for task in tasks_of(without_state, jobs):
+        try:
+            for _, _, verdict in dry_run.run_checks(without_state, task, names):
+                yield from verdict.findings
+        except UnreachableError as error:
+            instance = context.config.daemon.name
+            yield from judge_unreachable(instance, task.database, str(error)).findings
+        except (TargetError, psycopg.Error, OSError, StoreError) as error:
+            _log.error(
+                "check.failed", task=task.job, database=task.database, reason=first_line(error)
+            )
