@@ -72,6 +72,17 @@ _NOTIFIED_ON = """
       WHERE n.alert = a.id AND n.generation = a.generation AND n.channel = ? AND n.state = 'sent')
     ORDER BY id
 """
+_TOLD = """
+    SELECT a.fingerprint, n.channel, coalesce(c.remote, '') AS remote,
+           coalesce(c.subject, '') AS subject
+    FROM alert a
+    JOIN notification n
+      ON n.alert = a.id AND n.generation = a.generation AND n.state = 'sent'
+    LEFT JOIN conversation c ON c.alert = a.id AND c.channel = n.channel
+    WHERE a.resolved_at IS NULL AND a.severity = ?
+    GROUP BY a.id, n.channel
+    LIMIT ?
+"""
 _EVENTS = """
     SELECT occurred_at, reason, severity, summary, who, run
     FROM event
@@ -216,6 +227,19 @@ def load_alerts(transaction: Transaction, numbers: Collection[int]) -> list[Aler
 def load_notified_on(transaction: Transaction, channel: str) -> list[Alert]:
     """Return the open alerts that a channel was notified of."""
     return [_alert(row) for row in transaction.rows(_NOTIFIED_ON, (channel,))]
+
+
+def load_threads(
+    transaction: Transaction, severity: Severity, limit: int
+) -> dict[tuple[str, str], tuple[str, str]]:
+    """Return the thread and its subject of each open alert and channel that was notified of it.
+
+    The key is the fingerprint and the channel; the thread is empty where a channel has none.
+    """
+    return {
+        (row["fingerprint"], row["channel"]): (row["remote"], row["subject"])
+        for row in transaction.rows(_TOLD, (severity.value, limit))
+    }
 
 
 def load_events(transaction: Transaction, number: int, limit: int) -> list[Row]:

@@ -7,7 +7,13 @@ from typing import Any, Literal
 from psycopg import sql
 
 from checks.check import NotSeen
-from checks.references import Pair
+from checks.references import (
+    EXAMPLES,
+    Pair,
+    half_null_rows,
+    uncovered_rows,
+    unmatched_rows,
+)
 from postgres.fencing.trust_domain import (
     TrustDomain,
     hidden_rows,
@@ -71,14 +77,17 @@ class ForeignKey:
     """
 
     name: str
-    validated: bool
     unreadable: str
     pair: Pair
+    match_full: bool = False
+    period: bool = False
+    """Whether the last columns are ranges, and the parents' must cover the child's (PERIOD)."""
 
 
-def foreign_keys(session: Session, domain: TrustDomain) -> Sequence[ForeignKey]:
-    """Return the foreign keys that the session reports on; takes no lock on any table."""
-    rows = session.rows(_FOREIGN_KEYS, {"owners": list(domain.owners)})
+def foreign_keys(session: Session, domain: TrustDomain, *, validated: bool) -> Sequence[ForeignKey]:
+    """Return the enforced foreign keys that the session reports on; takes no lock on any table."""
+    wanted = {"owners": list(domain.owners), "validated": validated}
+    rows = session.rows(_FOREIGN_KEYS, wanted)
     return [
         _foreign_key(session, row, domain)
         for row in rows
@@ -100,6 +109,17 @@ def _foreign_key(session: Session, row: dict[str, Any], domain: TrustDomain) -> 
         unreadable = "no privilege"
     elif row["hidden"]:
         unreadable = hidden_rows(session)
-    elif not (uses_builtin_types(session, child) and uses_builtin_types(session, parent)):
+    elif not row["plain"]:
         unreadable = "a user-defined type"
-    return ForeignKey(row["name"], row["validated"], unreadable, Pair(child, parent, operators))
+    pair = Pair(child, parent, operators)
+    return ForeignKey(row["name"], unreadable, pair, row["match_full"], row["period"])
+
+
+def broken_rows(session: Session, key: ForeignKey) -> tuple[int, list[str]]:
+    """Count the rows that break a foreign key; return some of their keys too."""
+    questions = [uncovered_rows(key.pair) if key.period else unmatched_rows(key.pair)]
+    if key.match_full and len(key.pair.child.names) > 1:
+        questions.append(half_null_rows(key.pair))
+    found = [session.rows(question)[0] for question in questions]
+    examples = [example for row in found for example in row["examples"]]
+    return sum(row["rows"] for row in found), examples[:EXAMPLES]

@@ -7,36 +7,33 @@ server does not look again.
 from collections.abc import Sequence
 
 from checks.check import Header, OptionValues, Row
-from checks.constraints import constraint_label, foreign_keys, readable_domain
+from checks.constraints import broken_rows, constraint_label, foreign_keys, readable_domain
 from checks.module_check import ModuleCheck
-from checks.references import unmatched_rows
 from postgres.session import Session
 
 
 def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
     assert session is not None  # noqa: S101 - a database check has one
     rows: list[Row] = []
-    for key in foreign_keys(session, readable_domain(session)):
-        if not key.validated:
-            continue
+    for key in foreign_keys(session, readable_domain(session), validated=True):
         name = constraint_label(key.pair.child.relation, key.name)
         if key.unreadable:
             summary = f"{name}: not checked: {key.unreadable}"
             rows.append({"object": name, "value": None, "summary": summary})
             continue
-        found = session.rows(unmatched_rows(key.pair))[0]
-        if found["rows"]:
+        count, examples = broken_rows(session, key)
+        if count:
             rows.append(
                 {
                     "object": name,
-                    "value": found["rows"],
+                    "value": count,
                     "severity": "high",
                     "summary": (
-                        f"foreign key to {key.pair.parent} broken: {found['rows']} rows without "
+                        f"foreign key to {key.pair.parent} broken: {count} rows without "
                         "their parent"
                     ),
                     "parent": str(key.pair.parent),
-                    "examples": found["examples"],
+                    "examples": examples,
                 }
             )
     return rows

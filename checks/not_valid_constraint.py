@@ -4,15 +4,14 @@ An expression is evaluated only if its tree in the catalog contains nothing but 
 of the server: a user's function, cast or domain would run with this login's rights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from psycopg import sql
 
 from checks.check import Header, OptionValues, Row
-from checks.constraints import constraint_label, foreign_keys, readable_domain
+from checks.constraints import broken_rows, constraint_label, foreign_keys, readable_domain
 from checks.module_check import ModuleCheck
-from checks.references import unmatched_rows
 from postgres.fencing.trust_domain import is_responsible
 from postgres.identifiers import Relation, quote_identifier
 from postgres.session import Session
@@ -26,16 +25,15 @@ def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
     assert session is not None  # noqa: S101 - a database check has one
     domain = readable_domain(session)
     rows = [
-        _row(Relation(row["schema"], row["table"]), row["name"], _count(session, row))
+        _row(row, _count(session, row))
         for row in session.rows(_CHECKS, {"owners": list(domain.owners)})
         if is_responsible(session, domain, row["owner"])
     ]
-    for key in foreign_keys(session, domain):
-        if not key.validated:
-            broken = None
-            if not key.unreadable:
-                broken = session.rows(unmatched_rows(key.pair))[0]["rows"]
-            rows.append(_row(key.pair.child.relation, key.name, broken))
+    for key in foreign_keys(session, domain, validated=False):
+        broken = None if key.unreadable else broken_rows(session, key)[0]
+        child = key.pair.child.relation
+        declared = {"name": key.name, "schema": child.schema, "table": child.name, "domain": None}
+        rows.append(_row(declared, broken))
     return rows
 
 
@@ -49,17 +47,20 @@ def _count(session: Session, row: dict[str, Any]) -> int | None:
     return int(session.rows(question)[0]["rows"])
 
 
-def _row(table: Relation, name: str, broken: int | None) -> Row:
+def _row(constraint: Mapping[str, Any], broken: int | None) -> Row:
+    """Return the row of a constraint of a table or of a domain."""
     advice = {None: "its rows could not be counted", 0: "no row breaks it: validate it"}.get(
         broken, f"broken by {broken} row{'s' if broken != 1 else ''}"
     )
+    owner = Relation(constraint["schema"], constraint["table"])
+    kind = "DOMAIN" if constraint["domain"] else "TABLE"
+    name = quote_identifier(constraint["name"])
     return {
-        "object": constraint_label(table, name),
+        "object": constraint_label(owner, constraint["name"]),
         "value": broken,
         "severity": "high" if broken else "warning",
-        "summary": f"constraint {quote_identifier(name)} of {table} is NOT VALID; {advice}",
-        "table": str(table),
-        "constraint": quote_identifier(name),
+        "summary": f"constraint {name} of {owner} is NOT VALID; {advice}",
+        "cure": f"ALTER {kind} {owner} VALIDATE CONSTRAINT {name};",
     }
 
 
@@ -67,7 +68,7 @@ CHECK = ModuleCheck(
     Header(
         name="not_valid_constraint",
         title="A constraint is NOT VALID: it holds for new rows only",
-        remedy="correct the rows, then ALTER TABLE {table} VALIDATE CONSTRAINT {constraint};",
+        remedy="correct the rows, then {cure}",
         source="PostgreSQL manual, ALTER TABLE, NOT VALID",
         reads="rows",
         cost="scan",

@@ -1,6 +1,7 @@
 """Queries over pairs of tables: child rows whose parent is missing or belongs to another tenant.
 
-NULL refers to nothing, as in MATCH SIMPLE. The result is a count and some keys, never rows.
+A row with a NULL refers to nothing, but for MATCH FULL, where all columns are NULL or none. The
+result is a count and some keys, never rows.
 """
 
 from collections.abc import Sequence
@@ -40,6 +41,35 @@ def unmatched_rows(pair: Pair) -> sql.Composed:
         pair.parent.relation.identifier(), _equal(pair, range(len(names)))
     )
     return _count(pair, sql.SQL(" AND ").join([*_set(names), missing]))
+
+
+def half_null_rows(pair: Pair) -> sql.Composed:
+    """Return a count of child rows with some columns NULL and some not: they break MATCH FULL."""
+    names = [sql.SQL("c.{}").format(sql.Identifier(name)) for name in pair.child.names]
+    condition = sql.SQL("pg_catalog.num_nulls({0}) BETWEEN 1 AND {1}").format(
+        sql.SQL(", ").join(names), sql.Literal(len(names) - 1)
+    )
+    return _count(pair, condition)
+
+
+def uncovered_rows(pair: Pair) -> sql.Composed:
+    """Return a count of child rows whose range, in the last column, the parents do not cover.
+
+    The server's own question (ri_triggers.c): the ranges of the parent rows that are equal in the
+    other columns, taken together, contain that of the child.
+    """
+    names = pair.child.names
+    last = len(names) - 1
+    ranges = {
+        "parent": sql.Identifier(pair.parent.names[last]),
+        "child": sql.Identifier(names[last]),
+    }
+    covered = sql.SQL(
+        "EXISTS (SELECT FROM {table} p WHERE {equal}"
+        " AND p.{parent} OPERATOR(pg_catalog.&&) c.{child}"
+        " HAVING c.{child} OPERATOR(pg_catalog.<@) pg_catalog.range_agg(p.{parent}))"
+    ).format(table=pair.parent.relation.identifier(), equal=_equal(pair, range(last)), **ranges)
+    return _count(pair, sql.SQL(" AND ").join([*_set(names), sql.SQL("NOT {}").format(covered)]))
 
 
 def crossed_rows(pair: Pair) -> sql.Composed:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import structlog
 
+from alerts import alert_store
 from daemon.context import Context
 from daemon.outage_checks import OutageChecks
 from daemon.unrecorded_alerts import UnrecordedAlerts
@@ -13,6 +14,9 @@ from domain.finding import Finding, Identity, Severity
 from domain.kinds import STATE_UNUSABLE
 from store.state_check import StateCheck
 from store.store import StoreError
+
+MOST_THREADS = 1000
+"""Open critical alerts and channels remembered for an outage."""
 
 _log = structlog.get_logger("state")
 
@@ -57,6 +61,9 @@ class StateHealth:
             self._check.verify(self._context.clock())
             if self._finding is not None:
                 self._recovered()
+            with self._context.store.reading() as transaction:
+                threads = alert_store.load_threads(transaction, Severity.CRITICAL, MOST_THREADS)
+            self._unrecorded.remember(threads)
         except StoreError as error:
             if not self.problem:
                 _log.critical("state.unusable", reason=str(error))

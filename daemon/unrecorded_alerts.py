@@ -54,8 +54,17 @@ class UnrecordedAlerts:
         self._clock = clock
         self._findings: dict[str, Finding] = {}
         self._copies: dict[CopyKey, UnrecordedCopy] = {}
+        self._threads: Mapping[CopyKey, tuple[str, str]] = {}
         self._sent: dict[CopyKey, float] = {}
         self._guard = threading.Lock()
+
+    def remember(self, threads: Mapping[CopyKey, tuple[str, str]]) -> None:
+        """Remember the open alerts that channels know, each with its thread and subject.
+
+        They are not sent again in the first hour of an outage, and then into their thread.
+        """
+        with self._guard:
+            self._threads = threads
 
     def send(self, context: Context, finding: Finding) -> None:
         """Send a finding to its channels in threads of their own."""
@@ -67,16 +76,19 @@ class UnrecordedAlerts:
         for name, message in unrecorded_messages(finding, context.policy, context.clock()):
             key = (fingerprint, name)
             with self._guard:
-                last = self._sent.get(key)
-                if last is not None and self._clock() - last < REPEAT_SECONDS:
-                    continue
-                self._sent[key] = self._clock()
-                known = self._copies.get(key)
-                number = known.id if known is not None else uuid.uuid4().hex
-                copy = known or UnrecordedCopy(number, context.clock())
-                self._copies[key] = copy
+                copy = self._begin_copy(key, context.clock())
+                thread, subject = self._threads.get(key, ("", ""))
+            if copy is None:
+                continue
             notification = Notification(
-                number, name, message, context.clock(), attempts=1, members=(number,)
+                copy.id,
+                name,
+                message,
+                context.clock(),
+                attempts=1,
+                thread=thread,
+                subject=subject,
+                members=(copy.id,),
             )
             threading.Thread(
                 target=self._deliver,
@@ -84,6 +96,17 @@ class UnrecordedAlerts:
                 name=f"unrecorded {name}",
                 daemon=True,
             ).start()
+
+    def _begin_copy(self, key: CopyKey, moment: datetime) -> UnrecordedCopy | None:
+        """Return the copy to send now; None if the channel knows the alert."""
+        if key in self._threads and key not in self._sent:
+            self._sent[key] = self._clock()
+            return None
+        last = self._sent.get(key)
+        if last is not None and self._clock() - last < REPEAT_SECONDS:
+            return None
+        self._sent[key] = self._clock()
+        return self._copies.setdefault(key, UnrecordedCopy(uuid.uuid4().hex, moment))
 
     def sent(self) -> SentAlerts:
         """Return what was sent, to be recorded now that the state file can be used again."""
@@ -104,7 +127,7 @@ class UnrecordedAlerts:
             receipt = channels[notification.channel].deliver(notification)
         except DeliveryError as error:
             with self._guard:
-                self._sent.pop(key, None)
+                self._sent[key] = float("-inf")
             _log.error(
                 "notification.deferred", channel=notification.channel, reason=redact(str(error))
             )

@@ -93,7 +93,7 @@ class Jira:
             "description": "\n".join(_lines(notification)),
             "labels": [
                 "sereno",
-                f"sereno-{message.fingerprint or 'drill'}",
+                f"sereno-{message.fingerprint or 'channel-test'}",
                 f"sereno-{notification.id}",
             ],
             **options.fields,

@@ -40,7 +40,7 @@ class PagerDuty:
     def deliver(self, notification: Notification) -> Receipt:
         """Send the event; the dedup key is the remote id.
 
-        A drill is triggered and resolved at once.
+        A channel test is triggered and resolved at once.
         """
         key = notification.message.fingerprint or notification.id
         self._send(event(notification.message, key))

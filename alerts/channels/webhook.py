@@ -31,7 +31,7 @@ _TYPES = {
     Reason.RESOLVED: "alert.resolved",
     Reason.ACKNOWLEDGED: "alert.acknowledged",
     Reason.REPORT: "report",
-    Reason.CHANNEL_TEST: "drill",
+    Reason.CHANNEL_TEST: "channel_test",
 }
 _KEYS = ("key", "id", "number")
 _HARD = 'a "quote" \\ and\na line'

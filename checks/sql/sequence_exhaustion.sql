@@ -3,43 +3,68 @@
 -- option.warning  = { default = 0.75, help = "share of the numbers used" }
 -- option.high     = { default = 0.90, help = "share of the numbers used" }
 -- option.critical = { default = 0.97, help = "share of the numbers used" }
--- remedy = "widen {column} to bigint (ALTER TABLE … ALTER COLUMN … TYPE bigint rewrites the table: plan a migration)"
--- source = "PostgreSQL manual, CREATE SEQUENCE; the limit that counts is the narrower of sequence and column"
-WITH sequence AS (
-  SELECT c.oid, n.nspname, c.relname, s.seqincrement, s.seqmin, s.seqmax,
+-- remedy = "{cure}"
+-- source = "PostgreSQL manual, CREATE SEQUENCE; the limit that counts is the narrower of the sequence and of the columns that take its numbers, by ownership or by default"
+WITH RECURSIVE base (oid, type) AS (
+  SELECT oid, oid FROM pg_catalog.pg_type WHERE typtype <> 'd'
+  UNION ALL
+  SELECT d.oid, base.type FROM base JOIN pg_catalog.pg_type d ON d.typbasetype = base.oid AND d.typtype = 'd'
+), sequence AS (
+  SELECT c.oid, n.nspname, c.relname, s.seqtypid, s.seqincrement > 0 AS rises,
+         s.seqmin::numeric, s.seqmax::numeric,
          CASE WHEN pg_catalog.has_sequence_privilege(c.oid, 'SELECT,USAGE')
-              THEN pg_catalog.pg_sequence_last_value(c.oid) END AS last_value,
-         owner.refobjid, owner.refobjsubid
+              THEN pg_catalog.pg_sequence_last_value(c.oid)::numeric END AS last_value
   FROM pg_catalog.pg_sequence s
   JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  LEFT JOIN pg_catalog.pg_depend owner
-    ON owner.classid = 'pg_catalog.pg_class'::regclass AND owner.objid = c.oid
-   AND owner.refclassid = 'pg_catalog.pg_class'::regclass AND owner.deptype IN ('a', 'i')
   WHERE NOT s.seqcycle AND n.nspname !~ '^pg_temp_' AND n.nspname <> 'sereno'
+), taken_by (oid, relation, number) AS (
+  SELECT objid, refobjid, refobjsubid FROM pg_catalog.pg_depend
+  WHERE classid = 'pg_catalog.pg_class'::regclass AND refclassid = 'pg_catalog.pg_class'::regclass
+    AND deptype IN ('a', 'i') AND refobjsubid > 0
+  UNION
+  SELECT d.refobjid, a.adrelid, a.adnum FROM pg_catalog.pg_depend d
+  JOIN pg_catalog.pg_attrdef a ON a.oid = d.objid
+  WHERE d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+), fed AS (
+  SELECT DISTINCT ON (b.oid) b.oid, a.attidentity <> '' AS identity, width.bits,
+         format('%I.%I', n.nspname, t.relname) AS "table", format('%I', a.attname) AS name
+  FROM taken_by b
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = b.relation AND a.attnum = b.number
+  JOIN pg_catalog.pg_class t ON t.oid = b.relation AND t.relkind IN ('r', 'p')
+  JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
+  JOIN base ON base.oid = a.atttypid
+  CROSS JOIN LATERAL (SELECT CASE base.type WHEN 'int2'::regtype THEN 15 WHEN 'int4'::regtype THEN 31
+                                            ELSE 63 END AS bits) width
+  ORDER BY b.oid, width.bits, t.relispartition, b.relation, b.number
 ), reach AS (
-  SELECT q.*, CASE a.atttypid WHEN 'int2'::regtype THEN 32767::numeric WHEN 'int4'::regtype THEN 2147483647
-                              ELSE q.seqmax END AS widest,
-         CASE WHEN a.attname IS NULL THEN 'the column it feeds'
-              ELSE format('%I.%I.%I', tn.nspname, t.relname, a.attname) END AS "column"
-  FROM sequence q
-  LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = q.refobjid AND a.attnum = q.refobjsubid
-  LEFT JOIN pg_catalog.pg_class t ON t.oid = q.refobjid
-  LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
+  SELECT q.*, f.bits, f.identity, f."table", f.name,
+         CASE WHEN q.rises THEN least(q.seqmax, 2::numeric ^ coalesce(f.bits, 63) - 1)
+              ELSE greatest(q.seqmin, -(2::numeric ^ coalesce(f.bits, 63))) END AS last_number
+  FROM sequence q LEFT JOIN fed f ON f.oid = q.oid
 ), used AS (
-  SELECT *, CASE WHEN seqincrement > 0
-                 THEN (last_value::numeric - seqmin + 1) / (least(seqmax, widest) - seqmin + 1)
-                 ELSE (seqmax - last_value::numeric + 1) / (seqmax::numeric - seqmin + 1) END AS share
+  SELECT *, format('%I.%I', nspname, relname) AS object,
+         CASE WHEN rises AND last_number >= seqmin THEN (last_value - seqmin + 1) / (last_number - seqmin + 1)
+              WHEN NOT rises AND last_number <= seqmax THEN (seqmax - last_value + 1) / (seqmax - last_number + 1)
+              ELSE 1 END AS share
   FROM reach WHERE last_value IS NOT NULL
 )
-SELECT format('%I.%I', nspname, relname) AS object,
+SELECT object,
        round(share, 4)::float8 AS value,
-       format('%s %% used: at %s of %s', round(share * 100, 1), last_value,
-              CASE WHEN seqincrement > 0 THEN least(seqmax, widest) ELSE seqmin END) AS summary,
-       "column"
+       format('%s %% used: at %s of %s%s', round(share * 100, 1), last_value, round(last_number),
+              ', for ' || "table" || '.' || name) AS summary,
+       "table" || '.' || name AS "column",
+       concat_ws(' ',
+         CASE WHEN bits < 63 THEN format('ALTER TABLE %s ALTER COLUMN %s TYPE bigint; (rewrites the table '
+                                         'under an exclusive lock: plan a migration)', "table", name) END,
+         CASE WHEN coalesce(identity AND bits < 63, false) THEN NULL
+              WHEN seqtypid <> 'int8'::regtype THEN format('ALTER SEQUENCE %s AS bigint;', object)
+              WHEN rises AND seqmax < 2::numeric ^ 63 - 1 THEN format('ALTER SEQUENCE %s NO MAXVALUE;', object)
+              WHEN NOT rises AND seqmin > -(2::numeric ^ 63) THEN format('ALTER SEQUENCE %s NO MINVALUE;', object)
+              END) AS cure
 FROM used
 WHERE share >= least(:warning, :high, :critical)
 UNION ALL
-SELECT format('%I.%I', nspname, relname), NULL, 'not checked: no privilege', NULL
+SELECT format('%I.%I', nspname, relname), NULL, 'not checked: no privilege', NULL, ''
 FROM sequence WHERE NOT pg_catalog.has_sequence_privilege(oid, 'SELECT,USAGE')
 ORDER BY 2 DESC, 1

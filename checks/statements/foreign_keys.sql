@@ -1,6 +1,17 @@
--- Every foreign key with its columns, its equality operators, whether both tables are readable, and
--- an owner outside the trust domain, if any, of the tables or of what inherits from them.
-WITH RECURSIVE tree (root, oid) AS (
+-- The foreign keys that are validated, or those that are not, with their columns and equality
+-- operators; whether both tables are readable and the columns are of types of the server or of an
+-- extension; and an owner outside the trust domain, if any, of the tables or of what inherits from
+-- them. NOT ENFORCED keys (from 18 on) promise nothing.
+WITH RECURSIVE base (oid, known) AS (
+  SELECT t.oid, t.typnamespace = 'pg_catalog'::regnamespace
+                OR EXISTS (SELECT FROM pg_catalog.pg_depend d
+                           WHERE d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = t.oid
+                             AND d.deptype = 'e')
+  FROM pg_catalog.pg_type t WHERE t.typtype <> 'd'
+  UNION ALL
+  SELECT d.oid, base.known
+  FROM base JOIN pg_catalog.pg_type d ON d.typbasetype = base.oid AND d.typtype = 'd'
+), tree (root, oid) AS (
   SELECT oid, oid FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p')
   UNION ALL
   SELECT t.root, i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
@@ -13,7 +24,12 @@ WITH RECURSIVE tree (root, oid) AS (
   GROUP BY t.root
 )
 SELECT c.conname AS name,
-       c.convalidated AS validated,
+       c.confmatchtype = 'f' AS match_full,
+       coalesce((to_jsonb(c)->>'conperiod')::bool, false) AS period, -- from 18 on
+       NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN base b ON b.oid = a.atttypid
+                   WHERE NOT b.known
+                     AND (a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)
+                          OR a.attrelid = c.confrelid AND a.attnum = ANY (c.confkey))) AS plain,
        cn.nspname AS child_schema, cr.relname AS child_name,
        pn.nspname AS parent_schema, pr.relname AS parent_name,
        ARRAY(SELECT a.attname::text
@@ -40,5 +56,6 @@ JOIN pg_catalog.pg_class cr ON cr.oid = c.conrelid
 JOIN pg_catalog.pg_namespace cn ON cn.oid = cr.relnamespace
 JOIN pg_catalog.pg_class pr ON pr.oid = c.confrelid
 JOIN pg_catalog.pg_namespace pn ON pn.oid = pr.relnamespace
-WHERE c.contype = 'f' AND c.conparentid = 0 AND cr.relpersistence <> 't'
+WHERE c.contype = 'f' AND c.convalidated = %(validated)s
+  AND coalesce((to_jsonb(c)->>'conenforced')::bool, true) AND c.conparentid = 0 AND cr.relpersistence <> 't'
 ORDER BY child_schema, child_name, name

@@ -190,6 +190,35 @@ def test_checks_go_on_without_the_state_file_and_keep_the_ids_of_their_alerts(
     assert sorted(ids) == sorted(_sent_ids(state))
 
 
+def test_open_alert_is_not_sent_again_in_an_outage(house, folder, endpoint, wait):
+    house.database.run("CREATE SEQUENCE public.s MAXVALUE 100; SELECT setval('public.s', 99)")
+    ticket = endpoint()
+    house.listen = f"127.0.0.1:{free_port()}"
+    house.extra = CHANNEL.format(ticket.url)
+    house.with_logins = False
+    path = house.write()
+    state = folder / "state.db"
+    path.write_text(path.read_text().replace(str(house.folder / "state.db"), str(state)))
+    house.write = lambda: path
+    house.sereno("now", "integrity_check")
+    assert len(ticket.requests) == 1
+    with running_service(house, **FAST) as service:
+        wait(lambda: health(house.listen)[0] == 200, what="the service")
+        house.database.run("CREATE SEQUENCE public.z MAXVALUE 100; SELECT setval('public.z', 99)")
+        with moved_away(folder, state):
+            wait(lambda: len(ticket.requests) == 3, what="the alerts from memory")
+        wait(lambda: health(house.listen) == (200, "well\n"), what="the recovery")
+        wait(lambda: len(ticket.requests) == 4, what="the resolved notification")
+        assert service.poll() is None
+    data = [json.loads(one["body"])["data"] for one in ticket.requests]
+    assert sorted((one["kind"], one["object"]) for one in data) == [
+        ("sequence_exhaustion", "public.s"),
+        ("sequence_exhaustion", "public.z"),
+        ("state_unusable", ""),
+        ("state_unusable", ""),
+    ]
+
+
 def _checks(path):
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute("SELECT value FROM instance WHERE name = 'checks'").fetchone()

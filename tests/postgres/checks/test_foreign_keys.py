@@ -1,3 +1,6 @@
+import pytest
+
+
 def test_rows_inserted_without_triggers_are_found(any_house):
     any_house.with_logins = False
     run = any_house.database.run
@@ -50,3 +53,46 @@ def test_key_is_compared_with_its_own_operator(any_house):
     )
     run("INSERT INTO public.p VALUES ('Uno'); INSERT INTO public.c VALUES ('uno')")
     assert any_house.run("integrity_check")["findings"] == []
+
+
+def test_rows_with_some_columns_null_break_match_full(any_house):
+    any_house.with_logins = False
+    run = any_house.database.run
+    run("CREATE TABLE public.p (a int, b int, UNIQUE (a, b)); INSERT INTO public.p VALUES (5, 5)")
+    run(
+        "CREATE TABLE public.c (a int, b int, CONSTRAINT k FOREIGN KEY (a, b)"
+        " REFERENCES public.p (a, b) MATCH FULL)"
+    )
+    run("INSERT INTO public.c VALUES (5, 5), (NULL, NULL)")
+    assert any_house.run("integrity_check")["findings"] == []
+    run(
+        "SET session_replication_role = replica;"
+        " INSERT INTO public.c VALUES (5, NULL), (NULL, 6), (7, 7); RESET session_replication_role"
+    )
+    finding = any_house.finding("integrity_check", "foreign_keys")
+    assert (finding["object"], finding["value"]) == ("public.c.k", 3)
+
+
+def test_period_that_the_parents_cover_only_in_part_is_found(any_house):
+    if any_house.database.admin.info.server_version < 180000:
+        pytest.skip("PERIOD is from PostgreSQL 18 on")
+    any_house.with_logins = False
+    run = any_house.database.run
+    run("CREATE EXTENSION btree_gist")
+    run(
+        "CREATE TABLE public.p (id int, d daterange, PRIMARY KEY (id, d WITHOUT OVERLAPS));"
+        "CREATE TABLE public.c (id int, d daterange, CONSTRAINT k FOREIGN KEY (id, PERIOD d)"
+        " REFERENCES public.p (id, PERIOD d))"
+    )
+    run(
+        "INSERT INTO public.p VALUES (1, '[2024-01-01,2024-03-01)'), (1, '[2024-03-01,2024-06-01)');"
+        "INSERT INTO public.c VALUES (1, '[2024-02-01,2024-05-01)'), (1, NULL)"
+    )
+    assert any_house.run("integrity_check")["findings"] == []
+    run(
+        "SET session_replication_role = replica;"
+        "INSERT INTO public.c VALUES (1, '[2024-03-01,2026-01-01)'), (2, '[2024-02-01,2024-03-01)');"
+        "RESET session_replication_role"
+    )
+    finding = any_house.finding("integrity_check", "foreign_keys")
+    assert (finding["object"], finding["value"]) == ("public.c.k", 2)

@@ -22,3 +22,43 @@ def test_failed_concurrent_build_is_found_until_index_is_dropped(any_house):
     )
     run('DROP INDEX public."T_a_key"')
     assert any_house.run("integrity_check")["findings"] == []
+
+
+PARTITIONED = """
+    CREATE TABLE public.ev (id int, d date) PARTITION BY RANGE (d);
+    CREATE TABLE public.ev_23 PARTITION OF public.ev FOR VALUES FROM ('2023-01-01') TO ('2024-01-01');
+    CREATE TABLE public.ev_24 PARTITION OF public.ev FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+    CREATE UNIQUE INDEX ev_23_u ON public.ev_23 (d, id);
+    CREATE UNIQUE INDEX ev_u ON ONLY public.ev (d, id);
+    ALTER INDEX public.ev_u ATTACH PARTITION public.ev_23_u
+"""
+
+
+def test_index_of_partitioned_table_names_the_partition_without_it(any_house):
+    any_house.with_logins = False
+    run = any_house.database.run
+    run(PARTITIONED)
+    finding = any_house.finding("integrity_check", "invalid_index")
+    assert (finding["object"], finding["severity"]) == ("public.ev_u", "warning")
+    assert finding["summary"].endswith("no valid index of it on public.ev_24")
+    assert "ALTER INDEX public.ev_u ATTACH PARTITION" in finding["remedy"]
+    run("CREATE UNIQUE INDEX ev_24_u ON public.ev_24 (d, id)")
+    run("ALTER INDEX public.ev_u ATTACH PARTITION public.ev_24_u")
+    assert any_house.run("integrity_check")["findings"] == []
+
+
+def test_index_of_partitioned_table_that_stays_invalid_is_cured_by_attaching_again(any_house):
+    any_house.with_logins = False
+    run = any_house.database.run
+    run(PARTITIONED + "; INSERT INTO public.ev VALUES (1, '2024-02-01'), (1, '2024-02-01')")
+    with pytest.raises(errors.UniqueViolation):
+        run("CREATE UNIQUE INDEX CONCURRENTLY ev_24_u ON public.ev_24 (d, id)")
+    run("ALTER INDEX public.ev_u ATTACH PARTITION public.ev_24_u")
+    found = {one["object"] for one in any_house.run("integrity_check")["findings"]}
+    assert found == {"public.ev_u", "public.ev_24_u"}
+    run("DELETE FROM public.ev_24 WHERE ctid = '(0,1)'")
+    run("REINDEX INDEX CONCURRENTLY public.ev_24_u")
+    finding = any_house.finding("integrity_check", "invalid_index")
+    assert "although that of each partition is valid" in finding["summary"]
+    run(finding["remedy"].partition(";")[0])
+    assert any_house.run("integrity_check")["findings"] == []
