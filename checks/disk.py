@@ -88,7 +88,7 @@ def _unseen(folder: Folder) -> Row:
         "object": folder.path or folder.use,
         "value": None,
         "severity": "info",
-        "summary": f"{folder.use}: not readable: {folder.hidden}",
+        "summary": f"{folder.use}: {folder.hidden}",
         "kind": "unseen",
     }
 

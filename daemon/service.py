@@ -27,7 +27,7 @@ from daemon.monitoring.self_check import self_check
 from daemon.periodic_alerts import run_periodic_alerts
 from daemon.runs.recovery import recover_interrupted_runs
 from daemon.runs.runner import FENCE_SECONDS, Runner
-from daemon.scheduling.dispatcher import Dispatcher
+from daemon.scheduling.dispatcher import Dispatcher, warn_unreachable
 from daemon.scheduling.timer import BEAT_SECONDS, Timer
 from daemon.state_health import StateHealth
 from domain.coverage import Coverage
@@ -103,7 +103,8 @@ class Service:
                 self._plan(schedule)
                 notify("READY=1", f"STATUS={self._status()}")
                 _log.info("service.started", schedules=list(self._dispatcher.timings))
-                threading.Thread(target=self._chores, name="chores", daemon=True).start()
+                for work in (self._chores, partial(warn_unreachable, self._context)):
+                    threading.Thread(target=work, daemon=True).start()
                 self._serve(schedule)
             finally:
                 self._end(schedule)

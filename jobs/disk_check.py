@@ -75,7 +75,8 @@ def observe(inputs: JobInputs) -> Observation | None:
                 Folder(
                     f"server of {name}",
                     "",
-                    f"the server cannot be asked: {str(error).splitlines()[0]}",
+                    "the server cannot be asked: "
+                    + str(error).splitlines()[0].removeprefix(f"{name}: "),
                 )
             )
     return Observation(list(dict.fromkeys(folders)), inputs.settings.checks["disk"].values)
@@ -177,7 +178,7 @@ def _named(finding: Finding) -> Finding:
     """Give a folder that could not be read a finding kind of its own."""
     if finding.value is not None:
         return finding
-    return replace(finding, identity=replace(finding.identity, kind=DISK_UNSEEN.name))
+    return replace(finding, identity=replace(finding.identity, kind=DISK_UNSEEN.name), remedy="")
 
 
 def text_list(value: object) -> list[str]:

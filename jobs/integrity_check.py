@@ -39,6 +39,7 @@ class PlannedCheck:
     """The logins that it runs as; none if it cannot run."""
     unread: str
     """The reason why it cannot run, or why it does not read everything."""
+    cause: Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +66,27 @@ def observe(inputs: JobInputs) -> Observation:
                 # without declared pairs nothing was checked
                 continue
             options = options_in(inputs.settings.checks[name], inputs.database)
-            logins, unread = _logins(inputs, check)
+            logins, unread, cause = _logins(inputs, check)
             text = check.question(session, options)
-            wanted.append(PlannedCheck(check, options, text, logins, unread))
+            wanted.append(PlannedCheck(check, options, text, logins, unread, cause))
     return Observation(wanted, inputs.memory, inputs.trust_domains.uncovered())
 
 
-def _logins(inputs: JobInputs, check: Check) -> tuple[tuple[Login, ...], str]:
-    """Return the logins of a check, or why it cannot run."""
+def _logins(inputs: JobInputs, check: Check) -> tuple[tuple[Login, ...], str, Cause]:
+    """Return the logins of a check, or why it cannot run and the cause of that."""
     if check.header.reads == "catalog":
-        return (MAINTAIN,), ""
-    domains = inputs.trust_domains.all()
+        return (MAINTAIN,), "", Cause.NOT_SEEN
     name = check.header.domain
-    if name:
-        domains = [one for one in domains if one.login.domain == name]
-        if not domains:
-            return (), f"there is no data login of a trust domain {name!r}"
+    domains = [one for one in inputs.trust_domains.all() if name in {"", one.login.domain}]
     if not domains:
-        return (), f"rows need a login: databases.{inputs.database}.data is not configured"
+        why = f"there is no data login of a trust domain {name!r}"
+        if not name:
+            why = f"rows need a login: databases.{inputs.database}.data is not configured"
+        return (), why, Cause.NOT_SEEN
     usable = tuple(one.login for one in domains if not one.domain.wrong)
     wrong = "; ".join(one.domain.wrong for one in domains if one.domain.wrong)
-    return usable, wrong
+    refused = any(one.unreachable for one in domains)
+    return usable, wrong, Cause.UNREACHABLE if refused else Cause.NOT_SEEN
 
 
 def options_in(configured: CheckOptions, database: str) -> OptionValues:
@@ -104,14 +105,18 @@ def plan(seen: Observation) -> Sequence[Step]:
         if wanted.logins
     ]
     skipped = [
-        _skipped(wanted.check.header.name, wanted.unread) for wanted in seen.wanted if wanted.unread
+        _skipped(wanted.check.header.name, wanted.unread, wanted.cause)
+        for wanted in seen.wanted
+        if wanted.unread
     ]
-    skipped += [_skipped(f"tables of {owner}", why) for owner, why in seen.uncovered.items()]
+    skipped += [
+        _skipped(f"tables of {owner}", why, Cause.NOT_SEEN) for owner, why in seen.uncovered.items()
+    ]
     return [*sorted(steps, key=lambda step: step.predicted_seconds), *skipped]
 
 
-def _skipped(object_: str, why: str) -> SkippedStep:
-    return SkippedStep(name="check", object=object_, why=why, cause=Cause.NOT_SEEN)
+def _skipped(object_: str, why: str, cause: Cause) -> SkippedStep:
+    return SkippedStep(name="check", object=object_, why=why, cause=cause)
 
 
 def _question(wanted: PlannedCheck, memory: Memory | None) -> CheckStep:

@@ -45,6 +45,8 @@ class DomainSession:
     session: Session | None
     """None if it could not be opened; `domain.wrong` says why."""
     domain: TrustDomain
+    unreachable: bool = False
+    """Whether the server refuses the login, or does not answer it."""
 
     @property
     def opened(self) -> Session:

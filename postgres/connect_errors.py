@@ -24,21 +24,21 @@ _CURES = (
     (
         r"Peer authentication failed",
         (
-            "let this login give a password: add to pg_hba.conf, above the line that matched, "
-            "{line}; or connect by host=127.0.0.1 in databases.{target}.dsn"
+            "add to pg_hba.conf, above the line that matched: {line}; then SELECT "
+            "pg_reload_conf(). Or connect by host=127.0.0.1 in databases.{target}.dsn"
         ),
     ),
     (r"no pg_hba\.conf entry", "add to pg_hba.conf: {line}; then SELECT pg_reload_conf()"),
     (
         r"password authentication failed",
         (
-            "is databases.{target}.{login}.password the server's? To set it there: sereno install "
+            "is it that of databases.{target}.{login}? To set it on the server: sereno install "
             "{target} --admin DSN"
         ),
     ),
     (
         r"no password supplied",
-        'give databases.{target}.{login} a password = {{ file = "…" }}',
+        'give databases.{target}.{login} its password, like {{ file = "…" }}',
     ),
     (r"role \".*\" does not exist", "create it: sereno install {target} --admin DSN"),
     (r"database \".*\" does not exist", "correct dbname in databases.{target}.dsn"),

@@ -174,8 +174,9 @@ def open_store(path: Path) -> Store:
     except (sqlite3.Error, UnicodeDecodeError) as error:
         # a damaged page may yield invalid UTF-8
         if not os.access(path, os.R_OK | os.W_OK):
-            cure = f"run as its owner: sudo -u {path.owner()} sereno ..."
-            raise StoreError(f"{path}: no permission; {cure}") from error
+            owner = path.owner()
+            cure = f"run sereno as {owner}, or give the file to this user (chown)"
+            raise StoreError(f"{path}: no permission: it belongs to {owner}; {cure}") from error
         cure = "Restore a copy, or move the file away to begin with an empty history"
         raise StoreError(f"{path}: {error}; nothing was changed. {cure}") from error
     return Store(path)

@@ -10,6 +10,7 @@ from daemon.context import Context
 from domain.finding import Severity
 from domain.redaction import redact
 
+FLAPPING = "yes: it ends after an hour and three looks without it"
 MOST_EVENTS = 50
 MOST_MESSAGES = 200
 
@@ -63,7 +64,7 @@ def print_alert_details(alert: dict[str, Any], zone: str) -> None:
         "remedy": alert["remedy"],
         "acknowledged by": alert["acknowledged_by"],
         "not notified": alert["suppressed_by"],
-        "flapping": "yes" if alert["flapping"] else "",
+        "flapping": FLAPPING if alert["flapping"] else "",
         "channels": ", ".join(alert["channels"]),
         **alert["evidence"],
     }
@@ -77,7 +78,7 @@ def print_alert_details(alert: dict[str, Any], zone: str) -> None:
     ]
     for text in columns(rows):
         line(text, indent=2)
-    line("notifications")
+    line("notifications" if alert["messages"] else "notifications: none")
     sent = [
         (local_minute(one["at"], zone), one["channel"], one["reason"], one["state"])
         for one in alert["messages"]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from alerts.alert import Alert
-from daemon.cli.output import name_or_own_line, severity_label
+from daemon.cli.output import counted, name_or_own_line, severity_label
 from domain.redaction import redact
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def print_alert(alert: Alert, state: str, *, indent: int = 0) -> None:
     """Print an open alert as one line; an object that does not fit is on a line of its own."""
     if alert.acknowledged_by:
         state = f"acknowledged by {redact(alert.acknowledged_by)}"
+    elif alert.flapping and alert.passes:
+        state = f"not found the last {counted(alert.passes, 'time')}, but flapping"
     head = (
         f"#{alert.id:<4} {severity_label(alert.severity)} {alert.database or 'host'}  {alert.kind}"
     )

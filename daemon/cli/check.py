@@ -35,9 +35,10 @@ class CheckResults:
     skipped: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     problems: list[tuple[str, str, str]] = field(default_factory=list)
-    """Job, database and error of places that could not be reached."""
+    """Job or check, database and error of places that could not be reached."""
     undeclared: list[str] = field(default_factory=list)
     """Pair checks without a declared pair."""
+    met: set[str] = field(default_factory=set)
     ran: set[str] = field(default_factory=set)
     looks: int = 0
 
@@ -97,7 +98,7 @@ def run_checks(context: "Context", names: Sequence[str], only: str | None) -> Ch
         except (TargetError, psycopg.Error, OSError) as error:
             results.problems.append((task.job, task.database, first_line(error)))
     results.undeclared = sorted(name for name in PAIRED if not context.config.checks[name].pairs)
-    missing = sorted(set(names) - results.ran - set(results.undeclared))
+    missing = sorted(set(names) - results.met - set(results.undeclared))
     if not results.problems:
         _add_missing(results, missing, only)
     return results
@@ -107,7 +108,7 @@ def _add_missing(results: CheckResults, names: Sequence[str], only: str | None) 
     """Record the named checks that ran nowhere: failed if no check ran at all."""
     where = f"in {only}" if only else "in any database"
     texts = [f"{name}: does not run {where}" for name in names]
-    if results.ran:
+    if results.met:
         results.skipped += texts
     else:
         results.failed += texts or [f"no check runs {where}"]
@@ -122,16 +123,21 @@ def _nothing_excluded(config: "Config") -> "Config":
 
 def _run(context: "Context", task: "Task", names: Sequence[str], results: CheckResults) -> None:
     from daemon.runs import dry_run
+    from domain.cause import Cause
     from execution.step import Status
 
     for step, outcome, verdict in dry_run.run_checks(context, task, names):
-        results.ran.add(step.object)
-        results.looks += 1
+        results.met.add(step.object)
         results.findings += verdict.findings
         text = f"{task.database or 'host'}: {step.object}: {outcome.reason}"
-        if outcome.status is Status.SKIPPED:
+        if outcome.status is Status.DONE:
+            results.ran.add(step.object)
+            results.looks += 1
+        elif outcome.cause is Cause.UNREACHABLE:
+            results.problems.append((step.object, task.database, outcome.reason))
+        elif outcome.status is Status.SKIPPED:
             results.skipped.append(text)
-        elif outcome.status is not Status.DONE:
+        else:
             results.failed.append(text)
 
 
@@ -176,7 +182,7 @@ def _show(results: CheckResults, named: Sequence[str]) -> None:
         prose(f"skipped  {text}")
     for text in results.failed:
         prose(f"{paint('FAILED', 'bold red')}  {text}")
-    print_unreachable(results.problems)
+    print_unreachable(results.problems, "look")
     counts = count_by_severity(rows) or "nothing"
     undeclared = ""
     if results.undeclared and not named:
@@ -185,4 +191,8 @@ def _show(results: CheckResults, named: Sequence[str]) -> None:
         prose(f"No check ran.{undeclared} {next_step(results.problems, 'sereno check')}".rstrip())
         return
     ran = counted(len(results.ran), "check")
-    prose(f"Found: {counts}. {ran} ran {counted(results.looks, 'time')}.{undeclared}")
+    left_out = len(results.met - results.ran)
+    not_run = f", {left_out} did not run" if left_out else ""
+    following = next_step(results.problems, "sereno check")
+    looks = counted(results.looks, "time")
+    prose(f"Found: {counts}. {ran} ran {looks}{not_run}.{undeclared} {following}".rstrip())

@@ -1,6 +1,7 @@
 """`sereno install`: creates the schema sereno and the logins, or prints the SQL."""
 
 import os
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,10 +12,14 @@ from daemon.exit_codes import Exit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from daemon.config.model import Login
     from daemon.context import Context
     from postgres.fencing.install import InstallRequest
     from postgres.session import Target
 
+
+SHORT_PASSWORD = 12
+NOTE_WIDTH = 79
 
 AdminOption = Annotated[
     str | None,
@@ -53,8 +58,7 @@ def install(
         except install.InstallError as error:
             fail(f"{database}: {error}", Exit.CANNOT)
         except UnreachableError as error:
-            hint = "install needs a role that may create roles: --admin DSN"
-            fail(f"{error}\n  {hint}", Exit.CANNOT)
+            fail(f"{error}\n  {_admin_hint(str(error), given=admin is not None)}", Exit.CANNOT)
         refused = {} if print_only else _refused_logins(request.target)
         script = [install.printable_statements(command) for command in commands]
         if as_json:
@@ -62,11 +66,25 @@ def install(
             print_json({"database": database, "done": not print_only, **notes})
             raise typer.Exit(Exit.FOUND if refused else Exit.FINE)
         for shortcoming in shortcomings:
-            typer.echo(f"-- note: {shortcoming}", err=True)
+            typer.echo(_note(shortcoming), err=True)
         if print_only:
             typer.echo("\n".join(script))
         else:
             _show_installed(request.target, refused)
+
+
+def _admin_hint(reason: str, *, given: bool) -> str:
+    """Return what to do when the administrator cannot connect."""
+    if "database" in reason and "does not exist" in reason:
+        return "create it (createdb), or correct dbname"
+    if "Peer authentication" in reason or "role " in reason:
+        return (
+            "connect as a superuser that exists; on Debian as root: su postgres -c "
+            "'createuser --superuser root', then --admin with user=root"
+        )
+    if given:
+        return "correct --admin"
+    return "install needs a role that may create roles: --admin DSN"
 
 
 def _show_installed(target: "Target", refused: "Mapping[str, str]") -> None:
@@ -87,7 +105,10 @@ def _make_password_files(context: "Context", database: str) -> None:
 
     for login in context.config.databases[database].all_logins():
         path = login.password.file if login.password is not None else None
-        if path is None or path.exists():
+        if path is None:
+            continue
+        if path.exists():
+            _note_short_password(login)
             continue
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -97,6 +118,31 @@ def _make_password_files(context: "Context", database: str) -> None:
             file.write(secrets.token_urlsafe(24) + "\n")
         match_folder_owner(path)
         typer.echo(f"{path}: made, with a new password for {login.user}", err=True)
+
+
+def _note(shortcoming: str) -> str:
+    """Return a shortcoming as comment lines of the script."""
+    return textwrap.fill(
+        f"-- note: {shortcoming}",
+        NOTE_WIDTH,
+        subsequent_indent="--   ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _note_short_password(login: "Login") -> None:
+    """Say that a password file is kept, and whether its password is short."""
+    from domain.secret import SecretError
+
+    assert login.password is not None  # noqa: S101 - the caller has asked
+    path = login.password.file
+    try:
+        length = len(login.password.reveal())
+    except SecretError:
+        return  # connecting says so
+    short = f"; it has only {length} characters" if length < SHORT_PASSWORD else ""
+    typer.echo(f"{path}: used as the password of {login.user}{short}", err=True)
 
 
 def _refused_logins(target: "Target") -> dict[str, str]:

@@ -203,10 +203,18 @@ class _Summary:
         print_findings(shown, Severity.WARNING)
         counts = count_by_severity(self.findings)
         prose(f"{self._finished()} Findings: {counts or 'none'}.")
-        last = self.runs[-1]["id"] if self.runs else ""
-        prose(f"{self._notifications(waiting)}Steps: sereno history {last}")
+        prose(f"{self._notifications(waiting)}{self._where_steps_are()}")
         if problems:
             prose(next_step(problems, f"sereno now {words}"))
+
+    def _where_steps_are(self) -> str:
+        """Return how to see the steps: those of the only run, or of the runs that have any."""
+        numbers = [str(run["id"]) for run in self.runs if run["steps"]]
+        if not numbers:
+            return ""
+        if len(numbers) == 1:
+            return f"Steps: sereno history {numbers[0]}"
+        return f"Steps: --steps, or sereno history RUN ({numbers[0]} to {numbers[-1]})"
 
     def _by_job(self) -> dict[str, list[dict[str, Any]]]:
         """Return the runs by job, without those that failed before their first step."""

@@ -1,8 +1,12 @@
 """Errors of several databases and jobs, grouped by cause: one cause is one paragraph."""
 
+import re
 from collections.abc import Sequence
 
 from daemon.cli.output import counted, paint, prose
+
+_NO_SERVER = re.compile(r"Connection refused|on socket .*No such file or directory", re.DOTALL)
+"""What libpq says when no server listens; a missing password file is another matter."""
 
 
 def without_name(database: str, reason: str) -> str:
@@ -10,7 +14,7 @@ def without_name(database: str, reason: str) -> str:
     return reason.removeprefix(f"{database}: ")
 
 
-def print_unreachable(problems: Sequence[tuple[str, str, str]]) -> None:
+def print_unreachable(problems: Sequence[tuple[str, str, str]], noun: str = "run") -> None:
     """Print errors given as job, database and reason; equal reasons are one paragraph."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for job, database, reason in problems:
@@ -19,13 +23,13 @@ def print_unreachable(problems: Sequence[tuple[str, str, str]]) -> None:
         databases = ", ".join(dict.fromkeys(database or "host" for _, database in places))
         prose(f"{paint('FAILED', 'bold red')}  {reason}")
         jobs = list(dict.fromkeys(job for job, _ in places))
-        prose(f"{databases}: {counted(len(places), 'run')} of {', '.join(jobs)}", indent=8)
+        prose(f"{databases}: {counted(len(places), noun)} of {', '.join(jobs)}", indent=8)
 
 
 def next_step(problems: Sequence[tuple[str, str, str]], command: str) -> str:
     """Return the sentence that ends the output after errors; empty if there are none."""
     reasons = [reason for _, _, reason in problems]
-    if any("onnection refused" in reason or "o such file" in reason for reason in reasons):
+    if any(_NO_SERVER.search(reason) for reason in reasons):
         return f"Start PostgreSQL (systemctl status postgresql), then: {command}"
     if reasons:
         return f"Correct the cause, then: {command}"

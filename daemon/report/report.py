@@ -158,6 +158,8 @@ class Report:
         if not needing:
             if self.idle:
                 return "Nothing has run since the last report; is the service running?"
+            if any(task.finished < task.runs for task in self.tasks):
+                return f"No alert is open; {self._runs()}."
             return f"All is well: {self._runs()}, nothing needs attention."
         counts = Counter(alert.severity for alert in needing)
         ranked = sorted(counts, key=lambda one: -one.rank)

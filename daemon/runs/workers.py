@@ -162,7 +162,7 @@ class Workers:
         except TargetError as error:
             if alone and self._job.deletes:
                 raise
-            return DomainSession(login, None, TrustDomain(wrong=str(error)))
+            return DomainSession(login, None, TrustDomain(wrong=str(error)), unreachable=True)
         domain = read_trust_domain(session)
         wrong = domain.wrong
         if not wrong and (self._deletes or session.login.kind == "data"):

@@ -278,6 +278,16 @@ class Dispatcher:
             self._context.processor(transaction).process([finding], [])
 
 
+def warn_unreachable(context: Context) -> None:
+    """Log each database that cannot be worked in; no alert, since no run was due."""
+    for database in context.config.databases:
+        try:
+            with open_session(context.target(database), MAINTAIN, "probe"):
+                pass
+        except TargetError as error:
+            _log.warning("database.unreachable", database=database, reason=str(error))
+
+
 def _probe(context: Context, database: str) -> None:
     with (
         contextlib.suppress(TargetError, StoreError),

@@ -248,9 +248,9 @@ def shortcomings(administrator: Administrator, request: InstallRequest) -> Itera
         )
     for row in administrator.execute(_SUPERUSERS_TABLES):
         yield (
-            f"{row['tables']} tables belong to the superuser {row['owner']}: before PostgreSQL "
-            "17 no other role may "
-            "analyze or vacuum them; give them an owner of their own (ALTER TABLE … OWNER TO …)"
+            f"tables of the superuser {row['owner']} ({row['tables']}): before PostgreSQL 17 no "
+            "other role may analyze or vacuum them; give them an owner of their own (ALTER TABLE "
+            "… OWNER TO …), then install again"
         )
 
 

@@ -8,6 +8,7 @@ concurrent change of one of them restarts the batch (SQLSTATE 40001).
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -156,6 +157,12 @@ class RowWalk:
 
     def all(self, take: TakeBatch, done: Callable[[], object] = lambda: None) -> None:
         """Take batches until none is left; `done` is called after each commit."""
+        with ExitStack() as stack:
+            self._take_all(take, done, stack)
+        self._session.flush_statistics()  # the jobs that follow plan by these statistics
+        self._session.set_timeouts(self._control.remaining_seconds())
+
+    def _take_all(self, take: TakeBatch, done: Callable[[], object], stack: ExitStack) -> None:
         more = True
         while more:
             self._control.wait_while_paused()
@@ -163,6 +170,7 @@ class RowWalk:
             chosen, took, last, waiters = self._control.attempt(lambda: self._one(take))
             if chosen:  # otherwise the attempt found no row
                 done()
+                self._tamper_check.committed(stack)
             self.taken += took
             self._control.waiters(waiters)
             self._control.advance(self.taken, self._expired.estimated_rows)
@@ -171,8 +179,6 @@ class RowWalk:
             self._tune(seconds)
             if more:
                 self._control.rest(seconds)
-        self._session.flush_statistics()  # the jobs that follow plan by these statistics
-        self._session.set_timeouts(self._control.remaining_seconds())
 
     def left(self) -> bool:
         """Return whether expired rows are left behind the end of the walk.

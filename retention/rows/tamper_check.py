@@ -6,11 +6,12 @@ insert into the archive ledger would pass for ours.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from psycopg import sql
 
 from postgres.identifiers import Relation
-from postgres.session import Session
+from postgres.session import Session, open_session
 from postgres.session_settings import SERVER
 from postgres.statement_file import read_statement
 
@@ -38,6 +39,7 @@ _LEDGER = sql.SQL(
 )
 _HEIGHT = sql.SQL("SELECT coalesce(max(ordinal), 0) AS height FROM sereno.archive_batch")
 _ABOVE = sql.SQL("SELECT count(*) AS rows FROM sereno.archive_batch WHERE ordinal > %s")
+_OWN_ABOVE = sql.SQL("{} AND written_by = session_user").format(_ABOVE)
 
 
 class TamperedError(OSError):
@@ -70,7 +72,8 @@ class TamperCheck:
         self._locks = [_LOCK.format(sql.Composed([only, table.identifier()])) for table in tables]
         self._settings = session.rows(_SETTINGS)[0]
         self._ledger = has_ledger(session)
-        self._height = 0
+        self._height = self._written = 0
+        self._witness: Session | None = None
 
     def before(self) -> None:
         """Lock the tables in ROW EXCLUSIVE mode, then compare their shape.
@@ -104,4 +107,27 @@ class TamperCheck:
         if self._ledger and int(self._session.rows(_ABOVE, (self._height,))[0]["rows"]) != written:
             raise TamperedError(
                 f"{self._tables[0]}: a trigger wrote into sereno.archive_batch; nothing was deleted"
+            )
+        self._written = written
+
+    def committed(self, stack: ExitStack) -> None:
+        """Verify after COMMIT, in another session, that the ledger has no further row of the login.
+
+        What a trigger leaves for COMMIT (a cursor WITH HOLD, a deferred trigger) runs after the
+        last look of the transaction. The other session is opened once and closed by the stack.
+        """
+        if not self._ledger:
+            return
+        if self._witness is None:
+            opened = open_session(
+                self._session.target, self._session.login, "ledger", read_only=True
+            )
+            self._witness = stack.enter_context(opened)
+        found = int(self._witness.rows(_OWN_ABOVE, (self._height,))[0]["rows"])
+        if found != self._written:
+            raise TamperedError(
+                f"{self._tables[0]}: at COMMIT, code of its owner wrote into sereno.archive_batch "
+                f"(rows: {found - self._written}, ordinal above {self._height}, written by "
+                f"{self._session.facts.user}); examine its triggers, then delete those rows as an "
+                "administrator: sereno archive verify names them"
             )

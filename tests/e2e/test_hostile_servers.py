@@ -122,6 +122,14 @@ def test_answer_that_a_library_reads_whole_ends_at_its_limit(server, tmp_path):
         urllib.request.urlopen(f"https://localhost:{port}/", context=context, timeout=10).read()
 
 
+def test_slow_handshake_ends_at_the_timeout_of_the_connection(server):
+    """Python's ssl bounds the whole handshake by the timeout of the socket."""
+    port = server(drip(b"\x16\x03\x03\x3f\xff" + b"\x02" * 9))
+    context = bounds.bounded_tls(1000, 30)
+    with limited(15), pytest.raises(OSError):
+        urllib.request.urlopen(f"https://localhost:{port}/", context=context, timeout=0.5)
+
+
 def test_bounded_tls_verifies_certificates(server, tmp_path):
     _, server_tls = create_certificate(tmp_path)
     port = server(lambda connection: server_tls.wrap_socket(connection, server_side=True))

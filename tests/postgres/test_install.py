@@ -1,8 +1,11 @@
 """`sereno install`: logins, privileges, printed script and refusals."""
 
+import re
+
 import psycopg
 import pytest
 from psycopg import errors, sql
+from psycopg.conninfo import make_conninfo
 
 from tests.fixtures.secrets import write_secret
 
@@ -244,3 +247,35 @@ def test_login_that_cannot_log_in_skips_the_checks_of_rows_only(app):
     assert run["state"] == "finished"
     assert steps["wraparound"] == "done"
     assert steps["foreign_keys"] == "skipped"
+    (found,) = [one for one in run["findings"] if one["kind"] == "task_skipped"]
+    assert found["severity"] == "warning"
+    done = app.sereno("check", check=False)
+    assert done.returncode == 2
+    assert "not permitted to log in" in done.stdout
+    assert re.search(r"Found: .* [0-9]+ checks ran [0-9]+ times, [0-9]+ did not run\.", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("changed", "hint"),
+    [
+        ({"dbname": "no_such_database"}, "create it (createdb)"),
+        ({"user": "no_such_role"}, "as root: su postgres -c"),
+        ({"port": "1"}, "correct --admin"),
+    ],
+)
+def test_administrator_who_cannot_connect_gets_a_cure(app, changed, hint):
+    admin = make_conninfo(app.database.dsn, **changed)
+    done = app.sereno("install", "main", "--admin", admin, check=False)
+    assert (done.returncode, hint in done.stderr) == (2, True), done.stderr
+
+
+def test_password_file_that_exists_is_used_and_a_short_password_is_said(app):
+    secret = app.folder / "maintain"
+    write_secret(secret, "wrong")
+    path = app.write()
+    named = f'"{app.maintain}", password = {{ file = "{secret}" }} }}'
+    path.write_text(path.read_text().replace(f'"{app.maintain}" }}', named))
+    app.write = lambda: path
+    done = app.install()
+    said = f"{secret}: used as the password of {app.maintain}; it has only 5 characters"
+    assert said in done.stderr.replace("\n", " ")

@@ -185,6 +185,37 @@ def test_forged_batch_does_not_count(owners):
     assert archived_tables(owners) == {"a.log"}
 
 
+HELD = """
+CREATE FUNCTION m.forge() RETURNS int LANGUAGE plpgsql VOLATILE AS
+  $$ BEGIN {forged}; RETURN 0; END $$;
+CREATE FUNCTION m.holds() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT m.forge()'; RETURN OLD; END $$;
+CREATE TRIGGER holds BEFORE DELETE ON m.log FOR EACH STATEMENT EXECUTE FUNCTION m.holds()
+"""
+
+
+@pytest.mark.parametrize("job", ["archive", "log_cleanup"])
+def test_row_written_into_the_ledger_at_commit_is_noticed(owners, job):
+    """A cursor WITH HOLD runs at COMMIT, after the last look of the transaction."""
+    forged = FORGED.replace("'a', 'log'", "'m', 'log'")
+    as_mallory(
+        owners,
+        "CREATE TABLE m.log (id int PRIMARY KEY, at timestamptz NOT NULL)",
+        ROWS.format("m.log"),
+        HELD.format(forged=forged),
+    )
+    keep = CLEANED.format("m.log")
+    owners.extra = keep
+    if job == "archive":
+        owners.extra = keep.replace("log_cleanup", "archive").replace("keep", "older_than")
+        owners.extra += f'to = "file://{owners.folder}/archive"\n'
+    owners.install()
+    run = owners.run(job)
+    (step,) = run["steps"]
+    assert (run["state"], step["status"]) == ("failed", "failed")
+    assert "at COMMIT, code of its owner wrote into sereno.archive_batch (rows: 1" in step["reason"]
+
+
 def test_restore_is_refused_to_a_role_that_reaches_a_second_domain(owners):
     owners.install()
     run = owners.database.run
