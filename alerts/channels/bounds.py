@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 LONGEST_REPLY = 64 * 1024
-"""Bytes of one SMTP reply, and of the start of an HTTP answer that is kept."""
+"""Bytes of one SMTP reply."""
 
 
 class TooLongError(OSError):

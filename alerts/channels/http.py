@@ -18,12 +18,13 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, model_validator
 
-from alerts.channels.bounds import LONGEST_REPLY, deadline
+from alerts.channels.bounds import deadline
 from alerts.channels.channel import ChannelOptions, DeliveryError, Failure
 
 TIMEOUT_SECONDS = 15
 TOTAL_SECONDS = 45
-LONGEST_ANSWER = LONGEST_REPLY
+LONGEST_ANSWER = 1024**2
+"""Bytes of an answer that are read; a ticket system may return the whole ticket."""
 LONGEST_EXCERPT = 200
 _THROTTLED = frozenset({429, 503})
 _AMBIGUOUS = frozenset({500, 502, 504})

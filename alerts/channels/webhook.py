@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from alerts.alert import Message, Notification, Reason, Receipt
 from alerts.channels.channel import DeliveryError, Failure, Sender, Traits, reveal_secret
-from alerts.channels.http import HttpOptions, Request, check_url, send
+from alerts.channels.http import LONGEST_ANSWER, HttpOptions, Request, check_url, send
 from domain.finding import Severity
 from domain.secret import Secret
 from store.timestamps import to_text
@@ -128,7 +128,12 @@ class Webhook:
             made = self.deliver(replace(notification, thread=""))  # the ticket was deleted
             return replace(made, replaced=True)
         key = find_key(answer.content, options.key) or notification.thread
-        return Receipt(f"HTTP {answer.status}" + (f", ticket {key}" if key else ""), remote=key)
+        words = f", ticket {key}" if key else ""
+        if not key and len(answer.content) == LONGEST_ANSWER:
+            words = (
+                f"; the answer is longer than {LONGEST_ANSWER} bytes: the ticket's key is unknown"
+            )
+        return Receipt(f"HTTP {answer.status}{words}", remote=key)
 
     def _body(self, notification: Notification) -> bytes:
         if self._options.body:

@@ -8,6 +8,7 @@ import pytest
 from alerts.alert import Reason
 from alerts.channels import webhook
 from alerts.channels.channel import DeliveryError, Failure, Sender
+from alerts.channels.http import LONGEST_ANSWER
 from domain.finding import Severity
 from domain.secret import Secret
 from tests.fixtures.notifications import respond_with
@@ -188,3 +189,13 @@ def test_link_local_address_is_refused(address, refused):
             _refuse_link_local(address)
     else:
         _refuse_link_local(address)
+
+
+@pytest.mark.parametrize(("length", "key"), [(70_000, "INC001"), (2 * LONGEST_ANSWER, "")])
+def test_ticket_key_is_found_in_a_long_answer(endpoint, notify, length, key):
+    content = json.dumps({"result": {"description": "x" * length, "number": "INC001"}}).encode()
+    receiver = endpoint((201, {}, content))
+    channel = webhook_channel(receiver, key="result.number", update_url=receiver.url + "/{ticket}")
+    receipt = channel.deliver(notify())
+    assert receipt.remote == key
+    assert ("the ticket's key is unknown" in receipt.words) == (not key)
