@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from psycopg import sql
 from pydantic import Field
 
 from domain.cause import Cause
@@ -57,6 +58,12 @@ GROWN = 1.1
 """An index found sound or rebuilt is examined again after growing by this factor."""
 
 _BROKEN = read_statement("jobs", "broken_indexes")
+_DATA_DIRECTORY = sql.SQL(
+    """
+    SELECT CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
+                THEN current_setting('data_directory', true) END AS path
+    """
+)
 _UNSAFE = range(140000, 140004)
 
 
@@ -90,6 +97,8 @@ class Indexes:
     version: int = 0
     logins: Mapping[str, tuple[Login, str]] = field(default_factory=dict)
     """By owner the login that may drop its indexes, or the reason why there is none."""
+    data_directory: str | None = None
+    """None if the login may not see it."""
 
 
 def read_indexes(inputs: JobInputs, selection: TableSelection, wanted: Options) -> Indexes:
@@ -114,6 +123,7 @@ def read_indexes(inputs: JobInputs, selection: TableSelection, wanted: Options) 
         inputs.memory,
         session.facts.version,
         _logins(inputs, broken) | _logins(inputs, bloated or ()),
+        session.rows(_DATA_DIRECTORY)[0]["path"],
     )
 
 
@@ -142,6 +152,7 @@ def plan(seen: Indexes) -> Iterator[Step]:
                 table=found.table,
                 bloated=found,
                 limits=seen.limits,
+                data_directory=seen.data_directory,
                 skip=skip,
                 logins=(login,),
                 **long,
@@ -171,6 +182,7 @@ def _repair(seen: Indexes, one: InvalidIndex, speed: float) -> Step:
         why=why,
         index=one.index,
         table=one.table,
+        data_directory=seen.data_directory,
         skip=skip,
         logins=(login,),
         **long,

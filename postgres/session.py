@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 
 from postgres import copy, cost_settings
 from postgres.connect_errors import Attempt, connect_cure
+from postgres.identifiers import quote_identifier
 from postgres.session_settings import CLIENT, CONNECT_SECONDS, LOCK_TIMEOUT_MILLISECONDS, SERVER
 
 OLDEST = 140000
@@ -290,6 +291,13 @@ def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Sessio
             # set afterwards, since libpq's target_session_attrs=read-write looks at it
             connection.execute("SET default_transaction_read_only = on")
         return Session(connection, target, facts, login)
+    except psycopg.errors.InsufficientPrivilege as error:
+        connection.close()
+        user = quote_identifier(connection.info.user)
+        raise TargetError(
+            f"{target.name}: {_plain(error)}, by which sereno knows the server; as a superuser: "
+            f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO {user};"
+        ) from None
     except psycopg.Error as error:
         connection.close()
         raise UnreachableError(f"{target.name}: {_plain(error)}") from None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from daemon.cli import channel_test, outbox, service_failed
+from daemon.cli.command_group import CommandGroup
 from daemon.cli.options import (
     LARGEST,
     ConfigOption,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from daemon.context import AlertContext, Context
 
 app = typer.Typer(
+    cls=CommandGroup,
     help="List, acknowledge, resolve and silence alerts; test channels.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from daemon.cli.command_group import CommandGroup
 from daemon.cli.options import (
     ConfigOption,
     DatabaseOption,
@@ -28,7 +29,10 @@ STATEMENT_SECONDS = 12 * 3600.0
 """A batch is restored as a whole, however slow the table's triggers are."""
 
 app = typer.Typer(
-    help="List, verify and restore archived rows.", no_args_is_help=True, rich_markup_mode=None
+    cls=CommandGroup,
+    help="List, verify and restore archived rows.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 

@@ -2,6 +2,7 @@
 
 import typer
 
+from daemon.cli.command_group import CommandGroup
 from daemon.cli.options import (
     ConfigOption,
     JsonOption,
@@ -13,6 +14,7 @@ from daemon.cli.options import (
 from daemon.exit_codes import Exit
 
 app = typer.Typer(
+    cls=CommandGroup,
     help="Check the configuration; print the reference.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -21,8 +21,10 @@ from daemon.cli import (
     status,
     trust,
 )
+from daemon.cli.command_group import CommandGroup
 
 app = typer.Typer(
+    cls=CommandGroup,
     name="sereno",
     help="Maintenance, integrity checks and alerts for PostgreSQL.",
     no_args_is_help=True,

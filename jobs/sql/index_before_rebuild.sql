@@ -29,7 +29,8 @@ SELECT x.indexrelid::bigint AS oid,
             THEN coalesce(nullif(pg_catalog.pg_tablespace_location(
                                    coalesce(nullif(i.reltablespace, 0), d.dattablespace)), ''),
                           CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
-                               THEN current_setting('data_directory', true) END) END AS folder
+                               THEN current_setting('data_directory', true) END,
+                          {data_directory}) END AS folder
 FROM pg_catalog.pg_index x
 JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
 JOIN pg_catalog.pg_class t ON t.oid = x.indrelid

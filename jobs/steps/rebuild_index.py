@@ -67,6 +67,8 @@ class RebuildIndex(DatabaseStep):
     limits: BloatLimits = BloatLimits(0, 0.0)
     skip: Skip | None = None
     bytes: int = 0
+    data_directory: str | None = None
+    """The data directory, for a login that may not read the setting."""
     name: str = "reindex"
     lock: str = "SHARE UPDATE EXCLUSIVE"
     alone: bool = True
@@ -82,7 +84,7 @@ class RebuildIndex(DatabaseStep):
         if self.skip:
             return Outcome(Status.SKIPPED, self.skip.reason, cause=self.skip.cause)
         session.set_timeouts(control.remaining_seconds())
-        before = _now(session, self.index)
+        before = _now(session, self.index, self.data_directory)
         if before is None or (before["valid"] and self.bloated is None):
             return Outcome(
                 Status.DONE,
@@ -221,8 +223,10 @@ class DropInvalidIndex(DatabaseStep):
         return Outcome(Status.DONE, evidence=LOOKED)
 
 
-def _now(session: Session, index: Relation) -> State | None:
-    query = _NOW.format(lasting=sql.Literal(LASTING_SECONDS))
+def _now(session: Session, index: Relation, data_directory: str | None = None) -> State | None:
+    query = _NOW.format(
+        lasting=sql.Literal(LASTING_SECONDS), data_directory=sql.Literal(data_directory)
+    )
     found = session.rows(query, (index.schema, index.name))
     if found:
         return found[0]

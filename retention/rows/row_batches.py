@@ -105,7 +105,8 @@ class ExpiredRows:
 
     def whole(self) -> sql.Composed:
         """Return one DELETE with the effect of all batches."""
-        return _WHOLE.format(table=self.table.identifier(), due=self._due(sql.SQL("")))
+        table = sql.SQL("" if self.partitioned else "ONLY ") + self.table.identifier()
+        return _WHOLE.format(table=table, due=self._due(sql.SQL("")))
 
     def _due(self, alias: sql.SQL) -> sql.Composed:
         template = _DUE_UUID if self.uuid_ages else _DUE

@@ -32,13 +32,15 @@ ROOT = Path(__file__).parents[2]
         (["pause", "--until", "2001-01-01T00:00"], 2, "is in the past"),
         (["install", "main"], 78, "needs logins"),
         (["trust", "nobody"], 2, "no database 'nobody'"),
-        (["frobnicate"], 2, "No such command"),
+        (["frobnicate"], 2, "there is no command 'frobnicate' (known: demo, run,"),
+        (["histroy"], 2, "there is no command 'histroy'; did you mean 'history'?"),
+        (["alerts", "lst"], 2, "did you mean 'list'?"),
     ],
 )
 def test_invalid_arguments_are_reported_without_a_traceback(house, arguments, code, message):
     house.with_logins = False
     house.context()
-    if arguments[0] == "frobnicate":
+    if arguments[0] in {"frobnicate", "histroy"}:
         done = subprocess.run(
             [sys.executable, "-m", "daemon", *arguments],
             capture_output=True,
