@@ -1,5 +1,6 @@
 """Limits on the rows and values of a check: they are cut by the server, before they are read."""
 
+import contextlib
 from collections.abc import Sequence
 
 from psycopg import sql
@@ -59,8 +60,9 @@ def bounded_rows(
     )
     total = rows[0][_TOTAL] if rows else 0
     kept = [{name: value for name, value in row.items() if name != _TOTAL} for row in rows]
-    if kept and severity_of(header, kept[-1], options) is None:
-        return kept  # sorted by severity: the rest is no finding either
+    with contextlib.suppress(ValueError):  # the caller names a severity that does not exist
+        if kept and severity_of(header, kept[-1], options) is None:
+            return kept  # sorted by severity: the rest is no finding either
     return [*kept, *_rest(total - len(kept))]
 
 

@@ -18,12 +18,8 @@ from postgres.fencing.trust_domain import (
 )
 from postgres.session import Session
 
-_DRIFT = (
-    errors.UndefinedTable,
-    errors.UndefinedColumn,
-    errors.UndefinedFunction,
-    errors.InsufficientPrivilege,
-)
+_DRIFT = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction)
+"""The declared pair does not fit the database."""
 
 
 def pair_check(
@@ -40,15 +36,15 @@ def pair_check(
         child = table_owners(session, pair.child.relation)
         if child and not is_responsible(session, domain, min(child)):
             return None
-        if wrong := _not_comparable(session, domain, pair):
-            return _unchecked(pair, wrong)
         try:
-            if wrong := statement_reason(session, domain, question(pair)):
-                return _unchecked(pair, wrong)
-            with session.transaction():
-                found = session.rows(question(pair))[0]
-        except _DRIFT as error:
+            found = _count(session, domain, pair, question(pair))
+        except errors.InsufficientPrivilege as error:
             return _unchecked(pair, str(error.diag.message_primary))
+        except _DRIFT as error:
+            wrong = f"{error.diag.message_primary} (checks.{header.name})"
+            return {**_unchecked(pair, wrong), "severity": "warning", **_names(pair)}
+        if isinstance(found, str):
+            return _unchecked(pair, found)
         if not found["rows"]:
             return None
         return {"severity": severity.value, **_finding(pair, found, summary)}
@@ -60,6 +56,15 @@ def pair_check(
         )
 
     return ModuleCheck(header, ask, describe)
+
+
+def _count(session: Session, domain: TrustDomain, pair: Pair, question: sql.Composed) -> Row | str:
+    """Return the answer, or the reason why the rows may not be read."""
+    wrong = _not_comparable(session, domain, pair) or statement_reason(session, domain, question)
+    if wrong:
+        return wrong
+    with session.transaction():
+        return session.rows(question)[0]
 
 
 def _not_comparable(session: Session, domain: TrustDomain, pair: Pair) -> str:
@@ -80,10 +85,13 @@ def _finding(pair: Pair, found: Row, summary: str) -> Row:
         "object": f"{pair.child} -> {pair.parent}",
         "value": count,
         "summary": summary.format(rows=rows, child=pair.child, parent=pair.parent),
-        "child": str(pair.child),
-        "parent": str(pair.parent),
+        **_names(pair),
         "examples": found["examples"],
     }
+
+
+def _names(pair: Pair) -> Row:
+    return {"child": str(pair.child), "parent": str(pair.parent)}
 
 
 def _unchecked(pair: Pair, reason: str) -> Row:

@@ -27,7 +27,8 @@ from daemon.monitoring.self_check import self_check
 from daemon.periodic_alerts import run_periodic_alerts
 from daemon.runs.recovery import recover_interrupted_runs
 from daemon.runs.runner import FENCE_SECONDS, Runner
-from daemon.scheduling.dispatcher import Dispatcher, warn_unreachable
+from daemon.scheduling.dispatcher import Dispatcher
+from daemon.scheduling.probes import Probes, warn_unreachable
 from daemon.scheduling.timer import BEAT_SECONDS, Timer
 from daemon.state_health import StateHealth
 from domain.coverage import Coverage
@@ -81,6 +82,7 @@ class Service:
         self._since = context.clock()
         self._exits = ExitStack()
         self._probed_at = 0.0
+        self._probes = Probes()
         self._audited_at = time.monotonic()
         self._offset = self._clock_offset()
 
@@ -256,7 +258,10 @@ class Service:
         run_periodic_alerts(self._context, self._since)
         if time.monotonic() - self._probed_at >= PROBE_SECONDS:
             self._probed_at = time.monotonic()
-            self._dispatcher.probe_unreachable()
+            busy = {
+                task.database for runner in self._runners() for task in runner.running().values()
+            }
+            self._probes.start(self._context, busy)
         if (
             time.monotonic() - self._audited_at
             >= self._context.config.heartbeat.every.total_seconds()

@@ -42,6 +42,8 @@ def parse_duration(text: object) -> timedelta:
     if match and not 0 < seconds < _LONGEST_SECONDS:
         limit = "must be longer than 0" if not seconds else "is too long (at most 1000 years)"
         raise ValueError(f"{quote_value(text)} {limit}")
+    if match is None and str(text).lstrip().startswith("-"):
+        raise ValueError(f"{quote_value(text)} must be longer than 0")
     if match is None:
         raise ValueError(f'{quote_value(text)} is not a duration (like "30 days", "2h", "90s")')
     return timedelta(seconds=seconds)

@@ -1,11 +1,18 @@
 """Configured tables, each read as the `data` login of its trust domain."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
+from domain.units import format_duration
 from jobs.job import JobInputs
+from postgres.identifiers import Relation
 from postgres.session import MAINTAIN
+from postgres.statement_file import read_statement
 from retention.expiring_table import ExpiringTable, TableRequest, add_partitions, read_table
 from retention.partitions.expired import Partition
+
+_RELATED = read_statement("jobs", "related_tables")
 
 
 def read_in_domain(inputs: JobInputs, request: TableRequest) -> ExpiringTable:
@@ -31,3 +38,29 @@ def _with_owner_login(inputs: JobInputs, part: Partition, owners: frozenset[str]
         return replace(part, wrong=f"it belongs to {part.owner}, outside the table's trust domain")
     login, wrong = inputs.trust_domains.owner_login(part.owner)
     return replace(part, owner_login=login if not wrong else MAINTAIN, wrong=wrong)
+
+
+def archived_elsewhere(inputs: JobInputs, request: TableRequest, archived: Iterable[Any]) -> str:
+    """Return that rows would be deleted before their archive takes them; empty if none would.
+
+    A partition or an inheriting table shares its rows with its parents; `archived` are the entries
+    of the job `archive`.
+    """
+    listed = {
+        table: one.older_than
+        for one in archived
+        if one.database in {None, inputs.database}
+        for table in (one.table, *one.children)
+        if table != request.table and request.age <= one.older_than
+    }
+    if not listed:
+        return ""
+    names = {"schema": request.table.schema, "name": request.table.name}
+    for row in inputs.opened.rows(_RELATED, names):
+        table = Relation(row["schema"], row["name"])
+        if table in listed:
+            return (
+                f"its rows are rows of {table} too, which jobs.archive takes after "
+                f"{format_duration(listed[table])}: they would be deleted before; make keep longer"
+            )
+    return ""

@@ -14,7 +14,7 @@ from domain.task import Scope
 from domain.units import format_size
 from execution.skipped import SkippedStep
 from execution.step import Step
-from jobs.expiring_tables import read_in_domain
+from jobs.expiring_tables import archived_elsewhere, read_in_domain
 from jobs.expiry_reasons import partition_reason, rows_reason
 from jobs.job import Job, JobInputs, action_judge
 from jobs.option_types import Column, Condition, Epoch, Table
@@ -27,6 +27,7 @@ from retention.files.delete_files import (
     FileRule,
     check_path,
     compressible_files,
+    data_directory_of,
     expired_files,
 )
 from retention.files.open_files import Inode, open_files
@@ -120,6 +121,8 @@ class ObservedFolder:
     note: str
     large: Sequence[File] = ()
     """The files to compress."""
+    refused: bool = False
+    """Whether the note forbids to touch the folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,8 @@ def _source(inputs: JobInputs, table: CleanedTable) -> ExpiringTable:
     request = TableRequest(
         table.table, table.column, table.keep, table.epoch, table.where, whole=whole
     )
+    if wrong := archived_elsewhere(inputs, request, inputs.settings.jobs["archive"].tables):
+        return ExpiringTable(request, wrong=wrong)
     return read_in_domain(inputs, request)
 
 
@@ -162,6 +167,8 @@ def _folder(files: ExpiringFiles, busy: frozenset[Inode]) -> ObservedFolder:
         files.compress.total_seconds() if files.compress else None,
         busy=busy,
     )
+    if server := data_directory_of(rule.folder):
+        return ObservedFolder(rule, (), f"{server} is the data directory of a server", refused=True)
     try:
         rule = replace(rule, owner=pwd.getpwnam(files.owner).pw_uid if files.owner else None)
         found, note = expired_files(rule, time.time())
@@ -199,6 +206,8 @@ def plan(seen: Observation) -> Sequence[Step]:
 
 def _delete_files(folder: ObservedFolder) -> Step:
     why = folder.note or _files_why(folder.files)
+    if folder.refused:
+        return SkippedStep(name="delete", object=folder.rule.path, why=why, cause=Cause.REFUSED)
     return DeleteFiles(object=folder.rule.path, why=why, rule=folder.rule, files=folder.files)
 
 

@@ -44,7 +44,7 @@ def _condition(value: object) -> sql.SQL:
     """Return a condition unchanged: the author of the configuration may run any SQL."""
     if isinstance(value, sql.SQL):
         return value
-    if not isinstance(value, str) or ";" in value or "\x00" in value:
+    if not isinstance(value, str) or not value.strip() or ";" in value or "\x00" in value:
         raise ValueError(
             f"{quote_value(value)} is not one SQL condition (like \"level = 'debug'\")"
         )

@@ -100,6 +100,8 @@ def _relation(text: str) -> tuple[Relation, str]:
 
 def _take(text: str) -> tuple[str, str]:
     match = _PART.match(text)
+    if match is None and text.startswith('"'):
+        raise ValueError(f"the quote of {text!r} is not closed")
     if match is None:
         raise ValueError(f'{text!r} does not begin with a name (quote it as in SQL: "we""ird")')
     name = match[1].replace('""', '"') if match[1] is not None else match[2].lower()

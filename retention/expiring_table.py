@@ -30,6 +30,14 @@ _VERSIONS = sql.SQL(
     "SELECT coalesce(bool_and(substr({column}::text, 15, 1) = '7'), true) AS seventh"
     " FROM (SELECT {column} FROM {table} LIMIT 1000) s"
 )
+_SAMPLE = sql.SQL(
+    """
+    SELECT min({column}) AS least, max({column}) AS most
+    FROM (SELECT {column} FROM {table} WHERE {column} IS NOT NULL LIMIT 1000) s
+    """
+)
+_PLAUSIBLE = (631_152_000, 4_102_444_800)
+"""The years 1990 to 2100, in seconds since 1970."""
 NO_RECORD = (
     "sereno.detached_partition is missing or was changed; run: sereno install {} --admin DSN"
 )
@@ -167,6 +175,7 @@ def _expired_rows(
         condition=request.where,
         owners=owners,
         uuid_ages=row["type"] == "uuid",
+        epoch=request.epoch or "",
         also=request.children,
         shape=tamper_check.table_shape(session, (request.table, *request.children)),
         pinned=bool(request.children),
@@ -177,11 +186,37 @@ def _wrong_rows(session: Session, expired: ExpiredRows) -> str:
     """Return why the rows may not be selected; empty if they may."""
     if expired.condition is not None:
         selected, domain = expired.composed(_SELECTED), TrustDomain(expired.owners)
-        if wrong := statement_reason(session, domain, selected):
-            return f"its condition: {wrong}"
+        try:
+            wrong = statement_reason(session, domain, selected)
+        except (psycopg.errors.SyntaxError, psycopg.ProgrammingError) as error:
+            wrong = first_line(error)
+        if wrong:
+            return f"its condition (where): {wrong}"
     if expired.uuid_ages and not session.rows(expired.composed(_VERSIONS))[0]["seventh"]:
         return f"column {expired.column!r} holds UUIDs other than version 7, which have no age"
+    if expired.epoch:
+        return _wrong_epoch(session, expired)
     return ""
+
+
+def _wrong_epoch(session: Session, expired: ExpiredRows) -> str:
+    """Return that another unit fits the integers of a column, if the given one does not."""
+    found = session.rows(expired.composed(_SAMPLE))[0]
+    if found["least"] is None:
+        return ""
+
+    least, most = int(found["least"]), int(found["most"])
+
+    def fits(unit: int) -> bool:
+        return _PLAUSIBLE[0] <= least / unit and most / unit <= _PLAUSIBLE[1]
+
+    better = [name for name, unit in EPOCHS.items() if fits(unit)]
+    if fits(EPOCHS[expired.epoch]) or not better:
+        return ""
+    return (
+        f"its values are not of the unit {expired.epoch!r}, by which {least} would be "
+        f'far in the past or the future; is it epoch = "{better[0]}"?'
+    )
 
 
 def _unreachable(
@@ -190,6 +225,12 @@ def _unreachable(
     """Return why the session may not work on the tables; empty if it may."""
     if row["hidden"]:
         return hidden_rows(session)
+    if not row["deletable"]:
+        name = session.target.name
+        return (
+            f"{session.facts.user} has no right to delete its rows: it was listed after the last "
+            f"installation; run: sereno install {name} --admin DSN"
+        )
     return dependents.outside_reason(session, tables, owners)
 
 

@@ -159,6 +159,8 @@ def open_store(path: Path) -> Store:
 
     Raises StoreError with the file unchanged: damaged, newer, not sereno's, or not readable.
     """
+    if path.is_dir():
+        raise StoreError(f"{path}: is a folder; daemon.state names a file")
     try:
         if not path.exists():
             path.touch(mode=0o600)
@@ -170,13 +172,13 @@ def open_store(path: Path) -> Store:
         cure = ""
         if not path.parent.exists():
             cure = f"; create the folder {path.parent}, or set daemon.state"
+        elif not path.exists():
+            cure = f"; no file can be made in {path.parent}: set daemon.state"
         raise StoreError(f"{path}: cannot be opened: {error.strerror or error}{cure}") from error
     except (sqlite3.Error, UnicodeDecodeError) as error:
         # a damaged page may yield invalid UTF-8
         if not os.access(path, os.R_OK | os.W_OK):
-            owner = path.owner()
-            cure = f"run sereno as {owner}, or give the file to this user (chown)"
-            raise StoreError(f"{path}: no permission: it belongs to {owner}; {cure}") from error
+            raise StoreError(_forbidden(path)) from error
         cure = "Restore a copy, or move the file away to begin with an empty history"
         raise StoreError(f"{path}: {error}; nothing was changed. {cure}") from error
     return Store(path)
@@ -223,7 +225,16 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.IntegrityError:
         raise
     except (sqlite3.Error, UnicodeDecodeError) as error:
+        if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+            raise StoreError(_forbidden(path)) from error
         raise StoreError(f"{path}: {error}") from error
+
+
+def _forbidden(path: Path) -> str:
+    """Return that this user may not use the file, with the cure."""
+    owner = path.owner()
+    cure = f"run sereno as {owner}, or give the file to this user (chown)"
+    return f"{path}: no permission: it belongs to {owner}; {cure}"
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -134,18 +134,23 @@ class Email:
                 _failure(error), f"{error.smtp_code} {_text(error.smtp_error)}"
             ) from None
         except (smtplib.SMTPException, OSError) as error:
-            raise DeliveryError(Failure.TRANSIENT, str(error) or type(error).__name__) from None
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            where = f"{self._options.host}:{self._port}"
+            raise DeliveryError(Failure.TRANSIENT, f"{where}: {reason}") from None
         return _receipt(str(mail["Message-ID"]), to, refused)
+
+    @property
+    def _port(self) -> int:
+        return self._options.port or {"tls": 465, "starttls": 587, "none": 25}[self._options.tls]
 
     @contextmanager
     def _server(self) -> Iterator[smtplib.SMTP]:
         options = self._options
         context = self._trust()
-        port = options.port or {"tls": 465, "starttls": 587, "none": 25}[options.tls]
         with ExitStack() as stack:
             server = _Server(context if options.tls == "tls" else None, stack)
             stack.callback(server.close)
-            code, reply = server.connect(options.host, port)
+            code, reply = server.connect(options.host, self._port)
             if code != READY:
                 raise smtplib.SMTPConnectError(code, reply)
             if options.tls == "starttls":

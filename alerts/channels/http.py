@@ -75,7 +75,7 @@ def check_url(text: str, *, plain_http: bool = False) -> str:
             f'"{text}" is not a URL (like "https://tickets.example.org/api/incidents")'
         )
     if parts.username or parts.password:
-        message = "the URL must not contain a password: it would be displayed"
+        message = "the URL must not contain a password, which would be displayed"
         raise ValueError(message)
     if not plain_http and not is_private(text):
         raise ValueError(
@@ -131,7 +131,7 @@ def send(request: Request) -> Answer:
             Failure.PERMANENT, "the URL contains characters that are not allowed in a URL"
         ) from None
     except (OSError, http.client.HTTPException) as error:
-        reason = str(error) or type(error).__name__
+        reason = f"{connection.host}:{connection.port}: {_words(error)}"
         if not sent:
             raise DeliveryError(Failure.TRANSIENT, reason) from None
         raise DeliveryError(Failure.AMBIGUOUS, f"no answer: {reason}") from None
@@ -140,6 +140,11 @@ def send(request: Request) -> Answer:
     if 200 <= answer.status < 300:  # noqa: PLR2004 - RFC 9110, 15.3
         return Answer(answer.status, content)
     raise _understand(answer.status, answer.getheader("Retry-After"), content)
+
+
+def _words(error: Exception) -> str:
+    """Return what an error says, without its number."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _refuse_link_local(address: str) -> None:

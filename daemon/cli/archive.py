@@ -167,9 +167,10 @@ def restore(
 ) -> None:
     """Restore archived rows, each batch once. The files are kept."""
     with open_context(config, database) as context:
-        from retention.archive.restore import sequences_behind
+        from retention.archive.restore import children_left, sequences_behind
 
         with _opened(context, database, admin) as session:
+            _require_same_database(context, database, session)
             batches = _of_table(session, table, batch or ())
             if not privileged:
                 _require_one_domain(session, table)
@@ -180,13 +181,14 @@ def restore(
                 typer.confirm(f"Restore {amount} to {table}?", abort=True)
             done = list(_restored(session, pending, "skip" if skip else "error"))
             behind = sequences_behind(session, batches[0].table)
+            children = children_left(session, batches[0].table, _batches(session))
         earlier = len(batches) - len(pending)
         if as_json:
             answer = {"table": table, "restored": done, "restored_earlier": earlier}
-            print_json({**answer, "sequences_behind": behind})
+            print_json({**answer, "sequences_behind": behind, "children_left": children})
         else:
             _show_restored(table, done, earlier)
-            for line in behind:
+            for line in (*behind, *children):
                 typer.echo(line)
 
 
@@ -205,14 +207,17 @@ def _of_table(session: "Session", text: str, only: Collection[str]) -> "list[Led
     except ValueError as error:
         fail(str(error), Exit.CANNOT)
     every = _batches(session)
-    batches = [one for one in every if one.table == table and (not only or one.entry.batch in only)]
+    batches = [one for one in every if one.table == table]
     if not batches:
         known = sorted({str(one.table) for one in every})
         plain = text.replace('"', "").lower()
         nearest = [name for name in known if name.replace('"', "").lower() == plain]
         hint = f"did you mean '{nearest[0]}'?" if nearest else "see: sereno archive list"
         fail(f"the archive holds no such rows of {table}; {hint}", Exit.CANNOT)
-    return batches
+    unknown = set(only) - {one.entry.batch for one in batches}
+    if unknown:
+        fail(f"{table} has no batch {min(unknown)}; see: sereno archive list", Exit.CANNOT)
+    return [one for one in batches if not only or one.entry.batch in only]
 
 
 def _restored(
@@ -299,6 +304,22 @@ def _loader(context: "Context", session: "Session", stack: ExitStack) -> "Loader
         return f"its table {table} is in no trust domain"
 
     return load
+
+
+def _require_same_database(context: "Context", name: str, session: "Session") -> None:
+    """Exit unless the administrator is connected to the configured database."""
+    from daemon.history import history
+
+    with context.store.reading() as transaction:
+        known = history.known_server(transaction, name)
+    facts = session.facts
+    here = (facts.system_identifier, facts.database_oid)
+    if known is not None and (known.system_identifier, known.database_oid) != here:
+        fail(
+            f"--admin connects to the database {facts.database}, which is not that of "
+            f"databases.{name}; nothing was restored",
+            Exit.CANNOT,
+        )
 
 
 def _require_one_domain(session: "Session", table: str) -> None:

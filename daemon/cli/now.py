@@ -87,6 +87,7 @@ def _run_jobs(
     """Run the jobs; Ctrl-C and SIGTERM stop them as in the service."""
     from rich.console import Console
 
+    from daemon.cli.pause_lines import PauseLines
     from daemon.cli.progress_bars import Bars
     from daemon.runs.runner import Runner
     from daemon.scheduling.tasks import tasks_of
@@ -94,7 +95,7 @@ def _run_jobs(
 
     console = Console(stderr=True)
     bars = None if as_json or not console.is_terminal else Bars(console)
-    runner = Runner(context, bars or NoProgress(), LOCK_SECONDS)
+    runner = Runner(context, bars or (NoProgress() if as_json else PauseLines()), LOCK_SECONDS)
     tasks = tasks_of(context, jobs, only=only)
 
     def halt(_number: int, _frame: FrameType | None) -> None:

@@ -78,7 +78,7 @@ def open_context(path: Path | None, database: str | None = None) -> Iterator["Co
         with closed_output_ends_well():
             yield build_context(config)
     except (StoreError, TargetError, psycopg.Error, OSError, UnicodeError) as error:
-        fail(str(error), Exit.CANNOT)
+        fail(_plain(error), Exit.CANNOT)
 
 
 @contextmanager
@@ -94,7 +94,16 @@ def open_alert_context(path: Path | None) -> Iterator["AlertContext"]:
         with closed_output_ends_well():
             yield build_alert_context(config)
     except (StoreError, OSError, UnicodeError) as error:
-        fail(str(error), Exit.CANNOT)
+        fail(_plain(error), Exit.CANNOT)
+
+
+def _plain(error: Exception) -> str:
+    """Return an error as a sentence; one of the system without its number."""
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{error.filename}: no permission; run sereno as the owner of its folder"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 @contextmanager

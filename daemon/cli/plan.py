@@ -74,6 +74,10 @@ class _Plan:
     """Job, database and error of each task that could not be planned."""
     refusals: list[tuple[str, str, str]]
     """Job, database and reason of each task that `sereno now` would refuse."""
+    pauses: dict[str, str]
+    """Why work would wait, by database; empty if it would not."""
+    unmatched: list[str]
+    """Patterns that match no table."""
 
 
 def plan(
@@ -99,10 +103,12 @@ def plan(
     """
     with open_context(config, database) as context:
         from daemon.cli.arguments import parse_jobs, parse_window
+        from daemon.cli.unmatched_patterns import unmatched_patterns
 
         names = parse_jobs(context, jobs or list(context.jobs))
         length = parse_window(window).length
         planned = _plan(context, names, database, length)
+        planned.unmatched += unmatched_patterns(context, names, database)
         if as_json:
             _print_json(planned)
         else:
@@ -116,14 +122,14 @@ def plan(
 def _plan(context: "Context", names: Sequence[str], only: str | None, seconds: float) -> _Plan:
     import psycopg
 
-    from daemon.runs.dry_run import plan_task, task_refusal
+    from daemon.runs.dry_run import pause_reason, plan_task, task_refusal
     from daemon.runs.run_context import job_settings
     from daemon.scheduling.tasks import tasks_of
     from execution.errors import first_line
     from execution.schedule_preview import preview
     from postgres.session import TargetError
 
-    planned = _Plan([], [], [])
+    planned = _Plan([], [], [], {}, [])
     used: dict[str, float] = defaultdict(float)
     settings = job_settings(context.config)
     for task in tasks_of(context, names, only=only):
@@ -132,6 +138,8 @@ def _plan(context: "Context", names: Sequence[str], only: str | None, seconds: f
         except (TargetError, psycopg.Error, OSError) as error:
             planned.problems.append((task.job, task.database, first_line(error)))
             continue
+        if task.database and task.database not in planned.pauses:
+            planned.pauses[task.database] = pause_reason(context, task.database)
         refusal = ""
         try:
             if steps:
@@ -169,6 +177,8 @@ def _print_json(planned: _Plan) -> None:
                 {"job": job, "database": name, "reason": reason}
                 for job, name, reason in planned.refusals
             ],
+            "unmatched": planned.unmatched,
+            "pauses": {name: reason for name, reason in planned.pauses.items() if reason},
             "problems": [
                 f"{job} {name}: {without_name(name, reason)}"
                 for job, name, reason in planned.problems
@@ -180,7 +190,7 @@ def _print_json(planned: _Plan) -> None:
 def _print(
     planned: _Plan, names: Sequence[str], window: str | None, *, steps: bool, sql: bool
 ) -> None:
-    from daemon.cli.output import line, prose
+    from daemon.cli.output import line, paint, prose
 
     for job in names:
         of_job = [one for one in planned.steps if one.task.job == job and not one.refused]
@@ -192,6 +202,11 @@ def _print(
     if idle:
         line(f"{', '.join(idle)}: nothing is due")
     _print_refusals(planned)
+    for text in planned.unmatched:
+        prose(f"{paint('NOTE', 'bold yellow')}  {text}")
+    for name, reason in planned.pauses.items():
+        if reason:
+            prose(f"{paint('PAUSED', 'bold yellow')}  {name}: {reason}: the steps would wait")
     _print_problems(planned)
     if window:
         _print_window(planned.steps, window)

@@ -1,14 +1,19 @@
 """The table `[checks.*]`, validated against the headers of the checks."""
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
 from checks.bounds import MOST_FINDINGS
+from checks.check import Header, Option
 from checks.options import CheckOptions, CheckPair
 from checks.references import Pair
 from checks.registry import PAIRED, Known
 from daemon.config.problem import Problem
 from postgres.identifiers import Columns, parse_columns
+
+_SEVERITIES = ("warning", "high", "critical")
 
 
 def check_options(
@@ -31,9 +36,9 @@ def check_options(
             continue
         defaults: dict[str, object] = {"most_findings": MOST_FINDINGS}
         defaults |= {option: one.default for option, one in check.header.options.items()}
-        options[name] = CheckOptions(
-            values=defaults | dict(_values(path, given, defaults, problems))
-        )
+        values = defaults | dict(_values(path, given, defaults, problems))
+        problems += _doubtful(path, values, check.header)
+        options[name] = CheckOptions(values=values)
     return options
 
 
@@ -55,6 +60,27 @@ def _values(
             problems.append(Problem(f"{path}.{option}", f"must be {kind}"))
         else:
             yield option, value
+
+
+def _doubtful(path: str, values: Mapping[str, object], header: Header) -> Iterator[Problem]:
+    """Yield numbers that no value can reach, and thresholds in the wrong order."""
+    for option, value in values.items():
+        if not _is_number(value):
+            continue
+        number, about = float(str(value)), header.options.get(option, Option(0)).help
+        if not math.isfinite(number) or number < 0:
+            yield Problem(f"{path}.{option}", f"{value} is not a number of 0 or more")
+        elif about.startswith("share") and not 0 < number <= 1:
+            yield Problem(
+                f"{path}.{option}", f"{value} is not a share: above 0 and at most 1 (0.8 is 80 %)"
+            )
+    given = [(name, values[name]) for name in _SEVERITIES if _is_number(values.get(name))]
+    for (lower, low), (higher, high) in pairwise(given):
+        first, second = float(str(low)), float(str(high))
+        if (first > second) if header.order == "rising" else (first < second):
+            yield Problem(
+                f"{path}.{higher}", f"{high} is less severe than {lower} = {low}: exchange them"
+            )
 
 
 def _alike(value: object, default: object) -> bool:

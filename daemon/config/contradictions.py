@@ -2,13 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
 from itertools import combinations
+from pathlib import PurePosixPath
 from typing import Any
+
+from psycopg.conninfo import conninfo_to_dict
 
 from daemon.config.model import Config
 from daemon.config.problem import Problem
 from domain.units import format_duration
 
+SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema", "pg_toast", "sereno"})
 AGED = ("log_cleanup", "archive")
 """The jobs that remove rows of listed tables."""
 
@@ -22,6 +27,9 @@ def contradictions(config: Config) -> Iterator[Problem]:
     for job in AGED:
         yield from _listed_twice(job, config.job(job).tables)
     yield from _deleted_before_archived(config)
+    yield from _own_files_deleted(config)
+    yield from _system_tables(config)
+    yield from _one_database_twice(config)
     for name, options in config.checks.items():
         for number, pair in enumerate(options.pairs):
             if pair.database is not None and pair.database not in config.databases:
@@ -55,6 +63,44 @@ def _deleted_before_archived(config: Config) -> Iterator[Problem]:
                     f"longer than {format_duration(archived.older_than)} "
                     "(jobs.archive.tables.older_than)",
                 )
+
+
+def _own_files_deleted(config: Config) -> Iterator[Problem]:
+    """Yield rules for files that would delete an archive or the state file."""
+    archives = [
+        PurePosixPath(one.to.folder) for one in config.job("archive").tables if one.to.folder
+    ]
+    state = config.daemon.state
+    for number, files in enumerate(config.job("log_cleanup").files):
+        path, rule = f"jobs.log_cleanup.files[{number}].path", PurePosixPath(files.path)
+        for archive in archives:
+            if archive in (rule.parent, *rule.parent.parents):
+                yield Problem(path, f"{rule.parent} is a folder of the archive {archive}")
+        if rule.parent == PurePosixPath(state.parent) and fnmatch(state.name, rule.name):
+            yield Problem(path, f"the pattern matches the state file {state}")
+
+
+def _system_tables(config: Config) -> Iterator[Problem]:
+    for job in AGED:
+        for number, one in enumerate(config.job(job).tables):
+            if one.table.schema in SYSTEM_SCHEMAS:
+                yield Problem(
+                    f"jobs.{job}.tables[{number}].table",
+                    f"{one.table} is a table of the server or of sereno itself",
+                )
+
+
+def _one_database_twice(config: Config) -> Iterator[Problem]:
+    seen: dict[tuple[str, ...], str] = {}
+    for name, database in config.databases.items():
+        parts = conninfo_to_dict(database.dsn)
+        place = tuple(str(parts.get(key) or "") for key in ("host", "hostaddr", "port", "dbname"))
+        if place in seen:
+            yield Problem(
+                f"databases.{name}.dsn",
+                f"names the same database as databases.{seen[place]}: its jobs would run twice",
+            )
+        seen.setdefault(place, name)
 
 
 def _meet(one: Any, other: Any) -> bool:  # noqa: ANN401 - entries of two jobs

@@ -34,7 +34,7 @@ def load_config(path: Path, jobs: Collection[str], *, with_checks: bool = True) 
     Without checks no file of a check is read, and the options of checks are left out.
     """
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(path, ["the file does not exist (--config, $SERENO_CONFIG)"]) from None
     except UnicodeDecodeError:
@@ -42,7 +42,10 @@ def load_config(path: Path, jobs: Collection[str], *, with_checks: bool = True) 
     except OSError as error:
         raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(path, [f"is not TOML: {error}"]) from None
+        hint = ""
+        if r"'\n'" in str(error):
+            hint = "; is a quote or a bracket of that line not closed?"
+        raise ConfigError(path, [f"is not TOML: {error}{hint}"]) from None
     return parse(path, values, jobs, with_checks=with_checks)
 
 

@@ -14,26 +14,47 @@ from alerts.channels.channel import ChannelOptions
 from checks.options import CheckOptions
 from daemon.config.alerting import Alerting, Escalation
 from daemon.config.jobs import MODELS, Jobs, Times
-from daemon.config.values import Listen, TimeZone
+from daemon.config.values import LAST_PORT, Listen, TimeZone
 from domain.options import Duration, Model, Retention, Size
 from domain.secret import Secret
+from domain.units import quote_value
 
 
 def _conninfo(text: str) -> str:
+    if not text.strip():
+        raise ValueError('is empty (like "host=/run/postgresql dbname=coop")')
     try:
-        conninfo_to_dict(text)
+        parts = conninfo_to_dict(text)
     except ProgrammingError:
         # libpq's own sentence may quote the password
         raise ValueError(
             'is not a connection string (like "host=/run/postgresql dbname=coop")'
         ) from None
+    for port in filter(None, str(parts.get("port") or "").split(",")):
+        if not port.isdecimal() or not 0 < int(port) < LAST_PORT:
+            raise ValueError(f"its port {quote_value(port)} is not a number from 1 to 65535")
     return text
+
+
+def _plain_name(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must not contain line breaks or other control characters")
+    return text
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError(f"{quote_value(str(path))} is not an absolute path")
+    return path
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 class Daemon(Model):
     """The identity of this sereno, and its files."""
 
-    name: str = Field(
+    name: Annotated[str, AfterValidator(_plain_name)] = Field(
         "sereno",
         min_length=1,
         max_length=63,
@@ -49,7 +70,7 @@ class Daemon(Model):
             "zone."
         ),
     )
-    state: Path = Field(
+    state: AbsolutePath = Field(
         Path("/var/lib/sereno/state.db"), description="The state file: history, alerts and outbox."
     )
     keep: Retention = Field(
@@ -59,7 +80,7 @@ class Daemon(Model):
         "self_cleanup deletes "
         "older ones.",
     )
-    checks: Path = Field(
+    checks: AbsolutePath = Field(
         Path("/etc/sereno/checks.d"),
         description="A folder with checks of your own, one SQL file each.",
     )
@@ -168,7 +189,7 @@ class GovernorLimits(Model):
     Any single one pauses, as do waiting sessions and `sereno pause`.
     """
 
-    flag_file: Path | None = Field(None, description="Pause while this file exists.")
+    flag_file: AbsolutePath | None = Field(None, description="Pause while this file exists.")
     replica_lag: Duration = Field(
         timedelta(seconds=10), description="Pause while a standby replays later than this."
     )
@@ -213,7 +234,9 @@ class GovernorLimits(Model):
         description="The longest pause of a step; then the run ends as throttled.",
     )
     batch: Duration = Field(
-        timedelta(milliseconds=200), description="Target duration of one batch of rows."
+        timedelta(milliseconds=200),
+        le=timedelta(minutes=1),
+        description="Target duration of one batch of rows.",
     )
     batch_rows: int = Field(50_000, ge=1, le=1_000_000, description="Most rows per batch.")
 
@@ -230,8 +253,8 @@ class Routes(Model):
 class Repeat(Model):
     """The interval at which open, unacknowledged alerts are repeated."""
 
-    high: Duration = timedelta(hours=24)
-    critical: Duration = timedelta(hours=1)
+    high: Duration = Field(timedelta(hours=24), ge=timedelta(minutes=1))
+    critical: Duration = Field(timedelta(hours=1), ge=timedelta(minutes=1))
 
 
 class Heartbeat(Model):

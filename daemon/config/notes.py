@@ -58,9 +58,25 @@ def _schedules(config: Config) -> Iterator[str]:
                 f"schedules.{name}.window: {format_duration(schedule.window)} is longer than the "
                 f"{format_duration(gap)} between two due times"
             )
+        if schedule.jitter is not None and schedule.jitter >= gap:
+            yield (
+                f"schedules.{name}.jitter: {format_duration(schedule.jitter)} is longer than the "
+                f"{format_duration(gap)} between two due times"
+            )
+    yield from _unscheduled(config)
     reported = any("health_report" in one.jobs for one in config.timetable.values())
     if reported and not any(one.type == "email" for one in config.channels.values()):
         yield "health_report: no email channel is configured; the report is stored as a page only"
+
+
+def _unscheduled(config: Config) -> Iterator[str]:
+    """Yield jobs with entries that no schedule runs."""
+    scheduled = {job for one in config.timetable.values() for job in one.jobs}
+    for job, entries in (("log_cleanup", ("tables", "files")), ("archive", ("tables",))):
+        if job not in scheduled and any(getattr(config.job(job), name) for name in entries):
+            yield f"jobs.{job}: no schedule contains it; it runs by `sereno now` only"
+    if "integrity_check" not in scheduled and any(one.pairs for one in config.checks.values()):
+        yield "jobs.integrity_check: no schedule contains it; the declared pairs are not checked"
 
 
 def _channels(config: Config) -> Iterator[str]:
@@ -84,6 +100,17 @@ def _channels(config: Config) -> Iterator[str]:
 def _alerting(config: Config) -> Iterator[str]:
     """Yield alert rules that match nothing or notify nobody."""
     yield from _unmatched(config)
+    zone, now = ZoneInfo(config.daemon.timezone), datetime.now(UTC)
+    for number, one in enumerate(config.alerts.maintenance):
+        gap = longest_gap(one.cron, zone, now)
+        if one.duration >= gap:
+            yield (
+                f"alerts.maintenance[{number}].duration: {format_duration(one.duration)} is not "
+                f"shorter than the {format_duration(gap)} between two windows: matching alerts "
+                "never notify"
+            )
+    if "every" in config.heartbeat.model_fields_set and config.heartbeat.url is None:
+        yield "heartbeat: it has no url; nothing is pinged"
     for number, route in enumerate(config.alerts.routes):
         if not route.channels:
             yield f"alerts.routes[{number}].channels: matching alerts notify nobody"
@@ -141,8 +168,11 @@ def _secrets(model: object, path: str) -> Iterator[tuple[str, Secret]]:
 def _daemon(daemon: Daemon) -> Iterator[str]:
     if not daemon.state.parent.is_dir():
         yield f"daemon.state: the folder {daemon.state.parent} does not exist"
+    if daemon.state.is_dir():
+        yield f"daemon.state: {daemon.state} is a folder; give the path of a file"
     if str(daemon.checks) != _USUAL_CHECKS and not daemon.checks.is_dir():
-        yield f"daemon.checks: the folder {daemon.checks} does not exist"
+        what = "is not a folder" if daemon.checks.exists() else "does not exist"
+        yield f"daemon.checks: the folder {daemon.checks} {what}"
     if daemon.listen and not ipaddress.ip_address(split_address(daemon.listen)[0]).is_loopback:
         yield (
             "daemon.listen: everyone who reaches this address can read the names of databases "

@@ -25,6 +25,7 @@ _SENTENCES = {
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "model_attributes_type": "must be a table",
+    "int_from_float": "must be a whole number",
     "path_type": "must be a path",
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
@@ -55,7 +56,7 @@ def problems_of(
             continue  # present under an old or misspelt name, which is reported already
         if detail["type"] == "too_short" and detail["loc"] in inside:
             continue  # the items are wrong, which is reported for each of them
-        path = format_location((*prefix, *detail["loc"]))
+        path = format_location((*prefix, *(part for part in detail["loc"] if part != "[key]")))
         if detail["type"] == "extra_forbidden":
             yield Problem(path, _unknown(model, detail["loc"]))
         elif detail["type"] == "value_error":
@@ -66,7 +67,29 @@ def problems_of(
                 "must be { file = … }, { env = … } or { credential = … }, never the secret itself",
             )
         else:
-            yield Problem(path, _SENTENCES.get(detail["type"], detail["msg"]))
+            yield Problem(path, _sentence(detail))
+
+
+_LIMITS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+    "string_too_long": ("max_length", "at most, in characters,"),
+}
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    """Return what is wrong in the words of this project."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind in _LIMITS:
+        key, words = _LIMITS[kind]
+        return f"must be {words} {context[key]}"
+    if kind == "literal_error":
+        return f"must be one of {context['expected']}"
+    if kind == "string_pattern_mismatch":
+        return "must be made of letters, digits, _ and -"
+    return _SENTENCES.get(kind, detail["msg"])
 
 
 def format_location(location: Sequence[str | int]) -> str:

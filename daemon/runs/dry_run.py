@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from daemon.context import Context
 from daemon.runs.run_context import RunContext
@@ -10,6 +11,7 @@ from daemon.runs.sessions import Sessions
 from daemon.runs.workers import Workers
 from domain.place import Place
 from domain.task import Scope, Task
+from execution import governor
 from execution.executor import Executor
 from execution.progress import NoProgress
 from execution.step import Outcome, Step
@@ -40,7 +42,9 @@ def run_checks(
             cluster = workers.session(MAINTAIN).facts.system_identifier
             lanes = workers.lanes(steps, 1)
         place = Place(context.config.daemon.name, cluster, task.database)
-        for batch in Executor(runtime.terms(open_window(None), None), lanes).run(steps):
+        # a look changes nothing, so a pause of the work does not concern it
+        terms = replace(runtime.terms(open_window(None), None), sample=governor.Sample)
+        for batch in Executor(terms, lanes).run(steps):
             for step, outcome in batch:
                 yield step, outcome, job.judge(step, outcome, place)
 
@@ -55,6 +59,15 @@ def _opened_run(context: Context, task: Task) -> Iterator[tuple[RunContext, Work
         return
     with ExitStack() as stack:
         yield runtime, Workers(sessions, context, task, None, stack)
+
+
+def pause_reason(context: Context, database: str) -> str:
+    """Return why work in a database would wait now; empty if it would not."""
+    task = Task("analyze", Scope.DATABASE, database)
+    with _opened_run(context, task) as (runtime, workers):
+        assert workers is not None  # noqa: S101 - the scope is a database
+        terms = runtime.terms(open_window(None), workers.session(MAINTAIN))
+        return governor.pause_reason(terms.sample(), terms.limits) or ""
 
 
 def task_refusal(context: Context, task: Task) -> str:

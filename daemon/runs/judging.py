@@ -62,7 +62,7 @@ def judge_reached(database: str) -> Verdict:
 def judge_unreachable(instance: str, database: str, reason: str) -> Verdict:
     """Return the finding that a server does not answer."""
     identity = Identity(DATABASE_UNREACHABLE.name, instance, database=database)
-    remedy = f"is the server up, and is the login right? Try psql with databases.{database}.dsn"
+    remedy = f"correct what the message names; sereno check --database {database} tries again"
     return Verdict((Finding(identity, Severity.CRITICAL, reason, remedy=remedy),))
 
 

@@ -141,7 +141,8 @@ def _require_same(name: str, server: history.Server, known: history.Server) -> N
     if identity != (known.system_identifier, known.database_oid):
         raise TargetError(
             f"{name}: another cluster or database answers than before (system identifier "
-            f"{server.system_identifier}, was {known.system_identifier}). {cure}"
+            f"{server.system_identifier}, database oid {server.database_oid}; was "
+            f"{known.system_identifier}, {known.database_oid}). {cure}"
         )
     if server.timeline < known.timeline:
         raise TargetError(

@@ -4,7 +4,6 @@ A place is a database or the host; tasks in one place run one after the other. T
 (the report) run after all places of a schedule have finished.
 """
 
-import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -13,7 +12,6 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from alerts import alert_store
 from alerts.heartbeat import Heartbeat
 from daemon.context import Context
 from daemon.history import history
@@ -25,10 +23,9 @@ from domain.calendar import Due
 from domain.cause import Cause
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
-from domain.kinds import DATABASE_UNREACHABLE, TASK_MISSED
+from domain.kinds import TASK_MISSED
 from domain.task import Scope, Task, Trigger
 from execution.window import Window, open_window
-from postgres.session import MAINTAIN, TargetError, open_session
 from store.store import StoreError
 
 LATE_AFTER = timedelta(minutes=2)
@@ -106,24 +103,6 @@ class Dispatcher:
             except StoreError as error:
                 # nothing was recorded, so it is tried again at the next poll
                 _log.critical("schedule.store_failed", schedule=name, error=str(error))
-
-    def probe_unreachable(self) -> None:
-        """Probe servers with an open unreachable alert; an answer resolves it."""
-        with self._guard:
-            busy_databases = {task.database for task in self._runner.running().values()}
-            with self._context.store.reading() as transaction:
-                lost = {
-                    alert.database
-                    for alert in alert_store.load_open(transaction)
-                    if alert.kind == DATABASE_UNREACHABLE.name
-                }
-            for database in lost & self._context.config.databases.keys() - busy_databases:
-                threading.Thread(
-                    target=_probe,
-                    args=(self._context, database),
-                    name=f"probe {database}",
-                    daemon=True,
-                ).start()
 
     def stop(self) -> None:
         """Start nothing more."""
@@ -276,24 +255,6 @@ class Dispatcher:
                     now,
                 )
             self._context.processor(transaction).process([finding], [])
-
-
-def warn_unreachable(context: Context) -> None:
-    """Log each database that cannot be worked in; no alert, since no run was due."""
-    for database in context.config.databases:
-        try:
-            with open_session(context.target(database), MAINTAIN, "probe"):
-                pass
-        except TargetError as error:
-            _log.warning("database.unreachable", database=database, reason=str(error))
-
-
-def _probe(context: Context, database: str) -> None:
-    with (
-        contextlib.suppress(TargetError, StoreError),
-        open_session(context.target(database), MAINTAIN, "probe"),
-    ):
-        context.process_findings([], [Coverage(DATABASE_UNREACHABLE.name, database)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,7 +269,8 @@ def _run(administrator: Administrator, command: sql.Composed) -> None:
         administrator.execute(command)
     except psycopg.errors.InsufficientPrivilege as error:
         who = quote_identifier(administrator.info.user)
-        statement = printable_statements(command)[:LONGEST_SHOWN]
+        lines = printable_statements(command).splitlines()
+        statement = "\n".join(one for one in lines if one[:2] != "--")[:LONGEST_SHOWN]
         raise InstallError(
             f"{error.diag.message_primary}; nothing was changed. {who} may not run:\n"
             f"  {statement}\n"

@@ -1,6 +1,7 @@
 """Restore of archived batches: one transaction each, marked in the ledger, so each returns once."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
@@ -29,6 +30,18 @@ _BEHIND = sql.SQL(
     """
     SELECT t.highest, t.highest > s.last_value - (NOT s.is_called)::int AS behind
     FROM {sequence} s CROSS JOIN (SELECT max({column}) AS highest FROM {table}) t
+    """
+)
+_CHILDREN = sql.SQL(
+    """
+    SELECT DISTINCT cn.nspname AS schema, c.relname AS name
+    FROM pg_catalog.pg_constraint f
+    JOIN pg_catalog.pg_class p ON p.oid = f.confrelid
+    JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
+    JOIN pg_catalog.pg_class c ON c.oid = f.conrelid
+    JOIN pg_catalog.pg_namespace cn ON cn.oid = c.relnamespace
+    WHERE f.contype = 'f' AND pn.nspname = %s AND p.relname = %s AND f.conrelid <> f.confrelid
+    ORDER BY 1, 2
     """
 )
 _CONFLICTS = {"error": sql.SQL(""), "skip": sql.SQL("ON CONFLICT DO NOTHING")}
@@ -67,6 +80,21 @@ def restore(session: Session, batch: LedgeredBatch, conflict: Conflict) -> Resto
         raise RestoreError(f"{first_line(error)}: {cure}") from None
     except (errors.IntegrityError, errors.InsufficientPrivilege) as error:
         raise RestoreError(first_line(error)) from None
+
+
+def children_left(session: Session, table: Relation, batches: Sequence[LedgeredBatch]) -> list[str]:
+    """Return a line per table whose archived rows refer to the table and are not restored yet."""
+    lines = []
+    for row in session.rows(_CHILDREN, (table.schema, table.name)):
+        child = Relation(row["schema"], row["name"])
+        pending = [one for one in batches if one.table == child and not one.restored]
+        if pending:
+            rows = sum(one.entry.frame.rows for one in pending)
+            lines.append(
+                f"{rows} rows of {child}, which refer to {table}, are still archived: sereno "
+                f"archive restore '{child}'"
+            )
+    return lines
 
 
 def sequences_behind(session: Session, table: Relation) -> list[str]:

@@ -86,6 +86,27 @@ def check_path(path: str) -> str:
     return path
 
 
+LOG_FOLDERS = frozenset({"log", "pg_log"})
+"""The usual names of the folder of a server's own log files, inside its data directory."""
+
+
+def data_directory_of(folder: str) -> str:
+    """Return the data directory of a server that a folder lies in; empty if in none.
+
+    The folder of its log files does not count.
+    """
+    path = PurePosixPath(folder)
+    for place in (path, *path.parents):
+        try:
+            found = os.path.lexists(place / "PG_VERSION")
+        except OSError:
+            found = False
+        inside = path.relative_to(place).parts
+        if found and not (inside and inside[0] in LOG_FOLDERS):
+            return str(place)
+    return ""
+
+
 def _size(files: Sequence[File]) -> int:
     return sum(file.bytes for file in files)
 

@@ -82,6 +82,8 @@ class ExpiredRows:
     owners: frozenset[str] = frozenset()
     """The owners of the trust domain of the table."""
     """A further SQL condition from the configuration."""
+    epoch: str = ""
+    """The unit of an integer column since 1970."""
     uuid_ages: bool = False
     """Whether ages are UUIDs of version 7, which have no min() before server 18."""
     also: tuple[Relation, ...] = ()

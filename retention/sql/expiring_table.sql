@@ -2,6 +2,7 @@
 SELECT c.relkind::text AS kind,
        t.typname::text AS type,
        pg_catalog.row_security_active(c.oid) AS hidden,
+       pg_catalog.has_table_privilege(c.oid, 'DELETE') AS deletable,
        now() - %(age)s::interval AS cutoff,
        extract(epoch FROM now() - %(age)s::interval)::numeric AS epoch,
        pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::bigint AS blocks,

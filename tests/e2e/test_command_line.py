@@ -113,6 +113,25 @@ def test_custom_check_is_run_with_options_and_remedy(house):
     assert house.run("integrity_check")["findings"] == []
 
 
+def test_pause_is_named_by_plan_and_now_and_concerns_no_check(house):
+    house.with_logins = False
+    house.extra = '[governor]\npatience = "1s"\n'
+    house.database.run("CREATE TABLE public.t (a int); INSERT INTO public.t SELECT 1")
+    house.sereno("pause", "--reason", "release")
+    assert "PAUSED  main: sereno pause" in house.sereno("plan", "analyze").stdout
+    assert house.sereno("check", "wraparound").returncode == 0
+    done = house.sereno("now", "analyze", check=False)
+    assert (done.returncode, "waiting: sereno pause" in done.stderr) == (3, True)
+
+
+def test_query_of_the_governor_that_fails_is_named_by_plan(house):
+    house.with_logins = False
+    house.extra = '[governor]\nquery = "SELEKT"\n'
+    house.database.run("CREATE TABLE public.t (a int); INSERT INTO public.t SELECT 1")
+    done = house.sereno("plan", "analyze")
+    assert "PAUSED  main: governor.query fails: syntax error" in done.stdout.replace("\n", " ")
+
+
 @pytest.mark.parametrize("reads", ["rows", "catalog"])
 @pytest.mark.parametrize("more", ["DROP TABLE public.x", "COMMIT; DROP TABLE public.x"])
 def test_second_statement_of_a_custom_check_is_not_run(house, reads, more):

@@ -197,26 +197,6 @@ def test_due_times_inside_a_daylight_saving_gap_are_one_run(make_house):
     assert [run["nominal"] for run in service.runs()[before:]] == ["2026-03-29T02:00"]
 
 
-def test_unreachable_alert_is_resolved_by_a_probe_after_the_window(house, wait):
-    """The alert is resolved by a probe, not by the next run."""
-    house.with_logins = False
-    reachable = house.write().read_text()
-    house.path.write_text(reachable.replace("host=", "host=/nowhere"))
-    house.write = lambda: house.path
-    assert house.run("analyze")["state"] == "failed"
-    house.path.write_text(reachable)
-    context = house.context()
-    dispatcher = Dispatcher(context, Runner(context, NoProgress()), Heartbeat(list))
-
-    def alerts():
-        with context.store.reading() as transaction:
-            return [alert.kind for alert in alert_store.load_open(transaction)]
-
-    assert alerts() == ["database_unreachable"]
-    dispatcher.probe_unreachable()
-    wait(lambda: alerts() == [], what="the resolved alert")
-
-
 def test_interrupted_run_is_resumed_with_catch_up_never(make_house):
     service = Service(make_house, "never")
     service.now = datetime(2026, 3, 28, 1, 30, tzinfo=UTC)

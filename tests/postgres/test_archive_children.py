@@ -82,6 +82,8 @@ def test_parents_and_children_are_restored(prepare):
     for table in ("public.orden", "public.linea", 'public."Nota %"'):
         restored = house.sereno("archive", "restore", table, "--database", "main", "--admin", house.database.dsn, "--privileged", "--yes")  # fmt: skip
         assert restored.returncode == 0, restored.stderr
+        waiting = "public.linea, which refer to public.orden, are still archived"
+        assert (waiting in restored.stdout) is (table == "public.orden")
     assert house.database.value(digest) == before
 
 

@@ -86,7 +86,7 @@ def test_all_errors_are_reported_with_path(tmp_path):
     for path, expected in {
         "databases.main.frobnicate": "is unknown",
         "daemon.listen": '"here" is not an address and port (like "127.0.0.1:9188"',
-        "jobs.vacuum.parallel": "greater than or equal to 1",
+        "jobs.vacuum.parallel": "must be at least 1",
         "jobs.health_report.channels[0]": "there is no channel 'mial'; did you mean 'mail'?",
         "daemon.timezone": '"America/La_Pas" is not a time zone',
         "schedules.daily.cron": "not a cron line",

@@ -1,0 +1,54 @@
+"""Probes between runs: a server that stops answering is alerted, and resolved when it is back."""
+
+import pytest
+
+from alerts import alert_store
+from daemon.history import pause
+from daemon.scheduling.probes import ALL_SECONDS, Probes
+
+
+@pytest.fixture
+def probing(house, wait):
+    """Return a function that probes once after some seconds and returns the open alerts."""
+    house.with_logins = False
+    probed, moment = house.context(), [0.0]
+    probes = Probes(lambda: moment[0])
+
+    def probe(context, seconds=ALL_SECONDS, busy=()):
+        moment[0] += seconds
+        probes.start(context, busy)
+        wait(lambda: probes._thread is None or not probes._thread.is_alive(), what="the probes")
+        with probed.store.reading() as transaction:
+            return [alert.kind for alert in alert_store.load_open(transaction)]
+
+    return probe
+
+
+def moved(house, path):
+    """Return a context whose server is at another place."""
+    reachable = house.write().read_text()
+    house.path.write_text(reachable.replace("host=/", f"host={path}/"))
+    house.write, before = lambda: house.path, house.write
+    context = house.context()
+    house.write = before
+    return context
+
+
+def test_server_that_does_not_answer_twice_is_alerted_until_it_is_back(house, probing):
+    well, away = house.context(), moved(house, "/nowhere")
+    assert probing(well) == []
+    assert probing(away) == []
+    assert probing(away, 60.0) == ["database_unreachable"]
+    assert probing(away, 60.0) == ["database_unreachable"]
+    assert probing(well, 60.0) == []
+
+
+def test_single_silence_a_run_and_a_pause_open_no_alert(house, probing):
+    well, away = house.context(), moved(house, "/nowhere")
+    assert probing(away) == []
+    assert probing(well, 60.0) == []
+    assert probing(away) == []
+    assert probing(away, 60.0, busy={"main"}) == []
+    with well.store.transaction() as transaction:
+        pause.pause(transaction, None, "maintenance of the server", well.clock())
+    assert probing(away, 60.0) == []
