@@ -209,15 +209,19 @@ def _of_table(session: "Session", text: str, only: Collection[str]) -> "list[Led
     every = _batches(session)
     batches = [one for one in every if one.table == table]
     if not batches:
-        known = sorted({str(one.table) for one in every})
-        plain = text.replace('"', "").lower()
-        nearest = [name for name in known if name.replace('"', "").lower() == plain]
-        hint = f"did you mean '{nearest[0]}'?" if nearest else "see: sereno archive list"
+        hint = _nearest_table(text, {str(one.table) for one in every})
         fail(f"the archive holds no such rows of {table}; {hint}", Exit.CANNOT)
     unknown = set(only) - {one.entry.batch for one in batches}
     if unknown:
         fail(f"{table} has no batch {min(unknown)}; see: sereno archive list", Exit.CANNOT)
     return [one for one in batches if not only or one.entry.batch in only]
+
+
+def _nearest_table(text: str, known: Collection[str]) -> str:
+    """Return the table that differs only in case and quotes, as a hint."""
+    plain = text.replace('"', "").lower()
+    nearest = [name for name in sorted(known) if name.replace('"', "").lower() == plain]
+    return f"did you mean '{nearest[0]}'?" if nearest else "see: sereno archive list"
 
 
 def _restored(

@@ -138,10 +138,10 @@ def _plan(context: "Context", names: Sequence[str], only: str | None, seconds: f
         except (TargetError, psycopg.Error, OSError) as error:
             planned.problems.append((task.job, task.database, first_line(error)))
             continue
-        if task.database and task.database not in planned.pauses:
-            planned.pauses[task.database] = pause_reason(context, task.database)
         refusal = ""
         try:
+            if task.database and task.database not in planned.pauses:
+                planned.pauses[task.database] = pause_reason(context, task.database)
             if steps:
                 refusal = task_refusal(context, task)
         except (TargetError, psycopg.Error, OSError) as error:
@@ -190,7 +190,7 @@ def _print_json(planned: _Plan) -> None:
 def _print(
     planned: _Plan, names: Sequence[str], window: str | None, *, steps: bool, sql: bool
 ) -> None:
-    from daemon.cli.output import line, paint, prose
+    from daemon.cli.output import line, prose
 
     for job in names:
         of_job = [one for one in planned.steps if one.task.job == job and not one.refused]
@@ -202,17 +202,23 @@ def _print(
     if idle:
         line(f"{', '.join(idle)}: nothing is due")
     _print_refusals(planned)
-    for text in planned.unmatched:
-        prose(f"{paint('NOTE', 'bold yellow')}  {text}")
-    for name, reason in planned.pauses.items():
-        if reason:
-            prose(f"{paint('PAUSED', 'bold yellow')}  {name}: {reason}: the steps would wait")
+    _print_notes(planned)
     _print_problems(planned)
     if window:
         _print_window(planned.steps, window)
     locks = sorted({one.step.lock for one in planned.steps} - {""})
     hint = _hint(steps=steps, sql=sql)
     prose(f"Nothing was changed. Locks: {', '.join(locks) or 'none'}.{hint}")
+
+
+def _print_notes(planned: _Plan) -> None:
+    from daemon.cli.output import paint, prose
+
+    for text in planned.unmatched:
+        prose(f"{paint('NOTE', 'bold yellow')}  {text}")
+    for name, reason in planned.pauses.items():
+        if reason:
+            prose(f"{paint('PAUSED', 'bold yellow')}  {name}: {reason}: the steps would wait")
 
 
 def _hint(*, steps: bool, sql: bool) -> str:
