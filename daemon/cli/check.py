@@ -193,6 +193,6 @@ def _show(results: CheckResults, named: Sequence[str]) -> None:
     ran = counted(len(results.ran), "check")
     left_out = len(results.met - results.ran)
     not_run = f", {left_out} did not run" if left_out else ""
-    following = next_step(results.problems, "sereno check")
+    following = next_step(results.problems, " ".join(["sereno check", *named]))
     looks = counted(results.looks, "time")
     prose(f"Found: {counts}. {ran} ran {looks}{not_run}.{undeclared} {following}".rstrip())

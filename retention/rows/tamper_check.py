@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from psycopg import sql
 
 from postgres.identifiers import Relation
-from postgres.session import Session, open_session
+from postgres.session import Session, TargetError, open_session
 from postgres.session_settings import SERVER
 from postgres.statement_file import read_statement
 
@@ -122,7 +122,12 @@ class TamperCheck:
             opened = open_session(
                 self._session.target, self._session.login, "ledger", read_only=True
             )
-            self._witness = stack.enter_context(opened)
+            try:
+                self._witness = stack.enter_context(opened)
+            except TargetError as error:
+                raise TamperedError(
+                    f"{self._tables[0]}: what was written at COMMIT cannot be seen: {error}"
+                ) from None
         found = int(self._witness.rows(_OWN_ABOVE, (self._height,))[0]["rows"])
         if found != self._written:
             raise TamperedError(

@@ -320,7 +320,7 @@ def test_condition_that_names_a_table_of_another_domain_is_refused(owners):
         connection.execute("LISTEN loot")
         (step,) = owners.run("log_cleanup")["steps"]
         assert reports_of(connection) == set()
-    assert "its condition: " in step["reason"]
+    assert "its condition (where): " in step["reason"]
     assert owners.database.value("SELECT count(*) FROM a.log") == 10
 
 

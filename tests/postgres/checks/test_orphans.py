@@ -40,6 +40,6 @@ def test_check_not_configured_for_database_is_an_error(house):
     child = "public.a(x)"
     parent = "public.b(y)"
     """
-    house.extra += f'[databases.second]\ndsn = "host={house.database.cluster.socket} port={house.database.cluster.port} dbname={house.database.name} user=postgres"\n'
+    house.extra += f'[databases.second]\ndsn = "host={house.database.cluster.socket} port={house.database.cluster.port} dbname=postgres user=postgres"\n'
     done = house.sereno("check", "orphans", "--database", "second", check=False)
     assert (done.returncode, "orphans: does not run in second" in done.stdout) == (2, True)
