@@ -209,6 +209,19 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Thread:
+    """What a channel has about an alert: the remote id of its first message, and the title of it.
+
+    The id is empty where the channel has none.
+    """
+
+    remote: str
+    subject: str
+    open: bool
+    """Whether the alert is open; a resolved one would be reopened."""
+
+
+@dataclass(frozen=True, slots=True)
 class UnrecordedCopy:
     """A notification sent while nothing could be recorded: its id, and what became of it."""
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from alerts.alert import Alert, Change, Reason, State
+from alerts.alert import Alert, Change, Reason, State, Thread
 from alerts.alert_state import AlertState
 from domain.coverage import Coverage
 from domain.finding import Severity
@@ -73,14 +73,15 @@ _NOTIFIED_ON = """
     ORDER BY id
 """
 _TOLD = """
-    SELECT a.fingerprint, n.channel, coalesce(c.remote, '') AS remote,
-           coalesce(c.subject, '') AS subject
+    SELECT a.fingerprint, n.channel, a.resolved_at IS NULL AS open,
+           coalesce(c.remote, '') AS remote, coalesce(c.subject, '') AS subject
     FROM alert a
     JOIN notification n
       ON n.alert = a.id AND n.generation = a.generation AND n.state = 'sent'
     LEFT JOIN conversation c ON c.alert = a.id AND c.channel = n.channel
-    WHERE a.resolved_at IS NULL AND a.severity = ?
+    WHERE (a.resolved_at IS NULL OR a.resolved_at > ?) AND a.severity = ?
     GROUP BY a.id, n.channel
+    ORDER BY a.id DESC
     LIMIT ?
 """
 _EVENTS = """
@@ -230,16 +231,17 @@ def load_notified_on(transaction: Transaction, channel: str) -> list[Alert]:
 
 
 def load_threads(
-    transaction: Transaction, severity: Severity, limit: int
-) -> dict[tuple[str, str], tuple[str, str]]:
-    """Return the thread and its subject of each open alert and channel that was notified of it.
+    transaction: Transaction, severity: Severity, since: datetime, limit: int
+) -> dict[tuple[str, str], Thread]:
+    """Return the thread of each notified channel, by fingerprint and channel.
 
-    The key is the fingerprint and the channel; the thread is empty where a channel has none.
+    Of the alerts that are open, or were resolved since an instant: those would be reopened.
     """
-    return {
-        (row["fingerprint"], row["channel"]): (row["remote"], row["subject"])
-        for row in transaction.rows(_TOLD, (severity.value, limit))
-    }
+    found: dict[tuple[str, str], Thread] = {}
+    for row in transaction.rows(_TOLD, (to_text(since), severity.value, limit)):
+        key = (row["fingerprint"], row["channel"])
+        found.setdefault(key, Thread(row["remote"], row["subject"], bool(row["open"])))
+    return found
 
 
 def load_events(transaction: Transaction, number: int, limit: int) -> list[Row]:

@@ -15,8 +15,8 @@ from store.timestamps import from_text, to_text
 
 _INSERT = """
     INSERT INTO notification (id, alert, channel, reason, severity, message, created_at,
-                              not_before, state, generation, run, urgency)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?)
+                              not_before, state, generation, run, urgency, bundle)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)
 """
 _SEND_NOW = """
     UPDATE notification SET not_before = min(not_before, ?)
@@ -117,7 +117,7 @@ _OF_RUNS = """
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The grouping delay of a message, its run, and the id that it has already, if any."""
+    """The grouping delay of a message, its run, and the id of an earlier copy, if any."""
 
     span: timedelta = timedelta()
     run: int | None = None
@@ -162,7 +162,15 @@ def enqueue(
     urgency = len(Severity) - 1 - message.severity.rank
     transaction.execute(
         _INSERT,
-        (*what, to_text(now), to_text(now + wait.span), message.generation, wait.run, urgency),
+        (
+            *what,
+            to_text(now),
+            to_text(now + wait.span),
+            message.generation,
+            wait.run,
+            urgency,
+            wait.id,
+        ),
     )
     if message.severity is Severity.CRITICAL:  # messages that must arrive before it are sent now
         transaction.execute(_SEND_NOW, (to_text(now), message.alert, channel))

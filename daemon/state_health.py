@@ -1,5 +1,6 @@
 """The health of the state file: without it no run begins; critical alerts go out from memory."""
 
+import contextlib
 import threading
 from dataclasses import replace
 
@@ -33,6 +34,8 @@ class StateHealth:
         self._guard = threading.Lock()
         self.problem = ""
         """The reason why the file cannot be used; empty if it can."""
+        with contextlib.suppress(StoreError):  # the first check says so
+            self._remember_threads()
 
     def use(self, context: Context) -> None:
         """Continue with a reloaded configuration."""
@@ -61,9 +64,7 @@ class StateHealth:
             self._check.verify(self._context.clock())
             if self._finding is not None:
                 self._recovered()
-            with self._context.store.reading() as transaction:
-                threads = alert_store.load_threads(transaction, Severity.CRITICAL, MOST_THREADS)
-            self._unrecorded.remember(threads)
+            self._remember_threads()
         except StoreError as error:
             if not self.problem:
                 _log.critical("state.unusable", reason=str(error))
@@ -71,6 +72,12 @@ class StateHealth:
             self._finding = self._outage(self.problem)
             self._unrecorded.send(self._context, self._finding)
             self._outage_checks.start(self._context)
+
+    def _remember_threads(self) -> None:
+        since = self._context.clock() - self._context.config.alerts.reopen
+        with self._context.store.reading() as transaction:
+            threads = alert_store.load_threads(transaction, Severity.CRITICAL, since, MOST_THREADS)
+        self._unrecorded.remember(threads)
 
     def _recovered(self) -> None:
         """Record what was sent, and resolve the outage at the next check. Raises StoreError.

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from alerts.alert import Message, Notification, UnrecordedCopy
+from alerts.alert import Message, Notification, Thread, UnrecordedCopy
 from alerts.alert_state import AlertState
 from alerts.channels.channel import Channel, DeliveryError
 from alerts.lifecycle import decide
@@ -20,11 +20,13 @@ from domain.finding import Finding
 from domain.redaction import redact
 
 REPEAT_SECONDS = timedelta(hours=1).total_seconds()
+DELIVERY_SECONDS = 10.0
 MOST_FINDINGS = 100
 MARK = "not recorded: the state file cannot be used"
 
 _log = structlog.get_logger("unrecorded")
 
+NO_THREAD = Thread("", "", open=False)
 CopyKey = tuple[str, str]
 """The fingerprint and the channel of a copy."""
 
@@ -54,14 +56,15 @@ class UnrecordedAlerts:
         self._clock = clock
         self._findings: dict[str, Finding] = {}
         self._copies: dict[CopyKey, UnrecordedCopy] = {}
-        self._threads: Mapping[CopyKey, tuple[str, str]] = {}
+        self._threads: Mapping[CopyKey, Thread] = {}
         self._sent: dict[CopyKey, float] = {}
+        self._deliveries: list[threading.Thread] = []
         self._guard = threading.Lock()
 
-    def remember(self, threads: Mapping[CopyKey, tuple[str, str]]) -> None:
-        """Remember the open alerts that channels know, each with its thread and subject.
+    def remember(self, threads: Mapping[CopyKey, Thread]) -> None:
+        """Remember what channels have about alerts: further messages go to the same threads.
 
-        They are not sent again in the first hour of an outage, and then into their thread.
+        Open alerts are not sent again in the first hour of an outage.
         """
         with self._guard:
             self._threads = threads
@@ -76,8 +79,9 @@ class UnrecordedAlerts:
         for name, message in unrecorded_messages(finding, context.policy, context.clock()):
             key = (fingerprint, name)
             with self._guard:
+                tried = key in self._copies
                 copy = self._begin_copy(key, context.clock())
-                thread, subject = self._threads.get(key, ("", ""))
+                thread = self._threads.get(key, NO_THREAD)
             if copy is None:
                 continue
             notification = Notification(
@@ -86,20 +90,25 @@ class UnrecordedAlerts:
                 message,
                 context.clock(),
                 attempts=1,
-                thread=thread,
-                subject=subject,
+                thread=thread.remote,
+                subject=thread.subject,
                 members=(copy.id,),
+                again=tried,
             )
-            threading.Thread(
+            delivery = threading.Thread(
                 target=self._deliver,
                 args=(context.channels, notification, key),
                 name=f"unrecorded {name}",
                 daemon=True,
-            ).start()
+            )
+            delivery.start()
+            with self._guard:
+                alive = [one for one in self._deliveries if one.is_alive()]
+                self._deliveries = [*alive, delivery]
 
     def _begin_copy(self, key: CopyKey, moment: datetime) -> UnrecordedCopy | None:
         """Return the copy to send now; None if the channel knows the alert."""
-        if key in self._threads and key not in self._sent:
+        if self._threads.get(key, NO_THREAD).open and key not in self._sent:
             self._sent[key] = self._clock()
             return None
         last = self._sent.get(key)
@@ -109,7 +118,15 @@ class UnrecordedAlerts:
         return self._copies.setdefault(key, UnrecordedCopy(uuid.uuid4().hex, moment))
 
     def sent(self) -> SentAlerts:
-        """Return what was sent, to be recorded now that the state file can be used again."""
+        """Return what was sent, to be recorded now that the state file can be used again.
+
+        Deliveries in progress are waited for: one that is not known to have arrived is repeated.
+        """
+        deadline = self._clock() + DELIVERY_SECONDS
+        with self._guard:
+            deliveries = list(self._deliveries)
+        for delivery in deliveries:
+            delivery.join(max(0.0, deadline - self._clock()))
         with self._guard:
             return SentAlerts(list(self._findings.values()), dict(self._copies))
 

@@ -177,7 +177,7 @@ def open_store(path: Path) -> Store:
         raise StoreError(f"{path}: cannot be opened: {error.strerror or error}{cure}") from error
     except (sqlite3.Error, UnicodeDecodeError) as error:
         # a damaged page may yield invalid UTF-8
-        if not os.access(path, os.R_OK | os.W_OK):
+        if _is_of_another_user(path):
             raise StoreError(_forbidden(path)) from error
         cure = "Restore a copy, or move the file away to begin with an empty history"
         raise StoreError(f"{path}: {error}; nothing was changed. {cure}") from error
@@ -225,9 +225,18 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.IntegrityError:
         raise
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        if _is_of_another_user(path):
             raise StoreError(_forbidden(path)) from error
         raise StoreError(f"{path}: {error}") from error
+
+
+def _is_of_another_user(path: Path) -> bool:
+    """Return whether this user may not use the file because it belongs to another."""
+    try:
+        mine = path.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
+    return not mine and not os.access(path, os.R_OK | os.W_OK)
 
 
 def _forbidden(path: Path) -> str:

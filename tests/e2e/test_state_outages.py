@@ -17,6 +17,8 @@ from daemon.unrecorded_alerts import MARK
 from store.file_lock import exclusive_lock
 from store.state_check import StateCheck
 from tests.e2e.service_process import query, running_service, runs, schedule_now
+from tests.e2e.test_jira_channel import FakeJira
+from tests.fixtures.secrets import write_secret
 
 CHANNEL = '[channels.ticket]\ntype = "webhook"\nurl = "{}/"\n[routes]\ncritical = ["ticket"]\n'
 FAST = {"WATCHDOG_USEC": "3000000"}
@@ -188,6 +190,39 @@ def test_checks_go_on_without_the_state_file_and_keep_the_ids_of_their_alerts(
     assert sorted(one["kind"] for one in listed) == ["database_unreachable", "sequence_exhaustion"]
     ids = [one["headers"]["webhook-id"] for one in ticket.requests]
     assert sorted(ids) == sorted(_sent_ids(state))
+
+
+def test_second_outage_goes_to_the_ticket_of_the_first(house, folder, endpoint, wait):
+    jira = FakeJira()
+    write_secret(house.folder / "token", "canary")
+    house.listen = f"127.0.0.1:{free_port()}"
+    house.extra = (
+        f'[channels.jira]\ntype = "jira"\nurl = "{endpoint(jira).url}"\nproject = "OPS"\n'
+        f'token = {{ file = "{house.folder}/token" }}\n[routes]\ncritical = ["jira"]\n'
+    )
+    house.with_logins = False
+    path = house.write()
+    state = folder / "state.db"
+    path.write_text(
+        path.read_text()
+        .replace(str(house.folder / "state.db"), str(state))
+        .replace("0 2 * * *", "0 0 1 1 *")
+    )
+    house.write = lambda: path
+    with running_service(house, **FAST):
+        wait(lambda: health(house.listen)[0] == 200, what="the service")
+        for comments in (1, 3):
+            with moved_away(folder, state):
+                wait(lambda: health(house.listen)[0] == 503, what="the outage")
+                told = comments - 1
+                wait(lambda told=told: jira.issues and _comments(jira) >= told, what="the message")
+            wait(lambda comments=comments: _comments(jira) == comments, what="the resolved message")
+            wait(lambda: health(house.listen) == (200, "well\n"), what="the recovery")
+    assert [issue["state"] for issue in jira.issues.values()] == ["Done"]
+
+
+def _comments(jira):
+    return sum(len(issue["comments"]) for issue in jira.issues.values())
 
 
 def test_open_alert_is_not_sent_again_in_an_outage(house, folder, endpoint, wait):
