@@ -219,6 +219,7 @@ class Thread:
     subject: str
     open: bool
     """Whether the alert is open; a resolved one would be reopened."""
+    acknowledged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,9 +74,10 @@ _NOTIFIED_ON = """
 """
 _TOLD = """
     SELECT a.fingerprint, n.channel, a.resolved_at IS NULL AS open,
+           a.state = 'acknowledged' AS acknowledged,
            coalesce(c.remote, '') AS remote, coalesce(c.subject, '') AS subject
     FROM alert a
-    JOIN notification n
+    CROSS JOIN notification n -- the left table first: there are few such alerts
       ON n.alert = a.id AND n.generation = a.generation AND n.state = 'sent'
     LEFT JOIN conversation c ON c.alert = a.id AND c.channel = n.channel
     WHERE (a.resolved_at IS NULL OR a.resolved_at > ?) AND a.severity = ?
@@ -240,8 +241,12 @@ def load_threads(
     found: dict[tuple[str, str], Thread] = {}
     for row in transaction.rows(_TOLD, (to_text(since), severity.value, limit)):
         key = (row["fingerprint"], row["channel"])
-        found.setdefault(key, Thread(row["remote"], row["subject"], bool(row["open"])))
+        found.setdefault(key, _thread(row))
     return found
+
+
+def _thread(row: Row) -> Thread:
+    return Thread(row["remote"], row["subject"], bool(row["open"]), bool(row["acknowledged"]))
 
 
 def load_events(transaction: Transaction, number: int, limit: int) -> list[Row]:

@@ -101,6 +101,7 @@ class AlertProcessor:
         enqueued = []
         for change in changes:
             number = alert_store.save_change(self.transaction, change, self.run, self.now)
+            self._record_copies(replace(change, alert=replace(change.alert, id=number)))
             if change.reason not in NOTIFYING:
                 continue
             stored = replace(change, alert=replace(change.alert, id=number))
@@ -117,6 +118,22 @@ class AlertProcessor:
                     continue
                 enqueued.append(self._enqueue(stored.alert.fingerprint, message, channel))
         return enqueued
+
+    def _record_copies(self, change: Change) -> None:
+        """Record the copies that channels have accepted: they get the resolved message too.
+
+        Those of the channels that the change notifies are recorded with its notifications.
+        """
+        for (fingerprint, channel), copy in self.unrecorded.items():
+            known = fingerprint != change.alert.fingerprint or channel in self._notified(change)
+            if known or copy.receipt is None:
+                continue
+            message = compose(change, self.policy, self.now, self.run)
+            self._enqueue(fingerprint, message, channel)
+
+    @staticmethod
+    def _notified(change: Change) -> tuple[str, ...]:
+        return change.channels if change.reason in NOTIFYING else ()
 
     def _enqueue(self, fingerprint: str, message: Message, channel: str) -> str:
         """Enqueue a notification; one that was sent unrecorded keeps its id and its receipt."""

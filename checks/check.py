@@ -39,6 +39,7 @@ class Header:
     """Rows are read as the `data` login of each trust domain, the catalog as `maintain`."""
     cost: Literal["cheap", "scan"] = "cheap"
     """Cheap ones ask the catalog or a single value of each object, and go on during an outage."""
+    built_in: bool = True
     domain: str = ""
     """The only trust domain whose rows are read; by default each one."""
 

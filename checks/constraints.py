@@ -111,7 +111,7 @@ def _foreign_key(session: Session, row: dict[str, Any], domain: TrustDomain) -> 
         unreadable = hidden_rows(session)
     elif not row["plain"]:
         unreadable = "a user-defined type"
-    pair = Pair(child, parent, operators)
+    pair = Pair(child, parent, operators, row["child_only"], row["parent_only"])
     return ForeignKey(row["name"], unreadable, pair, row["match_full"], row["period"])
 
 

@@ -11,6 +11,8 @@ from checks.constraints import broken_rows, constraint_label, foreign_keys, read
 from checks.module_check import ModuleCheck
 from postgres.session import Session
 
+MATCH_FULL = " (MATCH FULL: all columns NULL, or none)"
+
 
 def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
     assert session is not None  # noqa: S101 - a database check has one
@@ -29,8 +31,8 @@ def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
                     "value": count,
                     "severity": "high",
                     "summary": (
-                        f"foreign key to {key.pair.parent} broken: {count} rows without "
-                        "their parent"
+                        f"foreign key to {key.pair.parent} broken by {count} "
+                        f"row{'s' if count != 1 else ''}{MATCH_FULL if key.match_full else ''}"
                     ),
                     "parent": str(key.pair.parent),
                     "examples": examples,

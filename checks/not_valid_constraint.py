@@ -18,7 +18,7 @@ from postgres.session import Session
 from postgres.statement_file import read_statement
 
 _CHECKS = read_statement("checks", "not_valid_checks", folder="statements")
-_BREAKING = sql.SQL("SELECT count(*) AS rows FROM {table} WHERE NOT ({expression})")
+_BREAKING = sql.SQL("SELECT count(*) AS rows FROM {only}{table} WHERE NOT ({expression})")
 
 
 def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
@@ -41,6 +41,7 @@ def _count(session: Session, row: dict[str, Any]) -> int | None:
     if not row["countable"]:
         return None
     question = _BREAKING.format(
+        only=sql.SQL("ONLY " if row["only"] else ""),
         table=Relation(row["schema"], row["table"]).identifier(),
         expression=sql.SQL(row["expression"]),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from postgres.identifiers import Columns
+from postgres.identifiers import Columns, Relation
 
 EXAMPLES, LONGEST_EXAMPLE = 5, 100
 """Keys given as examples, and the most characters of a column of each."""
@@ -23,6 +23,23 @@ class Pair:
     parent: Columns
     operators: tuple[tuple[str, str], ...] = ()
     """Schema and name of the equality operator of each pair; pg_catalog's `=` by default."""
+    child_only: bool = False
+    parent_only: bool = False
+    """Whether the rows of inheriting tables do not count: a foreign key does not bind them."""
+
+    @property
+    def from_child(self) -> sql.Composed:
+        """Return the child in a FROM clause."""
+        return _table(self.child.relation, only=self.child_only)
+
+    @property
+    def from_parent(self) -> sql.Composed:
+        """Return the parent in a FROM clause."""
+        return _table(self.parent.relation, only=self.parent_only)
+
+
+def _table(table: Relation, *, only: bool) -> sql.Composed:
+    return sql.SQL("ONLY {}" if only else "{}").format(table.identifier())
 
 
 _COUNT = sql.SQL(
@@ -38,7 +55,7 @@ def unmatched_rows(pair: Pair) -> sql.Composed:
     """Return a count of child rows, all columns set, without an equal parent row."""
     names = pair.child.names
     missing = sql.SQL("NOT EXISTS (SELECT FROM {} p WHERE {})").format(
-        pair.parent.relation.identifier(), _equal(pair, range(len(names)))
+        pair.from_parent, _equal(pair, range(len(names)))
     )
     return _count(pair, sql.SQL(" AND ").join([*_set(names), missing]))
 
@@ -68,7 +85,7 @@ def uncovered_rows(pair: Pair) -> sql.Composed:
         "EXISTS (SELECT FROM {table} p WHERE {equal}"
         " AND p.{parent} OPERATOR(pg_catalog.&&) c.{child}"
         " HAVING c.{child} OPERATOR(pg_catalog.<@) pg_catalog.range_agg(p.{parent}))"
-    ).format(table=pair.parent.relation.identifier(), equal=_equal(pair, range(last)), **ranges)
+    ).format(table=pair.from_parent, equal=_equal(pair, range(last)), **ranges)
     return _count(pair, sql.SQL(" AND ").join([*_set(names), sql.SQL("NOT {}").format(covered)]))
 
 
@@ -77,7 +94,7 @@ def crossed_rows(pair: Pair) -> sql.Composed:
     names = pair.child.names
     last = len(names) - 1
     other = sql.SQL("EXISTS (SELECT FROM {} p WHERE {} AND p.{} <> c.{})").format(
-        pair.parent.relation.identifier(),
+        pair.from_parent,
         _equal(pair, range(last)),
         sql.Identifier(pair.parent.names[last]),
         sql.Identifier(names[last]),
@@ -96,7 +113,7 @@ def _count(pair: Pair, condition: sql.Composable) -> sql.Composed:
     )
     return _COUNT.format(
         keys=keys,
-        child=pair.child.relation.identifier(),
+        child=pair.from_child,
         condition=condition,
         examples=sql.Literal(EXAMPLES),
     )

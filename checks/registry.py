@@ -37,7 +37,7 @@ def load(folder: Path | None = None) -> Known:
             texts = {str(path): path.read_text("utf-8") for path in sorted(folder.glob("*.sql"))}
         except (OSError, UnicodeDecodeError) as error:
             raise BadCheckError(f"{folder}: {error}") from None
-        for check in read(texts, reads="rows", cost="scan"):
+        for check in read(texts, reads="rows", cost="scan", built_in=False):
             if check.header.name in RESERVED:
                 raise BadCheckError(
                     f"{folder}/{check.header.name}.sql: the name is reserved for an alert of "

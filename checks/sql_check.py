@@ -50,6 +50,10 @@ _HAS = sql.SQL(
 )
 
 
+Defaults = Mapping[str, str | bool]
+"""The values of header keys that a file leaves out."""
+
+
 class BadCheckError(ValueError):
     """A check's file cannot be used; the message names the file and the cure."""
 
@@ -106,7 +110,7 @@ class SqlCheck:
         return sql.Composed(parts)
 
 
-def read(texts: Mapping[str, str], **defaults: str) -> list[SqlCheck]:
+def read(texts: Mapping[str, str], **defaults: str | bool) -> list[SqlCheck]:
     """Parse files (name to text). Raises BadCheckError with a line per unusable file.
 
     `defaults` are the values of header keys that a file leaves out.
@@ -133,7 +137,7 @@ def read(texts: Mapping[str, str], **defaults: str) -> list[SqlCheck]:
     return [SqlCheck(headers[name], versions) for name, versions in queries.items()]
 
 
-def _file(file: str, text: str, defaults: Mapping[str, str]) -> tuple[str, int, Header, str]:
+def _file(file: str, text: str, defaults: Defaults) -> tuple[str, int, Header, str]:
     match = _FILE.fullmatch(PurePath(file).name)
     if match is None:
         raise BadCheckError(
@@ -142,7 +146,7 @@ def _file(file: str, text: str, defaults: Mapping[str, str]) -> tuple[str, int, 
     return match["name"], int(match["version"] or 0), *_parse(file, match["name"], text, defaults)
 
 
-def _parse(file: str, name: str, text: str, defaults: Mapping[str, str]) -> tuple[Header, str]:
+def _parse(file: str, name: str, text: str, defaults: Defaults) -> tuple[Header, str]:
     lines = text.splitlines(keepends=True)
     length = next(
         (number for number, line in enumerate(lines) if not line.startswith("--")), len(lines)
@@ -152,6 +156,7 @@ def _parse(file: str, name: str, text: str, defaults: Mapping[str, str]) -> tupl
     except tomllib.TOMLDecodeError as error:
         raise BadCheckError(f"{file}: its header is not TOML: {error}") from None
     query = "".join(lines[length:]).strip().rstrip(";")
+    _shaped(file, values)
     header = _header(file, name, {**defaults, **values})
     used = {token.text for token in tokens(query) if token.kind != "text"}
     unknown = used - header.options.keys()
@@ -165,7 +170,6 @@ def _parse(file: str, name: str, text: str, defaults: Mapping[str, str]) -> tupl
 
 
 def _header(file: str, name: str, values: dict[str, Any]) -> Header:
-    _shaped(file, values)
     options = {}
     for option, value in values.pop("option", {}).items():
         if not isinstance(value, dict) or "default" not in value:

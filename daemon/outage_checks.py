@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 
 import psycopg
@@ -13,11 +14,13 @@ from daemon.runs import dry_run
 from daemon.runs.judging import judge_unreachable
 from daemon.scheduling.tasks import tasks_of
 from domain.finding import Finding
+from domain.task import Task
 from execution.errors import first_line
 from postgres.session import TargetError, UnreachableError
 from store.store import EmptyStore, StoreError
 
 EVERY_SECONDS = 60.0
+AT_ONCE = 16
 
 _log = structlog.get_logger("outage")
 
@@ -57,14 +60,22 @@ def read_findings(context: Context) -> Iterator[Finding]:
     jobs = [name for name in context.jobs if context.jobs[name].read_only and name in scheduled]
     names = {name for name, check in context.checks.items() if check.header.cost == "cheap"}
     without_state = replace(context, store=EmptyStore(context.store.path))
-    for task in tasks_of(without_state, jobs):
-        try:
-            for _, _, verdict in dry_run.run_checks(without_state, task, names):
-                yield from verdict.findings
-        except UnreachableError as error:
-            instance = context.config.daemon.name
-            yield from judge_unreachable(instance, task.database, str(error)).findings
-        except (TargetError, psycopg.Error, OSError, StoreError) as error:
-            _log.error(
-                "check.failed", task=task.job, database=task.database, reason=first_line(error)
-            )
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="outage check") as pool:
+        begun = [
+            pool.submit(_findings_of, without_state, task, names)
+            for task in tasks_of(without_state, jobs)
+        ]
+        for one in as_completed(begun):
+            yield from one.result()
+
+
+def _findings_of(context: Context, task: Task, names: Collection[str]) -> Sequence[Finding]:
+    found: list[Finding] = []
+    try:
+        for _, _, verdict in dry_run.run_checks(context, task, names):
+            found += verdict.findings
+    except UnreachableError as error:
+        found += judge_unreachable(context.config.daemon.name, task.database, str(error)).findings
+    except (TargetError, psycopg.Error, OSError, StoreError) as error:
+        _log.error("check.failed", task=task.job, database=task.database, reason=first_line(error))
+    return found

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import structlog
 
-from alerts import alert_store
+from alerts import alert_store, silences
 from daemon.context import Context
 from daemon.outage_checks import OutageChecks
 from daemon.unrecorded_alerts import UnrecordedAlerts
@@ -53,23 +53,29 @@ class StateHealth:
     def send_unrecorded(self, finding: Finding) -> None:
         """Send a finding that could not be stored, if it is critical."""
         if finding.severity is Severity.CRITICAL:
+            self._unrecorded.open()
             self._unrecorded.send(self._context, finding)
 
     def _send_during_outage(self, finding: Finding) -> None:
-        if self.problem:
-            self.send_unrecorded(finding)
+        if finding.severity is Severity.CRITICAL:
+            self._unrecorded.send(self._context, finding)
 
     def _verify(self) -> None:
         try:
             self._check.verify(self._context.clock())
-            if self._finding is not None:
-                self._recovered()
+            if self.problem or self._unrecorded.pending():
+                self._record_sent()
+            elif self._finding is not None:
+                outage = Coverage(STATE_UNUSABLE.name, final=True)
+                self._context.process_findings([], [outage])
+                self._finding = None
             self._remember_threads()
         except StoreError as error:
             if not self.problem:
                 _log.critical("state.unusable", reason=str(error))
             self.problem = str(error)
             self._finding = self._outage(self.problem)
+            self._unrecorded.open()
             self._unrecorded.send(self._context, self._finding)
             self._outage_checks.start(self._context)
 
@@ -77,24 +83,22 @@ class StateHealth:
         since = self._context.clock() - self._context.config.alerts.reopen
         with self._context.store.reading() as transaction:
             threads = alert_store.load_threads(transaction, Severity.CRITICAL, since, MOST_THREADS)
-        self._unrecorded.remember(threads)
+            silenced = silences.active(transaction, self._context.clock())
+        self._unrecorded.remember(threads, silenced)
 
-    def _recovered(self) -> None:
-        """Record what was sent, and resolve the outage at the next check. Raises StoreError.
+    def _record_sent(self) -> None:
+        """Record what was sent; the outage itself is resolved at the next check. Raises StoreError.
 
         The notifications keep their ids, and are not sent again where a channel accepted them.
         """
+        sent = self._unrecorded.sent()
+        with self._context.store.transaction() as transaction:
+            processor = self._context.processor(transaction)
+            replace(processor, unrecorded=sent.copies).process(sent.findings)
+        self._unrecorded.clear()
         if self.problem:
-            sent = self._unrecorded.sent()
-            with self._context.store.transaction() as transaction:
-                processor = self._context.processor(transaction)
-                replace(processor, unrecorded=sent.copies).process(sent.findings)
-            self._unrecorded.clear()
             self.problem = ""
             _log.warning("state.recovered")
-            return
-        self._context.process_findings([], [Coverage(STATE_UNUSABLE.name, final=True)])
-        self._finding = None
 
     def _outage(self, reason: str) -> Finding:
         identity = Identity(STATE_UNUSABLE.name, self._context.config.daemon.name)

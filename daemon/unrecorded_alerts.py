@@ -14,7 +14,7 @@ from alerts.alert_state import AlertState
 from alerts.channels.channel import Channel, DeliveryError
 from alerts.lifecycle import decide
 from alerts.message import compose
-from alerts.policy import Policy
+from alerts.policy import Policy, Silence
 from daemon.context import Context
 from domain.finding import Finding
 from domain.redaction import redact
@@ -32,10 +32,15 @@ CopyKey = tuple[str, str]
 
 
 def unrecorded_messages(
-    finding: Finding, policy: Policy, moment: datetime
+    finding: Finding, policy: Policy, moment: datetime, silenced: Sequence[Silence] = ()
 ) -> Iterator[tuple[str, Message]]:
-    """Yield each channel of a finding with the message, decided without any stored state."""
-    (change,) = decide([finding], (), AlertState(()), policy, moment)
+    """Yield each channel of a finding with the message, decided without any stored state.
+
+    Thresholds are ignored: nothing counts how often it was found.
+    """
+    at_once = replace(policy, thresholds=())
+    known = AlertState((), silences=tuple(silenced))
+    (change,) = decide([finding], (), known, at_once, moment)
     message = compose(change, policy, moment)
     marked = replace(message, details={"unrecorded": MARK, **message.details})
     yield from ((channel, marked) for channel in change.channels)
@@ -57,26 +62,37 @@ class UnrecordedAlerts:
         self._findings: dict[str, Finding] = {}
         self._copies: dict[CopyKey, UnrecordedCopy] = {}
         self._threads: Mapping[CopyKey, Thread] = {}
+        self._silences: Sequence[Silence] = ()
+        self._open = True
         self._sent: dict[CopyKey, float] = {}
         self._deliveries: list[threading.Thread] = []
         self._guard = threading.Lock()
 
-    def remember(self, threads: Mapping[CopyKey, Thread]) -> None:
-        """Remember what channels have about alerts: further messages go to the same threads.
+    def remember(self, threads: Mapping[CopyKey, Thread], silences: Sequence[Silence]) -> None:
+        """Remember the silences, and what channels have about alerts.
 
-        Open alerts are not sent again in the first hour of an outage.
+        Further messages go to the same threads. Open alerts are not sent again in the first hour
+        of an outage, acknowledged ones not at all.
         """
         with self._guard:
-            self._threads = threads
+            self._threads, self._silences = threads, silences
+
+    def open(self) -> None:
+        """Send findings from now on."""
+        with self._guard:
+            self._open = True
 
     def send(self, context: Context, finding: Finding) -> None:
         """Send a finding to its channels in threads of their own."""
         fingerprint = finding.identity.fingerprint()
         with self._guard:
-            if fingerprint not in self._findings and len(self._findings) >= MOST_FINDINGS:
+            full = fingerprint not in self._findings and len(self._findings) >= MOST_FINDINGS
+            if full or not self._open:
                 return
             self._findings[fingerprint] = finding
-        for name, message in unrecorded_messages(finding, context.policy, context.clock()):
+            silenced = self._silences
+        now = context.clock()
+        for name, message in unrecorded_messages(finding, context.policy, now, silenced):
             key = (fingerprint, name)
             with self._guard:
                 tried = key in self._copies
@@ -108,6 +124,8 @@ class UnrecordedAlerts:
 
     def _begin_copy(self, key: CopyKey, moment: datetime) -> UnrecordedCopy | None:
         """Return the copy to send now; None if the channel knows the alert."""
+        if self._threads.get(key, NO_THREAD).acknowledged:
+            return None
         if self._threads.get(key, NO_THREAD).open and key not in self._sent:
             self._sent[key] = self._clock()
             return None
@@ -117,13 +135,20 @@ class UnrecordedAlerts:
         self._sent[key] = self._clock()
         return self._copies.setdefault(key, UnrecordedCopy(uuid.uuid4().hex, moment))
 
+    def pending(self) -> bool:
+        """Return whether something was sent that is not recorded yet."""
+        with self._guard:
+            return bool(self._findings)
+
     def sent(self) -> SentAlerts:
         """Return what was sent, to be recorded now that the state file can be used again.
 
-        Deliveries in progress are waited for: one that is not known to have arrived is repeated.
+        Nothing is sent from now on, until `open`. Deliveries in progress are waited for: one that
+        is not known to have arrived is repeated.
         """
         deadline = self._clock() + DELIVERY_SECONDS
         with self._guard:
+            self._open = False
             deliveries = list(self._deliveries)
         for delivery in deliveries:
             delivery.join(max(0.0, deadline - self._clock()))

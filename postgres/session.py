@@ -292,8 +292,8 @@ def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Sessio
             connection.execute("SET default_transaction_read_only = on")
         return Session(connection, target, facts, login)
     except psycopg.errors.InsufficientPrivilege as error:
-        connection.close()
         user = quote_identifier(connection.info.user)
+        connection.close()
         raise TargetError(
             f"{target.name}: {_plain(error)}, by which sereno knows the server; as a superuser: "
             f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO {user};"

@@ -42,6 +42,11 @@ class DeliveryError(Exception):
         """HTTP status, if the failure was an HTTP answer."""
 
 
+def error_words(error: Exception) -> str:
+    """Return what an error of the system says, without its number."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def reveal_secret(secret: Secret | None) -> str:
     """Return a secret, or the empty text for None.
 

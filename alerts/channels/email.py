@@ -18,6 +18,7 @@ from alerts.channels.channel import (
     Failure,
     Sender,
     Traits,
+    error_words,
     reveal_secret,
 )
 from alerts.channels.mail import compose
@@ -134,7 +135,7 @@ class Email:
                 _failure(error), f"{error.smtp_code} {_text(error.smtp_error)}"
             ) from None
         except (smtplib.SMTPException, OSError) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            reason = error_words(error)
             where = f"{self._options.host}:{self._port}"
             raise DeliveryError(Failure.TRANSIENT, f"{where}: {reason}") from None
         return _receipt(str(mail["Message-ID"]), to, refused)

@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import Field, model_validator
 
 from alerts.channels.bounds import deadline
-from alerts.channels.channel import ChannelOptions, DeliveryError, Failure
+from alerts.channels.channel import ChannelOptions, DeliveryError, Failure, error_words
 
 TIMEOUT_SECONDS = 15
 TOTAL_SECONDS = 45
@@ -131,7 +131,7 @@ def send(request: Request) -> Answer:
             Failure.PERMANENT, "the URL contains characters that are not allowed in a URL"
         ) from None
     except (OSError, http.client.HTTPException) as error:
-        reason = f"{connection.host}:{connection.port}: {_words(error)}"
+        reason = f"{connection.host}:{connection.port}: {error_words(error)}"
         if not sent:
             raise DeliveryError(Failure.TRANSIENT, reason) from None
         raise DeliveryError(Failure.AMBIGUOUS, f"no answer: {reason}") from None
@@ -140,11 +140,6 @@ def send(request: Request) -> Answer:
     if 200 <= answer.status < 300:  # noqa: PLR2004 - RFC 9110, 15.3
         return Answer(answer.status, content)
     raise _understand(answer.status, answer.getheader("Retry-After"), content)
-
-
-def _words(error: Exception) -> str:
-    """Return what an error says, without its number."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _refuse_link_local(address: str) -> None:

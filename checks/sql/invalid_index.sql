@@ -42,7 +42,7 @@ SELECT object,
        "table",
        CASE WHEN relkind <> 'I' THEN format('REINDEX INDEX CONCURRENTLY %1$s; (or DROP INDEX CONCURRENTLY %1$s;)', object)
             WHEN missing > 0 THEN format('create the same index on %s CONCURRENTLY (or REINDEX the invalid one), then: '
-                                         'ALTER INDEX %s ATTACH PARTITION its name;', without, object)
+                                         'ALTER INDEX %s ATTACH PARTITION …;', without, object)
             WHEN attached IS NOT NULL THEN format('ALTER INDEX %s ATTACH PARTITION %s; (again: the server then looks '
                                                   'at all of them)', object, attached)
             ELSE format('DROP INDEX %s; and create it again', object) END AS cure

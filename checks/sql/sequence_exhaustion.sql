@@ -44,24 +44,29 @@ WITH RECURSIVE base (oid, type) AS (
   FROM sequence q LEFT JOIN fed f ON f.oid = q.oid
 ), used AS (
   SELECT *, format('%I.%I', nspname, relname) AS object,
+         -- whether the limit was chosen for the sequence, and is not that of a type
+         CASE WHEN rises THEN last_number = seqmax AND seqmax < 2::numeric ^ own_bits - 1
+              ELSE last_number = seqmin AND seqmin > -(2::numeric ^ own_bits) END AS chosen,
          CASE WHEN rises AND last_number >= seqmin THEN (last_value - seqmin + 1) / (last_number - seqmin + 1)
               WHEN NOT rises AND last_number <= seqmax THEN (seqmax - last_value + 1) / (seqmax - last_number + 1)
               ELSE 1 END AS share
-  FROM reach WHERE last_value IS NOT NULL
+  FROM reach
+  CROSS JOIN LATERAL (SELECT CASE seqtypid WHEN 'int2'::regtype THEN 15 WHEN 'int4'::regtype THEN 31
+                                           ELSE 63 END AS bits) AS own (own_bits)
+  WHERE last_value IS NOT NULL
 )
 SELECT object,
        round(share, 4)::float8 AS value,
        format('%s %% used: at %s of %s%s', round(share * 100, 1), last_value, round(last_number),
               ', for ' || "table" || '.' || name) AS summary,
        "table" || '.' || name AS "column",
-       concat_ws(' ',
-         CASE WHEN bits < 63 THEN format('ALTER TABLE %s ALTER COLUMN %s TYPE bigint; (rewrites the table '
-                                         'under an exclusive lock: plan a migration)', "table", name) END,
-         CASE WHEN coalesce(identity AND bits < 63, false) THEN NULL
-              WHEN seqtypid <> 'int8'::regtype THEN format('ALTER SEQUENCE %s AS bigint;', object)
-              WHEN rises AND seqmax < 2::numeric ^ 63 - 1 THEN format('ALTER SEQUENCE %s NO MAXVALUE;', object)
-              WHEN NOT rises AND seqmin > -(2::numeric ^ 63) THEN format('ALTER SEQUENCE %s NO MINVALUE;', object)
-              END) AS cure
+       CASE WHEN chosen AND rises THEN format('ALTER SEQUENCE %s NO MAXVALUE;', object)
+            WHEN chosen THEN format('ALTER SEQUENCE %s NO MINVALUE;', object)
+            ELSE concat_ws(' ',
+              CASE WHEN bits < 63 THEN format('ALTER TABLE %s ALTER COLUMN %s TYPE bigint; (rewrites the table '
+                                              'under an exclusive lock: plan a migration)', "table", name) END,
+              CASE WHEN seqtypid <> 'int8'::regtype AND NOT coalesce(identity AND bits < 63, false)
+                   THEN format('ALTER SEQUENCE %s AS bigint;', object) END) END AS cure
 FROM used
 WHERE share >= least(:warning, :high, :critical)
 UNION ALL

@@ -30,6 +30,7 @@ SELECT c.conname AS name,
                    WHERE NOT b.known
                      AND (a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)
                           OR a.attrelid = c.confrelid AND a.attnum = ANY (c.confkey))) AS plain,
+       cr.relkind <> 'p' AS child_only, pr.relkind <> 'p' AS parent_only,
        cn.nspname AS child_schema, cr.relname AS child_name,
        pn.nspname AS parent_schema, pr.relname AS parent_name,
        ARRAY(SELECT a.attname::text

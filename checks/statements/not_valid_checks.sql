@@ -12,6 +12,7 @@ SELECT c.conname AS name,
        n.nspname AS schema,
        r.relname AS "table",
        NULL AS domain,
+       c.connoinherit AS "only",
        CASE c.contype
          WHEN 'n' THEN (SELECT format('%%I IS NOT NULL', a.attname) FROM pg_catalog.pg_attribute a
                         WHERE a.attrelid = c.conrelid AND a.attnum = c.conkey[1])
@@ -40,7 +41,7 @@ JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
 WHERE c.contype IN ('c', 'n') AND NOT c.convalidated AND c.coninhcount = 0
   AND coalesce((to_jsonb(c)->>'conenforced')::bool, true) AND r.relpersistence <> 't'
 UNION ALL
-SELECT c.conname, n.nspname, t.typname, format('%%I.%%I', n.nspname, t.typname), NULL,
+SELECT c.conname, n.nspname, t.typname, format('%%I.%%I', n.nspname, t.typname), false, NULL,
        (SELECT o.rolname::text FROM pg_catalog.pg_roles o WHERE o.oid = t.typowner), false
 FROM pg_catalog.pg_constraint c
 JOIN pg_catalog.pg_type t ON t.oid = c.contypid

@@ -12,20 +12,19 @@ if TYPE_CHECKING:
 def unmatched_patterns(context: "Context", jobs: Sequence[str], only: str | None) -> list[str]:
     """Return a sentence per pattern of the jobs that matches no table.
 
-    Empty if a database cannot be asked: a table may be there.
+    Empty if a database is not asked or does not answer: a table may be there.
     """
     from postgres.session import TargetError
 
     patterns = list(_patterns(context, jobs))
-    if not patterns:
+    if not patterns or only is not None:
         return []
     tables: set[Relation] = set()
     for name in context.config.databases:
-        if only in {None, name}:
-            try:
-                tables |= _tables(context, name)
-            except TargetError:
-                return []
+        try:
+            tables |= _tables(context, name)
+        except TargetError:
+            return []
     return [
         f"{path}: {pattern} matches no table"
         for path, pattern in patterns

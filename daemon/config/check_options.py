@@ -36,9 +36,9 @@ def check_options(
             continue
         defaults: dict[str, object] = {"most_findings": MOST_FINDINGS}
         defaults |= {option: one.default for option, one in check.header.options.items()}
-        values = defaults | dict(_values(path, given, defaults, problems))
+        values = dict(_values(path, given, defaults, problems))
         problems += _doubtful(path, values, check.header)
-        options[name] = CheckOptions(values=values)
+        options[name] = CheckOptions(values=defaults | values)
     return options
 
 
@@ -62,20 +62,25 @@ def _values(
             yield option, value
 
 
-def _doubtful(path: str, values: Mapping[str, object], header: Header) -> Iterator[Problem]:
-    """Yield numbers that no value can reach, and thresholds in the wrong order."""
-    for option, value in values.items():
+def _doubtful(path: str, given: Mapping[str, object], header: Header) -> Iterator[Problem]:
+    """Yield given numbers that no value can reach, and thresholds in the wrong order.
+
+    What a check of the operator measures is not known: its numbers have to be finite only.
+    """
+    for option, value in given.items():
         if not _is_number(value):
             continue
         number, about = float(str(value)), header.options.get(option, Option(0)).help
-        if not math.isfinite(number) or number < 0:
+        if not math.isfinite(number):
+            yield Problem(f"{path}.{option}", f"{value} is not a finite number")
+        elif header.built_in and number < 0:
             yield Problem(f"{path}.{option}", f"{value} is not a number of 0 or more")
-        elif about.startswith("share") and not 0 < number <= 1:
+        elif header.built_in and about.startswith("share") and not 0 < number <= 1:
             yield Problem(
                 f"{path}.{option}", f"{value} is not a share: above 0 and at most 1 (0.8 is 80 %)"
             )
-    given = [(name, values[name]) for name in _SEVERITIES if _is_number(values.get(name))]
-    for (lower, low), (higher, high) in pairwise(given):
+    thresholds = [(name, given[name]) for name in _SEVERITIES if _is_number(given.get(name))]
+    for (lower, low), (higher, high) in pairwise(thresholds):
         first, second = float(str(low)), float(str(high))
         if (first > second) if header.order == "rising" else (first < second):
             yield Problem(

@@ -14,6 +14,7 @@ from daemon.config.problem import Problem
 from domain.units import format_duration
 
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema", "pg_toast", "sereno"})
+_PLACE = ("service", "host", "hostaddr", "port", "dbname")
 AGED = ("log_cleanup", "archive")
 """The jobs that remove rows of listed tables."""
 
@@ -94,7 +95,9 @@ def _one_database_twice(config: Config) -> Iterator[Problem]:
     seen: dict[tuple[str, ...], str] = {}
     for name, database in config.databases.items():
         parts = conninfo_to_dict(database.dsn)
-        place = tuple(str(parts.get(key) or "") for key in ("host", "hostaddr", "port", "dbname"))
+        place = tuple(str(parts.get(key) or "") for key in _PLACE)
+        if not parts.get("dbname"):
+            place = (*place, str(parts.get("user") or ""))  # libpq's default
         if place in seen:
             yield Problem(
                 f"databases.{name}.dsn",

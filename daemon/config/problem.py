@@ -75,7 +75,6 @@ _LIMITS = {
     "greater_than_equal": ("ge", "at least"),
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
-    "string_too_long": ("max_length", "at most, in characters,"),
 }
 
 
@@ -85,6 +84,8 @@ def _sentence(detail: ErrorDetails) -> str:
     if kind in _LIMITS:
         key, words = _LIMITS[kind]
         return f"must be {words} {context[key]}"
+    if kind == "string_too_long":
+        return f"must have at most {context['max_length']} characters"
     if kind == "literal_error":
         return f"must be one of {context['expected']}"
     if kind == "string_pattern_mismatch":

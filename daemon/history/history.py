@@ -63,7 +63,7 @@ _EARLIER = """
 _TRIED = "SELECT 1 AS one FROM run WHERE schedule = ? AND nominal = ?"
 _OF_CLAIM = """
     SELECT 1 AS one FROM run
-    WHERE schedule = ? AND nominal = ? AND job = ? AND scope = ? AND database = ?
+    WHERE schedule = ? AND nominal = ? AND job = ? AND scope = ?
 """
 _ACCEPT = """
     INSERT INTO instance (name, value) VALUES (?, ?)
@@ -272,9 +272,12 @@ def remember_server(transaction: Transaction, database: str, server: Server, now
 
 
 def knows_run(transaction: Transaction, task: Task) -> bool:
-    """Return whether this file has a run of a task, or its absence was accepted."""
+    """Return whether this file has a run of a task, or its absence was accepted.
+
+    In whatever database: one may be renamed in the configuration, or be a copy of another.
+    """
     trigger = task.trigger
-    key = (trigger.schedule, trigger.minute(), task.job, task.scope.value, task.database)
+    key = (trigger.schedule, trigger.minute(), task.job, task.scope.value)
     if transaction.row(_OF_CLAIM, key) is not None:
         return True
     accepted = transaction.row(_SINCE, (_accepted(task.database),))

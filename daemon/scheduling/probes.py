@@ -32,19 +32,21 @@ class Probes:
         self._thread: threading.Thread | None = None
 
     def start(self, context: Context, busy: Collection[str]) -> None:
-        """Probe in the background what is due, except databases with a run. Raises StoreError."""
+        """Probe in the background what is due, except databases with a run. Raises StoreError.
+
+        During a pause only alerts are resolved.
+        """
         if self._thread is not None and self._thread.is_alive():
             return
         with context.store.reading() as transaction:
-            if pause.paused(transaction, context.clock()) is not None:
-                return
+            paused = pause.paused(transaction, context.clock()) is not None
             lost = {
                 alert.database
                 for alert in alert_store.load_open(transaction)
                 if alert.kind == DATABASE_UNREACHABLE.name
             }
-        due = lost | self._silent
-        if self._clock() - self._all_at >= ALL_SECONDS:
+        due = lost if paused else lost | self._silent
+        if not paused and self._clock() - self._all_at >= ALL_SECONDS:
             self._all_at = self._clock()
             due |= context.config.databases.keys()
         due = (due & context.config.databases.keys()) - set(busy)

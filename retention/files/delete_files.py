@@ -86,14 +86,18 @@ def check_path(path: str) -> str:
     return path
 
 
-LOG_FOLDERS = frozenset({"log", "pg_log"})
-"""The usual names of the folder of a server's own log files, inside its data directory."""
+SERVER_FOLDERS = frozenset({"base", "global"})
+"""Folders of a data directory that hold its data, besides those that begin with pg_."""
+
+
+def _is_of_server(folder: str) -> bool:
+    return folder in SERVER_FOLDERS or (folder.startswith("pg_") and folder != "pg_log")
 
 
 def data_directory_of(folder: str) -> str:
-    """Return the data directory of a server that a folder lies in; empty if in none.
+    """Return the data directory whose data lie in a folder; empty if it holds none.
 
-    The folder of its log files does not count.
+    Another folder inside a data directory may be that of the server's log files.
     """
     path = PurePosixPath(folder)
     for place in (path, *path.parents):
@@ -101,8 +105,8 @@ def data_directory_of(folder: str) -> str:
             found = os.path.lexists(place / "PG_VERSION")
         except OSError:
             found = False
-        inside = path.relative_to(place).parts
-        if found and not (inside and inside[0] in LOG_FOLDERS):
+        inside = path.relative_to(place).parts[:1]
+        if found and all(map(_is_of_server, inside)):
             return str(place)
     return ""
 

@@ -79,9 +79,9 @@ class ExpiredRows:
     """Walk this many heap blocks; None walks an index on the column."""
     estimated_rows: int = 0
     condition: sql.SQL | None = None
+    """A further SQL condition from the configuration."""
     owners: frozenset[str] = frozenset()
     """The owners of the trust domain of the table."""
-    """A further SQL condition from the configuration."""
     epoch: str = ""
     """The unit of an integer column since 1970."""
     uuid_ages: bool = False
@@ -166,15 +166,16 @@ class RowWalk:
         self._session.set_timeouts(self._control.remaining_seconds())
 
     def _take_all(self, take: TakeBatch, done: Callable[[], object], stack: ExitStack) -> None:
+        self._tamper_check.open_second_session(stack)
         more = True
         while more:
             self._control.wait_while_paused()
             began = time.monotonic()
             chosen, took, last, waiters = self._control.attempt(lambda: self._one(take))
+            self.taken += took
             if chosen:  # otherwise the attempt found no row
                 done()
-                self._tamper_check.committed(stack)
-            self.taken += took
+                self._tamper_check.committed()
             self._control.waiters(waiters)
             self._control.advance(self.taken, self._expired.estimated_rows)
             more = self._move(chosen, took, last)

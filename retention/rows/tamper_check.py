@@ -73,7 +73,23 @@ class TamperCheck:
         self._settings = session.rows(_SETTINGS)[0]
         self._ledger = has_ledger(session)
         self._height = self._written = 0
-        self._witness: Session | None = None
+        self._second: Session | None = None
+
+    def open_second_session(self, stack: ExitStack) -> None:
+        """Open the session that looks after each COMMIT; the stack closes it.
+
+        Raises TamperedError if that is impossible: then nothing may be deleted.
+        """
+        if not self._ledger:
+            return
+        opened = open_session(self._session.target, self._session.login, "ledger", read_only=True)
+        try:
+            self._second = stack.enter_context(opened)
+        except TargetError as error:
+            raise TamperedError(
+                f"{self._tables[0]}: needs a second session of the login, which looks at the "
+                f"ledger after each COMMIT: {error}"
+            ) from None
 
     def before(self) -> None:
         """Lock the tables in ROW EXCLUSIVE mode, then compare their shape.
@@ -110,25 +126,15 @@ class TamperCheck:
             )
         self._written = written
 
-    def committed(self, stack: ExitStack) -> None:
-        """Verify after COMMIT, in another session, that the ledger has no further row of the login.
+    def committed(self) -> None:
+        """Verify after COMMIT, in the other session, that the ledger has no further row of ours.
 
         What a trigger leaves for COMMIT (a cursor WITH HOLD, a deferred trigger) runs after the
-        last look of the transaction. The other session is opened once and closed by the stack.
+        last look of the transaction.
         """
-        if not self._ledger:
+        if self._second is None:
             return
-        if self._witness is None:
-            opened = open_session(
-                self._session.target, self._session.login, "ledger", read_only=True
-            )
-            try:
-                self._witness = stack.enter_context(opened)
-            except TargetError as error:
-                raise TamperedError(
-                    f"{self._tables[0]}: what was written at COMMIT cannot be seen: {error}"
-                ) from None
-        found = int(self._witness.rows(_OWN_ABOVE, (self._height,))[0]["rows"])
+        found = int(self._second.rows(_OWN_ABOVE, (self._height,))[0]["rows"])
         if found != self._written:
             raise TamperedError(
                 f"{self._tables[0]}: at COMMIT, code of its owner wrote into sereno.archive_batch "

@@ -52,3 +52,12 @@ def test_single_silence_a_run_and_a_pause_open_no_alert(house, probing):
     with well.store.transaction() as transaction:
         pause.pause(transaction, None, "maintenance of the server", well.clock())
     assert probing(away, 60.0) == []
+
+
+def test_alert_is_resolved_during_a_pause(house, probing):
+    well, away = house.context(), moved(house, "/nowhere")
+    assert probing(away) == []
+    assert probing(away, 60.0) == ["database_unreachable"]
+    with well.store.transaction() as transaction:
+        pause.pause(transaction, None, "maintenance of the server", well.clock())
+    assert probing(well, 60.0) == []

@@ -258,3 +258,13 @@ def test_purged_history_is_no_sign_of_an_older_copy(house):
     house.database.run("UPDATE sereno.claim SET settled_at = now() - interval '401 days'")
     next_day = Trigger("daily", DUE.nominal + timedelta(days=1))
     assert Instance(house, trigger=next_day).run().ran.state == "finished"
+
+
+def test_renamed_database_is_no_sign_of_an_older_copy(house):
+    house.database.run("CREATE TABLE public.t (a int)")
+    house.install()
+    assert Instance(house).run().ran.state == "finished"
+    with house.context().store.transaction() as transaction:
+        transaction.execute("UPDATE run SET database = 'formerly'")
+    next_day = Trigger("daily", DUE.nominal + timedelta(days=1))
+    assert Instance(house, trigger=next_day).run().ran.state == "finished"

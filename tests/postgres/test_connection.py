@@ -259,3 +259,14 @@ def test_former_primary_that_answers_again_is_refused_until_trusted(
         house.install()
         house.sereno("trust", "main", "--yes")
         assert house.run("integrity_check")["state"] == "finished"
+
+
+def test_function_that_is_revoked_is_named_with_its_grant(any_house):
+    any_house.install()
+    run = any_house.database.run
+    run("REVOKE EXECUTE ON FUNCTION pg_catalog.pg_control_system() FROM PUBLIC")
+    done = any_house.sereno("now", "analyze", check=False)
+    text = done.stdout.replace("\n", " ")
+    assert "GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system()" in text, text
+    run(f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO {any_house.maintain}")
+    assert any_house.sereno("now", "analyze").returncode == 0

@@ -136,3 +136,22 @@ def test_pattern_that_matches_no_table_is_noted_by_plan(app):
     out = app.sereno("plan", "vacuum").stdout
     assert "NOTE  jobs.vacuum.include[0]: publik.* matches no table" in out
     assert "include[1]" not in out
+
+
+def test_inheriting_table_is_cleaned_beside_the_archive_of_its_parent(app):
+    app.database.run("CREATE TABLE public.base (id int, at timestamptz)")
+    app.database.run("CREATE TABLE public.log () INHERITS (public.base)")
+    app.database.run("INSERT INTO public.log VALUES (1, now() - interval '950 days')")
+    app.extra = ENTRY.format("public.log", "") + ARCHIVED.format("public.base", app.folder)
+    app.install()
+    assert app.run("log_cleanup")["steps"][0]["rows"] == 1
+
+
+def test_nothing_is_deleted_where_no_second_session_is_possible(app):
+    app.database.run("CREATE TABLE public.t (at timestamptz)")
+    app.database.run("INSERT INTO public.t SELECT '2001-01-01' FROM generate_series(1, 5)")
+    app.extra = ENTRY.format("public.t", "")
+    app.install()
+    app.database.run(f"ALTER ROLE {app.data} CONNECTION LIMIT 1")
+    assert "needs a second session of the login" in refused(app)
+    assert app.database.value("SELECT count(*) FROM public.t") == 5

@@ -96,3 +96,16 @@ def test_period_that_the_parents_cover_only_in_part_is_found(any_house):
     )
     finding = any_house.finding("integrity_check", "foreign_keys")
     assert (finding["object"], finding["value"]) == ("public.c.k", 2)
+
+
+def test_rows_of_inheriting_tables_do_not_count(any_house):
+    """A foreign key binds neither the rows of a child table nor refers to them."""
+    any_house.with_logins = False
+    run = any_house.database.run
+    run("CREATE TABLE public.p (a int PRIMARY KEY); CREATE TABLE public.p2 () INHERITS (public.p)")
+    run("CREATE TABLE public.c (a int REFERENCES public.p)")
+    run("CREATE TABLE public.c2 () INHERITS (public.c); INSERT INTO public.c2 VALUES (7)")
+    assert any_house.run("integrity_check")["findings"] == []
+    run("INSERT INTO public.p2 VALUES (8); SET session_replication_role = replica")
+    run("INSERT INTO public.c VALUES (8); RESET session_replication_role")
+    assert any_house.finding("integrity_check", "foreign_keys")["value"] == 1

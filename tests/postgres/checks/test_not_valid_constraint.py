@@ -128,3 +128,12 @@ def test_constraint_of_a_partitioned_table_is_found_once(any_house):
     run("ALTER TABLE public.t ADD CONSTRAINT c CHECK (a > 0) NOT VALID")
     finding = any_house.finding("integrity_check", "not_valid_constraint")
     assert (finding["object"], finding["value"]) == ("public.t.c", 1)
+
+
+def test_constraint_that_is_not_inherited_counts_no_rows_of_children(any_house):
+    any_house.with_logins = False
+    run = any_house.database.run
+    run("CREATE TABLE public.t (a int); CREATE TABLE public.t2 () INHERITS (public.t)")
+    run("INSERT INTO public.t2 VALUES (-1)")
+    run("ALTER TABLE public.t ADD CONSTRAINT c CHECK (a > 0) NO INHERIT NOT VALID")
+    assert any_house.finding("integrity_check", "not_valid_constraint")["value"] == 0

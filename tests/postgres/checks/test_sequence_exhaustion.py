@@ -84,6 +84,13 @@ BY_DEFAULT = "CREATE TABLE public.t (id int PRIMARY KEY DEFAULT nextval('public.
             ["ALTER TABLE public.t ALTER COLUMN id TYPE bigint;"],
         ),
         (
+            (
+                "CREATE TABLE public.t (id int GENERATED ALWAYS AS IDENTITY (MAXVALUE 9999))",
+                "SELECT setval('public.t_id_seq', 9990)",
+            ),
+            ["ALTER SEQUENCE public.t_id_seq NO MAXVALUE;"],
+        ),
+        (
             ("CREATE SEQUENCE public.capped MAXVALUE 100; SELECT setval('public.capped', 99)",),
             ["ALTER SEQUENCE public.capped NO MAXVALUE;"],
         ),
