@@ -9,7 +9,7 @@ from domain.finding import Finding, Identity, Severity
 from domain.place import Place
 
 _SEVERITIES = (Severity.CRITICAL, Severity.HIGH, Severity.WARNING)
-_OWN = frozenset({"object", "value", "summary", "severity"})
+_OWN = frozenset({"object", "value", "summary", "severity", "remedy"})
 
 
 def judge(
@@ -39,7 +39,7 @@ def judge(
                 severity,
                 str(row["summary"]),
                 _number(row.get("value")),
-                "" if _is_unchecked(row) else _remedy(header, row),
+                str(row.get("remedy") or ("" if _is_unchecked(row) else _remedy(header, row))),
                 evidence,
             )
         )

@@ -42,7 +42,8 @@ def pair_check(
             return _unchecked(pair, str(error.diag.message_primary))
         except _DRIFT as error:
             wrong = f"{error.diag.message_primary} (checks.{header.name})"
-            return {**_unchecked(pair, wrong), "severity": "warning", **_names(pair)}
+            cure = f"correct the columns of this pair in [[checks.{header.name}]]"
+            return {**_unchecked(pair, wrong), "severity": "warning", "remedy": cure}
         if isinstance(found, str):
             return _unchecked(pair, found)
         if not found["rows"]:

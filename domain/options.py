@@ -2,12 +2,19 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from domain.calendar import Cron, parse_cron
-from domain.units import format_duration, parse_duration, parse_retention, parse_size
+from domain.units import (
+    format_duration,
+    parse_duration,
+    parse_retention,
+    parse_size,
+    quote_value,
+)
 
 
 class Model(BaseModel):
@@ -31,6 +38,13 @@ def parsed(parse: Callable[[str], Any], kind: type, noun: str) -> BeforeValidato
     return BeforeValidator(validate)
 
 
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError(f"{quote_value(str(path))} is not an absolute path")
+    return path
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
 Retention = Annotated[timedelta, BeforeValidator(parse_retention), PlainSerializer(format_duration)]
 Size = Annotated[int, BeforeValidator(parse_size)]

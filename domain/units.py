@@ -17,7 +17,7 @@ _SECONDS = {
     "year": 366 * 86400,
 }
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|days?|d|weeks?|w|years?)")
-_LONGEST_SECONDS = 1000 * 365 * 86400
+_LONGEST_SECONDS = 1000 * 366 * 86400
 _BYTES = {"": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3, "tb": 1024**4}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(|kb|mb|gb|tb)", re.IGNORECASE)
 _BYTE_UNITS = ((1024**4, "TB"), (1024**3, "GB"), (1024**2, "MB"), (1024, "kB"))
@@ -39,7 +39,7 @@ def parse_duration(text: object) -> timedelta:
     if match:
         unit = match[2] if match[2] in _SECONDS else match[2].rstrip("s")
         seconds = float(match[1]) * _SECONDS[unit]
-    if match and not 0 < seconds < _LONGEST_SECONDS:
+    if match and not 0 < seconds <= _LONGEST_SECONDS:
         limit = "must be longer than 0" if not seconds else "is too long (at most 1000 years)"
         raise ValueError(f"{quote_value(text)} {limit}")
     if match is None and str(text).lstrip().startswith("-"):

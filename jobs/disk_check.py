@@ -16,7 +16,7 @@ from domain.coverage import Coverage
 from domain.finding import Finding
 from domain.kinds import DISK_UNSEEN
 from domain.memory import Measure
-from domain.options import Model
+from domain.options import AbsolutePath, Model
 from domain.place import Place
 from domain.task import Scope
 from execution.step import Evidence, Outcome, Status, Step
@@ -30,7 +30,7 @@ from postgres.session import Session, TargetError
 class Options(Model):
     """Checks every mount that the server or sereno writes to."""
 
-    folders: tuple[Path, ...] = Field((), description="Further folders to examine.")
+    folders: tuple[AbsolutePath, ...] = Field((), description="Further folders to examine.")
 
 
 _FOLDERS = sql.SQL(

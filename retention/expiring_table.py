@@ -32,7 +32,7 @@ _VERSIONS = sql.SQL(
 )
 _SAMPLE = sql.SQL(
     """
-    SELECT min({column}) AS least, max({column}) AS most
+    SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY {column}) AS middle
     FROM (SELECT {column} FROM {table} WHERE {column} IS NOT NULL LIMIT 1000) s
     """
 )
@@ -175,7 +175,7 @@ def _expired_rows(
         condition=request.where,
         owners=owners,
         uuid_ages=row["type"] == "uuid",
-        epoch=request.epoch or "",
+        epoch=request.epoch or "" if row["type"] in INTEGERS else "",
         also=request.children,
         shape=tamper_check.table_shape(session, (request.table, *request.children)),
         pinned=bool(request.children),
@@ -201,20 +201,18 @@ def _wrong_rows(session: Session, expired: ExpiredRows) -> str:
 
 def _wrong_epoch(session: Session, expired: ExpiredRows) -> str:
     """Return that another unit fits the integers of a column, if the given one does not."""
-    found = session.rows(expired.composed(_SAMPLE))[0]
-    if found["least"] is None:
+    middle = session.rows(expired.composed(_SAMPLE))[0]["middle"]
+    if middle is None:
         return ""
 
-    least, most = int(found["least"]), int(found["most"])
-
     def fits(unit: int) -> bool:
-        return _PLAUSIBLE[0] <= least / unit and most / unit <= _PLAUSIBLE[1]
+        return _PLAUSIBLE[0] <= int(middle) / unit <= _PLAUSIBLE[1]
 
     better = [name for name, unit in EPOCHS.items() if fits(unit)]
     if fits(EPOCHS[expired.epoch]) or not better:
         return ""
     return (
-        f"its values are not of the unit {expired.epoch!r}, by which {least} would be "
+        f"its values are not of the unit {expired.epoch!r}, by which {middle} would be "
         f'far in the past or the future; is it epoch = "{better[0]}"?'
     )
 

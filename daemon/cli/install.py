@@ -46,11 +46,10 @@ def install(
         from postgres.fencing import install
         from postgres.session import UnreachableError, open_admin_session
 
-        if not print_only:
-            _make_password_files(context, database)
-        request = _request(context, database, with_passwords=not print_only)
+        conninfo = admin or _request(context, database, with_passwords=False).target.conninfo
         try:
-            with open_admin_session(admin or request.target.conninfo, database) as connection:
+            with open_admin_session(conninfo, database) as connection:
+                request = _prepared_request(context, database, print_only=print_only)
                 commands = list(install.install_statements(connection, request))
                 shortcomings = list(install.shortcomings(connection, request))
                 if not print_only:
@@ -58,23 +57,31 @@ def install(
         except install.InstallError as error:
             fail(f"{database}: {error}", Exit.CANNOT)
         except UnreachableError as error:
-            fail(f"{error}\n  {_admin_hint(str(error), given=admin is not None)}", Exit.CANNOT)
+            fail(f"{error}\n  {_admin_hint(str(error), admin or '')}", Exit.CANNOT)
         refused = {} if print_only else _refused_logins(request.target)
-        script = [install.printable_statements(command) for command in commands]
+        script = list(map(install.printable_statements, commands))
         if as_json:
             notes = {"statements": script, "notes": shortcomings, "refused": refused}
             print_json({"database": database, "done": not print_only, **notes})
             raise typer.Exit(Exit.FOUND if refused else Exit.FINE)
-        for shortcoming in shortcomings:
-            typer.echo(_note(shortcoming), err=True)
+        typer.echo("".join(f"{_note(one)}\n" for one in shortcomings), err=True, nl=False)
         if print_only:
             typer.echo("\n".join(script))
         else:
             _show_installed(request.target, refused)
 
 
-def _admin_hint(reason: str, *, given: bool) -> str:
+def _prepared_request(context: "Context", database: str, *, print_only: bool) -> "InstallRequest":
+    """Return the request; the files of missing passwords are made first, unless it is printed."""
+    if not print_only:
+        _make_password_files(context, database)
+    return _request(context, database, with_passwords=not print_only)
+
+
+def _admin_hint(reason: str, admin: str) -> str:
     """Return what to do when the administrator cannot connect."""
+    if "database" in reason and "dbname" not in admin and "/" not in admin.partition("://")[2]:
+        return "give the database in --admin, like dbname=coop"
     if "database" in reason and "does not exist" in reason:
         return "create it (createdb), or correct dbname"
     if "Peer authentication" in reason or "role " in reason:
@@ -82,7 +89,7 @@ def _admin_hint(reason: str, *, given: bool) -> str:
             "connect as a superuser that exists; on Debian as root: su postgres -c "
             "'createuser --superuser root', then --admin with user=root"
         )
-    if given:
+    if admin:
         return "correct --admin"
     return "install needs a role that may create roles: --admin DSN"
 

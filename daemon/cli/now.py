@@ -304,16 +304,19 @@ def _work(runs: "Sequence[Row]") -> str:
 
     steps = [step for run in runs for step in run["steps"]]
     counts: Counter[str] = Counter()
+    objects: dict[str, str] = {}
     rows = 0
     for step in steps:
         if step["status"] == "done":
             counts[step["name"]] += 1
+            objects[step["name"]] = step["object"]
             if step["name"] not in {"check", "measure"}:
                 rows += step["rows"]
     parts = []
     for name, count in counts.items():
         noun = _NOUNS.get(name, f"{name} step")
-        parts.append(counted(count, noun, _PLURALS.get(noun, "")))
+        alone = count == 1 and noun in {"table", "index"}
+        parts.append(objects[name] if alone else counted(count, noun, _PLURALS.get(noun, "")))
     if rows:
         parts.append(f"{rows:,} rows")
     return ", ".join(parts) or "nothing done"

@@ -78,7 +78,7 @@ def open_context(path: Path | None, database: str | None = None) -> Iterator["Co
         with closed_output_ends_well():
             yield build_context(config)
     except (StoreError, TargetError, psycopg.Error, OSError, UnicodeError) as error:
-        fail(_plain(error), Exit.CANNOT)
+        fail(plain_error(error), Exit.CANNOT)
 
 
 @contextmanager
@@ -94,10 +94,10 @@ def open_alert_context(path: Path | None) -> Iterator["AlertContext"]:
         with closed_output_ends_well():
             yield build_alert_context(config)
     except (StoreError, OSError, UnicodeError) as error:
-        fail(_plain(error), Exit.CANNOT)
+        fail(plain_error(error), Exit.CANNOT)
 
 
-def _plain(error: Exception) -> str:
+def plain_error(error: Exception) -> str:
     """Return an error as a sentence; one of the system without its number."""
     if isinstance(error, PermissionError) and error.filename:
         return f"{error.filename}: no permission; run sereno as the owner of its folder"

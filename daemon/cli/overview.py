@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from daemon.cli.options import closed_output_ends_well, config_path, fail, load_configuration
+from daemon.cli.options import (
+    closed_output_ends_well,
+    config_path,
+    fail,
+    load_configuration,
+    plain_error,
+)
 from daemon.exit_codes import Exit
 from daemon.scheduling.timetable import Timing, jitter_share
 from domain.calendar import parse_cron
@@ -64,7 +70,7 @@ def open_overview(path: Path | None) -> Iterator[Overview]:
         with closed_output_ends_well():
             yield Overview(store=_existing_store(parts.pop("state")), **parts)
     except (StoreError, OSError, UnicodeError) as error:
-        fail(str(error), Exit.CANNOT)
+        fail(plain_error(error), Exit.CANNOT)
 
 
 def _existing_store(path: Path) -> Store:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from daemon.cli.options import ConfigOption, config_path, fail, load_configuration
+from daemon.cli.options import (
+    ConfigOption,
+    config_path,
+    fail,
+    load_configuration,
+    plain_error,
+)
 from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
@@ -36,7 +42,7 @@ def run(config: ConfigOption = None) -> None:
     except LockHeldError as error:
         _end(f"another sereno owns the state: {error}", Exit.BUSY)
     except (StoreError, OSError) as error:
-        _end(str(error), Exit.CANNOT)
+        _end(plain_error(error), Exit.CANNOT)
     except typer.Exit as ended:
         if ended.exit_code:
             sentence = f"the configuration {path} is not valid (sereno config check)"

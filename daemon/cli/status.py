@@ -232,7 +232,8 @@ class _State:
         latest: dict[tuple[str, str], Row] = {}
         for run in runs:
             latest.setdefault((run["job"], run["database"]), run)
-        started = min(run["started_at"] for run in latest.values())
+        first = min if runs[0]["schedule"] else max
+        started = first(run["started_at"] for run in latest.values())
         states = Counter(run["state"] for run in latest.values())
         finished = states.pop("finished", 0)
         others = "".join(f", {count} {state}" for state, count in states.most_common())

@@ -68,17 +68,8 @@ def _doubtful(path: str, given: Mapping[str, object], header: Header) -> Iterato
     What a check of the operator measures is not known: its numbers have to be finite only.
     """
     for option, value in given.items():
-        if not _is_number(value):
-            continue
-        number, about = float(str(value)), header.options.get(option, Option(0)).help
-        if not math.isfinite(number):
-            yield Problem(f"{path}.{option}", f"{value} is not a finite number")
-        elif header.built_in and number < 0:
-            yield Problem(f"{path}.{option}", f"{value} is not a number of 0 or more")
-        elif header.built_in and about.startswith("share") and not 0 < number <= 1:
-            yield Problem(
-                f"{path}.{option}", f"{value} is not a share: above 0 and at most 1 (0.8 is 80 %)"
-            )
+        if _is_number(value) and (wrong := _out_of_range(option, float(str(value)), header)):
+            yield Problem(f"{path}.{option}", f"{value} is not {wrong}")
     thresholds = [(name, given[name]) for name in _SEVERITIES if _is_number(given.get(name))]
     for (lower, low), (higher, high) in pairwise(thresholds):
         first, second = float(str(low)), float(str(high))
@@ -86,6 +77,18 @@ def _doubtful(path: str, given: Mapping[str, object], header: Header) -> Iterato
             yield Problem(
                 f"{path}.{higher}", f"{high} is less severe than {lower} = {low}: exchange them"
             )
+
+
+def _out_of_range(option: str, number: float, header: Header) -> str:
+    """Return what the number of an option should be; empty if it may be so."""
+    if not math.isfinite(number):
+        return "a finite number"
+    if header.built_in and number < 0:
+        return "a number of 0 or more"
+    is_share = header.options.get(option, Option(0)).help.startswith("share")
+    if header.built_in and is_share and not 0 < number <= 1:
+        return "a share: above 0 and at most 1 (0.8 is 80 %)"
+    return ""
 
 
 def _alike(value: object, default: object) -> bool:

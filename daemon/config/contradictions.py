@@ -29,6 +29,7 @@ def contradictions(config: Config) -> Iterator[Problem]:
         yield from _listed_twice(job, config.job(job).tables)
     yield from _deleted_before_archived(config)
     yield from _own_files_deleted(config)
+    yield from _repeated_children(config)
     yield from _system_tables(config)
     yield from _one_database_twice(config)
     for name, options in config.checks.items():
@@ -55,7 +56,9 @@ def _listed_twice(job: str, tables: Sequence[Any]) -> Iterator[Problem]:
 def _deleted_before_archived(config: Config) -> Iterator[Problem]:
     for number, cleaned in enumerate(config.job("log_cleanup").tables):
         for archived in config.job("archive").tables:
-            if cleaned.table not in (archived.table, *archived.children):
+            if cleaned.where is not None and archived.where is not None:
+                continue  # perhaps of different rows
+            if cleaned.table not in (archived.table, *archived.children, archived.to.table):
                 continue
             if _meet(cleaned, archived) and cleaned.keep <= archived.older_than:
                 yield Problem(
@@ -64,6 +67,15 @@ def _deleted_before_archived(config: Config) -> Iterator[Problem]:
                     f"longer than {format_duration(archived.older_than)} "
                     "(jobs.archive.tables.older_than)",
                 )
+
+
+def _repeated_children(config: Config) -> Iterator[Problem]:
+    for number, archived in enumerate(config.job("archive").tables):
+        if len({archived.table, *archived.children}) <= len(archived.children):
+            yield Problem(
+                f"jobs.archive.tables[{number}].children",
+                f"lists {archived.table} itself, or a table twice",
+            )
 
 
 def _own_files_deleted(config: Config) -> Iterator[Problem]:

@@ -1,12 +1,11 @@
 """The models of `[jobs.*]`: each job's own options, and the schedule that any job may have."""
 
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, create_model
 
-from domain.options import CronText, Duration, Model
+from domain.options import AbsolutePath, CronText, Duration, Model
 from domain.secret import Secret
 from jobs.registry import JOBS
 
@@ -46,7 +45,7 @@ class HealthReport(Model):
     channels: tuple[str, ...] = Field(
         (), description="Channels that receive the report; by default every email channel."
     )
-    folder: Path | None = Field(
+    folder: AbsolutePath | None = Field(
         None, description="Folder of the report pages; by default `reports` beside the state file."
     )
 

@@ -15,7 +15,7 @@ from checks.options import CheckOptions
 from daemon.config.alerting import Alerting, Escalation
 from daemon.config.jobs import MODELS, Jobs, Times
 from daemon.config.values import LAST_PORT, Listen, TimeZone
-from domain.options import Duration, Model, Retention, Size
+from domain.options import AbsolutePath, Duration, Model, Retention, Size
 from domain.secret import Secret
 from domain.units import quote_value
 
@@ -40,15 +40,6 @@ def _plain_name(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must not contain line breaks or other control characters")
     return text
-
-
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError(f"{quote_value(str(path))} is not an absolute path")
-    return path
-
-
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 class Daemon(Model):

@@ -86,7 +86,7 @@ def _sentence(detail: ErrorDetails) -> str:
         return f"must be {words} {context[key]}"
     if kind == "string_too_long":
         return f"must have at most {context['max_length']} characters"
-    if kind == "literal_error":
+    if kind in {"literal_error", "enum"}:
         return f"must be one of {context['expected']}"
     if kind == "string_pattern_mismatch":
         return "must be made of letters, digits, _ and -"

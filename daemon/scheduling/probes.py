@@ -12,7 +12,7 @@ from daemon.context import Context
 from daemon.history import pause
 from daemon.runs.judging import judge_reached, judge_unreachable
 from domain.kinds import DATABASE_UNREACHABLE
-from postgres.session import MAINTAIN, TargetError, UnreachableError, open_session
+from postgres.session import MAINTAIN, TargetError, open_session
 from store.store import StoreError
 
 ALL_SECONDS = 300.0
@@ -23,7 +23,7 @@ _log = structlog.get_logger("probes")
 
 
 class Probes:
-    """Opens the alert about a server that does not answer twice in a row, and resolves it."""
+    """Opens the alert about a database that lets sereno not in twice in a row, and resolves it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -65,14 +65,12 @@ class Probes:
         try:
             with open_session(context.target(database), MAINTAIN, "probe"):
                 self._silent.discard(database)
-        except UnreachableError as error:
+        except TargetError as error:
             if database not in self._silent:
                 self._silent.add(database)
                 return
             instance = context.config.daemon.name
             verdict = judge_unreachable(instance, database, str(error))
-        except TargetError:
-            return  # it answers; a run says what is wrong
         try:
             context.process_findings(verdict.findings, verdict.coverage)
         except StoreError as error:

@@ -271,6 +271,7 @@ def _run(administrator: Administrator, command: sql.Composed) -> None:
         who = quote_identifier(administrator.info.user)
         lines = printable_statements(command).splitlines()
         statement = "\n".join(one for one in lines if one[:2] != "--")[:LONGEST_SHOWN]
+        statement = statement or "ALTER ROLE … PASSWORD of one of the logins"
         raise InstallError(
             f"{error.diag.message_primary}; nothing was changed. {who} may not run:\n"
             f"  {statement}\n"

@@ -42,9 +42,11 @@ def test_wrong_unit_of_an_epoch_is_refused(app, unit, factor, meant):
     app.extra = ENTRY.format("public.t", f'epoch = "{unit}"')
     app.install()
     assert f'is it epoch = "{meant}"?' in refused(app)
-    assert app.database.value("SELECT count(*) FROM public.t") == 1000
+    app.database.run("INSERT INTO public.t VALUES (0)")
+    assert f'is it epoch = "{meant}"?' in refused(app)
+    assert app.database.value("SELECT count(*) FROM public.t") == 1001
     app.extra = ENTRY.format("public.t", f'epoch = "{meant}"')
-    assert app.run("log_cleanup")["steps"][0]["rows"] in {100, 101}
+    assert app.run("log_cleanup")["steps"][0]["rows"] in {101, 102}
 
 
 PARTITIONED = """
@@ -155,3 +157,11 @@ def test_nothing_is_deleted_where_no_second_session_is_possible(app):
     app.database.run(f"ALTER ROLE {app.data} CONNECTION LIMIT 1")
     assert "needs a second session of the login" in refused(app)
     assert app.database.value("SELECT count(*) FROM public.t") == 5
+
+
+def test_unit_beside_a_column_of_time_has_no_effect(app):
+    app.database.run("CREATE TABLE public.t (at timestamptz)")
+    app.database.run("INSERT INTO public.t VALUES ('2001-01-01')")
+    app.extra = ENTRY.format("public.t", 'epoch = "s"')
+    app.install()
+    assert app.run("log_cleanup")["steps"][0]["rows"] == 1

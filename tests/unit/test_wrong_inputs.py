@@ -36,6 +36,14 @@ ARCHIVED = (
         (MAIN + LISTED.format("public.t", "5 days") + 'where = ""', "is not one SQL condition"),
         (MAIN + ARCHIVED + FILES.format("/srv/archive/main/public/t/*"), "folder of the archive"),
         (MAIN + ARCHIVED + FILES.format("/srv/archive/*"), "folder of the archive"),
+        (
+            MAIN
+            + ARCHIVED.replace("file:///srv/archive", "table:public.h")
+            + LISTED.format("public.h", "9 days"),
+            "would be deleted before they are archived",
+        ),
+        (MAIN + ARCHIVED + 'children = ["public.t"]', "lists public.t itself, or a table twice"),
+        (MAIN + '[jobs.health_report]\nfolder = "reports"', '"reports" is not an absolute path'),
         (MAIN + FILES.format("/var/lib/sereno/*"), "the pattern matches the state file"),
     ],
 )
@@ -71,6 +79,11 @@ def test_threshold_that_cannot_work_is_refused(tmp_path, check, options, problem
         '[databases.a]\ndsn = "service=a"\n[databases.b]\ndsn = "service=b"\n',
         '[databases.a]\ndsn = "user=a"\n[databases.b]\ndsn = "user=b"\n',
         MAIN + "[checks.wraparound]\nwarning = 0.5\n",
+        MAIN
+        + ARCHIVED
+        + "where = 'a = 1'"
+        + LISTED.format("public.t", "9 days")
+        + "where = 'a = 2'\n",
         MAIN + "[checks.balance]\nwarning = -50\nquota = 80\n",
     ],
 )
