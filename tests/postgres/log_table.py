@@ -21,8 +21,8 @@ def log(house):
 
 def fill(house, old, new=10, table="public.log"):
     house.database.run(
-        f"INSERT INTO {table} SELECT n, now() - interval '31 days' - n * interval '1 s' FROM generate_series(1, {old}) n"
+        f"INSERT INTO {table} (id, at) SELECT n, now() - interval '31 days' - n * interval '1 s' FROM generate_series(1, {old}) n"
     )
     house.database.run(
-        f"INSERT INTO {table} SELECT -n, now() - n * interval '1 day' FROM generate_series(1, {new}) n"
+        f"INSERT INTO {table} (id, at) SELECT -n, now() - n * interval '1 day' FROM generate_series(1, {new}) n"
     )
