@@ -301,7 +301,7 @@ def waiting(state):
 def examine(state, receivers):
     """Return the lost and the doubled copies of each channel."""
     with contextlib.closing(sqlite3.connect(state)) as connection:
-        sent = list(connection.execute("SELECT channel, coalesce(nullif(bundle, ''), id), message FROM notification WHERE state = 'sent'"))  # fmt: skip
+        sent = list(connection.execute("SELECT channel, coalesce(nullif(bundle, ''), id), message FROM notification WHERE state = 'sent' AND receipt NOT LIKE '%none was created%'"))  # fmt: skip
     owed = {name: {bundle for channel, bundle, _ in sent if channel == name} for name in ("slack", "email", "ticket", "tell")}  # fmt: skip
     got = {
         "slack": Counter(one["id"] for one in receivers.slack.posts()),
