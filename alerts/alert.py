@@ -43,6 +43,9 @@ class Reason(StrEnum):
     REPORT = "report"
 
 
+UNRECORDED = "unrecorded"
+"""The detail of a message that was sent while nothing could be recorded."""
+
 OPENING = frozenset({Reason.OPENED, Reason.REOPENED, Reason.UNMUTED, Reason.FLAPPING})
 """Reasons of a first message about an alert, or of a first one again."""
 NOTIFYING = OPENING | {

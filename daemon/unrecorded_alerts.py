@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from alerts.alert import Message, Notification, Thread, UnrecordedCopy
+from alerts.alert import UNRECORDED, Message, Notification, Thread, UnrecordedCopy
 from alerts.alert_state import AlertState
 from alerts.channels.channel import Channel, DeliveryError
 from alerts.lifecycle import decide
@@ -42,7 +42,7 @@ def unrecorded_messages(
     known = AlertState((), silences=tuple(silenced))
     (change,) = decide([finding], (), known, at_once, moment)
     message = compose(change, policy, moment)
-    marked = replace(message, details={"unrecorded": MARK, **message.details})
+    marked = replace(message, details={UNRECORDED: MARK, **message.details})
     yield from ((channel, marked) for channel in change.channels)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from pydantic import Field
 
-from alerts.alert import OPENING, Message, Notification, Reason, Receipt
+from alerts.alert import OPENING, UNRECORDED, Message, Notification, Reason, Receipt
 from alerts.channels.channel import DeliveryError, Failure, Sender, Traits, reveal_secret
 from alerts.channels.http import HttpOptions, Request, send
 from domain.finding import Severity
@@ -62,7 +62,7 @@ class Jira:
         A resolved alert without an issue gets none.
         """
         message = notification.message
-        key = notification.thread or (self._made_before(notification) if notification.again else "")
+        key = notification.thread or self._made_before(notification)
         if not key:
             if message.over:
                 return Receipt("resolved before it had an issue; none was created")
@@ -107,10 +107,16 @@ class Jira:
         return key
 
     def _made_before(self, notification: Notification) -> str:
-        """Return the issue of an earlier copy whose answer was lost, found by its unique label."""
-        asked = urlencode(
-            {"jql": f'labels = "sereno-{notification.id}"', "fields": "key", "maxResults": 1}
-        )
+        """Return an issue that exists already; empty if there is none.
+
+        That of an earlier copy whose answer was lost, found by its unique label; or that of the
+        same alert, if it was sent while nothing could be recorded.
+        """
+        unrecorded = UNRECORDED in notification.message.details
+        if not (notification.again or unrecorded):
+            return ""
+        label = notification.message.fingerprint if unrecorded else notification.id
+        asked = urlencode({"jql": f'labels = "sereno-{label}"', "fields": "key", "maxResults": 1})
         try:
             found = self._ask("GET", f"search/jql?{asked}")
         except DeliveryError as error:

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from alerts.alert import Reason
+from alerts.alert import UNRECORDED, Reason
 from alerts.channels import jira
 from alerts.channels.channel import DeliveryError, Failure, Sender
 from domain.finding import Severity
@@ -152,3 +152,12 @@ def test_jira_recreates_a_deleted_issue(jira_channel, notify):
     _, _, channel = jira_channel
     receipt = channel.deliver(notify(thread="OPS-99", reason=Reason.RAISED))
     assert (receipt.remote, receipt.replaced) == ("OPS-1", True)
+
+
+def test_alert_from_memory_goes_to_the_issue_that_exists(jira_channel, notify):
+    """The answer of the first was lost with the state file."""
+    fake, _, channel = jira_channel
+    first = channel.deliver(notify("n1", fingerprint="f" * 32)).remote
+    again = notify("n2", fingerprint="f" * 32, details={UNRECORDED: "not recorded"})
+    assert channel.deliver(again).remote == first
+    assert len(fake.issues) == 1
