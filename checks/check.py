@@ -32,7 +32,11 @@ class Header:
     scope: Scope = "database"
     options: Mapping[str, Option] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    summary: str = ""
+    """A template over the columns of a row; without it the query returns `summary`."""
     remedy: str = ""
+    es: Mapping[str, str] = field(default_factory=dict)
+    """Title, summary and remedy in Spanish."""
     source: str = ""
     order: Literal["rising", "falling"] = "rising"
     reads: Literal["catalog", "rows"] = "catalog"

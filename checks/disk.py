@@ -117,6 +117,12 @@ CHECK = ModuleCheck(
             "free space on {object}: old logs, WAL retained by a slot or a failing archiver, or "
             "a larger disk"
         ),
+        es={
+            "title": "Un disco se está llenando",
+            "summary": "{object} está casi lleno",
+            "remedy": "liberar espacio en {object}: logs viejos, WAL retenido por una ranura o por "
+            "un archivado que falla, o un disco mayor",
+        },
         source="statvfs(3); pg_tablespace_location, data_directory, log_directory",
     ),
     _ask,

@@ -35,6 +35,7 @@ def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
                         f"row{'s' if count != 1 else ''}{MATCH_FULL if key.match_full else ''}"
                     ),
                     "parent": str(key.pair.parent),
+                    "rows": count,
                     "examples": examples,
                 }
             )
@@ -49,6 +50,12 @@ CHECK = ModuleCheck(
             "REINDEX the key of {parent} and check again; then restore the missing rows or "
             "remove these"
         ),
+        es={
+            "title": "Hay filas que violan una clave foránea declarada",
+            "summary": "clave foránea a {parent} violada por {rows} filas",
+            "remedy": "REINDEX de la clave de {parent} y comprobar de nuevo; después restaurar las "
+            "filas que faltan o quitar estas",
+        },
         source="pg_constraint; an anti-join for each validated foreign key",
         reads="rows",
         cost="scan",

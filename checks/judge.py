@@ -37,9 +37,9 @@ def judge(
             Finding(
                 identity,
                 severity,
-                str(row["summary"]),
+                summary_of(header, row),
                 _number(row.get("value")),
-                str(row.get("remedy") or ("" if _is_unchecked(row) else _remedy(header, row))),
+                str(row.get("remedy") or remedy_of(header, row)),
                 evidence,
             )
         )
@@ -83,6 +83,26 @@ def _number(value: object) -> float | None:
     return None
 
 
-def _remedy(header: Header, row: Row) -> str:
-    """Fill the columns of a row into the remedy once; braces in names stay as they are."""
-    return re.sub(r"\{(\w+)\}", lambda match: str(row.get(match[1], match[0])), header.remedy)
+def summary_of(header: Header, row: Row, language: str = "en") -> str:
+    """Return the summary of a row; a row that was not checked brings its own."""
+    template = header.es.get("summary", header.summary) if language == "es" else header.summary
+    if not template or (_is_unchecked(row) and row.get("summary")):
+        return str(row["summary"])
+    return _filled(template, row)
+
+
+def remedy_of(header: Header, row: Row, language: str = "en") -> str:
+    """Return the remedy of a row; empty for one that was not checked."""
+    if _is_unchecked(row):
+        return ""
+    template = header.es.get("remedy", header.remedy) if language == "es" else header.remedy
+    return _filled(template, row)
+
+
+def _filled(template: str, row: Row) -> str:
+    """Fill the columns of a row into a template once; braces in names stay as they are."""
+    return re.sub(r"\{(\w+)\}", lambda match: _shown(row.get(match[1], match[0])), template)
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value)

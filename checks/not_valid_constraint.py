@@ -61,6 +61,8 @@ def _row(constraint: Mapping[str, Any], broken: int | None) -> Row:
         "value": broken,
         "severity": "high" if broken else "warning",
         "summary": f"constraint {name} of {owner} is NOT VALID; {advice}",
+        "table": str(owner),
+        "constraint": name,
         "cure": f"ALTER {kind} {owner} VALIDATE CONSTRAINT {name};",
     }
 
@@ -70,6 +72,11 @@ CHECK = ModuleCheck(
         name="not_valid_constraint",
         title="A constraint is NOT VALID: it holds for new rows only",
         remedy="correct the rows, then {cure}",
+        es={
+            "title": "Una restricción es NOT VALID: solo vale para filas nuevas",
+            "summary": "la restricción {constraint} de {table} es NOT VALID",
+            "remedy": "corregir las filas y luego {cure}",
+        },
         source="PostgreSQL manual, ALTER TABLE, NOT VALID",
         reads="rows",
         cost="scan",

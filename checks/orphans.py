@@ -11,6 +11,12 @@ CHECK = pair_check(
         title="Rows refer to rows that do not exist",
         remedy="restore the missing rows of {parent}, or remove these; then declare the foreign "
         "key",
+        es={
+            "title": "Hay filas que apuntan a filas que no existen",
+            "summary": "{rows} filas de {child} sin su fila en {parent}",
+            "remedy": "restaurar las filas que faltan de {parent}, o quitar estas; después "
+            "declarar la clave foránea",
+        },
         source="the configured pairs [[checks.orphans]]",
         reads="rows",
         cost="scan",

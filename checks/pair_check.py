@@ -86,6 +86,7 @@ def _finding(pair: Pair, found: Row, summary: str) -> Row:
         "object": f"{pair.child} -> {pair.parent}",
         "value": count,
         "summary": summary.format(rows=rows, child=pair.child, parent=pair.parent),
+        "rows": count,
         **_names(pair),
         "examples": found["examples"],
     }

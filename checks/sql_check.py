@@ -21,14 +21,14 @@ from postgres.fencing.trust_domain import statement_reason
 from postgres.session import Session
 
 _FILE = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(\.pg(?P<version>\d+))?\.sql")
-_REQUIRED = frozenset({"object", "summary"})
-
 _SEVERITIES = frozenset({None, "none", *(severity.value for severity in Severity)})
 _SHAPES: dict[str, tuple[type, str]] = {
     "title": (str, "text"),
     "scope": (str, "text"),
     "needs": (list, "a list"),
+    "summary": (str, "text"),
     "remedy": (str, "text"),
+    "es": (dict, "a table"),
     "source": (str, "text"),
     "order": (str, "text"),
     "reads": (str, "text"),
@@ -37,6 +37,7 @@ _SHAPES: dict[str, tuple[type, str]] = {
     "option": (dict, "a table"),
 }
 
+_TEXTS = frozenset({"title", "summary", "remedy"})
 _CHOICES = {
     "scope": ("database", "cluster"),
     "order": ("rising", "falling"),
@@ -85,8 +86,9 @@ class SqlCheck:
             rows = bounded_rows(session, query, self.header, options)
         except errors.InsufficientPrivilege as error:
             raise NotSeen(f"no privilege: {error.diag.message_primary}") from None
-        if rows and not rows[0].keys() >= _REQUIRED:
-            missing = ", ".join(sorted(_REQUIRED - rows[0].keys()))
+        required = {"object"} if self.header.summary else {"object", "summary"}
+        if rows and not rows[0].keys() >= required:
+            missing = ", ".join(sorted(required - rows[0].keys()))
             raise BadCheckError(f"check {self.header.name}: its query returns no column {missing}")
         for row in rows:
             if row.get("severity") not in _SEVERITIES:
@@ -191,6 +193,9 @@ def _shaped(file: str, values: dict[str, Any]) -> None:
         kind, words = _SHAPES[key]
         if not isinstance(value, kind):
             raise BadCheckError(f"{file}: {key} must be {words}")
+    unknown = values.get("es", {}).keys() - _TEXTS
+    if unknown:
+        raise BadCheckError(f"{file}: es.{min(unknown)} is not one of {', '.join(sorted(_TEXTS))}")
     if "title" not in values:
         raise BadCheckError(f"{file}: the header has no title")
     for key, allowed in _CHOICES.items():

@@ -1,6 +1,10 @@
 -- title  = "An index duplicates another one"
 -- option.bytes = { default = 1048576, help = "smaller duplicates are ignored" }
+-- summary = "same definition as {twin}; {size} maintained by every write"
 -- remedy = "DROP INDEX CONCURRENTLY {object}; ({twin} serves the same queries)"
+-- es.title = "Un índice duplica a otro"
+-- es.summary = "misma definición que {twin}; {size} que mantiene cada escritura"
+-- es.remedy = "DROP INDEX CONCURRENTLY {object}; ({twin} sirve las mismas consultas)"
 -- source = "pg_index: the same columns, operator classes and their parameters, collations, order, expressions and predicate; a unique index is only covered by one that refuses at least as much"
 WITH candidate AS (
   SELECT indrelid, indkey::text AS columns
@@ -42,7 +46,7 @@ WITH candidate AS (
 SELECT format('%I.%I', nspname, relname) AS object,
        bytes AS value,
        'warning' AS severity,
-       format('same definition as %s; %s maintained by every write', twin, pg_catalog.pg_size_pretty(bytes)) AS summary,
+       pg_catalog.pg_size_pretty(bytes) AS size,
        twin
 FROM duplicate, pg_catalog.pg_relation_size(indexrelid) AS bytes
 WHERE bytes >= :bytes

@@ -1,5 +1,9 @@
 -- title  = "An index is invalid: maintained by every write, used by no query"
+-- summary = "{what}"
 -- remedy = "{cure}"
+-- es.title = "Un índice no es válido: lo mantiene cada escritura y no lo usa ninguna consulta"
+-- es.summary = "índice no válido de {table}"
+-- es.remedy = "{cure}"
 -- source = "PostgreSQL manual, CREATE INDEX, Building Indexes Concurrently; ALTER INDEX, ATTACH PARTITION"
 WITH invalid AS (
   SELECT x.indexrelid, x.indrelid, i.relkind, format('%I.%I', n.nspname, i.relname) AS object,
@@ -38,7 +42,7 @@ SELECT object,
                                          "table", without,
                                          CASE WHEN missing > 1 THEN format(' (and %s more)', missing - 1) ELSE '' END)
             ELSE format('index of the partitioned table %s is invalid, although that of each partition is valid',
-                        "table") END AS summary,
+                        "table") END AS what,
        "table",
        CASE WHEN relkind <> 'I' THEN format('REINDEX INDEX CONCURRENTLY %1$s; (or DROP INDEX CONCURRENTLY %1$s;)', object)
             WHEN missing > 0 THEN format('create the same index on %s CONCURRENTLY (or REINDEX the invalid one), then: '

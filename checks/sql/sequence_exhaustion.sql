@@ -3,7 +3,11 @@
 -- option.warning  = { default = 0.75, help = "share of the numbers used" }
 -- option.high     = { default = 0.90, help = "share of the numbers used" }
 -- option.critical = { default = 0.97, help = "share of the numbers used" }
+-- summary = "{percent} % used: at {last} of {most} {place}"
 -- remedy = "{cure}"
+-- es.title = "Una secuencia está por agotarse"
+-- es.summary = "{percent} % usado: en {last} de {most} {place}"
+-- es.remedy = "{cure}"
 -- source = "PostgreSQL manual, CREATE SEQUENCE; the limit that counts is the narrower of the sequence and of the columns that take its numbers, by ownership or by default"
 WITH RECURSIVE base (oid, type) AS (
   SELECT oid, oid FROM pg_catalog.pg_type WHERE typtype <> 'd'
@@ -57,19 +61,18 @@ WITH RECURSIVE base (oid, type) AS (
 )
 SELECT object,
        round(share, 4)::float8 AS value,
-       format('%s %% used: at %s of %s%s', round(share * 100, 1), last_value, round(last_number),
-              ', for ' || "table" || '.' || name) AS summary,
-       "table" || '.' || name AS "column",
+       round(share * 100, 1) AS percent, last_value AS last, round(last_number) AS most,
+       coalesce('(' || "table" || '.' || name || ')', '') AS place,
        CASE WHEN chosen AND rises THEN format('ALTER SEQUENCE %s NO MAXVALUE;', object)
             WHEN chosen THEN format('ALTER SEQUENCE %s NO MINVALUE;', object)
             ELSE concat_ws(' ',
               CASE WHEN bits < 63 THEN format('ALTER TABLE %s ALTER COLUMN %s TYPE bigint; (rewrites the table '
                                               'under an exclusive lock: plan a migration)', "table", name) END,
               CASE WHEN seqtypid <> 'int8'::regtype AND NOT coalesce(identity AND bits < 63, false)
-                   THEN format('ALTER SEQUENCE %s AS bigint;', object) END) END AS cure
+                   THEN format('ALTER SEQUENCE %s AS bigint;', object) END) END AS cure, NULL AS summary
 FROM used
 WHERE share >= least(:warning, :high, :critical)
 UNION ALL
-SELECT format('%I.%I', nspname, relname), NULL, 'not checked: no privilege', NULL, ''
+SELECT format('%I.%I', nspname, relname), NULL, NULL, NULL, NULL, NULL, NULL, 'not checked: no privilege'
 FROM sequence WHERE NOT pg_catalog.has_sequence_privilege(oid, 'SELECT,USAGE')
 ORDER BY 2 DESC, 1

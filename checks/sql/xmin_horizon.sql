@@ -4,7 +4,11 @@
 -- option.high     = { default = 0.50, help = "age of the oldest xmin, as a share of autovacuum_freeze_max_age" }
 -- option.critical = { default = 0.80, help = "age of the oldest xmin, as a share of autovacuum_freeze_max_age" }
 -- needs  = ["pg_monitor"]
+-- summary = "{who} holds back rows dead for {age} transactions"
 -- remedy = "{cure}"
+-- es.title = "El horizonte xmin está retenido: VACUUM no puede quitar filas muertas"
+-- es.summary = "{object} retiene filas muertas desde hace {age} transacciones"
+-- es.remedy = "{cure}"
 -- source = "PostgreSQL manual, 25.1.5; the holders are sessions, prepared transactions, replication slots and standbys"
 WITH holder AS (
   SELECT format('pid %s', pid) AS object, greatest(age(backend_xmin), age(backend_xid)) AS age,
@@ -30,7 +34,7 @@ WITH holder AS (
 )
 SELECT object,
        round(age / current_setting('autovacuum_freeze_max_age')::numeric, 9)::float8 AS value,
-       format('%s holds back rows dead for %s transactions', who, age) AS summary,
+       who, age,
        cure
 FROM holder
 WHERE age / current_setting('autovacuum_freeze_max_age')::numeric >= least(:warning, :high, :critical)

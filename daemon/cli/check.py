@@ -51,25 +51,55 @@ def check(
     config: ConfigOption = None,
     database: DatabaseOption = None,
     fail_on: FailOnOption = "high",
+    listed: Annotated[bool, typer.Option("--list", help="List the checks; run none.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print query and options of a check; run none.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run checks read-only; sends no alerts and records nothing."""
     with open_context(config, database) as context:
-        from daemon.cli.arguments import parse_severity
+        if listed or explain:
+            _describe(context, checks or (), listed=listed, as_json=as_json)
+            return
+        _check(context, checks or (), database, fail_on, as_json=as_json)
 
-        least = parse_severity(fail_on)
-        for name in checks or ():
-            _require_runnable(context, name)
-        excluded = set(context.config.job("integrity_check").exclude)
-        results = run_checks(context, checks or sorted(set(context.checks) - excluded), database)
-        if as_json:
-            print_json(_as_json(results))
-        else:
-            _show(results, checks or ())
-        if results.failed or results.problems:
-            raise typer.Exit(Exit.CANNOT)
-        reached = any(finding.severity >= least for finding in results.findings)
-        raise typer.Exit(Exit.FOUND if reached else Exit.FINE)
+
+def _check(
+    context: "Context", checks: Sequence[str], only: str | None, fail_on: str, *, as_json: bool
+) -> None:
+    """Run the checks, print what they found, and exit accordingly."""
+    from daemon.cli.arguments import parse_severity
+
+    least = parse_severity(fail_on)
+    for name in checks:
+        _require_runnable(context, name)
+    excluded = set(context.config.job("integrity_check").exclude)
+    results = run_checks(context, checks or sorted(set(context.checks) - excluded), only)
+    if as_json:
+        print_json(_as_json(results))
+    else:
+        _show(results, checks)
+    if results.failed or results.problems:
+        raise typer.Exit(Exit.CANNOT)
+    reached = any(finding.severity >= least for finding in results.findings)
+    raise typer.Exit(Exit.FOUND if reached else Exit.FINE)
+
+
+def _describe(context: "Context", names: Sequence[str], *, listed: bool, as_json: bool) -> None:
+    """Print the list of checks, or an explanation of each of the named ones."""
+    from daemon.cli.check_list import check_rows, print_checks, print_explanation
+
+    for name in names:
+        if name not in context.checks:
+            fail(unknown_name("check", name, sorted(context.checks)), Exit.CANNOT)
+    if as_json:
+        print_json([row for row in check_rows(context) if not names or row["check"] in names])
+    elif listed or not names:
+        print_checks(context)
+    else:
+        for name in names:
+            print_explanation(context, name)
 
 
 def _require_runnable(context: "Context", name: str) -> None:

@@ -28,6 +28,9 @@ cron = "0 3 * * sun"
 window = "4h"
 jobs = ["archive", "vacuum", "health_report"]
 
+[jobs.integrity_check]
+exclude = ["risky_setting"]  # the sample server runs without fsync
+
 [[jobs.log_cleanup.tables]]
 table = 'public."AuditLog"'
 column = "fecha"

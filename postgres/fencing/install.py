@@ -227,9 +227,10 @@ def shortcomings(administrator: Administrator, request: InstallRequest) -> Itera
     name = request.target.name
     if not _is_superuser(administrator):
         yield (
-            "statistics: only a superuser can grant SELECT on pg_statistic and "
-            "pg_statistic_ext_data to `maintain`; without it missing statistics and bloated "
-            "indexes are not found"
+            "statistics and configuration files: only a superuser can grant SELECT on "
+            "pg_statistic and pg_statistic_ext_data to `maintain`, and the views of the "
+            "configuration files; without it missing statistics, bloated indexes and faults of "
+            "pg_hba.conf are not found"
         )
     if administrator.info.server_version >= _MAINTAIN_ROLE_SINCE:
         if not request.users("owner"):
@@ -348,7 +349,12 @@ def _maintain(
         # the indexes of TOAST tables are rebuilt by name
         yield sql.SQL("GRANT USAGE ON SCHEMA pg_toast TO {}").format(role)
         yield sql.SQL(
-            "GRANT SELECT ON pg_catalog.pg_statistic, pg_catalog.pg_statistic_ext_data TO {}"
+            "GRANT SELECT ON pg_catalog.pg_statistic, pg_catalog.pg_statistic_ext_data, "
+            "pg_catalog.pg_hba_file_rules, pg_catalog.pg_file_settings TO {}"
+        ).format(role)
+        yield sql.SQL(
+            "GRANT EXECUTE ON FUNCTION pg_catalog.pg_hba_file_rules(), "
+            "pg_catalog.pg_show_all_file_settings() TO {}"
         ).format(role)
     if version >= _MAINTAIN_ROLE_SINCE:
         yield sql.SQL("GRANT pg_maintain TO {}").format(role)

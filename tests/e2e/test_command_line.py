@@ -101,6 +101,20 @@ def test_check_prints_findings_and_records_no_run(house):
     assert "sequence_exhaustion" in house.sereno("check").stdout
 
 
+def test_checks_are_listed_and_explained(house):
+    house.with_logins = False
+    house.extra = "[checks.wraparound]\nwarning = 0.3\n"
+    listed = house.sereno("check", "--list").stdout
+    assert "risky_setting" in listed
+    assert "(excluded)" in listed
+    text = house.sereno("check", "--explain", "wraparound").stdout
+    assert "warning = 0.3" in text
+    assert "least(0.3, 0.45, 0.7)" in text
+    rows = json.loads(house.sereno("check", "--list", "--json").stdout)
+    assert {"check", "scope", "title", "excluded", "options"} == rows[0].keys()
+    assert house.sereno("check", "--explain", "wrapround", check=False).returncode == 2
+
+
 def test_custom_check_is_run_with_options_and_remedy(house):
     house.with_logins = False
     (house.folder / "checks.d").mkdir()

@@ -230,7 +230,9 @@ def test_administrator_without_superuser_installs_beside_tables_of_a_superuser(a
             "install", "main", "--admin", app.database.cluster.dsn(app.database.name, role)
         )
         assert done.returncode == 0
-        assert "only a superuser can grant SELECT on pg_statistic" in done.stderr
+        assert "only a superuser can grant SELECT on pg_statistic" in " ".join(
+            done.stderr.replace("\n--", "").split()
+        )
         assert app.run("log_cleanup")["steps"][0]["rows"] == 1
     finally:
         for one in (app.maintain, app.data, role):

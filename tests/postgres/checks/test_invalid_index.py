@@ -24,6 +24,11 @@ def test_failed_concurrent_build_is_found_until_index_is_dropped(any_house):
     assert any_house.run("integrity_check")["findings"] == []
 
 
+def invalid(house):
+    found = house.run("integrity_check")["findings"]
+    return {one["object"] for one in found if one["kind"] == "invalid_index"}
+
+
 PARTITIONED = """
     CREATE TABLE public.ev (id int, d date) PARTITION BY RANGE (d);
     CREATE TABLE public.ev_23 PARTITION OF public.ev FOR VALUES FROM ('2023-01-01') TO ('2024-01-01');
@@ -44,7 +49,7 @@ def test_index_of_partitioned_table_names_the_partition_without_it(any_house):
     assert "ALTER INDEX public.ev_u ATTACH PARTITION" in finding["remedy"]
     run("CREATE UNIQUE INDEX ev_24_u ON public.ev_24 (d, id)")
     run("ALTER INDEX public.ev_u ATTACH PARTITION public.ev_24_u")
-    assert any_house.run("integrity_check")["findings"] == []
+    assert invalid(any_house) == set()
 
 
 def test_index_of_partitioned_table_that_stays_invalid_is_cured_by_attaching_again(any_house):
@@ -54,11 +59,10 @@ def test_index_of_partitioned_table_that_stays_invalid_is_cured_by_attaching_aga
     with pytest.raises(errors.UniqueViolation):
         run("CREATE UNIQUE INDEX CONCURRENTLY ev_24_u ON public.ev_24 (d, id)")
     run("ALTER INDEX public.ev_u ATTACH PARTITION public.ev_24_u")
-    found = {one["object"] for one in any_house.run("integrity_check")["findings"]}
-    assert found == {"public.ev_u", "public.ev_24_u"}
+    assert invalid(any_house) == {"public.ev_u", "public.ev_24_u"}
     run("DELETE FROM public.ev_24 WHERE ctid = '(0,1)'")
     run("REINDEX INDEX CONCURRENTLY public.ev_24_u")
     finding = any_house.finding("integrity_check", "invalid_index")
     assert "although that of each partition is valid" in finding["summary"]
     run(finding["remedy"].partition(";")[0])
-    assert any_house.run("integrity_check")["findings"] == []
+    assert invalid(any_house) == set()

@@ -14,5 +14,5 @@ def test_long_transaction_is_found_with_pid(any_house, wait):
             "",
         )
         assert "'the report''s' of postgres" in finding["summary"]
-        assert f"pg_terminate_backend({pid})" in finding["remedy"]
+        assert f"WHERE pid = {pid} AND backend_start = " in finding["remedy"]
     assert any_house.run("integrity_check")["findings"] == []

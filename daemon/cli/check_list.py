@@ -1,0 +1,70 @@
+"""The list of the checks, and one check explained: for `sereno check --list` and `--explain`."""
+
+from typing import TYPE_CHECKING, Any
+
+from checks.registry import PAIRED
+from daemon.cli.output import columns, line, prose, verbatim
+
+if TYPE_CHECKING:
+    from checks.check import Check
+    from daemon.context import Context
+
+
+def check_rows(context: "Context") -> list[dict[str, Any]]:
+    """Return every check as a JSON object, with the options in force."""
+    excluded = set(context.config.job("integrity_check").exclude)
+    return [
+        {
+            "check": name,
+            "scope": check.header.scope,
+            "title": check.header.title,
+            "excluded": name in excluded,
+            "options": dict(context.config.checks[name].values),
+        }
+        for name, check in sorted(context.checks.items())
+    ]
+
+
+def print_checks(context: "Context") -> None:
+    """Print the checks, one line each."""
+    rows = [
+        (row["check"], row["scope"], row["title"] + (" (excluded)" if row["excluded"] else ""))
+        for row in check_rows(context)
+    ]
+    for text in columns(rows):
+        line(text)
+    line("One check: sereno check --explain NAME")
+
+
+def print_explanation(context: "Context", name: str) -> None:
+    """Print what a check asks, with which options, and what its finding says to do."""
+    check = context.checks[name]
+    header = check.header
+    line(f"{name} ({header.scope}, reads {header.reads}, {header.cost})")
+    prose(header.title, indent=2)
+    if header.es:
+        prose(header.es.get("title", ""), indent=2)
+    for option, value in context.config.checks[name].values.items():
+        help_text = header.options[option].help if option in header.options else ""
+        prose(f"{option} = {value}" + (f"   {help_text}" if help_text else ""), indent=2)
+    for label, text in (("needs", ", ".join(header.needs)), ("remedy", header.remedy)):
+        if text:
+            prose(f"{label}: {text}", indent=2)
+    prose(f"source: {header.source}", indent=2)
+    verbatim(_query(context, check), indent=4)
+
+
+def _query(context: "Context", check: "Check") -> str:
+    """Return the query as it would run in the first database, or why it cannot be shown."""
+    from jobs.integrity_check import options_in
+    from postgres.session import MAINTAIN, TargetError, open_session
+
+    name = next(iter(context.config.databases))
+    options = options_in(context.config.checks[check.header.name], name)
+    if check.header.name in PAIRED or check.header.scope == "host":
+        return check.question(None, options)
+    try:
+        with open_session(context.target(name), MAINTAIN, "check", read_only=True) as session:
+            return check.question(session, options)
+    except TargetError as error:
+        return f"-- {error}"

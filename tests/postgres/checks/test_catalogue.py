@@ -1,0 +1,259 @@
+"""Each check of the catalogue: the illness is made, found exactly once, cured by its remedy, gone.
+
+A remedy that a person has to decide about is marked; then another statement cures.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+import psycopg
+import pytest
+
+from checks.registry import load
+from checks.sql_check import SqlCheck
+
+DECIDE = "a person decides"
+FILLED = "INSERT INTO public.t SELECT n FROM generate_series(1, 20000) n; ANALYZE public.t"
+
+
+@dataclass(frozen=True)
+class Illness:
+    """How an illness is made, what is found, and how it ends."""
+
+    check: str
+    make: str
+    object: str
+    severity: str
+    options: dict = field(default_factory=dict)
+    cure: str = ""
+    """The statement that ends it, if the remedy is a decision."""
+    since: int = 14
+
+
+PARTITIONED = """
+    CREATE TABLE public.p (at timestamptz) PARTITION BY RANGE (at);
+    SELECT format('CREATE TABLE public.p_%s PARTITION OF public.p FOR VALUES FROM (%L) TO (%L)', n,
+                  date_trunc('day', now()) + (n - 3) * interval '1 day',
+                  date_trunc('day', now()) + (n - 2) * interval '1 day') AS command
+    FROM generate_series(1, 3) n
+"""
+
+ILLNESSES = [
+    Illness(
+        "disabled_trigger",
+        "CREATE TABLE public.t (a int); CREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql"
+        " AS 'BEGIN RETURN NEW;END'; CREATE TRIGGER \"My trigger\" BEFORE INSERT ON public.t"
+        " FOR EACH ROW EXECUTE FUNCTION public.f(); ALTER TABLE public.t DISABLE TRIGGER ALL",
+        "public.t",
+        "warning",
+    ),
+    Illness(
+        "disabled_trigger",
+        "CREATE TABLE public.p (a int PRIMARY KEY); CREATE TABLE public.c (a int REFERENCES public.p);"
+        " ALTER TABLE public.c DISABLE TRIGGER ALL",
+        "public.c",
+        "high",
+    ),
+    Illness(
+        "definer_without_search_path",
+        "CREATE FUNCTION public.f(a int) RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
+        "public.f(a integer)",
+        "high",
+    ),
+    Illness(
+        "definer_without_search_path",
+        "CREATE PROCEDURE public.q() LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
+        "public.q()",
+        "high",
+    ),
+    Illness(
+        "public_create",
+        'CREATE SCHEMA "A b"; GRANT CREATE ON SCHEMA "A b" TO PUBLIC',
+        '"A b"',
+        "warning",
+    ),
+    Illness(
+        "public_write",
+        "CREATE TABLE public.t (a int); GRANT SELECT, INSERT, DELETE ON public.t TO PUBLIC",
+        "public.t",
+        "warning",
+    ),
+    Illness(
+        "policies_not_enabled",
+        "CREATE TABLE public.t (a int); CREATE POLICY one ON public.t; CREATE POLICY two ON public.t",
+        "public.t",
+        "high",
+    ),
+    Illness(
+        "autovacuum_disabled",
+        f"CREATE TABLE public.t (a int) WITH (autovacuum_enabled = false); {FILLED}",
+        "public.t",
+        "warning",
+    ),
+    Illness(
+        "autovacuum_disabled",
+        "CREATE TABLE public.t (a int, b text) WITH (toast.autovacuum_enabled = off);"
+        " INSERT INTO public.t SELECT n FROM generate_series(1, 20000) n; ANALYZE public.t",
+        "public.t",
+        "warning",
+    ),
+    Illness(
+        "unlogged_table", f"CREATE UNLOGGED TABLE public.t (a int); {FILLED}", "public.t", "warning"
+    ),
+    Illness(
+        "fk_without_index",
+        "CREATE TABLE public.p (a int PRIMARY KEY); INSERT INTO public.p SELECT generate_series(1, 20000);"
+        f" CREATE TABLE public.t (a int CONSTRAINT k REFERENCES public.p); {FILLED};"
+        " DELETE FROM public.t WHERE a = 7; DELETE FROM public.p WHERE a = 7",
+        "public.t.k",
+        "info",
+        {"rows": 10000},
+    ),
+    Illness(
+        "fk_duplicate",
+        "CREATE TABLE public.p (a int PRIMARY KEY); CREATE TABLE public.c (a int,"
+        " CONSTRAINT one FOREIGN KEY (a) REFERENCES public.p, CONSTRAINT two FOREIGN KEY (a) REFERENCES public.p)",
+        "public.c.two",
+        "warning",
+    ),
+    Illness(
+        "overlapping_index",
+        "CREATE TABLE public.t (a int, b int); INSERT INTO public.t SELECT n, n FROM generate_series(1, 9) n;"
+        " CREATE INDEX short ON public.t (a); CREATE INDEX long ON public.t (a, b)",
+        "public.short",
+        "info",
+        {"bytes": 1},
+    ),
+    Illness("extension_behind", "CREATE EXTENSION pg_trgm VERSION '1.3'", "pg_trgm", "info"),
+    Illness(
+        "subscription_broken",
+        "CREATE SUBSCRIPTION sub CONNECTION 'dbname=x' PUBLICATION p WITH (connect = false, enabled = false,"
+        " slot_name = NONE)",
+        "sub",
+        "high",
+        cure="DROP SUBSCRIPTION sub",
+    ),
+    Illness(
+        "default_partition_rows",
+        "CREATE TABLE public.p (a int) PARTITION BY RANGE (a); CREATE TABLE public.rest PARTITION OF public.p"
+        " DEFAULT; INSERT INTO public.p VALUES (1); ANALYZE public.rest",
+        "public.rest",
+        "warning",
+        cure="DELETE FROM public.rest; VACUUM ANALYZE public.rest",
+    ),
+    Illness(
+        "autovacuum_starving",
+        "CREATE TABLE public.t (a int); INSERT INTO public.t SELECT generate_series(1, 20000); ANALYZE public.t;"
+        " DELETE FROM public.t",
+        "public.t",
+        "high",
+        {"hours": 0},
+    ),
+    Illness("partition_missing", PARTITIONED, "public.p", "critical"),
+    Illness(
+        "role_setting_risk",
+        "ALTER DATABASE {database} SET session_replication_role = 'replica'",
+        "session_replication_role of DATABASE {database}",
+        "high",
+    ),
+]
+
+
+def run_all(database, statements):
+    """Run statements one by one; those that a query builds too."""
+    for part in " ".join(statements.split()).split("; "):
+        cursor = database.run(part)
+        if cursor.description and cursor.description[0].name == "command":
+            for row in cursor.fetchall():
+                database.run(row["command"])
+
+
+def findings(house, check):
+    return [one for one in house.run("integrity_check")["findings"] if one["kind"] == check]
+
+
+def statements_of(remedy):
+    """Return the SQL of a remedy: what comes before remarks in brackets and other words."""
+    kept = re.sub(r"\([^()]*lock[^()]*\)|\(or [^()]*\)|\(\S+ serves [^()]*\)", "", remedy)
+    return [
+        one.strip()
+        for one in re.findall(r"(?:ALTER|CREATE|DROP|REVOKE|VACUUM|SELECT) [^;]*;", kept)
+    ]
+
+
+@pytest.mark.parametrize("illness", ILLNESSES, ids=lambda one: f"{one.check}-{one.object}")
+def test_illness_is_found_once_and_cured_by_its_remedy(any_house, illness, flush):
+    house = any_house
+    house.with_logins = False
+    database = house.database
+    name = database.name
+    if illness.options:
+        house.extra = f"[checks.{illness.check}]\n" + "".join(
+            f"{key} = {value}\n" for key, value in illness.options.items()
+        )
+    assert findings(house, illness.check) == []
+    run_all(database, illness.make.replace("{database}", name))
+    flush()
+    (found,) = findings(house, illness.check)
+    expected = (illness.object.replace("{database}", name), illness.severity)
+    assert (found["object"], found["severity"]) == expected
+    for statement in [illness.cure] if illness.cure else statements_of(found["remedy"]):
+        run_all(database, statement.replace("CONCURRENTLY ", ""))
+    flush()
+    assert findings(house, illness.check) == []
+
+
+def test_interrupted_detach_is_found_and_finished(any_house):
+    house = any_house
+    house.with_logins = False
+    run = house.database.run
+    run("CREATE TABLE public.p (a int) PARTITION BY LIST (a)")
+    run("CREATE TABLE public.one PARTITION OF public.p FOR VALUES IN (1)")
+    with house.database.connect() as reader:
+        reader.execute("SELECT FROM public.p")
+        run("SET statement_timeout = '300ms'")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            run("ALTER TABLE public.p DETACH PARTITION public.one CONCURRENTLY")
+        run("RESET statement_timeout")
+    (found,) = findings(house, "detach_pending")
+    assert (found["object"], found["severity"]) == ("public.one", "high")
+    run(found["remedy"])
+    assert findings(house, "detach_pending") == []
+
+
+def test_every_check_has_texts_in_english_and_spanish():
+    for name, check in load().items():
+        header = check.header
+        assert header.title, name
+        assert header.es.keys() >= {"title", "summary"}, name
+        assert bool(header.remedy) == bool(header.es.get("remedy")), name
+        if isinstance(check, SqlCheck):
+            assert header.summary, name
+
+
+def test_templates_name_columns_of_the_query(any_house):
+    """A placeholder without a column would be shown as it is."""
+    from psycopg import sql
+
+    from checks.check import Header
+    from postgres.session import MAINTAIN, open_session
+
+    any_house.with_logins = False
+    with open_session(any_house.context().target("main"), MAINTAIN, "test") as session:
+        for name, check in load().items():
+            if not isinstance(check, SqlCheck):
+                continue
+            header: Header = check.header
+            options = {key: one.default for key, one in header.options.items()}
+            query = check._composed(session, options)
+            columns = {
+                one
+                for one, _ in session.columns(sql.SQL("SELECT * FROM ({}) q LIMIT 0").format(query))
+            }
+            texts = (
+                header.summary,
+                header.remedy,
+                *(header.es.get(key, "") for key in ("summary", "remedy")),
+            )
+            named = {word for text in texts for word in re.findall(r"\{(\w+)\}", text)}
+            assert named <= columns, name
