@@ -108,19 +108,29 @@ def folder(tmp_path):
     subprocess.run(["umount", "-l", small], check=True)
 
 
+def set_up(house, folder, extra):
+    """Configure a house whose state file lies in a folder and whose schedule is due in January."""
+    house.listen = f"127.0.0.1:{free_port()}"
+    house.extra = extra
+    house.with_logins = False
+    path, state = house.write(), folder / "state.db"
+    path.write_text(
+        path.read_text()
+        .replace(str(house.folder / "state.db"), str(state))
+        .replace("0 2 * * *", "0 0 1 1 *")
+    )
+    house.write = lambda: path
+    return state
+
+
 @pytest.mark.parametrize("name", OUTAGES)
 def test_unusable_state_file_is_alerted_from_memory_and_recovers(
     house, folder, endpoint, wait, name
 ):
     outage, reason = OUTAGES[name]
     ticket = endpoint()
-    house.listen = f"127.0.0.1:{free_port()}"
-    house.extra = CHANNEL.format(ticket.url)
-    house.with_logins = False
-    path = house.write()
-    state = folder / "state.db"
-    path.write_text(path.read_text().replace(str(house.folder / "state.db"), str(state)))
-    house.write = lambda: path
+    extra = CHANNEL.format(ticket.url)
+    state = set_up(house, folder, extra)
     with running_service(house, **FAST) as service:
         wait(lambda: health(house.listen)[0] == 200, what="the service")
         shutil.copy2(state, folder / "first")
@@ -161,19 +171,10 @@ def test_checks_go_on_without_the_state_file_and_keep_the_ids_of_their_alerts(
     database.run("SELECT setval('public.ends_id_seq', 2147483000)")
     database.run("CREATE TABLE public.t (a int)")
     ticket = endpoint()
-    house.listen = f"127.0.0.1:{free_port()}"
-    house.with_logins = False
-    house.extra = CHANNEL.format(ticket.url) + (
+    extra = CHANNEL.format(ticket.url) + (
         f'[databases.away]\ndsn = "host=127.0.0.1 port={free_port()} dbname=x user=postgres"\n'
     )
-    path = house.write()
-    state = folder / "state.db"
-    path.write_text(
-        path.read_text()
-        .replace(str(house.folder / "state.db"), str(state))
-        .replace("0 2 * * *", "0 0 1 1 *")
-    )
-    house.write = lambda: path
+    state = set_up(house, folder, extra)
     with running_service(house, **FAST):
         wait(lambda: health(house.listen)[0] == 200, what="the service")
         with moved_away(folder, state):
@@ -196,20 +197,11 @@ def test_checks_go_on_without_the_state_file_and_keep_the_ids_of_their_alerts(
 def test_second_outage_goes_to_the_ticket_of_the_first(house, folder, endpoint, wait):
     jira = FakeJira()
     write_secret(house.folder / "token", "canary")
-    house.listen = f"127.0.0.1:{free_port()}"
-    house.extra = (
+    extra = (
         f'[channels.jira]\ntype = "jira"\nurl = "{endpoint(jira).url}"\nproject = "OPS"\n'
         f'token = {{ file = "{house.folder}/token" }}\n[routes]\ncritical = ["jira"]\n'
     )
-    house.with_logins = False
-    path = house.write()
-    state = folder / "state.db"
-    path.write_text(
-        path.read_text()
-        .replace(str(house.folder / "state.db"), str(state))
-        .replace("0 2 * * *", "0 0 1 1 *")
-    )
-    house.write = lambda: path
+    state = set_up(house, folder, extra)
     with running_service(house, **FAST):
         wait(lambda: health(house.listen)[0] == 200, what="the service")
         for comments in (1, 3):
@@ -229,13 +221,8 @@ def _comments(jira):
 def test_open_alert_is_not_sent_again_in_an_outage(house, folder, endpoint, wait):
     house.database.run("CREATE SEQUENCE public.s MAXVALUE 100; SELECT setval('public.s', 99)")
     ticket = endpoint()
-    house.listen = f"127.0.0.1:{free_port()}"
-    house.extra = CHANNEL.format(ticket.url)
-    house.with_logins = False
-    path = house.write()
-    state = folder / "state.db"
-    path.write_text(path.read_text().replace(str(house.folder / "state.db"), str(state)))
-    house.write = lambda: path
+    extra = CHANNEL.format(ticket.url)
+    state = set_up(house, folder, extra)
     house.sereno("now", "integrity_check")
     assert len(ticket.requests) == 1
     with running_service(house, **FAST) as service:
