@@ -185,7 +185,7 @@ class Supervisor:
         while not self._stop.is_set():
             self.starts += 1
             began = time.monotonic()
-            self.process = subprocess.Popen([sys.executable, "-m", "daemon", "run", "--config", self._config], stdout=self._log, stderr=subprocess.STDOUT, cwd=ROOT)  # fmt: skip
+            self.process = subprocess.Popen([sys.executable, "-m", "daemon", "run", "--config", self._config], stdout=self._log, stderr=subprocess.STDOUT, cwd=ROOT, env={**os.environ, "MALLOC_ARENA_MAX": "2"})  # fmt: skip
             while self.process.poll() is None:
                 with contextlib.suppress(OSError, StopIteration):
                     status = Path(f"/proc/{self.process.pid}/status").read_text()
