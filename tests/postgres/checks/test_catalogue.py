@@ -138,7 +138,7 @@ ILLNESSES = [
         "CREATE TABLE public.p (a int) PARTITION BY RANGE (a); CREATE TABLE public.rest PARTITION OF public.p"
         " DEFAULT; INSERT INTO public.p VALUES (1); ANALYZE public.rest",
         "public.rest",
-        "warning",
+        "info",
         cure="DELETE FROM public.rest; VACUUM ANALYZE public.rest",
     ),
     Illness(
