@@ -213,10 +213,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """What a channel has about an alert: the remote id of its first message, and the title of it.
-
-    The id is empty where the channel has none.
-    """
+    """The first message of a channel about an alert: its remote id, empty if none, and title."""
 
     remote: str
     subject: str

@@ -87,7 +87,7 @@ class StateHealth:
         self._unrecorded.remember(threads, silenced)
 
     def _record_sent(self) -> None:
-        """Record what was sent; the outage itself is resolved at the next check. Raises StoreError.
+        """Record the sent alerts; the outage is resolved at the next check. Raises StoreError.
 
         The notifications keep their ids, and are not sent again where a channel accepted them.
         """

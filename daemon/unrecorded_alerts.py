@@ -141,7 +141,7 @@ class UnrecordedAlerts:
             return bool(self._findings)
 
     def sent(self) -> SentAlerts:
-        """Return what was sent, to be recorded now that the state file can be used again.
+        """Return the sent alerts, to be recorded now that the state file can be used again.
 
         Nothing is sent from now on, until `open`. Deliveries in progress are waited for: one that
         is not known to have arrived is repeated.

@@ -43,8 +43,7 @@ def _with_owner_login(inputs: JobInputs, part: Partition, owners: frozenset[str]
 def archived_elsewhere(inputs: JobInputs, request: TableRequest, archived: Iterable[Any]) -> str:
     """Return that rows would be deleted before their archive takes them; empty if none would.
 
-    A partition or an inheriting table shares its rows with its parents; `archived` are the entries
-    of the job `archive`.
+    A partition shares its rows with its parents; `archived` are the entries of the job `archive`.
     """
     listed = {
         table: one.older_than

@@ -79,7 +79,7 @@ _LIMITS = {
 
 
 def _sentence(detail: ErrorDetails) -> str:
-    """Return what is wrong in the words of this project."""
+    """Return the sentence about a mistake; pydantic's own only for a kind that is not listed."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in _LIMITS:
         key, words = _LIMITS[kind]

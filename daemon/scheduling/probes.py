@@ -32,7 +32,7 @@ class Probes:
         self._thread: threading.Thread | None = None
 
     def start(self, context: Context, busy: Collection[str]) -> None:
-        """Probe in the background what is due, except databases with a run. Raises StoreError.
+        """Probe the due databases in the background, except those with a run. Raises StoreError.
 
         During a pause only alerts are resolved.
         """
