@@ -50,6 +50,10 @@ class Courier:
     """Send grouped messages at once."""
     rate_limits: dict[str, RateLimit] = field(default_factory=dict, repr=False)
     """The measured limit of each channel; it outlives a courier."""
+    must_wait: Callable[[], bool] = lambda: False
+    """Whether alerts were sent that the outbox does not know yet: its workers deliver nothing."""
+    unstored: dict[str, Callable[[], None]] = field(default_factory=dict, repr=False)
+    """By channel, what records an accepted message whose receipt could not be stored."""
 
     def work(
         self, name: str, stop: threading.Event, beat: Callable[[str], object] = lambda _: None
@@ -59,6 +63,10 @@ class Courier:
         while not stop.is_set():
             beat(f"courier {name}")
             try:
+                if self.must_wait():
+                    stop.wait(IDLE_SECONDS)
+                    continue
+                self._store_receipt(name)
                 pause = self._rate_limit(name).pause()
                 if pause > 0:
                     stop.wait(min(pause, IDLE_SECONDS))
@@ -181,12 +189,19 @@ class Courier:
             _log.exception("delivery.crashed", channel=name, notification=notification.id)
             self._failed(notification, DeliveryError(Failure.AMBIGUOUS, type(error).__name__))
         else:
-            self._delivered(notification, receipt)
+            self._rate_limit(name).delivered()
+            moment = self.clock()
+            self.unstored[name] = lambda: self._delivered(notification, receipt, moment)
+            self._store_receipt(name)
         return True
 
-    def _delivered(self, notification: Notification, receipt: Receipt) -> None:
-        moment = self.clock()
-        self._rate_limit(notification.channel).delivered()
+    def _store_receipt(self, name: str) -> None:
+        """Record the accepted message of a channel; raises StoreError, and is repeated then."""
+        if name in self.unstored:
+            self.unstored[name]()
+            del self.unstored[name]
+
+    def _delivered(self, notification: Notification, receipt: Receipt, moment: datetime) -> None:
         with self.store.transaction() as transaction:
             if receipt.later:
                 outbox.mark_partly_sent(transaction, notification, receipt)

@@ -69,8 +69,13 @@ class Context(AlertContext):
             if options == former.config.channels.get(name) and name in former.rate_limits:
                 self.rate_limits[name] = former.rate_limits[name]
 
-    def courier(self) -> Courier:
+    def courier(self, must_wait: Callable[[], bool] = lambda: False) -> Courier:
         """Return the courier of the outbox."""
         return Courier(
-            self.store, self.channels, self.policy, self.clock, rate_limits=self.rate_limits
+            self.store,
+            self.channels,
+            self.policy,
+            self.clock,
+            rate_limits=self.rate_limits,
+            must_wait=must_wait,
         )

@@ -132,7 +132,7 @@ class Service:
     def _open(self) -> None:
         """Start delivering notifications and answering Prometheus."""
         silence = threading.Event()
-        couriers = self._context.courier().start(
+        couriers = self._context.courier(self._health.has_unrecorded_alerts).start(
             silence, lambda name: self._watchdog.beat(name, COURIER_SECONDS)
         )
         self._exits.callback(self._stop_couriers, silence, couriers)

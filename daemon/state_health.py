@@ -50,6 +50,10 @@ class StateHealth:
             self._verify()
             return self.problem
 
+    def has_unrecorded_alerts(self) -> bool:
+        """Return whether alerts sent from memory are not recorded yet, or may be sent."""
+        return bool(self.problem) or self._unrecorded.pending()
+
     def send_unrecorded(self, finding: Finding) -> None:
         """Send a finding that could not be stored, if it is critical."""
         if finding.severity is Severity.CRITICAL:

@@ -361,7 +361,7 @@ def test_resolved_replaces_opened_still_pending_for_some_recipients(courier):
 def test_worker_survives_an_unavailable_state_file(courier, good, wait):
     """The state file is moved away and back: the worker continues and delivers."""
     stop = threading.Event()
-    worker = threading.Thread(target=courier.work, args=("good", stop))
+    worker = threading.Thread(target=courier.work, args=("good", stop), daemon=True)
     aside = courier.store.path.with_suffix(".aside")
     enqueue(courier, "good")
     courier.store.path.rename(aside)
@@ -391,3 +391,43 @@ def test_notification_enqueued_by_another_process_is_delivered_promptly(courier,
         for worker in workers:
             worker.join(1)
     assert not any(worker.is_alive() for worker in workers)
+
+
+def test_worker_delivers_nothing_while_sent_alerts_are_not_recorded(courier, good, wait):
+    enqueue(courier, "good")
+    asked, stop = [], threading.Event()
+    answers = iter([True, True, False])
+    waiting = replace(courier, must_wait=lambda: asked.append(1) or next(answers, False))
+    worker = threading.Thread(target=waiting.work, args=("good", stop), daemon=True)
+    worker.start()
+    wait(lambda: len(asked) == 2, what="the second look")
+    assert good.requests == []
+    wait(lambda: good.requests, what="the delivery")
+    stop.set()
+    courier.store.wakeup.ring()
+    worker.join()
+
+
+def test_receipt_that_could_not_be_stored_is_stored_later(courier, good, wait):
+    """The message is not sent again."""
+    enqueue(courier, "good")
+    path, stop = courier.store.path, threading.Event()
+    away = path.with_name("away")
+    accept = good.answer
+
+    def take_the_state_file_away(number, request):
+        path.rename(away)
+        return accept(number, request)
+
+    good.answer = take_the_state_file_away
+    worker = threading.Thread(target=courier.work, args=("good", stop), daemon=True)
+    worker.start()
+    wait(lambda: away.exists() and courier.unstored, what="the receipt")
+    away.rename(path)
+    wait(lambda: not courier.unstored, what="the record")
+    stop.set()
+    courier.store.wakeup.ring()
+    worker.join()
+    with courier.store.reading() as transaction:
+        states = [row["state"] for row in transaction.rows("SELECT state FROM notification")]
+    assert (states, len(good.requests)) == (["sent"], 1)

@@ -19,6 +19,7 @@ from store.file_lock import exclusive_lock
 from store.state_check import StateCheck
 from tests.e2e.service_process import query, running_service, runs, schedule_now
 from tests.e2e.test_jira_channel import FakeJira
+from tests.fixtures.notifications import respond_with
 from tests.fixtures.secrets import write_secret
 
 CHANNEL = '[channels.ticket]\ntype = "webhook"\nurl = "{}/"\n[routes]\ncritical = ["ticket"]\n'
@@ -196,12 +197,7 @@ def test_checks_go_on_without_the_state_file_and_keep_the_ids_of_their_alerts(
 
 def test_second_outage_goes_to_the_ticket_of_the_first(house, folder, endpoint, wait):
     jira = FakeJira()
-    write_secret(house.folder / "token", "canary")
-    extra = (
-        f'[channels.jira]\ntype = "jira"\nurl = "{endpoint(jira).url}"\nproject = "OPS"\n'
-        f'token = {{ file = "{house.folder}/token" }}\n[routes]\ncritical = ["jira"]\n'
-    )
-    state = set_up(house, folder, extra)
+    state = set_up(house, folder, jira_channel(house, endpoint(jira).url))
     with running_service(house, **FAST):
         wait(lambda: health(house.listen)[0] == 200, what="the service")
         for comments in (1, 3):
@@ -212,6 +208,34 @@ def test_second_outage_goes_to_the_ticket_of_the_first(house, folder, endpoint, 
             wait(lambda comments=comments: _comments(jira) == comments, what="the resolved message")
             wait(lambda: health(house.listen) == (200, "well\n"), what="the recovery")
     assert [issue["state"] for issue in jira.issues.values()] == ["Done"]
+
+
+def test_alert_that_waits_for_jira_during_an_outage_gets_one_issue(house, folder, endpoint, wait):
+    house.database.run("CREATE SEQUENCE public.s MAXVALUE 100; SELECT setval('public.s', 99)")
+    jira = FakeJira()
+    server = endpoint(respond_with(503))
+    state = set_up(house, folder, jira_channel(house, server.url))
+    with running_service(house, WATCHDOG_USEC="15000000"):
+        wait(lambda: health(house.listen)[0] == 200, what="the service")
+        house.sereno("now", "integrity_check")
+        wait(lambda: server.requests, what="the first attempt")
+        with moved_away(folder, state):
+            wait(lambda: health(house.listen)[0] == 503, what="the outage")
+            server.answer = jira
+            wait(lambda: len(jira.issues) == 2, what="the alerts from memory")
+            with closing(sqlite3.connect(folder / "elsewhere")) as connection, connection:
+                connection.execute("UPDATE notification SET not_before = created_at")
+        wait(lambda: _comments(jira) == 2, what="the waiting and the resolved message")
+    assert len(jira.issues) == 2
+
+
+def jira_channel(house, url):
+    """Return the configuration of a Jira channel that gets the critical alerts."""
+    write_secret(house.folder / "token", "canary")
+    return (
+        f'[channels.jira]\ntype = "jira"\nurl = "{url}"\nproject = "OPS"\n'
+        f'token = {{ file = "{house.folder}/token" }}\n[routes]\ncritical = ["jira"]\n'
+    )
 
 
 def _comments(jira):

@@ -5,8 +5,8 @@ crashes or ends the sessions, the disk of the state file is full or the file is 
 every channel's server refuses, hangs, answers without end, drips, cuts or reports an error. Critical
 findings come and go all the time; one is always there, repeated every two minutes.
 
-At the end every notification that was committed has arrived, there are no more copies than kills and
-withheld answers, a critical finding was never untold, and no channel silent, for five minutes, and
+At the end every notification that was committed has arrived, no channel has more copies than kills
+and its own withheld answers, a critical finding was never untold, and no channel silent, for five minutes, and
 the memory of the service is flat. Needs root for a small file system. Arguments: minutes, seed,
 whether the service is killed (without kills its memory is seen over the whole time), output folder.
 """
@@ -404,8 +404,8 @@ def main():
         if OUTPUT:
             draw(supervisor, OUTPUT / f"memory-{SEED}.png")
     untold = troubles.longest_untold(ended)
-    allowed = supervisor.kills + sum(proxy.cuts for proxy in receivers.proxies.values())
-    doubled = sum(copies.values()) > allowed or copies["slack"] > supervisor.kills
+    cuts = {name: proxy.cuts for name, proxy in receivers.proxies.items()} | {"slack": 0}
+    doubled = any(count > supervisor.kills + cuts.get(name, 0) for name, count in copies.items())
     late = max(untold, silence) > LONGEST_SILENCE
     sys.exit(bool(sum(lost.values()) or left or states.get("dead") or doubled or late or growth(supervisor)[0] > 20))  # fmt: skip
 
