@@ -9,6 +9,8 @@ from domain.finding import Finding, Identity, Severity
 from domain.place import Place
 
 _SEVERITIES = (Severity.CRITICAL, Severity.HIGH, Severity.WARNING)
+COLUMN = re.compile(r"\{(\w+)\}")
+"""A column in the templates of a header."""
 _OWN = frozenset({"object", "value", "summary", "severity", "remedy"})
 
 
@@ -101,7 +103,7 @@ def remedy_of(header: Header, row: Row, language: str = "en") -> str:
 
 def _filled(template: str, row: Row) -> str:
     """Fill the columns of a row into a template once; braces in names stay as they are."""
-    return re.sub(r"\{(\w+)\}", lambda match: _shown(row.get(match[1], match[0])), template)
+    return COLUMN.sub(lambda match: _shown(row.get(match[1], match[0])), template)
 
 
 def _shown(value: object) -> str:

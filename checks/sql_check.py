@@ -15,6 +15,7 @@ from psycopg import errors, sql
 from checks.bounds import bounded_rows
 from checks.check import Header, NotSeen, Option, OptionValues, Row
 from checks.constraints import readable_domain
+from checks.judge import COLUMN
 from checks.lexer import tokens
 from domain.finding import Severity
 from postgres.fencing.trust_domain import statement_reason
@@ -86,16 +87,9 @@ class SqlCheck:
             rows = bounded_rows(session, query, self.header, options)
         except errors.InsufficientPrivilege as error:
             raise NotSeen(f"no privilege: {error.diag.message_primary}") from None
-        required = {"object"} if self.header.summary else {"object", "summary"}
-        if rows and not rows[0].keys() >= required:
-            missing = ", ".join(sorted(required - rows[0].keys()))
-            raise BadCheckError(f"check {self.header.name}: its query returns no column {missing}")
         for row in rows:
-            if row.get("severity") not in _SEVERITIES:
-                raise BadCheckError(
-                    f"check {self.header.name}: {row['severity']!r} is not a severity "
-                    f"({', '.join(Severity)})"
-                )
+            if wrong := _wrong_row(self.header, row):
+                raise BadCheckError(f"check {self.header.name}: {wrong}")
         return rows
 
     def _composed(self, session: Session, options: OptionValues) -> sql.Composed:
@@ -110,6 +104,21 @@ class SqlCheck:
             else:
                 parts.append(sql.Literal(options[token.text]))
         return sql.Composed(parts)
+
+
+def _wrong_row(header: Header, row: Row) -> str:
+    """Return what makes a row unusable; empty if nothing does."""
+    required = {"object"} if header.summary else {"object", "summary"}
+    if missing := sorted(required - row.keys()):
+        return f"its query returns no column {', '.join(missing)}"
+    if row["object"] is None:
+        return "its query returns a row whose object is NULL"
+    if row.get("severity") not in _SEVERITIES:
+        return f"{row['severity']!r} is not a severity ({', '.join(Severity)})"
+    named = {*COLUMN.findall(header.summary), *COLUMN.findall(header.remedy)}
+    if unknown := sorted(named - row.keys()):
+        return f"its summary or remedy names {{{unknown[0]}}}, which its query does not return"
+    return ""
 
 
 def read(texts: Mapping[str, str], **defaults: str | bool) -> list[SqlCheck]:

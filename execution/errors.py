@@ -79,7 +79,15 @@ def _cancelled(line: str, control: StepControl) -> Outcome:
         control.stopped = Stop.WINDOW
     else:
         return Outcome(Status.FAILED, line, cause=Cause.ERROR)
-    return Outcome(Status.UNFINISHED, REASONS[control.stopped])
+    return Outcome(Status.UNFINISHED, stop_reason(control))
+
+
+def stop_reason(control: StepControl) -> str:
+    """Return why a step was stopped; of a throttled one, what it waited for the longest."""
+    stop = control.stopped or Stop.WINDOW
+    if stop is Stop.THROTTLED and control.paused:
+        return f"{REASONS[stop]}: {max(control.paused, key=control.paused.__getitem__)}"
+    return REASONS[stop]
 
 
 def _blocker(step: Step, lane: Session | None) -> str:

@@ -13,7 +13,7 @@ import psycopg
 
 from execution import governor
 from execution.control import Halted, RunLimits, StepControl, Stop
-from execution.errors import GRACE_SECONDS, REASONS, outcome_of
+from execution.errors import GRACE_SECONDS, outcome_of, stop_reason
 from execution.step import DatabaseStep, HostStep, Outcome, Status, Step
 from execution.window import UNLIMITED, open_window
 from postgres.session import Login, Session
@@ -27,8 +27,6 @@ MOST_RESTARTS = 3
 """A cancelled statement is restarted at most this many times after yielding to other sessions."""
 
 StepResult = tuple[Step, Outcome]
-
-_THROTTLED = Outcome(Status.UNFINISHED, REASONS[Stop.THROTTLED], stop=Stop.THROTTLED)
 
 
 class Executor:
@@ -224,7 +222,7 @@ class Executor:
         stop = control.stopped if outcome.status is Status.UNFINISHED else None
         outcome = replace(outcome, seconds=seconds, paused=control.paused, stop=stop)
         if stop is Stop.THROTTLED and not control.yielded_to:
-            self._given_up = _THROTTLED
+            self._given_up = Outcome(Status.UNFINISHED, outcome.reason, stop=stop)
         elif stop is Stop.LOST:
             self._given_up = outcome
         del self._controls[number]
@@ -243,9 +241,7 @@ class Executor:
             fits = fits_window(step, control.window.left(), control.window.length)
             outcome = _apply(step, lane, control) if fits else _too_long(step, control)
         except Halted:
-            outcome = Outcome(
-                Status.UNFINISHED, REASONS[control.stopped or Stop.WINDOW], rows=control.rows
-            )
+            outcome = Outcome(Status.UNFINISHED, stop_reason(control), rows=control.rows)
         except (psycopg.Error, OSError) as error:
             outcome = replace(outcome_of(error, step, lane, control), rows=control.rows)
         control.cancellable = False

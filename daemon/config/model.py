@@ -217,8 +217,7 @@ class GovernorLimits(Model):
     pace: Literal["auto", "gentle", "full"] = Field(
         "auto",
         description="auto works gently while other sessions are active. Gentle: one session, "
-        "pauses between "
-        "between batches, and VACUUM and ANALYZE with breaths of their own.",
+        "pauses between batches, and VACUUM and ANALYZE with pauses of their own.",
     )
     patience: Duration = Field(
         timedelta(hours=1),

@@ -60,11 +60,11 @@ def summarize(outcomes: Sequence[tuple[Step, Outcome]]) -> RunResult:
                 more = f" (and {len(ended) - 1} more)"
             reason = f"{step.name} {step.object}: {outcome.reason}{more}"
             return RunResult(state, reason, left, outcome.cause)
-        forecast = ""
+        more = f"; {outcome.reason}"
         if state is RunState.WINDOW_ENDED:
-            forecast = _forecast(outcomes)
+            more = _forecast(outcomes)
         return RunResult(
-            state, f"steps left: {left}, the first: {step.name} {step.object}{forecast}", left
+            state, f"steps left: {left}, the first: {step.name} {step.object}{more}", left
         )
     return RunResult(RunState.FINISHED)
 

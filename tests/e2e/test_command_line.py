@@ -144,6 +144,8 @@ def test_query_of_the_governor_that_fails_is_named_by_plan(house):
     house.database.run("CREATE TABLE public.t (a int); INSERT INTO public.t SELECT 1")
     done = house.sereno("plan", "analyze")
     assert "PAUSED  main: governor.query fails: syntax error" in done.stdout.replace("\n", " ")
+    house.extra = '[governor]\nquery = "SELEKT"\npatience = "1s"\n'
+    assert "governor.query fails: syntax error" in house.run("analyze")["reason"]
 
 
 @pytest.mark.parametrize("reads", ["rows", "catalog"])

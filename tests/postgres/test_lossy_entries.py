@@ -106,6 +106,25 @@ def test_check_with_an_unknown_severity_is_one_failed_check(app, severity):
     assert (steps["mine"], steps["wraparound"]) == ("failed", "done")
 
 
+@pytest.mark.parametrize(
+    ("header", "columns", "wrong"),
+    [
+        ("", "'a' AS object", "no column summary"),
+        ("", "NULL AS object, 's' AS summary", "whose object is NULL"),
+        ("-- summary = 'of {nosuch}'\n", "'a' AS object", "names {nosuch}"),
+        ("-- remedy = 'DROP {table}'\n", "'a' AS object, 's' AS summary", "names {table}"),
+    ],
+)
+def test_check_whose_texts_cannot_be_filled_is_one_failed_check(app, header, columns, wrong):
+    app.with_logins = False
+    (app.folder / "checks.d").mkdir()
+    path = app.folder / "checks.d" / "mine.sql"
+    path.write_text(f"-- title = 'mine'\n-- reads = 'catalog'\n{header}SELECT {columns}")
+    done = app.sereno("check", "mine", check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert wrong in " ".join(done.stdout.split())
+
+
 def test_declared_pair_of_a_missing_table_is_a_warning(app):
     app.with_logins = False
     app.database.run("CREATE TABLE public.c (id int)")
