@@ -4,8 +4,8 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from checks import disk, foreign_keys, not_valid_constraint, orphans, same_tenant
-from checks.check import Check
+from checks import corruption, disk, foreign_keys, not_valid_constraint, orphans, same_tenant
+from checks.check import Check, Header
 from checks.sql_check import BadCheckError, read
 from domain.kinds import RESERVED
 
@@ -19,6 +19,11 @@ MODULES: tuple[Check, ...] = (
 
 PAIRED = frozenset({"orphans", "same_tenant"})
 """The checks whose options are a list of pairs."""
+
+FROM_JOBS: dict[str, Header] = {
+    header.name: header for header in (*corruption.HEADERS.values(), corruption.OVERDUE)
+}
+"""The headers of findings that the job `corruption_check` makes."""
 
 Known = dict[str, Check]
 
@@ -38,7 +43,7 @@ def load(folder: Path | None = None) -> Known:
         except (OSError, UnicodeDecodeError) as error:
             raise BadCheckError(f"{folder}: {error}") from None
         for check in read(texts, reads="rows", cost="scan", built_in=False):
-            if check.header.name in RESERVED:
+            if check.header.name in RESERVED | FROM_JOBS.keys():
                 raise BadCheckError(
                     f"{folder}/{check.header.name}.sql: the name is reserved for an alert of "
                     "sereno itself; rename the file"

@@ -92,6 +92,8 @@ def _checks() -> Iterator[tuple[str, ...]]:
     for name, check in sorted(registry.load().items()):
         options = ", ".join(f"`{key}`" for key in check.header.options)
         yield f"`{name}`", check.header.scope, check.header.title, options
+    for name, header in sorted(registry.FROM_JOBS.items()):
+        yield f"`{name}`", header.scope, header.title, "by the job `corruption_check`"
 
 
 def _commands(command: Any, name: str) -> Iterator[tuple[str, ...]]:  # noqa: ANN401 - click's class

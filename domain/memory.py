@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 
@@ -22,3 +23,5 @@ class Memory:
     seconds: float
     bytes: int
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    at: datetime | None = None
+    """The end of that step; None if it is not known."""

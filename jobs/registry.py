@@ -1,6 +1,14 @@
 """The jobs of this package by name."""
 
-from jobs import analyze, archive, disk_check, integrity_check, log_cleanup, vacuum
+from jobs import (
+    analyze,
+    archive,
+    corruption_check,
+    disk_check,
+    integrity_check,
+    log_cleanup,
+    vacuum,
+)
 from jobs.job import Job
 
 _JOBS = (
@@ -9,6 +17,7 @@ _JOBS = (
     analyze.JOB,
     disk_check.JOB,
     integrity_check.JOB,
+    corruption_check.JOB,
     vacuum.JOB,
 )
 

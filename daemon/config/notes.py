@@ -119,7 +119,7 @@ def _alerting(config: Config) -> Iterator[str]:
 def _unmatched(config: Config) -> Iterator[str]:
     """Yield the patterns of rules that match nothing."""
     jobs = type(config.jobs).model_fields.keys() | config.timetable.keys()
-    checks = registry.load().keys() | KINDS.keys()
+    checks = registry.load().keys() | registry.FROM_JOBS.keys() | KINDS.keys()
     checks |= {path.name.partition(".")[0] for path in config.daemon.checks.glob("*.sql")}
     tags = {tag for database in config.databases.values() for tag in database.tags}
     for name in ("thresholds", "routes", "maintenance"):

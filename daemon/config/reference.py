@@ -24,7 +24,8 @@ _EXAMPLES: dict[str, dict[str, str]] = {
     },
     "schedules.daily": {
         "cron": '"0 2 * * *"',
-        "jobs": '["log_cleanup", "analyze", "disk_check", "integrity_check", "self_cleanup"]',
+        "jobs": '["log_cleanup", "analyze", "disk_check", "integrity_check", '
+        '"corruption_check", "self_cleanup"]',
     },
     "schedules.weekly": {
         "cron": '"0 3 * * sun"',

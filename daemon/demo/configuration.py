@@ -22,7 +22,9 @@ owner = {{ user = "sereno_owner" }}
 
 [schedules.daily]
 cron = "0 2 * * *"
-jobs = ["log_cleanup", "analyze", "disk_check", "integrity_check", "self_cleanup"]
+jobs = [
+  "log_cleanup", "analyze", "disk_check", "integrity_check", "corruption_check", "self_cleanup",
+]
 [schedules.weekly]
 cron = "0 3 * * sun"
 window = "4h"

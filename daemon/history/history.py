@@ -35,7 +35,8 @@ _MEASURE = (
     "INSERT INTO measure (run, name, database, object, value, taken_at) VALUES (?, ?, ?, ?, ?, ?)"
 )
 _MEMORY = (
-    "SELECT object, seconds, bytes, evidence FROM object_memory WHERE job = ? AND database = ?"
+    "SELECT object, seconds, bytes, evidence, last_success FROM object_memory "
+    "WHERE job = ? AND database = ?"
 )
 _RUNNING = """
     SELECT id, job, scope, database, schedule, process, started_at FROM run WHERE state = 'running'
@@ -163,7 +164,12 @@ def record_measures(
 def load_memory(transaction: Transaction, job: str, database: str) -> Mapping[str, Memory]:
     """Return the memory of a job's objects in a database."""
     return {
-        row["object"]: Memory(row["seconds"], row["bytes"], json.loads(row["evidence"]))
+        row["object"]: Memory(
+            row["seconds"],
+            row["bytes"],
+            json.loads(row["evidence"]),
+            from_text(row["last_success"]),
+        )
         for row in transaction.rows(_MEMORY, (job, database))
     }
 

@@ -15,6 +15,7 @@ from daemon.report.report import (
     Growth,
     NextDue,
     OpenAlert,
+    Proofs,
     Report,
     ResolvedAlert,
     TaskSummary,
@@ -70,6 +71,7 @@ def gather(transaction: Transaction, config: Config, now: datetime) -> Report:
         ],
         mounts=_mounts(transaction, now),
         next=list(_next(config, zone, now)),
+        proofs=list(_proofs(transaction, now)),
         waiting=sum(one.attempts > 0 for one in outbox.load_waiting(transaction)),
         nights=_nights(statistics.load_runs(transaction, now - USUAL), zone),
         sizes=_sizes(statistics.load_series(transaction, "database_bytes", now - HISTORY)),
@@ -168,6 +170,17 @@ def _before(series: Sequence[tuple[datetime, float]], since: datetime) -> float:
     if earlier:
         return earlier[-1]
     return series[0][1]
+
+
+def _proofs(transaction: Transaction, now: datetime) -> Iterator[Proofs]:
+    """Yield the coverage of amcheck in each database, as of its last run."""
+    latest: dict[str, dict[str, float]] = defaultdict(dict)
+    for name in ("proofs_wanted", "proofs", "oldest_proof_days"):
+        for row in statistics.load_series(transaction, name, now - USUAL):
+            latest[row["database"]][name] = row["value"]
+    for database, values in sorted(latest.items()):
+        wanted, proven = int(values["proofs_wanted"]), int(values["proofs"])
+        yield Proofs(redact(database), wanted, proven, values["oldest_proof_days"])
 
 
 def _mounts(transaction: Transaction, now: datetime) -> list[Growth]:

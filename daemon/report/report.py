@@ -1,5 +1,6 @@
 """The contents of a health report. Pure."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,6 +104,24 @@ class NextDue:
 
 
 @dataclass(frozen=True, slots=True)
+class Proofs:
+    """How many indexes and tables of a database amcheck has verified, and how long ago."""
+
+    database: str
+    wanted: int
+    proven: int
+    oldest_days: float
+
+    @property
+    def sentence(self) -> str:
+        """Return the coverage in one line."""
+        share = self.proven / self.wanted if self.wanted else 1.0
+        days = math.ceil(self.oldest_days)
+        within = f" within {days} day{'s' * (days != 1)}" if self.proven else ""
+        return f"{math.floor(share * 100)} % of {self.wanted} indexes and tables verified{within}"
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All contents of a report; times are in the configured zone."""
 
@@ -125,6 +144,7 @@ class Report:
     """Notifications tried and not yet delivered."""
     nights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Seconds by local date and job."""
+    proofs: Sequence[Proofs] = ()
     sizes: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     """Values per database: seconds since the epoch, bytes."""
 

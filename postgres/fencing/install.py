@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from postgres.fencing.amcheck_grants import amcheck_grants
 from postgres.fencing.domain_grants import (
     DomainGrant,
     TableGrant,
@@ -356,6 +357,7 @@ def _maintain(
             "GRANT EXECUTE ON FUNCTION pg_catalog.pg_hba_file_rules(), "
             "pg_catalog.pg_show_all_file_settings() TO {}"
         ).format(role)
+        yield from amcheck_grants(administrator, user)
     if version >= _MAINTAIN_ROLE_SINCE:
         yield sql.SQL("GRANT pg_maintain TO {}").format(role)
         return

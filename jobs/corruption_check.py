@@ -1,0 +1,281 @@
+"""The job `corruption_check`: verifies indexes and tables with amcheck, the oldest proof first.
+
+A night verifies what fits its budget; the memory of each object says when it was last sound. A
+large table is verified in ranges of blocks, each with a proof of its own.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from pydantic import Field
+
+from checks import judge as judges
+from checks.corruption import (
+    HEADERS,
+    OVERDUE,
+    OVERDUE_DAYS,
+    Amcheck,
+    Blocks,
+    Provable,
+    read_amcheck,
+    read_provable,
+    verification,
+)
+from domain.cause import Cause
+from domain.coverage import Coverage
+from domain.memory import Measure, Memory
+from domain.options import Duration, Model
+from domain.place import Place
+from domain.task import Scope
+from execution.control import StepControl
+from execution.skipped import SkippedStep
+from execution.step import Evidence, HostStep, Outcome, Status, Step
+from jobs.job import Job, JobInputs, Settings, Verdict
+from jobs.steps.verify_object import VerifyObject
+
+RANGE_PAGES = 524_288
+"""Pages of a table verified by one step: 4 GiB."""
+SECONDS_PER_ROW, PAGES_PER_SECOND = 4.5e-6, 10_000.0
+"""Measured: a row looked up in an index, and pages of an index read in order."""
+HEAP_PAGES_PER_SECOND = 25_000.0
+MARGIN = 1.2
+NEVER = datetime.min.replace(tzinfo=UTC)
+LANES = 2
+
+
+class Options(Model):
+    """Verifies indexes and tables with amcheck, the oldest proof first."""
+
+    budget: Duration = Field(
+        timedelta(minutes=30), description="Time to spend in one night on one database."
+    )
+    every: Duration = Field(
+        timedelta(days=7), description="A sound object is verified again after this time."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """An object, or a range of blocks of a large table, and its last proof."""
+
+    proof: Provable
+    name: str
+    blocks: Blocks = field(default_factory=Blocks)
+    before: Memory | None = None
+
+    @property
+    def proven_at(self) -> datetime:
+        """Return when it was last sound; NEVER for another file, or a damaged object."""
+        before = self.before
+        if before is None or before.evidence.get("filenode") != self.proof.filenode:
+            return NEVER
+        if before.evidence.get("damaged"):
+            return NEVER
+        return before.at or NEVER
+
+    @property
+    def damaged(self) -> bool:
+        """Return whether the last look found damage."""
+        return self.before is not None and bool(self.before.evidence.get("damaged"))
+
+    @property
+    def pages(self) -> int:
+        """Return the pages to read."""
+        return max(0, min(self.proof.pages - self.blocks.first, RANGE_PAGES))
+
+    def seconds(self, *, all_rows: bool = True) -> float:
+        """Return the predicted duration, from the last look or from rows and pages."""
+        if self.before is not None and all_rows:
+            return self.before.seconds * MARGIN
+        if self.proof.kind == "heap":
+            return self.pages / HEAP_PAGES_PER_SECOND
+        rows = self.proof.heap_rows * SECONDS_PER_ROW if all_rows else 0.0
+        return rows + self.proof.pages / PAGES_PER_SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What can be verified, the memory of earlier looks, and the time now."""
+
+    amcheck: Amcheck
+    objects: Sequence[Provable]
+    memory: Mapping[str, Memory]
+    now: datetime
+    options: Options = field(default_factory=Options)
+
+
+def observe(inputs: JobInputs) -> Observation:
+    """Read the functions of amcheck and the objects from the catalog."""
+    session = inputs.opened
+    amcheck = read_amcheck(session)
+    objects = read_provable(session, amcheck.kinds)
+    return Observation(amcheck, objects, inputs.memory, inputs.now, inputs.options)
+
+
+def pieces(seen: Observation) -> Iterator[Piece]:
+    """Yield each object; of a large table, each range of blocks."""
+    for proof in seen.objects:
+        name = str(proof.relation)
+        ranges = -(-proof.pages // RANGE_PAGES) if proof.kind == "heap" else 1
+        if ranges <= 1:
+            yield Piece(proof, name, before=seen.memory.get(name))
+            continue
+        for number in range(ranges):
+            first = number * RANGE_PAGES
+            last = None if number == ranges - 1 else first + RANGE_PAGES - 1
+            part = f"{name} blocks {first} to {'the end' if last is None else last}"
+            yield Piece(proof, part, Blocks(first, last), seen.memory.get(part))
+
+
+def plan(seen: Observation) -> Sequence[Step]:
+    """Plan damaged objects, then the unproven, then the oldest proofs, within the budget."""
+    every, known = seen.options.every, list(pieces(seen))
+    due = sorted(
+        (one for one in known if one.proven_at < seen.now - every),
+        key=lambda one: (
+            not one.damaged,
+            one.proven_at,
+            not one.proof.is_unique,
+            one.seconds(),
+            one.name,
+        ),
+    )
+    steps: list[Step] = list(_within_budget(due, seen))
+    if seen.amcheck.missing:
+        steps.append(_skipped(seen.amcheck.missing))
+    planned = {step.object for step in steps}
+    return [*steps, _count_proofs(seen, known, planned)]
+
+
+def _within_budget(due: Sequence[Piece], seen: Observation) -> Iterator[Step]:
+    """Yield steps up to the budget, the first whatever it costs; the rest waits for its turn."""
+    budget, spent = seen.options.budget.total_seconds(), 0.0
+    for piece in due:
+        # every row of a very large table cannot be looked up in a night
+        all_rows = piece.seconds() <= budget
+        seconds = piece.seconds(all_rows=all_rows)
+        if spent and spent + seconds > budget * LANES:
+            return
+        spent += seconds
+        why = "never proven"
+        if piece.damaged:
+            why = "damaged at the last look"
+        elif piece.proven_at > NEVER:
+            why = f"proven {(seen.now - piece.proven_at).days} days ago"
+        yield VerifyObject(
+            object=piece.name,
+            why=why,
+            proof=piece.proof,
+            blocks=piece.blocks,
+            question=verification(piece.proof, seen.amcheck, piece.blocks, all_rows=all_rows),
+            predicted_seconds=seconds,
+            has_history=piece.before is not None,
+        )
+
+
+def _skipped(why: str) -> Step:
+    return SkippedStep(name="verify", object="indexes and tables", why=why, cause=Cause.NOT_SEEN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountProofs(HostStep):
+    """Counts the proofs as of the beginning of the run, and tells which are overdue."""
+
+    counts: Mapping[str, float]
+    """Objects, proven objects, and the age in days of the oldest proof."""
+    overdue: tuple[Evidence, ...]
+    dropped: tuple[Coverage, ...]
+    """The findings about damaged objects that no longer exist."""
+    name: str = "count"
+    object: str = "proofs"
+    alone: bool = True
+
+    def statement(self) -> str:
+        """Return a comment: it runs no statement."""
+        return "-- from the history of this job"
+
+    def apply(self, _control: StepControl) -> Outcome:
+        """Return what was counted."""
+        return Outcome(Status.DONE, found=self.overdue)
+
+
+def _count_proofs(seen: Observation, known: Sequence[Piece], planned: set[str]) -> Step:
+    proven = [one for one in known if one.proven_at > NEVER]
+    oldest = min((one.proven_at for one in proven), default=seen.now)
+    counts = {
+        "proofs_wanted": float(len(known)),
+        "proofs": float(len(proven)),
+        "oldest_proof_days": (seen.now - oldest) / timedelta(days=1),
+    }
+    names = {one.name for one in known}
+    dropped = tuple(
+        Coverage(HEADERS[memory.evidence["kind"]].name, object=name)
+        for name, memory in seen.memory.items()
+        if memory.evidence.get("damaged") and name not in names
+    )
+    return CountProofs(
+        counts=counts, overdue=tuple(_overdue(seen, known, planned)), dropped=dropped
+    )
+
+
+def _overdue(seen: Observation, known: Sequence[Piece], planned: set[str]) -> Iterator[Evidence]:
+    """Yield one row if proofs are overdue and tonight does not renew them.
+
+    An object without a proof is as old as the job's first look at this database.
+    """
+    looks = [memory.at for memory in seen.memory.values() if memory.at is not None]
+    first = min(looks, default=seen.now)
+    ages = {
+        one.name: (seen.now - max(one.proven_at, first)).days
+        for one in known
+        if one.name not in planned
+    }
+    late = {name: days for name, days in ages.items() if days >= OVERDUE_DAYS["warning"]}
+    if late:
+        worst = max(late, key=lambda name: (late[name], name))
+        yield {
+            "object": "amcheck",
+            "value": late[worst],
+            "overdue": len(late),
+            "wanted": len(known),
+            "worst": worst,
+        }
+
+
+def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
+    """Judge one object by what amcheck found; a sound one resolves its alert."""
+    if outcome.status is not Status.DONE:
+        return Verdict()
+    if isinstance(step, VerifyObject):
+        header = HEADERS[step.proof.kind]
+        findings = judges.judge(header, outcome.found, {"critical": 1}, place)
+        return Verdict(findings, (Coverage(header.name, place.database, step.object),))
+    if not isinstance(step, CountProofs):
+        return Verdict()
+    return Verdict(
+        judges.judge(OVERDUE, outcome.found, OVERDUE_DAYS, place),
+        (
+            Coverage(OVERDUE.name, place.database),
+            *(replace(one, database=place.database) for one in step.dropped),
+        ),
+        tuple(Measure(name, place.database, "", value) for name, value in step.counts.items()),
+    )
+
+
+def lanes(_options: Options, settings: Settings) -> int:
+    """Return two sessions, or one where work has to be gentle."""
+    return 1 if settings.pace == "gentle" else LANES
+
+
+JOB = Job(
+    name="corruption_check",
+    summary="verifies indexes and tables with amcheck, the oldest proof first",
+    scopes=(Scope.DATABASE,),
+    options=Options,
+    observe=observe,
+    plan=plan,
+    judge=judge,
+    read_only=True,
+    lanes=lanes,
+)
