@@ -8,6 +8,7 @@ from enum import StrEnum
 from alerts import alert_store, outbox, silences
 from alerts.alert import (
     NOTIFYING,
+    Alert,
     Change,
     Message,
     Notification,
@@ -112,12 +113,16 @@ class AlertProcessor:
                     and channel not in self.policy.channel_names
                 ):
                     continue
-                if change.reason is Reason.REPEATED and outbox.has_unsent(
-                    self.transaction, number, channel
-                ):
+                if change.reason is Reason.REPEATED and self._waits(stored.alert, number, channel):
                     continue
                 enqueued.append(self._enqueue(stored.alert.fingerprint, message, channel))
         return enqueued
+
+    def _waits(self, alert: Alert, number: int, channel: str) -> bool:
+        """Return whether a message waits for a channel that has accepted no unrecorded copy."""
+        copy = self.unrecorded.get((alert.fingerprint, channel))
+        accepted = copy is not None and copy.receipt is not None
+        return not accepted and outbox.has_unsent(self.transaction, number, channel)
 
     def _record_copies(self, change: Change) -> None:
         """Record the copies that channels have accepted: they get the resolved message too.

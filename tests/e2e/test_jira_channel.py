@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from urllib.parse import parse_qs
 
 import pytest
@@ -38,7 +39,8 @@ class FakeJira:
 
     def _create(self, body):
         key = f"OPS-{len(self.issues) + 1}"
-        self.issues[key] = {"fields": body["fields"], "comments": [], "state": "To Do"}
+        at = datetime.now(UTC).isoformat()
+        self.issues[key] = {"fields": body["fields"], "comments": [], "state": "To Do", "at": at}
         if self.drop:
             self.drop -= 1
             return None

@@ -2,10 +2,11 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from alerts import silences
+from alerts import alert_store, silences
 from alerts.alert import Thread
 from daemon.unrecorded_alerts import UnrecordedAlerts
 from domain.coverage import Coverage
@@ -81,3 +82,19 @@ def test_nothing_is_sent_after_the_file_can_be_used_again(house, ticket):
     alerts.send(context, replace(TROUBLE, identity=replace(TROUBLE.identity, object="later")))
     assert not alerts.pending()
     assert len(ticket.requests) == 1
+
+
+def test_copy_of_an_alert_that_waits_and_is_due_again_is_recorded(house, ticket):
+    """Its ticket is known then, and the waiting message goes there."""
+    context = house.context()
+    context.process_findings([TROUBLE])
+    sent = send(context, UnrecordedAlerts())
+    with context.store.transaction() as transaction:
+        processor = replace(context.processor(transaction), unrecorded=sent.copies)
+        later = replace(processor, now=processor.now + timedelta(days=9))
+        later.process(sent.findings)
+        later.review()
+    since = context.clock() - timedelta(days=1)
+    with context.store.reading() as transaction:
+        threads = alert_store.load_threads(transaction, Severity.CRITICAL, since, 9)
+    assert [thread.remote for thread in threads.values()] == ["T-1"]

@@ -318,6 +318,9 @@ def examine(state, receivers):
     pages = {json.loads(message)["fingerprint"] for channel, _, message in sent if channel == "page"}  # fmt: skip
     lost |= {"page": len(pages - paged), "jira": len({one for one in prints if one} - named - paged)}  # fmt: skip
     copies["jira"] = sum(count - 1 for count in labels.values())
+    for label in (name for name, count in labels.items() if count > 1):
+        made = {key: (one["at"], one["fields"]) for key, one in receivers.jira.issues.items() if label in one["fields"]["labels"]}  # fmt: skip
+        print(label, json.dumps(made, default=str), file=sys.stderr)
     return lost, copies
 
 
