@@ -4,7 +4,15 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from checks import corruption, disk, foreign_keys, not_valid_constraint, orphans, same_tenant
+from checks import (
+    corruption,
+    disk,
+    foreign_keys,
+    index_bloat,
+    not_valid_constraint,
+    orphans,
+    same_tenant,
+)
 from checks.check import Check, Header
 from checks.sql_check import BadCheckError, read
 from domain.kinds import RESERVED
@@ -14,6 +22,7 @@ MODULES: tuple[Check, ...] = (
     same_tenant.CHECK,
     foreign_keys.CHECK,
     not_valid_constraint.CHECK,
+    index_bloat.CHECK,
     disk.CHECK,
 )
 

@@ -230,9 +230,12 @@ class Executor:
 
     def _bound(self, step: Step) -> RunLimits:
         """Return the limits of one step: urgent and overrunning steps have no window."""
-        if ignores_window(step, self._terms.window.left()):
-            return replace(self._terms, window=open_window(None))
-        return self._terms
+        terms = self._terms
+        if step.unpaused:
+            terms = replace(terms, sample=lambda: governor.by_operator(self._terms.sample()))
+        if ignores_window(step, terms.window.left()):
+            return replace(terms, window=open_window(None))
+        return terms
 
     def _tried(self, step: Step, lane: Session | None, control: StepControl) -> Outcome:
         outcome: Outcome

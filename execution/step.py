@@ -77,6 +77,8 @@ class Step(ABC):
     """Whether it waits for all steps before it, and no step runs beside it."""
     urgent: bool = False
     """Whether it ignores the window and yields to nobody (anti-wraparound work)."""
+    unpaused: bool = False
+    """Whether only an operator pauses it, not the load of the server: a short look."""
     overrun: bool = False
     """Whether it may begin although it would not finish within the window."""
     has_history: bool = True

@@ -151,6 +151,85 @@ ILLNESSES = [
     ),
     Illness("partition_missing", PARTITIONED, "public.p", "critical"),
     Illness(
+        "table_bloat",
+        "CREATE TABLE public.t (a int, b text) WITH (autovacuum_enabled = off); INSERT INTO public.t"
+        " SELECT n, md5(n::text) FROM generate_series(1, 20000) n; DELETE FROM public.t WHERE a % 10 > 0;"
+        " SELECT pg_stat_force_next_flush(); VACUUM ANALYZE public.t",
+        "public.t",
+        "warning",
+        {"bytes": 100000},
+        since=15,
+    ),
+    Illness(
+        "index_bloat",
+        "CREATE TABLE public.t (a int); INSERT INTO public.t SELECT generate_series(1, 30000);"
+        " CREATE UNIQUE INDEX i ON public.t (a); DELETE FROM public.t WHERE a % 10 > 0;"
+        " SELECT pg_stat_force_next_flush(); VACUUM ANALYZE public.t",
+        "public.i",
+        "warning",
+        {"bytes": 100000},
+        since=15,
+    ),
+    Illness(
+        "unused_index",
+        "CREATE TABLE public.t (a int); INSERT INTO public.t SELECT generate_series(1, 3000);"
+        " CREATE INDEX i ON public.t (a)",
+        "public.i",
+        "info",
+        {"days": 0, "bytes": 8192},
+    ),
+    Illness(
+        "fk_type_mismatch",
+        "CREATE TABLE public.p (a bigint PRIMARY KEY);"
+        " CREATE TABLE public.c (b int CONSTRAINT k REFERENCES public.p)",
+        "public.c.k",
+        "warning",
+    ),
+    Illness(
+        "fk_type_mismatch",
+        "CREATE TABLE public.p (a int PRIMARY KEY);"
+        " CREATE TABLE public.c (b bigint CONSTRAINT k REFERENCES public.p)",
+        "public.c.k",
+        "info",
+    ),
+    Illness(
+        "no_primary_key",
+        f"CREATE TABLE public.t (a int); CREATE UNIQUE INDEX ON public.t (a); {FILLED}",
+        "public.t",
+        "info",
+        cure="ALTER TABLE public.t ADD PRIMARY KEY (a)",
+    ),
+    Illness(
+        "no_primary_key",
+        f"CREATE TABLE public.t (a int); {FILLED}; CREATE PUBLICATION {{database}} FOR TABLE public.t",
+        "public.t",
+        "warning",
+        cure="ALTER TABLE public.t ADD PRIMARY KEY (a)",
+    ),
+    Illness(
+        "statistics_missing",
+        "CREATE TABLE public.p (a int) PARTITION BY RANGE (a); CREATE TABLE public.t PARTITION OF public.p"
+        " FOR VALUES FROM (0) TO (99999); INSERT INTO public.p SELECT generate_series(1, 20000);"
+        " ANALYZE public.t",
+        "public.p",
+        "warning",
+    ),
+    Illness(
+        "statistics_missing",
+        f"CREATE TABLE public.t (a int); {FILLED}; ALTER TABLE public.t ADD COLUMN b int DEFAULT 7;"
+        " CREATE STATISTICS public.s ON a, b FROM public.t",
+        "public.t",
+        "warning",
+    ),
+    Illness(
+        "rls_bypassed_by_view",
+        "CREATE TABLE public.t (a int); ALTER TABLE public.t ENABLE ROW LEVEL SECURITY;"
+        " CREATE VIEW public.v AS SELECT * FROM public.t; GRANT SELECT ON public.v TO PUBLIC",
+        "public.v",
+        "warning",
+        since=15,
+    ),
+    Illness(
         "role_setting_risk",
         "ALTER DATABASE {database} SET session_replication_role = 'replica'",
         "session_replication_role of DATABASE {database}",
@@ -177,7 +256,9 @@ def statements_of(remedy):
     kept = re.sub(r"\([^()]*lock[^()]*\)|\(or [^()]*\)|\(\S+ serves [^()]*\)", "", remedy)
     return [
         one.strip()
-        for one in re.findall(r"(?:ALTER|CREATE|DROP|REVOKE|VACUUM|SELECT) [^;]*;", kept)
+        for one in re.findall(
+            r"(?:ALTER|ANALYZE|CREATE|DROP|REINDEX|REVOKE|VACUUM|SELECT) [^;]*;", kept
+        )
     ]
 
 
@@ -191,6 +272,8 @@ def test_illness_is_found_once_and_cured_by_its_remedy(any_house, illness, flush
         house.extra = f"[checks.{illness.check}]\n" + "".join(
             f"{key} = {value}\n" for key, value in illness.options.items()
         )
+    if database.admin.info.server_version < illness.since * 10000:
+        pytest.skip(f"needs PostgreSQL {illness.since}")
     assert findings(house, illness.check) == []
     run_all(database, illness.make.replace("{database}", name))
     flush()
@@ -219,6 +302,20 @@ def test_interrupted_detach_is_found_and_finished(any_house):
     assert (found["object"], found["severity"]) == ("public.one", "high")
     run(found["remedy"])
     assert findings(house, "detach_pending") == []
+
+
+def test_table_older_than_its_own_limit_is_found_and_frozen(any_house):
+    house = any_house
+    house.with_logins = False
+    house.extra = "[checks.table_wraparound]\nwarning = 0.0005\n"
+    run = house.database.run
+    run("CREATE TABLE public.t (a int) WITH (autovacuum_freeze_max_age = 100000)")
+    assert findings(house, "table_wraparound") == []
+    run("DO $$ BEGIN FOR n IN 1..100 LOOP BEGIN INSERT INTO public.t VALUES (1); EXCEPTION WHEN OTHERS THEN END; END LOOP; END $$")  # fmt: skip
+    (found,) = findings(house, "table_wraparound")
+    assert (found["object"], found["severity"]) == ("public.t", "warning")
+    run(found["remedy"].partition(";")[0])
+    assert findings(house, "table_wraparound") == []
 
 
 def test_every_check_has_texts_in_english_and_spanish():

@@ -1,6 +1,8 @@
 """Checks of a whole server, each on a server of its own that has the illness."""
 
 import contextlib
+import signal
+import subprocess
 
 import psycopg
 import pytest
@@ -124,3 +126,95 @@ def test_server_that_listens_without_tls_is_found(clusters, make_database, make_
         house = make_house(tmp_path, database)
         house.with_logins = False
         assert found(house, "tls_off")["*"][0] == "warning"
+
+
+def test_collation_of_another_version_names_each_index(ill):
+    run = ill.database.run
+    versioned = ill.database.rows("SELECT FROM pg_collation WHERE collname = 'de-x-icu'")
+    if not versioned:
+        pytest.skip("this server is built without ICU")
+    run("CREATE COLLATION public.\"Deutsch\" (provider = icu, locale = 'de')")
+    run('CREATE TABLE public.t (a text COLLATE public."Deutsch", b text COLLATE public."Deutsch")')
+    run("CREATE UNIQUE INDEX one ON public.t (a); CREATE INDEX two ON public.t (b)")
+    assert found(ill, "collation_changed") == {}
+    run("UPDATE pg_collation SET collversion = '1' WHERE collname = 'Deutsch'")
+    ended = found(ill, "collation_changed")
+    assert {name: severity for name, (severity, _) in ended.items()} == {
+        "public.one": "critical",
+        "public.two": "high",
+    }
+    reindex, _, refresh = ended["public.one"][1].partition("; after all of them: ")
+    run(reindex)
+    run(refresh)
+    assert found(ill, "collation_changed") == {}
+
+
+def test_database_whose_collation_changed_names_each_index(ill):
+    run = ill.database.run
+    run('CREATE TABLE public.t (a text, b text COLLATE "C"); CREATE INDEX one ON public.t (a)')
+    run("CREATE INDEX two ON public.t (b)")
+    run("UPDATE pg_database SET datcollversion = '1' WHERE datname = current_database()")
+    if ill.database.value("SELECT pg_database_collation_actual_version(oid) IS NULL FROM pg_database WHERE datname = current_database()"):  # fmt: skip
+        assert found(ill, "collation_changed") == {}  # the C locale has no version
+        return
+    assert found(ill, "collation_changed").keys() == {"public.one"}
+
+
+def test_role_with_more_rights_is_information(ill):
+    run = ill.database.run
+    run('CREATE ROLE "Big boss" LOGIN SUPERUSER; CREATE ROLE reader LOGIN BYPASSRLS')
+    run("GRANT pg_execute_server_program TO reader")
+    try:
+        ended = found(ill, "privileged_roles")
+        assert {name: one[0] for name, one in ended.items()} == {
+            '"Big boss"': "info",
+            "reader": "info",
+        }
+        for _, remedy in ended.values():
+            run(remedy.partition(": ")[2])
+        assert found(ill, "privileged_roles") == {}
+    finally:
+        run('DROP ROLE "Big boss"; DROP ROLE reader')
+
+
+def test_receiver_that_stands_still_lags(ill, wait, tmp_path):
+    """pg_receivewal is stopped: it confirms nothing any more."""
+    folder = tmp_path / "wal"
+    folder.mkdir()
+    command = [
+        ill.cluster.program("pg_receivewal"),
+        "-D",
+        str(folder),
+        "-h",
+        str(ill.cluster.socket),
+    ]
+    command += ["-p", str(ill.cluster.port), "-U", "postgres", "--no-loop"]
+    receiver = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+        wait(lambda: ill.database.value(streaming) == 1, what="the receiver")
+        receiver.send_signal(signal.SIGSTOP)
+        # the lag pauses what reads tables, and not this look
+        ill.extra = '[checks.replication_lag]\nwarning = 1000000\n[governor]\nreplica_lag_size = "1MB"\npatience = "1s"\n'
+        ill.database.run("CREATE TABLE public.t AS SELECT generate_series(1, 100000)")
+        assert found(ill, "replication_lag")["pg_receivewal"][0] == "warning"
+    finally:
+        receiver.kill()
+        receiver.wait()
+    wait(lambda: found(ill, "replication_lag") == {}, what="the end of the receiver")
+
+
+def test_slow_autovacuum_is_information(ill):
+    run = ill.database.run
+    run("ALTER SYSTEM SET autovacuum_naptime = '5min'")
+    run("SELECT pg_reload_conf(), pg_sleep(1)")
+    try:
+        (severity, remedy) = found(ill, "autovacuum_settings")["autovacuum_naptime"]
+        assert severity == "info"
+        for statement in remedy.rstrip(";").split(";"):
+            run(statement)
+        run("SELECT pg_sleep(1)")
+        assert found(ill, "autovacuum_settings") == {}
+    finally:
+        run("ALTER SYSTEM RESET autovacuum_naptime")
+        run("SELECT pg_reload_conf(), pg_sleep(1)")

@@ -1,0 +1,29 @@
+-- title   = "An index is sorted by a collation whose version has changed"
+-- summary = "{collation} was version {before}, the system has {now}: rows can be missed, duplicates accepted"
+-- remedy  = "REINDEX INDEX CONCURRENTLY {object}; after all of them: {refresh}"
+-- es.title   = "Un índice está ordenado por una colación cuya versión cambió"
+-- es.summary = "{collation} era la versión {before}, el sistema tiene {now}: pueden faltar filas o aceptarse duplicados"
+-- es.remedy  = "REINDEX INDEX CONCURRENTLY {object}; y después de todos: {refresh}"
+-- source  = "PostgreSQL manual, 24.2.3 and ALTER COLLATION; C, POSIX and other collations without a version do not change"
+WITH changed AS (
+  SELECT 100::oid AS oid, format('database %I', d.datname) AS collation, d.datcollversion AS before,
+         pg_catalog.pg_database_collation_actual_version(d.oid) AS now,
+         format('ALTER DATABASE %I REFRESH COLLATION VERSION;', d.datname) AS refresh
+  FROM pg_catalog.pg_database d
+  WHERE d.datname = current_database() AND d.datcollversion <> pg_catalog.pg_database_collation_actual_version(d.oid)
+  UNION ALL
+  SELECT o.oid, format('collation %I.%I', n.nspname, o.collname) AS collation, o.collversion AS before,
+         pg_catalog.pg_collation_actual_version(o.oid) AS now,
+         format('ALTER COLLATION %I.%I REFRESH VERSION;', n.nspname, o.collname) AS refresh
+  FROM pg_catalog.pg_collation o
+  JOIN pg_catalog.pg_namespace n ON n.oid = o.collnamespace
+  WHERE o.collversion IS NOT NULL AND o.collversion <> pg_catalog.pg_collation_actual_version(o.oid)
+)
+SELECT DISTINCT ON (i.oid) format('%I.%I', n.nspname, i.relname) AS object, 1 AS value,
+       CASE WHEN x.indisunique THEN 'critical' ELSE 'high' END AS severity,
+       g.collation, g.before, g.now, g.refresh
+FROM pg_catalog.pg_index x
+JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid AND i.relkind = 'i' AND i.relpersistence <> 't'
+JOIN pg_catalog.pg_namespace n ON n.oid = i.relnamespace
+JOIN changed g ON g.oid = ANY (x.indcollation::oid[])
+ORDER BY i.oid

@@ -1,0 +1,27 @@
+-- title   = "A role may do more than its databases need"
+-- scope   = "cluster"
+-- summary = "may log in, and {rights}"
+-- remedy  = "if that is not meant: {cure}"
+-- es.title   = "Un rol puede más de lo que sus bases necesitan"
+-- es.summary = "puede conectarse, y: {rights}"
+-- es.remedy  = "si no es intencional: {cure}"
+-- source  = "PostgreSQL manual, 22.2 and 22.5; the superuser of initdb, replication and members of pg_monitor are expected"
+SELECT quote_ident(r.rolname) AS object, 1 AS value, 'info' AS severity,
+       string_agg(own.word, ', ' ORDER BY own.word) AS rights,
+       string_agg(own.cure, ' ' ORDER BY own.word) AS cure
+FROM pg_catalog.pg_roles r
+CROSS JOIN LATERAL (
+  SELECT 'is a superuser' AS word, format('ALTER ROLE %I NOSUPERUSER;', r.rolname) AS cure WHERE r.rolsuper
+  UNION ALL
+  SELECT 'ignores row security', format('ALTER ROLE %I NOBYPASSRLS;', r.rolname) WHERE r.rolbypassrls AND NOT r.rolsuper
+  UNION ALL
+  SELECT 'creates roles', format('ALTER ROLE %I NOCREATEROLE;', r.rolname) WHERE r.rolcreaterole AND NOT r.rolsuper
+  UNION ALL
+  SELECT 'is a member of ' || g.rolname, format('REVOKE %I FROM %I;', g.rolname, r.rolname)
+  FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
+  WHERE m.member = r.oid AND NOT r.rolsuper
+    AND g.rolname IN ('pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files', 'pg_write_all_data')
+) own
+WHERE r.rolcanlogin AND r.oid <> 10
+GROUP BY r.rolname
+ORDER BY 1
