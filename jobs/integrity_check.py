@@ -49,7 +49,7 @@ class Observation:
     wanted: Sequence[PlannedCheck]
     memory: Mapping[str, Memory]
     uncovered: Mapping[str, str]
-    """The owners whose rows no login reads, and why."""
+    """The owners whose rows no login reads, and why; empty if no check reads rows."""
 
 
 def observe(inputs: JobInputs) -> Observation:
@@ -69,7 +69,9 @@ def observe(inputs: JobInputs) -> Observation:
             logins, unread, cause = _logins(inputs, check)
             text = check.question(session, options)
             wanted.append(PlannedCheck(check, options, text, logins, unread, cause))
-    return Observation(wanted, inputs.memory, inputs.trust_domains.uncovered())
+    reads_rows = any(one.check.header.reads == "rows" for one in wanted)
+    uncovered = inputs.trust_domains.uncovered() if reads_rows else {}
+    return Observation(wanted, inputs.memory, uncovered)
 
 
 def _logins(inputs: JobInputs, check: Check) -> tuple[tuple[Login, ...], str, Cause]:

@@ -77,7 +77,19 @@ def _check_options(
     checks = _checks(values, problems)
     path = "jobs.integrity_check.exclude"
     problems += _unknown("check", _at(values, *path.split(".")), checks, path)
+    watched = _at(values, "watch", "checks")
+    problems += _unknown("check", watched, checks, "watch.checks")
+    problems += _not_cheap(watched, checks)
     return check_options(values.get("checks"), checks, problems)
+
+
+def _not_cheap(names: object, checks: Known) -> Iterator[Problem]:
+    """Yield the watched checks that read tables."""
+    for name in names if isinstance(names, list) else ():
+        header = checks[name].header if name in checks else None
+        if header is not None and (header.cost != "cheap" or header.reads != "catalog"):
+            reason = f"{name!r} reads tables; only checks of the catalog can run every few minutes"
+            yield Problem("watch.checks", reason)
 
 
 def _checks(values: Mapping[str, Any], problems: list[Problem]) -> Known:

@@ -257,6 +257,24 @@ class Heartbeat(Model):
     every: Duration = timedelta(minutes=5)
 
 
+class Watch(Model):
+    """Cheap checks that run every five minutes, besides their runs at night."""
+
+    checks: tuple[str, ...] = Field(
+        (
+            "archiving_fails",
+            "connections_near_limit",
+            "disk",
+            "idle_in_transaction",
+            "long_transaction",
+            "replication_lag",
+            "slot_retains_wal",
+            "wraparound",
+        ),
+        description="Checks of the catalog or of the host; [] for none.",
+    )
+
+
 class Config(Model):
     """A whole configuration."""
 
@@ -266,6 +284,7 @@ class Config(Model):
     governor: GovernorLimits = GovernorLimits()
     jobs: Jobs = Jobs()
     checks: dict[str, CheckOptions] = Field(default_factory=dict)
+    watch: Watch = Watch()
     channels: dict[str, ChannelOptions] = Field(default_factory=dict)
     routes: Routes = Routes()
     repeat: Repeat = Repeat()

@@ -1,17 +1,23 @@
-"""Probes: short logins that find out whether the servers answer, between their runs."""
+"""Probes: every few minutes a short look at each server: does it answer, and the watched checks."""
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+import psycopg
 import structlog
 
 from alerts import alert_store
 from daemon.context import Context
 from daemon.history import pause
+from daemon.runs import dry_run
 from daemon.runs.judging import judge_reached, judge_unreachable
 from domain.kinds import DATABASE_UNREACHABLE
+from domain.task import Scope, Task
+from execution.errors import first_line
+from jobs.job import Verdict
 from postgres.session import MAINTAIN, TargetError, open_session
 from store.store import StoreError
 
@@ -23,7 +29,10 @@ _log = structlog.get_logger("probes")
 
 
 class Probes:
-    """Opens the alert about a database that lets sereno not in twice in a row, and resolves it."""
+    """Looks at every database at an interval; nothing is recorded but the alerts.
+
+    A database that lets sereno not in twice in a row is an alert; the next look resolves it.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -32,9 +41,10 @@ class Probes:
         self._thread: threading.Thread | None = None
 
     def start(self, context: Context, busy: Collection[str]) -> None:
-        """Probe the due databases in the background, except those with a run. Raises StoreError.
+        """Look at the due databases in the background. Raises StoreError.
 
-        During a pause only alerts are resolved.
+        During a pause only alerts about unreachable databases are resolved. The run of a `busy`
+        database tells by itself that it cannot be reached.
         """
         if self._thread is not None and self._thread.is_alive():
             return
@@ -45,36 +55,80 @@ class Probes:
                 for alert in alert_store.load_open(transaction)
                 if alert.kind == DATABASE_UNREACHABLE.name
             }
-        due = lost if paused else lost | self._silent
-        if not paused and self._clock() - self._all_at >= ALL_SECONDS:
+        due = (lost if paused else lost | self._silent) - set(busy)
+        looks = not paused and self._clock() - self._all_at >= ALL_SECONDS
+        if looks:
             self._all_at = self._clock()
             due |= context.config.databases.keys()
-        due = (due & context.config.databases.keys()) - set(busy)
+        due &= context.config.databases.keys()
         if due:
+            arguments = (context, due, frozenset(busy), looks)
             self._thread = threading.Thread(
-                target=self._probe_all, args=(context, due), name="probes", daemon=True
+                target=self._probe_all, args=arguments, name="probes", daemon=True
             )
             self._thread.start()
 
-    def _probe_all(self, context: Context, databases: Collection[str]) -> None:
+    def _probe_all(
+        self,
+        context: Context,
+        databases: Collection[str],
+        busy: Collection[str],
+        looks: bool,  # noqa: FBT001 - of a thread
+    ) -> None:
+        watched = context.config.watch.checks if looks else ()
+        if watched:
+            self._record(context, "", look(context, Task("disk_check", Scope.HOST, ""), watched))
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="probe") as pool:
-            list(pool.map(lambda name: self._probe(context, name), sorted(databases)))
+            list(
+                pool.map(lambda name: self._probe(context, name, watched, busy), sorted(databases))
+            )
 
-    def _probe(self, context: Context, database: str) -> None:
-        verdict = judge_reached(database)
+    def _probe(
+        self, context: Context, database: str, watched: Collection[str], busy: Collection[str]
+    ) -> None:
+        verdicts = [judge_reached(database)]
         try:
             with open_session(context.target(database), MAINTAIN, "probe"):
                 self._silent.discard(database)
+            if watched:
+                task = Task("integrity_check", Scope.DATABASE, database)
+                verdicts += look(context, task, watched)
         except TargetError as error:
+            if database in busy:
+                return
             if database not in self._silent:
                 self._silent.add(database)
                 return
             instance = context.config.daemon.name
-            verdict = judge_unreachable(instance, database, str(error))
+            verdicts = [judge_unreachable(instance, database, str(error))]
+        self._record(context, database, verdicts)
+
+    @staticmethod
+    def _record(context: Context, database: str, verdicts: Sequence[Verdict]) -> None:
         try:
-            context.process_findings(verdict.findings, verdict.coverage)
+            for verdict in verdicts:
+                context.process_findings(verdict.findings, verdict.coverage)
         except StoreError as error:
             _log.error("probe.not_recorded", database=database, error=str(error))
+
+
+def look(context: Context, task: Task, names: Collection[str]) -> list[Verdict]:
+    """Run some checks of a job in read-only sessions; return what these checks found.
+
+    Raises TargetError if the server does not let sereno in.
+    """
+    some = replace(context, checks={name: context.checks[name] for name in names})
+    try:
+        return [
+            Verdict(
+                tuple(one for one in verdict.findings if one.kind in names),
+                tuple(one for one in verdict.coverage if one.kind in names),
+            )
+            for *_, verdict in dry_run.run_checks(some, task, names)
+        ]
+    except (psycopg.Error, OSError) as error:
+        _log.error("check.failed", task=task.job, database=task.database, reason=first_line(error))
+        return []
 
 
 def warn_unreachable(context: Context) -> None:

@@ -61,3 +61,45 @@ def test_alert_is_resolved_during_a_pause(house, probing):
     with well.store.transaction() as transaction:
         pause.pause(transaction, None, "maintenance of the server", well.clock())
     assert probing(well, 60.0) == []
+
+
+def test_watched_checks_open_and_resolve_alerts_without_a_run(house, probing):
+    house.extra = "[checks.connections_near_limit]\nwarning = 0.001\nhigh = 0.9\n"
+    near, well = house.context(), None
+    assert probing(near) == ["connections_near_limit"]
+    assert probing(near, 60.0) == ["connections_near_limit"]  # looked at every five minutes only
+    house.extra = ""
+    well = house.context()
+    assert probing(well, 60.0) == ["connections_near_limit"]
+    assert probing(well, busy={"main"}) == []
+    with well.store.reading() as transaction:
+        assert transaction.rows("SELECT * FROM run") == []
+
+
+def test_no_check_is_watched_during_a_pause_or_with_an_empty_list(house, probing):
+    house.extra = "[checks.connections_near_limit]\nwarning = 0.001\nhigh = 0.9\n"
+    context = house.context()
+    with context.store.transaction() as transaction:
+        pause.pause(transaction, None, "maintenance of the server", context.clock())
+    assert probing(context) == []
+    with context.store.transaction() as transaction:
+        pause.resume(transaction)
+    house.extra += "[watch]\nchecks = []\n"
+    assert probing(house.context()) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "wrong"),
+    [
+        (
+            '["wrapround"]',
+            "watch.checks[0]: there is no check 'wrapround'; did you mean 'wraparound'?",
+        ),
+        ('["foreign_keys"]', "watch.checks: 'foreign_keys' reads tables"),
+    ],
+)
+def test_checks_that_cannot_be_watched_are_refused(house, names, wrong):
+    house.extra = f"[watch]\nchecks = {names}\n"
+    done = house.sereno("config", "check", check=False)
+    assert done.returncode == 78
+    assert wrong in done.stderr
