@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from checks.check import Header, OptionValues, Row
+from checks.options import is_ignored
 from domain.finding import Finding, Identity, Severity
 from domain.place import Place
 
@@ -20,12 +21,12 @@ def judge(
     """Return a finding per row, by its own `severity` or by `value` and the thresholds.
 
     A row without a value is `info`: unknown is not an alarm. A row below every threshold, or of
-    severity `none`, is no finding.
+    severity `none`, is no finding; nor is one about an ignored object.
     """
     found = []
     for row in rows:
         severity = severity_of(header, row, options)
-        if severity is None:
+        if severity is None or is_ignored(str(row["object"]), options):
             continue
         identity = Identity(
             header.name,

@@ -79,7 +79,8 @@ def observe(inputs: JobInputs) -> Observation | None:
                     + str(error).splitlines()[0].removeprefix(f"{name}: "),
                 )
             )
-    return Observation(list(dict.fromkeys(folders)), inputs.settings.checks["disk"].values)
+    thresholds = inputs.settings.checks["disk"].values_on(inputs.now.date())
+    return Observation(list(dict.fromkeys(folders)), thresholds)
 
 
 def _of_server(name: str, session: Session) -> Iterator[Folder]:

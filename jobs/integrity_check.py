@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from pydantic import Field
 
@@ -60,12 +61,11 @@ def observe(inputs: JobInputs) -> Observation:
     wanted = []
     for name, check in sorted(inputs.checks.items()):
         if check.header.scope in scopes and name not in excluded:
-            if name in PAIRED and not options_in(inputs.settings.checks[name], inputs.database).get(
-                "pairs"
-            ):
+            configured = inputs.settings.checks[name]
+            options = options_in(configured, inputs.database, inputs.now.date())
+            if name in PAIRED and not options.get("pairs"):
                 # without declared pairs nothing was checked
                 continue
-            options = options_in(inputs.settings.checks[name], inputs.database)
             logins, unread, cause = _logins(inputs, check)
             text = check.question(session, options)
             wanted.append(PlannedCheck(check, options, text, logins, unread, cause))
@@ -91,12 +91,13 @@ def _logins(inputs: JobInputs, check: Check) -> tuple[tuple[Login, ...], str, Ca
     return usable, wrong, Cause.UNREACHABLE if refused else Cause.NOT_SEEN
 
 
-def options_in(configured: CheckOptions, database: str) -> OptionValues:
-    """Return the options of a check in a database."""
+def options_in(configured: CheckOptions, database: str, day: date) -> OptionValues:
+    """Return the options of a check in a database on a day."""
     pairs = tuple(one.pair for one in configured.pairs if one.database in {None, database})
+    values = configured.values_on(day)
     if configured.pairs:
-        return {**configured.values, "pairs": pairs}
-    return configured.values
+        return {**values, "pairs": pairs}
+    return values
 
 
 def plan(seen: Observation) -> Sequence[Step]:

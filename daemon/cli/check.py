@@ -1,7 +1,8 @@
 """`sereno check`: runs checks in read-only sessions; sends no alerts and records nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from domain.finding import Finding
     from domain.task import Task
 
+
+class Output(StrEnum):
+    """The format of the results."""
+
+    TEXT = "text"
+    JSON = "json"
+    NAGIOS = "nagios"
+
+
 CHECK_JOBS = ("integrity_check", "disk_check")
 
 
@@ -38,6 +48,8 @@ class CheckResults:
     """Job or check, database and error of places that could not be reached."""
     undeclared: list[str] = field(default_factory=list)
     """Pair checks without a declared pair."""
+    ignored: list[str] = field(default_factory=list)
+    """Objects whose findings are not told, with the reason."""
     met: set[str] = field(default_factory=set)
     ran: set[str] = field(default_factory=set)
     looks: int = 0
@@ -55,28 +67,45 @@ def check(
     explain: Annotated[
         bool, typer.Option("--explain", help="Print query and options of a check; run none.")
     ] = False,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the query of a check as it would run; run none.")
+    ] = False,
+    output: Annotated[
+        Output, typer.Option("--output", help="nagios: as a plugin, with its exit codes.")
+    ] = Output.TEXT,
     as_json: JsonOption = False,
 ) -> None:
     """Run checks read-only; sends no alerts and records nothing."""
+    as_json = as_json or output is Output.JSON
     with open_context(config, database) as context:
-        if listed or explain:
+        if sql:
+            _print_queries(context, checks or ())
+        elif listed or explain:
             _describe(context, checks or (), listed=listed, as_json=as_json)
-            return
-        _check(context, checks or (), database, fail_on, as_json=as_json)
+        else:
+            shape = Output.JSON if as_json else output
+            _check(context, checks or (), database, fail_on, shape)
 
 
 def _check(
-    context: "Context", checks: Sequence[str], only: str | None, fail_on: str, *, as_json: bool
+    context: "Context", checks: Sequence[str], only: str | None, fail_on: str, output: Output
 ) -> None:
     """Run the checks, print what they found, and exit accordingly."""
     from daemon.cli.arguments import parse_severity
+    from daemon.cli.nagios_output import nagios_output
 
     least = parse_severity(fail_on)
     for name in checks:
         _require_runnable(context, name)
     excluded = set(context.config.job("integrity_check").exclude)
     results = run_checks(context, checks or sorted(set(context.checks) - excluded), only)
-    if as_json:
+    results.ignored = _ignored(context, results.met)
+    if output is Output.NAGIOS:
+        failures = [*results.failed, *(reason for _, _, reason in results.problems)]
+        text, state = nagios_output(results.findings, failures)
+        typer.echo(text)
+        raise typer.Exit(state)
+    if output is Output.JSON:
         print_json(_as_json(results))
     else:
         _show(results, checks)
@@ -86,13 +115,33 @@ def _check(
     raise typer.Exit(Exit.FOUND if reached else Exit.FINE)
 
 
+def _ignored(context: "Context", names: Collection[str]) -> list[str]:
+    """Return the objects that the configuration lets these checks ignore today."""
+    today = context.clock().date()
+    return [
+        f"{name} {one.object} until {one.until}: {one.reason}"
+        for name in sorted(set(names) & context.config.checks.keys())
+        for one in context.config.checks[name].ignore
+        if one.until >= today
+    ]
+
+
+def _print_queries(context: "Context", names: Sequence[str]) -> None:
+    """Print the queries of the named checks, or of all."""
+    from daemon.cli.check_list import query_of
+
+    for name in names:
+        _require_known(context, name)
+    for name in names or sorted(context.checks):
+        typer.echo(f"-- {name}\n{query_of(context, context.checks[name])}\n")
+
+
 def _describe(context: "Context", names: Sequence[str], *, listed: bool, as_json: bool) -> None:
     """Print the list of checks, or an explanation of each of the named ones."""
     from daemon.cli.check_list import check_rows, print_checks, print_explanation
 
     for name in names:
-        if name not in context.checks:
-            fail(unknown_name("check", name, sorted(context.checks)), Exit.CANNOT)
+        _require_known(context, name)
     if as_json:
         print_json([row for row in check_rows(context) if not names or row["check"] in names])
     elif listed or not names:
@@ -102,11 +151,15 @@ def _describe(context: "Context", names: Sequence[str], *, listed: bool, as_json
             print_explanation(context, name)
 
 
+def _require_known(context: "Context", name: str) -> None:
+    if name not in context.checks:
+        fail(unknown_name("check", name, sorted(context.checks)), Exit.CANNOT)
+
+
 def _require_runnable(context: "Context", name: str) -> None:
     from checks.registry import PAIRED
 
-    if name not in context.checks:
-        fail(unknown_name("check", name, sorted(context.checks)), Exit.CANNOT)
+    _require_known(context, name)
     if name in PAIRED and not context.config.checks[name].pairs:
         fail(f"no pair is declared for {name}; add [[checks.{name}]]", Exit.CANNOT)
 
@@ -198,6 +251,7 @@ def _as_json(results: CheckResults) -> dict[str, Any]:
         "findings": [finding_row(one) for one in results.findings],
         "skipped": results.skipped,
         "failed": [*results.failed, *problems],
+        "ignored": results.ignored,
     }
 
 
@@ -208,6 +262,8 @@ def _show(results: CheckResults, named: Sequence[str]) -> None:
 
     rows = [finding_row(one) for one in results.findings]
     print_findings(rows)
+    for text in results.ignored:
+        prose(f"ignored  {text}")
     for text in results.skipped:
         prose(f"skipped  {text}")
     for text in results.failed:

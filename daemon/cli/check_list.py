@@ -20,6 +20,7 @@ def check_rows(context: "Context") -> list[dict[str, Any]]:
             "title": check.header.title,
             "excluded": name in excluded,
             "options": dict(context.config.checks[name].values),
+            "ignore": [one.model_dump(mode="json") for one in context.config.checks[name].ignore],
         }
         for name, check in sorted(context.checks.items())
     ]
@@ -47,20 +48,22 @@ def print_explanation(context: "Context", name: str) -> None:
     for option, value in context.config.checks[name].values.items():
         help_text = header.options[option].help if option in header.options else ""
         prose(f"{option} = {value}" + (f"   {help_text}" if help_text else ""), indent=2)
+    for ignored in context.config.checks[name].ignore:
+        prose(f"ignored until {ignored.until}: {ignored.object} ({ignored.reason})", indent=2)
     for label, text in (("needs", ", ".join(header.needs)), ("remedy", header.remedy)):
         if text:
             prose(f"{label}: {text}", indent=2)
     prose(f"source: {header.source}", indent=2)
-    verbatim(_query(context, check), indent=4)
+    verbatim(query_of(context, check), indent=4)
 
 
-def _query(context: "Context", check: "Check") -> str:
+def query_of(context: "Context", check: "Check") -> str:
     """Return the query as it would run in the first database, or why it cannot be shown."""
     from jobs.integrity_check import options_in
     from postgres.session import MAINTAIN, TargetError, open_session
 
     name = next(iter(context.config.databases))
-    options = options_in(context.config.checks[check.header.name], name)
+    options = options_in(context.config.checks[check.header.name], name, context.clock().date())
     if check.header.name in PAIRED or check.header.scope == "host":
         return check.question(None, options)
     try:

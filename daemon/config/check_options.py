@@ -2,15 +2,17 @@
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+
+from pydantic import ValidationError
 
 from checks.bounds import MOST_FINDINGS
 from checks.check import Header, Option
-from checks.options import CheckOptions, CheckPair
+from checks.options import CheckOptions, CheckPair, IgnoredObject
 from checks.references import Pair
 from checks.registry import PAIRED, Known
-from daemon.config.problem import Problem
+from daemon.config.problem import Problem, problems_of
 from postgres.identifiers import Columns, parse_columns
 
 _SEVERITIES = ("warning", "high", "critical")
@@ -36,9 +38,10 @@ def check_options(
             continue
         defaults: dict[str, object] = {"most_findings": MOST_FINDINGS}
         defaults |= {option: one.default for option, one in check.header.options.items()}
+        ignore = tuple(_ignored(f"{path}.ignore", given, problems))
         values = dict(_values(path, given, defaults, problems))
         problems += _doubtful(path, values, check.header)
-        options[name] = CheckOptions(values=defaults | values)
+        options[name] = CheckOptions(values=defaults | values, ignore=ignore)
     return options
 
 
@@ -51,6 +54,8 @@ def _values(
         problems.append(Problem(path, "must be a table"))
         return
     for option, value in given.items():
+        if option == "ignore":
+            continue
         if option not in defaults:
             problems.append(
                 Problem(f"{path}.{option}", f"is not known{_nearest(option, defaults)}")
@@ -60,6 +65,19 @@ def _values(
             problems.append(Problem(f"{path}.{option}", f"must be {kind}"))
         else:
             yield option, value
+
+
+def _ignored(path: str, given: object, problems: list[Problem]) -> Iterator[IgnoredObject]:
+    """Yield the objects whose findings are not told."""
+    listed = given.get("ignore", ()) if isinstance(given, Mapping) else ()
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
+        problems.append(Problem(path, "must be a list of tables"))
+        return
+    for number, item in enumerate(listed):
+        try:
+            yield IgnoredObject.model_validate(item)
+        except ValidationError as error:
+            problems += problems_of(error, IgnoredObject, (*path.split("."), number))
 
 
 def _doubtful(path: str, given: Mapping[str, object], header: Header) -> Iterator[Problem]:

@@ -40,10 +40,23 @@ def configuration_notes(config: Config) -> Iterator[str]:
         if table.to.folder and not Path(table.to.folder).parent.is_dir():
             folder = Path(table.to.folder).parent
             yield f"jobs.archive.tables[{number}].to: the folder {folder} does not exist"
+    yield from _expired(config)
     if not config.channels:
         yield "channels: none is configured; alerts are stored, and nobody is notified"
     yield from _alerting(config)
     yield from _channels(config)
+
+
+def _expired(config: Config) -> Iterator[str]:
+    """Yield the ignored objects of checks whose time is over."""
+    today = datetime.now(UTC).date()
+    for name, options in config.checks.items():
+        for number, one in enumerate(options.ignore):
+            if one.until < today:
+                yield (
+                    f"checks.{name}.ignore[{number}]: ended on {one.until}; findings about "
+                    f"{one.object} are told again"
+                )
 
 
 def _schedules(config: Config) -> Iterator[str]:

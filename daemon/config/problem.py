@@ -27,6 +27,9 @@ _SENTENCES = {
     "model_attributes_type": "must be a table",
     "int_from_float": "must be a whole number",
     "path_type": "must be a path",
+    "date_type": "must be a day like 2027-01-31",
+    "date_from_datetime_parsing": "must be a day like 2027-01-31",
+    "date_from_datetime_inexact": "must be a day like 2027-01-31",
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
 }
