@@ -82,6 +82,13 @@ class ForeignKey:
     match_full: bool = False
     period: bool = False
     """Whether the last columns are ranges, and the parents' must cover the child's (PERIOD)."""
+    pages: int = 0
+    """Pages of the child with its partitions, as of the last VACUUM or ANALYZE."""
+
+    @property
+    def label(self) -> str:
+        """Return its name with its table."""
+        return constraint_label(self.pair.child.relation, self.name)
 
 
 def foreign_keys(session: Session, domain: TrustDomain, *, validated: bool) -> Sequence[ForeignKey]:
@@ -112,14 +119,19 @@ def _foreign_key(session: Session, row: dict[str, Any], domain: TrustDomain) -> 
     elif not row["plain"]:
         unreadable = "a user-defined type"
     pair = Pair(child, parent, operators, row["child_only"], row["parent_only"])
-    return ForeignKey(row["name"], unreadable, pair, row["match_full"], row["period"])
+    return ForeignKey(row["name"], unreadable, pair, row["match_full"], row["period"], row["pages"])
+
+
+def questions_of(key: ForeignKey) -> Sequence[sql.Composed]:
+    """Return the statements that count the rows that break a key."""
+    questions = [uncovered_rows(key.pair) if key.period else unmatched_rows(key.pair)]
+    if key.match_full and len(key.pair.child.names) > 1:
+        questions.append(half_null_rows(key.pair))
+    return questions
 
 
 def broken_rows(session: Session, key: ForeignKey) -> tuple[int, list[str]]:
     """Count the rows that break a foreign key; return some of their keys too."""
-    questions = [uncovered_rows(key.pair) if key.period else unmatched_rows(key.pair)]
-    if key.match_full and len(key.pair.child.names) > 1:
-        questions.append(half_null_rows(key.pair))
-    found = [session.rows(question)[0] for question in questions]
+    found = [session.rows(question)[0] for question in questions_of(key)]
     examples = [example for row in found for example in row["examples"]]
     return sum(row["rows"] for row in found), examples[:EXAMPLES]

@@ -7,39 +7,59 @@ server does not look again.
 from collections.abc import Sequence
 
 from checks.check import Header, OptionValues, Row
-from checks.constraints import broken_rows, constraint_label, foreign_keys, readable_domain
+from checks.constraints import ForeignKey, broken_rows, foreign_keys, readable_domain
 from checks.module_check import ModuleCheck
+from postgres.fencing.trust_domain import TrustDomain
 from postgres.session import Session
 
+APART = "apart"
+"""The option with the labels of the keys that other steps verify."""
 MATCH_FULL = " (MATCH FULL: all columns NULL, or none)"
 
 
-def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
+LARGE_PAGES = 65_536
+"""A key of a child of this size (512 MiB) is a step of its own in a run."""
+
+
+def large_keys(session: Session, domain: TrustDomain) -> Sequence[ForeignKey]:
+    """Return the keys whose verification takes long, of the tables of a trust domain."""
+    keys = foreign_keys(session, domain, validated=True)
+    return [key for key in keys if key.pages >= LARGE_PAGES and not key.unreadable]
+
+
+def _ask(session: Session | None, options: OptionValues) -> Sequence[Row]:
     assert session is not None  # noqa: S101 - a database check has one
+    apart = options.get(APART, ())
+    assert isinstance(apart, tuple)  # noqa: S101 - of the plan
     rows: list[Row] = []
     for key in foreign_keys(session, readable_domain(session), validated=True):
-        name = constraint_label(key.pair.child.relation, key.name)
         if key.unreadable:
-            summary = f"{name}: not checked: {key.unreadable}"
-            rows.append({"object": name, "value": None, "summary": summary})
-            continue
-        count, examples = broken_rows(session, key)
-        if count:
-            rows.append(
-                {
-                    "object": name,
-                    "value": count,
-                    "severity": "high",
-                    "summary": (
-                        f"foreign key to {key.pair.parent} broken by {count} "
-                        f"row{'s' if count != 1 else ''}{MATCH_FULL if key.match_full else ''}"
-                    ),
-                    "parent": str(key.pair.parent),
-                    "rows": count,
-                    "examples": examples,
-                }
-            )
+            summary = f"{key.label}: not checked: {key.unreadable}"
+            rows.append({"object": key.label, "value": None, "summary": summary})
+        elif key.label not in apart:
+            rows += rows_of(session, key)
     return rows
+
+
+def rows_of(session: Session, key: ForeignKey) -> Sequence[Row]:
+    """Return a row if rows break the key; reads the whole child."""
+    count, examples = broken_rows(session, key)
+    if not count:
+        return ()
+    rule = MATCH_FULL if key.match_full else ""
+    return [
+        {
+            "object": key.label,
+            "value": count,
+            "severity": "high",
+            "summary": (
+                f"foreign key to {key.pair.parent} broken by {count} row{'s' * (count != 1)}{rule}"
+            ),
+            "parent": str(key.pair.parent),
+            "rows": count,
+            "examples": examples,
+        }
+    ]
 
 
 CHECK = ModuleCheck(

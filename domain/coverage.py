@@ -31,6 +31,8 @@ class Coverage:
     object: str | None = None
     task: str | None = None
     cluster: str | None = None
+    apart: tuple[str, ...] = ()
+    """Objects that are not examined here: another look covers them."""
     final: bool = False
     """Resolve at once, without flap damping: an operator or the service itself knows it is over."""
 
@@ -40,6 +42,7 @@ class Coverage:
             alert.kind == self.kind
             and self.database in {None, alert.database}
             and self.object in {None, alert.object}
+            and alert.object not in self.apart
             and self.task in {None, alert.task}
             and self.cluster in {None, alert.cluster}
         )

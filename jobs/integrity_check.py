@@ -1,13 +1,15 @@
 """The job `integrity_check`: runs the built-in checks and those of the operator."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 
 from pydantic import Field
 
+from checks import foreign_keys
 from checks import judge as judges
 from checks.check import Check, OptionValues
+from checks.constraints import ForeignKey, questions_of
 from checks.options import CheckOptions
 from checks.registry import PAIRED
 from domain.cause import Cause
@@ -19,8 +21,17 @@ from domain.task import Scope
 from execution.skipped import SkippedStep
 from execution.step import Outcome, Status, Step
 from jobs.job import Job, JobInputs, Verdict
-from jobs.steps.check_step import CheckStep
+from jobs.steps.check_step import (
+    CHEAP_LIMIT_SECONDS,
+    LIMIT_SECONDS,
+    CheckStep,
+    ForeignKeyStep,
+)
 from postgres.session import MAINTAIN, Login
+
+PAGE = 8192
+PAGES_PER_SECOND = 25_000.0
+"""Pages of a child that an anti-join reads in a second, before there is a history."""
 
 
 class Options(Model):
@@ -49,6 +60,8 @@ class Observation:
 
     wanted: Sequence[PlannedCheck]
     memory: Mapping[str, Memory]
+    keys: Sequence[tuple[Login, ForeignKey]]
+    """The large foreign keys, which are steps of their own, and the login of each."""
     uncovered: Mapping[str, str]
     """The owners whose rows no login reads, and why; empty if no check reads rows."""
 
@@ -71,7 +84,19 @@ def observe(inputs: JobInputs) -> Observation:
             wanted.append(PlannedCheck(check, options, text, logins, unread, cause))
     reads_rows = any(one.check.header.reads == "rows" for one in wanted)
     uncovered = inputs.trust_domains.uncovered() if reads_rows else {}
-    return Observation(wanted, inputs.memory, uncovered)
+    keys = list(_large_keys(inputs)) if any(_is_of_keys(one) for one in wanted) else []
+    return Observation(wanted, inputs.memory, keys, uncovered)
+
+
+def _is_of_keys(planned: PlannedCheck) -> bool:
+    return planned.check is foreign_keys.CHECK
+
+
+def _large_keys(inputs: JobInputs) -> Iterator[tuple[Login, ForeignKey]]:
+    for one in inputs.trust_domains.all():
+        if one.session is not None and not one.domain.wrong:
+            for key in foreign_keys.large_keys(one.session, one.domain):
+                yield one.login, key
 
 
 def _logins(inputs: JobInputs, check: Check) -> tuple[tuple[Login, ...], str, Cause]:
@@ -101,12 +126,11 @@ def options_in(configured: CheckOptions, database: str, day: date) -> OptionValu
 
 
 def plan(seen: Observation) -> Sequence[Step]:
-    """Plan the cheap checks first, which load does not pause; of each kind the fastest first."""
-    steps = [
-        _question(wanted, seen.memory.get(wanted.check.header.name))
-        for wanted in seen.wanted
-        if wanted.logins
-    ]
+    """Plan the cheap checks first, which load does not pause; of each kind the fastest first.
+
+    Large foreign keys follow, the oldest look first.
+    """
+    steps = [_question(wanted, seen) for wanted in seen.wanted if wanted.logins]
     skipped = [
         _skipped(wanted.check.header.name, wanted.unread, wanted.cause)
         for wanted in seen.wanted
@@ -117,6 +141,7 @@ def plan(seen: Observation) -> Sequence[Step]:
     ]
     return [
         *sorted(steps, key=lambda step: (not step.unpaused, step.predicted_seconds)),
+        *_key_steps(seen),
         *skipped,
     ]
 
@@ -125,21 +150,49 @@ def _skipped(object_: str, why: str, cause: Cause) -> SkippedStep:
     return SkippedStep(name="check", object=object_, why=why, cause=cause)
 
 
-def _question(wanted: PlannedCheck, memory: Memory | None) -> CheckStep:
-    seconds = 0.0
-    if memory:
-        seconds = memory.seconds
-    header = wanted.check.header
+def _question(wanted: PlannedCheck, seen: Observation) -> CheckStep:
+    header, options = wanted.check.header, wanted.options
+    memory = seen.memory.get(header.name)
+    if _is_of_keys(wanted):
+        options = {**options, foreign_keys.APART: tuple(key.label for _, key in seen.keys)}
+    cheap = header.cost == "cheap"
     return CheckStep(
         object=header.name,
         why=header.title,
         check=wanted.check,
-        options=wanted.options,
+        options=options,
         text=wanted.text,
-        predicted_seconds=seconds,
+        predicted_seconds=memory.seconds if memory else 0.0,
         logins=wanted.logins,
-        unpaused=header.cost == "cheap",
+        unpaused=cheap,
+        limit_seconds=CHEAP_LIMIT_SECONDS if cheap else LIMIT_SECONDS,
     )
+
+
+def _key_steps(seen: Observation) -> Iterator[Step]:
+    """Yield a step for each large foreign key, the oldest look first."""
+    planned = next((one for one in seen.wanted if _is_of_keys(one)), None)
+    if planned is None:
+        return
+    for login, key in sorted(seen.keys, key=lambda item: _last_look(seen, item[1])):
+        memory = seen.memory.get(key.label)
+        yield ForeignKeyStep(
+            object=key.label,
+            why=f"to {key.pair.parent}, {key.pages * PAGE / 1e9:.1f} GB of rows",
+            check=planned.check,
+            options=planned.options,
+            text=";\n".join(one.as_string(None).strip() for one in questions_of(key)),
+            predicted_seconds=memory.seconds if memory else key.pages / PAGES_PER_SECOND,
+            has_history=memory is not None,
+            logins=(login,),
+            key=key,
+        )
+
+
+def _last_look(seen: Observation, key: ForeignKey) -> tuple[bool, datetime | None, str]:
+    memory = seen.memory.get(key.label)
+    at = memory.at if memory else None
+    return at is not None, at, key.label
 
 
 def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
@@ -149,9 +202,13 @@ def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
     findings = judges.judge(step.check.header, outcome.found, step.options, place)
     if judges.is_incomplete(outcome.found):
         return Verdict(findings)
+    if isinstance(step, ForeignKeyStep):
+        return Verdict(findings, (Coverage(step.check.header.name, place.database, step.object),))
+    apart = step.options.get(foreign_keys.APART, ())
     database = "" if step.check.header.scope == "cluster" else place.database
     cluster = place.cluster if step.check.header.scope == "cluster" else None
-    return Verdict(findings, (Coverage(step.check.header.name, database, cluster=cluster),))
+    area = Coverage(step.check.header.name, database, cluster=cluster)
+    return Verdict(findings, (replace(area, apart=apart if isinstance(apart, tuple) else ()),))
 
 
 JOB = Job(

@@ -47,6 +47,8 @@ SELECT c.conname AS name,
              JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
              ORDER BY k.place) AS operators,
        (SELECT o.rolname::text FROM pg_catalog.pg_roles o WHERE o.oid = cr.relowner) AS owner,
+       (SELECT sum(p.relpages) FROM tree t JOIN pg_catalog.pg_class p ON p.oid = t.oid
+        WHERE t.root = c.conrelid)::bigint AS pages,
        (SELECT min(x.owner) FROM outsider x WHERE x.root IN (c.conrelid, c.confrelid)) AS outside,
        pg_catalog.row_security_active(c.conrelid)
          OR pg_catalog.row_security_active(c.confrelid) AS hidden,

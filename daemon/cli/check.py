@@ -208,13 +208,15 @@ def _run(context: "Context", task: "Task", names: Sequence[str], results: CheckR
     from daemon.runs import dry_run
     from domain.cause import Cause
     from execution.step import Status
+    from jobs.steps.check_step import checked_by
 
     for step, outcome, verdict in dry_run.run_checks(context, task, names):
-        results.met.add(step.object)
+        name = checked_by(step)
+        results.met.add(name)
         results.findings += verdict.findings
         text = f"{task.database or 'host'}: {step.object}: {outcome.reason}"
         if outcome.status is Status.DONE:
-            results.ran.add(step.object)
+            results.ran.add(name)
             results.looks += 1
         elif outcome.cause is Cause.UNREACHABLE:
             results.problems.append((step.object, task.database, outcome.reason))

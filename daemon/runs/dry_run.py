@@ -17,6 +17,7 @@ from execution.progress import NoProgress
 from execution.step import Outcome, Step
 from execution.window import open_window
 from jobs.job import Verdict
+from jobs.steps.check_step import checked_by
 from postgres.fencing.delete_permission import refusal_reason
 from postgres.session import MAINTAIN, Login, Session
 
@@ -35,7 +36,7 @@ def run_checks(
     job = context.jobs[task.job]
     with _opened_run(context, task) as (runtime, workers):
         planned = job.plan(job.observe(runtime.job_inputs(task, workers)))
-        steps = [step for step in planned if step.object in names]
+        steps = [step for step in planned if checked_by(step) in names]
         cluster = ""
         lanes: Mapping[Login, Sequence[Session | None]] = {MAINTAIN: [None]}
         if workers is not None:

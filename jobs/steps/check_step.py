@@ -4,13 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from checks.check import Check, NotSeen, OptionValues, Row
+from checks.constraints import ForeignKey
+from checks.foreign_keys import rows_of
 from checks.sql_check import BadCheckError
 from domain.cause import Cause
 from execution.control import StepControl
-from execution.step import DatabaseStep, HostStep, Outcome, Status
+from execution.step import DatabaseStep, HostStep, Outcome, Status, Step
 from postgres.session import Session
 
 LIMIT_SECONDS = 1800.0
+CHEAP_LIMIT_SECONDS = 30.0
+KEY_LIMIT_SECONDS = 4 * 3600.0
 NO_PRIVILEGE = "not checked: no privilege"
 """The summary of an SQL check about an object that the login may not read."""
 
@@ -59,6 +63,28 @@ class CheckStep(DatabaseStep):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignKeyStep(CheckStep):
+    """One large foreign key, as a step with a history of its own; its object is the key."""
+
+    key: ForeignKey
+    limit_seconds: float = KEY_LIMIT_SECONDS
+
+    def apply(self, session: Session, control: StepControl) -> Outcome:
+        """Count the rows that break the key; cancelled when a session waits behind it."""
+
+        def ask() -> tuple[Row, ...]:
+            with session.transaction(read_only=True):
+                session.set_timeouts(control.remaining_seconds())
+                control.cancellable = True
+                try:
+                    return tuple(rows_of(session, self.key))
+                finally:
+                    control.cancellable = False
+
+        return _outcome(lambda: control.attempt(ask))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostCheckStep(HostStep):
     """One check of the host."""
 
@@ -76,6 +102,13 @@ class HostCheckStep(HostStep):
     def apply(self, _control: StepControl) -> Outcome:
         """Examine the host."""
         return _outcome(lambda: tuple(self.check.look(None, self.options)))
+
+
+def checked_by(step: Step) -> str:
+    """Return the name of the check that a step belongs to; its object if it is none."""
+    if isinstance(step, CheckStep | HostCheckStep):
+        return step.check.header.name
+    return step.object
 
 
 def _is_unread(row: Row) -> bool:

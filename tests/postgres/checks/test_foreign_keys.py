@@ -1,4 +1,8 @@
+import json
+
 import pytest
+
+from checks import foreign_keys
 
 
 def test_rows_inserted_without_triggers_are_found(any_house):
@@ -109,3 +113,39 @@ def test_rows_of_inheriting_tables_do_not_count(any_house):
     run("INSERT INTO public.p2 VALUES (8); SET session_replication_role = replica")
     run("INSERT INTO public.c VALUES (8); RESET session_replication_role")
     assert any_house.finding("integrity_check", "foreign_keys")["value"] == 1
+
+
+def test_large_key_is_a_step_of_its_own_with_an_alert_of_its_own(any_house, monkeypatch):
+    """The look at the other keys resolves no alert about it; one that is dropped ends."""
+    monkeypatch.setattr(foreign_keys, "LARGE_PAGES", 10)
+    run = any_house.database.run
+    run(
+        "CREATE TABLE public.p (id int PRIMARY KEY); INSERT INTO public.p SELECT generate_series(1, 9)"
+    )
+    for name, rows in (("big", 9000), ("small", 9), ("other", 9000)):
+        run(f"CREATE TABLE public.{name} (p int CONSTRAINT k REFERENCES public.p)")
+        run(f"INSERT INTO public.{name} SELECT n % 9 + 1 FROM generate_series(1, {rows}) n")
+    run("SET session_replication_role = 'replica'")
+    run("INSERT INTO public.big VALUES (77); INSERT INTO public.small VALUES (78)")
+    run("RESET session_replication_role; ANALYZE")
+    any_house.install()
+    first = any_house.run("integrity_check")
+    keys = {"public.big.k", "public.other.k"}
+    assert [step["object"] for step in first["steps"] if step["object"] in keys] == sorted(keys)
+    found = [
+        (one["object"], one["value"]) for one in first["findings"] if one["kind"] == "foreign_keys"
+    ]
+    assert sorted(found) == [("public.big.k", 1.0), ("public.small.k", 1.0)]
+    assert open_keys(any_house) == ["public.big.k", "public.small.k"]
+    run("DELETE FROM public.small WHERE p = 78")
+    any_house.run("integrity_check")
+    assert open_keys(any_house) == ["public.big.k"]
+    run("ALTER TABLE public.big DROP CONSTRAINT k")
+    any_house.run("integrity_check")
+    assert open_keys(any_house) == []
+    assert any_house.sereno("check", "foreign_keys").returncode == 0
+
+
+def open_keys(house):
+    listed = json.loads(house.sereno("alerts", "list", "--json").stdout)
+    return sorted(one["object"] for one in listed if one["kind"] == "foreign_keys")
