@@ -50,6 +50,7 @@ prove: $(READY)  ## the long proofs: kills, crashes, every time zone
 	$(RUN)python tests/prove/alert_sequences.py
 	$(RUN)python tests/prove/mail_pictures.py
 	$(RUN)python -m tests.prove.service_faults
+	$(RUN)python -m tests.prove.planted_illnesses
 
 bench: $(READY)  ## ratios to the peers, measured in turns
 	$(RUN)python -m benchmarks.vacuum $(BENCH)

@@ -25,7 +25,7 @@ WITH RECURSIVE large AS (
 ), field AS (
   SELECT a.attrelid, row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attnum) AS place, a.attlen AS length,
          CASE a.attalign WHEN 'c' THEN 1 WHEN 's' THEN 2 WHEN 'i' THEN 4 ELSE 8 END AS align,
-         coalesce(s.stawidth, CASE WHEN a.attlen > 0 THEN a.attlen ELSE 32 END) AS width, coalesce(s.stanullfrac, 0) AS nulls
+         coalesce(s.stawidth, nullif(greatest(a.attlen, 0), 0)) AS width, coalesce(s.stanullfrac, 0) AS nulls
   FROM large l
   JOIN pg_catalog.pg_attribute a ON a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped
   LEFT JOIN pg_catalog.pg_statistic s ON s.starelid = a.attrelid AND s.staattnum = a.attnum AND NOT s.stainherit
@@ -56,5 +56,6 @@ SELECT format('%I.%I', nspname, relname) AS object, round((free / block / relpag
        pg_catalog.pg_size_pretty((pages * block)::bigint) AS needed
 FROM estimate
 CROSS JOIN LATERAL (SELECT (relpages - pages) * block AS free) f
-WHERE free >= :bytes AND free >= :share * relpages * block
+WHERE NOT EXISTS (SELECT FROM field WHERE field.attrelid = estimate.oid AND width IS NULL) -- not analyzed
+  AND free >= :bytes AND free >= :share * relpages * block
 ORDER BY 2 DESC, 1

@@ -2,7 +2,8 @@
 -- An entry takes its line pointer (4 bytes), its header (8) and its columns, padded to 8; a page has
 -- 40 bytes of its own and is filled to fillfactor (manual, 65.6 B-Tree Structure). Equal keys share
 -- an entry of up to 812 bytes, 6 for each row, unless the index is unique, has INCLUDE columns or
--- a type whose equal values may look different.
+-- a type whose equal values may look different. Without statistics of a column of variable length
+-- nothing is estimated.
 WITH large AS (
   SELECT x.indexrelid, x.indrelid, x.indkey, x.indnatts, i.relname, i.relnamespace, i.relpages,
          -- as many rows as VACUUM will leave
@@ -31,16 +32,18 @@ WITH large AS (
     AND x.indisvalid AND x.indisready AND x.indislive AND NOT x.indisexclusion
     AND i.oid >= 16384
 ), sized AS (
-  SELECT l.*, k.nulls, 8 + 8 * ceil(k.width / 8) AS entry,
+  SELECT l.*, k.nulls, k.unknown, 8 + 8 * ceil(k.width / 8) AS entry,
          least(k.keys, greatest(l.tuples * (1 - k.nulls), 1)) AS keys
   FROM large l
   CROSS JOIN LATERAL (
-    SELECT sum(coalesce(s.stawidth * (1 - s.stanullfrac), 16)) AS width,
+    SELECT sum(coalesce(s.stawidth * (1 - s.stanullfrac), a.attlen)) AS width,
+           bool_or(s.starelid IS NULL AND a.attlen < 0) AS unknown,
            CASE WHEN bool_or(coalesce(s.stanullfrac, 0) = 0) THEN 0 ELSE exp(sum(ln(nullif(s.stanullfrac, 0)))) END AS nulls,
            exp(least(700, sum(ln(greatest(1, coalesce(CASE WHEN s.stadistinct >= 0 THEN s.stadistinct
                                                  ELSE -s.stadistinct * l.table_tuples END,
                                             l.table_tuples)))))) AS keys
     FROM pg_catalog.generate_series(1, l.indnatts) k
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = l.indexrelid AND a.attnum = k
     LEFT JOIN pg_catalog.pg_statistic s
       ON NOT s.stainherit
      AND CASE WHEN l.indkey[k - 1] = 0
@@ -69,10 +72,10 @@ SELECT s.indexrelid::bigint AS oid, n.nspname AS schema, s.relname AS name,
        pg_catalog.pg_has_role(t.relowner, 'USAGE') AS owned,
        (SELECT o.rolname::text FROM pg_catalog.pg_roles o WHERE o.oid = t.relowner) AS owner,
        (s.block * s.relpages)::bigint AS bytes,
-       least(s.block * s.relpages,
+       CASE WHEN s.unknown THEN s.block * s.relpages ELSE least(s.block * s.relpages,
              s.block * (1 + ceil(s.leaves) -- and the pages above them
                         + CASE WHEN s.leaves > 1 THEN ceil(s.leaves * (s.entry + 4) / (s.block * 0.7))
-                               ELSE 0 END))::bigint AS needed
+                               ELSE 0 END)) END::bigint AS needed
 FROM built s
 JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace
 JOIN pg_catalog.pg_class t ON t.oid = s.indrelid
