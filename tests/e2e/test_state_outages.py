@@ -224,7 +224,10 @@ def test_alert_that_waits_for_jira_during_an_outage_gets_one_issue(house, folder
             server.answer = jira
             wait(lambda: len(jira.issues) == 2, what="the alerts from memory")
             with closing(sqlite3.connect(folder / "elsewhere")) as connection, connection:
-                connection.execute("UPDATE notification SET not_before = created_at")
+                connection.execute(
+                    "UPDATE notification"
+                    " SET not_before = created_at, state = 'pending', lease_until = NULL"
+                )
         wait(lambda: _comments(jira) == 2, what="the waiting and the resolved message")
     assert len(jira.issues) == 2
 

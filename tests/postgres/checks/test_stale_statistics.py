@@ -16,6 +16,7 @@ def test_table_with_many_changes_since_last_analyze_is_found(any_house, flush):
     run("ANALYZE public.t")
     run("INSERT INTO public.t SELECT generate_series(1, 30000)")
     flush()
-    assert any_house.run("integrity_check")["findings"] == []
+    found = any_house.run("integrity_check")["findings"]
+    assert {one["kind"] for one in found} == {"no_primary_key"}
     any_house.extra = "[checks.stale_statistics]\ndays = 0\n"
     assert any_house.finding("integrity_check", "stale_statistics")["value"] == 30000
