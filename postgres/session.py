@@ -168,12 +168,15 @@ class Session:
             return cursor.rowcount
 
     @contextmanager
-    def transaction(self, *, read_only: bool = False, repeatable: bool = False) -> Iterator[None]:
+    def transaction(
+        self, *, read_only: bool = False, repeatable: bool = False, undone: bool = False
+    ) -> Iterator[None]:
         """Commit the body as one transaction, or roll it back on any exception.
 
         `read_only` holds whatever default a trigger may have set; `repeatable` is REPEATABLE READ.
+        An `undone` one is rolled back at its end: within another, that releases its locks.
         """
-        with self._connection.transaction():
+        with self._connection.transaction(force_rollback=undone):
             if read_only:
                 self.execute(sql.SQL("SET TRANSACTION READ ONLY"))
             if repeatable:

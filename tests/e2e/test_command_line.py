@@ -111,7 +111,7 @@ def test_checks_are_listed_and_explained(house):
     assert "warning = 0.3" in text
     assert "least(0.3, 0.45, 0.7)" in text
     rows = json.loads(house.sereno("check", "--list", "--json").stdout)
-    assert {"check", "scope", "title", "excluded", "options"} == rows[0].keys()
+    assert {"check", "scope", "title", "excluded", "options", "ignore"} == rows[0].keys()
     assert house.sereno("check", "--explain", "wrapround", check=False).returncode == 2
 
 

@@ -149,3 +149,17 @@ def test_large_key_is_a_step_of_its_own_with_an_alert_of_its_own(any_house, monk
 def open_keys(house):
     listed = json.loads(house.sereno("alerts", "list", "--json").stdout)
     return sorted(one["object"] for one in listed if one["kind"] == "foreign_keys")
+
+
+def test_locks_of_many_keys_do_not_fill_the_lock_table(
+    clusters, make_database, make_house, tmp_path
+):
+    """They would not fit, and other sessions would fail too."""
+    cluster = clusters("embedded", max_locks_per_transaction="10", max_connections="20")
+    with make_database(cluster) as database:
+        for number in range(800):
+            database.run(f"CREATE TABLE public.t{number} (id int PRIMARY KEY)")
+            database.run(f"ALTER TABLE public.t{number} ADD p int REFERENCES public.t{number // 2}")
+        house = make_house(tmp_path, database)
+        house.with_logins = False
+        assert {step["status"] for step in house.run("integrity_check")["steps"]} == {"done"}
