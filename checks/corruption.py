@@ -11,6 +11,7 @@ from typing import Literal
 from psycopg import errors, sql
 
 from checks.check import Header, Row
+from postgres.fencing.amcheck_grants import AMCHECK_FUNCTIONS
 from postgres.identifiers import Relation
 from postgres.session import Session
 from postgres.statement_file import read_statement
@@ -21,7 +22,6 @@ CORRUPTED = (errors.DataCorrupted, errors.IndexCorrupted)
 """SQLSTATE XX001 and XX002: only these mean damage; a timeout or a lock does not."""
 
 _OBJECTS = read_statement("checks", "provable_objects", folder="statements")
-_FUNCTIONS = read_statement("checks", "amcheck_functions", folder="statements")
 # the object may have been dropped, or have shrunk, since the plan
 _HEAP = sql.SQL(
     """
@@ -70,7 +70,7 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class Amcheck:
-    """What this login may verify with amcheck."""
+    """The functions of amcheck that the login of a session may execute."""
 
     schema: str = ""
     kinds: frozenset[Kind] = frozenset()
@@ -81,7 +81,7 @@ class Amcheck:
 
 def read_amcheck(session: Session) -> Amcheck:
     """Return the functions of amcheck that the session may execute."""
-    rows = session.rows(_FUNCTIONS)
+    rows = session.rows(AMCHECK_FUNCTIONS)
     if not rows:
         return Amcheck(missing="the extension amcheck is not installed; sereno install creates it")
     usable = [row for row in rows if row["executable"]]
@@ -157,20 +157,30 @@ def damage(session: Session, question: sql.Composed, proof: Provable, name: str)
     return [{**row, "value": len(found), "message": places[0], "places": places}]
 
 
-_TABLE_REMEDY = (
-    "stop writing to {relation} and copy the data directory; restore the table from a backup that "
-    "was verified; check disk and memory"
+_HEAP_REMEDIES = (
+    (
+        "stop writing to {relation} and copy the data directory; restore the table from a backup that "
+        "was verified; check disk and memory"
+    ),
+    (
+        "dejar de escribir en {relation} y copiar el directorio de datos; restaurar la tabla desde una "
+        "copia verificada; revisar disco y memoria"
+    ),
 )
-_TABLE_REMEDIO = (
-    "dejar de escribir en {relation} y copiar el directorio de datos; restaurar la tabla desde una "
-    "copia verificada; revisar disco y memoria"
+_INDEX_REMEDIES = (
+    (
+        "REINDEX INDEX CONCURRENTLY {relation}; then sereno check foreign_keys, and check disk and "
+        "memory"
+    ),
+    (
+        "REINDEX INDEX CONCURRENTLY {relation}; después sereno check foreign_keys, y revisar disco y "
+        "memoria"
+    ),
 )
-_INDEX_REMEDY = "REINDEX INDEX CONCURRENTLY {relation};"
-_INDEX_AFTER = " then sereno check foreign_keys, and check disk and memory"
-_INDEX_DESPUES = " después sereno check foreign_keys, y revisar disco y memoria"
 
 
 def _header(name: str, titles: tuple[str, str], remedies: tuple[str, str]) -> Header:
+    """Return the header of a finding; the texts are English and Spanish."""
     return Header(
         name=name,
         title=titles[0],
@@ -186,12 +196,9 @@ def _header(name: str, titles: tuple[str, str], remedies: tuple[str, str]) -> He
     )
 
 
-_INDEX_REMEDIES = (_INDEX_REMEDY + _INDEX_AFTER, _INDEX_REMEDY + _INDEX_DESPUES)
 HEADERS: Mapping[Kind, Header] = {
     "heap": _header(
-        "heap_corruption",
-        ("A table is damaged", "Una tabla está dañada"),
-        (_TABLE_REMEDY, _TABLE_REMEDIO),
+        "heap_corruption", ("A table is damaged", "Una tabla está dañada"), _HEAP_REMEDIES
     ),
     "btree": _header(
         "btree_corruption",

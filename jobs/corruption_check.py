@@ -96,7 +96,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What can be verified, the memory of earlier looks, and the time now."""
+    """The objects that can be verified, the memory of earlier looks, and the time now."""
 
     amcheck: Amcheck
     objects: Sequence[Provable]
@@ -196,7 +196,7 @@ class CountProofs(HostStep):
         return "-- from the history of this job"
 
     def apply(self, _control: StepControl) -> Outcome:
-        """Return what was counted."""
+        """Return the row about overdue proofs, if any."""
         return Outcome(Status.DONE, found=self.overdue)
 
 

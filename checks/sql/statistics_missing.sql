@@ -22,8 +22,6 @@ WITH wanted AS (
   WHERE a.attstattarget IS DISTINCT FROM 0
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_statistic s
                     WHERE s.starelid = w.oid AND s.staattnum = a.attnum AND s.stainherit = w.parent)
-    -- json, xml and the like have no equality: only their NULLs could be counted
-    AND EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.oid = a.atttypid AND t.typtype <> 'p')
   UNION ALL
   SELECT w.oid, 'the statistics ' || quote_ident(e.stxname)
   FROM wanted w

@@ -76,15 +76,15 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Run checks read-only; sends no alerts and records nothing."""
-    as_json = as_json or output is Output.JSON
+    if as_json:
+        output = Output.JSON
     with open_context(config, database) as context:
         if sql:
             _print_queries(context, checks or ())
         elif listed or explain:
-            _describe(context, checks or (), listed=listed, as_json=as_json)
+            _describe(context, checks or (), listed=listed, as_json=output is Output.JSON)
         else:
-            shape = Output.JSON if as_json else output
-            _check(context, checks or (), database, fail_on, shape)
+            _check(context, checks or (), database, fail_on, output)
 
 
 def _check(

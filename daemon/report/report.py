@@ -105,7 +105,7 @@ class NextDue:
 
 @dataclass(frozen=True, slots=True)
 class Proofs:
-    """How many indexes and tables of a database amcheck has verified, and how long ago."""
+    """The indexes and tables of a database that amcheck has verified, and the oldest proof."""
 
     database: str
     wanted: int

@@ -30,6 +30,8 @@ class CheckStep(DatabaseStep):
     name: str = "check"
     lock: str = "ACCESS SHARE"
     limit_seconds: float = LIMIT_SECONDS
+    cancellable: bool = False
+    """Whether it is cancelled, and tried again later, when a session waits behind it."""
 
     def statement(self) -> str:
         """Return the query."""
@@ -57,9 +59,17 @@ class CheckStep(DatabaseStep):
         def ask() -> tuple[Row, ...]:
             with session.transaction(read_only=True):
                 session.set_timeouts(control.remaining_seconds())
-                return tuple(self.check.look(session, self.options))
+                control.cancellable = self.cancellable
+                try:
+                    return tuple(self.look(session))
+                finally:
+                    control.cancellable = False
 
         return _outcome(lambda: control.attempt(ask))
+
+    def look(self, session: Session) -> Sequence[Row]:
+        """Return the rows of the check, inside a read-only transaction."""
+        return self.check.look(session, self.options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,20 +78,11 @@ class ForeignKeyStep(CheckStep):
 
     key: ForeignKey
     limit_seconds: float = KEY_LIMIT_SECONDS
+    cancellable: bool = True
 
-    def apply(self, session: Session, control: StepControl) -> Outcome:
-        """Count the rows that break the key; cancelled when a session waits behind it."""
-
-        def ask() -> tuple[Row, ...]:
-            with session.transaction(read_only=True):
-                session.set_timeouts(control.remaining_seconds())
-                control.cancellable = True
-                try:
-                    return tuple(rows_of(session, self.key))
-                finally:
-                    control.cancellable = False
-
-        return _outcome(lambda: control.attempt(ask))
+    def look(self, session: Session) -> Sequence[Row]:
+        """Return a row if rows break the key."""
+        return rows_of(session, self.key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,21 +9,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-_GRANTED = ("bt_index_check", "verify_heapam", "gin_index_check")
-_FUNCTIONS = sql.SQL(
-    """
-    SELECT n.nspname AS schema,
-           format('%%I.%%I(%%s)', n.nspname, p.proname, pg_catalog.oidvectortypes(p.proargtypes))
-             AS signature
-    FROM pg_catalog.pg_extension e
-    JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::regclass
-     AND d.refobjid = e.oid AND d.classid = 'pg_catalog.pg_proc'::regclass AND d.deptype = 'e'
-    JOIN pg_catalog.pg_proc p ON p.oid = d.objid
-    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-    WHERE e.extname = 'amcheck' AND p.proname = ANY (%s)
-    ORDER BY 2
-    """
-)
+from postgres.statement_file import read_statement
+
+AMCHECK_FUNCTIONS = read_statement("postgres.fencing", "amcheck_functions")
+"""Lists the functions of the installed extension; it takes no parameters."""
 _AVAILABLE = sql.SQL(
     "SELECT FROM pg_catalog.pg_available_extensions "
     "WHERE name = 'amcheck' AND installed_version IS NULL"
@@ -46,7 +35,7 @@ def amcheck_grants(
     offer amcheck.
     """
     role, version = sql.Identifier(user), administrator.info.server_version
-    rows = administrator.execute(_FUNCTIONS, (list(_GRANTED),)).fetchall()
+    rows = administrator.execute(AMCHECK_FUNCTIONS).fetchall()
     signatures = [row["signature"] for row in rows]
     for schema in sorted({row["schema"] for row in rows}):
         yield sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), role)
