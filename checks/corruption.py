@@ -159,12 +159,12 @@ def damage(session: Session, question: sql.Composed, proof: Provable, name: str)
 
 _HEAP_REMEDIES = (
     (
-        "stop writing to {relation} and copy the data directory; restore the table from a backup that "
-        "was verified; check disk and memory"
+        "stop writing to {relation} and copy the data directory; restore the table from a backup "
+        "that was verified; check disk and memory"
     ),
     (
-        "dejar de escribir en {relation} y copiar el directorio de datos; restaurar la tabla desde una "
-        "copia verificada; revisar disco y memoria"
+        "dejar de escribir en {relation} y copiar el directorio de datos; restaurar la tabla desde "
+        "una copia verificada; revisar disco y memoria"
     ),
 )
 _INDEX_REMEDIES = (
@@ -173,8 +173,8 @@ _INDEX_REMEDIES = (
         "memory"
     ),
     (
-        "REINDEX INDEX CONCURRENTLY {relation}; después sereno check foreign_keys, y revisar disco y "
-        "memoria"
+        "REINDEX INDEX CONCURRENTLY {relation}; después sereno check foreign_keys, y revisar disco "
+        "y memoria"
     ),
 )
 
