@@ -64,6 +64,7 @@ class Courier:
             beat(f"courier {name}")
             try:
                 if self.must_wait():
+                    self._refresh(name)
                     stop.wait(IDLE_SECONDS)
                     continue
                 self._store_receipt(name)
@@ -196,10 +197,18 @@ class Courier:
         return True
 
     def _store_receipt(self, name: str) -> None:
-        """Record the accepted message of a channel; raises StoreError, and is repeated then."""
-        if name in self.unstored:
-            self.unstored[name]()
-            del self.unstored[name]
+        """Record the accepted message of a channel; raises StoreError, and is repeated then.
+
+        After any other error the message is delivered again, when its lease ends.
+        """
+        record = self.unstored.pop(name, None)
+        if record is None:
+            return
+        try:
+            record()
+        except StoreError:
+            self.unstored[name] = record
+            raise
 
     def _delivered(self, notification: Notification, receipt: Receipt, moment: datetime) -> None:
         with self.store.transaction() as transaction:

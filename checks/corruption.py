@@ -4,6 +4,7 @@ Its functions take ACCESS SHARE on the object only. Expressions of an index are 
 table's owner, in a restricted operation (from 14.3 on).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,17 +20,22 @@ from postgres.statement_file import read_statement
 MOST_ROWS = 20
 """Damaged tuples of a table that are listed; a check of an index ends at its first error."""
 CORRUPTED = (errors.DataCorrupted, errors.IndexCorrupted)
-"""SQLSTATE XX001 and XX002: only these mean damage; a timeout or a lock does not."""
+"""SQLSTATE XX001 and XX002 mean damage; a timeout or a lock does not."""
+UNREADABLE = (errors.UndefinedFile, errors.IoError)
+"""SQLSTATE 58P01 and 58030 mean damage if they name the object's file, not amcheck's library."""
+FIRST_USER_OID = 16384
+"""Smaller ones belong to the system catalogs; REINDEX CONCURRENTLY refuses them."""
 
+_AVAILABLE = sql.SQL("SELECT FROM pg_catalog.pg_available_extensions WHERE name = 'amcheck'")
 _OBJECTS = read_statement("checks", "provable_objects", folder="statements")
-# the object may have been dropped, or have shrunk, since the plan
+# the object may have been dropped, or have shrunk, since the plan; a missing file has no pages
 _HEAP = sql.SQL(
     """
     SELECT v.blkno AS block, v.offnum AS item, v.attnum AS column, v.msg AS message
-    FROM (SELECT oid FROM pg_catalog.pg_class
-          WHERE oid = {oid} AND pg_catalog.pg_relation_size(oid) >
-                {first}::bigint * current_setting('block_size')::int OFFSET 0) c,
-         LATERAL {schema}.verify_heapam(c.oid, false, true, 'none', {first}, {last}) v
+    FROM (SELECT oid, pg_catalog.pg_relation_size(oid) / current_setting('block_size')::int AS pages
+          FROM pg_catalog.pg_class WHERE oid = {oid} OFFSET 0) c,
+         LATERAL (SELECT least({last}, c.pages - 1) AS last WHERE c.pages > {first} OR {first} = 0 OFFSET 0) b,
+         LATERAL {schema}.verify_heapam(c.oid, false, true, 'none', {first}, b.last) v
     LIMIT {most}
     """
 )
@@ -83,7 +89,7 @@ def read_amcheck(session: Session) -> Amcheck:
     """Return the functions of amcheck that the session may execute."""
     rows = session.rows(AMCHECK_FUNCTIONS)
     if not rows:
-        return Amcheck(missing="the extension amcheck is not installed; sereno install creates it")
+        return Amcheck(missing=_why_absent(session))
     usable = [row for row in rows if row["executable"]]
     kinds: dict[tuple[str, int], Kind] = {
         ("bt_index_check", 2): "btree",
@@ -91,14 +97,27 @@ def read_amcheck(session: Session) -> Amcheck:
         ("gin_index_check", 1): "gin",
     }
     found = {kinds[key] for row in usable if (key := (row["name"], row["arguments"])) in kinds}
+    present = {kinds[key] for row in rows if (key := (row["name"], row["arguments"])) in kinds}
     missing = ""
-    if {"btree", "heap"} - found:
+    if {"btree", "heap"} - present:
+        missing = "an old version of amcheck is installed; ALTER EXTENSION amcheck UPDATE"
+    elif present - found:
         missing = (
             f"{session.facts.user} may not execute the functions of amcheck; sereno install "
             "grants it"
         )
     unique = any(row["name"] == "bt_index_check" and row["arguments"] == 3 for row in usable)  # noqa: PLR2004 - from 17 on
     return Amcheck(rows[0]["schema"], frozenset(found), unique, missing)
+
+
+def _why_absent(session: Session) -> str:
+    """Return why amcheck is not installed, with the cure."""
+    if session.rows(_AVAILABLE):
+        return "the extension amcheck is not installed; sereno install creates it"
+    return (
+        "the server does not offer the extension amcheck; install its package of additional "
+        "modules (postgresql-contrib), then sereno install"
+    )
 
 
 def read_provable(session: Session, kinds: frozenset[Kind]) -> Sequence[Provable]:
@@ -143,12 +162,18 @@ def verification(
 
 def damage(session: Session, question: sql.Composed, proof: Provable, name: str) -> Sequence[Row]:
     """Run a verification; return a row, whose object is `name`, if the object is damaged."""
-    row: dict[str, object] = {"object": name, "value": 1, "relation": str(proof.relation)}
-    if proof.kind != "heap" and proof.relation.schema == "pg_catalog":
-        row["remedy"] = f"REINDEX INDEX {proof.relation}; it locks the catalog"
+    row: dict[str, object] = {
+        "object": name,
+        "value": 1,
+        "relation": str(proof.relation),
+        "concurrently": "" if proof.oid < FIRST_USER_OID else "CONCURRENTLY ",
+    }
     try:
         found = session.rows(question)
-    except CORRUPTED as error:
+    except (*CORRUPTED, *UNREADABLE) as error:
+        own_file = rf"/{proof.filenode}\b"
+        if isinstance(error, UNREADABLE) and not re.search(own_file, str(error)):
+            raise
         parts = [error.diag.message_primary, error.diag.message_detail]
         return [{**row, "message": "; ".join(part for part in parts if part)}]
     if proof.kind != "heap" or not found:
@@ -169,12 +194,12 @@ _HEAP_REMEDIES = (
 )
 _INDEX_REMEDIES = (
     (
-        "REINDEX INDEX CONCURRENTLY {relation}; then sereno check foreign_keys, and check disk and "
-        "memory"
+        "REINDEX INDEX {concurrently}{relation}; (if it finds duplicate keys, remove them first); "
+        "then sereno check foreign_keys, and check disk and memory"
     ),
     (
-        "REINDEX INDEX CONCURRENTLY {relation}; después sereno check foreign_keys, y revisar disco "
-        "y memoria"
+        "REINDEX INDEX {concurrently}{relation}; (si encuentra claves duplicadas, quitarlas "
+        "antes); después sereno check foreign_keys, y revisar disco y memoria"
     ),
 )
 

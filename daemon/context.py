@@ -62,9 +62,12 @@ class Context(AlertContext):
     """Returns the connection target of a database; its passwords are read at the call."""
     rate_limits: dict[str, RateLimit] = field(default_factory=dict)
     """The measured rate limit of each channel."""
+    unstored: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """By channel, what records an accepted message whose receipt could not be stored."""
 
-    def inherit_limits(self, former: "Context") -> None:
-        """Take over the measured rate limits of the channels that a reload has not changed."""
+    def inherit_deliveries(self, former: "Context") -> None:
+        """Take over the receipts to be stored, and the rate limits of unchanged channels."""
+        self.unstored.update(former.unstored)
         for name, options in self.config.channels.items():
             if options == former.config.channels.get(name) and name in former.rate_limits:
                 self.rate_limits[name] = former.rate_limits[name]
@@ -78,4 +81,5 @@ class Context(AlertContext):
             self.clock,
             rate_limits=self.rate_limits,
             must_wait=must_wait,
+            unstored=self.unstored,
         )

@@ -200,7 +200,7 @@ class Service:
             )
         else:
             self._exits.close()
-            context.inherit_limits(self._context)
+            context.inherit_deliveries(self._context)
             self._context, self._runner = context, self._made(context)
             self._health.use(context)
             self._dispatcher.use(context, self._runner)

@@ -125,6 +125,10 @@ class StepControl:
                 self._halt(Stop.THROTTLED)
             self._pause(reason)
 
+    def cancel_reason(self) -> str | None:
+        """Return the signal in whose favour a statement in flight is to be cancelled, or None."""
+        return governor.cancel_reason(self._terms.sample(), self._terms.limits)
+
     def gentle(self, own: Speed | None = None) -> bool:
         """Return whether work that begins now has to spare other sessions.
 

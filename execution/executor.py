@@ -144,12 +144,9 @@ class Executor:
                 if pid in self._busy:
                     self._terms.progress.advance(self._busy[pid], done)
             if any(control.cancellable for control in list(self._controls.values())):
-                self._give_way(
-                    governor.cancel_reason(self._terms.sample(), self._terms.limits),
-                    self._terms.waiters_behind(),
-                )
+                self._give_way(self._terms.waiters_behind())
 
-    def _give_way(self, critical: str | None, behind: Mapping[int, str]) -> None:
+    def _give_way(self, behind: Mapping[int, str]) -> None:
         """Cancel cancellable statements that a session waits behind, or at a critical signal."""
         for lane in self._lanes:
             control = (
@@ -157,7 +154,7 @@ class Executor:
             )
             if lane is None or control is None or not control.cancellable:
                 continue
-            why = behind.get(lane.facts.pid) or critical
+            why = behind.get(lane.facts.pid) or control.cancel_reason()
             if why:
                 control.yielded_to = why
                 lane.cancel()

@@ -7,6 +7,7 @@ large table is verified in ranges of blocks, each with a proof of its own.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from pydantic import Field
 
@@ -42,6 +43,8 @@ HEAP_PAGES_PER_SECOND = 25_000.0
 MARGIN = 1.2
 NEVER = datetime.min.replace(tzinfo=UTC)
 LANES = 2
+MOST_UNPROVEN = 10_000
+"""Objects without a proof whose first night is kept; later ones are counted when these are done."""
 
 
 class Options(Model):
@@ -86,8 +89,12 @@ class Piece:
 
     def seconds(self, *, all_rows: bool = True) -> float:
         """Return the predicted duration, from the last look or from rows and pages."""
-        if self.before is not None and all_rows:
-            return self.before.seconds * MARGIN
+        before = self.before
+        same = self.proof.kind != "btree" or (
+            before is not None and before.evidence.get("all_rows", True) == all_rows
+        )
+        if before is not None and same:
+            return before.seconds * MARGIN
         if self.proof.kind == "heap":
             return self.pages / HEAP_PAGES_PER_SECOND
         rows = self.proof.heap_rows * SECONDS_PER_ROW if all_rows else 0.0
@@ -103,6 +110,7 @@ class Observation:
     memory: Mapping[str, Memory]
     now: datetime
     options: Options = field(default_factory=Options)
+    lanes: int = 1
 
 
 def observe(inputs: JobInputs) -> Observation:
@@ -110,11 +118,15 @@ def observe(inputs: JobInputs) -> Observation:
     session = inputs.opened
     amcheck = read_amcheck(session)
     objects = read_provable(session, amcheck.kinds)
-    return Observation(amcheck, objects, inputs.memory, inputs.now, inputs.options)
+    sessions = lanes(inputs.options, inputs.settings)
+    return Observation(amcheck, objects, inputs.memory, inputs.now, inputs.options, sessions)
 
 
 def pieces(seen: Observation) -> Iterator[Piece]:
-    """Yield each object; of a large table, each range of blocks."""
+    """Yield each object; of a large table, each range of blocks.
+
+    The first range has the table's name: a table that grows keeps its history and its alert.
+    """
     for proof in seen.objects:
         name = str(proof.relation)
         ranges = -(-proof.pages // RANGE_PAGES) if proof.kind == "heap" else 1
@@ -124,7 +136,7 @@ def pieces(seen: Observation) -> Iterator[Piece]:
         for number in range(ranges):
             first = number * RANGE_PAGES
             last = None if number == ranges - 1 else first + RANGE_PAGES - 1
-            part = f"{name} blocks {first} to {'the end' if last is None else last}"
+            part = f"{name} blocks {first} to {first + RANGE_PAGES - 1}" if number else name
             yield Piece(proof, part, Blocks(first, last), seen.memory.get(part))
 
 
@@ -151,11 +163,11 @@ def plan(seen: Observation) -> Sequence[Step]:
 def _within_budget(due: Sequence[Piece], seen: Observation) -> Iterator[Step]:
     """Yield steps up to the budget, the first whatever it costs; the rest waits for its turn."""
     budget, spent = seen.options.budget.total_seconds(), 0.0
-    for piece in due:
+    for number, piece in enumerate(due):
         # every row of a very large table cannot be looked up in a night
         all_rows = piece.seconds() <= budget
         seconds = piece.seconds(all_rows=all_rows)
-        if spent and spent + seconds > budget * LANES:
+        if number and spent + seconds > budget * seen.lanes:
             return
         spent += seconds
         why = "never proven"
@@ -169,6 +181,7 @@ def _within_budget(due: Sequence[Piece], seen: Observation) -> Iterator[Step]:
             proof=piece.proof,
             blocks=piece.blocks,
             question=verification(piece.proof, seen.amcheck, piece.blocks, all_rows=all_rows),
+            all_rows=all_rows,
             predicted_seconds=seconds,
             has_history=piece.before is not None,
         )
@@ -187,6 +200,8 @@ class CountProofs(HostStep):
     overdue: tuple[Evidence, ...]
     dropped: tuple[Coverage, ...]
     """The findings about damaged objects that no longer exist."""
+    kept: Evidence
+    """What the next run has to know: `unproven` (since when) and `tried` (overdue, planned)."""
     name: str = "count"
     object: str = "proofs"
     alone: bool = True
@@ -197,48 +212,79 @@ class CountProofs(HostStep):
 
     def apply(self, _control: StepControl) -> Outcome:
         """Return the row about overdue proofs, if any."""
-        return Outcome(Status.DONE, found=self.overdue)
+        return Outcome(Status.DONE, found=self.overdue, evidence=self.kept)
+
+
+def _counts(seen: Observation, known: Sequence[Piece]) -> Mapping[str, float]:
+    proven = [one.proven_at for one in known if one.proven_at > NEVER]
+    return {
+        "proofs_wanted": float(len(known)),
+        "proofs": float(len(proven)),
+        "oldest_proof_days": (seen.now - min(proven, default=seen.now)) / timedelta(days=1),
+    }
+
+
+def _dropped(seen: Observation, known: Sequence[Piece]) -> Iterator[Coverage]:
+    """Yield the findings about damaged objects that no longer exist.
+
+    Objects of a kind that cannot be verified tonight are not listed: nothing is known of them.
+    """
+    names = {one.name for one in known}
+    for name, memory in seen.memory.items():
+        kind = memory.evidence.get("kind")
+        if memory.evidence.get("damaged") and name not in names and kind in seen.amcheck.kinds:
+            yield Coverage(HEADERS[kind].name, object=name)
 
 
 def _count_proofs(seen: Observation, known: Sequence[Piece], planned: set[str]) -> Step:
-    proven = [one for one in known if one.proven_at > NEVER]
-    oldest = min((one.proven_at for one in proven), default=seen.now)
-    counts = {
-        "proofs_wanted": float(len(known)),
-        "proofs": float(len(proven)),
-        "oldest_proof_days": (seen.now - oldest) / timedelta(days=1),
-    }
-    names = {one.name for one in known}
-    dropped = tuple(
-        Coverage(HEADERS[memory.evidence["kind"]].name, object=name)
-        for name, memory in seen.memory.items()
-        if memory.evidence.get("damaged") and name not in names
-    )
-    return CountProofs(
-        counts=counts, overdue=tuple(_overdue(seen, known, planned)), dropped=dropped
-    )
+    """Return the step that counts the proofs, and keeps who waits for one.
 
-
-def _overdue(seen: Observation, known: Sequence[Piece], planned: set[str]) -> Iterator[Evidence]:
-    """Yield one row if proofs are overdue and tonight does not renew them.
-
-    An object without a proof is as old as the job's first look at this database.
+    A run renews what it plans: that is overdue only if an earlier run planned it in vain.
     """
-    looks = [memory.at for memory in seen.memory.values() if memory.at is not None]
-    first = min(looks, default=seen.now)
-    ages = {
-        one.name: (seen.now - max(one.proven_at, first)).days
+    before = seen.memory.get("proofs")
+    earlier: Mapping[str, Any] = before.evidence if before is not None else {}
+    unproven = _unproven_since(known, earlier.get("unproven", {}), seen.now)
+    since = {
+        one.name: unproven.get(one.name, seen.now) if one.proven_at == NEVER else one.proven_at
         for one in known
-        if one.name not in planned
     }
+    ages = {name: (seen.now - at).days for name, at in since.items()}
     late = {name: days for name, days in ages.items() if days >= OVERDUE_DAYS["warning"]}
+    tried = set(earlier.get("tried", ()))
+    told = {name: days for name, days in late.items() if name not in planned or name in tried}
+    kept = {
+        "unproven": {name: at.isoformat() for name, at in unproven.items()},
+        "tried": sorted(name for name in late if name in planned)[:MOST_UNPROVEN],
+    }
+    return CountProofs(
+        counts=_counts(seen, known),
+        overdue=tuple(_overdue(told, len(known))),
+        dropped=tuple(_dropped(seen, known)),
+        kept=kept,
+    )
+
+
+def _unproven_since(
+    known: Sequence[Piece], earlier: Mapping[str, str], now: datetime
+) -> Mapping[str, datetime]:
+    """Return since when the objects without a proof have been waiting for one."""
+    since = {
+        one.name: datetime.fromisoformat(earlier[one.name]) if one.name in earlier else now
+        for one in known
+        if one.proven_at == NEVER
+    }
+    return dict(sorted(since.items(), key=lambda item: (item[1], item[0]))[:MOST_UNPROVEN])
+
+
+def _overdue(late: Mapping[str, int], wanted: int) -> Iterator[Evidence]:
+    """Yield one row if proofs are overdue."""
     if late:
         worst = max(late, key=lambda name: (late[name], name))
         yield {
             "object": "amcheck",
             "value": late[worst],
             "overdue": len(late),
-            "wanted": len(known),
+            "wanted": wanted,
             "worst": worst,
         }
 

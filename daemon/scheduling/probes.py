@@ -76,9 +76,10 @@ class Probes:
         looks: bool,  # noqa: FBT001 - of a thread
     ) -> None:
         watched = context.config.watch.checks if looks else ()
-        if watched:
-            self._record(context, "", look(context, Task("disk_check", Scope.HOST, ""), watched))
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="probe") as pool:
+            if watched:
+                host = Task("disk_check", Scope.HOST, "")
+                pool.submit(lambda: self._record(context, "", look(context, host, watched)))
             list(
                 pool.map(lambda name: self._probe(context, name, watched, busy), sorted(databases))
             )
@@ -115,7 +116,7 @@ class Probes:
 def look(context: Context, task: Task, names: Collection[str]) -> list[Verdict]:
     """Run some checks of a job in read-only sessions; return what these checks found.
 
-    Raises TargetError if the server does not let sereno in.
+    Raises TargetError if the server does not let sereno in. Any other error is logged.
     """
     some = replace(context, checks={name: context.checks[name] for name in names})
     try:
@@ -126,7 +127,7 @@ def look(context: Context, task: Task, names: Collection[str]) -> list[Verdict]:
             )
             for *_, verdict in dry_run.run_checks(some, task, names)
         ]
-    except (psycopg.Error, OSError) as error:
+    except (psycopg.Error, OSError, StoreError) as error:
         _log.error("check.failed", task=task.job, database=task.database, reason=first_line(error))
         return []
 

@@ -20,6 +20,8 @@ class VerifyObject(DatabaseStep):
     proof: Provable
     blocks: Blocks
     question: sql.Composed
+    all_rows: bool
+    """Whether it looks up every row of the table in the B-tree: its duration depends on it."""
     name: str = "verify"
     lock: str = "ACCESS SHARE"
     limit_seconds: float = LIMIT_SECONDS
@@ -43,6 +45,7 @@ class VerifyObject(DatabaseStep):
                 "kind": self.proof.kind,
                 "filenode": self.proof.filenode,
                 "damaged": bool(found),
+                "all_rows": self.all_rows,
             }
             return Outcome(Status.DONE, rows=len(found), found=found, evidence=evidence)
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.request import urlopen
 
@@ -131,3 +132,23 @@ def test_alertmanager_receives_open_alerts_periodically(endpoint, make_courier, 
     bodies = [json.loads(request["body"]) for request in server.requests]
     assert len({body[0]["startsAt"] for body in bodies}) == 1
     assert all(request["path"] == "/api/v2/alerts" for request in server.requests)
+
+
+def test_alerts_are_refreshed_while_nothing_new_may_be_delivered(
+    endpoint, make_courier, wait, monkeypatch
+):
+    """Alertmanager ends an alert that is not sent again."""
+    monkeypatch.setattr(alertmanager.Options, "traits", alertmanager.Traits(refresh_seconds=0.2))
+    server = endpoint((200, {}, b""))
+    courier = make_courier(server.url)
+    record(courier, finding("7 rows"))
+    assert courier.deliver_one("am")
+    stop = threading.Event()
+    waiting = replace(courier, must_wait=lambda: True)
+    worker = threading.Thread(target=waiting.work, args=("am", stop))
+    worker.start()
+    try:
+        wait(lambda: len(server.requests) > 1, what="a refresh")
+    finally:
+        stop.set()
+        worker.join()

@@ -408,6 +408,18 @@ def test_worker_delivers_nothing_while_sent_alerts_are_not_recorded(courier, goo
     worker.join()
 
 
+def test_receipt_that_can_never_be_stored_does_not_block_its_channel(courier, good, wait):
+    stop = threading.Event()
+    courier.unstored["good"] = lambda: int("not a number")
+    enqueue(courier, "good")
+    worker = threading.Thread(target=courier.work, args=("good", stop), daemon=True)
+    worker.start()
+    wait(lambda: good.requests, what="the delivery")
+    stop.set()
+    courier.store.wakeup.ring()
+    worker.join()
+
+
 def test_receipt_that_could_not_be_stored_is_stored_later(courier, good, wait):
     """The message is not sent again."""
     enqueue(courier, "good")

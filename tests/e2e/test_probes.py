@@ -4,7 +4,8 @@ import pytest
 
 from alerts import alert_store
 from daemon.history import pause
-from daemon.scheduling.probes import ALL_SECONDS, Probes
+from daemon.scheduling.probes import ALL_SECONDS, Probes, look
+from domain.task import Scope, Task
 
 
 @pytest.fixture
@@ -74,6 +75,14 @@ def test_watched_checks_open_and_resolve_alerts_without_a_run(house, probing):
     assert probing(well, busy={"main"}) == []
     with well.store.reading() as transaction:
         assert transaction.rows("SELECT * FROM run") == []
+
+
+def test_state_file_that_cannot_be_read_during_a_look_does_not_end_the_probes(house, tmp_path):
+    house.with_logins = False
+    context = house.context()
+    context.store.path.rename(tmp_path / "away")
+    task = Task("integrity_check", Scope.DATABASE, "main")
+    assert look(context, task, ["connections_near_limit"]) == []
 
 
 def test_no_check_is_watched_during_a_pause_or_with_an_empty_list(house, probing):

@@ -127,6 +127,14 @@ def test_reload_keeps_the_rate_limit_of_an_unchanged_channel(house):
         before.rate_limits[name].failed(DeliveryError(Failure.THROTTLED, "slow down", 60.0), 60.0)
     house.extra = house.extra.replace("127.0.0.1:1", "127.0.0.1:2")
     after = house.context()
-    after.inherit_limits(before)
+    after.inherit_deliveries(before)
     assert list(after.rate_limits) == ["b"]
     assert after.courier().rate_limits["b"].pause() > 50
+
+
+def test_reload_keeps_the_receipts_that_are_still_to_be_stored(house):
+    house.with_logins = False
+    before, after = house.context(), house.context()
+    before.courier().unstored["log"] = print
+    after.inherit_deliveries(before)
+    assert after.courier().unstored == {"log": print}

@@ -8,7 +8,9 @@ from datetime import timedelta
 
 import pytest
 
+from checks.corruption import Blocks, damage, read_amcheck, read_provable, verification
 from daemon.demo.cluster import Cluster, embedded_binaries
+from postgres.session import MAINTAIN, Target, open_session
 from tests.fixtures.servers import Database
 
 TABLE = """
@@ -144,6 +146,51 @@ def test_page_with_a_wrong_checksum_is_damage(make_server, make_house, tmp_path)
     database.cluster.start()
     ran = found(house.run("corruption_check"))
     assert "invalid page in block 3" in ran["heap_corruption", "public.t"]["summary"]
+
+
+def test_table_whose_file_is_missing_is_damaged_and_a_missing_library_is_no_damage(
+    make_server, make_house, tmp_path
+):
+    database = Database(make_server(checksums=True), "postgres")
+    for statement in TABLE.split(";"):
+        database.run(statement)
+    house = make_house(tmp_path, database)
+    house.install()
+    table = path_of(database, "public.t")
+    database.admin.close()
+    database.cluster.stop()
+    table.unlink()
+    database.cluster.start()
+    ran = found(house.run("corruption_check"))
+    assert set(ran) == {("heap_corruption", "public.t"), ("task_failed", "")}  # its index
+    assert "could not open file" in ran["heap_corruption", "public.t"]["summary"]
+    database = Database(database.cluster, "postgres")
+    database.run(
+        "ALTER EXTENSION amcheck DROP FUNCTION sereno.verify_heapam(regclass, boolean, boolean, text, bigint, bigint);"
+        "DROP FUNCTION sereno.verify_heapam;"
+        "CREATE FUNCTION sereno.verify_heapam(regclass, boolean, boolean, text, bigint, bigint, "
+        "OUT blkno bigint, OUT offnum int, OUT attnum int, OUT msg text) RETURNS SETOF record AS $$ "
+        "BEGIN RAISE 'could not access file \"$libdir/amcheck\"' USING ERRCODE = '58P01'; END "
+        "$$ LANGUAGE plpgsql;"
+        "ALTER EXTENSION amcheck ADD FUNCTION sereno.verify_heapam(regclass, boolean, boolean, text, bigint, bigint)"
+    )
+    run = run_all(house)
+    assert set(found(run)) == {("task_failed", "")}
+    assert {step["status"] for step in run["steps"] if step["object"] == "public.t"} == {"failed"}
+    database.admin.close()
+
+
+@pytest.mark.parametrize(("blocks", "rows"), [(Blocks(0, 9**6), 0), (Blocks(9**5, None), 0)])
+def test_range_of_a_table_that_shrank_since_the_plan_is_verified_to_its_end(house, blocks, rows):
+    house.database.run("CREATE TABLE public.t (a int); INSERT INTO public.t VALUES (1)")
+    house.install()
+    with open_session(Target("main", house.database.dsn), MAINTAIN, "test") as session:
+        amcheck = read_amcheck(session)
+        (table,) = (
+            one for one in read_provable(session, amcheck.kinds) if str(one.relation) == "public.t"
+        )
+        question = verification(table, amcheck, blocks, all_rows=True)
+        assert len(damage(session, question, table, "public.t")) == rows
 
 
 def test_only_what_is_due_is_verified_and_a_rewritten_index_is_due(any_house):

@@ -54,6 +54,7 @@ observations = st.builds(
     ),
     now=st.just(NOW),
     options=st.builds(Options, budget=st.sampled_from([timedelta(minutes=1), timedelta(hours=9)])),
+    lanes=st.integers(1, LANES),
 )
 
 
@@ -64,8 +65,8 @@ def verified(steps):
 @given(observations)
 def test_plan_stays_within_its_budget_and_always_makes_progress(seen):
     steps = verified(plan(seen))
-    spent = sum(step.predicted_seconds for step in steps[1:])
-    assert spent <= LANES * seen.options.budget.total_seconds()
+    spent = sum(step.predicted_seconds for step in steps)
+    assert len(steps) <= 1 or spent <= seen.lanes * seen.options.budget.total_seconds()
     fresh = {
         name
         for name, memory in seen.memory.items()
@@ -113,13 +114,72 @@ def test_every_row_is_looked_up_unless_that_alone_exceeds_the_budget():
     assert "bt_index_check(c.oid, false)" in texts["public.large"]
 
 
+def damaged(kind, filenode=1):
+    return Memory(1.0, 0, {"kind": kind, "filenode": filenode, "damaged": True}, NOW)
+
+
 def test_dropped_damaged_object_resolves_its_alert():
-    memory = Memory(1.0, 0, {"kind": "btree", "filenode": 1, "damaged": True}, NOW)
-    (count,) = plan(Observation(AMCHECK, [], {"public.gone": memory}, NOW))
+    (count,) = plan(Observation(AMCHECK, [], {"public.gone": damaged("btree")}, NOW))
     assert isinstance(count, CountProofs)
     assert [(one.kind, one.object) for one in count.dropped] == [
         ("btree_corruption", "public.gone")
     ]
+
+
+def test_damaged_object_that_cannot_be_seen_tonight_keeps_its_alert():
+    seen = {"public.i": damaged("btree"), "public.t": damaged("heap")}
+    for kinds in (frozenset(), frozenset({"heap"})):
+        amcheck = Amcheck("sereno", kinds, missing="a right is missing")
+        table = Provable("heap", Relation("public", "t"), 1, 1, 1, 1.0)
+        count = plan(Observation(amcheck, [table] if kinds else [], seen, NOW))[-1]
+        assert count.dropped == ()
+
+
+def test_damaged_table_that_grows_into_another_range_is_verified_under_its_name():
+    for pages in (RANGE_PAGES, RANGE_PAGES + 1, 3 * RANGE_PAGES):
+        table = Provable("heap", Relation("public", "t"), 1, 1, pages, 1e6)
+        seen = {"public.t": damaged("heap"), f"public.t blocks {RANGE_PAGES} to {2 * RANGE_PAGES - 1}": damaged("heap")}  # fmt: skip
+        first, *_, count = plan(Observation(AMCHECK, [table], seen, NOW))
+        assert (first.object, first.blocks.first) == ("public.t", 0)
+        assert [one.object for one in count.dropped] == (
+            [f"public.t blocks {RANGE_PAGES} to {2 * RANGE_PAGES - 1}"] if pages == RANGE_PAGES else []
+        )  # fmt: skip
+
+
+def test_memory_of_a_plain_look_does_not_predict_one_that_looks_up_every_row():
+    index = Provable("btree", Relation("public", "large"), 1, 1, 1000, 1e9)
+    plain = {"kind": "btree", "filenode": 1, "damaged": False, "all_rows": False}
+    memory = Memory(60.0, 0, plain, NOW - timedelta(days=9))
+    (step,) = verified(plan(Observation(AMCHECK, [index], {"public.large": memory}, NOW)))
+    assert (step.all_rows, step.predicted_seconds) == (False, 72.0)
+
+
+def nights(known, days, *, planned=True):
+    """Yield the count of each night on which no proof succeeds, `days` apart."""
+    memory = {}
+    for number, day in enumerate(days):
+        budget = timedelta(hours=1) if planned else timedelta(0)
+        now = NOW + timedelta(days=day)
+        count = plan(Observation(AMCHECK, known, memory, now, Options(budget=budget)))[-1]
+        memory = {**memory, "proofs": Memory(0.0, 0, count.kept, now)}
+        yield number, count
+
+
+def test_object_whose_proof_is_planned_in_vain_for_14_days_is_overdue():
+    table = Provable("heap", Relation("public", "t"), 1, 1, 1, 1.0)
+    counts = [count.overdue for _, count in nights([table], (0, 13, 14, 15))]
+    assert counts[:3] == [(), (), ()]  # the third run is the first to plan it when it is late
+    assert (counts[3][0]["worst"], counts[3][0]["value"]) == ("public.t", 15)
+
+
+def test_object_is_unproven_since_the_night_it_was_seen_first():
+    """The memory of objects that no longer exist does not make a new one old."""
+    old = Memory(1.0, 0, {"kind": "heap", "filenode": 7, "damaged": False}, NOW - timedelta(99))
+    tables = [Provable("heap", Relation("public", name), 1, 1, 9**9, 1.0) for name in "ab"]
+    seen = Observation(AMCHECK, tables, {"public.gone": old}, NOW, Options(budget=timedelta(0)))
+    count = plan(seen)[-1]
+    assert count.overdue == ()
+    assert set(count.kept["unproven"].values()) == {NOW.isoformat()}
 
 
 def _seen(*provable):
