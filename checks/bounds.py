@@ -1,12 +1,14 @@
 """Limits on the rows and values of a check: they are cut by the server, before they are read."""
 
 import contextlib
+import re
 from collections.abc import Sequence
 
 from psycopg import sql
 
 from checks.check import Header, OptionValues, Row
 from checks.judge import severity_of
+from checks.options import is_ignored
 from postgres.session import Session
 
 MOST_FINDINGS = 100
@@ -24,6 +26,7 @@ _BOUNDED = sql.SQL(
     SELECT *, count(*) OVER () AS {total}
     FROM (SELECT {columns} FROM ({query}
     ) AS q ({names}) OFFSET 0) AS r
+    WHERE {told}
     ORDER BY {order} LIMIT {most}
     """
 )
@@ -54,6 +57,7 @@ def bounded_rows(
                 sql.SQL("{} AS {}").format(_cut(alias, name, kind), sql.Identifier(name))
                 for alias, (name, kind) in zip(aliases, described, strict=True)
             ),
+            told=_told(options, {name for name, _ in described}),
             order=_order(header, {name for name, _ in described}),
             most=sql.Literal(most),
         )
@@ -74,8 +78,9 @@ def most_findings(options: OptionValues) -> int:
 
 def first_rows(rows: Sequence[Row], options: OptionValues) -> Sequence[Row]:
     """Return the first rows that a module found, with one for the rest."""
-    kept = list(rows[: most_findings(options)])
-    return [*kept, *_rest(len(rows) - len(kept))]
+    told = [row for row in rows if not is_ignored(str(row["object"]), options)]
+    kept = told[: most_findings(options)]
+    return [*kept, *_rest(len(told) - len(kept))]
 
 
 def _rest(count: int) -> Sequence[Row]:
@@ -91,6 +96,15 @@ def _cut(column: sql.Identifier, name: str, kind: int) -> sql.Composable:
     if kind in _SMALL_TYPES:
         return column
     return _CUT.format(column, sql.Literal(LONGEST_VALUE))
+
+
+def _told(options: OptionValues, names: set[str]) -> sql.Composable:
+    """Return the condition on rows whose object is not ignored."""
+    ignored = options.get("ignored", ())
+    if "object" not in names or not isinstance(ignored, Sequence) or not ignored:
+        return sql.SQL("true")
+    patterns = [re.sub(r"([\\%_])", r"\\\1", str(one)).replace("*", "%") for one in ignored]
+    return sql.SQL("coalesce(object, '') NOT LIKE ALL ({})").format(sql.Literal(patterns))
 
 
 def _order(header: Header, names: set[str]) -> sql.Composable:

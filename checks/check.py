@@ -9,6 +9,8 @@ from postgres.session import Session
 Scope = Literal["cluster", "database", "host"]
 OptionValues = Mapping[str, object]
 Row = Mapping[str, object]
+ADDED_BY_GROWTH = frozenset({"per_day", "per_day_size"})
+"""The columns that a row of a counter gets: its growth in a day, and the same in GB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,10 @@ class Header:
     cost: Literal["cheap", "scan"] = "cheap"
     """Cheap ones ask the catalog or a single value of each object, and go on during an outage."""
     built_in: bool = True
+    lasting: str = ""
+    """The option with the days for which a row has to be found before it is a finding."""
+    per: Literal["", "day"] = ""
+    """`value` is a counter, and judged by its growth in this time since the last run."""
     domain: str = ""
     """The only trust domain whose rows are read; by default each one."""
 

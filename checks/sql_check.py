@@ -13,7 +13,7 @@ from typing import Any
 from psycopg import errors, sql
 
 from checks.bounds import bounded_rows
-from checks.check import Header, NotSeen, Option, OptionValues, Row
+from checks.check import ADDED_BY_GROWTH, Header, NotSeen, Option, OptionValues, Row
 from checks.constraints import readable_domain
 from checks.judge import COLUMN
 from checks.lexer import tokens
@@ -35,6 +35,8 @@ _SHAPES: dict[str, tuple[type, str]] = {
     "reads": (str, "text"),
     "cost": (str, "text"),
     "domain": (str, "text"),
+    "lasting": (str, "text"),
+    "per": (str, "text"),
     "option": (dict, "a table"),
 }
 
@@ -44,6 +46,7 @@ _CHOICES = {
     "order": ("rising", "falling"),
     "reads": ("catalog", "rows"),
     "cost": ("cheap", "scan"),
+    "per": ("", "day"),
 }
 
 _HAS = sql.SQL(
@@ -116,6 +119,8 @@ def _wrong_row(header: Header, row: Row) -> str:
     if row.get("severity") not in _SEVERITIES:
         return f"{row['severity']!r} is not a severity ({', '.join(Severity)})"
     named = {*COLUMN.findall(header.summary), *COLUMN.findall(header.remedy)}
+    if header.per:
+        named -= ADDED_BY_GROWTH
     if unknown := sorted(named - row.keys()):
         return f"its summary or remedy names {{{unknown[0]}}}, which its query does not return"
     return ""
@@ -189,6 +194,13 @@ def _header(file: str, name: str, values: dict[str, Any]) -> Header:
             )
         options[option] = Option(value["default"], value.get("help", ""))
     values["needs"] = tuple(values.get("needs", ()))
+    lasting = values.get("lasting", "")
+    if lasting and lasting not in options:
+        raise BadCheckError(
+            f"{file}: lasting names an option with a number of days; option.{lasting} is missing"
+        )
+    if (lasting or values.get("per")) and values.get("reads") == "rows":
+        raise BadCheckError(f"{file}: lasting and per compare rows of the catalog only")
     return Header(name=name, options=options, **values)
 
 
@@ -210,5 +222,5 @@ def _shaped(file: str, values: dict[str, Any]) -> None:
     for key, allowed in _CHOICES.items():
         if values.get(key, allowed[0]) not in allowed:
             raise BadCheckError(
-                f"{file}: {key} must be {' or '.join(allowed)}, not {values[key]!r}"
+                f"{file}: {key} must be {' or '.join(filter(None, allowed))}, not {values[key]!r}"
             )

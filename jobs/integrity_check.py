@@ -62,6 +62,7 @@ class Observation:
     memory: Mapping[str, Memory]
     keys: Sequence[tuple[Login, ForeignKey]]
     """The large foreign keys, which are steps of their own, and the login of each."""
+    now: datetime
     uncovered: Mapping[str, str]
     """The owners whose rows no login reads, and why; empty if no check reads rows."""
 
@@ -85,7 +86,7 @@ def observe(inputs: JobInputs) -> Observation:
     reads_rows = any(one.check.header.reads == "rows" for one in wanted)
     uncovered = inputs.trust_domains.uncovered() if reads_rows else {}
     keys = list(_large_keys(inputs)) if any(_is_of_keys(one) for one in wanted) else []
-    return Observation(wanted, inputs.memory, keys, uncovered)
+    return Observation(wanted, inputs.memory, keys, inputs.now, uncovered)
 
 
 def _is_of_keys(planned: PlannedCheck) -> bool:
@@ -162,6 +163,8 @@ def _question(wanted: PlannedCheck, seen: Observation) -> CheckStep:
         check=wanted.check,
         options=options,
         text=wanted.text,
+        now=seen.now,
+        before=memory,
         predicted_seconds=memory.seconds if memory else 0.0,
         logins=wanted.logins,
         unpaused=cheap,
@@ -182,6 +185,7 @@ def _key_steps(seen: Observation) -> Iterator[Step]:
             check=planned.check,
             options=planned.options,
             text=";\n".join(one.as_string(None).strip() for one in questions_of(key)),
+            now=seen.now,
             predicted_seconds=memory.seconds if memory else key.pages / PAGES_PER_SECOND,
             has_history=memory is not None,
             logins=(login,),

@@ -25,5 +25,11 @@ SELECT DISTINCT ON (i.oid) format('%I.%I', n.nspname, i.relname) AS object, 1 AS
 FROM pg_catalog.pg_index x
 JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid AND i.relkind = 'i' AND i.relpersistence <> 't'
 JOIN pg_catalog.pg_namespace n ON n.oid = i.relnamespace
-JOIN changed g ON g.oid = ANY (x.indcollation::oid[])
+JOIN pg_catalog.pg_am m ON m.oid = i.relam
+CROSS JOIN LATERAL unnest(x.indcollation::oid[], x.indclass::oid[]) AS k (collation_id, class)
+JOIN changed g ON g.oid = k.collation_id
+JOIN pg_catalog.pg_collation o ON o.oid = k.collation_id
+JOIN pg_catalog.pg_opclass c ON c.oid = k.class
+-- these compare bytes, whatever the collation
+WHERE c.opcname NOT LIKE '%pattern\_ops' AND (m.amname <> 'hash' OR NOT o.collisdeterministic)
 ORDER BY i.oid

@@ -19,7 +19,7 @@ WITH RECURSIVE large AS (
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   CROSS JOIN LATERAL (SELECT pg_catalog.pg_stat_get_live_tuples(c.oid)::float8 AS alive,
                              pg_catalog.pg_stat_get_dead_tuples(c.oid)::float8 AS dead) s
-  WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.reltuples >= 0
+  WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.reltuples >= 0 AND c.relpages > 0
     AND c.relpages >= :bytes / current_setting('block_size')::int
     AND n.nspname NOT IN ('pg_catalog', 'information_schema')
 ), field AS (

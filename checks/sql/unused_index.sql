@@ -6,8 +6,9 @@
 -- es.remedy  = "DROP INDEX CONCURRENTLY {object}; (su definición está en los detalles; mirar antes los servidores en espera)"
 -- option.bytes = { default = 10485760, help = "smaller indexes are ignored" }
 -- option.warning_bytes = { default = 104857600, help = "warning from this size on, if it is also 1 % of the database; else info" }
--- option.days = { default = 35, help = "days of statistics that are needed" }
--- source  = "pg_stat_all_indexes; never of a constraint, a replica identity or a foreign key, nor while statistics are young"
+-- option.days = { default = 35, help = "days of statistics, and of nightly looks, that are needed" }
+-- lasting = "days"
+-- source  = "pg_stat_all_indexes; never of a constraint, a replica identity or a foreign key, nor while statistics or the index are young"
 SELECT format('%I.%I', n.nspname, i.relname) AS object, bytes::float8 AS value,
        CASE WHEN bytes >= :warning_bytes AND bytes >= 0.01 * pg_catalog.pg_database_size(current_database())
             THEN 'warning' ELSE 'info' END AS severity,
@@ -18,8 +19,10 @@ JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
 JOIN pg_catalog.pg_class t ON t.oid = x.indrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = i.relnamespace
 CROSS JOIN (
-  SELECT coalesce(stats_reset, pg_postmaster_start_time()) AS at FROM pg_catalog.pg_stat_database
-  WHERE datname = current_database()
+  -- after a crash all counters begin anew; only those of the server tell it
+  SELECT greatest(d.stats_reset, b.stats_reset) AS at
+  FROM pg_catalog.pg_stat_database d, pg_catalog.pg_stat_bgwriter b
+  WHERE d.datname = current_database()
 ) since
 CROSS JOIN LATERAL (SELECT CASE WHEN i.relpages >= :bytes / 8192 THEN pg_catalog.pg_relation_size(i.oid) END AS bytes) size
 WHERE i.relkind = 'i' AND i.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'sereno')

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from checks.check import Check, NotSeen, OptionValues, Row
 from checks.constraints import ForeignKey
 from checks.foreign_keys import rows_of
+from checks.history import FIRST_LOOK, compare
 from checks.sql_check import BadCheckError
 from domain.cause import Cause
+from domain.memory import Memory
 from execution.control import StepControl
 from execution.step import DatabaseStep, HostStep, Outcome, Status, Step
 from postgres.session import Session
@@ -27,6 +30,9 @@ class CheckStep(DatabaseStep):
     options: OptionValues
     text: str
     """The query, for people to read."""
+    now: datetime
+    before: Memory | None = None
+    """The memory of its last look."""
     name: str = "check"
     lock: str = "ACCESS SHARE"
     limit_seconds: float = LIMIT_SECONDS
@@ -65,7 +71,13 @@ class CheckStep(DatabaseStep):
                 finally:
                     control.cancellable = False
 
-        return _outcome(lambda: control.attempt(ask))
+        outcome = _outcome(lambda: control.attempt(ask))
+        header = self.check.header
+        if outcome.status is not Status.DONE or not (header.lasting or header.per):
+            return outcome
+        found, kept = compare(header, outcome.found, self.options, self.before, self.now)
+        first = FIRST_LOOK if self.before is None and outcome.found else ""
+        return replace(outcome, reason=first, rows=len(found), found=tuple(found), evidence=kept)
 
     def look(self, session: Session) -> Sequence[Row]:
         """Return the rows of the check, inside a read-only transaction."""

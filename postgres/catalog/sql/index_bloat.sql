@@ -17,8 +17,13 @@ WITH large AS (
          NOT x.indisunique AND x.indnatts = x.indnkeyatts
          AND NOT EXISTS (SELECT FROM pg_catalog.pg_options_to_table(i.reloptions)
                          WHERE option_name = 'deduplicate_items' AND option_value IN ('off', 'false', 'no', '0'))
-         AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = x.indexrelid
-                         AND a.atttypid IN ('numeric'::regtype, 'float4'::regtype, 'float8'::regtype, 'jsonb'::regtype))
+         AND NOT EXISTS ( -- support function 4: equal values look alike
+           SELECT FROM unnest(x.indclass::oid[], x.indcollation::oid[]) AS k (class, collation_id)
+           JOIN pg_catalog.pg_opclass c ON c.oid = k.class
+           WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_amproc f
+                             WHERE f.amprocfamily = c.opcfamily AND f.amprocnum = 4
+                               AND f.amproclefttype = c.opcintype AND f.amprocrighttype = c.opcintype)
+              OR EXISTS (SELECT FROM pg_catalog.pg_collation o WHERE o.oid = k.collation_id AND NOT o.collisdeterministic))
            AS shares
   FROM pg_catalog.pg_index x
   JOIN pg_catalog.pg_class i

@@ -1,0 +1,76 @@
+"""What a check compares with its last look: how long a row has been found, how a counter grew."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from checks.check import Header, OptionValues, Row
+from domain.memory import Memory
+
+SHORTEST = timedelta(hours=1)
+"""A counter is compared with one at least this old: a rate of minutes says nothing about a day."""
+FIRST_LOOK = "first look; the next one compares with it"
+
+Kept = Mapping[str, Any]
+"""What the next look has to know: `since` or `counters`, by object."""
+
+
+def compare(
+    header: Header,
+    rows: Sequence[Row],
+    options: OptionValues,
+    before: Memory | None,
+    now: datetime,
+) -> tuple[Sequence[Row], Kept]:
+    """Return the rows that are findings compared with the last look, and what to keep.
+
+    `lasting`: a row is one after having been found at each look for that many days. `per = "day"`:
+    `value` is a counter, which becomes its growth per day; one that fell has begun anew.
+    """
+    earlier: Mapping[str, Any] = before.evidence if before is not None else {}
+    if header.lasting:
+        return _lasting(rows, _number(options[header.lasting]), earlier.get("since", {}), now)
+    if header.per:
+        return _growth(rows, earlier.get("counters", {}), now)
+    return rows, {}
+
+
+def _lasting(
+    rows: Sequence[Row], days: float, earlier: Mapping[str, str], now: datetime
+) -> tuple[Sequence[Row], Kept]:
+    since = {
+        name: earlier.get(name, now.isoformat())
+        for name in (str(row["object"]) for row in rows if row.get("value") is not None)
+    }
+    old = {
+        name
+        for name, at in since.items()
+        if now - datetime.fromisoformat(at) >= timedelta(days=days)
+    }
+    found = [row for row in rows if str(row["object"]) in old]
+    if len(old) == len(since):
+        found = list(rows)  # with the row that counts the rest
+    return found, {"since": since}
+
+
+def _growth(
+    rows: Sequence[Row], earlier: Mapping[str, Sequence[Any]], now: datetime
+) -> tuple[Sequence[Row], Kept]:
+    counters: dict[str, Sequence[Any]] = {}
+    found: list[Row] = []
+    for row in rows:
+        name, value = str(row["object"]), _number(row.get("value"))
+        counters[name] = (value, now.isoformat())
+        if name not in earlier or value < earlier[name][0]:
+            continue
+        elapsed = now - datetime.fromisoformat(earlier[name][1])
+        if elapsed < SHORTEST:
+            counters[name] = earlier[name]
+        rate = (value - earlier[name][0]) / (max(elapsed, SHORTEST) / timedelta(days=1))
+        size = f"{rate / 1e9:,.1f} GB"
+        found.append({**row, "value": rate, "per_day": f"{rate:,.1f}", "per_day_size": size})
+    return found, {"counters": counters}
+
+
+def _number(value: object) -> float:
+    return float(str(value if value is not None else 0))
