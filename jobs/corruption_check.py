@@ -244,12 +244,7 @@ def _count_proofs(seen: Observation, known: Sequence[Piece], planned: set[str]) 
     before = seen.memory.get("proofs")
     earlier: Mapping[str, Any] = before.evidence if before is not None else {}
     unproven = _unproven_since(known, earlier.get("unproven", {}), seen.now)
-    since = {
-        one.name: unproven.get(one.name, seen.now) if one.proven_at == NEVER else one.proven_at
-        for one in known
-    }
-    ages = {name: (seen.now - at).days for name, at in since.items()}
-    late = {name: days for name, days in ages.items() if days >= OVERDUE_DAYS["warning"]}
+    late = _late(known, unproven, seen.now)
     tried = set(earlier.get("tried", ()))
     told = {name: days for name, days in late.items() if name not in planned or name in tried}
     kept = {
@@ -262,6 +257,18 @@ def _count_proofs(seen: Observation, known: Sequence[Piece], planned: set[str]) 
         dropped=tuple(_dropped(seen, known)),
         kept=kept,
     )
+
+
+def _late(
+    known: Sequence[Piece], unproven: Mapping[str, datetime], now: datetime
+) -> Mapping[str, int]:
+    """Return the objects whose proof is overdue, and its age in days."""
+    since = {
+        one.name: unproven.get(one.name, now) if one.proven_at == NEVER else one.proven_at
+        for one in known
+    }
+    ages = {name: (now - at).days for name, at in since.items()}
+    return {name: days for name, days in ages.items() if days >= OVERDUE_DAYS["warning"]}
 
 
 def _unproven_since(

@@ -1,8 +1,11 @@
 """`sereno check`: runs checks in read-only sessions; sends no alerts and records nothing."""
 
+import contextlib
+import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -76,6 +79,9 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Run checks read-only; sends no alerts and records nothing."""
+    if output is Output.NAGIOS:
+        alone = not any((as_json, listed, explain, sql))
+        raise typer.Exit(_as_plugin(config, database, checks, alone=alone))
     if as_json:
         output = Output.JSON
     with open_context(config, database) as context:
@@ -92,19 +98,9 @@ def _check(
 ) -> None:
     """Run the checks, print what they found, and exit accordingly."""
     from daemon.cli.arguments import parse_severity
-    from daemon.cli.nagios_output import nagios_output
 
     least = parse_severity(fail_on)
-    for name in checks:
-        _require_runnable(context, name)
-    excluded = set(context.config.job("integrity_check").exclude)
-    results = run_checks(context, checks or sorted(set(context.checks) - excluded), only)
-    results.ignored = _ignored(context, results.met)
-    if output is Output.NAGIOS:
-        failures = [*results.failed, *(reason for _, _, reason in results.problems)]
-        text, state = nagios_output(results.findings, failures)
-        typer.echo(text)
-        raise typer.Exit(state)
+    results = _results(context, checks, only)
     if output is Output.JSON:
         print_json(_as_json(results))
     else:
@@ -113,6 +109,38 @@ def _check(
         raise typer.Exit(Exit.CANNOT)
     reached = any(finding.severity >= least for finding in results.findings)
     raise typer.Exit(Exit.FOUND if reached else Exit.FINE)
+
+
+def _results(context: "Context", checks: Sequence[str], only: str | None) -> CheckResults:
+    """Run the named checks, or all that are not excluded."""
+    for name in checks:
+        _require_runnable(context, name)
+    excluded = set(context.config.job("integrity_check").exclude)
+    results = run_checks(context, checks or sorted(set(context.checks) - excluded), only)
+    results.ignored = _ignored(context, results.met)
+    return results
+
+
+def _as_plugin(
+    config: Path | None, only: str | None, checks: Sequence[str] | None, *, alone: bool
+) -> int:
+    """Run the checks as a Nagios plugin: what prevents it is UNKNOWN, on standard output."""
+    from daemon.cli.nagios_output import State, nagios_output
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), open_context(config, only) as context:
+            if not alone:
+                fail("--output nagios prints results; leave out the other option", Exit.CANNOT)
+            results = _results(context, checks or (), only)
+    except typer.Exit:
+        text, _ = nagios_output((), [said.getvalue().removeprefix("sereno: ")])
+        typer.echo(text)
+        return State.UNKNOWN
+    unknown = [*results.failed, *(reason for *_, reason in results.problems), *results.skipped]
+    text, state = nagios_output(results.findings, unknown)
+    typer.echo(text)
+    return state
 
 
 def _ignored(context: "Context", names: Collection[str]) -> list[str]:

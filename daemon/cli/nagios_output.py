@@ -22,7 +22,7 @@ class State(IntEnum):
 
 
 def nagios_output(findings: Sequence[Finding], failures: Sequence[str]) -> tuple[str, State]:
-    """Return the text and the exit code; a check that could not run is UNKNOWN."""
+    """Return the text and the exit code; a check that did not run is UNKNOWN."""
     counts = Counter(finding.severity for finding in findings)
     state = State.UNKNOWN if failures else State.OK
     if counts[Severity.WARNING] and not failures:
@@ -30,7 +30,7 @@ def nagios_output(findings: Sequence[Finding], failures: Sequence[str]) -> tuple
     if counts[Severity.CRITICAL] or counts[Severity.HIGH]:
         state = State.CRITICAL
     listed = sorted(findings, key=lambda one: -one.severity.rank)
-    lines = [*failures, *(_line(one) for one in listed if one.severity > Severity.INFO)]
+    lines = [*(_line(one) for one in listed if one.severity > Severity.INFO), *failures]
     first = _plain(lines[0]) if lines else "nothing found"
     more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
     numbers = " ".join(f"{one.value}={counts[one]}" for one in reversed(Severity))

@@ -80,6 +80,28 @@ def test_output_of_a_nagios_plugin(ill):
     )
 
 
+def test_plugin_that_sees_nothing_is_unknown(ill):
+    def plugin(*arguments):
+        done = ill.sereno("check", *arguments, "--output", "nagios", check=False)
+        assert done.returncode == State.UNKNOWN
+        assert done.stdout.startswith("SERENO UNKNOWN - ") or not done.stdout
+        return done.stdout + done.stderr
+
+    assert "there is no check 'wrapround'" in plugin("wrapround")
+    assert "leave out the other option" in plugin("wraparound", "--json")
+    assert "no database 'lost'" in plugin("wraparound", "--database", "lost")
+    ill.extra = "[checks.wraparound]\nwarning = 'much'\n"
+    assert "checks.wraparound.warning" in plugin("wraparound")
+
+
+def test_skipped_check_of_a_plugin_is_unknown(house):
+    house.install()
+    house.database.run(f'REVOKE pg_monitor FROM "{house.maintain}"')
+    done = house.sereno("check", "long_transaction", "--output", "nagios", check=False)
+    assert done.returncode == State.UNKNOWN
+    assert "not a member of pg_monitor" in done.stdout
+
+
 def test_state_of_a_plugin_is_that_of_its_worst_finding():
     def state(*severities, failures=()):
         found = [Finding(Identity("k", "i", object="a|b"), one, "x | y\nz") for one in severities]

@@ -100,6 +100,7 @@ def plant(connection, version):
         schema = f"ill{number:02d}"
         connection.execute(f"CREATE SCHEMA {schema}")
         make = one.make.replace("{database}", "postgres").replace("public.", f"{schema}.")
+        make = make.replace("IN SCHEMA public", f"IN SCHEMA {schema}")
         run_all(connection, make)
         name = one.object.replace("{database}", "postgres").replace("public.", f"{schema}.")
         expected.append((one.check, name, one.severity))

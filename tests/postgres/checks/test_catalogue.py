@@ -235,7 +235,7 @@ ILLNESSES = [
     Illness(
         "no_primary_key",
         "CREATE TABLE public.t (a int NOT NULL UNIQUE);"
-        " CREATE PUBLICATION {database} FOR TABLES IN SCHEMA public",
+        " CREATE PUBLICATION {database}_s FOR TABLES IN SCHEMA public",
         "public.t",
         "warning",
         since=15,
@@ -250,10 +250,10 @@ ILLNESSES = [
     ),
     Illness(
         "password_weak",
-        "CREATE ROLE {database}_r LOGIN PASSWORD 'x' VALID UNTIL 'tomorrow'",
-        "{database}_r",
+        "CREATE ROLE {database}_e LOGIN PASSWORD 'x' VALID UNTIL 'tomorrow'",
+        "{database}_e",
         "warning",
-        cure="DROP ROLE {database}_r",
+        cure="DROP ROLE {database}_e",
     ),
     Illness(
         "statistics_missing",
@@ -337,13 +337,13 @@ WELL = [
      " CREATE INDEX ON public.t ((ARRAY[b])); CREATE INDEX ON public.t (int4range(b, b + 1)); " + LARGE,
      {"bytes": 100000, "share": 0.3}),
     ("table_bloat", "CREATE TABLE public.t (a int); CREATE TABLE public.e (a int); ANALYZE", {"bytes": 0}),
-    ("no_primary_key", "CREATE TABLE public.t (a int NOT NULL UNIQUE); CREATE PUBLICATION {database} FOR TABLE public.t;"
-     " ALTER TABLE public.t REPLICA IDENTITY USING INDEX t_a_key", {}),
-    ("rls_bypassed_by_view", "CREATE TABLE public.t (a int); ALTER TABLE public.t ENABLE ROW LEVEL SECURITY;"
-     " CREATE VIEW public.v WITH (security_invoker = T) AS SELECT * FROM public.t; GRANT SELECT ON public.v TO PUBLIC", {}),
-    ("rls_bypassed_by_view", "CREATE TABLE public.t (a int); ALTER TABLE public.t ENABLE ROW LEVEL SECURITY;"
+    ("no_primary_key", ("CREATE TABLE public.t (a int NOT NULL UNIQUE); CREATE PUBLICATION {database} FOR TABLE public.t;"
+     " ALTER TABLE public.t REPLICA IDENTITY USING INDEX t_a_key"), {}),
+    ("rls_bypassed_by_view", ("CREATE TABLE public.t (a int); ALTER TABLE public.t ENABLE ROW LEVEL SECURITY;"
+     " CREATE VIEW public.v WITH (security_invoker = T) AS SELECT * FROM public.t; GRANT SELECT ON public.v TO PUBLIC"), {}),
+    ("rls_bypassed_by_view", ("CREATE TABLE public.t (a int); ALTER TABLE public.t ENABLE ROW LEVEL SECURITY;"
      " CREATE VIEW public.v AS SELECT * FROM public.t; CREATE SCHEMA sereno; CREATE ROLE {database}_r;"
-     " GRANT USAGE ON SCHEMA sereno TO {database}_r; GRANT SELECT ON public.v TO {database}_r", {}),
+     " GRANT USAGE ON SCHEMA sereno TO {database}_r; GRANT SELECT ON public.v TO {database}_r"), {}),
 ]  # fmt: skip
 
 
@@ -374,7 +374,7 @@ def test_well_object_is_not_found(any_house, check, make, options, flush):
         ("temp_files", "temp_bytes"),
     ],
 )
-def test_counter_is_found_by_its_growth_between_two_runs(any_house, check, row, flush):
+def test_counter_is_found_by_its_growth_between_two_runs(any_house, check, row, flush, wait):
     house = any_house
     house.with_logins = False
     house.extra = f"[checks.{check}]\nwarning = 5\n"
@@ -384,7 +384,7 @@ def test_counter_is_found_by_its_growth_between_two_runs(any_house, check, row, 
     first = house.run("integrity_check")
     assert [one["reason"] for one in first["steps"] if one["object"] == check] == [FIRST_LOOK]
     for _ in range(6 if check == "deadlocks" else 1):
-        deadlock(house.database) if check == "deadlocks" else run(
+        deadlock(house.database, wait) if check == "deadlocks" else run(
             "SET work_mem = '64kB'; SELECT count(*) FROM (SELECT n FROM generate_series(1, 99999) n ORDER BY -n) s"
         )
     flush()
@@ -395,8 +395,8 @@ def test_counter_is_found_by_its_growth_between_two_runs(any_house, check, row, 
     assert " a day" in found["summary"]
 
 
-def deadlock(database):
-    """Let two sessions lock two rows in opposite order."""
+def deadlock(database, wait):
+    """Let two sessions lock two rows in opposite order; the second to wait is the victim."""
     with database.connect() as one, database.connect() as other:
         one.execute("SET deadlock_timeout = '10ms'; UPDATE public.t SET b = 1 WHERE a = 1")
         other.execute("SET deadlock_timeout = '1h'; UPDATE public.t SET b = 1 WHERE a = 2")
@@ -404,9 +404,10 @@ def deadlock(database):
             target=other.execute, args=("UPDATE public.t SET b = 1 WHERE a = 1",)
         )
         behind.start()
+        pid = other.info.backend_pid
+        wait(lambda: database.value("SELECT pg_blocking_pids(%s)", pid), what="the first to wait")
         with pytest.raises(psycopg.errors.DeadlockDetected):
-            while True:
-                one.execute("UPDATE public.t SET b = 2 WHERE a = 2")
+            one.execute("UPDATE public.t SET b = 2 WHERE a = 2")
         one.rollback()
         behind.join()
 
