@@ -11,6 +11,7 @@ from checks import (
     index_bloat,
     not_valid_constraint,
     orphans,
+    patches,
     same_tenant,
 )
 from checks.check import Check, Header
@@ -29,10 +30,15 @@ MODULES: tuple[Check, ...] = (
 PAIRED = frozenset({"orphans", "same_tenant"})
 """The checks whose options are a list of pairs."""
 
-FROM_JOBS: dict[str, Header] = {
-    header.name: header for header in (*corruption.HEADERS.values(), corruption.OVERDUE)
+BY_JOB: dict[str, tuple[Header, ...]] = {
+    "corruption_check": (*corruption.HEADERS.values(), corruption.OVERDUE),
+    "security_patches": tuple(patches.HEADERS.values()),
 }
-"""The headers of findings that the job `corruption_check` makes."""
+"""The headers of findings that jobs make without a check."""
+FROM_JOBS: dict[str, Header] = {
+    header.name: header for headers in BY_JOB.values() for header in headers
+}
+"""The same by name."""
 
 Known = dict[str, Check]
 

@@ -92,8 +92,9 @@ def _checks() -> Iterator[tuple[str, ...]]:
     for name, check in sorted(registry.load().items()):
         options = ", ".join(f"`{key}`" for key in check.header.options)
         yield f"`{name}`", check.header.scope, check.header.title, options
-    for name, header in sorted(registry.FROM_JOBS.items()):
-        yield f"`{name}`", header.scope, header.title, "by the job `corruption_check`"
+    for job, headers in sorted(registry.BY_JOB.items()):
+        for header in sorted(headers, key=lambda one: one.name):
+            yield f"`{header.name}`", header.scope, header.title, f"by the job `{job}`"
 
 
 def _commands(command: Any, name: str) -> Iterator[tuple[str, ...]]:  # noqa: ANN401 - click's class

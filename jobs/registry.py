@@ -7,6 +7,7 @@ from jobs import (
     disk_check,
     integrity_check,
     log_cleanup,
+    security_patches,
     vacuum,
 )
 from jobs.job import Job
@@ -19,6 +20,7 @@ _JOBS = (
     integrity_check.JOB,
     corruption_check.JOB,
     vacuum.JOB,
+    security_patches.JOB,
 )
 
 JOBS: dict[str, Job] = {job.name: job for job in _JOBS}

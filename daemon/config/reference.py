@@ -30,7 +30,7 @@ _EXAMPLES: dict[str, dict[str, str]] = {
     "schedules.weekly": {
         "cron": '"0 3 * * sun"',
         "window": '"4h"',
-        "jobs": '["archive", "vacuum", "health_report"]',
+        "jobs": '["archive", "vacuum", "security_patches", "health_report"]',
     },
     "jobs.analyze.schedule": {"cron": '"*/30 * * * *"', "window": '"30m"'},
     "[jobs.log_cleanup.tables]": {
