@@ -5,6 +5,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from checks import (
+    backup_age,
     corruption,
     disk,
     foreign_keys,
@@ -24,6 +25,7 @@ MODULES: tuple[Check, ...] = (
     foreign_keys.CHECK,
     not_valid_constraint.CHECK,
     index_bloat.CHECK,
+    backup_age.CHECK,
     disk.CHECK,
 )
 

@@ -19,6 +19,8 @@ from postgres.session import Session
 
 LIMIT_SECONDS = 300.0
 MOST_BYTES = 10_000_000
+TIMED_OUT = 124
+"""The exit code that timeout(1) uses."""
 REBOOT_MARK = Path("/run/reboot-required")
 _NEEDS_RESTARTING = ("needs-restarting", "-r")
 _SERVER = sql.SQL(
@@ -155,14 +157,17 @@ def upgrade_command(major: int) -> str:
 
 def run(command: Sequence[str]) -> tuple[int, str, str]:
     """Run a program that only reads; return its exit code, output and errors, in English."""
-    done = subprocess.run(  # noqa: S603 - fixed programs and arguments
-        command,
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        timeout=LIMIT_SECONDS,
-        check=False,
-        env={**os.environ, "LC_ALL": "C", "LANG": "C"},
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed programs and arguments
+            command,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=LIMIT_SECONDS,
+            check=False,
+            env={**os.environ, "LC_ALL": "C", "LANG": "C"},
+        )
+    except subprocess.TimeoutExpired:
+        return TIMED_OUT, "", f"no answer within {LIMIT_SECONDS:.0f} s"
     output, errors = (
         one[:MOST_BYTES].decode(errors="replace") for one in (done.stdout, done.stderr)
     )

@@ -1,0 +1,223 @@
+"""The check `backup_age`: is there a young backup, and is it about as large as the one before?
+
+It knows the lists of pgBackRest, barman and WAL-G, and files of pg_dump by a pattern. The programs
+run as the user of the service, who has to be able to read the repository.
+"""
+
+import glob
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from checks.check import Header, NotSeen, Option, OptionValues, Row
+from checks.module_check import ModuleCheck
+from checks.sql_check import BadCheckError
+from postgres.session import Session
+
+SECONDS = 60
+MOST_FILES = 10_000
+MOST_BYTES = 50_000_000
+_OPTIONS = {
+    "tool": Option("", 'program that lists the backups: "pgbackrest", "barman" or "wal-g"'),
+    "server": Option("", "stanza of pgBackRest, server of barman"),
+    "files": Option("", "pattern of files that pg_dump writes, like /var/backups/coop-*.dump"),
+    "warning": Option(26, "hours since the end of the newest backup"),
+    "high": Option(52, "hours since the end of the newest backup"),
+    "full_warning": Option(180, "hours since the newest full backup"),
+    "full_high": Option(360, "hours since the newest full backup"),
+    "least_size": Option(0.5, "share of the size of the one before: a smaller backup is high"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A finished backup: its end as seconds of the epoch, and its size in bytes."""
+
+    name: str
+    ended: float
+    size: int
+    is_full: bool = True
+
+
+def of_pgbackrest(text: str, server: str) -> Iterator[Backup]:
+    """Yield the backups in the output of `pgbackrest info --output=json`."""
+    for stanza in json.loads(text):
+        if server in {"", stanza["name"]}:
+            for one in stanza["backup"]:
+                if not one.get("error"):
+                    size, ended = one["info"]["size"], one["timestamp"]["stop"]
+                    yield Backup(one["label"], float(ended), int(size), one["type"] == "full")
+
+
+def of_barman(text: str, server: str) -> Iterator[Backup]:
+    """Yield the backups in the output of `barman --format json list-backups`."""
+    for name, backups in json.loads(text).items():
+        if name != server:
+            continue
+        for one in backups:
+            if one["status"] in {"DONE", "WAITING_FOR_WALS"}:
+                ended, size = one["end_time_timestamp"], one["size_bytes"]
+                yield Backup(one["backup_id"], float(ended), int(size))
+
+
+def of_wal_g(text: str, _server: str) -> Iterator[Backup]:
+    """Yield the backups in the output of `wal-g backup-list --detail --json`."""
+    for one in json.loads(text) or ():
+        ended = one.get("finish_time") or one["time"]
+        full = "_D_" not in one["backup_name"]
+        size = int(one.get("compressed_size") or 0)
+        yield Backup(one["backup_name"], datetime.fromisoformat(ended).timestamp(), size, full)
+
+
+_TOOLS = {
+    "pgbackrest": (("pgbackrest", "--output=json", "info"), of_pgbackrest),
+    "barman": (("barman", "--format", "json", "list-backups"), of_barman),
+    "wal-g": (("wal-g", "backup-list", "--detail", "--json"), of_wal_g),
+}
+
+
+def of_files(pattern: str) -> Iterator[Backup]:
+    """Yield the files that match a pattern; a folder (pg_dump -Fd) counts by its files."""
+    for _, name in zip(range(MOST_FILES), glob.iglob(pattern), strict=False):  # noqa: PTH207 - a whole path
+        path = Path(name)
+        files = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
+        states = [one.stat() for one in files]
+        if states:
+            ended = max(state.st_mtime for state in states)
+            yield Backup(str(path), ended, sum(state.st_size for state in states))
+
+
+def backup_rows(
+    backups: Iterable[Backup], options: OptionValues, where: str, now: float
+) -> Iterator[Row]:
+    """Yield a row if the newest backup, or the newest full one, is too old or too small."""
+    known = sorted(backups, key=lambda one: one.ended)
+    if not known:
+        yield _row(where, "high", 0, "no backup", "no hay copias")
+        return
+    fulls = [one for one in known if one.is_full]
+    yield from _age_row(known[-1:], options, where, "", now)
+    yield from _age_row(fulls[-1:], options, f"{where} (full)", "full_", now)
+    for before, last in zip(fulls[-2:-1], fulls[-1:], strict=False):
+        if 0 < last.size < _number(options["least_size"]) * before.size:
+            sizes = f"{last.size / 1e6:,.1f} MB / {before.size / 1e6:,.1f} MB"
+            yield _row(
+                f"{where} (size)",
+                "high",
+                last.size,
+                f"{last.name} is much smaller than the one before ({sizes})",
+                f"{last.name} es mucho menor que la anterior ({sizes})",
+            )
+
+
+def _age_row(
+    newest: Sequence[Backup], options: OptionValues, where: str, kind: str, now: float
+) -> Iterator[Row]:
+    """Yield a row if the newest backup of a kind is too old, or if there is none."""
+    if not newest:
+        yield _row(where, "high", 0, "no full backup", "no hay copia completa")
+        return
+    name, hours = newest[0].name, (now - newest[0].ended) / 3600
+    if severity := _severity(hours, options, kind):
+        old = f"{hours:,.0f}"
+        yield _row(
+            where, severity, hours, f"{name}, {old} hours old", f"{name}, de hace {old} horas"
+        )
+
+
+def _row(where: str, severity: str, value: float, english: str, spanish: str) -> Row:
+    return {
+        "object": where,
+        "severity": severity,
+        "value": value,
+        "what": english,
+        "what_es": spanish,
+    }
+
+
+def _severity(hours: float, options: OptionValues, kind: str) -> str:
+    for severity in ("high", "warning"):
+        if hours >= _number(options[f"{kind}{severity}"]):
+            return severity
+    return ""
+
+
+def _number(value: object) -> float:
+    return float(str(value))
+
+
+def _listed(tool: str, server: str) -> Sequence[Backup]:
+    """Return the backups that a program lists. Raises NotSeen if it cannot be asked."""
+    if tool not in _TOOLS:
+        raise BadCheckError(f"checks.backup_age.tool: {tool!r} is not one of {', '.join(_TOOLS)}")
+    command, read = _TOOLS[tool]
+    if not shutil.which(tool):
+        raise NotSeen(f"{tool} is not on this host: run a sereno where the backups are listed")
+    arguments = [*command, server] if tool == "barman" else command
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed programs; the name of a server is an argument
+            arguments,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=SECONDS,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except subprocess.TimeoutExpired:
+        raise NotSeen(f"{tool}: no answer within {SECONDS} s") from None
+    errors = done.stderr.decode(errors="replace").strip().splitlines()
+    if done.returncode:
+        said = errors[-1] if errors else f"exit code {done.returncode}"
+        raise NotSeen(f"{tool}: {said} (the user of the service has to be able to run it)")
+    try:
+        return list(read(done.stdout[:MOST_BYTES].decode(), server))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NotSeen(f"{tool}: its list could not be read: {error!r}") from None
+
+
+def _ask(_session: Session | None, options: OptionValues) -> Sequence[Row]:
+    tool, files = str(options["tool"]), str(options["files"])
+    if not tool and not files:
+        cure = "checks.backup_age.tool / .files"
+        english, spanish = "no backup is known to sereno", "sereno no conoce ninguna copia"
+        return [_row("backups", "info", 0, f"{english}: {cure}", f"{spanish}: {cure}")]
+    rows: list[Row] = []
+    if tool:
+        server = str(options["server"])
+        where = f"{tool} {server}".strip()
+        rows += backup_rows(_listed(tool, server), options, where, time.time())
+    if files:
+        rows += backup_rows(of_files(files), options, files, time.time())
+    return rows
+
+
+def _describe(options: OptionValues) -> str:
+    commands = [" ".join(_TOOLS[str(options["tool"])][0])] if options["tool"] in _TOOLS else []
+    return "; ".join([*commands, *filter(None, [str(options["files"])])]) or "nothing"
+
+
+CHECK = ModuleCheck(
+    Header(
+        name="backup_age",
+        title="The newest backup is too old, or too small",
+        scope="cluster",
+        options=_OPTIONS,
+        summary="{what}",
+        remedy="look at the log of the backup, run it by hand, and try a restore",
+        es={
+            "title": "La copia de seguridad más reciente es demasiado antigua o demasiado pequeña",
+            "summary": "{what_es}",
+            "remedy": "mirar el registro de la copia, ejecutarla a mano y probar una restauración",
+        },
+        source="the lists of pgBackRest, barman and WAL-G; the time and size of files",
+        cost="scan",
+    ),
+    _ask,
+    _describe,
+)
