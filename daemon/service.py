@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 
 import structlog
@@ -14,6 +14,7 @@ from alerts.channels.channel import Listening
 from alerts.heartbeat import Heartbeat
 from daemon.context import Context
 from daemon.history import history
+from daemon.left_configuration import resolve_what_left
 from daemon.liveness import Watchdog
 from daemon.monitoring.metrics import serve_metrics
 from daemon.monitoring.sd_notify import (
@@ -99,6 +100,7 @@ class Service:
                 [],
                 [Coverage(CONFIGURATION_INVALID.name), Coverage(SERVICE_FAILED.name)],
             )
+            resolve_what_left(self._context)
             schedule = Timer(lambda: self._watchdog.beat("the timer", 4 * BEAT_SECONDS))
             try:
                 self._open()
@@ -209,6 +211,8 @@ class Service:
                 schedule.forget(name)
             self._plan(schedule)
             self._record([], [Coverage(CONFIGURATION_INVALID.name)])
+            with suppress(StoreError):  # the next start does it
+                resolve_what_left(context)
             _log.info("service.reloaded", schedules=list(self._dispatcher.timings))
         notify("READY=1", f"STATUS={self._status()}")
 

@@ -1,0 +1,58 @@
+"""Alerts of checks, pairs and databases that have left the configuration."""
+
+from collections.abc import Iterable, Iterator
+
+import structlog
+
+from alerts import alert_store
+from alerts.alert import Alert
+from checks.registry import FROM_JOBS, PAIRED
+from daemon.context import Context
+from domain.coverage import Coverage
+from domain.kinds import KINDS
+
+_log = structlog.get_logger("alerts")
+
+
+def resolve_what_left(context: Context) -> None:
+    """Resolve the alerts that nothing looks for any more, and log why. Raises StoreError."""
+    with context.store.reading() as transaction:
+        alerts = alert_store.load_open(transaction)
+    ended = []
+    for alert, why in what_left(alerts, context):
+        _log.warning(
+            "alert.left_configuration",
+            number=alert.id,
+            kind=alert.kind,
+            object=alert.object,
+            database=alert.database,
+            reason=why,
+        )
+        ended.append(Coverage(alert.kind, alert.database, alert.object, final=True))
+    if ended:
+        context.process_findings((), ended)
+
+
+def what_left(alerts: Iterable[Alert], context: Context) -> Iterator[tuple[Alert, str]]:
+    """Yield the alerts that no configured look can find again, with the reason."""
+    for alert in alerts:
+        if why := _why_database(alert, context) or _why_check(alert.kind, context):
+            yield alert, why
+
+
+def _why_database(alert: Alert, context: Context) -> str:
+    if alert.database and alert.database not in context.config.databases:
+        return f"databases.{alert.database} is not configured any more"
+    return ""
+
+
+def _why_check(kind: str, context: Context) -> str:
+    if kind in KINDS or kind in FROM_JOBS:
+        return ""
+    if kind not in context.checks:
+        return "the check does not exist any more"
+    if kind in context.config.job("integrity_check").exclude:
+        return f"jobs.integrity_check.exclude names {kind}"
+    if kind in PAIRED and not context.config.checks[kind].pairs:
+        return f"no pair is declared in [[checks.{kind}]] any more"
+    return ""
