@@ -29,7 +29,8 @@ MODULES: tuple[Check, ...] = (
     disk.CHECK,
 )
 
-PAIRED = frozenset({"orphans", "same_tenant"})
+SAME_TENANT = same_tenant.CHECK.header.name
+PAIRED = frozenset({orphans.CHECK.header.name, SAME_TENANT})
 """The checks whose options are a list of pairs."""
 
 BY_JOB: dict[str, tuple[Header, ...]] = {

@@ -53,6 +53,6 @@ def _why_check(kind: str, context: Context) -> str:
         return "the check does not exist any more"
     if kind in context.config.job("integrity_check").exclude:
         return f"jobs.integrity_check.exclude names {kind}"
-    if kind in PAIRED and not context.config.checks[kind].pairs:
+    if kind in PAIRED and not context.config.has_pairs(kind):
         return f"no pair is declared in [[checks.{kind}]] any more"
     return ""

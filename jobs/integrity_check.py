@@ -11,7 +11,8 @@ from checks import judge as judges
 from checks.check import Check, OptionValues
 from checks.constraints import ForeignKey, questions_of
 from checks.options import CheckOptions
-from checks.registry import PAIRED
+from checks.registry import PAIRED, SAME_TENANT
+from checks.tenant_keys import tenant_pairs
 from domain.cause import Cause
 from domain.coverage import Coverage
 from domain.memory import Memory
@@ -77,6 +78,8 @@ def observe(inputs: JobInputs) -> Observation:
         if check.header.scope in scopes and name not in excluded:
             configured = inputs.settings.checks[name]
             options = options_in(configured, inputs.database, inputs.now.date())
+            if name == SAME_TENANT:
+                options = _with_tenant_keys(inputs, options)
             if name in PAIRED and not options.get("pairs"):
                 # without declared pairs nothing was checked
                 continue
@@ -87,6 +90,16 @@ def observe(inputs: JobInputs) -> Observation:
     uncovered = inputs.trust_domains.uncovered() if reads_rows else {}
     keys = list(_large_keys(inputs)) if any(_is_of_keys(one) for one in wanted) else []
     return Observation(wanted, inputs.memory, keys, inputs.now, uncovered)
+
+
+def _with_tenant_keys(inputs: JobInputs, options: OptionValues) -> OptionValues:
+    """Add the pairs that the foreign keys of tables with the tenant's column make."""
+    tenant = inputs.settings.tenants.get(inputs.database)
+    declared = options.get("pairs", ())
+    if not tenant or not isinstance(declared, Sequence):
+        return options
+    made = tenant_pairs(inputs.opened, tenant)
+    return {**options, "pairs": tuple(dict.fromkeys([*declared, *made]))}
 
 
 def _is_of_keys(planned: PlannedCheck) -> bool:

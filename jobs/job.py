@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,6 +35,8 @@ class Settings:
     checks: Mapping[str, CheckOptions]
     jobs: Mapping[str, Any]
     """The options of every job by name."""
+    tenants: Mapping[str, str] = field(default_factory=dict)
+    """The column that tells the tenant, of the databases that have one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,7 @@ def _require_runnable(context: "Context", name: str) -> None:
     from checks.registry import PAIRED
 
     _require_known(context, name)
-    if name in PAIRED and not context.config.checks[name].pairs:
+    if name in PAIRED and not context.config.has_pairs(name):
         fail(f"no pair is declared for {name}; add [[checks.{name}]]", Exit.CANNOT)
 
 
@@ -208,7 +208,7 @@ def run_checks(context: "Context", names: Sequence[str], only: str | None) -> Ch
             _run(everything, task, names, results)
         except (TargetError, psycopg.Error, OSError) as error:
             results.problems.append((task.job, task.database, first_line(error)))
-    results.undeclared = sorted(name for name in PAIRED if not context.config.checks[name].pairs)
+    results.undeclared = sorted(name for name in PAIRED if not context.config.has_pairs(name))
     missing = sorted(set(names) - results.met - set(results.undeclared))
     if not results.problems:
         _add_missing(results, missing, only)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from alerts.channels.channel import ChannelOptions
 from checks.options import CheckOptions
+from checks.registry import SAME_TENANT
 from daemon.config.alerting import Alerting, Escalation
 from daemon.config.jobs import MODELS, Jobs, Times
 from daemon.config.values import LAST_PORT, Listen, TimeZone
@@ -126,6 +127,12 @@ class Database(Model):
         default_factory=dict,
         description="The trust domains, instead of data and owner, where owners of tables do not "
         "trust each other.",
+    )
+    tenant: str = Field(
+        "",
+        description="The column that tells the tenant: each foreign key between two tables that "
+        "have it is a pair of checks.same_tenant.",
+        examples=['"coop_id"'],
     )
     trust: tuple[tuple[str, ...], ...] = Field(
         (),
@@ -301,6 +308,11 @@ class Config(Model):
             for name, times in own.items()
             if times is not None
         }
+
+    def has_pairs(self, check: str) -> bool:
+        """Return whether a check of pairs has any: declared, or made by a tenant's column."""
+        tenants = check == SAME_TENANT and any(one.tenant for one in self.databases.values())
+        return tenants or bool(self.checks[check].pairs)
 
     def job(self, name: str) -> Any:  # noqa: ANN401 - each job has its own model
         """Return the options of a job, an instance of its own model and of JobOptions."""

@@ -96,6 +96,7 @@ def job_settings(config: Config) -> Settings:
         pace=config.governor.pace,
         checks=config.checks,
         jobs={name: config.job(name) for name in MODELS},
+        tenants={name: one.tenant for name, one in config.databases.items() if one.tenant},
     )
 
 

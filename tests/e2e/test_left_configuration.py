@@ -63,3 +63,12 @@ def test_alerts_of_what_is_configured_stay_open(house):
     before = open_alerts(context)
     resolve_what_left(context)
     assert open_alerts(context) == before
+
+
+def test_alert_of_an_excluded_check_is_resolved(house):
+    house.extra = PAIR
+    find(house.context(), ("orphans", "main", "x"))
+    house.exclude = ["orphans"]
+    context = house.context()
+    resolve_what_left(context)
+    assert open_alerts(context) == set()

@@ -19,3 +19,33 @@ def test_reference_to_row_of_another_tenant_is_critical(any_house):
     finding = any_house.finding("integrity_check", "same_tenant")
     assert (finding["severity"], finding["value"]) == ("critical", 1)
     assert "2, 10" in finding["evidence"]
+
+
+def test_tenant_column_makes_a_pair_of_each_foreign_key(any_house):
+    any_house.with_logins = False
+    any_house.database_lines = 'tenant = "Coop id"\n'
+    run = any_house.database.run
+    run('CREATE TABLE public.p (id int PRIMARY KEY, "Coop id" int, UNIQUE (id, "Coop id"))')
+    run('CREATE TABLE public.c (p_id int REFERENCES public.p, "Coop id" int)')
+    run('CREATE TABLE public.safe (p_id int, "Coop id" int, FOREIGN KEY (p_id, "Coop id") REFERENCES public.p (id, "Coop id"))')  # fmt: skip
+    run("CREATE TABLE public.other (p_id int REFERENCES public.p)")
+    run("INSERT INTO public.p VALUES (1, 10), (2, 20); INSERT INTO public.c VALUES (1, 10)")
+    planned = [step for step in any_house.plan("integrity_check") if step.object == "same_tenant"]
+    assert planned[0].statement().count("WITH bad") == 1
+    found = any_house.run("integrity_check")["findings"]
+    assert "same_tenant" not in {one["kind"] for one in found}
+    run("INSERT INTO public.c VALUES (2, 10)")
+    finding = any_house.finding("integrity_check", "same_tenant")
+    assert (finding["severity"], finding["object"]) == (
+        "critical",
+        'public.c(p_id, "Coop id") -> public.p(id, "Coop id")',
+    )
+    done = any_house.sereno("check", "same_tenant", check=False)
+    assert "1 row of public.c" in done.stdout
+
+
+def test_tenant_column_that_no_key_needs_checks_nothing(house):
+    house.with_logins = False
+    house.database_lines = 'tenant = "coop_id"\n'
+    steps = house.run("integrity_check")["steps"]
+    assert "same_tenant" not in {step["object"] for step in steps}
