@@ -58,6 +58,7 @@ bench: $(READY)  ## ratios to the peers, measured in turns
 	$(RUN)python -m benchmarks.planning $(BENCH)
 	$(RUN)python -m benchmarks.archive $(BENCH)
 	$(RUN)python -m benchmarks.archive_foreground $(BENCH)
+	$(RUN)python -m benchmarks.checks $(BENCH)
 	$(RUN)python -m benchmarks.alerting
 	$(RUN)python -m benchmarks.idle
 	$(RUN)python -m benchmarks.startup

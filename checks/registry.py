@@ -12,6 +12,7 @@ from checks import (
     index_bloat,
     not_valid_constraint,
     orphans,
+    password_weak,
     patches,
     same_tenant,
 )
@@ -26,6 +27,7 @@ MODULES: tuple[Check, ...] = (
     not_valid_constraint.CHECK,
     index_bloat.CHECK,
     backup_age.CHECK,
+    password_weak.CHECK,
     disk.CHECK,
 )
 

@@ -65,6 +65,7 @@ _SUPERUSERS_TABLES = sql.SQL(
 )
 _TABLES = read_statement("postgres.fencing", "table_grants")
 _SCHEMA = read_script("postgres.fencing", "schema")
+_MD5_PASSWORDS = read_script("postgres.fencing", "md5_passwords")
 _PLANTED = sql.SQL(
     """
     SELECT o.rolname = current_user OR o.rolsuper AS ours,
@@ -358,6 +359,8 @@ def _maintain(
             "pg_catalog.pg_show_all_file_settings() TO {}"
         ).format(role)
         yield from amcheck_grants(administrator, user)
+        yield from (sql.Composed([statement]) for statement in _MD5_PASSWORDS)
+        yield sql.SQL("GRANT EXECUTE ON FUNCTION sereno.md5_passwords() TO {}").format(role)
     if version >= _MAINTAIN_ROLE_SINCE:
         yield sql.SQL("GRANT pg_maintain TO {}").format(role)
         return
