@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def kinds() -> str:
 def reference() -> str:
     """Return the page of checks, commands, metrics and log events."""
     sections = (
-        ("Checks", ("check", "scope", "finds", "options"), _checks()),
+        ("Checks", ("check", "scope", "finds", "options", "remedy: a person decides"), _checks()),
         ("Commands", ("command", "", "options"), _commands(get_command(app), "sereno")),
         ("Metrics", ("metric", "labels", ""), _metrics()),
         ("Log events", ("event", "level", "module"), sorted(set(_events()))),
@@ -91,10 +92,22 @@ def reference() -> str:
 def _checks() -> Iterator[tuple[str, ...]]:
     for name, check in sorted(registry.load().items()):
         options = ", ".join(f"`{key}`" for key in check.header.options)
-        yield f"`{name}`", check.header.scope, check.header.title, options
+        yield f"`{name}`", check.header.scope, check.header.title, options, _decision(name)
     for job, headers in sorted(registry.BY_JOB.items()):
         for header in sorted(headers, key=lambda one: one.name):
-            yield f"`{header.name}`", header.scope, header.title, f"by the job `{job}`"
+            yield (
+                f"`{header.name}`",
+                header.scope,
+                header.title,
+                f"by the job `{job}`",
+                _decision(header.name),
+            )
+
+
+def _decision(name: str) -> str:
+    """Return what a person has to decide before following a remedy; else a test executes it."""
+    decided = tomllib.loads((ROOT / "docs" / "remedies.toml").read_text("utf-8"))["decided"]
+    return decided.get(name, "executed by a test")
 
 
 def _commands(command: Any, name: str) -> Iterator[tuple[str, ...]]:  # noqa: ANN401 - click's class

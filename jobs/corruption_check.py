@@ -141,7 +141,10 @@ def pieces(seen: Observation) -> Iterator[Piece]:
 
 
 def plan(seen: Observation) -> Sequence[Step]:
-    """Plan damaged objects, then the unproven, then the oldest proofs, within the budget."""
+    """Plan damaged objects, then the unproven, then the oldest proofs, within the budget.
+
+    What is planned runs longest first, so that both sessions end at about the same time.
+    """
     every, known = seen.options.every, list(pieces(seen))
     due = sorted(
         (one for one in known if one.proven_at < seen.now - every),
@@ -153,14 +156,15 @@ def plan(seen: Observation) -> Sequence[Step]:
             one.name,
         ),
     )
-    steps: list[Step] = list(_within_budget(due, seen))
+    chosen = _within_budget(due, seen)
+    steps: list[Step] = sorted(chosen, key=lambda step: (not step.damaged, -step.predicted_seconds))
     if seen.amcheck.missing:
         steps.append(_skipped(seen.amcheck.missing))
     planned = {step.object for step in steps}
     return [*steps, _count_proofs(seen, known, planned)]
 
 
-def _within_budget(due: Sequence[Piece], seen: Observation) -> Iterator[Step]:
+def _within_budget(due: Sequence[Piece], seen: Observation) -> Iterator[VerifyObject]:
     """Yield steps up to the budget, the first whatever it costs; the rest waits for its turn."""
     budget, spent = seen.options.budget.total_seconds(), 0.0
     for number, piece in enumerate(due):
@@ -182,6 +186,7 @@ def _within_budget(due: Sequence[Piece], seen: Observation) -> Iterator[Step]:
             blocks=piece.blocks,
             question=verification(piece.proof, seen.amcheck, piece.blocks, all_rows=all_rows),
             all_rows=all_rows,
+            damaged=piece.damaged,
             predicted_seconds=seconds,
             has_history=piece.before is not None,
         )

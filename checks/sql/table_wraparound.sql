@@ -9,16 +9,15 @@
 -- source  = "PostgreSQL manual, 25.1.5; TOAST tables by the name of their table"
 SELECT format('%I.%I', n.nspname, c.relname) AS object, round(times::numeric, 4)::float8 AS value,
        age, round(age / times)::bigint AS "limit", ids,
-       coalesce((SELECT format('%I.%I', tn.nspname, t.relname) FROM pg_catalog.pg_class t
-                 JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace WHERE t.reltoastrelid = c.oid),
-                format('%I.%I', n.nspname, c.relname)) AS "table"
+       format('%I.%I', coalesce(mn.nspname, n.nspname), coalesce(main.relname, c.relname)) AS "table"
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN (pg_catalog.pg_class main JOIN pg_catalog.pg_namespace mn ON mn.oid = main.relnamespace)
+  ON main.reltoastrelid = c.oid
 CROSS JOIN LATERAL (
   SELECT max(option_value::float8) FILTER (WHERE option_name = 'autovacuum_freeze_max_age') AS freeze,
          max(option_value::float8) FILTER (WHERE option_name = 'autovacuum_multixact_freeze_max_age') AS multixact
-  FROM pg_catalog.pg_options_to_table(coalesce(c.reloptions, (
-    SELECT main.reloptions FROM pg_catalog.pg_class main WHERE main.reltoastrelid = c.oid)))
+  FROM pg_catalog.pg_options_to_table(coalesce(c.reloptions, main.reloptions))
 ) own
 -- autovacuum takes the smaller one
 CROSS JOIN LATERAL (

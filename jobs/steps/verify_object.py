@@ -22,6 +22,8 @@ class VerifyObject(DatabaseStep):
     question: sql.Composed
     all_rows: bool
     """Whether it looks up every row of the table in the B-tree: its duration depends on it."""
+    damaged: bool = False
+    """Whether the last look found damage."""
     name: str = "verify"
     lock: str = "ACCESS SHARE"
     limit_seconds: float = LIMIT_SECONDS

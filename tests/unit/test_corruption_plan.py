@@ -1,6 +1,7 @@
 """The plan of `corruption_check`: order, budget, ranges of large tables, overdue proofs."""
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -80,15 +81,26 @@ def test_plan_stays_within_its_budget_and_always_makes_progress(seen):
     assert bool(steps) == bool(due)
 
 
+def priority(step, seen):
+    """Return what decides whether an object is planned: damage, then the age of its proof."""
+    memory = seen.memory.get(step.object)
+    damaged = memory is not None and memory.evidence["damaged"]
+    sound = memory and not damaged and memory.evidence["filenode"] == step.proof.filenode
+    return (not damaged, memory.at if sound else datetime.min.replace(tzinfo=UTC))
+
+
 @given(observations)
-def test_damaged_objects_come_first_then_the_oldest_proofs(seen):
-    keys = []
-    for step in verified(plan(seen)):
-        memory = seen.memory.get(step.object)
-        damaged = memory is not None and memory.evidence["damaged"]
-        sound = memory and not damaged and memory.evidence["filenode"] == step.proof.filenode
-        keys.append((not damaged, memory.at if sound else datetime.min.replace(tzinfo=UTC)))
-    assert keys == sorted(keys)
+def test_damaged_objects_and_the_oldest_proofs_are_planned(seen):
+    everything = replace(seen, options=Options(budget=timedelta(days=99), every=seen.options.every))
+    chosen = [priority(step, seen) for step in verified(plan(seen))]
+    due = sorted(priority(step, seen) for step in verified(plan(everything)))
+    assert sorted(chosen) == due[: len(chosen)]
+
+
+@given(observations)
+def test_damaged_objects_run_first_then_the_longest(seen):
+    keys = [(not priority(step, seen)[0], step.predicted_seconds) for step in verified(plan(seen))]
+    assert keys == sorted(keys, reverse=True)
 
 
 @given(st.integers(1, 9 * RANGE_PAGES))

@@ -272,6 +272,28 @@ ILLNESSES = [
         since=15,
     ),
     Illness(
+        "duplicate_index",
+        "CREATE TABLE public.t (a int); INSERT INTO public.t VALUES (1); CREATE INDEX one ON public.t (a);"
+        " CREATE INDEX two ON public.t (a)",
+        "public.two",
+        "warning",
+        {"bytes": 1},
+    ),
+    Illness(
+        "stale_statistics",
+        "CREATE TABLE public.t (a int); INSERT INTO public.t SELECT n FROM generate_series(1, 20000) n",
+        "public.t",
+        "warning",
+    ),
+    Illness(
+        "dead_tuples",
+        "CREATE TABLE public.t (a int) WITH (autovacuum_enabled = off);"
+        " INSERT INTO public.t SELECT n FROM generate_series(1, 200000) n; ANALYZE public.t;"
+        " DELETE FROM public.t WHERE a > 9",
+        "public.t",
+        "high",
+    ),
+    Illness(
         "role_setting_risk",
         "ALTER DATABASE {database} SET session_replication_role = 'replica'",
         "session_replication_role of DATABASE {database}",
@@ -492,3 +514,19 @@ def test_templates_name_columns_of_the_query(any_house):
             named = {word for text in texts for word in re.findall(r"\{(\w+)\}", text)}
             named -= ADDED_BY_GROWTH if header.per else set()
             assert named <= columns, name
+
+
+def test_toast_table_follows_the_options_of_its_table(house):
+    """Autovacuum takes the smaller of the table's option and the server's setting."""
+    house.with_logins = False
+    house.extra = "[checks.table_wraparound]\nwarning = 0.0005\n"
+    run = house.database.run
+    run("CREATE TABLE public.t (a text) WITH (autovacuum_freeze_max_age = 100000)")
+    run("CREATE TABLE public.u (a text) WITH (autovacuum_freeze_max_age = 2000000000)")
+    run("DO $$ BEGIN FOR n IN 1..100 LOOP BEGIN CREATE TEMP TABLE x (); DROP TABLE x; EXCEPTION WHEN OTHERS THEN END; END LOOP; END $$")  # fmt: skip
+    found = {one["object"]: one["remedy"] for one in findings(house, "table_wraparound")}
+    toast = house.database.value("SELECT reltoastrelid::regclass::text FROM pg_class WHERE oid = 'public.t'::regclass")  # fmt: skip
+    assert found.keys() == {"public.t", toast}
+    assert {remedy.partition(";")[0] for remedy in found.values()} == {
+        "VACUUM (FREEZE, INDEX_CLEANUP OFF) public.t"
+    }
