@@ -156,8 +156,10 @@ def plan(seen: Observation) -> Sequence[Step]:
             one.name,
         ),
     )
-    chosen = _within_budget(due, seen)
-    steps: list[Step] = sorted(chosen, key=lambda step: (not step.damaged, -step.predicted_seconds))
+    chosen = sorted(
+        _within_budget(due, seen), key=lambda step: (not step.damaged, -step.predicted_seconds)
+    )
+    steps: list[Step] = [*chosen]
     if seen.amcheck.missing:
         steps.append(_skipped(seen.amcheck.missing))
     planned = {step.object for step in steps}
