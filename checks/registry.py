@@ -15,6 +15,7 @@ from checks import (
     password_weak,
     patches,
     same_tenant,
+    tls_certificate,
 )
 from checks.check import Check, Header
 from checks.sql_check import BadCheckError, read
@@ -28,6 +29,7 @@ MODULES: tuple[Check, ...] = (
     index_bloat.CHECK,
     backup_age.CHECK,
     password_weak.CHECK,
+    tls_certificate.CHECK,
     disk.CHECK,
 )
 

@@ -3,14 +3,9 @@
 import base64
 import ssl
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiosmtpd.smtp import AuthResult
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from alerts.alert import Letter, Reason
 from alerts.channels.channel import DeliveryError, Failure
@@ -18,35 +13,9 @@ from alerts.digest import same_message
 from alerts.message import from_json, to_json
 from daemon.demo.cluster import free_port
 from domain.secret import Secret
+from tests.fixtures.certificates import create_certificate
 from tests.fixtures.notifications import Postbox, email_channel, smtp
 from tests.fixtures.secrets import write_secret
-
-
-def create_certificate(folder):
-    """Create a self-signed certificate for localhost; return its path and a server context."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(7)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "cert.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + private)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return path, context
 
 
 def authenticate(_server, _session, _envelope, _mechanism, data):
