@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
 
 import structlog
 
 from alerts.channels.channel import Listening
 from alerts.heartbeat import Heartbeat
+from daemon.check_files import CheckFiles
 from daemon.context import Context
 from daemon.history import history
 from daemon.left_configuration import resolve_what_left
@@ -86,6 +88,7 @@ class Service:
         self._probes = Probes()
         self._audited_at = time.monotonic()
         self._offset = self._clock_offset()
+        self._check_files = CheckFiles(Path(context.config.daemon.checks))
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -119,6 +122,8 @@ class Service:
             self._tick(schedule)
             received = signal.sigtimedwait(_SIGNALS, seconds)
             if received is None:
+                if self._check_files.changed():
+                    self._reload(schedule)
                 continue
             if received.si_signo != signal.SIGHUP:
                 return
@@ -204,6 +209,7 @@ class Service:
             self._exits.close()
             context.inherit_deliveries(self._context)
             self._context, self._runner = context, self._made(context)
+            self._check_files = CheckFiles(Path(context.config.daemon.checks))
             self._health.use(context)
             self._dispatcher.use(context, self._runner)
             self._reopen()

@@ -8,13 +8,13 @@ CROSS JOIN LATERAL (
          format('SET password_encryption = ''scram-sha-256''; \password %%I', r.rolname) AS cure
   WHERE r.oid = ANY (%(md5)s::oid[])
   UNION ALL
-  SELECT CASE WHEN r.rolvaliduntil < now() THEN 'info' ELSE 'warning' END,
+  SELECT CASE WHEN r.rolvaliduntil < now() THEN 'high' ELSE 'warning' END,
          'its password ends at ' || r.rolvaliduntil, 'su contraseña vence el ' || r.rolvaliduntil,
          format('ALTER ROLE %%I VALID UNTIL …;', r.rolname)
   WHERE r.rolvaliduntil < now() + make_interval(days => %(days)s)
     AND (r.rolvaliduntil > now()
          OR EXISTS (SELECT FROM pg_catalog.pg_stat_activity s WHERE s.usesysid = r.oid))
-  ORDER BY severity DESC LIMIT 1
+  ORDER BY severity LIMIT 1 -- high before warning
 ) one
 WHERE r.rolcanlogin
 ORDER BY 1

@@ -74,6 +74,27 @@ def test_service_notifies_ready_watchdog_reloading_and_stopping(house, systemd):
         assert service.wait(10) == 0
 
 
+def test_file_that_is_dropped_into_the_folder_of_checks_is_used_without_a_reload(
+    house, systemd, wait
+):
+    path, receive = systemd
+    house.with_logins = False
+    folder = house.folder / "checks.d"
+    folder.mkdir()
+    with running_service(house, NOTIFY_SOCKET=path, WATCHDOG_USEC="900000"):
+        receive_until(receive, "READY")
+        (folder / "mine.sql").write_text("-- titel = 'x'\nSELECT 'x' AS object")
+        receive_until(receive, "RELOADING")
+        wait(lambda: alert_kinds(house) == ["configuration_invalid"], what="the alert")
+        (alert,) = query(house, "alerts", "list")
+        assert "mine.sql: unknown header key 'titel'" in alert["summary"]
+        (folder / "mine.sql").write_text("-- title = 'x'\nSELECT 'x' AS object, 'y' AS summary")
+        receive_until(receive, "RELOADING")
+        wait(lambda: alert_kinds(house) == [], what="the end of the alert")
+        (folder / "mine.sql").unlink()
+        receive_until(receive, "RELOADING")
+
+
 def test_reload_does_not_change_the_state_file(house, systemd):
     path, receive = systemd
     house.with_logins = False

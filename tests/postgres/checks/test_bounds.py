@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from jobs import integrity_check
+
 
 @pytest.fixture
 def custom(house):
@@ -74,9 +76,16 @@ def test_long_values_are_cut_on_the_server(custom, column):
         "SELECT public.other_server_fails() AS object",
         "SELECT 1 / 0 AS object",
         "LISTEN x",
+        "SELEC 1",
+        "SELECT 1 AS object; DROP TABLE public.t",
+        "WITH written AS (INSERT INTO public.t VALUES (1) RETURNING a) SELECT a::text AS object FROM written",
+        "SELECT setval('public.s', 9)::text AS object, 'x' AS summary",
+        "SELECT n::text AS object, 's' AS summary FROM generate_series(1, 9 * 10 ^ 17::numeric) n",
     ],
 )
-def test_failing_check_ends_no_other_check(custom, house, query):
+def test_failing_check_ends_no_other_check(custom, house, query, monkeypatch):
+    monkeypatch.setattr(integrity_check, "LIMIT_SECONDS", 3.0)
+    house.database.run("CREATE TABLE public.t (a int); CREATE SEQUENCE public.s")
     house.database.run(
         "CREATE FUNCTION public.other_server_fails() RETURNS text LANGUAGE plpgsql AS $$"
         " BEGIN RAISE EXCEPTION 'could not connect to server' USING ERRCODE = '08001'; END $$"
@@ -85,3 +94,5 @@ def test_failing_check_ends_no_other_check(custom, house, query):
     steps = {step["object"]: step["status"] for step in house.run("integrity_check")["steps"]}
     assert steps.pop("custom") == "failed"
     assert set(steps.values()) == {"done"}
+    assert house.database.value("SELECT count(*) FROM public.t") == 0
+    assert house.database.value("SELECT last_value FROM public.s") == 1

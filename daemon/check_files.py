@@ -1,0 +1,34 @@
+"""The operator's files of checks: a file that is dropped in, changed or removed is noticed."""
+
+from pathlib import Path
+
+Stamp = frozenset[tuple[str, int, int]]
+"""The name, time and size of each file."""
+
+
+def stamp_of(folder: Path) -> Stamp:
+    """Return the state of the files of a folder; empty if it cannot be read."""
+    found = set()
+    try:
+        for path in folder.glob("*.sql"):
+            state = path.stat()
+            found.add((path.name, state.st_mtime_ns, state.st_size))
+    except OSError:
+        return frozenset()
+    return frozenset(found)
+
+
+class CheckFiles:
+    """Says when the files have changed, once they have stayed the same for two looks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._loaded = self._last = stamp_of(folder)
+
+    def changed(self) -> bool:
+        """Return whether other files than the loaded ones are there, and complete."""
+        before, self._last = self._last, stamp_of(self._folder)
+        if self._last == self._loaded or self._last != before:
+            return False
+        self._loaded = self._last
+        return True
