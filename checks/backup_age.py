@@ -5,8 +5,10 @@ run as the user of the service, who has to be able to read the repository.
 """
 
 import glob
+import heapq
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -23,6 +25,10 @@ from postgres.session import Session
 SECONDS = 60
 MOST_FILES = 10_000
 MOST_BYTES = 50_000_000
+STILL_WRITTEN_SECONDS = 600.0
+"""A file that has changed since then may not be complete."""
+_WITHOUT_BACKUP = {0, 1, 2, 3}
+"""The status codes of pgBackRest for a stanza that is well, or has no backup; others are errors."""
 _OPTIONS = {
     "tool": Option("", 'program that lists the backups: "pgbackrest", "barman" or "wal-g"'),
     "server": Option("", "stanza of pgBackRest, server of barman"),
@@ -37,22 +43,26 @@ _OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A finished backup: its end as seconds of the epoch, and its size in bytes."""
+    """A finished backup: its end as seconds of the epoch, and its size in bytes if it is known."""
 
     name: str
     ended: float
-    size: int
+    size: int | None
     is_full: bool = True
 
 
 def of_pgbackrest(text: str, server: str) -> Iterator[Backup]:
     """Yield the backups in the output of `pgbackrest info --output=json`."""
-    for stanza in json.loads(text):
-        if server in {"", stanza["name"]}:
-            for one in stanza["backup"]:
-                if not one.get("error"):
-                    size, ended = one["info"]["size"], one["timestamp"]["stop"]
-                    yield Backup(one["label"], float(ended), int(size), one["type"] == "full")
+    stanzas = [one for one in json.loads(text) if server in {"", one["name"]}]
+    if len(stanzas) > 1:
+        raise NotSeen("pgbackrest lists several stanzas: set checks.backup_age.server")
+    for stanza in stanzas:
+        if stanza["status"]["code"] not in _WITHOUT_BACKUP:
+            raise NotSeen(f"pgbackrest: {stanza['status']['message']}")
+        for one in stanza["backup"]:
+            if not one.get("error"):
+                size, ended = one["info"]["size"], one["timestamp"]["stop"]
+                yield Backup(one["label"], float(ended), int(size), one["type"] == "full")
 
 
 def of_barman(text: str, server: str) -> Iterator[Backup]:
@@ -71,7 +81,7 @@ def of_wal_g(text: str, _server: str) -> Iterator[Backup]:
     for one in json.loads(text) or ():
         ended = one.get("finish_time") or one["time"]
         full = "_D_" not in one["backup_name"]
-        size = int(one.get("compressed_size") or 0)
+        size = one.get("compressed_size")
         yield Backup(one["backup_name"], datetime.fromisoformat(ended).timestamp(), size, full)
 
 
@@ -82,15 +92,33 @@ _TOOLS = {
 }
 
 
-def of_files(pattern: str) -> Iterator[Backup]:
-    """Yield the files that match a pattern; a folder (pg_dump -Fd) counts by its files."""
-    for _, name in zip(range(MOST_FILES), glob.iglob(pattern), strict=False):  # noqa: PTH207 - a whole path
-        path = Path(name)
+def of_files(pattern: str, now: float) -> Sequence[Backup]:
+    """Return the newest files of a pattern; a folder (pg_dump -Fd) counts by its files.
+
+    Links to the same file count once; a file that is still being written is left out while an
+    older one is there. Raises NotSeen if the folder cannot be listed.
+    """
+    folder = Path(re.split(r"[*?\[]", pattern, maxsplit=1)[0]).parent
+    if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
+        raise NotSeen(f"the user of the service may not list {folder}")
+    names = {os.path.realpath(name) for name in glob.iglob(pattern)}  # noqa: PTH207 - a whole path
+    found = [one for name in names if (one := _file(Path(name))) is not None]
+    newest = heapq.nlargest(MOST_FILES, found, key=lambda one: one.ended)
+    finished = [one for one in newest if now - one.ended >= STILL_WRITTEN_SECONDS]
+    return finished or newest
+
+
+def _file(path: Path) -> Backup | None:
+    """Return a file or a folder as a backup; None if it has vanished."""
+    try:
         files = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
         states = [one.stat() for one in files]
-        if states:
-            ended = max(state.st_mtime for state in states)
-            yield Backup(str(path), ended, sum(state.st_size for state in states))
+    except OSError:
+        return None
+    if not states:
+        return None
+    ended = max(state.st_mtime for state in states)
+    return Backup(str(path), ended, sum(state.st_size for state in states))
 
 
 def backup_rows(
@@ -104,8 +132,11 @@ def backup_rows(
     fulls = [one for one in known if one.is_full]
     yield from _age_row(known[-1:], options, where, "", now)
     yield from _age_row(fulls[-1:], options, f"{where} (full)", "full_", now)
+    if fulls and fulls[-1].size == 0:
+        name = fulls[-1].name
+        yield _row(f"{where} (size)", "high", 0, f"{name} is empty", f"{name} está vacía")
     for before, last in zip(fulls[-2:-1], fulls[-1:], strict=False):
-        if 0 < last.size < _number(options["least_size"]) * before.size:
+        if before.size and last.size and last.size < _number(options["least_size"]) * before.size:
             sizes = f"{last.size / 1e6:,.1f} MB / {before.size / 1e6:,.1f} MB"
             yield _row(
                 f"{where} (size)",
@@ -193,7 +224,8 @@ def _ask(_session: Session | None, options: OptionValues) -> Sequence[Row]:
         where = f"{tool} {server}".strip()
         rows += backup_rows(_listed(tool, server), options, where, time.time())
     if files:
-        rows += backup_rows(of_files(files), options, files, time.time())
+        now = time.time()
+        rows += backup_rows(of_files(files, now), options, files, now)
     return rows
 
 

@@ -34,7 +34,7 @@ _HEAP = sql.SQL(
     SELECT v.blkno AS block, v.offnum AS item, v.attnum AS column, v.msg AS message
     FROM (SELECT oid, pg_catalog.pg_relation_size(oid) / current_setting('block_size')::int AS pages
           FROM pg_catalog.pg_class WHERE oid = {oid} OFFSET 0) c,
-         LATERAL (SELECT least({last}, c.pages - 1) AS last
+         LATERAL (SELECT least({last}, nullif(c.pages, 0) - 1) AS last
                   WHERE c.pages > {first} OR {first} = 0 OFFSET 0) b,
          LATERAL {schema}.verify_heapam(c.oid, false, true, 'none', {first}, b.last) v
     LIMIT {most}

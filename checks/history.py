@@ -9,6 +9,8 @@ from domain.memory import Memory
 
 SHORTEST = timedelta(hours=1)
 """A counter is compared with one at least this old: a rate of minutes says nothing about a day."""
+MOST_KEPT = 10_000
+"""Objects that are kept from look to look."""
 FIRST_LOOK = "first look; the next one compares with it"
 
 Kept = Mapping[str, Any]
@@ -40,16 +42,18 @@ def _lasting(
 ) -> tuple[Sequence[Row], Kept]:
     since = {
         name: earlier.get(name, now.isoformat())
-        for name in (str(row["object"]) for row in rows if row.get("value") is not None)
+        for name in (str(row["object"]) for row in rows if not _is_unknown(row))
     }
     old = {
         name
         for name, at in since.items()
         if now - datetime.fromisoformat(at) >= timedelta(days=days)
     }
-    found = [row for row in rows if str(row["object"]) in old]
-    if len(old) == len(since):
-        found = list(rows)  # with the row that counts the rest
+    found = [row for row in rows if _is_unknown(row) or str(row["object"]) in old]
+    if any(map(_is_unknown, rows)):
+        # rows were cut: what is not among them may still be so
+        kept = {**earlier, **since}
+        since = dict(sorted(kept.items(), key=lambda item: item[1])[:MOST_KEPT])
     return found, {"since": since}
 
 
@@ -59,7 +63,13 @@ def _growth(
     counters: dict[str, Sequence[Any]] = {}
     found: list[Row] = []
     for row in rows:
-        name, value = str(row["object"]), _number(row.get("value"))
+        name = str(row["object"])
+        if _is_unknown(row):
+            found.append(row)
+            if name in earlier:
+                counters[name] = earlier[name]
+            continue
+        value = _number(row["value"])
         counters[name] = (value, now.isoformat())
         if name not in earlier or value < earlier[name][0]:
             continue
@@ -72,5 +82,10 @@ def _growth(
     return found, {"counters": counters}
 
 
+def _is_unknown(row: Row) -> bool:
+    """Return whether a row says that something was not seen, or was left out."""
+    return row.get("value") is None
+
+
 def _number(value: object) -> float:
-    return float(str(value if value is not None else 0))
+    return float(str(value))

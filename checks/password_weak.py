@@ -13,15 +13,18 @@ _ROLES = read_statement("checks", "weak_passwords", folder="statements")
 _READS = sql.SQL(
     """
     SELECT has_table_privilege('pg_catalog.pg_authid', 'SELECT') AS hashes,
-           coalesce(has_function_privilege(
-             to_regprocedure('sereno.md5_passwords()'), 'EXECUTE'), false) AS function
+           EXISTS (SELECT FROM pg_catalog.pg_proc p
+                   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+                   WHERE n.nspname = 'sereno' AND p.proname = 'md5_passwords' AND p.pronargs = 0
+                     AND has_schema_privilege(n.oid, 'USAGE')
+                     AND has_function_privilege(p.oid, 'EXECUTE')) AS function
     """
 )
 _BY_HASHES = sql.SQL("SELECT oid FROM pg_catalog.pg_authid WHERE rolpassword LIKE 'md5%'")
 _BY_FUNCTION = sql.SQL("SELECT oid FROM sereno.md5_passwords() AS oid")
 _UNSEEN: Row = {
     "object": "md5",
-    "value": 0,
+    "value": None,
     "severity": "info",
     "why": "whether passwords are stored as md5 cannot be seen",
     "why_es": "no se ve si hay contraseñas guardadas como md5",

@@ -9,7 +9,7 @@ from importlib import resources
 
 from checks.check import Header, Row
 
-STALE = timedelta(days=120)
+STALE = timedelta(days=100)
 """A table of releases of this age may lack one: releases come every three months."""
 ENDS_SOON = timedelta(days=180)
 PENDING_DAYS = 14

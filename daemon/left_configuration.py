@@ -36,7 +36,7 @@ def resolve_what_left(context: Context) -> None:
 def what_left(alerts: Iterable[Alert], context: Context) -> Iterator[tuple[Alert, str]]:
     """Yield the alerts that no configured look can find again, with the reason."""
     for alert in alerts:
-        if why := _why_database(alert, context) or _why_check(alert.kind, context):
+        if why := _why_database(alert, context) or _why_check(alert, context):
             yield alert, why
 
 
@@ -46,13 +46,15 @@ def _why_database(alert: Alert, context: Context) -> str:
     return ""
 
 
-def _why_check(kind: str, context: Context) -> str:
+def _why_check(alert: Alert, context: Context) -> str:
+    kind = alert.kind
     if kind in KINDS or kind in FROM_JOBS:
         return ""
     if kind not in context.checks:
         return "the check does not exist any more"
-    if kind in context.config.job("integrity_check").exclude:
+    excluded = context.config.job("integrity_check").exclude
+    if kind in excluded and context.checks[kind].header.scope != "host":
         return f"jobs.integrity_check.exclude names {kind}"
-    if kind in PAIRED and not context.config.has_pairs(kind):
+    if kind in PAIRED and not context.config.has_pairs(kind, alert.database):
         return f"no pair is declared in [[checks.{kind}]] any more"
     return ""

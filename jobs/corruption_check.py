@@ -145,11 +145,12 @@ def plan(seen: Observation) -> Sequence[Step]:
 
     What is planned runs longest first, so that both sessions end at about the same time.
     """
-    every, known = seen.options.every, list(pieces(seen))
+    every, known, tried = seen.options.every, list(pieces(seen)), set(_kept(seen).get("tried", ()))
     due = sorted(
         (one for one in known if one.proven_at < seen.now - every),
         key=lambda one: (
             not one.damaged,
+            one.name in tried,  # it may never end: others are not to wait for it
             one.proven_at,
             not one.proof.is_unique,
             one.seconds(),
@@ -243,13 +244,18 @@ def _dropped(seen: Observation, known: Sequence[Piece]) -> Iterator[Coverage]:
             yield Coverage(HEADERS[kind].name, object=name)
 
 
+def _kept(seen: Observation) -> Mapping[str, Any]:
+    """Return what the last run kept about the proofs."""
+    before = seen.memory.get("proofs")
+    return before.evidence if before is not None else {}
+
+
 def _count_proofs(seen: Observation, known: Sequence[Piece], planned: set[str]) -> Step:
     """Return the step that counts the proofs, and keeps who waits for one.
 
     A run renews what it plans: that is overdue only if an earlier run planned it in vain.
     """
-    before = seen.memory.get("proofs")
-    earlier: Mapping[str, Any] = before.evidence if before is not None else {}
+    earlier = _kept(seen)
     unproven = _unproven_since(known, earlier.get("unproven", {}), seen.now)
     late = _late(known, unproven, seen.now)
     tried = set(earlier.get("tried", ()))

@@ -7,8 +7,10 @@
 -- option.rows = { default = 10000, help = "smaller tables are ignored, unless they are published" }
 -- source  = "PostgreSQL manual, 5.5.4; published tables: 29.1"
 WITH published AS (
-  SELECT DISTINCT format('%I.%I', t.schemaname, t.tablename)::regclass::oid AS oid
+  SELECT DISTINCT c.oid
   FROM pg_catalog.pg_publication_tables t
+  JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname
+  JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
   JOIN pg_catalog.pg_publication b ON b.pubname = t.pubname AND (b.pubupdate OR b.pubdelete)
 )
 SELECT format('%I.%I', n.nspname, c.relname) AS object, greatest(c.reltuples, 0)::float8 AS value,

@@ -309,10 +309,21 @@ class Config(Model):
             if times is not None
         }
 
-    def has_pairs(self, check: str) -> bool:
-        """Return whether a check of pairs has any: declared, or made by a tenant's column."""
-        tenants = check == SAME_TENANT and any(one.tenant for one in self.databases.values())
-        return tenants or bool(self.checks[check].pairs)
+    def has_pairs(self, check: str, database: str | None = None) -> bool:
+        """Return whether a check has pairs in a database: declared, or made by a tenant's column.
+
+        None is any database.
+        """
+        places = [database] if database else list(self.databases)
+        tenants = [
+            name for name in places if name in self.databases and self.databases[name].tenant
+        ]
+        declared = [
+            one
+            for one in self.checks[check].pairs
+            if one.database is None or one.database in places
+        ]
+        return bool(declared) or (check == SAME_TENANT and bool(tenants))
 
     def job(self, name: str) -> Any:  # noqa: ANN401 - each job has its own model
         """Return the options of a job, an instance of its own model and of JobOptions."""

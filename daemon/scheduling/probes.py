@@ -77,12 +77,13 @@ class Probes:
     ) -> None:
         watched = context.config.watch.checks if looks else ()
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="probe") as pool:
-            if watched:
-                host = Task("disk_check", Scope.HOST, "")
-                pool.submit(lambda: self._record(context, "", look(context, host, watched)))
+            host = Task("disk_check", Scope.HOST, "")
+            looks_at_host = [pool.submit(look, context, host, watched)] if watched else []
             list(
                 pool.map(lambda name: self._probe(context, name, watched, busy), sorted(databases))
             )
+            for one in looks_at_host:
+                self._record(context, "", one.result())
 
     def _probe(
         self, context: Context, database: str, watched: Collection[str], busy: Collection[str]

@@ -54,9 +54,9 @@ MANAGERS = (
     PackageManager(
         "apt-get",
         ("apt-get", "-s", "-o", "Debug::NoLocking=1", "dist-upgrade"),
-        ("/var/lib/apt/lists", "/var/lib/apt/lists/partial", "/var/cache/apt/pkgcache.bin"),
+        ("/var/lib/apt/lists", "/var/lib/apt/lists/partial"),
         "apt-get update",
-        "apt-get update && apt-get upgrade",
+        "apt-get update && apt-get dist-upgrade",
     ),
     PackageManager(
         "dnf",
@@ -128,7 +128,7 @@ class ReadRelease(DatabaseStep):
         version = session.facts.version
         major = version // 10_000
         rows = [*patches.release_rows(version, patches.read_releases(), self.now.date())]
-        if server["address"] in {None, "127.0.0.1", "::1"}:
+        if server["address"] is None:  # a socket: it cannot be a tunnel to another host
             rows += patches.restart_row(server["version"], installed_version(major))
         found = tuple({**row, "command": upgrade_command(major)} for row in rows)
         return Outcome(Status.DONE, rows=len(found), found=found)
@@ -143,8 +143,10 @@ def installed_version(major: int) -> str:
     """Return the version of the Debian package of a server; empty if it is not installed."""
     if not shutil.which("dpkg-query"):
         return ""
-    code, text, _ = run(("dpkg-query", "-W", "-f", "${Version}", f"postgresql-{major}"))
-    return "" if code else text.strip()
+    form = "${db:Status-Status} ${Version}"
+    code, text, _ = run(("dpkg-query", "-W", "-f", form, f"postgresql-{major}"))
+    status, _, version = text.strip().partition(" ")
+    return version if code == 0 and status == "installed" else ""
 
 
 def upgrade_command(major: int) -> str:
@@ -181,8 +183,10 @@ def _reboot() -> Iterator[Evidence]:
         listed = REBOOT_MARK.with_name("reboot-required.pkgs")
         names = listed.read_text().split() if listed.exists() else ["a package"]
         packages = ", ".join(dict.fromkeys(names))
-    elif shutil.which(_NEEDS_RESTARTING[0]) and run(_NEEDS_RESTARTING)[0] == 1:
-        packages = "needs-restarting -r"
+    elif shutil.which(_NEEDS_RESTARTING[0]):
+        code, text, _ = run(_NEEDS_RESTARTING)
+        if code == 1 and "reboot" in text.lower():
+            packages = "needs-restarting -r"
     if packages:
         yield {"object": "host", "kind": patches.REBOOT.name, "value": 1, "severity": "warning",
                "packages": packages}  # fmt: skip

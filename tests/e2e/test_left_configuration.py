@@ -72,3 +72,21 @@ def test_alert_of_an_excluded_check_is_resolved(house):
     context = house.context()
     resolve_what_left(context)
     assert open_alerts(context) == set()
+
+
+def test_pairs_of_another_database_keep_no_alert_open(house):
+    house.extra = PAIR
+    find(house.context(), ("orphans", "main", "x"))
+    house.extra = PAIR + 'database = "other"\n[databases.other]\ndsn = "host=/nowhere dbname=o"\n'
+    context = house.context()
+    resolve_what_left(context)
+    assert open_alerts(context) == set()
+
+
+def test_excluded_check_of_another_job_goes_on(house):
+    context = house.context()
+    find(context, ("disk", "", "/"))
+    house.exclude = ["disk"]
+    excluded = house.context()
+    resolve_what_left(excluded)
+    assert open_alerts(excluded) == {("disk", "", "/")}

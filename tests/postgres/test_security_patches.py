@@ -76,7 +76,9 @@ def test_pending_security_update_is_found_until_it_is_installed(apt, host):
     assert (found["severity"], found["object"]) == ("warning", "security updates")
     assert "1 for 0 days: libsample 1.1" in found["summary"]
     status = apt / "status"
-    status.write_text(status.read_text().replace("Version: 1.0", "Version: 1.1"))
+    status.write_text(INSTALLED.replace("Version: 1.0", "Section: misc\nVersion: 1.1"))
+    later = status.stat().st_mtime + 9
+    os.utime(status, (later, later))  # apt reads a file again whose time has changed
     assert host() == {}
 
 

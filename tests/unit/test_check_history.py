@@ -39,12 +39,21 @@ def test_days_of_zero_tell_at_once():
     assert looks(LASTING, (0, [row(1)]), options={"days": 0}) == [[("x", 1)]]
 
 
-def test_row_that_counts_the_rest_is_told_with_the_others():
-    rest = {"object": "(more)", "value": None, "summary": "3 more"}
-    assert looks(LASTING, (0, [row(1), rest]), (35, [row(1), rest])) == [
-        [],
-        [("x", 1), ("(more)", None)],
-    ]
+REST = {"object": "(more)", "value": None, "summary": "3 more"}
+
+
+def test_row_that_counts_the_rest_is_always_told():
+    """It says that the look was incomplete, so that no alert is resolved."""
+    x, y = row(1), row(1, "y")
+    told = looks(LASTING, (0, [x, REST]), (20, [y, REST]), (36, [x, y, REST]))
+    rest = ("(more)", None)
+    assert told == [[rest], [rest], [("x", 1), rest]]  # x was cut at the second look, and lasts
+    assert looks(GROWTH, (0, [row(7), REST])) == [[rest]]
+
+
+def test_counter_that_was_not_seen_is_no_zero():
+    told = looks(GROWTH, (0, [row(5000)]), (1, [row(None)]), (2, [row(5004)]))
+    assert told == [[], [("x", None)], [("x", 2.0)]]
 
 
 def test_counter_is_judged_by_its_growth_in_a_day():

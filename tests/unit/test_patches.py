@@ -88,7 +88,8 @@ def test_any_output_is_read_without_an_error(text):
         (150020, date(2027, 11, 12), [("server_end_of_life", "high"), ("releases_unknown", "info")]),
         (140023, date(2026, 11, 29), [("server_end_of_life", "high")]),
         (190001, date(2026, 11, 29), []),
-        (180006, date(2026, 12, 29), [("releases_unknown", "info")]),
+        (180006, date(2026, 12, 9), [("releases_unknown", "info")]),
+        (180006, date(2026, 12, 8), []),
     ],
 )  # fmt: skip
 def test_release_is_compared_with_the_table(version, today, expected):

@@ -37,7 +37,10 @@ def test_old_dump_is_found_until_a_new_one_is_written(house, tmp_path):
     os.utime(dump, (three_days_ago, three_days_ago))
     _, (found,) = steps_and_findings(house)
     assert (found["severity"], found["summary"]) == ("high", f"{dump}, 72 hours old")
-    (tmp_path / "next.dump").write_bytes(b"x" * 900)
+    following = tmp_path / "next.dump"
+    following.write_bytes(b"x" * 900)
+    hour_ago = time.time() - 3600
+    os.utime(following, (hour_ago, hour_ago))
     assert steps_and_findings(house)[1] == []
 
 

@@ -436,7 +436,7 @@ def deadlock(database, wait):
 
 def test_checkpoints_for_want_of_wal_are_found(house):
     house.with_logins = False
-    house.extra = "[checks.checkpoints_too_often]\nwarning = 0.02\n"
+    house.extra = "[checks.checkpoints_too_often]\nwarning = 20\n"
     house.run("integrity_check")
     for _ in range(9):
         house.database.run("CREATE TABLE public.t (); DROP TABLE public.t; CHECKPOINT")
@@ -530,3 +530,12 @@ def test_toast_table_follows_the_options_of_its_table(house):
     assert {remedy.partition(";")[0] for remedy in found.values()} == {
         "VACUUM (FREEZE, INDEX_CLEANUP OFF) public.t"
     }
+
+
+def test_published_table_in_a_schema_without_usage_fails_no_check(house):
+    house.install()
+    run, name = house.database.run, house.database.name
+    run("CREATE SCHEMA later; CREATE TABLE later.t (a int); REVOKE ALL ON SCHEMA later FROM PUBLIC")
+    run(f"CREATE PUBLICATION {name} FOR TABLE later.t")
+    (found,) = findings(house, "no_primary_key")
+    assert (found["object"], found["severity"]) == ("later.t", "warning")

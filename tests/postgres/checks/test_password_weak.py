@@ -1,5 +1,7 @@
 """The check `password_weak` as `maintain`, which may not read the hashes."""
 
+import json
+
 import psycopg
 import pytest
 
@@ -37,8 +39,11 @@ def test_md5_password_is_seen_by_the_function_of_install(house, role):
 
 def test_missing_function_is_told_with_its_cure(house, role):
     house.install()
+    assert role in found(house)
     house.database.run("DROP FUNCTION sereno.md5_passwords()")
     unseen = found(house)
+    opened = json.loads(house.sereno("alerts", "list", "--json").stdout)
+    assert role in {one["object"] for one in opened if one["kind"] == "password_weak"}
     assert role not in unseen
     assert unseen["md5"]["severity"] == "info"
     assert "sereno install" in unseen["md5"]["remedy"]

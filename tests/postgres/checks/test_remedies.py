@@ -58,7 +58,7 @@ def own(clusters, make_database, make_house, tmp_path):
     [
         ("autovacuum_settings", "autovacuum_naptime = '10min'", "autovacuum_naptime", {}),
         ("risky_setting", "zero_damaged_pages = on", "zero_damaged_pages", {}),
-        ("checkpoints_too_often", "max_wal_size = '64MB'", "max_wal_size", {"warning": 0.001}),
+        ("checkpoints_too_often", "max_wal_size = '64MB'", "max_wal_size", {"warning": 20}),
     ],
 )
 def test_setting_is_changed_by_the_remedy(own, check, before, setting, options, wait):
