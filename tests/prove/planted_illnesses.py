@@ -124,6 +124,8 @@ def wait_for_statistics(connection):
         "SELECT (SELECT failed_count FROM pg_stat_archiver) > 0"
         " AND (SELECT max(n_dead_tup) FROM pg_stat_user_tables) > 100000 AS shown"
     )
+    if connection.info.server_version >= 150000:
+        connection.execute("SELECT pg_stat_force_next_flush()")
     ends = time.monotonic() + 60
     while not connection.execute(shown).fetchone()["shown"] and time.monotonic() < ends:
         connection.execute(
