@@ -10,21 +10,20 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from checks import programs
 from checks.check import Header, NotSeen, Option, OptionValues, Row
 from checks.module_check import ModuleCheck
 from checks.sql_check import BadCheckError
 from postgres.session import Session
 
-SECONDS = 60
+SECONDS = 60.0
 MOST_FILES = 10_000
-MOST_BYTES = 50_000_000
 STILL_WRITTEN_SECONDS = 600.0
 """A file that has changed since then may not be complete."""
 _WITHOUT_BACKUP = {0, 1, 2, 3}
@@ -191,23 +190,11 @@ def _listed(tool: str, server: str) -> Sequence[Backup]:
     if not shutil.which(tool):
         raise NotSeen(f"{tool} is not on this host: run a sereno where the backups are listed")
     arguments = [*command, server] if tool == "barman" else command
+    answer = programs.ask(arguments, SECONDS)
+    if answer.wrong:
+        raise NotSeen(f"{tool}: {answer.wrong} (the user of the service has to be able to run it)")
     try:
-        done = subprocess.run(  # noqa: S603 - fixed programs; the name of a server is an argument
-            arguments,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=SECONDS,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-    except subprocess.TimeoutExpired:
-        raise NotSeen(f"{tool}: no answer within {SECONDS} s") from None
-    errors = done.stderr.decode(errors="replace").strip().splitlines()
-    if done.returncode:
-        said = errors[-1] if errors else f"exit code {done.returncode}"
-        raise NotSeen(f"{tool}: {said} (the user of the service has to be able to run it)")
-    try:
-        return list(read(done.stdout[:MOST_BYTES].decode(), server))
+        return list(read(answer.output, server))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotSeen(f"{tool}: its list could not be read: {error!r}") from None
 

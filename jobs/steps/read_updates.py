@@ -1,8 +1,6 @@
 """Steps that read what the host and a server lack; they install nothing."""
 
-import os
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,16 +9,13 @@ from pathlib import Path
 
 from psycopg import sql
 
-from checks import patches
+from checks import patches, programs
 from domain.cause import Cause
 from execution.control import StepControl
 from execution.step import DatabaseStep, Evidence, HostStep, Outcome, Status
 from postgres.session import Session
 
 LIMIT_SECONDS = 300.0
-MOST_BYTES = 10_000_000
-TIMED_OUT = 124
-"""The exit code that timeout(1) uses."""
 REBOOT_MARK = Path("/run/reboot-required")
 _NEEDS_RESTARTING = ("needs-restarting", "-r")
 _SERVER = sql.SQL(
@@ -90,11 +85,10 @@ class ReadUpdates(HostStep):
         if manager is None:
             why = "neither apt-get nor dnf is on this host"
             return Outcome(Status.SKIPPED, why, cause=Cause.NOT_SEEN)
-        code, text, error = run(manager.list_updates)
-        if code:
-            last = error.strip().splitlines()[-1:] or [f"exit code {code}"]
-            return Outcome(Status.FAILED, f"{manager.program}: {last[0]}")
-        updates = manager.updates(text)
+        answer = programs.ask(manager.list_updates, LIMIT_SECONDS)
+        if answer.wrong:
+            return Outcome(Status.FAILED, f"{manager.program}: {answer.wrong}")
+        updates = manager.updates(answer.output)
         now = self.now.isoformat()
         since = {one.package: self.before.get(one.package, now) for one in updates}
         found = [*patches.update_rows(updates, since, self.now, manager.upgrade)]
@@ -144,9 +138,9 @@ def installed_version(major: int) -> str:
     if not shutil.which("dpkg-query"):
         return ""
     form = "${db:Status-Status} ${Version}"
-    code, text, _ = run(("dpkg-query", "-W", "-f", form, f"postgresql-{major}"))
-    status, _, version = text.strip().partition(" ")
-    return version if code == 0 and status == "installed" else ""
+    answer = programs.ask(("dpkg-query", "-W", "-f", form, f"postgresql-{major}"), LIMIT_SECONDS)
+    status, _, version = answer.output.strip().partition(" ")
+    return version if status == "installed" and not answer.wrong else ""
 
 
 def upgrade_command(major: int) -> str:
@@ -157,25 +151,6 @@ def upgrade_command(major: int) -> str:
     return f"apt-get install --only-upgrade postgresql-{major}"
 
 
-def run(command: Sequence[str]) -> tuple[int, str, str]:
-    """Run a program that only reads; return its exit code, output and errors, in English."""
-    try:
-        done = subprocess.run(  # noqa: S603 - fixed programs and arguments
-            command,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=LIMIT_SECONDS,
-            check=False,
-            env={**os.environ, "LC_ALL": "C", "LANG": "C"},
-        )
-    except subprocess.TimeoutExpired:
-        return TIMED_OUT, "", f"no answer within {LIMIT_SECONDS:.0f} s"
-    output, errors = (
-        one[:MOST_BYTES].decode(errors="replace") for one in (done.stdout, done.stderr)
-    )
-    return done.returncode, output, errors
-
-
 def _reboot() -> Iterator[Evidence]:
     """Yield a row if the host waits for a reboot."""
     packages = ""
@@ -184,8 +159,8 @@ def _reboot() -> Iterator[Evidence]:
         names = listed.read_text().split() if listed.exists() else ["a package"]
         packages = ", ".join(dict.fromkeys(names))
     elif shutil.which(_NEEDS_RESTARTING[0]):
-        code, text, _ = run(_NEEDS_RESTARTING)
-        if code == 1 and "reboot" in text.lower():
+        answer = programs.ask(_NEEDS_RESTARTING, LIMIT_SECONDS)
+        if answer.code == 1 and "reboot" in answer.output.lower():
             packages = "needs-restarting -r"
     if packages:
         yield {"object": "host", "kind": patches.REBOOT.name, "value": 1, "severity": "warning",
