@@ -25,6 +25,7 @@ def ask(command: Sequence[str], seconds: float) -> Answer:
 
     Raises OSError if it cannot be started.
     """
+    late = threading.Event()
     with (
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(  # noqa: S603 - fixed programs; names from the configuration are arguments
@@ -35,26 +36,30 @@ def ask(command: Sequence[str], seconds: float) -> Answer:
             env={**os.environ, "LC_ALL": "C", "LANG": "C"},
         ) as process,
     ):
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(seconds, end)
+        timer = threading.Timer(seconds, _end, (process, late))
         timer.start()
-        try:
-            output = process.stdout.read(MOST_BYTES + 1) if process.stdout else b""
-            if len(output) > MOST_BYTES:
-                process.kill()
-            code = process.wait()
-        finally:
-            timer.cancel()
+        output = _read(process)
+        code = process.wait()
+        timer.cancel()
         errors.seek(0)
         said = errors.read(MOST_ERRORS).decode(errors="replace").strip().splitlines()
     if late.is_set():
         return Answer(code, wrong=f"no answer within {seconds:.0f} s")
     if len(output) > MOST_BYTES:
         return Answer(code, wrong=f"more than {MOST_BYTES:,} bytes of output")
-    text = output.decode(errors="replace")
-    return Answer(code, text, (said[-1] if said else f"exit code {code}") if code else "")
+    wrong = (said or [f"exit code {code}"])[-1]
+    return Answer(code, output.decode(errors="replace"), wrong if code else "")
+
+
+def _end(process: subprocess.Popen[bytes], late: threading.Event) -> None:
+    late.set()
+    process.kill()
+
+
+def _read(process: subprocess.Popen[bytes]) -> bytes:
+    """Return the output of a program, and end one that writes too much."""
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    output = process.stdout.read(MOST_BYTES + 1)
+    if len(output) > MOST_BYTES:
+        process.kill()
+    return output

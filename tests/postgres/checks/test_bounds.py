@@ -34,6 +34,15 @@ def test_the_worst_rows_become_findings_and_one_counts_the_rest(custom, house):
     assert (rest["severity"], rest["summary"][:6]) == ("info", "49900 ")
 
 
+def test_texts_of_the_header_do_not_concern_the_row_that_counts_the_rest(custom):
+    """Every check of the catalogue with more than 100 findings failed."""
+    found = custom(
+        "SELECT 'row ' || n AS object, n AS value, 'high' AS severity FROM generate_series(1, 150) n",
+        '-- summary = "number {value}"\n',
+    )
+    assert len(found) == 101
+
+
 def test_incomplete_result_resolves_no_alert(custom, house):
     query = "SELECT 'row ' || n AS object, n AS value, 's' AS summary, 'high' AS severity FROM generate_series({}, {}) n"
     custom(query.format(1, 3))

@@ -519,7 +519,7 @@ def test_templates_name_columns_of_the_query(any_house):
 def test_toast_table_follows_the_options_of_its_table(house):
     """Autovacuum takes the smaller of the table's option and the server's setting."""
     house.with_logins = False
-    house.extra = "[checks.table_wraparound]\nwarning = 0.0005\n"
+    house.extra = "[checks.table_wraparound]\nwarning = 0.0005\nmost_findings = 2000\n"
     run = house.database.run
     run("CREATE TABLE public.t (a text) WITH (autovacuum_freeze_max_age = 100000)")
     run("CREATE TABLE public.u (a text) WITH (autovacuum_freeze_max_age = 2000000000)")
@@ -532,10 +532,10 @@ def test_toast_table_follows_the_options_of_its_table(house):
         one["object"]: one["remedy"] for one in ran["findings"] if one["kind"] == "table_wraparound"
     }
     toast = house.database.value("SELECT reltoastrelid::regclass::text FROM pg_class WHERE oid = 'public.t'::regclass")  # fmt: skip
-    assert found.keys() == {"public.t", toast}
-    assert {remedy.partition(";")[0] for remedy in found.values()} == {
-        "VACUUM (FREEZE, INDEX_CLEANUP OFF) public.t"
-    }
+    assert found.keys() >= {"public.t", toast}  # and old tables of a server that runs for long
+    assert "public.u" not in found
+    for name in ("public.t", toast):
+        assert found[name].startswith("VACUUM (FREEZE, INDEX_CLEANUP OFF) public.t;")
 
 
 def test_published_table_in_a_schema_without_usage_fails_no_check(house):
