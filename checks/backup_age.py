@@ -206,12 +206,12 @@ def _ask(_session: Session | None, options: OptionValues) -> Sequence[Row]:
         english, spanish = "no backup is known to sereno", "sereno no conoce ninguna copia"
         return [_row("backups", "info", 0, f"{english}: {cure}", f"{spanish}: {cure}")]
     rows: list[Row] = []
+    now = time.time()
     if tool:
         server = str(options["server"])
         where = f"{tool} {server}".strip()
-        rows += backup_rows(_listed(tool, server), options, where, time.time())
+        rows += backup_rows(_listed(tool, server), options, where, now)
     if files:
-        now = time.time()
         rows += backup_rows(of_files(files, now), options, files, now)
     return rows
 

@@ -1,4 +1,4 @@
-"""What a check compares with its last look: how long a row has been found, how a counter grew."""
+"""The comparison of a look with the last one: rows that last, and counters that grow."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""What is behind: the server's release, the packages of the host, and what waits for a restart."""
+"""Missing releases of the server, missing updates of the host, and restarts that are due."""
 
 import re
 import tomllib
@@ -53,7 +53,7 @@ def read_releases() -> Releases:
 
 
 def release_rows(version: int, releases: Releases, today: date) -> Iterator[Row]:
-    """Yield what is behind in a server's release; `version` is its number, like 150014."""
+    """Yield a row for each fault of a server's release; `version` is its number, like 150014."""
     major, minor = divmod(version, 10_000)
     row = {"object": "server", "running": f"{major}.{minor}", "major": major}
     newest = releases.minors.get(major)

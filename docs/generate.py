@@ -90,9 +90,17 @@ def reference() -> str:
 
 
 def _checks() -> Iterator[tuple[str, ...]]:
+    decided = tomllib.loads((ROOT / "docs" / "remedies.toml").read_text("utf-8"))["decided"]
+    executed = "executed by a test"
     for name, check in sorted(registry.load().items()):
         options = ", ".join(f"`{key}`" for key in check.header.options)
-        yield f"`{name}`", check.header.scope, check.header.title, options, _decision(name)
+        yield (
+            f"`{name}`",
+            check.header.scope,
+            check.header.title,
+            options,
+            decided.get(name, executed),
+        )
     for job, headers in sorted(registry.BY_JOB.items()):
         for header in sorted(headers, key=lambda one: one.name):
             yield (
@@ -100,14 +108,8 @@ def _checks() -> Iterator[tuple[str, ...]]:
                 header.scope,
                 header.title,
                 f"by the job `{job}`",
-                _decision(header.name),
+                decided.get(header.name, executed),
             )
-
-
-def _decision(name: str) -> str:
-    """Return what a person has to decide before following a remedy; else a test executes it."""
-    decided = tomllib.loads((ROOT / "docs" / "remedies.toml").read_text("utf-8"))["decided"]
-    return decided.get(name, "executed by a test")
 
 
 def _commands(command: Any, name: str) -> Iterator[tuple[str, ...]]:  # noqa: ANN401 - click's class

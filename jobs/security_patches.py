@@ -1,4 +1,4 @@
-"""The job `security_patches`: reports what is behind on the server and the host; installs nothing.
+"""The job `security_patches`: reports missing releases and updates; installs nothing.
 
 The advisories of sereno's own dependencies are left out: there is no offline list of them.
 """
@@ -26,7 +26,7 @@ class Options(Model):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Where it looks: at the host, at a server, or at nothing, since another database shows it."""
+    """The scope of the run, and the updates that were pending at the last look."""
 
     scope: Scope
     is_cluster_representative: bool
@@ -54,7 +54,7 @@ def plan(seen: Observation) -> Sequence[Step]:
 
 
 def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
-    """Judge each row by the header of its kind; what is no longer found is resolved."""
+    """Judge each row by the header of its kind; a complete look resolves the other alerts."""
     if outcome.status is not Status.DONE or not isinstance(step, ReadUpdates | ReadRelease):
         return Verdict()
     scope = "host" if isinstance(step, ReadUpdates) else "cluster"

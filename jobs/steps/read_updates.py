@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,19 +25,15 @@ _SERVER = sql.SQL(
 
 @dataclass(frozen=True, slots=True)
 class PackageManager:
-    """How one package manager lists its security updates, and where its lists are."""
+    """A package manager: its commands, the reader of its output, and the folders of its lists."""
 
     program: str
     list_updates: tuple[str, ...]
+    updates: Callable[[str], Sequence[patches.Update]]
+    """Returns the security updates in the output of `list_updates`."""
     lists: tuple[str, ...]
     refresh: str
     upgrade: str
-
-    def updates(self, text: str) -> Sequence[patches.Update]:
-        """Return the security updates in its output."""
-        if self.program == "apt-get":
-            return patches.apt_updates(text)
-        return patches.dnf_updates(text)
 
     def age_days(self) -> int:
         """Return the age of its lists; 0 if there are none to look at."""
@@ -49,6 +45,7 @@ MANAGERS = (
     PackageManager(
         "apt-get",
         ("apt-get", "-s", "-o", "Debug::NoLocking=1", "dist-upgrade"),
+        patches.apt_updates,
         ("/var/lib/apt/lists", "/var/lib/apt/lists/partial"),
         "apt-get update",
         "apt-get update && apt-get dist-upgrade",
@@ -56,6 +53,7 @@ MANAGERS = (
     PackageManager(
         "dnf",
         ("dnf", "-q", "-C", "updateinfo", "list", "--security"),
+        patches.dnf_updates,
         ("/var/cache/libdnf5", "/var/cache/dnf"),
         "dnf makecache",
         "dnf upgrade --security",

@@ -73,6 +73,16 @@ def swap_two_items(path, block, item):
         file.write(pair[4:] + pair[:4])
 
 
+def with_tables(make_house, folder, cluster):
+    """Return a house on a server with the tables, after install."""
+    database = Database(cluster, "postgres")
+    for statement in TABLE.split(";"):
+        database.run(statement)
+    house = make_house(folder, database)
+    house.install()
+    return house
+
+
 def found(run):
     return {(one["kind"], one["object"]): one for one in run["findings"]}
 
@@ -102,12 +112,9 @@ def damage_files(database):
 
 def test_damaged_table_and_indexes_are_found_with_their_places(make_server, make_house, tmp_path):
     cluster = make_server(checksums=False)
-    database = Database(cluster, "postgres")
+    house = with_tables(make_house, tmp_path, cluster)
+    database = house.database
     database.run("SET allow_system_table_mods = on")
-    for statement in TABLE.split(";"):
-        database.run(statement)
-    house = make_house(tmp_path, database)
-    house.install()
     assert found(house.run("corruption_check")) == {}
     damage_files(database)
     house.database = database = Database(cluster, "postgres")
@@ -134,11 +141,8 @@ def test_damaged_table_and_indexes_are_found_with_their_places(make_server, make
 
 
 def test_page_with_a_wrong_checksum_is_damage(make_server, make_house, tmp_path):
-    database = Database(make_server(checksums=True), "postgres")
-    for statement in TABLE.split(";"):
-        database.run(statement)
-    house = make_house(tmp_path, database)
-    house.install()
+    house = with_tables(make_house, tmp_path, make_server(checksums=True))
+    database = house.database
     table = path_of(database, "public.t")
     database.admin.close()
     database.cluster.stop()
@@ -151,11 +155,8 @@ def test_page_with_a_wrong_checksum_is_damage(make_server, make_house, tmp_path)
 def test_table_whose_file_is_missing_is_damaged_and_a_missing_library_is_no_damage(
     make_server, make_house, tmp_path
 ):
-    database = Database(make_server(checksums=True), "postgres")
-    for statement in TABLE.split(";"):
-        database.run(statement)
-    house = make_house(tmp_path, database)
-    house.install()
+    house = with_tables(make_house, tmp_path, make_server(checksums=True))
+    database = house.database
     table = path_of(database, "public.t")
     database.admin.close()
     database.cluster.stop()
