@@ -14,6 +14,7 @@ from daemon.cli import (
     history,
     install,
     now,
+    patch,
     pause,
     plan,
     report,
@@ -63,4 +64,5 @@ app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(archive.app, name="archive")
+app.add_typer(patch.app, name="patch")
 app.add_typer(config.app, name="config")

@@ -41,6 +41,13 @@ _MEMORY = (
 _RUNNING = """
     SELECT id, job, scope, database, schedule, process, started_at FROM run WHERE state = 'running'
 """
+_LAST_RUNS = """
+    SELECT * FROM run
+    WHERE id IN (SELECT max(id) FROM run
+                 WHERE job IN (SELECT value FROM json_each(?)) AND state <> 'running'
+                 GROUP BY job, database)
+    ORDER BY id
+"""
 _INTERRUPT = """
     UPDATE run SET state = 'interrupted', reason = ?, finished_at = ?
     WHERE id = ? AND state = 'running'
@@ -83,6 +90,7 @@ _KNOWN_SINCE = """
 """
 _ENDED = "SELECT count(*) AS runs FROM run WHERE finished_at < ?"
 _FORGET = "DELETE FROM run WHERE finished_at < ?"
+_FORGET_RUN = "DELETE FROM run WHERE id = ?"
 _RUNS = "SELECT * FROM run ORDER BY id DESC LIMIT ?"
 _RUN = "SELECT * FROM run WHERE id = ?"
 _STEPS = "SELECT * FROM step WHERE run = ? ORDER BY ordinal"
@@ -135,6 +143,11 @@ def finish_run(
     transaction.execute(_FINISH, (state, reason, left, cause or "", to_text(now), run))
 
 
+def forget_run(transaction: Transaction, run: int) -> None:
+    """Delete a run, with its steps and findings."""
+    transaction.execute(_FORGET_RUN, (run,))
+
+
 def record_finding(transaction: Transaction, run: int, found: Finding, now: datetime) -> None:
     """Record a finding."""
     identity = found.identity
@@ -177,6 +190,11 @@ def load_memory(transaction: Transaction, job: str, database: str) -> Mapping[st
 def running_runs(transaction: Transaction) -> list[Row]:
     """Return the runs recorded as running."""
     return transaction.rows(_RUNNING)
+
+
+def last_runs(transaction: Transaction, jobs: Sequence[str]) -> list[Row]:
+    """Return the last run that has ended of each of some jobs in each place."""
+    return transaction.rows(_LAST_RUNS, (json.dumps(list(jobs)),))
 
 
 def mark_interrupted(transaction: Transaction, run: int, reason: str, now: datetime) -> None:
