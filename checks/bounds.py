@@ -13,6 +13,8 @@ from postgres.session import Session
 
 MOST_FINDINGS = 100
 """Rows of a check that become findings of their own; one more says how many are left out."""
+MOST_COMPARED = 10_000
+"""Rows that are compared with the last look; those that are findings are limited afterwards."""
 LONGEST_VALUE, LONGEST_OBJECT = 2000, 500
 """Characters of an evidence value, and of an object name: a longer one ends in its digest."""
 REST = "(more)"
@@ -47,7 +49,7 @@ def bounded_rows(
     """Run a query and return its worst rows, at most `most_findings`, and one for the rest."""
     described = session.columns(_NO_ROWS.format(query=query))
     aliases = [sql.Identifier(f"c{number}") for number in range(len(described))]
-    most = most_findings(options)
+    most, told = _limits(header, options)
     rows = session.rows(
         _BOUNDED.format(
             total=sql.Identifier(_TOTAL),
@@ -57,7 +59,7 @@ def bounded_rows(
                 sql.SQL("{} AS {}").format(_cut(alias, name, kind), sql.Identifier(name))
                 for alias, (name, kind) in zip(aliases, described, strict=True)
             ),
-            told=_told(options, {name for name, _ in described}),
+            told=_told(told, {name for name, _ in described}),
             order=_order(header, {name for name, _ in described}),
             most=sql.Literal(most),
         )
@@ -68,6 +70,14 @@ def bounded_rows(
         if kept and severity_of(header, kept[-1], options) is None:
             return kept  # sorted by severity: the rest is no finding either
     return [*kept, *_rest(total - len(kept))]
+
+
+def _limits(header: Header, options: OptionValues) -> tuple[int, OptionValues]:
+    """Return the most rows, and the options by which rows are left out.
+
+    Rows that are compared with the last look are limited afterwards.
+    """
+    return (MOST_COMPARED, {}) if header.compares else (most_findings(options), options)
 
 
 def most_findings(options: OptionValues) -> int:

@@ -9,8 +9,6 @@ from postgres.session import Session
 Scope = Literal["cluster", "database", "host"]
 OptionValues = Mapping[str, object]
 Row = Mapping[str, object]
-ADDED_BY_GROWTH = frozenset({"per_day", "per_day_size"})
-"""The columns that a row of a counter gets: its growth in a day, and the same in GB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +46,19 @@ class Header:
     built_in: bool = True
     lasting: str = ""
     """The option with the days for which a row has to be found before it is a finding."""
-    per: Literal["", "day"] = ""
-    """`value` is a counter, and judged by its growth in this time since the last run."""
+    per: Literal["", "day", "call"] = ""
+    """`value` is a counter, judged by its growth per day, or per call, since the last run."""
+    changes: tuple[str, ...] = ()
+    """The changes of `state` that are findings: new, changed, gone; told for the option `days`."""
+    forecast: bool = False
+    """Whether `level` is followed towards `limit`, and judged by the days left too."""
     domain: str = ""
     """The only trust domain whose rows are read; by default each one."""
+
+    @property
+    def compares(self) -> bool:
+        """Return whether a look is compared with the last one."""
+        return bool(self.lasting or self.per or self.changes or self.forecast)
 
 
 class Check(Protocol):

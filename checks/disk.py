@@ -10,6 +10,8 @@ from checks.module_check import ModuleCheck
 from postgres.session import Session
 
 GIGABYTE = 1024**3
+FOLLOWED_SHARE = 0.5
+"""An emptier disk has time, whatever it grew by in a week."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ def _mount(uses: Sequence[Folder], options: OptionValues) -> Iterable[Row]:
         "paths": [folder.path for folder in uses],
         "free_bytes": free,
         "total_bytes": total,
+        "level": total - free if share >= FOLLOWED_SHARE else None,
+        "limit": total,
         "kind": "bytes",
     }
     if state.f_files:
@@ -112,14 +116,19 @@ CHECK = ModuleCheck(
             "high_free_gb": Option(20, "and less than this many GB free"),
             "critical": Option(0.95, "share used"),
             "critical_free_gb": Option(10, "and less than this many GB free"),
+            "days_warning": Option(30, "days left at the pace of the last week, from half full on"),
+            "days_high": Option(7, "days left"),
+            "days_critical": Option(2, "days left"),
         },
+        forecast=True,
+        summary="{summary}{days_left}",
         remedy=(
             "free space on {object}: old logs, WAL retained by a slot or a failing archiver, or "
             "a larger disk"
         ),
         es={
             "title": "Un disco se está llenando",
-            "summary": "{object} está casi lleno",
+            "summary": "{object} está casi lleno{days_left_es}",
             "remedy": "liberar espacio en {object}: logs viejos, WAL retenido por una ranura o por "
             "un archivado que falla, o un disco mayor",
         },

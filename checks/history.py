@@ -1,9 +1,10 @@
-"""The comparison of a look with the last one: rows that last, and counters that grow."""
+"""The comparison of a look with the last one: rows that last, counters, levels, and changes."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from checks import changes, forecast, means
 from checks.check import Header, OptionValues, Row
 from domain.memory import Memory
 
@@ -13,8 +14,18 @@ MOST_KEPT = 10_000
 """Objects that are kept from look to look."""
 FIRST_LOOK = "first look; the next one compares with it"
 
+ADDED_BY_GROWTH = frozenset({"per_day", "per_day_size"})
+"""The columns that a row of a counter gets: its growth in a day, and the same in GB."""
+
 Kept = Mapping[str, Any]
-"""What the next look has to know: `since` or `counters`, by object."""
+"""What the next look has to know: `since`, `counters`, `levels` or `known`, by object."""
+
+
+def added_columns(header: Header) -> frozenset[str]:
+    """Return the columns that the comparison adds to the rows of a check."""
+    added = {"": frozenset(), "day": ADDED_BY_GROWTH, "call": means.COLUMNS}[header.per]
+    added |= forecast.COLUMNS if header.forecast else frozenset()
+    return added | (changes.COLUMNS if header.changes else frozenset())
 
 
 def compare(
@@ -28,13 +39,38 @@ def compare(
 
     `lasting`: a row is one after having been found at each look for that many days. `per = "day"`:
     `value` is a counter, which becomes its growth per day; one that fell has begun anew.
+    For `forecast`, `changes` and `per = "call"` see the modules forecast, changes and means.
     """
     earlier: Mapping[str, Any] = before.evidence if before is not None else {}
     if header.lasting:
         return _lasting(rows, _number(options[header.lasting]), earlier.get("since", {}), now)
+    if header.per == "call":
+        rows, known_means = means.compare_means(rows, options, earlier.get("means", {}), now)
+        return rows, {"means": known_means}
     if header.per:
         return _growth(rows, earlier.get("counters", {}), now)
-    return rows, {}
+    if header.forecast:
+        rows, levels = forecast.forecast(header, rows, options, earlier.get("levels", {}), now)
+        return rows, {"levels": levels}
+    known = earlier.get("known")
+    rows, kept = changes.changes(header.changes, rows, options, known, now)
+    return rows, {"known": kept}
+
+
+def merged(kept: Sequence[Kept]) -> Kept:
+    """Return what several logins have to know as one; of two about an object the later counts."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in kept:
+        for name, objects in one.items():
+            into = found.setdefault(name, {})
+            for key, value in objects.items():
+                into[key] = max(into.get(key, value), value, key=_last_instant)
+    return found
+
+
+def _last_instant(value: object) -> str:
+    """Return the instant of the last sample; of anything else the empty text."""
+    return str(value[-1][-1]) if isinstance(value, Sequence) and value else ""
 
 
 def _lasting(

@@ -21,5 +21,6 @@ class ModuleCheck:
         return self.describe(options)
 
     def look(self, session: Session | None, options: OptionValues) -> Sequence[Row]:
-        """Return the rows, at most `most_findings`."""
-        return first_rows(self.ask(session, options), options)
+        """Return the rows, at most `most_findings`; all of them if they are compared afterwards."""
+        rows = self.ask(session, options)
+        return rows if self.header.compares else first_rows(rows, options)

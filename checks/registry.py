@@ -15,6 +15,7 @@ from checks import (
     password_weak,
     patches,
     same_tenant,
+    statement_regression,
     tls_certificate,
 )
 from checks.check import Check, Header
@@ -30,10 +31,12 @@ MODULES: tuple[Check, ...] = (
     backup_age.CHECK,
     password_weak.CHECK,
     tls_certificate.CHECK,
+    statement_regression.CHECK,
     disk.CHECK,
 )
 
 SAME_TENANT = same_tenant.CHECK.header.name
+TENANT_RLS = "tenant_rls"
 PAIRED = frozenset({orphans.CHECK.header.name, SAME_TENANT})
 """The checks whose options are a list of pairs."""
 

@@ -13,8 +13,9 @@ from typing import Any
 from psycopg import errors, sql
 
 from checks.bounds import REST, bounded_rows
-from checks.check import ADDED_BY_GROWTH, Header, NotSeen, Option, OptionValues, Row
+from checks.check import Header, NotSeen, Option, OptionValues, Row
 from checks.constraints import readable_domain
+from checks.history import added_columns
 from checks.judge import COLUMN
 from checks.lexer import tokens
 from domain.finding import Severity
@@ -37,6 +38,8 @@ _SHAPES: dict[str, tuple[type, str]] = {
     "domain": (str, "text"),
     "lasting": (str, "text"),
     "per": (str, "text"),
+    "changes": (list, "a list"),
+    "forecast": (bool, "true or false"),
     "option": (dict, "a table"),
 }
 
@@ -46,7 +49,7 @@ _CHOICES = {
     "order": ("rising", "falling"),
     "reads": ("catalog", "rows"),
     "cost": ("cheap", "scan"),
-    "per": ("", "day"),
+    "per": ("", "day", "call"),
 }
 
 _HAS = sql.SQL(
@@ -120,8 +123,7 @@ def _wrong_row(header: Header, row: Row) -> str:
     if row.get("severity") not in _SEVERITIES:
         return f"{row['severity']!r} is not a severity ({', '.join(Severity)})"
     named = {*COLUMN.findall(header.summary), *COLUMN.findall(header.remedy)}
-    if header.per:
-        named -= ADDED_BY_GROWTH
+    named -= added_columns(header)
     if unknown := sorted(named - row.keys()):
         return f"its summary or remedy names {{{unknown[0]}}}, which its query does not return"
     return ""
@@ -195,14 +197,28 @@ def _header(file: str, name: str, values: dict[str, Any]) -> Header:
             )
         options[option] = Option(value["default"], value.get("help", ""))
     values["needs"] = tuple(values.get("needs", ()))
-    lasting = values.get("lasting", "")
-    if lasting and lasting not in options:
-        raise BadCheckError(
-            f"{file}: lasting names an option with a number of days; option.{lasting} is missing"
-        )
-    if (lasting or values.get("per")) and values.get("reads") == "rows":
-        raise BadCheckError(f"{file}: lasting and per compare rows of the catalog only")
-    return Header(name=name, options=options, **values)
+    values["changes"] = tuple(values.get("changes", ()))
+    header = Header(name=name, options=options, **values)
+    if wrong := _wrong_comparison(header):
+        raise BadCheckError(f"{file}: {wrong}")
+    return header
+
+
+def _wrong_comparison(header: Header) -> str:
+    """Return what is wrong with the comparison of two looks; empty if nothing is."""
+    if unknown := sorted(set(map(str, header.changes)) - {"new", "changed", "gone"}):
+        return f"changes: {unknown[0]!r} is not one of new, changed, gone"
+    if header.changes and "days" not in header.options:
+        return "changes are told for option.days, which is missing"
+    if header.lasting and header.lasting not in header.options:
+        missing = f"option.{header.lasting} is missing"
+        return f"lasting names an option with a number of days; {missing}"
+    kinds = (header.lasting, header.per, header.changes, header.forecast)
+    if sum(map(bool, kinds)) > 1:
+        return "only one of lasting, per, changes and forecast can be used"
+    if header.reads == "rows" and any(kinds[:3]):
+        return "lasting, per and changes compare rows of the catalog only"
+    return ""
 
 
 def _shaped(file: str, values: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
@@ -15,7 +16,7 @@ from checks.disk import CHECK, Folder
 from domain.coverage import Coverage
 from domain.finding import Finding
 from domain.kinds import DISK_UNSEEN
-from domain.memory import Measure
+from domain.memory import Measure, Memory
 from domain.options import AbsolutePath, Model
 from domain.place import Place
 from domain.task import Scope
@@ -55,6 +56,9 @@ class Observation:
 
     folders: Sequence[Folder]
     thresholds: OptionValues
+    now: datetime
+    before: Memory | None
+    """The memory of the last look at the mounts."""
 
 
 def observe(inputs: JobInputs) -> Observation | None:
@@ -80,7 +84,8 @@ def observe(inputs: JobInputs) -> Observation | None:
                 )
             )
     thresholds = inputs.settings.checks["disk"].values_on(inputs.now.date())
-    return Observation(list(dict.fromkeys(folders)), thresholds)
+    before = inputs.memory.get(CHECK.header.name)
+    return Observation(list(dict.fromkeys(folders)), thresholds, inputs.now, before)
 
 
 def _of_server(name: str, session: Session) -> Iterator[Folder]:
@@ -135,6 +140,8 @@ def plan(seen: Observation | None) -> Sequence[Step]:
             check=CHECK,
             options=options,
             text="statvfs of each mount",
+            now=seen.now,
+            before=seen.before,
         )
     ]
 

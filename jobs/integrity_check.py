@@ -11,7 +11,7 @@ from checks import judge as judges
 from checks.check import Check, OptionValues
 from checks.constraints import ForeignKey, questions_of
 from checks.options import CheckOptions
-from checks.registry import PAIRED, SAME_TENANT
+from checks.registry import PAIRED, SAME_TENANT, TENANT_RLS
 from checks.tenant_keys import tenant_pairs
 from domain.cause import Cause
 from domain.coverage import Coverage
@@ -76,12 +76,8 @@ def observe(inputs: JobInputs) -> Observation:
     wanted = []
     for name, check in sorted(inputs.checks.items()):
         if check.header.scope in scopes and name not in excluded:
-            configured = inputs.settings.checks[name]
-            options = options_in(configured, inputs.database, inputs.now.date())
-            if name == SAME_TENANT:
-                options = _with_tenant_keys(inputs, options)
-            if name in PAIRED and not options.get("pairs"):
-                # without declared pairs nothing was checked
+            options = _options(inputs, name)
+            if not _is_declared(name, options):
                 continue
             logins, unread, cause = _logins(inputs, check)
             text = check.question(session, options)
@@ -90,6 +86,25 @@ def observe(inputs: JobInputs) -> Observation:
     uncovered = inputs.trust_domains.uncovered() if reads_rows else {}
     keys = list(_large_keys(inputs)) if any(_is_of_keys(one) for one in wanted) else []
     return Observation(wanted, inputs.memory, keys, inputs.now, uncovered)
+
+
+def _options(inputs: JobInputs, name: str) -> OptionValues:
+    """Return the options of a check, with what the tenant's column of the database adds."""
+    configured = inputs.settings.checks[name]
+    options = options_in(configured, inputs.database, inputs.now.date())
+    if name == SAME_TENANT:
+        return _with_tenant_keys(inputs, options)
+    if name == TENANT_RLS:
+        declared = inputs.settings.tenants.get(inputs.database, "")
+        return {**options, "tenant": options["tenant"] or declared}
+    return options
+
+
+def _is_declared(name: str, options: OptionValues) -> bool:
+    """Return whether a check that needs declared pairs, or a tenant's column, has them."""
+    if name == TENANT_RLS:
+        return bool(options["tenant"])
+    return name not in PAIRED or bool(options.get("pairs"))
 
 
 def _with_tenant_keys(inputs: JobInputs, options: OptionValues) -> OptionValues:

@@ -3,10 +3,14 @@
 -- option.warning  = { default = 0.75, help = "share of the numbers used" }
 -- option.high     = { default = 0.90, help = "share of the numbers used" }
 -- option.critical = { default = 0.97, help = "share of the numbers used" }
--- summary = "{percent} % used: at {last} of {most} {place}"
+-- option.days_warning  = { default = 180, help = "days left at the pace of the last week, from 30 % on" }
+-- option.days_high     = { default = 60, help = "days left" }
+-- option.days_critical = { default = 14, help = "days left" }
+-- forecast = true
+-- summary = "{percent} % used: at {last} of {most} {place}{days_left}"
 -- remedy = "{cure}"
 -- es.title = "Una secuencia está por agotarse"
--- es.summary = "{percent} % usado: en {last} de {most} {place}"
+-- es.summary = "{percent} % usado: en {last} de {most} {place}{days_left_es}"
 -- es.remedy = "{cure}"
 -- source = "PostgreSQL manual, CREATE SEQUENCE; the limit that counts is the narrower of the sequence and of the columns that take its numbers, by ownership or by default"
 WITH RECURSIVE base (oid, type) AS (
@@ -69,10 +73,12 @@ SELECT object,
               CASE WHEN bits < 63 THEN format('ALTER TABLE %s ALTER COLUMN %s TYPE bigint; (rewrites the table '
                                               'under an exclusive lock: plan a migration)', "table", name) END,
               CASE WHEN seqtypid <> 'int8'::regtype AND NOT coalesce(identity AND bits < 63, false)
-                   THEN format('ALTER SEQUENCE %s AS bigint;', object) END) END AS cure, NULL AS summary
+                   THEN format('ALTER SEQUENCE %s AS bigint;', object) END) END AS cure,
+       CASE WHEN rises THEN last_value ELSE -last_value END AS level,
+       CASE WHEN rises THEN last_number ELSE -last_number END AS "limit", NULL AS summary
 FROM used
-WHERE share >= least(:warning, :high, :critical)
+WHERE share >= least(:warning, :high, :critical, 0.3)
 UNION ALL
-SELECT format('%I.%I', nspname, relname), NULL, NULL, NULL, NULL, NULL, NULL, 'not checked: no privilege'
+SELECT format('%I.%I', nspname, relname), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'not checked: no privilege'
 FROM sequence WHERE NOT pg_catalog.has_sequence_privilege(oid, 'SELECT,USAGE')
 ORDER BY 2 DESC, 1

@@ -60,7 +60,7 @@ def read_clusters(text: str, majors: Sequence[int]) -> Sequence[Cluster]:
                 bool(one["running"]),
             )
             for one in json.loads(text)
-            if one["version"] in map(str, majors)
+            if str(one["version"]) in map(str, majors)  # Perl writes it as text or as a number
         ]
     except (KeyError, TypeError) as error:
         raise ValueError(f"pg_lsclusters: {error!r}") from None

@@ -11,8 +11,10 @@ from checks.patches import HEADERS
 from checks.sql_check import BadCheckError
 from daemon.context import Context
 from daemon.history import history, pause
+from daemon.patching.upgrade_report import UNIT
 from daemon.scheduling.tasks import tasks_of
 from domain.finding import Severity
+from domain.kinds import SERVICE_FAILED
 from store.store import Row, Transaction
 from store.timestamps import from_text
 
@@ -49,8 +51,13 @@ def _recorded_objections(
         yield f"run {run['id']} ({task}) is in progress"
     yield from _unfinished_checks(context, transaction, now)
     for alert in alert_store.load_open(transaction):
-        if alert.severity >= Severity.HIGH and alert.kind not in HEADERS:
+        if alert.severity >= Severity.HIGH and not _is_cured(alert):
             yield _alert_text(alert)
+
+
+def _is_cured(alert: Alert) -> bool:
+    """Return whether an upgrade that succeeds resolves an alert."""
+    return alert.kind in HEADERS or (alert.kind, alert.object) == (SERVICE_FAILED.name, UNIT)
 
 
 def _alert_text(alert: Alert) -> str:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from daemon.context import AlertContext
 from daemon.history import history, pause, recording
 from daemon.patching.objections import REASON
-from daemon.patching.upgrade_report import JOB, SCHEDULE, UpgradeReport
+from daemon.patching.upgrade_report import JOB, SCHEDULE, UNIT, UpgradeReport
 from daemon.runs.judging import RunRecord, judge_run
 from daemon.runs.result import RunResult, RunState
+from domain.coverage import Coverage
+from domain.kinds import SERVICE_FAILED
 from domain.task import Scope, Task, Trigger
 from execution.control import StepControl
 from execution.step import HostStep, Outcome
@@ -49,7 +51,10 @@ def record(context: AlertContext, report: UpgradeReport) -> int | None:
         verdict = judge_run(RunRecord(context.config.daemon.name, task, number), result)
         for finding in verdict.findings:
             history.record_finding(transaction, number, finding, now)
-        context.processor(transaction, number).process(verdict.findings, verdict.coverage)
+        # the unit works again, so that the alert of its last failure ends
+        works = Coverage(SERVICE_FAILED.name, object=UNIT)
+        coverage = [*verdict.coverage, works]
+        context.processor(transaction, number).process(verdict.findings, coverage)
     return number
 
 

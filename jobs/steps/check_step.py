@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from checks.bounds import first_rows
 from checks.check import Check, NotSeen, OptionValues, Row
 from checks.constraints import ForeignKey
 from checks.foreign_keys import rows_of
-from checks.history import FIRST_LOOK, compare
+from checks.history import FIRST_LOOK, compare, merged
 from checks.sql_check import BadCheckError
 from domain.cause import Cause
 from domain.memory import Memory
@@ -48,16 +49,19 @@ class CheckStep(DatabaseStep):
 
         A domain that could not be asked ends the check of no other: it is a row without a value.
         """
-        merged = DatabaseStep.merge(self, outcomes)
+        worst = DatabaseStep.merge(self, outcomes)
         done = [one for one in outcomes if one.status is Status.DONE]
         found = [row for one in done for row in one.found if not _is_unread(row)]
-        if not done or merged.stop is not None:
-            return replace(merged, found=tuple(found), rows=len(found))
+        if not done or worst.stop is not None:
+            return replace(worst, found=tuple(found), rows=len(found))
         for login, one in zip(self.logins, outcomes, strict=True):
             if one.status is not Status.DONE:
                 summary = f"not checked as {login}: {one.reason}"
                 found.append({"object": str(login), "value": None, "summary": summary})
-        return replace(done[0], found=tuple(found), rows=len(found), seconds=merged.seconds)
+        kept = merged([one.evidence for one in done])
+        return replace(
+            done[0], found=tuple(found), rows=len(found), seconds=worst.seconds, evidence=kept
+        )
 
     def apply(self, session: Session, control: StepControl) -> Outcome:
         """Run the query. A check that may not look is skipped with the reason."""
@@ -72,12 +76,7 @@ class CheckStep(DatabaseStep):
                     control.cancellable = False
 
         outcome = _outcome(lambda: control.attempt(ask))
-        header = self.check.header
-        if outcome.status is not Status.DONE or not (header.lasting or header.per):
-            return outcome
-        found, kept = compare(header, outcome.found, self.options, self.before, self.now)
-        first = FIRST_LOOK if self.before is None and outcome.found else ""
-        return replace(outcome, reason=first, rows=len(found), found=tuple(found), evidence=kept)
+        return _compared(self, outcome)
 
     def look(self, session: Session) -> Sequence[Row]:
         """Return the rows of the check, inside a read-only transaction."""
@@ -105,6 +104,9 @@ class HostCheckStep(HostStep):
     options: OptionValues
     text: str
     """What is examined, for people to read."""
+    now: datetime
+    before: Memory | None = None
+    """The memory of its last look."""
     name: str = "check"
     limit_seconds: float = LIMIT_SECONDS
 
@@ -114,7 +116,7 @@ class HostCheckStep(HostStep):
 
     def apply(self, _control: StepControl) -> Outcome:
         """Examine the host."""
-        return _outcome(lambda: tuple(self.check.look(None, self.options)))
+        return _compared(self, _outcome(lambda: tuple(self.check.look(None, self.options))))
 
 
 def checked_by(step: Step) -> str:
@@ -122,6 +124,17 @@ def checked_by(step: Step) -> str:
     if isinstance(step, CheckStep | HostCheckStep):
         return step.check.header.name
     return step.object
+
+
+def _compared(step: CheckStep | HostCheckStep, outcome: Outcome) -> Outcome:
+    """Return the outcome of a look compared with the last one, if the check compares."""
+    header = step.check.header
+    if outcome.status is not Status.DONE or not header.compares:
+        return outcome
+    found, kept = compare(header, outcome.found, step.options, step.before, step.now)
+    first = FIRST_LOOK if step.before is None and outcome.found else ""
+    told = tuple(first_rows(found, step.options))
+    return replace(outcome, reason=first, rows=len(told), found=told, evidence=kept)
 
 
 def _is_unread(row: Row) -> bool:

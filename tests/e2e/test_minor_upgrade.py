@@ -195,3 +195,13 @@ def test_anything_else_on_standard_input_is_refused(house, text):
     assert answer.returncode == 2
     assert "is not a report" in answer.stderr
     assert runs(house) == []
+
+
+def test_failure_of_the_unit_itself_prevents_nothing_and_ends_with_its_next_run(house, quiet):
+    identity = Identity("service_failed", "test", object="sereno-patch.service")
+    quiet.process_findings(
+        [Finding(identity, Severity.CRITICAL, "sereno-patch.service has failed")]
+    )
+    assert objections(quiet, hold=False) == []
+    record(house, report("finished", "installed", ("upgrade", "x", "done")))
+    assert json.loads(house.sereno("alerts", "list", "--json").stdout) == []

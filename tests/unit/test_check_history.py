@@ -75,3 +75,137 @@ def test_growth_is_never_negative_nor_larger_than_an_hour_would_make_it(steps):
 def test_look_that_was_not_taken_before_keeps_its_counters():
     found, kept = compare(GROWTH, [row(3)], {}, None, NOW)
     assert (found, kept) == ([], {"counters": {"x": (3.0, NOW.isoformat())}})
+
+
+LEVEL = Header(
+    "filling",
+    "filling",
+    options={name: Option(0) for name in ("days_warning", "days_high", "days_critical")},
+    forecast=True,
+)
+DAYS = {"warning": 0.8, "days_warning": 180, "days_high": 60, "days_critical": 14}
+
+
+def level(used, limit=1000, name="x"):
+    return {"object": name, "value": used / limit, "level": used, "limit": limit}
+
+
+def forecasts(*levels_by_day):
+    """Return severity and text of each look at one level."""
+    before, told = None, []
+    for day, used in levels_by_day:
+        now = NOW + timedelta(days=day)
+        (found,), kept = compare(LEVEL, [level(used)], DAYS, before, now)
+        before = Memory(0.0, 0, kept, now)
+        told.append((found["severity"], found["days_left"]))
+    return told
+
+
+def test_days_left_are_told_from_the_second_day_on():
+    assert forecasts((0, 300), (0.5, 310), (1, 310)) == [
+        ("none", ""),
+        ("none", ""),
+        ("warning", "; 69 days left at this pace"),
+    ]
+
+
+def test_worse_of_share_and_days_left_counts():
+    assert forecasts((0, 700), (10, 710))[-1] == ("none", "; 290 days left at this pace")
+    assert forecasts((0, 700), (1, 740))[-1] == ("critical", "; 6 days left at this pace")
+    assert forecasts((0, 700), (10, 850))[-1] == ("critical", "; 10 days left at this pace")
+    assert forecasts((0, 850), (10, 850))[-1] == ("warning", "")
+    assert forecasts((0, 850), (10, 840))[-1] == ("warning", "")
+
+
+def test_pace_is_that_of_the_last_week():
+    grown = [(day, 100 + 50 * day) for day in range(8)]
+    still = [(day, 450) for day in range(8, 16)]
+    told = forecasts(*grown, *still)
+    assert told[7] == ("critical", "; 11 days left at this pace")
+    assert told[-1] == ("none", "")
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 3), st.floats(0, 1000)), min_size=1, max_size=40))
+def test_forecast_keeps_few_samples_in_order(steps):
+    before, day = None, 0.0
+    for pause, used in steps:
+        day += pause
+        now = NOW + timedelta(days=day)
+        (found,), kept = compare(LEVEL, [level(used)], DAYS, before, now)
+        before = Memory(0.0, 0, kept, now)
+        samples = kept["levels"]["x"]
+        assert len(samples) <= 8
+        assert [at for _, at in samples] == sorted(at for _, at in samples)
+        assert found["severity"] in {"none", "warning", "high", "critical"}
+
+
+CHANGES = Header("roles", "roles", options={"days": Option(7)}, changes=("new", "changed", "gone"))
+
+
+def told_changes(*states_by_day, kinds=None):
+    """Return the changes told at each look; `states_by_day` are pairs of a day and its states."""
+    header = CHANGES if kinds is None else Header("r", "r", options={}, changes=kinds)
+    before, told = None, []
+    for day, states in states_by_day:
+        now = NOW + timedelta(days=day)
+        rows = [{"object": name, "value": 1, "state": state} for name, state in states.items()]
+        found, kept = compare(header, rows, {"days": 7}, before, now)
+        before = Memory(0.0, 0, kept, now)
+        told.append(sorted(f"{row['object']} {row['what']}" for row in found))
+    return told
+
+
+def test_what_was_there_at_the_first_look_is_not_new():
+    assert told_changes((0, {"a": "1"}), (1, {"a": "1"})) == [[], []]
+
+
+def test_change_is_told_for_its_days():
+    looks = [(0, {"a": "1"}), (1, {"a": "2"}), (7.9, {"a": "2"}), (8, {"a": "2"}), (9, {"a": "1"})]
+    assert told_changes(*looks) == [
+        [],
+        ["a changed: 1 → 2"],
+        ["a changed: 1 → 2"],
+        [],
+        ["a changed: 2 → 1"],
+    ]
+
+
+def test_new_and_gone_objects_are_told():
+    looks = [(0, {"a": "1"}), (2, {"b": "5"}), (3, {"a": "1", "b": "5"}), (20, {"b": "5"})]
+    assert told_changes(*looks) == [
+        [],
+        ["a gone: 1", "b new: 5"],
+        ["b new: 5"],  # a is back
+        ["a gone: 1"],
+    ]
+
+
+def test_object_that_was_there_for_hours_is_not_missed():
+    assert told_changes((0, {}), (0.1, {"clone": "x"}), (0.5, {}), kinds=("gone",)) == [[], [], []]
+
+
+def test_only_the_wanted_kinds_are_told():
+    looks = [(0, {"a": "1", "c": "1"}), (2, {"b": "1", "c": "2"})]
+    assert told_changes(*looks, kinds=("gone",))[-1] == ["a gone: 1"]
+    assert told_changes(*looks, kinds=("changed",))[-1] == ["c changed: 1 → 2"]
+    assert told_changes(*looks, kinds=("new",))[-1] == ["b new: 1"]
+
+
+def test_objects_that_were_not_read_are_not_missed():
+    first, kept = compare(
+        CHANGES, [{"object": "a", "value": 1, "state": ""}], {"days": 7}, None, NOW
+    )
+    assert first == []
+    later = NOW + timedelta(days=2)
+    found, kept = compare(CHANGES, [REST], {"days": 7}, Memory(0.0, 0, kept, NOW), later)
+    assert found == [REST]
+    assert "a" in kept["known"]
+
+
+def test_looks_of_several_logins_are_kept_as_one():
+    from checks.history import merged
+
+    old, new = [[1.0, "2026-11-01"]], [[1.0, "2026-11-01"], [2.0, "2026-11-02"]]
+    one, other = {"levels": {"a": old, "b": new}}, {"levels": {"a": new, "b": old, "c": old}}
+    assert merged([one, other]) == {"levels": {"a": new, "b": new, "c": old}}
+    assert merged([]) == {}

@@ -143,8 +143,9 @@ def test_settings_that_are_no_file_of_root_are_refused(tmp_path):
         load_settings(tmp_path / "pipe.toml")
 
 
-def test_clusters_of_other_major_versions_are_left_alone():
-    one = '{"version":"%s","cluster":"main","port":"5432","socketdir":"/run","pgdata":"/d","running":1}'
+@pytest.mark.parametrize("quote", ['"', ""])  # as Perl likes
+def test_clusters_of_other_major_versions_are_left_alone(quote):
+    one = f'{{"version":{quote}%s{quote},"cluster":"main","port":"5432","socketdir":"/run","pgdata":"/d","running":1}}'
     text = "[" + ",".join([one % 15, one % 17]) + "]"
     (cluster,) = read_clusters(text, [15])
     assert str(cluster) == "15/main"

@@ -491,7 +491,8 @@ def test_templates_name_columns_of_the_query(any_house):
     """A placeholder without a column would be shown as it is."""
     from psycopg import sql
 
-    from checks.check import ADDED_BY_GROWTH, Header
+    from checks.check import Header
+    from checks.history import added_columns
     from postgres.session import MAINTAIN, open_session
 
     any_house.with_logins = False
@@ -512,8 +513,7 @@ def test_templates_name_columns_of_the_query(any_house):
                 *(header.es.get(key, "") for key in ("summary", "remedy")),
             )
             named = {word for text in texts for word in re.findall(r"\{(\w+)\}", text)}
-            named -= ADDED_BY_GROWTH if header.per else set()
-            assert named <= columns, name
+            assert named - added_columns(header) <= columns, name
 
 
 def test_toast_table_follows_the_options_of_its_table(house):

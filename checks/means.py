@@ -1,0 +1,94 @@
+"""The mean time of a call since the last look, compared with that of the last weeks."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from checks.check import OptionValues, Row
+
+KNOWN_DAYS = timedelta(days=7)
+"""A mean that is younger is none to compare with."""
+WEEKS = timedelta(days=28)
+"""The mean follows the last four weeks."""
+SHORTEST = timedelta(hours=1)
+LEAST_CALLS = 100
+LEAST_SHARE = 0.01
+"""A statement with less of the time of all is not worth a look."""
+COLUMNS = frozenset({"now", "usual", "share"})
+"""The columns that a row gets: both means in milliseconds, and its share of the time."""
+
+Known = Mapping[str, Any]
+"""What is known of an object: its counters at an instant, and its mean since another."""
+
+
+def compare_means(
+    rows: Sequence[Row], options: OptionValues, earlier: Mapping[str, Known], now: datetime
+) -> tuple[Sequence[Row], Mapping[str, Known]]:
+    """Return the rows whose calls have become slower, and what the next look has to know.
+
+    A row has the counters `calls` and `value` (milliseconds); counters that were reset begin anew.
+    A row is found from the options `warning` (times its mean) and `least_ms` on.
+    """
+    grown = {str(row["object"]): _growth(row, earlier.get(str(row["object"])), now) for row in rows}
+    whole = sum(total for _, total in grown.values())
+    known: dict[str, Known] = {}
+    found: list[Row] = []
+    for row in rows:
+        name = str(row["object"])
+        before, (calls, total) = earlier.get(name), grown[name]
+        if before is None or not calls:
+            known[name] = (
+                before if before and _is_waiting(row, before) else _begun(row, before, now)
+            )
+            continue
+        mean = total / calls
+        if _is_slower(mean, before, options, now) and total >= LEAST_SHARE * whole:
+            base = before["mean"]
+            texts = {
+                "now": f"{mean:,.1f}",
+                "usual": f"{base:,.1f}",
+                "share": f"{total / whole:.0%}",
+            }
+            found.append({**row, "value": mean / base, **texts})
+        known[name] = _followed(row, before, mean, now)
+    return found, known
+
+
+def _growth(row: Row, before: Known | None, now: datetime) -> tuple[float, float]:
+    """Return the calls since the last look and their milliseconds; zero if they say nothing."""
+    if before is None or now - datetime.fromisoformat(before["at"]) < SHORTEST:
+        return 0.0, 0.0
+    calls = _number(row["calls"]) - before["calls"]
+    total = _number(row["value"]) - before["total"]
+    return (calls, total) if calls >= LEAST_CALLS and total >= 0 else (0.0, 0.0)
+
+
+def _is_waiting(row: Row, before: Known) -> bool:
+    """Return whether the counters go on, but have not grown enough to be compared."""
+    return bool(_number(row["calls"]) >= before["calls"])
+
+
+def _is_slower(mean: float, before: Known, options: OptionValues, now: datetime) -> bool:
+    if before["mean"] is None or now - datetime.fromisoformat(before["since"]) < KNOWN_DAYS:
+        return False
+    is_felt = mean >= _number(options["least_ms"])
+    return bool(is_felt and mean >= _number(options["warning"]) * before["mean"])
+
+
+def _begun(row: Row, before: Known | None, now: datetime) -> Known:
+    """Return what is known when the counters begin here; the mean stays."""
+    mean, since = (before["mean"], before["since"]) if before else (None, now.isoformat())
+    counters = {"calls": _number(row["calls"]), "total": _number(row["value"])}
+    return {**counters, "at": now.isoformat(), "mean": mean, "since": since}
+
+
+def _followed(row: Row, before: Known, mean: float, now: datetime) -> Known:
+    """Return what is known when the mean follows a look, by its share of four weeks."""
+    elapsed = now - datetime.fromisoformat(before["at"])
+    weight = min(elapsed / WEEKS, 1.0) if before["mean"] is not None else 1.0
+    base = mean * weight + (before["mean"] or 0.0) * (1 - weight)
+    return {**_begun(row, before, now), "mean": base}
+
+
+def _number(value: object) -> float:
+    return float(str(value))
