@@ -1,5 +1,6 @@
 """All checks: the SQL files of this package, its modules, and the operator's folder."""
 
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,6 +19,7 @@ from checks import (
     statement_regression,
     tls_certificate,
 )
+from checks.broken_check import BrokenCheck, broken
 from checks.check import Check, Header
 from checks.sql_check import BadCheckError, read
 from domain.kinds import RESERVED
@@ -56,30 +58,57 @@ Known = dict[str, Check]
 def load(folder: Path | None = None) -> Known:
     """Return every check by name.
 
-    Raises BadCheckError for an unusable file, and for a reserved or duplicate name.
+    A file of the folder that cannot be used is a BrokenCheck; it prevents no other. Raises
+    BadCheckError if the folder cannot be read.
     """
     known: Known = {check.header.name: check for check in MODULES}
     known.update(
         (check.header.name, check) for check in read(_texts(resources.files("checks") / "sql"))
     )
     if folder is not None and folder.is_dir():
-        try:
-            texts = {str(path): path.read_text("utf-8") for path in sorted(folder.glob("*.sql"))}
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadCheckError(f"{folder}: {error}") from None
-        for check in read(texts, reads="rows", cost="scan", built_in=False):
-            if check.header.name in RESERVED | FROM_JOBS.keys():
-                raise BadCheckError(
-                    f"{folder}/{check.header.name}.sql: the name is reserved for an alert of "
-                    "sereno itself; rename the file"
-                )
-            if check.header.name in known:
-                raise BadCheckError(
-                    f"{folder}/{check.header.name}.sql: a check of this name exists already; "
-                    "rename the file"
-                )
+        for name, paths in _files(folder).items():
+            check = _of_operator(name, paths, known)
             known[check.header.name] = check
     return known
+
+
+def broken_checks(known: Known) -> list[BrokenCheck]:
+    """Return the files of the operator that cannot be used."""
+    return [check for check in known.values() if isinstance(check, BrokenCheck)]
+
+
+def _files(folder: Path) -> Mapping[str, Sequence[Path]]:
+    """Return the files of a folder by the name of their check."""
+    files: dict[str, list[Path]] = {}
+    try:
+        for path in sorted(folder.glob("*.sql")):
+            files.setdefault(path.name.partition(".")[0], []).append(path)
+    except OSError as error:
+        raise BadCheckError(f"{folder}: {error.strerror}") from None
+    return files
+
+
+def _of_operator(name: str, paths: Sequence[Path], known: Known) -> Check:
+    """Return the check of the operator's files of one name.
+
+    If they cannot be used it is broken; a name that is taken is then that of the file.
+    """
+    if name in RESERVED | FROM_JOBS.keys():
+        problem = f"{paths[0]}: the name is reserved for an alert of sereno itself; rename the file"
+        return broken(paths[0].name, problem)
+    if name in known:
+        problem = f"{paths[0]}: a check of this name exists already; rename the file"
+        return broken(paths[0].name, problem)
+    try:
+        texts = {str(path): path.read_text("utf-8") for path in paths}
+        (check,) = read(texts, reads="rows", cost="scan", built_in=False)
+    except OSError as error:
+        return broken(name, f"{error.filename}: {error.strerror}")
+    except UnicodeDecodeError:
+        return broken(name, f"{paths[0]}: is not UTF-8 text")
+    except BadCheckError as error:
+        return broken(name, "; ".join(str(error).splitlines()))
+    return check
 
 
 def _texts(folder: Traversable) -> dict[str, str]:

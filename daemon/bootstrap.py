@@ -27,7 +27,7 @@ def build_alert_context(config: Config) -> AlertContext:
 def build_context(config: Config, *, with_checks: bool = True) -> Context:
     """Open the store and build everything on it. Raises StoreError.
 
-    Raises BadCheckError for an unusable file of a check, unless checks are left out.
+    Raises BadCheckError for an unreadable folder of checks, unless checks are left out.
     """
     sender = Sender(config.daemon.name, _place())
     channels = {name: build(options, sender) for name, options in config.channels.items()}

@@ -1,6 +1,12 @@
 """The operator's files of checks: a file that is dropped in, changed or removed is noticed."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from checks.registry import broken_checks
+from daemon.context import Context
+from domain.finding import Finding, Identity, Severity
+from domain.kinds import CONFIGURATION_INVALID
 
 Stamp = frozenset[tuple[str, int, int]]
 """The name, time and size of each file."""
@@ -16,6 +22,20 @@ def stamp_of(folder: Path) -> Stamp:
     except OSError:
         return frozenset()
     return frozenset(found)
+
+
+def unusable_files(context: Context) -> Sequence[Finding]:
+    """Return a finding for each file that cannot be used; all other checks run."""
+    instance = context.config.daemon.name
+    return [
+        Finding(
+            Identity(CONFIGURATION_INVALID.name, instance, object=one.header.name),
+            Severity.HIGH,
+            f"a check does not run: {one.problem}",
+            remedy="correct or remove the file; sereno config check names what is wrong",
+        )
+        for one in broken_checks(context.checks)
+    ]
 
 
 class CheckFiles:

@@ -13,7 +13,7 @@ import structlog
 
 from alerts.channels.channel import Listening
 from alerts.heartbeat import Heartbeat
-from daemon.check_files import CheckFiles
+from daemon.check_files import CheckFiles, unusable_files
 from daemon.context import Context
 from daemon.history import history
 from daemon.left_configuration import resolve_what_left
@@ -100,7 +100,7 @@ class Service:
             recover_interrupted_runs(self._context)
             self._context.courier().take_over()
             self._context.process_findings(
-                [],
+                unusable_files(self._context),
                 [Coverage(CONFIGURATION_INVALID.name), Coverage(SERVICE_FAILED.name)],
             )
             resolve_what_left(self._context)
@@ -216,7 +216,7 @@ class Service:
             for name in before:
                 schedule.forget(name)
             self._plan(schedule)
-            self._record([], [Coverage(CONFIGURATION_INVALID.name)])
+            self._record(unusable_files(context), [Coverage(CONFIGURATION_INVALID.name)])
             with suppress(StoreError):  # the next start does it
                 resolve_what_left(context)
             _log.info("service.reloaded", schedules=list(self._dispatcher.timings))

@@ -114,7 +114,8 @@ RECIPIENT_REFUSED = Kind(
 CONFIGURATION_INVALID = Kind(
     "configuration_invalid",
     "SERVICE_FAILURE",
-    "A reload was refused; the old configuration stays in force.",
+    "A reload was refused and the old configuration stays in force; or a file of a check cannot "
+    "be used, and all other checks run.",
     "sereno config check; then systemctl reload sereno",
     is_event=True,
 )

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from checks import foreign_keys
 from checks import judge as judges
+from checks.broken_check import BrokenCheck
 from checks.check import Check, OptionValues
 from checks.constraints import ForeignKey, questions_of
 from checks.options import CheckOptions
@@ -75,7 +76,9 @@ def observe(inputs: JobInputs) -> Observation:
     scopes = {"database", "cluster"} if inputs.is_cluster_representative else {"database"}
     wanted = []
     for name, check in sorted(inputs.checks.items()):
-        if check.header.scope in scopes and name not in excluded:
+        # a file that cannot be used is an alert of its own
+        usable = not isinstance(check, BrokenCheck)
+        if usable and check.header.scope in scopes and name not in excluded:
             options = _options(inputs, name)
             if not _is_declared(name, options):
                 continue

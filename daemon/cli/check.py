@@ -113,10 +113,14 @@ def _check(
 
 def _results(context: "Context", checks: Sequence[str], only: str | None) -> CheckResults:
     """Run the named checks, or all that are not excluded."""
+    from checks.registry import broken_checks
+
     for name in checks:
         _require_runnable(context, name)
     excluded = set(context.config.job("integrity_check").exclude)
     results = run_checks(context, checks or sorted(set(context.checks) - excluded), only)
+    broken = broken_checks(context.checks)
+    results.failed += [one.problem for one in broken if not checks or one.header.name in checks]
     results.ignored = _ignored(context, results.met)
     return results
 

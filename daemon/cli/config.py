@@ -24,10 +24,12 @@ app = typer.Typer(
 @app.command()
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Print every mistake in the configuration; exits with 78 if there is one."""
+    from checks.registry import broken_checks, load
     from daemon.config.notes import configuration_notes, unusable_secret_files
 
     loaded = load_configuration(config)
-    if unusable := list(unusable_secret_files(loaded)):
+    problems = [one.problem for one in broken_checks(load(loaded.daemon.checks))]
+    if unusable := [*unusable_secret_files(loaded), *problems]:
         lines = "\n".join(f"  {line}" for line in unusable)
         fail(f"{config_path(config)}:\n{lines}", Exit.CONFIG)
     found = {

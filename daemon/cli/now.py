@@ -66,11 +66,13 @@ def now(
     sereno is working, with 3 if the window ended.
     """
     with open_context(config, database) as context:
+        from daemon.check_files import unusable_files
         from daemon.cli.arguments import parse_jobs, parse_severity, parse_window
 
         least = parse_severity(fail_on)
         names = parse_jobs(context, jobs)
         began = time.monotonic()
+        context.process_findings(unusable_files(context))
         ran = _run_jobs(context, names, parse_window(window), database, as_json=as_json)
         waiting = _deliver(context, as_json=as_json)
         summary = _Summary(context, ran, time.monotonic() - began)

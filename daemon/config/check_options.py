@@ -8,6 +8,7 @@ from itertools import pairwise
 from pydantic import ValidationError
 
 from checks.bounds import MOST_FINDINGS
+from checks.broken_check import BrokenCheck
 from checks.check import Header, Option
 from checks.options import CheckOptions, CheckPair, IgnoredObject
 from checks.references import Pair
@@ -33,6 +34,9 @@ def check_options(
     for name, check in checks.items():
         path = f"checks.{name}"
         given = table.get(name)
+        if isinstance(check, BrokenCheck):  # its options are not known either
+            options[name] = CheckOptions()
+            continue
         if name in PAIRED:
             options[name] = CheckOptions(pairs=tuple(_pairs(path, given, problems)))
             continue

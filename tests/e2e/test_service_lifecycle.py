@@ -85,9 +85,13 @@ def test_file_that_is_dropped_into_the_folder_of_checks_is_used_without_a_reload
         receive_until(receive, "READY")
         (folder / "mine.sql").write_text("-- titel = 'x'\nSELECT 'x' AS object")
         receive_until(receive, "RELOADING")
+        receive_until(receive, "READY")
         wait(lambda: alert_kinds(house) == ["configuration_invalid"], what="the alert")
         (alert,) = query(house, "alerts", "list")
         assert "mine.sql: unknown header key 'titel'" in alert["summary"]
+    with running_service(house, NOTIFY_SOCKET=path, WATCHDOG_USEC="900000"):
+        receive_until(receive, "READY")  # a start is not refused either
+        assert alert_kinds(house) == ["configuration_invalid"]
         (folder / "mine.sql").write_text("-- title = 'x'\nSELECT 'x' AS object, 'y' AS summary")
         receive_until(receive, "RELOADING")
         wait(lambda: alert_kinds(house) == [], what="the end of the alert")

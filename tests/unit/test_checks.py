@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from checks.check import Header, Option
 from checks.judge import judge
 from checks.lexer import tokens
-from checks.registry import load
+from checks.registry import broken_checks, load
 from checks.sql_check import BadCheckError, read
 from domain.finding import Finding, Identity, Severity
 from domain.kinds import RESERVED
@@ -79,20 +79,40 @@ def test_invalid_check_file_is_reported(file, text, message):
         read({file: text})
 
 
+def problems(folder):
+    return {one.header.name: one.problem for one in broken_checks(load(folder))}
+
+
 def test_user_check_is_loaded_and_cannot_replace_builtin(tmp_path):
     (tmp_path / "trouble.sql").write_text(VALID)
     assert "trouble" in load(tmp_path)
+    assert problems(tmp_path) == {}
     (tmp_path / "orphans.sql").write_text(VALID)
-    with pytest.raises(BadCheckError, match="already"):
-        load(tmp_path)
+    assert problems(tmp_path) == {
+        "orphans.sql": f"{tmp_path}/orphans.sql: a check of this name exists already; rename the file"
+    }
+    assert load(tmp_path)["orphans"] is load()["orphans"]
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
 def test_check_name_must_not_be_reserved_kind(tmp_path, name):
     """Two alerts with one fingerprint would resolve or inhibit each other."""
     (tmp_path / f"{name}.sql").write_text(VALID)
-    with pytest.raises(BadCheckError, match=f"{name}.sql: the name is reserved"):
-        load(tmp_path)
+    assert "the name is reserved" in problems(tmp_path)[f"{name}.sql"]
+
+
+def test_each_file_that_cannot_be_used_is_one_broken_check(tmp_path):
+    (tmp_path / "fine.sql").write_text(VALID)
+    (tmp_path / "no_title.sql").write_text("SELECT 1")
+    (tmp_path / "Bad Name.sql").write_text(VALID)
+    (tmp_path / "latin.sql").write_bytes(VALID.encode() + b"-- \xe9")
+    (tmp_path / "dangling.sql").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "newer.pg17.sql").write_text(VALID)
+    found = problems(tmp_path)
+    assert found.keys() == {"no_title", "Bad Name", "latin", "dangling", "newer"}
+    assert all(str(tmp_path) in problem or "newer" in problem for problem in found.values())
+    with pytest.raises(BadCheckError, match="no title"):
+        load(tmp_path)["no_title"].look(None, {})
 
 
 RISING = Header("c", "t", options={"warning": Option(1), "critical": Option(3)})
