@@ -47,6 +47,7 @@ class Executor:
         self._given_up: Outcome | None = None
         self._controls: dict[int, StepControl] = {}
         self._abandoned = threading.Event()
+        self._watched_at = 0.0
 
     def run(self, steps: Sequence[Step]) -> Iterator[list[StepResult]]:
         """Yield every step with its outcome, including those not begun.
@@ -131,7 +132,11 @@ class Executor:
                 )
                 closes = min(closes, time.monotonic() + BATCH_SECONDS)
             except queue.Empty:
+                self._watched_at = 0.0
+            # results that keep coming do not keep a waiting session waiting
+            if time.monotonic() - self._watched_at >= WATCH_SECONDS:
                 self._watch()
+                self._watched_at = time.monotonic()
         return batch
 
     def _beat(self) -> None:

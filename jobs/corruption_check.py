@@ -33,7 +33,7 @@ from execution.control import StepControl
 from execution.skipped import SkippedStep
 from execution.step import Evidence, HostStep, Outcome, Status, Step
 from jobs.job import Job, JobInputs, Settings, Verdict
-from jobs.steps.verify_object import VerifyObject
+from jobs.steps.verify_object import VerifyGroup, VerifyObject
 
 RANGE_PAGES = 524_288
 """Pages of a table verified by one step: 4 GiB."""
@@ -43,6 +43,8 @@ HEAP_PAGES_PER_SECOND = 25_000.0
 MARGIN = 1.2
 NEVER = datetime.min.replace(tzinfo=UTC)
 LANES = 2
+SHORT_SECONDS, GROUP = 0.01, 50
+"""Objects that take no longer are verified by one statement, at most so many."""
 MOST_UNPROVEN = 10_000
 """Objects without a proof whose first night is kept; later ones are counted when these are done."""
 
@@ -160,10 +162,10 @@ def plan(seen: Observation) -> Sequence[Step]:
     chosen = sorted(
         _within_budget(due, seen), key=lambda step: (not step.damaged, -step.predicted_seconds)
     )
-    steps: list[Step] = [*chosen]
+    steps: list[Step] = [*_grouped(chosen)]
     if seen.amcheck.missing:
         steps.append(_skipped(seen.amcheck.missing))
-    planned = {step.object for step in steps}
+    planned = {one.object for step in steps for one in step.parts()}
     return [*steps, _count_proofs(seen, known, planned)]
 
 
@@ -193,6 +195,20 @@ def _within_budget(due: Sequence[Piece], seen: Observation) -> Iterator[VerifyOb
             predicted_seconds=seconds,
             has_history=piece.before is not None,
         )
+
+
+def _grouped(steps: Sequence[VerifyObject]) -> Iterator[Step]:
+    """Yield the steps, the short ones of each kind in groups."""
+    short: dict[bool, list[VerifyObject]] = {True: [], False: []}
+    for step in steps:
+        if step.damaged or step.predicted_seconds > SHORT_SECONDS:
+            yield step
+        else:
+            short[step.proof.kind == "heap"].append(step)
+    for some in short.values():
+        for first in range(0, len(some), GROUP):
+            members = some[first : first + GROUP]
+            yield VerifyGroup.of(members) if len(members) > 1 else members[0]
 
 
 def _skipped(why: str) -> Step:

@@ -1,12 +1,15 @@
-"""A step that verifies one table or index with amcheck."""
+"""Steps that verify tables and indexes with amcheck: a large one alone, small ones together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
+import psycopg
 from psycopg import sql
 
 from checks.corruption import Blocks, Provable, damage
 from execution.control import StepControl
-from execution.step import DatabaseStep, Outcome, Status
+from execution.step import DatabaseStep, Evidence, Outcome, Status, Step
 from postgres.session import Session
 
 LIMIT_SECONDS = 4 * 3600.0
@@ -43,12 +46,75 @@ class VerifyObject(DatabaseStep):
                     found = tuple(damage(session, self.question, self.proof, self.object))
                 finally:
                     control.cancellable = False
-            evidence = {
-                "kind": self.proof.kind,
-                "filenode": self.proof.filenode,
-                "damaged": bool(found),
-                "all_rows": self.all_rows,
-            }
+            evidence = self.evidence(damaged=bool(found))
             return Outcome(Status.DONE, rows=len(found), found=found, evidence=evidence)
 
         return control.attempt(verify)
+
+    def evidence(self, *, damaged: bool) -> Evidence:
+        """Return what the next plan has to know of the object."""
+        return {
+            "kind": self.proof.kind,
+            "filenode": self.proof.filenode,
+            "damaged": damaged,
+            "all_rows": self.all_rows,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyGroup(DatabaseStep):
+    """Small objects of one kind, verified by one statement.
+
+    If it finds anything, or is cancelled, each object is verified alone.
+    """
+
+    members: tuple[VerifyObject, ...]
+    name: str = "verify"
+    lock: str = "ACCESS SHARE"
+    limit_seconds: float = LIMIT_SECONDS
+
+    @classmethod
+    def of(cls, members: Sequence[VerifyObject]) -> Self:
+        """Return a group of objects, all of them tables or none."""
+        return cls(
+            object=f"{members[0].object} and {len(members) - 1} more",
+            why=f"{len(members)} small objects in one statement; the first: {members[0].why}",
+            predicted_seconds=sum(one.predicted_seconds for one in members),
+            has_history=all(one.has_history for one in members),
+            members=tuple(members),
+        )
+
+    def statement(self) -> str:
+        """Return the statement."""
+        return self._question().as_string(None).strip()
+
+    def parts(self) -> Sequence[Step]:
+        """Return the steps of the single objects."""
+        return self.members
+
+    def _question(self) -> sql.Composed:
+        union = sql.SQL("\nUNION ALL ")
+        return union.join(sql.SQL("({})").format(one.question) for one in self.members)
+
+    def apply(self, session: Session, control: StepControl) -> Outcome:
+        """Verify all of them; the rows of a table are its damage, those of an index are not."""
+        try:
+            with session.transaction(read_only=True):
+                session.set_timeouts(control.remaining_seconds())
+                control.cancellable = True
+                rows = session.rows(self._question())
+        except psycopg.Error:
+            return self._alone(control)
+        finally:
+            control.cancellable = False
+        if rows and self.members[0].proof.kind == "heap":
+            return self._alone(control)
+        results = [
+            (one, Outcome(Status.DONE, evidence=one.evidence(damaged=False)))
+            for one in self.members
+        ]
+        return Outcome(Status.DONE, results=tuple(results))
+
+    def _alone(self, control: StepControl) -> Outcome:
+        control.yielded_to = ""
+        return Outcome(Status.DONE, remaining=self.members)

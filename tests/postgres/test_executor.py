@@ -120,3 +120,13 @@ def test_step_marked_alone_waits_for_earlier_steps():
     steps.append(make_step("after", lambda pace: order.append("after")))
     assert sum(len(batch) for batch in executor(3).run(steps)) == 8
     assert order[6:] == ["last", "after"]
+
+
+def test_results_that_keep_coming_do_not_delay_the_look_at_waiting_sessions():
+    looks = []
+    steps = [make_step(str(number), lambda pace: time.sleep(0.02)) for number in range(200)]
+    running = executor(2, read_progress=lambda: looks.append(time.monotonic()) or {})
+    began = time.monotonic()
+    assert sum(len(batch) for batch in running.run(steps)) == 200
+    assert len(looks) >= 3
+    assert looks[0] - began < 0.5 * (time.monotonic() - began)

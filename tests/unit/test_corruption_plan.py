@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 from checks.corruption import Amcheck, Provable
 from domain.memory import Memory
 from jobs.corruption_check import (
+    GROUP,
     LANES,
     RANGE_PAGES,
+    SHORT_SECONDS,
     CountProofs,
     Observation,
     Options,
     plan,
 )
-from jobs.steps.verify_object import VerifyObject
+from jobs.steps.verify_object import VerifyGroup, VerifyObject
 from postgres.identifiers import Relation
 
 NOW = datetime(2026, 11, 29, 2, tzinfo=UTC)
@@ -60,7 +62,7 @@ observations = st.builds(
 
 
 def verified(steps):
-    return [step for step in steps if isinstance(step, VerifyObject)]
+    return [part for step in steps for part in step.parts() if isinstance(part, VerifyObject)]
 
 
 @given(observations)
@@ -99,8 +101,21 @@ def test_damaged_objects_and_the_oldest_proofs_are_planned(seen):
 
 @given(observations)
 def test_damaged_objects_run_first_then_the_longest(seen):
-    keys = [(not priority(step, seen)[0], step.predicted_seconds) for step in verified(plan(seen))]
+    alone = [step for step in plan(seen) if isinstance(step, VerifyObject)]
+    long = [step for step in alone if step.damaged or step.predicted_seconds > SHORT_SECONDS]
+    keys = [(not priority(step, seen)[0], step.predicted_seconds) for step in long]
     assert keys == sorted(keys, reverse=True)
+
+
+@given(observations)
+def test_short_objects_are_verified_in_groups_of_a_kind(seen):
+    groups = [step for step in plan(seen) if isinstance(step, VerifyGroup)]
+    for step in groups:
+        assert 1 < len(step.members) <= GROUP
+        assert len({one.proof.kind == "heap" for one in step.members}) == 1
+        assert all(
+            one.predicted_seconds <= SHORT_SECONDS and not one.damaged for one in step.members
+        )
 
 
 @given(st.integers(1, 9 * RANGE_PAGES))
