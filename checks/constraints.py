@@ -1,7 +1,7 @@
 """Declared constraints, read from the catalog for the checks that verify them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from psycopg import sql
@@ -26,6 +26,7 @@ from postgres.session import Session
 from postgres.statement_file import read_statement
 
 _FOREIGN_KEYS = read_statement("checks", "foreign_keys", folder="statements")
+_LEAVES = read_statement("checks", "leaf_partitions", folder="statements")
 
 
 _PLAIN = sql.SQL(
@@ -84,11 +85,28 @@ class ForeignKey:
     """Whether the last columns are ranges, and the parents' must cover the child's (PERIOD)."""
     pages: int = 0
     """Pages of the child with its partitions, as of the last VACUUM or ANALYZE."""
+    part: str = ""
+    """The partition or range of blocks that is looked at; empty for the whole key."""
+    table: Relation | None = None
+    """The table that declares it, if that is not the child of the pair but its parent."""
 
     @property
     def label(self) -> str:
-        """Return its name with its table."""
-        return constraint_label(self.pair.child.relation, self.name)
+        """Return its name with its table, and the part that is looked at."""
+        return constraint_label(self.table or self.pair.child.relation, self.name) + self.part
+
+    def in_partition(self, leaf: Relation, pages: int) -> "ForeignKey":
+        """Return the part of the key in one partition of the child."""
+        child = replace(self.pair.child, relation=leaf)
+        pair = replace(self.pair, child=child, child_only=True)
+        table, part = self.pair.child.relation, f" in {leaf}"
+        return replace(self, pair=pair, pages=pages, part=part, table=table)
+
+    def in_blocks(self, first: int, last: int | None, size: int) -> "ForeignKey":
+        """Return the part of the key in a range of blocks; `size` names it, the last one too."""
+        pair = replace(self.pair, blocks=(first, last))
+        part = f"{self.part} blocks {first} to {first + size - 1}"
+        return replace(self, pair=pair, pages=min(size, self.pages - first), part=part)
 
 
 def foreign_keys(session: Session, domain: TrustDomain, *, validated: bool) -> Sequence[ForeignKey]:
@@ -120,6 +138,15 @@ def _foreign_key(session: Session, row: dict[str, Any], domain: TrustDomain) -> 
         unreadable = "a user-defined type"
     pair = Pair(child, parent, operators, row["child_only"], row["parent_only"])
     return ForeignKey(row["name"], unreadable, pair, row["match_full"], row["period"], row["pages"])
+
+
+def leaf_keys(session: Session, key: ForeignKey) -> Sequence[ForeignKey]:
+    """Return the parts of a key in the partitions of its child; takes no lock on any of them."""
+    child = key.pair.child.relation
+    return [
+        key.in_partition(Relation(row["schema"], row["name"]), row["pages"])
+        for row in session.rows(_LEAVES, (child.schema, child.name))
+    ]
 
 
 def questions_of(key: ForeignKey) -> Sequence[sql.Composed]:

@@ -12,8 +12,8 @@ from checks.module_check import ModuleCheck
 from postgres.fencing.trust_domain import TrustDomain
 from postgres.session import Session
 
-APART = "apart"
-"""The option with the labels of the keys that other steps verify."""
+APART, LEFT_OUT = "apart", "left_out"
+"""The options with the keys that other steps verify: the objects of those, and the keys."""
 MATCH_FULL = " (MATCH FULL: all columns NULL, or none)"
 
 
@@ -21,22 +21,22 @@ LARGE_PAGES = 65_536
 """A key of a child of this size (512 MiB) is a step of its own in a run."""
 
 
-def large_keys(session: Session, domain: TrustDomain) -> Sequence[ForeignKey]:
-    """Return the keys whose verification takes long, of the tables of a trust domain."""
+def readable_keys(session: Session, domain: TrustDomain) -> Sequence[ForeignKey]:
+    """Return the validated keys of a trust domain whose rows can be compared."""
     keys = foreign_keys(session, domain, validated=True)
-    return [key for key in keys if key.pages >= LARGE_PAGES and not key.unreadable]
+    return [key for key in keys if not key.unreadable]
 
 
 def _ask(session: Session | None, options: OptionValues) -> Sequence[Row]:
     assert session is not None  # noqa: S101 - a database check has one
-    apart = options.get(APART, ())
-    assert isinstance(apart, tuple)  # noqa: S101 - of the plan
+    left_out = options.get(LEFT_OUT, ())
+    assert isinstance(left_out, tuple)  # noqa: S101 - of the plan
     rows: list[Row] = []
     for key in foreign_keys(session, readable_domain(session), validated=True):
         if key.unreadable:
             summary = f"{key.label}: not checked: {key.unreadable}"
             rows.append({"object": key.label, "value": None, "summary": summary})
-        elif key.label not in apart:
+        elif key.label not in left_out:
             rows += rows_of(session, key)
     return rows
 

@@ -4,7 +4,7 @@ A row with a NULL refers to nothing, but for MATCH FULL, where all columns are N
 result is a count and some keys, never rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -26,6 +26,8 @@ class Pair:
     child_only: bool = False
     parent_only: bool = False
     """Whether the rows of inheriting tables do not count: a foreign key does not bind them."""
+    blocks: tuple[int, int | None] | None = None
+    """The first and last block of the child's rows that are read; None for the end, or for all."""
 
     @property
     def from_child(self) -> sql.Composed:
@@ -114,9 +116,19 @@ def _count(pair: Pair, condition: sql.Composable) -> sql.Composed:
     return _COUNT.format(
         keys=keys,
         child=pair.from_child,
-        condition=condition,
+        condition=sql.SQL(" AND ").join([*_in_blocks(pair), condition]),
         examples=sql.Literal(EXAMPLES),
     )
+
+
+def _in_blocks(pair: Pair) -> Iterator[sql.Composable]:
+    """Yield the conditions of a TID range scan over the child's blocks."""
+    if pair.blocks is None:
+        return
+    first, last = pair.blocks
+    yield sql.SQL("c.ctid >= {}::tid").format(sql.Literal(f"({first},0)"))
+    if last is not None:
+        yield sql.SQL("c.ctid < {}::tid").format(sql.Literal(f"({last + 1},0)"))
 
 
 def _set(names: Sequence[str]) -> list[sql.Composable]:

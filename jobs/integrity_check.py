@@ -10,19 +10,19 @@ from checks import foreign_keys
 from checks import judge as judges
 from checks.broken_check import BrokenCheck
 from checks.check import Check, OptionValues
-from checks.constraints import ForeignKey, questions_of
 from checks.options import CheckOptions
 from checks.registry import PAIRED, SAME_TENANT, TENANT_RLS
 from checks.tenant_keys import tenant_pairs
 from domain.cause import Cause
 from domain.coverage import Coverage
-from domain.memory import Memory
+from domain.memory import Measure, Memory
 from domain.options import Model
 from domain.place import Place
 from domain.task import Scope
 from execution.skipped import SkippedStep
 from execution.step import Outcome, Status, Step
 from jobs.job import Job, JobInputs, Verdict
+from jobs.large_keys import CountKeys, LargeKeys, count_keys, key_steps, read_large_keys
 from jobs.steps.check_step import (
     CHEAP_LIMIT_SECONDS,
     LIMIT_SECONDS,
@@ -30,10 +30,6 @@ from jobs.steps.check_step import (
     ForeignKeyStep,
 )
 from postgres.session import MAINTAIN, Login
-
-PAGE = 8192
-PAGES_PER_SECOND = 25_000.0
-"""Pages of a child that an anti-join reads in a second, before there is a history."""
 
 
 class Options(Model):
@@ -62,8 +58,7 @@ class Observation:
 
     wanted: Sequence[PlannedCheck]
     memory: Mapping[str, Memory]
-    keys: Sequence[tuple[Login, ForeignKey]]
-    """The large foreign keys, which are steps of their own, and the login of each."""
+    keys: LargeKeys
     now: datetime
     uncovered: Mapping[str, str]
     """The owners whose rows no login reads, and why; empty if no check reads rows."""
@@ -87,7 +82,9 @@ def observe(inputs: JobInputs) -> Observation:
             wanted.append(PlannedCheck(check, options, text, logins, unread, cause))
     reads_rows = any(one.check.header.reads == "rows" for one in wanted)
     uncovered = inputs.trust_domains.uncovered() if reads_rows else {}
-    keys = list(_large_keys(inputs)) if any(_is_of_keys(one) for one in wanted) else []
+    keys = LargeKeys()
+    if any(_is_of_keys(one) for one in wanted):
+        keys = read_large_keys(inputs.trust_domains, inputs.memory)
     return Observation(wanted, inputs.memory, keys, inputs.now, uncovered)
 
 
@@ -122,13 +119,6 @@ def _with_tenant_keys(inputs: JobInputs, options: OptionValues) -> OptionValues:
 
 def _is_of_keys(planned: PlannedCheck) -> bool:
     return planned.check is foreign_keys.CHECK
-
-
-def _large_keys(inputs: JobInputs) -> Iterator[tuple[Login, ForeignKey]]:
-    for one in inputs.trust_domains.all():
-        if one.session is not None and not one.domain.wrong:
-            for key in foreign_keys.large_keys(one.session, one.domain):
-                yield one.login, key
 
 
 def _logins(inputs: JobInputs, check: Check) -> tuple[tuple[Login, ...], str, Cause]:
@@ -186,7 +176,9 @@ def _question(wanted: PlannedCheck, seen: Observation) -> CheckStep:
     header, options = wanted.check.header, wanted.options
     memory = seen.memory.get(header.name)
     if _is_of_keys(wanted):
-        options = {**options, foreign_keys.APART: tuple(key.label for _, key in seen.keys)}
+        parts = tuple(key.label for _, key in seen.keys.parts)
+        apart = {foreign_keys.APART: parts, foreign_keys.LEFT_OUT: seen.keys.labels}
+        options = {**options, **apart}
     cheap = header.cost == "cheap"
     return CheckStep(
         object=header.name,
@@ -204,34 +196,20 @@ def _question(wanted: PlannedCheck, seen: Observation) -> CheckStep:
 
 
 def _key_steps(seen: Observation) -> Iterator[Step]:
-    """Yield a step for each large foreign key, the oldest look first."""
+    """Yield the steps of the large foreign keys, and the one that counts all."""
     planned = next((one for one in seen.wanted if _is_of_keys(one)), None)
-    if planned is None:
-        return
-    for login, key in sorted(seen.keys, key=lambda item: _last_look(seen, item[1])):
-        memory = seen.memory.get(key.label)
-        yield ForeignKeyStep(
-            object=key.label,
-            why=f"to {key.pair.parent}, {key.pages * PAGE / 1e9:.1f} GB of rows",
-            check=planned.check,
-            options=planned.options,
-            text=";\n".join(one.as_string(None).strip() for one in questions_of(key)),
-            now=seen.now,
-            predicted_seconds=memory.seconds if memory else key.pages / PAGES_PER_SECOND,
-            has_history=memory is not None,
-            logins=(login,),
-            key=key,
-        )
-
-
-def _last_look(seen: Observation, key: ForeignKey) -> tuple[bool, datetime | None, str]:
-    memory = seen.memory.get(key.label)
-    at = memory.at if memory else None
-    return at is not None, at, key.label
+    if planned is not None:
+        yield from key_steps(seen.keys, planned.check, planned.options, seen.memory, seen.now)
+        yield count_keys(seen.keys, seen.memory, seen.now)
 
 
 def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
     """Judge the rows of one check; a complete look resolves what it no longer finds."""
+    if isinstance(step, CountKeys):
+        counted = step.counts.items()
+        return Verdict(
+            measures=tuple(Measure(name, place.database, "", one) for name, one in counted)
+        )
     if outcome.status is not Status.DONE or not isinstance(step, CheckStep):
         return Verdict()
     findings = judges.judge(step.check.header, outcome.found, step.options, place)

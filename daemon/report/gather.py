@@ -98,6 +98,13 @@ def _open_alert(alert: Alert, since: datetime, zone: ZoneInfo) -> OpenAlert:
     )
 
 
+_PROOFS = {
+    "indexes and tables": ("proofs_wanted", "proofs", "oldest_proof_days"),
+    "foreign keys": ("keys_wanted", "keys_proven", "oldest_key_days"),
+}
+"""The measures of what was verified: all objects, verified ones, days of the oldest proof."""
+
+
 def _over(alert: Alert, zone: ZoneInfo) -> ResolvedAlert:
     ended = (alert.resolved_at or alert.last_seen_at).astimezone(zone)
     return ResolvedAlert(
@@ -173,14 +180,16 @@ def _before(series: Sequence[tuple[datetime, float]], since: datetime) -> float:
 
 
 def _proofs(transaction: Transaction, now: datetime) -> Iterator[Proofs]:
-    """Yield the coverage of amcheck in each database, as of its last run."""
-    latest: dict[str, dict[str, float]] = defaultdict(dict)
-    for name in ("proofs_wanted", "proofs", "oldest_proof_days"):
-        for row in statistics.load_series(transaction, name, now - USUAL):
-            latest[row["database"]][name] = row["value"]
-    for database, values in sorted(latest.items()):
-        wanted, proven = int(values["proofs_wanted"]), int(values["proofs"])
-        yield Proofs(redact(database), wanted, proven, values["oldest_proof_days"])
+    """Yield what was verified in each database, as of the last run of each job."""
+    for noun, names in _PROOFS.items():
+        latest: dict[str, dict[str, float]] = defaultdict(dict)
+        for name in names:
+            for row in statistics.load_series(transaction, name, now - USUAL):
+                latest[row["database"]][name] = row["value"]
+        for database, values in sorted(latest.items()):
+            wanted, proven, days = (values.get(name, 0.0) for name in names)
+            if wanted:
+                yield Proofs(redact(database), int(wanted), int(proven), days, noun)
 
 
 def _mounts(transaction: Transaction, now: datetime) -> list[Growth]:

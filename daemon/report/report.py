@@ -105,12 +105,13 @@ class NextDue:
 
 @dataclass(frozen=True, slots=True)
 class Proofs:
-    """The indexes and tables of a database that amcheck has verified, and the oldest proof."""
+    """The objects of a database that were verified, and the age of the oldest proof."""
 
     database: str
     wanted: int
     proven: int
     oldest_days: float
+    noun: str = "indexes and tables"
 
     @property
     def sentence(self) -> str:
@@ -118,7 +119,7 @@ class Proofs:
         share = self.proven / self.wanted if self.wanted else 1.0
         days = math.ceil(self.oldest_days)
         within = f" within {days} day{'s' * (days != 1)}" if self.proven else ""
-        return f"{math.floor(share * 100)} % of {self.wanted} indexes and tables verified{within}"
+        return f"{math.floor(share * 100)} % of {self.wanted} {self.noun} verified{within}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,3 +58,12 @@ def test_readme_links_every_page():
     linked = set(LINK.findall((ROOT / "README.md").read_text()))
     pages = {f"docs/{page.name}" for page in ROOT.glob("docs/*.md")}
     assert pages - linked <= {"docs/systemd-test.md"}
+
+
+def test_other_tools_are_compared_by_checks_that_exist():
+    import tomllib
+
+    from checks.registry import FROM_JOBS, load
+
+    tools = tomllib.loads((ROOT / "docs/tools.toml").read_text())
+    assert {name for some in tools.values() for name in some} <= load().keys() | FROM_JOBS.keys()

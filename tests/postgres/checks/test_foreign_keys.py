@@ -3,6 +3,7 @@ import json
 import pytest
 
 from checks import foreign_keys
+from jobs import large_keys
 
 
 def test_rows_inserted_without_triggers_are_found(any_house):
@@ -146,6 +147,46 @@ def test_large_key_is_a_step_of_its_own_with_an_alert_of_its_own(any_house, monk
     any_house.run("integrity_check")
     assert open_keys(any_house) == []
     assert any_house.sereno("check", "foreign_keys").returncode == 0
+
+
+def test_key_that_takes_too_long_is_verified_in_parts(any_house, monkeypatch):
+    """A table in ranges of blocks, a partitioned one by partitions; each part has its own look."""
+    monkeypatch.setattr(foreign_keys, "LARGE_PAGES", 10)
+    monkeypatch.setattr(large_keys, "LONG_SECONDS", 0.0003)
+    monkeypatch.setattr(large_keys, "RANGE_SECONDS", 0.0003)
+    monkeypatch.setattr(large_keys, "LEAST_RANGE", 8)
+    house, run = any_house, any_house.database.run
+    house.with_logins = False
+    run("CREATE TABLE public.p (id int PRIMARY KEY); INSERT INTO public.p VALUES (1)")
+    run("CREATE TABLE public.c (p int CONSTRAINT k REFERENCES public.p)")
+    run("CREATE TABLE public.part (p int CONSTRAINT k REFERENCES public.p) PARTITION BY LIST (p)")
+    run('CREATE TABLE public."Part 1" PARTITION OF public.part FOR VALUES IN (1)')
+    run("CREATE TABLE public.rest PARTITION OF public.part DEFAULT")
+    run("SET session_replication_role = 'replica'")
+    run("INSERT INTO public.c SELECT 1 FROM generate_series(1, 4500)")
+    run("UPDATE public.c SET p = 7 WHERE ctid = '(17,3)'")  # the new row is on the last page
+    run(
+        "INSERT INTO public.part SELECT 1 FROM generate_series(1, 4500); INSERT INTO public.part VALUES (8)"
+    )
+    run("RESET session_replication_role; ANALYZE")
+    ran = house.run("integrity_check")
+    looked = {one["object"] for one in ran["steps"] if one["name"] == "check"}
+    size = 4 if "public.c.k blocks 0 to 3" in looked else 8
+    assert {f"public.c.k blocks 0 to {size - 1}", "public.part.k in public.rest"} <= looked
+    assert any(name.startswith('public.part.k in public."Part 1" blocks 0') for name in looked)
+    assert "public.c.k" not in looked
+    found = [one for one in ran["findings"] if one["kind"] == "foreign_keys"]
+    assert sorted(one["value"] for one in found) == [1.0, 1.0]
+    names = sorted(one["object"] for one in found)
+    assert names[0].startswith("public.c.k blocks ")
+    assert names[1] == "public.part.k in public.rest"
+    assert open_keys(house) == names
+    monkeypatch.undo()  # the whole keys are looked at again, with the others
+    house.run("integrity_check")
+    assert open_keys(house) == ["public.c.k", "public.part.k"]
+    house.sereno("now", "health_report")
+    (page,) = (house.folder / "reports").glob("*.html")
+    assert "foreign keys verified" in page.read_text()
 
 
 def open_keys(house):
