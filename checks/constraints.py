@@ -1,6 +1,6 @@
 """Declared constraints, read from the catalog for the checks that verify them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -29,6 +29,8 @@ _FOREIGN_KEYS = read_statement("checks", "foreign_keys", folder="statements")
 _LEAVES = read_statement("checks", "leaf_partitions", folder="statements")
 
 
+MOST_RELATIONS = 100
+"""Tables that one statement about several keys locks, with all their indexes."""
 _PLAIN = sql.SQL(
     """
     SELECT coalesce(bool_and(
@@ -85,6 +87,8 @@ class ForeignKey:
     """Whether the last columns are ranges, and the parents' must cover the child's (PERIOD)."""
     pages: int = 0
     """Pages of the child with its partitions, as of the last VACUUM or ANALYZE."""
+    relations: int = 2
+    """The tables and partitions of both sides, which a look at it locks."""
     part: str = ""
     """The partition or range of blocks that is looked at; empty for the whole key."""
     table: Relation | None = None
@@ -137,7 +141,15 @@ def _foreign_key(session: Session, row: dict[str, Any], domain: TrustDomain) -> 
     elif not row["plain"]:
         unreadable = "a user-defined type"
     pair = Pair(child, parent, operators, row["child_only"], row["parent_only"])
-    return ForeignKey(row["name"], unreadable, pair, row["match_full"], row["period"], row["pages"])
+    return ForeignKey(
+        row["name"],
+        unreadable,
+        pair,
+        row["match_full"],
+        row["period"],
+        row["pages"],
+        row["relations"],
+    )
 
 
 def leaf_keys(session: Session, key: ForeignKey) -> Sequence[ForeignKey]:
@@ -157,12 +169,40 @@ def questions_of(key: ForeignKey) -> Sequence[sql.Composed]:
     return questions
 
 
-def broken_rows(session: Session, key: ForeignKey) -> tuple[int, list[str]]:
-    """Count the rows that break a foreign key; return some of their keys too.
+def broken_rows(session: Session, keys: Sequence[ForeignKey]) -> Sequence[tuple[int, list[str]]]:
+    """Count the rows that break each of some foreign keys; return some of their keys too.
 
-    Its locks are released: those of thousands of keys do not fit into the server's lock table.
+    Several keys are asked at once, and their locks are released: those of thousands do not fit
+    into the server's lock table.
     """
-    with session.transaction(undone=True):
-        found = [session.rows(question)[0] for question in questions_of(key)]
-    examples = [example for row in found for example in row["examples"]]
-    return sum(row["rows"] for row in found), examples[:EXAMPLES]
+    found: list[tuple[int, list[str]]] = []
+    for some in _in_groups(keys):
+        counts, examples = [0] * len(some), [list[str]() for _ in some]
+        with session.transaction(undone=True):
+            rows = session.rows(_of_each([questions_of(key) for key in some]))
+        for row in rows:
+            counts[row["number"]] += row["rows"]
+            examples[row["number"]] += row["examples"]
+        found += zip(counts, (some[:EXAMPLES] for some in examples), strict=True)
+    return found
+
+
+def _in_groups(keys: Sequence[ForeignKey]) -> Iterator[Sequence[ForeignKey]]:
+    """Yield keys in groups that lock few relations together."""
+    some: list[ForeignKey] = []
+    for key in keys:
+        if some and sum(one.relations for one in some) + key.relations > MOST_RELATIONS:
+            yield some
+            some = []
+        some.append(key)
+    if some:
+        yield some
+
+
+def _of_each(questions: Sequence[Sequence[sql.Composed]]) -> sql.Composed:
+    """Return one statement for the questions of several keys, numbered by their key."""
+    return sql.SQL("\nUNION ALL ").join(
+        sql.SQL("SELECT {} AS number, q.* FROM ({}) q").format(sql.Literal(number), question)
+        for number, some in enumerate(questions)
+        for question in some
+    )

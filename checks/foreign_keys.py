@@ -31,35 +31,39 @@ def _ask(session: Session | None, options: OptionValues) -> Sequence[Row]:
     assert session is not None  # noqa: S101 - a database check has one
     left_out = options.get(LEFT_OUT, ())
     assert isinstance(left_out, tuple)  # noqa: S101 - of the plan
-    rows: list[Row] = []
-    for key in foreign_keys(session, readable_domain(session), validated=True):
-        if key.unreadable:
-            summary = f"{key.label}: not checked: {key.unreadable}"
-            rows.append({"object": key.label, "value": None, "summary": summary})
-        elif key.label not in left_out:
-            rows += rows_of(session, key)
-    return rows
-
-
-def rows_of(session: Session, key: ForeignKey) -> Sequence[Row]:
-    """Return a row if rows break the key; reads the whole child."""
-    count, examples = broken_rows(session, key)
-    if not count:
-        return ()
-    rule = MATCH_FULL if key.match_full else ""
-    return [
+    keys = foreign_keys(session, readable_domain(session), validated=True)
+    rows = [
         {
             "object": key.label,
-            "value": count,
-            "severity": "high",
-            "summary": (
-                f"foreign key to {key.pair.parent} broken by {count} row{'s' * (count != 1)}{rule}"
-            ),
-            "parent": str(key.pair.parent),
-            "rows": count,
-            "examples": examples,
+            "value": None,
+            "summary": f"{key.label}: not checked: {key.unreadable}",
         }
+        for key in keys
+        if key.unreadable
     ]
+    asked = [key for key in keys if not key.unreadable and key.label not in left_out]
+    return [*rows, *rows_of(session, asked)]
+
+
+def rows_of(session: Session, keys: Sequence[ForeignKey]) -> Sequence[Row]:
+    """Return a row for each key that rows break; reads the whole children."""
+    found = zip(keys, broken_rows(session, keys), strict=True)
+    return [_row(key, count, examples) for key, (count, examples) in found if count]
+
+
+def _row(key: ForeignKey, count: int, examples: Sequence[str]) -> Row:
+    rule = MATCH_FULL if key.match_full else ""
+    return {
+        "object": key.label,
+        "value": count,
+        "severity": "high",
+        "summary": (
+            f"foreign key to {key.pair.parent} broken by {count} row{'s' * (count != 1)}{rule}"
+        ),
+        "parent": str(key.pair.parent),
+        "rows": count,
+        "examples": examples,
+    }
 
 
 CHECK = ModuleCheck(
