@@ -10,9 +10,11 @@ from checks.check import NotSeen
 from checks.references import (
     EXAMPLES,
     Pair,
-    half_null_rows,
-    uncovered_rows,
-    unmatched_rows,
+    count_rows,
+    half_null,
+    if_any,
+    uncovered,
+    unmatched,
 )
 from postgres.fencing.trust_domain import (
     TrustDomain,
@@ -161,30 +163,40 @@ def leaf_keys(session: Session, key: ForeignKey) -> Sequence[ForeignKey]:
     ]
 
 
+def _conditions(key: ForeignKey) -> Iterator[sql.Composed]:
+    """Yield the conditions on rows that break a key."""
+    yield uncovered(key.pair) if key.period else unmatched(key.pair)
+    if key.match_full and len(key.pair.child.names) > 1:
+        yield half_null(key.pair)
+
+
 def questions_of(key: ForeignKey) -> Sequence[sql.Composed]:
     """Return the statements that count the rows that break a key."""
-    questions = [uncovered_rows(key.pair) if key.period else unmatched_rows(key.pair)]
-    if key.match_full and len(key.pair.child.names) > 1:
-        questions.append(half_null_rows(key.pair))
-    return questions
+    return [count_rows(key.pair, condition) for condition in _conditions(key)]
 
 
-def broken_rows(session: Session, keys: Sequence[ForeignKey]) -> Sequence[tuple[int, list[str]]]:
-    """Count the rows that break each of some foreign keys; return some of their keys too.
+def broken_rows(session: Session, key: ForeignKey) -> tuple[int, list[str]]:
+    """Count the rows that break a foreign key; return some of their keys too.
 
-    Several keys are asked at once, and their locks are released: those of thousands do not fit
-    into the server's lock table.
+    Its locks are released: those of thousands of keys do not fit into the server's lock table.
     """
-    found: list[tuple[int, list[str]]] = []
+    with session.transaction(undone=True):
+        found = [session.rows(question)[0] for question in questions_of(key)]
+    examples = [example for row in found for example in row["examples"]]
+    return sum(row["rows"] for row in found), examples[:EXAMPLES]
+
+
+def broken_keys(session: Session, keys: Sequence[ForeignKey]) -> Iterator[ForeignKey]:
+    """Yield the keys that rows break; several are asked at once, and their locks are released."""
     for some in _in_groups(keys):
-        counts, examples = [0] * len(some), [list[str]() for _ in some]
+        questions = [
+            if_any(key.pair, condition, number)
+            for number, key in enumerate(some)
+            for condition in _conditions(key)
+        ]
         with session.transaction(undone=True):
-            rows = session.rows(_of_each([questions_of(key) for key in some]))
-        for row in rows:
-            counts[row["number"]] += row["rows"]
-            examples[row["number"]] += row["examples"]
-        found += zip(counts, (some[:EXAMPLES] for some in examples), strict=True)
-    return found
+            rows = session.rows(sql.SQL("\nUNION ALL ").join(questions))
+        yield from (some[number] for number in sorted({row["number"] for row in rows}))
 
 
 def _in_groups(keys: Sequence[ForeignKey]) -> Iterator[Sequence[ForeignKey]]:
@@ -197,12 +209,3 @@ def _in_groups(keys: Sequence[ForeignKey]) -> Iterator[Sequence[ForeignKey]]:
         some.append(key)
     if some:
         yield some
-
-
-def _of_each(questions: Sequence[Sequence[sql.Composed]]) -> sql.Composed:
-    """Return one statement for the questions of several keys, numbered by their key."""
-    return sql.SQL("\nUNION ALL ").join(
-        sql.SQL("SELECT {} AS number, q.* FROM ({}) q").format(sql.Literal(number), question)
-        for number, some in enumerate(questions)
-        for question in some
-    )

@@ -7,7 +7,13 @@ server does not look again.
 from collections.abc import Sequence
 
 from checks.check import Header, OptionValues, Row
-from checks.constraints import ForeignKey, broken_rows, foreign_keys, readable_domain
+from checks.constraints import (
+    ForeignKey,
+    broken_keys,
+    broken_rows,
+    foreign_keys,
+    readable_domain,
+)
 from checks.module_check import ModuleCheck
 from postgres.fencing.trust_domain import TrustDomain
 from postgres.session import Session
@@ -42,28 +48,29 @@ def _ask(session: Session | None, options: OptionValues) -> Sequence[Row]:
         if key.unreadable
     ]
     asked = [key for key in keys if not key.unreadable and key.label not in left_out]
-    return [*rows, *rows_of(session, asked)]
+    broken = list(broken_keys(session, asked))
+    return [*rows, *(row for key in broken for row in rows_of(session, key))]
 
 
-def rows_of(session: Session, keys: Sequence[ForeignKey]) -> Sequence[Row]:
-    """Return a row for each key that rows break; reads the whole children."""
-    found = zip(keys, broken_rows(session, keys), strict=True)
-    return [_row(key, count, examples) for key, (count, examples) in found if count]
-
-
-def _row(key: ForeignKey, count: int, examples: Sequence[str]) -> Row:
+def rows_of(session: Session, key: ForeignKey) -> Sequence[Row]:
+    """Return a row if rows break the key; reads the whole child."""
+    count, examples = broken_rows(session, key)
+    if not count:
+        return ()
     rule = MATCH_FULL if key.match_full else ""
-    return {
-        "object": key.label,
-        "value": count,
-        "severity": "high",
-        "summary": (
-            f"foreign key to {key.pair.parent} broken by {count} row{'s' * (count != 1)}{rule}"
-        ),
-        "parent": str(key.pair.parent),
-        "rows": count,
-        "examples": examples,
-    }
+    return [
+        {
+            "object": key.label,
+            "value": count,
+            "severity": "high",
+            "summary": (
+                f"foreign key to {key.pair.parent} broken by {count} row{'s' * (count != 1)}{rule}"
+            ),
+            "parent": str(key.pair.parent),
+            "rows": count,
+            "examples": examples,
+        }
+    ]
 
 
 CHECK = ModuleCheck(

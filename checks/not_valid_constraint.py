@@ -30,7 +30,7 @@ def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
         if is_responsible(session, domain, row["owner"])
     ]
     for key in foreign_keys(session, domain, validated=False):
-        broken = None if key.unreadable else broken_rows(session, [key])[0][0]
+        broken = None if key.unreadable else broken_rows(session, key)[0]
         child = key.pair.child.relation
         declared = {"name": key.name, "schema": child.schema, "table": child.name, "domain": None}
         rows.append(_row(declared, broken))

@@ -53,26 +53,33 @@ _COUNT = sql.SQL(
 )
 
 
+_IF_ANY = sql.SQL("SELECT {} AS number WHERE EXISTS (SELECT FROM {} c WHERE {})")
+
+
 def unmatched_rows(pair: Pair) -> sql.Composed:
     """Return a count of child rows, all columns set, without an equal parent row."""
+    return count_rows(pair, unmatched(pair))
+
+
+def unmatched(pair: Pair) -> sql.Composed:
+    """Return the condition on child rows, all columns set, without an equal parent row."""
     names = pair.child.names
     missing = sql.SQL("NOT EXISTS (SELECT FROM {} p WHERE {})").format(
         pair.from_parent, _equal(pair, range(len(names)))
     )
-    return _count(pair, sql.SQL(" AND ").join([*_set(names), missing]))
+    return sql.SQL(" AND ").join([*_set(names), missing])
 
 
-def half_null_rows(pair: Pair) -> sql.Composed:
-    """Return a count of child rows with some columns NULL and some not: they break MATCH FULL."""
+def half_null(pair: Pair) -> sql.Composed:
+    """Return the condition on rows with some columns NULL, some not: they break MATCH FULL."""
     names = [sql.SQL("c.{}").format(sql.Identifier(name)) for name in pair.child.names]
-    condition = sql.SQL("pg_catalog.num_nulls({0}) BETWEEN 1 AND {1}").format(
+    return sql.SQL("pg_catalog.num_nulls({0}) BETWEEN 1 AND {1}").format(
         sql.SQL(", ").join(names), sql.Literal(len(names) - 1)
     )
-    return _count(pair, condition)
 
 
-def uncovered_rows(pair: Pair) -> sql.Composed:
-    """Return a count of child rows whose range, in the last column, the parents do not cover.
+def uncovered(pair: Pair) -> sql.Composed:
+    """Return the condition on rows whose range, in the last column, the parents do not cover.
 
     The server's own question (ri_triggers.c): the ranges of the parent rows that are equal in the
     other columns, taken together, contain that of the child.
@@ -88,7 +95,7 @@ def uncovered_rows(pair: Pair) -> sql.Composed:
         " AND p.{parent} OPERATOR(pg_catalog.&&) c.{child}"
         " HAVING c.{child} OPERATOR(pg_catalog.<@) pg_catalog.range_agg(p.{parent}))"
     ).format(table=pair.from_parent, equal=_equal(pair, range(last)), **ranges)
-    return _count(pair, sql.SQL(" AND ").join([*_set(names), sql.SQL("NOT {}").format(covered)]))
+    return sql.SQL(" AND ").join([*_set(names), sql.SQL("NOT {}").format(covered)])
 
 
 def crossed_rows(pair: Pair) -> sql.Composed:
@@ -101,10 +108,11 @@ def crossed_rows(pair: Pair) -> sql.Composed:
         sql.Identifier(pair.parent.names[last]),
         sql.Identifier(names[last]),
     )
-    return _count(pair, sql.SQL(" AND ").join([*_set(names), other]))
+    return count_rows(pair, sql.SQL(" AND ").join([*_set(names), other]))
 
 
-def _count(pair: Pair, condition: sql.Composable) -> sql.Composed:
+def count_rows(pair: Pair, condition: sql.Composable) -> sql.Composed:
+    """Return a count of child rows that fulfil a condition, with some of their keys."""
     keys = sql.SQL("concat_ws(', ', {})").format(
         sql.SQL(", ").join(
             sql.SQL("left(c.{}::text, {})").format(
@@ -119,6 +127,11 @@ def _count(pair: Pair, condition: sql.Composable) -> sql.Composed:
         condition=sql.SQL(" AND ").join([*_in_blocks(pair), condition]),
         examples=sql.Literal(EXAMPLES),
     )
+
+
+def if_any(pair: Pair, condition: sql.Composable, number: int) -> sql.Composed:
+    """Return a query of one row, a number, if a child row fulfils a condition; else of none."""
+    return _IF_ANY.format(sql.Literal(number), pair.from_child, condition)
 
 
 def _in_blocks(pair: Pair) -> Iterator[sql.Composable]:

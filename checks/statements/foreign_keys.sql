@@ -28,15 +28,19 @@ WITH RECURSIVE key AS MATERIALIZED (
   JOIN pg_catalog.pg_class c ON c.oid = t.oid
   JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
   GROUP BY t.root
-), used AS (
-  SELECT k.oid, bool_and(b.known) AS plain
-  FROM (SELECT oid, conrelid AS relation, unnest(conkey) AS number FROM key
-        UNION ALL SELECT oid, confrelid, unnest(confkey) FROM key) k
-  JOIN pg_catalog.pg_attribute a ON a.attrelid = k.relation AND a.attnum = k.number
-  JOIN base b ON b.oid = a.atttypid
-  GROUP BY k.oid
+), foreign_type AS (
+  SELECT array_agg(b.oid) AS oids
+  FROM (SELECT DISTINCT a.atttypid
+        FROM (SELECT conrelid AS relation, unnest(conkey) AS number FROM key
+              UNION SELECT confrelid, unnest(confkey) FROM key) k
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = k.relation AND a.attnum = k.number) used
+  JOIN base b ON b.oid = used.atttypid AND NOT b.known
 )
-SELECT c.conname AS name, c.confmatchtype = 'f' AS match_full, c.period, coalesce(u.plain, false) AS plain,
+SELECT c.conname AS name, c.confmatchtype = 'f' AS match_full, c.period,
+       NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                   WHERE a.atttypid = ANY ((SELECT oids FROM foreign_type)::oid[])
+                     AND (a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)
+                          OR a.attrelid = c.confrelid AND a.attnum = ANY (c.confkey))) AS plain,
        cr.relkind <> 'p' AS child_only, pr.relkind <> 'p' AS parent_only,
        cn.nspname AS child_schema, cr.relname AS child_name,
        pn.nspname AS parent_schema, pr.relname AS parent_name,
@@ -66,5 +70,4 @@ JOIN pg_catalog.pg_class pr ON pr.oid = c.confrelid
 JOIN pg_catalog.pg_namespace pn ON pn.oid = pr.relnamespace
 JOIN reach rc ON rc.root = c.conrelid
 JOIN reach rp ON rp.root = c.confrelid
-LEFT JOIN used u ON u.oid = c.oid
 ORDER BY child_schema, child_name, name

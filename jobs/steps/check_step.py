@@ -93,7 +93,7 @@ class ForeignKeyStep(CheckStep):
 
     def look(self, session: Session) -> Sequence[Row]:
         """Return a row if rows break the key."""
-        return rows_of(session, [self.key])
+        return rows_of(session, self.key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
