@@ -1,6 +1,7 @@
 """The patch unit's work, as root: one minor upgrade inside its window, step by step."""
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -77,7 +78,7 @@ class Upgrade:
         if self.settings.open_window(self.clock()) is None:
             raise RefusedError(f"{listed(upgrades)}: the window has ended")
         clusters = [one for one in self._clusters() if one.is_running]
-        with self._step("upgrade", listed(upgrades)):
+        with self._step("upgrade", shortened(upgrades)):
             self._install(upgrades)
         for cluster in clusters:
             self._restart(cluster)
@@ -142,6 +143,13 @@ class Upgrade:
 def listed(upgrades: Sequence[PackageUpgrade]) -> str:
     """Return upgrades as text: `postgresql-15 15.18-0+deb12u1 → 15.20-0+deb12u1`."""
     return ", ".join(f"{one.package} {one.old} → {one.new}" for one in upgrades)
+
+
+def shortened(upgrades: Sequence[PackageUpgrade]) -> str:
+    """Return upgrades as a short text, the server before libraries and clients."""
+    first = min(upgrades, key=lambda one: re.fullmatch(r"postgresql-\d+", one.package) is None)
+    more = f" and {len(upgrades) - 1} more" if len(upgrades) > 1 else ""
+    return listed([first]) + more
 
 
 def output(command: Sequence[str]) -> str:

@@ -201,6 +201,8 @@ def test_steps_of_an_upgrade_are_reported_in_order(monkeypatch):
         [("refresh", "done"), ("upgrade", "done"), ("answer", "done")],
     )
     assert "postgresql-15 15.18-0+deb12u1 → 15.20-0+deb12u1" in report.reason
+    upgraded = "postgresql-15 15.18-0+deb12u1 → 15.20-0+deb12u1 and 1 more"
+    assert report.steps[1].object == upgraded
     assert [one.split()[0] for one in ran[:3]] == ["apt-get", "apt-get", "apt-mark"]
     assert report.has_installed
 
