@@ -44,6 +44,7 @@ def test_session_settings_on_each_server(any_database):
         assert int(settings["idle_in_transaction_session_timeout"]) > 0
         assert int(settings["client_connection_check_interval"]) > 0
         assert (settings["row_security"], settings["TimeZone"]) == ("off", "America/La_Paz")
+        assert settings["jit"] == "off"
         assert opened.facts.system_identifier.isdigit()
 
 
