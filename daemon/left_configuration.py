@@ -6,7 +6,7 @@ import structlog
 
 from alerts import alert_store
 from alerts.alert import Alert
-from checks.registry import FROM_JOBS, PAIRED
+from checks.registry import FROM_JOBS, PAIRED, TENANT_RLS
 from daemon.context import Context
 from domain.coverage import Coverage
 from domain.kinds import KINDS
@@ -57,4 +57,6 @@ def _why_check(alert: Alert, context: Context) -> str:
         return f"jobs.integrity_check.exclude names {kind}"
     if kind in PAIRED and not context.config.has_pairs(kind, alert.database):
         return f"no pair is declared in [[checks.{kind}]] any more"
+    if kind == TENANT_RLS and not context.config.declares_tenant(alert.database):
+        return f"databases.{alert.database}.tenant is not declared any more"
     return ""

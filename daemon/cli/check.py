@@ -189,9 +189,11 @@ def _require_known(context: "Context", name: str) -> None:
 
 
 def _require_runnable(context: "Context", name: str) -> None:
-    from checks.registry import PAIRED
+    from checks.registry import PAIRED, TENANT_RLS
 
     _require_known(context, name)
+    if name == TENANT_RLS and not context.config.declares_tenant():
+        fail(f"no tenant is declared for {name}; add tenant to [databases.NAME]", Exit.CANNOT)
     if name in PAIRED and not context.config.has_pairs(name):
         fail(f"no pair is declared for {name}; add [[checks.{name}]]", Exit.CANNOT)
 
@@ -200,7 +202,7 @@ def run_checks(context: "Context", names: Sequence[str], only: str | None) -> Ch
     """Run the named checks in every database; cluster checks once per cluster."""
     import psycopg
 
-    from checks.registry import PAIRED
+    from checks.registry import PAIRED, TENANT_RLS
     from daemon.scheduling.tasks import tasks_of
     from execution.errors import first_line
     from postgres.session import TargetError
@@ -213,7 +215,8 @@ def run_checks(context: "Context", names: Sequence[str], only: str | None) -> Ch
         except (TargetError, psycopg.Error, OSError) as error:
             results.problems.append((task.job, task.database, first_line(error)))
     results.undeclared = sorted(name for name in PAIRED if not context.config.has_pairs(name))
-    missing = sorted(set(names) - results.met - set(results.undeclared))
+    without = {*results.undeclared, *([] if context.config.declares_tenant() else [TENANT_RLS])}
+    missing = sorted(set(names) - results.met - without)
     if not results.problems:
         _add_missing(results, missing, only)
     return results

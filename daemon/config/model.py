@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from alerts.channels.channel import ChannelOptions
 from checks.options import CheckOptions
-from checks.registry import SAME_TENANT
+from checks.registry import SAME_TENANT, TENANT_RLS
 from daemon.config.alerting import Alerting, Escalation
 from daemon.config.jobs import MODELS, Jobs, Times
 from daemon.config.values import LAST_PORT, Listen, TimeZone
@@ -324,6 +324,12 @@ class Config(Model):
             if one.database is None or one.database in places
         ]
         return bool(declared) or (check == SAME_TENANT and bool(tenants))
+
+    def declares_tenant(self, database: str | None = None) -> bool:
+        """Return whether a database, or any, has a tenant for the check of row-level security."""
+        places = [database] if database else list(self.databases)
+        tenants = [one.tenant for name, one in self.databases.items() if name in places]
+        return bool(self.checks[TENANT_RLS].values["tenant"]) or any(tenants)
 
     def job(self, name: str) -> Any:  # noqa: ANN401 - each job has its own model
         """Return the options of a job, an instance of its own model and of JobOptions."""

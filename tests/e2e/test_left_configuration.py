@@ -74,6 +74,16 @@ def test_alert_of_an_excluded_check_is_resolved(house):
     assert open_alerts(context) == set()
 
 
+def test_alert_about_a_tenant_that_is_not_declared_any_more_is_resolved(house):
+    house.database_lines = 'tenant = "coop_id"\n'
+    find(house.context(), ("tenant_rls", "main", "public.t"))
+    resolve_what_left(house.context())
+    assert open_alerts(house.context()) == {("tenant_rls", "main", "public.t")}
+    house.database_lines = ""
+    resolve_what_left(house.context())
+    assert open_alerts(house.context()) == set()
+
+
 def test_pairs_of_another_database_keep_no_alert_open(house):
     house.extra = PAIR
     find(house.context(), ("orphans", "main", "x"))

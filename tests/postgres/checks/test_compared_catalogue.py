@@ -238,6 +238,9 @@ def test_tenants_are_not_looked_for_where_no_column_is_declared(house):
     house.with_logins = False
     house.database.run('CREATE TABLE public.t ("Coop id" int)')
     assert "tenant_rls" not in {step.object for step in house.plan("integrity_check")}
+    assert "tenant_rls" not in house.sereno("check").stdout
+    named = house.sereno("check", "tenant_rls", check=False)
+    assert (named.returncode, "add tenant to [databases.NAME]" in named.stderr) == (2, True)
 
 
 def test_partitions_and_constraints_of_a_changed_collation_are_found(any_house):
