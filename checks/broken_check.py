@@ -1,4 +1,4 @@
-"""A file of the operator's that cannot be used as a check: running it fails, and stops no other."""
+"""A user's file that cannot be used as a check: running it fails, and stops no other check."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

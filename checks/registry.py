@@ -73,7 +73,7 @@ def load(folder: Path | None = None) -> Known:
 
 
 def broken_checks(known: Known) -> list[BrokenCheck]:
-    """Return the files of the operator that cannot be used."""
+    """Return the users' files that cannot be used."""
     return [check for check in known.values() if isinstance(check, BrokenCheck)]
 
 
@@ -89,7 +89,7 @@ def _files(folder: Path) -> Mapping[str, Sequence[Path]]:
 
 
 def _of_operator(name: str, paths: Sequence[Path], known: Known) -> Check:
-    """Return the check of the operator's files of one name.
+    """Return the check of the users' files of one name.
 
     If they cannot be used it is broken; a name that is taken is then that of the file.
     """

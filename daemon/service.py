@@ -36,7 +36,7 @@ from daemon.scheduling.timer import BEAT_SECONDS, Timer
 from daemon.state_health import StateHealth
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
-from domain.kinds import CONFIGURATION_INVALID, METRICS_UNREACHABLE, SERVICE_FAILED
+from domain.kinds import CONFIGURATION_INVALID, METRICS_UNREACHABLE, PATCH_UNIT, SERVICE_FAILED
 from execution.progress import NoProgress
 from store.file_lock import exclusive_lock
 from store.store import StoreError
@@ -101,7 +101,10 @@ class Service:
             self._context.courier().take_over()
             self._context.process_findings(
                 unusable_files(self._context),
-                [Coverage(CONFIGURATION_INVALID.name), Coverage(SERVICE_FAILED.name)],
+                [
+                    Coverage(CONFIGURATION_INVALID.name),
+                    Coverage(SERVICE_FAILED.name, apart=(PATCH_UNIT,)),
+                ],
             )
             resolve_what_left(self._context)
             schedule = Timer(lambda: self._watchdog.beat("the timer", 4 * BEAT_SECONDS))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 CHECK_TYPE = "CHECK_FINDING"
+PATCH_UNIT = "sereno-patch.service"
+"""The object of SERVICE_FAILED for the unit of minor upgrades."""
 
 
 @dataclass(frozen=True, slots=True)

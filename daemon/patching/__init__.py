@@ -1,1 +1,1 @@
-"""Minor upgrades of PostgreSQL's packages: a unit of root's, and what the service says to it."""
+"""Minor upgrades of PostgreSQL's packages by a unit that runs as root, and the service's veto."""

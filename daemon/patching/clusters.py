@@ -1,6 +1,7 @@
 """The PostgreSQL clusters of a Debian host, as `pg_lsclusters` lists them."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,14 +31,16 @@ class Cluster:
         return ("pg_ctlcluster", str(self.major), self.name, "restart")
 
     def ready_command(self) -> Sequence[str]:
-        """Return the command that succeeds when the server accepts connections."""
+        """Return the command that says whether the server accepts connections (pg_isready)."""
         program = f"/usr/lib/postgresql/{self.major}/bin/pg_isready"
-        return (program, "-q", "-t", "60", "-h", self.socket_folder, "-p", self.port)
+        return (program, "-q", "-h", self.socket_folder, "-p", self.port)
 
     def runs_replaced_program(self) -> bool:
         """Return whether the running server's program is no longer the installed one."""
         try:
-            with (self.folder / "postmaster.pid").open() as file:
+            # written by the server's user: it may be anything
+            opened = os.open(self.folder / "postmaster.pid", os.O_RDONLY | os.O_NONBLOCK)
+            with os.fdopen(opened) as file:
                 process = int(file.readline(20))
             return str(Path(f"/proc/{process}/exe").readlink()).endswith(_REPLACED)
         except (OSError, ValueError):

@@ -11,10 +11,9 @@ from checks.patches import HEADERS
 from checks.sql_check import BadCheckError
 from daemon.context import Context
 from daemon.history import history, pause
-from daemon.patching.upgrade_report import UNIT
 from daemon.scheduling.tasks import tasks_of
 from domain.finding import Severity
-from domain.kinds import SERVICE_FAILED
+from domain.kinds import PATCH_UNIT, SERVICE_FAILED
 from store.store import Row, Transaction
 from store.timestamps import from_text
 
@@ -57,7 +56,7 @@ def _recorded_objections(
 
 def _is_cured(alert: Alert) -> bool:
     """Return whether an upgrade that succeeds resolves an alert."""
-    return alert.kind in HEADERS or (alert.kind, alert.object) == (SERVICE_FAILED.name, UNIT)
+    return alert.kind in HEADERS or (alert.kind, alert.object) == (SERVICE_FAILED.name, PATCH_UNIT)
 
 
 def _alert_text(alert: Alert) -> str:

@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 LIST_INSTALLED = (
-    "dpkg-query", "-W", "-f", "${db:Status-Status} ${source:Package} ${Package} ${Version}\n",
-)  # fmt: skip
+    "dpkg-query",
+    "-W",
+    "-f",
+    "${db:Status-Want} ${db:Status-Status} ${source:Package} ${Package} ${Version}\n",
+)
 _CHANGE = re.compile(
     r"^(?P<verb>Inst|Remv) (?P<name>[^\s:]+)\S*(?: \[(?P<old>[^\]]*)\])?(?: \((?P<new>\S+))?"
 )
@@ -27,7 +30,7 @@ class PackageUpgrade:
 
 def simulation(names: Sequence[str]) -> Sequence[str]:
     """Return the command that says what an upgrade of these installed packages would change."""
-    return ("apt-get", "-s", "-q", *_ONLY_UPGRADE, *names)
+    return ("apt-get", "-s", "-q", *_ONLY_UPGRADE, "install", *names)
 
 
 def installation(upgrades: Sequence[PackageUpgrade]) -> Sequence[str]:
@@ -35,20 +38,21 @@ def installation(upgrades: Sequence[PackageUpgrade]) -> Sequence[str]:
     exact = [f"{one.package}={one.new}" for one in upgrades]
     return ("apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=300",
             "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
-            *_ONLY_UPGRADE, *exact)  # fmt: skip
+            "--no-remove", *_ONLY_UPGRADE, "install", *exact)  # fmt: skip
 
 
-_ONLY_UPGRADE = ("--only-upgrade", "--no-remove", "--no-install-recommends", "install")
+_ONLY_UPGRADE = ("--only-upgrade", "--no-install-recommends")
 
 
 def installed_packages(text: str, major: int) -> Sequence[str]:
     """Return the packages built from PostgreSQL's own source of a major version.
 
-    `text` is the output of LIST_INSTALLED. Extensions have sources of their own.
+    `text` is the output of LIST_INSTALLED. Extensions have sources of their own; a package on hold
+    is left out.
     """
     rows = [line.split() for line in text.splitlines()]
-    wanted = ["installed", f"postgresql-{major}"]
-    return sorted({row[2] for row in rows if row[:2] == wanted})
+    wanted = ["install", "installed", f"postgresql-{major}"]
+    return sorted({row[3] for row in rows if row[:3] == wanted})
 
 
 def planned_upgrades(text: str, known: Sequence[str], major: int) -> Sequence[PackageUpgrade]:

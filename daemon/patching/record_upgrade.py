@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from daemon.context import AlertContext
 from daemon.history import history, pause, recording
 from daemon.patching.objections import REASON
-from daemon.patching.upgrade_report import JOB, SCHEDULE, UNIT, UpgradeReport
+from daemon.patching.upgrade_report import JOB, SCHEDULE, UpgradeReport
 from daemon.runs.judging import RunRecord, judge_run
 from daemon.runs.result import RunResult, RunState
 from domain.coverage import Coverage
-from domain.kinds import SERVICE_FAILED
+from domain.kinds import PATCH_UNIT, SERVICE_FAILED, TASK_FAILED
 from domain.task import Scope, Task, Trigger
 from execution.control import StepControl
 from execution.step import HostStep, Outcome
@@ -42,7 +42,10 @@ def record(context: AlertContext, report: UpgradeReport) -> int | None:
         paused = pause.paused(transaction, now)
         if paused is not None and paused.reason == REASON:
             pause.resume(transaction)
+        # the unit works, so that the alert of its own last failure ends
+        works = Coverage(SERVICE_FAILED.name, object=PATCH_UNIT)
         if not _makes_room(transaction, report, trigger):
+            context.processor(transaction).process([], [works])
             return None
         number = history.begin_run(transaction, task, report.started)
         recording.record_steps(transaction, number, 0, _steps(report), now)
@@ -51,9 +54,11 @@ def record(context: AlertContext, report: UpgradeReport) -> int | None:
         verdict = judge_run(RunRecord(context.config.daemon.name, task, number), result)
         for finding in verdict.findings:
             history.record_finding(transaction, number, finding, now)
-        # the unit works again, so that the alert of its last failure ends
-        works = Coverage(SERVICE_FAILED.name, object=UNIT)
-        coverage = [*verdict.coverage, works]
+        # that nothing is pending any more does not undo a failed upgrade
+        ended = [
+            one for one in verdict.coverage if report.has_installed or one.kind != TASK_FAILED.name
+        ]
+        coverage = [*ended, works]
         context.processor(transaction, number).process(verdict.findings, coverage)
     return number
 

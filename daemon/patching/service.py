@@ -1,4 +1,4 @@
-"""The service as root sees it: asked for objections and told the result, as its own user."""
+"""Asks the service for objections and tells it the result, by a command that runs as its user."""
 
 import os
 import sys

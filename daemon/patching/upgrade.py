@@ -27,6 +27,9 @@ from domain.calendar import Due
 from execution.step import Status
 
 SECONDS = 600.0
+ANSWER_SECONDS = 120.0
+REJECTS = 1
+"""The exit code of pg_isready for a server that starts up, or a standby without hot_standby."""
 _APT = {
     "DEBIAN_FRONTEND": "noninteractive",
     "APT_LISTCHANGES_FRONTEND": "none",
@@ -58,7 +61,9 @@ class Upgrade:
         except RefusedError as refusal:
             state, reason = "skipped", str(refusal)
         except StoppedError as error:
-            state, reason = "failed", str(error)
+            # nothing was changed before: the next look may succeed
+            begun = any(step.name == "upgrade" for step in self.steps)
+            state, reason = "failed" if begun else "skipped", str(error)
         return UpgradeReport(
             nominal=due.nominal,
             started=started,
@@ -80,8 +85,9 @@ class Upgrade:
         clusters = [one for one in self._clusters() if one.is_running]
         with self._step("upgrade", shortened(upgrades)):
             self._install(upgrades)
-        for cluster in clusters:
-            self._restart(cluster)
+        failed = list(filter(None, map(self._restarted, clusters)))
+        if failed:
+            raise StoppedError("; ".join(failed))
         return f"installed {listed(upgrades)}"
 
     def pending(self) -> Sequence[PackageUpgrade]:
@@ -107,16 +113,21 @@ class Upgrade:
         except ValueError as error:
             raise StoppedError(str(error)) from None
 
-    def _restart(self, cluster: Cluster) -> None:
-        """Restart a server that its package has not restarted, and wait for its answer.
+    def _restarted(self, cluster: Cluster) -> str:
+        """Return what went wrong with a server after the upgrade, or the empty text.
 
-        This is the one place where sereno ends the sessions of others.
+        One that its package has not restarted is restarted: the one place where sereno ends the
+        sessions of others.
         """
-        if cluster.runs_replaced_program():
-            with self._step("restart", str(cluster)):
-                execute(cluster.restart_command())
-        with self._step("answer", str(cluster)):
-            execute(cluster.ready_command())
+        try:
+            if cluster.runs_replaced_program():
+                with self._step("restart", str(cluster)):
+                    execute(cluster.restart_command())
+            with self._step("answer", str(cluster)):
+                wait_for_answer(cluster)
+        except StoppedError as error:
+            return str(error)
+        return ""
 
     @contextmanager
     def _step(self, name: str, what: str) -> Iterator[None]:
@@ -150,6 +161,16 @@ def shortened(upgrades: Sequence[PackageUpgrade]) -> str:
     first = min(upgrades, key=lambda one: re.fullmatch(r"postgresql-\d+", one.package) is None)
     more = f" and {len(upgrades) - 1} more" if len(upgrades) > 1 else ""
     return listed([first]) + more
+
+
+def wait_for_answer(cluster: Cluster) -> None:
+    """Wait until a server accepts connections. Raises StoppedError after ANSWER_SECONDS."""
+    ends = time.monotonic() + ANSWER_SECONDS
+    while (code := programs.ask(cluster.ready_command(), SECONDS).code) != 0:
+        if time.monotonic() > ends:
+            why = "rejects connections" if code == REJECTS else "does not answer"
+            raise StoppedError(f"the server {why}; its log says why")
+        time.sleep(1)
 
 
 def output(command: Sequence[str]) -> str:

@@ -10,7 +10,6 @@ from execution.step import Status
 JOB = "minor_upgrade"
 """The job in the history."""
 SCHEDULE = "sereno-patch"
-UNIT = "sereno-patch.service"
 MOST_STEPS = 1000
 MOST_TEXT = 2000
 

@@ -1,5 +1,6 @@
 """The patch unit's settings, its reading of dpkg and apt, and its steps."""
 
+import json
 import os
 from datetime import UTC, datetime, timedelta
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checks import programs
 from daemon.patching import upgrade as upgrades
 from daemon.patching.clusters import read_clusters
 from daemon.patching.packages import (
@@ -15,18 +17,20 @@ from daemon.patching.packages import (
     installation,
     installed_packages,
     planned_upgrades,
+    simulation,
 )
 from daemon.patching.service import Service
 from daemon.patching.settings import PatchSettings, SettingsError, load_settings
 from domain.calendar import parse_cron
 
 INSTALLED = """\
-installed postgresql-15 libpq5 15.18-0+deb12u1
-installed postgresql-common postgresql 15+248+deb12u1
-installed postgresql-15 postgresql-15 15.18-0+deb12u1
-config-files postgresql-15 postgresql-plperl-15 15.18-0+deb12u1
-installed postgresql-17 postgresql-17 17.6-0+deb13u1
-installed postgis postgresql-15-postgis-3 3.3.2
+install installed postgresql-15 libpq5 15.18-0+deb12u1
+install installed postgresql-common postgresql 15+248+deb12u1
+install installed postgresql-15 postgresql-15 15.18-0+deb12u1
+hold installed postgresql-15 postgresql-client-15 15.18-0+deb12u1
+deinstall config-files postgresql-15 postgresql-plperl-15 15.18-0+deb12u1
+install installed postgresql-17 postgresql-17 17.6-0+deb13u1
+install installed postgis postgresql-15-postgis-3 3.3.2
 """
 SIMULATED = """\
 Reading package lists...
@@ -54,6 +58,7 @@ def test_planned_upgrades_name_the_exact_versions():
     command = installation(planned)
     assert command[-2:] == ("libpq5=15.20-0+deb12u1", "postgresql-15=15.20-0+deb12u1")
     assert {"--only-upgrade", "--no-remove"} <= set(command)
+    assert "--no-remove" not in simulation(KNOWN)  # a removal is shown, and refused
 
 
 @pytest.mark.parametrize(
@@ -168,7 +173,7 @@ class Objecting:
         return self.found
 
 
-def attempt(monkeypatch, service, *, fail="", clock=None):
+def attempt(monkeypatch, service, *, fail="", clock=None, ports=()):
     """Run an upgrade whose commands are recorded instead of run; one of them may fail."""
     ran = []
 
@@ -178,8 +183,18 @@ def attempt(monkeypatch, service, *, fail="", clock=None):
             raise upgrades.StoppedError(f"{command[0]} ended with exit code 100")
 
     answers = {"dpkg-query": INSTALLED, "apt-get": SIMULATED, "apt-mark": "libpq5\n"}
-    answers["pg_lsclusters"] = (
-        '[{"version":"15","cluster":"main","port":"1","socketdir":"/run","pgdata":"/d","running":1}]'
+    answers["pg_lsclusters"] = json.dumps(
+        [
+            {
+                "version": 15,
+                "cluster": port,
+                "port": port,
+                "socketdir": "/",
+                "pgdata": "/d",
+                "running": 1,
+            }
+            for port in ports
+        ]
     )
     monkeypatch.setattr(upgrades, "execute", execute)
     monkeypatch.setattr(upgrades, "output", lambda command: answers[command[0]])
@@ -198,7 +213,7 @@ def test_steps_of_an_upgrade_are_reported_in_order(monkeypatch):
     report, ran = attempt(monkeypatch, Objecting())
     assert (report.state, [(one.name, one.status) for one in report.steps]) == (
         "finished",
-        [("refresh", "done"), ("upgrade", "done"), ("answer", "done")],
+        [("refresh", "done"), ("upgrade", "done")],
     )
     assert "postgresql-15 15.18-0+deb12u1 → 15.20-0+deb12u1" in report.reason
     upgraded = "postgresql-15 15.18-0+deb12u1 → 15.20-0+deb12u1 and 1 more"
@@ -223,14 +238,34 @@ def test_window_that_ends_before_the_installation_stops_it(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("fail", "steps"), [("update", 1), ("postgresql-15=", 2), ("pg_isready", 3)]
+    ("fail", "steps", "state"), [("update", 1, "skipped"), ("postgresql-15=", 2, "failed")]
 )
-def test_failed_step_ends_the_upgrade(monkeypatch, fail, steps):
+def test_failed_step_ends_the_upgrade(monkeypatch, fail, steps, state):
+    """Before anything is installed it prevents only this attempt."""
     report, ran = attempt(monkeypatch, Objecting(), fail=fail)
-    assert (report.state, len(report.steps)) == ("failed", steps)
+    assert (report.state, len(report.steps)) == (state, steps)
     assert report.steps[-1].status == "failed"
     assert "exit code 100" in report.reason
     assert fail in ran[-1]
+
+
+def test_every_server_is_asked_although_one_does_not_answer(monkeypatch):
+    asked = []
+
+    def ask(command, _seconds):
+        asked.append(command[-1])
+        return programs.Answer(2, wrong="exit code 2") if command[-1] == "1" else programs.Answer(0)
+
+    monkeypatch.setattr(upgrades.programs, "ask", ask)
+    monkeypatch.setattr(upgrades, "ANSWER_SECONDS", 0.0)
+    report, _ = attempt(monkeypatch, Objecting(), ports=("1", "2"))
+    assert report.state == "failed"
+    assert report.reason == "answer 15/1: the server does not answer; its log says why"
+    assert [(one.object, one.status) for one in report.steps[-2:]] == [
+        ("15/1", "failed"),
+        ("15/2", "done"),
+    ]
+    assert asked == ["1", "2"]
 
 
 def test_service_that_cannot_be_asked_objects():
