@@ -202,9 +202,9 @@ def _listed(tool: str, server: str) -> Sequence[Backup]:
 def _ask(_session: Session | None, options: OptionValues) -> Sequence[Row]:
     tool, files = str(options["tool"]), str(options["files"])
     if not tool and not files:
-        cure = "checks.backup_age.tool / .files"
-        english, spanish = "no backup is known to sereno", "sereno no conoce ninguna copia"
-        return [_row("backups", "info", 0, f"{english}: {cure}", f"{spanish}: {cure}")]
+        english = "no backup is known to sereno: set checks.backup_age.tool or .files"
+        spanish = "sereno no conoce ninguna copia: configurar checks.backup_age.tool o .files"
+        return [_row("backups", "info", 0, english, spanish)]
     rows: list[Row] = []
     now = time.time()
     if tool:

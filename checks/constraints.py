@@ -31,8 +31,9 @@ _FOREIGN_KEYS = read_statement("checks", "foreign_keys", folder="statements")
 _LEAVES = read_statement("checks", "leaf_partitions", folder="statements")
 
 
-MOST_RELATIONS = 100
-"""Tables that one statement about several keys locks, with all their indexes."""
+MOST_RELATIONS, MOST_PAGES = 100, 8192
+"""Tables that one statement about several keys locks, with all their indexes, and pages that it
+reads: it ends within a second or two."""
 _PLAIN = sql.SQL(
     """
     SELECT coalesce(bool_and(
@@ -91,6 +92,7 @@ class ForeignKey:
     """Pages of the child with its partitions, as of the last VACUUM or ANALYZE."""
     relations: int = 2
     """The tables and partitions of both sides, which a look at it locks."""
+    parent_pages: int = 0
     part: str = ""
     """The partition or range of blocks that is looked at; empty for the whole key."""
     table: Relation | None = None
@@ -151,16 +153,20 @@ def _foreign_key(session: Session, row: dict[str, Any], domain: TrustDomain) -> 
         row["period"],
         row["pages"],
         row["relations"],
+        row["parent_pages"],
     )
 
 
 def leaf_keys(session: Session, key: ForeignKey) -> Sequence[ForeignKey]:
-    """Return the parts of a key in the partitions of its child; takes no lock on any of them."""
+    """Return the parts of a key in the partitions of its child; takes no lock on any of them.
+
+    The whole key if a partition cannot be read by itself.
+    """
     child = key.pair.child.relation
-    return [
-        key.in_partition(Relation(row["schema"], row["name"]), row["pages"])
-        for row in session.rows(_LEAVES, (child.schema, child.name))
-    ]
+    rows = session.rows(_LEAVES, (child.schema, child.name))
+    if not all(row["readable"] for row in rows):
+        return [key]
+    return [key.in_partition(Relation(row["schema"], row["name"]), row["pages"]) for row in rows]
 
 
 def _conditions(key: ForeignKey) -> Iterator[sql.Composed]:
@@ -195,17 +201,20 @@ def broken_keys(session: Session, keys: Sequence[ForeignKey]) -> Iterator[Foreig
             for condition in _conditions(key)
         ]
         with session.transaction(undone=True):
-            rows = session.rows(sql.SQL("\nUNION ALL ").join(questions))
+            rows = session.rows(sql.SQL("\nUNION ALL ").join(questions), keep=False)
         yield from (some[number] for number in sorted({row["number"] for row in rows}))
 
 
 def _in_groups(keys: Sequence[ForeignKey]) -> Iterator[Sequence[ForeignKey]]:
-    """Yield keys in groups that lock few relations together."""
+    """Yield keys in groups that lock few relations and read few pages together."""
     some: list[ForeignKey] = []
+    relations = pages = 0
     for key in keys:
-        if some and sum(one.relations for one in some) + key.relations > MOST_RELATIONS:
+        relations += key.relations
+        pages += key.pages + key.parent_pages
+        if some and (relations > MOST_RELATIONS or pages > MOST_PAGES):
             yield some
-            some = []
+            some, relations, pages = [], key.relations, key.pages + key.parent_pages
         some.append(key)
     if some:
         yield some

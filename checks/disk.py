@@ -11,7 +11,7 @@ from postgres.session import Session
 
 GIGABYTE = 1024**3
 FOLLOWED_SHARE = 0.5
-"""An emptier disk has time, whatever it grew by in a week."""
+"""No forecast for an emptier disk: it grew by single loads."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ SHORTEST = timedelta(days=1)
 """Less says nothing about the pace: a night differs from a day."""
 APART = timedelta(hours=20)
 MOST_SAMPLES = 8
-"""Samples of a level, at most one in APART: the pace is that of a week."""
+"""Samples of a level, at most one in APART: the pace is that of about a week."""
 FARTHEST_DAYS = 730.0
 """A forecast beyond is not told."""
 COLUMNS = frozenset({"days_left", "days_left_es"})
@@ -35,7 +35,7 @@ def forecast(
         name = str(row["object"])
         if row.get("level") is None:
             found.append({**row, "days_left": "", "days_left_es": ""})
-            if name in earlier:
+            if name in earlier and row.get("value") is None:  # not seen; else it is not followed
                 levels[name] = earlier[name]
             continue
         level, limit = float(str(row["level"])), float(str(row["limit"]))

@@ -1,5 +1,6 @@
 """The comparison of a look with the last one: rows that last, counters, levels, and changes."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,6 +17,8 @@ FIRST_LOOK = "first look; the next one compares with it"
 
 ADDED_BY_GROWTH = frozenset({"per_day", "per_day_size"})
 """The columns that a row of a counter gets: its growth in a day, and the same in GB."""
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00")
 
 Kept = Mapping[str, Any]
 """What the next look has to know: `since`, `counters`, `levels` or `known`, by object."""
@@ -41,7 +44,7 @@ def compare(
     `value` is a counter, which becomes its growth per day; one that fell has begun anew.
     For `forecast`, `changes` and `per = "call"` see the modules forecast, changes and means.
     """
-    earlier: Mapping[str, Any] = before.evidence if before is not None else {}
+    earlier: Mapping[str, Any] = _not_after(before.evidence, now) if before is not None else {}
     if header.lasting:
         return _lasting(rows, _number(options[header.lasting]), earlier.get("since", {}), now)
     if header.per == "call":
@@ -57,8 +60,19 @@ def compare(
     return rows, {"known": kept}
 
 
+def _not_after(value: Any, now: datetime) -> Any:  # noqa: ANN401 - the shape of JSON
+    """Return the memory with instants up to now: the clock may have been ahead once."""
+    if isinstance(value, Mapping):
+        return {name: _not_after(one, now) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_not_after(one, now) for one in value]
+    if isinstance(value, str) and _INSTANT.fullmatch(value):
+        return min(datetime.fromisoformat(value), now).isoformat()
+    return value
+
+
 def merged(kept: Sequence[Kept]) -> Kept:
-    """Return what several logins have to know as one; of two about an object the later counts."""
+    """Return the memory of several logins as one; of two about an object the later counts."""
     found: dict[str, dict[str, Any]] = {}
     for one in kept:
         for name, objects in one.items():

@@ -7,7 +7,7 @@ from typing import Any
 from checks.check import OptionValues, Row
 
 KNOWN_DAYS = timedelta(days=7)
-"""A mean that is younger is none to compare with."""
+"""A younger mean is not compared with."""
 WEEKS = timedelta(days=28)
 """The mean follows the last four weeks."""
 SHORTEST = timedelta(hours=1)
@@ -29,17 +29,15 @@ def compare_means(
     A row has the counters `calls` and `value` (milliseconds); counters that were reset begin anew.
     A row is found from the options `warning` (times its mean) and `least_ms` on.
     """
-    grown = {str(row["object"]): _growth(row, earlier.get(str(row["object"])), now) for row in rows}
-    whole = sum(total for _, total in grown.values())
+    seen = {str(row["object"]): row for row in rows if row.get("value") is not None}
+    grown = {name: _growth(row, earlier.get(name), now) for name, row in seen.items()}
+    whole = sum(max(total, 0.0) for _, total in grown.values())
     known: dict[str, Known] = {}
-    found: list[Row] = []
-    for row in rows:
-        name = str(row["object"])
+    found: list[Row] = [row for row in rows if row.get("value") is None]
+    for name, row in seen.items():
         before, (calls, total) = earlier.get(name), grown[name]
-        if before is None or not calls:
-            known[name] = (
-                before if before and _is_waiting(row, before) else _begun(row, before, now)
-            )
+        if before is None or not _is_enough(calls, total):
+            known[name] = _waiting(row, before, now)
             continue
         mean = total / calls
         if _is_slower(mean, before, options, now) and total >= LEAST_SHARE * whole:
@@ -55,17 +53,22 @@ def compare_means(
 
 
 def _growth(row: Row, before: Known | None, now: datetime) -> tuple[float, float]:
-    """Return the calls since the last look and their milliseconds; zero if they say nothing."""
+    """Return the calls since the last look and their milliseconds; negative after a reset."""
     if before is None or now - datetime.fromisoformat(before["at"]) < SHORTEST:
         return 0.0, 0.0
     calls = _number(row["calls"]) - before["calls"]
     total = _number(row["value"]) - before["total"]
-    return (calls, total) if calls >= LEAST_CALLS and total >= 0 else (0.0, 0.0)
+    return calls, total
 
 
-def _is_waiting(row: Row, before: Known) -> bool:
-    """Return whether the counters go on, but have not grown enough to be compared."""
-    return bool(_number(row["calls"]) >= before["calls"])
+def _is_enough(calls: float, total: float) -> bool:
+    return calls >= LEAST_CALLS and total >= 0
+
+
+def _waiting(row: Row, before: Known | None, now: datetime) -> Known:
+    """Return the counters as before while they have not grown enough; else they begin here."""
+    goes_on = before is not None and _number(row["calls"]) >= before["calls"]
+    return before if before is not None and goes_on else _begun(row, before, now)
 
 
 def _is_slower(mean: float, before: Known, options: OptionValues, now: datetime) -> bool:
@@ -76,14 +79,14 @@ def _is_slower(mean: float, before: Known, options: OptionValues, now: datetime)
 
 
 def _begun(row: Row, before: Known | None, now: datetime) -> Known:
-    """Return what is known when the counters begin here; the mean stays."""
+    """Return counters that begin here, with the mean so far."""
     mean, since = (before["mean"], before["since"]) if before else (None, now.isoformat())
     counters = {"calls": _number(row["calls"]), "total": _number(row["value"])}
     return {**counters, "at": now.isoformat(), "mean": mean, "since": since}
 
 
 def _followed(row: Row, before: Known, mean: float, now: datetime) -> Known:
-    """Return what is known when the mean follows a look, by its share of four weeks."""
+    """Return the counters with a mean that follows this look by its share of four weeks."""
     elapsed = now - datetime.fromisoformat(before["at"])
     weight = min(elapsed / WEEKS, 1.0) if before["mean"] is not None else 1.0
     base = mean * weight + (before["mean"] or 0.0) * (1 - weight)

@@ -1,5 +1,6 @@
 """All checks: the SQL files of this package, its modules, and the operator's folder."""
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -81,11 +82,17 @@ def _files(folder: Path) -> Mapping[str, Sequence[Path]]:
     """Return the files of a folder by the name of their check."""
     files: dict[str, list[Path]] = {}
     try:
-        for path in sorted(folder.glob("*.sql")):
+        names = sorted(one.name for one in os.scandir(folder))  # unlike glob it tells what fails
+        for path in (folder / name for name in names if _is_check(name)):
             files.setdefault(path.name.partition(".")[0], []).append(path)
     except OSError as error:
         raise BadCheckError(f"{folder}: {error.strerror}") from None
     return files
+
+
+def _is_check(name: str) -> bool:
+    """Return whether a file is meant as a check; a hidden one is an editor's."""
+    return name.endswith(".sql") and not name.startswith(".")
 
 
 def _of_operator(name: str, paths: Sequence[Path], known: Known) -> Check:

@@ -95,7 +95,7 @@ class SqlCheck:
             raise NotSeen(f"no privilege: {error.diag.message_primary}") from None
         for row in rows:
             # the row that counts the rest has none of the query's columns
-            if row["object"] != REST and (wrong := _wrong_row(self.header, row)):
+            if row.get("object") != REST and (wrong := _wrong_row(self.header, row)):
                 raise BadCheckError(f"check {self.header.name}: {wrong}")
         return rows
 
@@ -116,6 +116,9 @@ class SqlCheck:
 def _wrong_row(header: Header, row: Row) -> str:
     """Return what makes a row unusable; empty if nothing does."""
     required = {"object"} if header.summary else {"object", "summary"}
+    required |= {"level", "limit"} if header.forecast else set()
+    required |= {"calls", "value"} if header.per == "call" else set()
+    required |= {"state", "value"} if header.changes else set()
     if missing := sorted(required - row.keys()):
         return f"its query returns no column {', '.join(missing)}"
     if row["object"] is None:
@@ -206,19 +209,28 @@ def _header(file: str, name: str, values: dict[str, Any]) -> Header:
 
 def _wrong_comparison(header: Header) -> str:
     """Return what is wrong with the comparison of two looks; empty if nothing is."""
-    if unknown := sorted(set(map(str, header.changes)) - {"new", "changed", "gone"}):
-        return f"changes: {unknown[0]!r} is not one of new, changed, gone"
-    if header.changes and "days" not in header.options:
-        return "changes are told for option.days, which is missing"
-    if header.lasting and header.lasting not in header.options:
-        missing = f"option.{header.lasting} is missing"
-        return f"lasting names an option with a number of days; {missing}"
+    unknown = sorted(set(map(str, header.changes)) - {"new", "changed", "gone"})
     kinds = (header.lasting, header.per, header.changes, header.forecast)
-    if sum(map(bool, kinds)) > 1:
-        return "only one of lasting, per, changes and forecast can be used"
-    if header.reads == "rows" and any(kinds[:3]):
-        return "lasting, per and changes compare rows of the catalog only"
-    return ""
+    means = {"warning", "least_ms"} <= header.options.keys()
+    lasting = f"lasting names an option with a number of days; option.{header.lasting} is missing"
+    problems = (
+        (unknown, f"changes: {', '.join(unknown)} is not one of new, changed, gone"),
+        (
+            header.changes and "days" not in header.options,
+            "changes are told for option.days, which is missing",
+        ),
+        (header.lasting and header.lasting not in header.options, lasting),
+        (sum(map(bool, kinds)) > 1, "use only one of lasting, per, changes and forecast"),
+        (
+            header.per == "call" and not means,
+            'per = "call" needs option.warning (times the mean) and option.least_ms',
+        ),
+        (
+            header.reads == "rows" and any(kinds[:3]),
+            "lasting, per and changes compare rows of the catalog only",
+        ),
+    )
+    return next((text for is_wrong, text in problems if is_wrong), "")
 
 
 def _shaped(file: str, values: dict[str, Any]) -> None:

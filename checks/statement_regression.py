@@ -26,6 +26,9 @@ def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
         return session.rows(_STATEMENTS.format(schema=sql.Identifier(schema[0]["name"])))
     except errors.ObjectNotInPrerequisiteState:
         raise NotSeen("pg_stat_statements is not in shared_preload_libraries") from None
+    except errors.UndefinedColumn:
+        cure = "ALTER EXTENSION pg_stat_statements UPDATE"
+        raise NotSeen(f"an old version of pg_stat_statements is installed; {cure}") from None
 
 
 CHECK = ModuleCheck(

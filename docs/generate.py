@@ -83,7 +83,7 @@ def reference() -> str:
     sections = (
         (
             "Checks",
-            ("check", "scope", "finds", "options", "remedy: a person decides", "also in"),
+            CHECK_COLUMNS,
             _checks(),
         ),
         ("Commands", ("command", "", "options"), _commands(get_command(app), "sereno")),

@@ -169,9 +169,9 @@ _REPLICAS = sql.SQL(
     """
     SELECT coalesce(application_name, '') AS name,
            extract(epoch FROM replay_lag)::float8 AS lag_seconds,
-           -- a receiver that replays nothing, like pg_receivewal, tells what it has flushed
+           -- a receiver that replays nothing, like pg_receivewal, flushes whole segments only
            pg_wal_lsn_diff(
-             pg_current_wal_lsn(), coalesce(replay_lsn, flush_lsn, write_lsn, sent_lsn)
+             pg_current_wal_lsn(), coalesce(replay_lsn, write_lsn, sent_lsn)
            )::bigint AS lag_bytes
     FROM pg_catalog.pg_stat_replication
     WHERE state IS DISTINCT FROM 'backup'

@@ -176,8 +176,7 @@ def _question(wanted: PlannedCheck, seen: Observation) -> CheckStep:
     header, options = wanted.check.header, wanted.options
     memory = seen.memory.get(header.name)
     if _is_of_keys(wanted):
-        parts = tuple(key.label for _, key in seen.keys.parts)
-        apart = {foreign_keys.APART: parts, foreign_keys.LEFT_OUT: seen.keys.labels}
+        apart = {foreign_keys.APART: seen.keys.apart, foreign_keys.LEFT_OUT: seen.keys.labels}
         options = {**options, **apart}
     cheap = header.cost == "cheap"
     return CheckStep(
@@ -208,7 +207,11 @@ def judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
     if isinstance(step, CountKeys):
         counted = step.counts.items()
         return Verdict(
-            measures=tuple(Measure(name, place.database, "", one) for name, one in counted)
+            coverage=tuple(
+                Coverage(foreign_keys.CHECK.header.name, place.database, name)
+                for name in step.superseded
+            ),
+            measures=tuple(Measure(name, place.database, "", one) for name, one in counted),
         )
     if outcome.status is not Status.DONE or not isinstance(step, CheckStep):
         return Verdict()

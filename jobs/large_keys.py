@@ -4,8 +4,8 @@ One that is expected to take long is verified partition by partition and in rang
 with a look of its own: a window need not hold the whole of it. The parent is hashed anew for each.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from checks import foreign_keys
@@ -37,23 +37,61 @@ class LargeKeys:
     """The keys that are left out of the step of all others."""
     others: int = 0
     """The keys of that step."""
+    former: tuple[str, ...] = ()
+    """The names under which these keys were looked at before, and are not any more."""
+    superseded: tuple[str, ...] = ()
+    """Those of them whose keys have been looked at as a whole under the present names."""
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """Return the names whose alerts the step of the other keys leaves alone."""
+        return (*(key.label for _, key in self.parts), *self.former)
 
 
 def read_large_keys(domains: Domains, memory: Mapping[str, Memory]) -> LargeKeys:
     """Read the foreign keys of all trust domains from the catalog; takes no lock on any table."""
-    parts: list[tuple[Login, ForeignKey]] = []
-    labels: list[str] = []
-    others = 0
+    found = LargeKeys()
     for one in domains.all():
         if one.session is None or one.domain.wrong:
             continue
         keys = foreign_keys.readable_keys(one.session, one.domain)
         large = [key for key in keys if key.pages >= foreign_keys.LARGE_PAGES]
-        others += len(keys) - len(large)
-        labels += [key.label for key in large]
+        found = replace(found, others=found.others + len(keys) - len(large))
         for key in large:
-            parts += [(one.login, part) for part in _parts(one.session, key, memory)]
-    return LargeKeys(parts, tuple(labels), others)
+            present = list(_parts(one.session, key, memory))
+            found = _with_key(found, key.label, [(one.login, part) for part in present], memory)
+    return found
+
+
+def _with_key(
+    found: LargeKeys,
+    label: str,
+    parts: Sequence[tuple[Login, ForeignKey]],
+    memory: Mapping[str, Memory],
+) -> LargeKeys:
+    """Return what was found with one key more, and the names that it had before."""
+    names = {part.label for _, part in parts}
+    former = [name for name in memory if _is_of(name, label) and name not in names]
+    superseded = [name for name in former if _are_newer(names, name, memory)]
+    return replace(
+        found,
+        parts=[*found.parts, *parts],
+        labels=(*found.labels, label),
+        former=(*found.former, *former),
+        superseded=(*found.superseded, *superseded),
+    )
+
+
+def _are_newer(names: Collection[str], former: str, memory: Mapping[str, Memory]) -> bool:
+    """Return whether all of some names were looked at after a former one was for the last time."""
+    looks = [memory[name].at for name in names if name in memory]
+    last = memory[former].at
+    return len(looks) == len(names) and all(at and last and at > last for at in looks)
+
+
+def _is_of(name: str, label: str) -> bool:
+    """Return whether a name is that of a key, or of a part of it."""
+    return name == label or name.startswith((f"{label} in ", f"{label} blocks "))
 
 
 def _parts(session: Session, key: ForeignKey, memory: Mapping[str, Memory]) -> Iterator[ForeignKey]:
@@ -122,6 +160,8 @@ class CountKeys(HostStep):
 
     counts: Mapping[str, float]
     """The keys, those that were verified, and the age in days of the oldest look."""
+    superseded: tuple[str, ...] = ()
+    """The former names of parts, whose alerts end."""
     name: str = "count"
     object: str = "foreign keys"
     alone: bool = True
@@ -146,4 +186,6 @@ def count_keys(keys: LargeKeys, memory: Mapping[str, Memory], now: datetime) -> 
     oldest = (now - min(looks, default=now)) / timedelta(days=1)
     wanted = len(keys.parts) + keys.others
     counts = {"keys_wanted": wanted, "keys_proven": proven, "oldest_key_days": oldest}
-    return CountKeys(counts={name: float(value) for name, value in counts.items()})
+    return CountKeys(
+        counts={name: float(value) for name, value in counts.items()}, superseded=keys.superseded
+    )

@@ -124,11 +124,15 @@ class Session:
         self._lock_milliseconds = LOCK_TIMEOUT_MILLISECONDS
 
     def rows(
-        self, statement: Query, parameters: Sequence[object] | Mapping[str, object] | None = None
+        self,
+        statement: Query,
+        parameters: Sequence[object] | Mapping[str, object] | None = None,
+        *,
+        keep: bool = True,
     ) -> Rows:
-        """Run one statement and return its rows; a second statement behind a `;` is refused."""
+        """Return the rows of one statement; `keep` refuses a second one, and keeps the plan."""
         with self._connection.cursor() as cursor:
-            cursor.execute(statement, parameters, prepare=True)
+            cursor.execute(statement, parameters, prepare=keep)
             return cursor.fetchall()
 
     def columns(self, statement: Query) -> list[tuple[str, int]]:

@@ -13,6 +13,7 @@ WITH changed AS (
   JOIN pg_catalog.pg_namespace n ON n.oid = o.collnamespace
   WHERE o.collversion IS NOT NULL AND o.collversion <> pg_catalog.pg_collation_actual_version(o.oid)
 )
+SELECT DISTINCT ON (object) * FROM (
 (SELECT DISTINCT ON (i.oid) format('%I.%I', n.nspname, i.relname) AS object, 1 AS value,
         CASE WHEN x.indisunique THEN 'critical' ELSE 'high' END AS severity,
         g.collation, g.before, g.now, g.refresh, NULL AS remedy
@@ -30,9 +31,9 @@ ORDER BY i.oid)
 UNION ALL
 -- range partitions: rows may lie in another partition than the one in which they are looked for;
 -- pg_get_partition_constraintdef would run functions of the key with the rights of this login
-SELECT DISTINCT format('%I.%I', n.nspname, c.relname), 1, 'high', g.collation, g.before, g.now, g.refresh,
+SELECT format('%I.%I', n.nspname, c.relname), 1, 'high', g.collation, g.before, g.now, g.refresh,
        CASE WHEN p.partnatts = 1 AND a.attname IS NOT NULL
-            THEN format('move the rows that no longer fit: SELECT * FROM ONLY %I.%I WHERE NOT (%s);', n.nspname, c.relname,
+            THEN format('move the rows that no longer fit: SELECT * FROM %I.%I WHERE NOT (%s);', n.nspname, c.relname,
                         concat_ws(' AND ', format('%I >= ', a.attname) || nullif(b.bounds[1], 'MINVALUE'),
                                   format('%I < ', a.attname) || nullif(b.bounds[2], 'MAXVALUE')))
             ELSE 'move the rows that no longer fit its bound: ' || pg_catalog.pg_get_expr(c.relpartbound, c.oid) END
@@ -40,14 +41,14 @@ FROM pg_catalog.pg_partitioned_table p
 CROSS JOIN LATERAL unnest(p.partcollation::oid[]) AS k (collation_id)
 JOIN changed g ON g.oid = k.collation_id
 JOIN pg_catalog.pg_inherits h ON h.inhparent = p.partrelid
-JOIN pg_catalog.pg_class c ON c.oid = h.inhrelid AND c.relkind = 'r'
+JOIN pg_catalog.pg_class c ON c.oid = h.inhrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] AND a.attnum > 0
 CROSS JOIN LATERAL regexp_match(pg_catalog.pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS b (bounds)
 WHERE p.partstrat = 'r' AND b.bounds IS NOT NULL AND b.bounds <> '{MINVALUE,MAXVALUE}'
 UNION ALL
 -- constraints that name the collation; one that compares by a column's own is not recorded as depending on it
-SELECT DISTINCT format('%I.%I %I', n.nspname, c.relname, k.conname), 1, 'high', g.collation, g.before, g.now, g.refresh,
+SELECT format('%I.%I %I', n.nspname, c.relname, k.conname), 1, 'high', g.collation, g.before, g.now, g.refresh,
        format('correct the rows that no longer fit: SELECT * FROM %I.%I WHERE NOT (%s);', n.nspname, c.relname,
               pg_catalog.pg_get_expr(k.conbin, k.conrelid))
 FROM pg_catalog.pg_constraint k
@@ -57,3 +58,5 @@ JOIN changed g ON g.oid = d.refobjid
 JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE k.contype = 'c'
+) found
+ORDER BY object

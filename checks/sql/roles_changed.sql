@@ -14,13 +14,17 @@ SELECT quote_ident(r.rolname) AS object, 1 AS value,
                  CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END, CASE WHEN r.rolcreatedb THEN 'CREATEDB' END,
                  CASE WHEN r.rolreplication THEN 'REPLICATION' END, CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END,
                  'member of ' || given.roles) AS state,
-       CASE WHEN r.rolsuper OR r.rolbypassrls OR r.rolcreaterole
+       concat_ws(' ', CASE WHEN r.rolsuper OR r.rolbypassrls OR r.rolcreaterole
             THEN format('ALTER ROLE %I%s%s%s;', r.rolname, CASE WHEN r.rolsuper THEN ' NOSUPERUSER' END,
                         CASE WHEN r.rolbypassrls THEN ' NOBYPASSRLS' END, CASE WHEN r.rolcreaterole THEN ' NOCREATEROLE' END)
-            ELSE format('ALTER ROLE %I NOLOGIN;', r.rolname) END AS cure
+            WHEN NOT given.dangerous AND r.rolcanlogin THEN format('ALTER ROLE %I NOLOGIN;', r.rolname)
+            WHEN NOT given.dangerous THEN format('DROP ROLE %I;', r.rolname) END, given.revoke) AS cure
 FROM pg_catalog.pg_roles r
 CROSS JOIN LATERAL (
   SELECT string_agg(DISTINCT quote_ident(g.rolname), ', ') AS roles,
+         string_agg(DISTINCT format('REVOKE %I FROM %I;', g.rolname, r.rolname), ' ')
+           FILTER (WHERE g.rolsuper OR g.rolname IN ('pg_execute_server_program', 'pg_write_server_files',
+                          'pg_read_server_files', 'pg_write_all_data')) AS revoke,
          coalesce(bool_or(g.rolsuper OR g.rolname IN ('pg_execute_server_program', 'pg_write_server_files',
                           'pg_read_server_files', 'pg_write_all_data')), false) AS dangerous
   FROM pg_catalog.pg_auth_members m

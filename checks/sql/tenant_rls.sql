@@ -31,14 +31,19 @@ WITH tenanted AS (
   FROM tenanted WHERE relrowsecurity AND NOT relforcerowsecurity AND owner_works
   UNION ALL
   -- permissive policies are joined by OR: one that is always true opens the table
-  SELECT object || ' (' || quote_ident(p.polname) || ')', 'warning', 'a policy lets every tenant write',
-         'una política deja escribir a todos los inquilinos',
-         format('DROP POLICY %I ON %s;', p.polname, object)
+  SELECT object || ' (' || quote_ident(p.polname) || ')', 'warning', 'a policy lets every tenant write all rows',
+         'una política deja escribir todas las filas a cualquier inquilino',
+         format('give the policy %I of %s a condition on the tenant', p.polname, object)
   FROM tenanted t
-  JOIN pg_catalog.pg_policy p ON p.polrelid = t.oid AND p.polpermissive AND p.polcmd <> 'r'
+  JOIN pg_catalog.pg_policy p ON p.polrelid = t.oid AND p.polpermissive AND p.polroles = '{0}'
+  CROSS JOIN LATERAL (SELECT pg_catalog.pg_get_expr(p.polqual, p.polrelid) AS rows,
+                             pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) AS new_rows) e
   WHERE t.relrowsecurity
-    AND pg_catalog.pg_get_expr(coalesce(p.polwithcheck, p.polqual), p.polrelid) = 'true'
-    AND p.polroles = '{0}'
+    AND (p.polcmd IN ('*', 'w', 'd') AND e.rows = 'true'
+         OR p.polcmd IN ('*', 'a', 'w') AND coalesce(e.new_rows, CASE WHEN p.polcmd <> 'a' THEN e.rows END) = 'true')
+    -- a restrictive policy of everybody is joined by AND
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy r
+                    WHERE r.polrelid = t.oid AND NOT r.polpermissive AND r.polroles = '{0}' AND r.polcmd IN ('*', p.polcmd))
   UNION ALL
   SELECT quote_ident(:tenant), 'info', format('no table with it (%s) has row-level security: only the application separates tenants', tables),
          format('ninguna tabla con ella (%s) usa la seguridad por filas: solo la aplicación separa a los inquilinos', tables), ''

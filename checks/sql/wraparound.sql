@@ -25,7 +25,7 @@ CROSS JOIN LATERAL (
   FROM (VALUES (age(d.datfrozenxid), 'transaction', current_setting('autovacuum_freeze_max_age')::float8),
                (mxid_age(d.datminmxid), 'multixact', current_setting('autovacuum_multixact_freeze_max_age')::float8)
        ) AS v (used, what, own_limit)
-  ORDER BY used DESC LIMIT 1
+  ORDER BY used > 1.1 * own_limit DESC, used DESC LIMIT 1
 ) u
 WHERE u.used / 2147483648.0 >= least(:warning, :high, :critical) OR u.used > 1.1 * u.own_limit
 ORDER BY 2 DESC, 1

@@ -58,7 +58,7 @@ SELECT c.conname AS name, c.confmatchtype = 'f' AS match_full, c.period,
              JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
              ORDER BY k.place) AS operators,
        (SELECT o.rolname::text FROM pg_catalog.pg_roles o WHERE o.oid = cr.relowner) AS owner,
-       rc.pages, rc.relations + rp.relations AS relations, least(rc.outsider, rp.outsider) AS outside,
+       rc.pages, rp.pages AS parent_pages, rc.relations + rp.relations AS relations, least(rc.outsider, rp.outsider) AS outside,
        pg_catalog.row_security_active(c.conrelid)
          OR pg_catalog.row_security_active(c.confrelid) AS hidden,
        pg_catalog.has_table_privilege(c.conrelid, 'SELECT')

@@ -121,6 +121,9 @@ def _results(context: "Context", checks: Sequence[str], only: str | None) -> Che
     results = run_checks(context, checks or sorted(set(context.checks) - excluded), only)
     broken = broken_checks(context.checks)
     results.failed += [one.problem for one in broken if not checks or one.header.name in checks]
+    unusable = {one.header.name for one in broken}
+    for some in (results.skipped, results.failed):
+        some[:] = [text for text in some if text.partition(":")[0] not in unusable]
     results.ignored = _ignored(context, results.met)
     return results
 
@@ -165,7 +168,7 @@ def _print_queries(context: "Context", names: Sequence[str]) -> None:
     for name in names:
         _require_known(context, name)
     for name in names or sorted(context.checks):
-        typer.echo(f"-- {name}\n{query_of(context, context.checks[name])}\n")
+        typer.echo(f"-- {name}\n{query_of(context, context.checks[name]).rstrip().rstrip(';')};\n")
 
 
 def _describe(context: "Context", names: Sequence[str], *, listed: bool, as_json: bool) -> None:

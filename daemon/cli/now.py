@@ -66,13 +66,12 @@ def now(
     sereno is working, with 3 if the window ended.
     """
     with open_context(config, database) as context:
-        from daemon.check_files import unusable_files
         from daemon.cli.arguments import parse_jobs, parse_severity, parse_window
 
         least = parse_severity(fail_on)
         names = parse_jobs(context, jobs)
         began = time.monotonic()
-        context.process_findings(unusable_files(context))
+        unusable = _unusable_files(context)
         ran = _run_jobs(context, names, parse_window(window), database, as_json=as_json)
         waiting = _deliver(context, as_json=as_json)
         summary = _Summary(context, ran, time.monotonic() - began)
@@ -80,7 +79,21 @@ def now(
             print_json(summary.as_json())
         else:
             summary.show(" ".join(jobs), waiting, steps=steps)
-        raise typer.Exit(exit_code(ran, found=summary.has_finding(least)))
+        raise typer.Exit(exit_code(ran, found=unusable or summary.has_finding(least)))
+
+
+def _unusable_files(context: "Context") -> bool:
+    """Alert about files of checks that cannot be used, and name them; return whether any is."""
+    from daemon.check_files import unusable_files
+    from domain.coverage import Coverage
+    from domain.kinds import CONFIGURATION_INVALID
+
+    found = unusable_files(context)
+    # a refused reload, whose object is empty, is not judged here
+    context.process_findings(found, [Coverage(CONFIGURATION_INVALID.name, apart=("",))])
+    for finding in found:
+        typer.echo(f"FAILED  {finding.summary}", err=True)
+    return bool(found)
 
 
 def _run_jobs(

@@ -39,6 +39,8 @@ def plan(settings: SettingsOption = None) -> None:
 
     upgrade = _upgrade(settings)
     due = upgrade.settings.open_window(upgrade.clock())
+    if upgrade.settings.apply == "report":
+        typer.echo('patch.toml: apply = "report": nothing would be installed')
     typer.echo(f"window: {'open' if due else _closed(upgrade.settings)}")
     try:
         upgrades = upgrade.pending()
@@ -126,12 +128,14 @@ def record(config: ConfigOption = None) -> None:
     from pydantic import ValidationError
 
     with open_context(config) as context:
+        from daemon.config.problem import problems_of
         from daemon.patching.record_upgrade import record as record_report
         from daemon.patching.upgrade_report import UpgradeReport
 
         try:
             report = UpgradeReport.model_validate_json(sys.stdin.buffer.read(MOST_BYTES))
         except ValidationError as error:
-            fail(f"standard input is not a report: {error.error_count()} mistakes", Exit.CANNOT)
+            first = problems_of(error, UpgradeReport, ())
+            fail(f"standard input is not a report: {next(first)}", Exit.CANNOT)
         number = record_report(context, report)
         typer.echo(f"run {number}" if number else "recorded before")

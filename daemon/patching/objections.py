@@ -69,9 +69,12 @@ def _unfinished_checks(context: Context, transaction: Transaction, now: datetime
     ended: dict[tuple[str, str], Row] = {
         (row["job"], row["database"]): row for row in history.last_runs(transaction, CHECK_JOBS)
     }
-    for task in tasks_of(context, CHECK_JOBS):
+    scheduled = {job for one in context.config.timetable.values() for job in one.jobs}
+    for job in sorted({"integrity_check"} - scheduled):
+        yield f"no schedule runs {job}"
+    for task in tasks_of(context, [job for job in CHECK_JOBS if job in scheduled]):
         run = ended.get((task.job, task.database))
-        name = f"{task.job} {task.database}".strip()
+        name = f"{task.job} of {task.database or 'the host'}"
         if run is None or now - from_text(run["finished_at"]) > NIGHT:
             yield f"{name} has not run in the last {NIGHT.total_seconds() / 3600:.0f} hours"
         elif run["state"] != "finished":

@@ -5,7 +5,7 @@ import stat
 import tomllib
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationError
@@ -26,7 +26,7 @@ class PatchSettings(Model):
         "report",
         description="`report` installs nothing; `postgresql-minor` installs minor releases.",
     )
-    majors: tuple[int, ...] = Field(
+    majors: tuple[Annotated[int, Field(strict=True, ge=10, le=99)], ...] = Field(
         (), description="The major versions whose installed packages are upgraded, like [15]."
     )
     cron: CronText = Field(description="When the window begins, like `0 3 * * sun`.")

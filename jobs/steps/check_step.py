@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from checks.bounds import first_rows
-from checks.check import Check, NotSeen, OptionValues, Row
+from checks.check import Check, Header, NotSeen, OptionValues, Row
 from checks.constraints import ForeignKey
 from checks.foreign_keys import rows_of
 from checks.history import FIRST_LOOK, compare, merged
+from checks.judge import severity_of
 from checks.sql_check import BadCheckError
 from domain.cause import Cause
 from domain.memory import Memory
@@ -131,10 +132,22 @@ def _compared(step: CheckStep | HostCheckStep, outcome: Outcome) -> Outcome:
     header = step.check.header
     if outcome.status is not Status.DONE or not header.compares:
         return outcome
-    found, kept = compare(header, outcome.found, step.options, step.before, step.now)
+    try:
+        found, kept = compare(header, outcome.found, step.options, step.before, step.now)
+    except (KeyError, ValueError, TypeError) as error:
+        reason = f"check {header.name}: its rows cannot be compared: {error!r}"
+        return Outcome(Status.FAILED, reason, cause=Cause.BAD_CHECK)
+    if isinstance(step, CheckStep):
+        found = first_rows(_worst_first(header, found, step.options), step.options)
     first = FIRST_LOOK if step.before is None and outcome.found else ""
-    told = tuple(first_rows(found, step.options))
-    return replace(outcome, reason=first, rows=len(told), found=told, evidence=kept)
+    return replace(outcome, reason=first, rows=len(found), found=tuple(found), evidence=kept)
+
+
+def _worst_first(header: Header, rows: Sequence[Row], options: OptionValues) -> Sequence[Row]:
+    """Return the rows that are findings, the worst first: the others only take their places."""
+    judged = [(severity_of(header, row, options), row) for row in rows]
+    findings = [(severity, row) for severity, row in judged if severity is not None]
+    return [row for _, row in sorted(findings, key=lambda one: one[0], reverse=True)]
 
 
 def _is_unread(row: Row) -> bool:

@@ -52,7 +52,7 @@ class VerifyObject(DatabaseStep):
         return control.attempt(verify)
 
     def evidence(self, *, damaged: bool) -> Evidence:
-        """Return what the next plan has to know of the object."""
+        """Return the evidence about the object for the next plan."""
         return {
             "kind": self.proof.kind,
             "filenode": self.proof.filenode,
@@ -102,7 +102,7 @@ class VerifyGroup(DatabaseStep):
             with session.transaction(read_only=True):
                 session.set_timeouts(control.remaining_seconds())
                 control.cancellable = True
-                rows = session.rows(self._question())
+                rows = session.rows(self._question(), keep=False)
         except psycopg.Error:
             return self._alone(control)
         finally:

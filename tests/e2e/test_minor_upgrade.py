@@ -54,9 +54,9 @@ def alert(context, severity, kind="orphans"):
 
 def test_checks_that_never_ran_are_an_objection(house):
     assert objections(house.context(), hold=False) == [
-        "integrity_check main has not run in the last 26 hours",
-        "disk_check has not run in the last 26 hours",
-        "disk_check main has not run in the last 26 hours",
+        "integrity_check of main has not run in the last 26 hours",
+        "disk_check of the host has not run in the last 26 hours",
+        "disk_check of main has not run in the last 26 hours",
     ]
 
 
@@ -64,8 +64,8 @@ def test_checks_of_an_older_night_or_without_an_end_are_objections(quiet):
     ran(quiet, "integrity_check", Scope.DATABASE, "main", age=timedelta(hours=27))
     number = ran(quiet, "disk_check", Scope.HOST, "", state="window_ended")
     assert objections(quiet, hold=False) == [
-        "integrity_check main has not run in the last 26 hours",
-        f"disk_check: the last run ended as window_ended (sereno history {number})",
+        "integrity_check of main has not run in the last 26 hours",
+        f"disk_check of the host: the last run ended as window_ended (sereno history {number})",
     ]
 
 

@@ -171,8 +171,9 @@ def test_change_is_told_for_its_days():
 
 
 def test_new_and_gone_objects_are_told():
-    looks = [(0, {"a": "1"}), (2, {"b": "5"}), (3, {"a": "1", "b": "5"}), (20, {"b": "5"})]
-    assert told_changes(*looks) == [
+    looks = [(0, {"a": "1"}), (1, {"a": "1"}), (2, {"b": "5"}), (3, {"a": "1", "b": "5"})]
+    assert told_changes(*looks, (20, {"b": "5"})) == [
+        [],
         [],
         ["a gone: 1", "b new: 5"],
         ["b new: 5"],  # a is back
@@ -182,10 +183,11 @@ def test_new_and_gone_objects_are_told():
 
 def test_object_that_was_there_for_hours_is_not_missed():
     assert told_changes((0, {}), (0.1, {"clone": "x"}), (0.5, {}), kinds=("gone",)) == [[], [], []]
+    assert told_changes((0, {}), (1, {"clone": "x"}), (2.1, {}), kinds=("gone",)) == [[], [], []]
 
 
 def test_only_the_wanted_kinds_are_told():
-    looks = [(0, {"a": "1", "c": "1"}), (2, {"b": "1", "c": "2"})]
+    looks = [(0, {"a": "1", "c": "1"}), (1, {"a": "1", "c": "1"}), (2, {"b": "1", "c": "2"})]
     assert told_changes(*looks, kinds=("gone",))[-1] == ["a gone: 1"]
     assert told_changes(*looks, kinds=("changed",))[-1] == ["c changed: 1 → 2"]
     assert told_changes(*looks, kinds=("new",))[-1] == ["b new: 1"]
@@ -200,6 +202,33 @@ def test_objects_that_were_not_read_are_not_missed():
     found, kept = compare(CHANGES, [REST], {"days": 7}, Memory(0.0, 0, kept, NOW), later)
     assert found == [REST]
     assert "a" in kept["known"]
+
+
+def test_end_of_a_long_state_counts():
+    long = "member of a, " * 30
+    told = told_changes((0, {"a": long + "x"}), (1, {"a": long + "y"}), kinds=("changed",))
+    assert [len(one) for one in told] == [0, 1]
+
+
+def test_clock_that_was_ahead_once_hides_nothing():
+    told = told_changes(
+        (0, {}), (365, {"a": "1"}), (2, {"a": "1"}), (8, {"a": "1"}), (10, {"a": "1"})
+    )
+    assert [len(one) for one in told] == [0, 1, 1, 1, 0]
+    assert looks(GROWTH, (30, [row(100)]), (0, [row(100)]), (1, [row(104)]))[-1] == [("x", 4.0)]
+
+
+def test_level_that_is_not_followed_any_more_begins_anew():
+    first = level(100)
+    _, kept = compare(LEVEL, [first], DAYS, None, NOW)
+    pause = {**level(90), "level": None}
+    later = NOW + timedelta(days=3)
+    _, kept = compare(LEVEL, [pause], DAYS, Memory(0.0, 0, kept, NOW), later)
+    assert kept == {"levels": {}}
+    unseen = {"object": "x", "value": None, "level": None, "summary": "not checked"}
+    _, before = compare(LEVEL, [first], DAYS, None, NOW)
+    _, kept = compare(LEVEL, [unseen], DAYS, Memory(0.0, 0, before, NOW), later)
+    assert kept["levels"].keys() == {"x"}
 
 
 def test_looks_of_several_logins_are_kept_as_one():
