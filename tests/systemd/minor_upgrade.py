@@ -17,6 +17,7 @@ pytestmark = MARKS
 PACKAGES = ("postgresql-15", "postgresql-client-15", "libpq5")
 NEWER = "15.99-0+deb12u1"
 QUIET = re.sub(r"\[schedules.often\].*?\n\[channels", "[channels", CONFIG, flags=re.DOTALL)
+QUIET += '[schedules.night]\ncron = "0 2 29 2 *"\njobs = ["integrity_check", "disk_check"]\n'
 BACKUP = '\n[checks.backup_age]\nfiles = "/var/backups/coop-*.dump"\n'
 SETTINGS = 'apply = "postgresql-minor"\nmajors = [15]\ncron = "{cron}"\nwindow = "1h"\n'
 OPEN = "* * * * *"
