@@ -78,14 +78,14 @@ CHECK = ModuleCheck(
         name="foreign_keys",
         title="Rows break a declared foreign key",
         remedy=(
-            "REINDEX the key of {parent} and check again; then restore the missing rows or "
-            "remove these"
+            "if rows with these keys are in {parent}, REINDEX its key and check again; else "
+            "restore the missing rows or remove these"
         ),
         es={
             "title": "Hay filas que violan una clave foránea declarada",
             "summary": "clave foránea a {parent} violada por {rows} filas",
-            "remedy": "REINDEX de la clave de {parent} y comprobar de nuevo; después restaurar las "
-            "filas que faltan o quitar estas",
+            "remedy": "si {parent} tiene filas con estas claves, REINDEX de su clave y comprobar "
+            "de nuevo; si no, restaurar las filas que faltan o quitar estas",
         },
         source="pg_constraint; an anti-join for each validated foreign key",
         reads="rows",

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from checks.registry import PAIRED
-from daemon.cli.output import columns, line, prose, verbatim
+from daemon.cli.output import columns, line, name_or_own_line, prose, verbatim
 
 if TYPE_CHECKING:
-    from checks.check import Check
+    from checks.check import Check, Header
     from daemon.context import Context
 
 
@@ -27,13 +27,11 @@ def check_rows(context: "Context") -> list[dict[str, Any]]:
 
 
 def print_checks(context: "Context") -> None:
-    """Print the checks, one line each."""
-    rows = [
-        (row["check"], row["scope"], row["title"] + (" (excluded)" if row["excluded"] else ""))
-        for row in check_rows(context)
-    ]
-    for text in columns(rows):
-        line(text)
+    """Print the checks, one line each; a title that does not fit is below its name."""
+    rows = check_rows(context)
+    heads = columns([(row["check"], row["scope"].ljust(8)) for row in rows])
+    for head, row in zip(heads, rows, strict=True):
+        name_or_own_line(head, row["title"] + (" (excluded)" if row["excluded"] else ""))
     line("One check: sereno check --explain NAME")
 
 
@@ -50,11 +48,26 @@ def print_explanation(context: "Context", name: str) -> None:
         prose(f"{option} = {value}" + (f"   {help_text}" if help_text else ""), indent=2)
     for ignored in context.config.checks[name].ignore:
         prose(f"ignored until {ignored.until}: {ignored.object} ({ignored.reason})", indent=2)
-    for label, text in (("needs", ", ".join(header.needs)), ("remedy", header.remedy)):
+    for label, text in (
+        ("needs", ", ".join(header.needs)),
+        ("compared with earlier looks", _comparison(header)),
+        ("remedy", header.remedy),
+        ("source", header.source),
+    ):
         if text:
             prose(f"{label}: {text}", indent=2)
-    prose(f"source: {header.source}", indent=2)
     verbatim(query_of(context, check), indent=4)
+
+
+def _comparison(header: "Header") -> str:
+    """Return what of a look is compared with earlier ones, or the empty text."""
+    parts = (
+        (header.lasting, f"a row is a finding after {header.lasting} of nightly looks"),
+        (header.per, f"a counter, by its growth per {header.per}"),
+        (header.changes, f"what is {' or '.join(header.changes)}"),
+        (header.forecast, "a level, by the days left until its limit"),
+    )
+    return "; ".join(text for used, text in parts if used)
 
 
 def query_of(context: "Context", check: "Check") -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LARGEST = 2**62
 """The largest number of a run or an alert; SQLite's integers end at 2^63 - 1."""
+MOST_KNOWN = 20
+"""Known names that the error about an unknown one lists."""
 DEFAULT_CONFIG = Path("/etc/sereno/config.toml")
 
 ConfigOption = Annotated[
@@ -119,7 +121,8 @@ def closed_output_ends_well() -> Iterator[None]:
 def unknown_name(kind: str, name: str, known: Collection[str]) -> str:
     """Return a sentence about an unknown name, with the nearest known one."""
     close = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known) or 'none'})"
+    listed = ", ".join([*list(known)[:MOST_KNOWN], *(["…"] if len(known) > MOST_KNOWN else [])])
+    hint = f"; did you mean {close[0]!r}?" if close else f" (known: {listed or 'none'})"
     return f"there is no {kind} {name!r}{hint}"
 
 

@@ -49,7 +49,8 @@ def plan(settings: SettingsOption = None) -> None:
     for one in upgrades:
         typer.echo(f"pending: {listed([one])}")
     if not upgrades:
-        typer.echo("pending: nothing")
+        majors = ", ".join(map(str, upgrade.settings.majors)) or "none is listed"
+        typer.echo(f"pending: nothing for the installed packages of major versions: {majors}")
     for objection in upgrade.service.objections(hold=False):
         typer.echo(f"objection: {objection}")
 

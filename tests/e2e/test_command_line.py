@@ -113,6 +113,29 @@ def test_checks_are_listed_and_explained(house):
     rows = json.loads(house.sereno("check", "--list", "--json").stdout)
     assert {"check", "scope", "title", "excluded", "options", "ignore"} == rows[0].keys()
     assert house.sereno("check", "--explain", "wrapround", check=False).returncode == 2
+    text = house.sereno("check", "--explain", "roles_changed").stdout
+    assert "compared with earlier looks: what is new or changed" in text
+    unknown = house.sereno("check", "--explain", "zzzzz", check=False).stderr
+    assert len(unknown) < 700
+
+
+def test_file_that_cannot_be_used_is_named_by_now_and_check(house):
+    house.with_logins = False
+    (house.folder / "checks.d").mkdir()
+    file = house.folder / "checks.d" / "mine.sql"
+    file.write_text("SELECT 1")
+    ran = house.sereno("now", "disk_check", check=False)
+    assert (ran.returncode, "mine.sql: the header has no title" in ran.stderr) == (1, True)
+    looked = house.sereno("check", check=False)
+    text = " ".join(looked.stdout.split())
+    assert (looked.returncode, text.count("mine.sql: the header has no title")) == (2, 1)
+    assert "mine: does not run" not in text
+    kinds = [one["kind"] for one in json.loads(house.sereno("alerts", "list", "--json").stdout)]
+    assert "configuration_invalid" in kinds
+    file.unlink()
+    house.sereno("now", "disk_check", check=False)
+    kinds = [one["kind"] for one in json.loads(house.sereno("alerts", "list", "--json").stdout)]
+    assert "configuration_invalid" not in kinds
 
 
 def test_custom_check_is_run_with_options_and_remedy(house):
