@@ -77,6 +77,24 @@ def test_connections_near_the_limit_are_found(ill):
     assert found(ill, "connections_near_limit") == {}
 
 
+def test_connections_near_the_limit_of_a_role_or_database_are_found(ill):
+    run, name = ill.database.run, ill.database.name
+    run('CREATE ROLE "App" LOGIN CONNECTION LIMIT 10; CREATE ROLE once LOGIN CONNECTION LIMIT 1')
+    try:
+        with contextlib.ExitStack() as stack:
+            for user in [*["App"] * 8, "once"]:
+                stack.enter_context(ill.database.connect(user))
+            ended = found(ill, "connections_near_limit")
+            assert {key: one[0] for key, one in ended.items()} == {'role "App"': "warning"}
+            assert 'ALTER ROLE "App" CONNECTION LIMIT' in ended['role "App"'][1]
+            run(f"ALTER DATABASE {name} CONNECTION LIMIT 11")
+            limited = found(ill, "connections_near_limit")
+            assert limited[f"database {name}"][0] == "critical"
+    finally:
+        run(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
+        run('DROP ROLE "App", once')
+
+
 def test_setting_that_waits_for_a_restart_is_found(ill):
     run = ill.database.run
     run("ALTER SYSTEM SET track_activity_query_size = 2048")
