@@ -14,6 +14,10 @@ _SCHEMA = sql.SQL(
     "JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace "
     "WHERE e.extname = 'pg_stat_statements'"
 )
+_LOADED = sql.SQL(
+    "SELECT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = 'shared_preload_libraries' "
+    "AND setting LIKE '%pg\\_stat\\_statements%') AS loaded"
+)
 _STATEMENTS = read_statement("checks", "statement_means", folder="statements")
 
 
@@ -21,6 +25,9 @@ def _ask(session: Session | None, _options: OptionValues) -> Sequence[Row]:
     assert session is not None  # noqa: S101 - a check of a database has a session
     schema = session.rows(_SCHEMA)
     if not schema:
+        if session.rows(_LOADED)[0]["loaded"]:
+            cure = "CREATE EXTENSION pg_stat_statements"
+            raise NotSeen(f"pg_stat_statements is loaded, but not in this database: {cure}")
         return ()
     try:
         return session.rows(_STATEMENTS.format(schema=sql.Identifier(schema[0]["name"])))

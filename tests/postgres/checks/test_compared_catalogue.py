@@ -203,6 +203,52 @@ def test_statements_are_not_compared_where_nothing_counts_them(any_house):
         assert "shared_preload_libraries" in step["reason"]
 
 
+def test_statements_are_not_seen_without_the_extension(own):
+    ran = own.run("integrity_check")
+    (step,) = [one for one in ran["steps"] if one["object"] == "statement_regression"]
+    assert (step["status"], ran["state"]) == ("skipped", "finished")
+    assert "CREATE EXTENSION pg_stat_statements" in step["reason"]
+
+
+def test_finding_hides_behind_no_row_that_is_none(own):
+    """Only findings count for most_findings, and the worst come first."""
+    run = own.database.run
+    for number in range(30):
+        run(
+            f"CREATE SEQUENCE public.s{number} MAXVALUE 1000; SELECT setval('public.s{number}', 500)"
+        )
+    run("CREATE SEQUENCE public.fast MAXVALUE 1000; SELECT setval('public.fast', 310)")
+    own.extra = "[checks.sequence_exhaustion]\nmost_findings = 5\n"
+    assert look(own, "sequence_exhaustion") == {}
+    run("SELECT setval('public.fast', 450)")
+    found = look(own, "sequence_exhaustion", 2)
+    assert {name: one["severity"] for name, one in found.items()} == {"public.fast": "critical"}
+
+
+COMPARING = {
+    "call": "-- per = 'call'\n-- option.warning = { default = 2 }\n-- option.least_ms = { default = 1 }\n",
+    "forecast": "-- forecast = true\n",
+    "changes": "-- changes = ['new']\n-- option.days = { default = 7 }\n",
+}
+
+
+@pytest.mark.parametrize(
+    "columns", ["", ", 'x' AS value, 'y' AS calls, 'z' AS level, 'z' AS \"limit\""]
+)
+@pytest.mark.parametrize("kind", sorted(COMPARING))
+def test_check_whose_rows_cannot_be_compared_stops_no_other(house, kind, columns):
+    house.with_logins = False
+    (house.folder / "checks.d").mkdir()
+    head = f"-- title = 'x'\n-- reads = 'catalog'\n{COMPARING[kind]}"
+    text = f"{head}SELECT 'o' AS object, 'm' AS summary{columns}"
+    (house.folder / "checks.d" / "mine.sql").write_text(text)
+    house.run("integrity_check")
+    steps = {one["object"]: one for one in house.run("integrity_check")["steps"]}
+    assert (steps["mine"]["status"], len(steps) > 30) == ("failed", True)
+    assert "mine" in steps["mine"]["reason"]
+    assert {one["status"] for name, one in steps.items() if name != "mine"} <= {"done", "skipped"}
+
+
 TENANT = 'tenant = "Coop id"\n'
 
 
