@@ -32,6 +32,7 @@ class PatchSettings(Model):
     cron: CronText = Field(description="When the window begins, like `0 3 * * sun`.")
     window: Duration = Field(
         timedelta(hours=2),
+        ge=timedelta(minutes=35),  # the timer looks every half hour
         description="Time in which an upgrade may begin; it then runs to its end.",
     )
     timezone: TimeZone = Field("UTC", description="The zone of `cron`.")

@@ -127,6 +127,9 @@ def test_window_is_open_from_its_due_time_for_its_length(tmp_path, instant, is_o
         (GOOD.replace("postgresql-minor", "all"), 0o600, "apply: "),
         (GOOD.replace("0 4 * * sun", "0 4 * *"), 0o600, "cron: "),
         (GOOD + 'windwo = "1h"\n', 0o600, "windwo: .*did you mean .*window"),
+        (GOOD + 'window = "30m"\n', 0o600, "window: must be at least 35 minutes"),
+        (GOOD.replace("[15]", '["15"]'), 0o600, "majors"),
+        (GOOD.replace("[15]", "[9]"), 0o600, "majors"),
         ("apply =", 0o600, "is not TOML: "),
     ],
 )
