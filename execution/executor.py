@@ -134,7 +134,8 @@ class Executor:
             except queue.Empty:
                 self._watched_at = 0.0
             # results that keep coming do not keep a waiting session waiting
-            if time.monotonic() - self._watched_at >= WATCH_SECONDS:
+            is_due = time.monotonic() - self._watched_at >= WATCH_SECONDS
+            if is_due and len(batch) < left:
                 self._watch()
                 self._watched_at = time.monotonic()
         return batch

@@ -23,7 +23,7 @@ def test_without_configuration_it_says_once_that_no_backup_is_known(house):
     house.with_logins = False
     _, (found,) = steps_and_findings(house)
     assert (found["severity"], found["object"]) == ("info", "backups")
-    assert "no backup is known to sereno: checks.backup_age.tool" in found["summary"]
+    assert "no backup is known to sereno: set checks.backup_age.tool" in found["summary"]
 
 
 def test_old_dump_is_found_until_a_new_one_is_written(house, tmp_path):
