@@ -10,7 +10,7 @@ from postgres.session import Session
 
 @dataclass(frozen=True, slots=True)
 class BrokenCheck:
-    """A check in place of a file; `problem` names the file, what is wrong, and the cure."""
+    """A check in place of a file; `problem` names the file, the mistake and the cure."""
 
     header: Header
     problem: str

@@ -6,13 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from checks import changes, forecast, means
+from checks.changes import MOST_KEPT
 from checks.check import Header, OptionValues, Row
+from checks.means import SHORTEST
 from domain.memory import Memory
 
-SHORTEST = timedelta(hours=1)
-"""A counter is compared with one at least this old: a rate of minutes says nothing about a day."""
-MOST_KEPT = 10_000
-"""Objects that are kept from look to look."""
 FIRST_LOOK = "first look; the next one compares with it"
 
 ADDED_BY_GROWTH = frozenset({"per_day", "per_day_size"})

@@ -11,6 +11,7 @@ KNOWN_DAYS = timedelta(days=7)
 WEEKS = timedelta(days=28)
 """The mean follows the last four weeks."""
 SHORTEST = timedelta(hours=1)
+"""A counter is compared with one at least this old: a rate of minutes says nothing about a day."""
 LEAST_CALLS = 100
 LEAST_SHARE = 0.01
 """A statement with less of the time of all is not worth a look."""

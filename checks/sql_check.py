@@ -208,7 +208,7 @@ def _header(file: str, name: str, values: dict[str, Any]) -> Header:
 
 
 def _wrong_comparison(header: Header) -> str:
-    """Return what is wrong with the comparison of two looks; empty if nothing is."""
+    """Return the first mistake in the comparison of two looks; empty if there is none."""
     unknown = sorted(set(map(str, header.changes)) - {"new", "changed", "gone"})
     kinds = (header.lasting, header.per, header.changes, header.forecast)
     means = {"warning", "least_ms"} <= header.options.keys()

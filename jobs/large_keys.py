@@ -69,7 +69,7 @@ def _with_key(
     parts: Sequence[tuple[Login, ForeignKey]],
     memory: Mapping[str, Memory],
 ) -> LargeKeys:
-    """Return what was found with one key more, and the names that it had before."""
+    """Add one key, with the names that it had before."""
     names = {part.label for _, part in parts}
     former = [name for name in memory if _is_of(name, label) and name not in names]
     superseded = [name for name in former if _are_newer(names, name, memory)]

@@ -37,9 +37,6 @@ class Output(StrEnum):
     NAGIOS = "nagios"
 
 
-CHECK_JOBS = ("integrity_check", "disk_check")
-
-
 @dataclass(slots=True)
 class CheckResults:
     """Findings, skipped and failed checks, and the checks that ran."""
@@ -206,7 +203,7 @@ def run_checks(context: "Context", names: Sequence[str], only: str | None) -> Ch
     import psycopg
 
     from checks.registry import PAIRED, TENANT_RLS
-    from daemon.scheduling.tasks import tasks_of
+    from daemon.scheduling.tasks import CHECK_JOBS, tasks_of
     from execution.errors import first_line
     from postgres.session import TargetError
 

@@ -11,7 +11,7 @@ from checks.patches import HEADERS
 from checks.sql_check import BadCheckError
 from daemon.context import Context
 from daemon.history import history, pause
-from daemon.scheduling.tasks import tasks_of
+from daemon.scheduling.tasks import CHECK_JOBS, tasks_of
 from domain.finding import Severity
 from domain.kinds import PATCH_UNIT, SERVICE_FAILED
 from store.store import Row, Transaction
@@ -20,7 +20,6 @@ from store.timestamps import from_text
 PAUSE = timedelta(minutes=30)
 REASON = "minor upgrade of PostgreSQL"
 """The reason of the pause by which it is known again."""
-CHECK_JOBS = ("integrity_check", "disk_check")
 NIGHT = timedelta(hours=26)
 """Checks that ended longer ago are not those of the last night."""
 

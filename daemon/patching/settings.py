@@ -20,7 +20,7 @@ MOST_BYTES = 100_000
 
 
 class PatchSettings(Model):
-    """What the patch unit may install, and when."""
+    """The packages that the patch unit may install, and its window."""
 
     apply: Literal["report", "postgresql-minor"] = Field(
         "report",

@@ -22,7 +22,7 @@ from daemon.patching.packages import (
 )
 from daemon.patching.service import Service
 from daemon.patching.settings import PatchSettings
-from daemon.patching.upgrade_report import ReportedStep, UpgradeReport
+from daemon.patching.upgrade_report import MOST_TEXT, ReportedStep, UpgradeReport
 from domain.calendar import Due
 from execution.step import Status
 
@@ -68,7 +68,7 @@ class Upgrade:
             nominal=due.nominal,
             started=started,
             state=state,
-            reason=reason[:2000],
+            reason=reason[:MOST_TEXT],
             steps=tuple(self.steps),
         )
 
@@ -143,9 +143,9 @@ class Upgrade:
             self.steps.append(
                 ReportedStep(
                     name=name,
-                    object=what[:2000],
+                    object=what[:MOST_TEXT],
                     status=status,
-                    reason=reason[:2000],
+                    reason=reason[:MOST_TEXT],
                     seconds=time.monotonic() - began,
                 )
             )

@@ -180,7 +180,7 @@ def _before(series: Sequence[tuple[datetime, float]], since: datetime) -> float:
 
 
 def _proofs(transaction: Transaction, now: datetime) -> Iterator[Proofs]:
-    """Yield what was verified in each database, as of the last run of each job."""
+    """Yield the coverage of amcheck and of foreign keys in each database, as of their last run."""
     for noun, names in _PROOFS.items():
         latest: dict[str, dict[str, float]] = defaultdict(dict)
         for name in names:

@@ -7,6 +7,9 @@ from daemon.history import history
 from daemon.scheduling.turns import PastRun, in_turn
 from domain.task import NOW, Scope, Task, Trigger
 
+CHECK_JOBS = ("integrity_check", "disk_check")
+"""The jobs of checks that end within minutes; corruption_check is spread over nights."""
+
 
 def tasks_of(
     context: Context, jobs: Sequence[str], trigger: Trigger = NOW, only: str | None = None

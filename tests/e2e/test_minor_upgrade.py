@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from daemon.history import history, pause
-from daemon.patching.objections import CHECK_JOBS, REASON, objections
-from daemon.scheduling.tasks import tasks_of
+from daemon.patching.objections import REASON, objections
+from daemon.scheduling.tasks import CHECK_JOBS, tasks_of
 from domain.finding import Finding, Identity, Severity
 from domain.task import Scope, Task
 
