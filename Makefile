@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin/
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 
-PACKAGES := daemon jobs alerts checks retention execution postgres store domain
+PACKAGES := daemon migrations jobs alerts checks retention execution postgres store domain
 
 .PHONY: help demo test check test-matrix coverage systemd-test prove bench lint format reference wheel clean
 .DEFAULT_GOAL := test

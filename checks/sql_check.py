@@ -17,8 +17,8 @@ from checks.check import Header, NotSeen, Option, OptionValues, Row
 from checks.constraints import readable_domain
 from checks.history import added_columns
 from checks.judge import COLUMN
-from checks.lexer import tokens
 from domain.finding import Severity
+from domain.psql_variables import tokens
 from postgres.fencing.trust_domain import statement_reason
 from postgres.session import Session
 

@@ -4,17 +4,19 @@ import getpass
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 from alerts.channels.channel import Sender
 from alerts.channels.registry import build
 from alerts.courier import now
 from checks.registry import load
 from daemon.config.alert_policy import build_policy
-from daemon.config.model import Config, Database, Login
+from daemon.config.model import Config, Database, Login, MigrateLogin
 from daemon.context import AlertContext, Context
 from daemon.registry import build_jobs
 from domain.secret import SecretError
 from postgres import session
+from postgres.identifiers import split_names
 from postgres.session import Target, TargetError
 from store.store import open_store
 
@@ -68,9 +70,16 @@ def connection_target(config: Config, name: str, *, with_passwords: bool = True)
             allow_privileged_dml=database.allow_privileged_dml,
             domains={key: frozenset(one.owners) for key, one in database.domains.items()},
             trust=tuple(map(frozenset, database.trust)),
+            **_migrate_settings(database.migrate),
         )
     except SecretError as error:
         raise TargetError(f"{name}: {error}") from None
+
+
+def _migrate_settings(login: MigrateLogin | None) -> dict[str, Any]:
+    if login is None:
+        return {}
+    return {"migrate_role": login.role, "migrate_path": split_names(login.search_path)}
 
 
 def _logins(
@@ -80,6 +89,7 @@ def _logins(
         session.MAINTAIN: database.maintain,
         session.Login("data"): database.data,
         session.Login("owner"): database.owner,
+        session.MIGRATE: database.migrate,
     }
     for name, domain in database.domains.items():
         roles |= {

@@ -1,8 +1,9 @@
 """A due run: one job in one place, and its trigger."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 
 class Scope(StrEnum):
@@ -32,6 +33,17 @@ NOW = Trigger()
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asks a job for; only the job knows the `details`."""
+
+    subject: str
+    """What it is about: the id of a migration."""
+    principal: str
+    reason: str
+    details: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One job in one place, by name; `database` is empty outside the scope of a database."""
 
@@ -39,6 +51,7 @@ class Task:
     scope: Scope
     database: str
     trigger: Trigger = NOW
+    request: Request | None = None
 
     @property
     def place(self) -> str:

@@ -14,6 +14,7 @@ from domain.progress import StepProgress
 from execution import governor
 from execution.progress import Progress
 from execution.window import Window
+from postgres.session import Query, Rows
 
 T = TypeVar("T")
 Speed = Literal["auto", "gentle", "full"]
@@ -60,6 +61,8 @@ class RunLimits:
     """Returns the progress of statements in flight by backend pid."""
     waiters_behind: Callable[[], Mapping[int, str]] = dict
     """Returns, by backend pid, the session that waits behind it."""
+    look: Callable[[Query, Mapping[str, object]], Rows] | None = None
+    """Runs a query in the session of `maintain`, which sees what other sessions do."""
     speed: Speed = "auto"
     beat: Callable[[], object] = lambda: None
     """Called about once a second while no step has hung; feeds the watchdog."""
@@ -166,6 +169,20 @@ class StepControl:
                 )
                 self.wait_while_paused()
         return piece()
+
+    def pause(self, seconds: float, reason: str) -> None:
+        """Wait at the step's own wish, with its reason shown. Raises Halted."""
+        self._terms.progress.hold(self._number, reason)
+        self._terms.stop.wait(min(seconds, self.remaining_seconds()))
+        self._terms.progress.hold(self._number, "")
+        if self._terms.stop.is_set() or self._abandoned.is_set():
+            self._halt(Stop.INTERRUPTED)
+
+    def look(self, query: Query, parameters: Mapping[str, object]) -> Rows:
+        """Run a query of the catalog in the session of `maintain`."""
+        if self._terms.look is None:
+            raise TypeError("this run has no session of maintain")
+        return self._terms.look(query, parameters)
 
     def is_overdue(self, seconds: float) -> bool:
         """Return whether the step exceeds its limit by `seconds`, pauses not counted."""

@@ -49,12 +49,16 @@ class Executor:
         self._abandoned = threading.Event()
         self._watched_at = 0.0
 
-    def run(self, steps: Sequence[Step]) -> Iterator[list[StepResult]]:
+    def run(self, steps: Sequence[Step], *, ordered: bool = False) -> Iterator[list[StepResult]]:
         """Yield every step with its outcome, including those not begun.
 
-        A failure stops no other step. Results are yielded in batches of at most a second, so that
+        A failure stops no other step, unless they are `ordered`: then each waits for the one before
+        it, and after the first that is not done nothing begins. Results are yielded in batches of at most a second, so that
         many small steps share one transaction. Steps blocked by a lock are retried once at the end.
         """
+        if ordered:
+            yield from self._in_order(steps)
+            return
         numbered = enumerate(steps, 1)
         late: list[StepResult] = []
         for alone, stage in itertools.groupby(numbered, _stage_key):
@@ -70,6 +74,15 @@ class Executor:
                 yield from self._again(blocked, len(steps))
         if late:
             yield from self._again(late, len(steps))
+
+    def _in_order(self, steps: Sequence[Step]) -> Iterator[list[StepResult]]:
+        for number, step in enumerate(steps, 1):
+            for batch in self._stage([(number, step)], len(steps), lanes=1):
+                yield batch
+                ended = batch[-1][1]
+                if ended.status is not Status.DONE and self._given_up is None:
+                    reason = f"not begun: {step.name} {step.object} is not done"
+                    self._given_up = Outcome(Status.UNFINISHED, reason, stop=ended.stop)
 
     def _again(self, blocked: Sequence[StepResult], of: int) -> Iterator[list[StepResult]]:
         """Retry blocked steps once; where that cannot begin, the first outcome counts."""
@@ -236,6 +249,8 @@ class Executor:
         terms = self._terms
         if step.unpaused:
             terms = replace(terms, sample=lambda: governor.by_operator(self._terms.sample()))
+        elif step.urgent:
+            terms = replace(terms, sample=lambda: replace(self._terms.sample(), migration=""))
         if ignores_window(step, terms.window.left()):
             return replace(terms, window=open_window(None))
         return terms

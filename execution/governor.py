@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from postgres.fencing.advisory_locks import CHANGES, LOCK_CLASS
 from postgres.session import Session
 from postgres.statement_file import read_statement
 
@@ -49,6 +50,8 @@ class Sample:
     """A running base backup, or a pg_dump of this database."""
     query: str = ""
     """The answer of the user's own query."""
+    migration: str = ""
+    """The session of a migration that is changing tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +147,15 @@ def user_query(sample: Sample, _limits: Limits) -> Pressure:
     return Pressure(sample.query, float(bool(sample.query)))
 
 
+def migration(sample: Sample, limits: Limits) -> Pressure:
+    """Pause while a migration changes tables, and cancel what it would wait for."""
+    return Pressure(sample.migration, limits.critical if sample.migration else 0.0)
+
+
 SIGNALS: tuple[Signal, ...] = (
     paused_by_operator,
     flag_file,
+    migration,
     lock_waiters,
     free_disk,
     replica_lag,
@@ -157,7 +166,9 @@ SIGNALS: tuple[Signal, ...] = (
     user_query,
 )
 
-_SERVER = read_statement("execution", "server_signals")
+_SERVER = read_statement("execution", "server_signals").format(
+    lock_class=sql.Literal(LOCK_CLASS), changes=sql.Literal(CHANGES)
+)
 _BACKLOG = sql.SQL(
     """
         SELECT count(*)::int AS files
@@ -217,6 +228,7 @@ def read_sample(session: Session, query: str = "") -> Sample:
         free_disk=_free(row["folder"]),
         active=row["active"],
         backup=row["backup"],
+        migration=row["migration"],
         query=_answer(session, query),
     )
 

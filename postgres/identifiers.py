@@ -61,6 +61,21 @@ def parse_name(text: str) -> str:
     return name
 
 
+def split_names(text: str) -> tuple[str, ...]:
+    """Parse names separated by commas, like a search_path. Raises ValueError."""
+    names: list[str] = []
+    rest = text.strip()
+    while True:
+        name, rest = _take(rest)
+        names.append(name)
+        rest = rest.strip()
+        if not rest:
+            return tuple(names)
+        if not rest.startswith(","):
+            raise ValueError(f"{text!r}: a comma is missing before {rest!r}")
+        rest = rest[1:].strip()
+
+
 def parse_relation(text: str) -> Relation:
     """Parse `schema.table`. Raises ValueError with an example."""
     relation, rest = _relation(text.strip())
@@ -77,17 +92,10 @@ def parse_columns(text: str) -> Columns:
     example = '(like \'public."Pago"("factura_id")\')'
     if not (rest.startswith("(") and rest.endswith(")")):
         raise ValueError(f"{text!r} names no columns {example}")
-    names: list[str] = []
-    rest = rest[1:-1].strip()
-    while True:
-        name, rest = _take(rest)
-        names.append(name)
-        rest = rest.strip()
-        if not rest:
-            return Columns(relation, tuple(names))
-        if not rest.startswith(","):
-            raise ValueError(f"{text!r}: a comma is missing before {rest!r} {example}")
-        rest = rest[1:].strip()
+    try:
+        return Columns(relation, split_names(rest[1:-1]))
+    except ValueError as error:
+        raise ValueError(f"{error} {example}") from None
 
 
 def _relation(text: str) -> tuple[Relation, str]:

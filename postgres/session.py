@@ -60,7 +60,7 @@ class Credentials:
 class Login:
     """A login by its purpose; `data` and `owner` belong to one trust domain each."""
 
-    kind: Literal["maintain", "data", "owner"] = "maintain"
+    kind: Literal["maintain", "data", "owner", "migrate"] = "maintain"
     domain: str = ""
     """The name of the domain; empty if the configuration declares none."""
 
@@ -70,6 +70,7 @@ class Login:
 
 
 MAINTAIN = Login()
+MIGRATE = Login("migrate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,10 @@ class Target:
     """The owners of each declared trust domain."""
     trust: tuple[frozenset[str], ...] = ()
     """Sets of owners that trust each other."""
+    migrate_role: str = ""
+    """The owner that the `migrate` login becomes; empty if it is to stay itself."""
+    migrate_path: tuple[str, ...] = ("public",)
+    """The schemas in which unqualified names of a migration are looked up."""
 
     def login(self, wanted: Login) -> Login:
         """Return the login to use: without any configured one the connection string's own."""
@@ -260,7 +265,8 @@ def open_session(
     Raises UnreachableError if nothing answers; TargetError if it is too old, a standby or a pooler,
     or if the login is not configured.
     """
-    opened = _open(target, target.login(login), task, read_only=read_only)
+    path = target.migrate_path if login.kind == "migrate" else ()
+    opened = _open(target, target.login(login), task, path, read_only=read_only)
     try:
         yield opened
     finally:
@@ -281,9 +287,14 @@ def open_admin_session(conninfo: str, name: str) -> psycopg.Connection[dict[str,
         ) from None
 
 
-def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Session:
+def _open(
+    target: Target, login: Login, task: str, path: Sequence[str], *, read_only: bool
+) -> Session:
     nonce = secrets.token_hex(8)
     options = {**SERVER, "sereno.session": nonce, "timezone": target.timezone}
+    if path:
+        # pg_temp last: a temporary table does not hide one of the schemas
+        options["search_path"] = ", ".join([*map(quote_identifier, path), "pg_temp"])
     overrides = _user(target, login) | {"application_name": f"sereno/{task}", **CLIENT}
     flags = " ".join(f"-c {name}={_escaped(str(value))}" for name, value in options.items())
     try:

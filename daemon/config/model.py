@@ -6,8 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, model_validator
 
 from alerts.channels.channel import ChannelOptions
@@ -15,31 +13,21 @@ from checks.options import CheckOptions
 from checks.registry import SAME_TENANT, TENANT_RLS
 from daemon.config.alerting import Alerting, Escalation
 from daemon.config.jobs import MODELS, Jobs, Times
-from daemon.config.values import LAST_PORT, Listen, TimeZone
+from daemon.config.migrations import MIGRATE, Migrations
+from daemon.config.values import Conninfo, Listen, TimeZone
 from domain.options import AbsolutePath, Duration, Model, Retention, Size
 from domain.secret import Secret
-from domain.units import quote_value
-
-
-def _conninfo(text: str) -> str:
-    if not text.strip():
-        raise ValueError('is empty (like "host=/run/postgresql dbname=coop")')
-    try:
-        parts = conninfo_to_dict(text)
-    except ProgrammingError:
-        # libpq's own sentence may quote the password
-        raise ValueError(
-            'is not a connection string (like "host=/run/postgresql dbname=coop")'
-        ) from None
-    for port in filter(None, str(parts.get("port") or "").split(",")):
-        if not port.isdecimal() or not 0 < int(port) < LAST_PORT:
-            raise ValueError(f"its port {quote_value(port)} is not a number from 1 to 65535")
-    return text
+from postgres.identifiers import split_names
 
 
 def _plain_name(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must not contain line breaks or other control characters")
+    return text
+
+
+def _search_path(text: str) -> str:
+    split_names(text)
     return text
 
 
@@ -93,6 +81,17 @@ class Login(Model):
     )
 
 
+class MigrateLogin(Login):
+    """The login of migrations, and the owner that it becomes."""
+
+    role: str = Field(
+        min_length=1, description="The owner of the tables, as the catalog spells it."
+    )
+    search_path: Annotated[str, AfterValidator(_search_path)] = Field(
+        "public", description="The schemas of unqualified names, separated by commas."
+    )
+
+
 class Domain(Model):
     """A trust domain: owners that trust each other, and the logins that reach only their tables."""
 
@@ -106,7 +105,7 @@ class Domain(Model):
 class Database(Model):
     """One database and the logins that work in it."""
 
-    dsn: Annotated[str, AfterValidator(_conninfo)] = Field(
+    dsn: Conninfo = Field(
         description=(
             "conninfo or URI of the server itself, not of a pooler; passwords belong to the logins."
         ),
@@ -122,6 +121,10 @@ class Database(Model):
     owner: Login | None = Field(
         None,
         description="A member of the tables' owners: detaches partitions and rebuilds indexes.",
+    )
+    migrate: MigrateLogin | None = Field(
+        None,
+        description="Changes tables by migrations: it becomes their owner for a transaction.",
     )
     domains: dict[Name, Domain] = Field(
         default_factory=dict,
@@ -161,7 +164,7 @@ class Database(Model):
 
     def all_logins(self) -> Iterator[Login]:
         """Yield every configured login."""
-        for login in (self.maintain, self.data, self.owner):
+        for login in (self.maintain, self.data, self.owner, self.migrate):
             if login is not None:
                 yield login
         for domain in self.domains.values():
@@ -298,6 +301,7 @@ class Config(Model):
     alerts: Alerting = Alerting()
     escalation: Escalation = Escalation()
     heartbeat: Heartbeat = Heartbeat()
+    migrations: Migrations = Migrations()
 
     @property
     def timetable(self) -> Mapping[str, Schedule]:
@@ -332,5 +336,8 @@ class Config(Model):
         return bool(self.checks[TENANT_RLS].values["tenant"]) or any(tenants)
 
     def job(self, name: str) -> Any:  # noqa: ANN401 - each job has its own model
-        """Return the options of a job, an instance of its own model and of JobOptions."""
-        return getattr(self.jobs, name)
+        """Return the options of a job, an instance of its own model and of JobOptions.
+
+        Those of the job `migrate` are the section [migrations].
+        """
+        return self.migrations if name == MIGRATE else getattr(self.jobs, name)

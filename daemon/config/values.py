@@ -4,7 +4,9 @@ import ipaddress
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BeforeValidator
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AfterValidator, BeforeValidator
 
 from alerts.hours import Hours
 from domain.units import quote_value
@@ -17,6 +19,22 @@ def parse_timezone(text: object) -> str:
     if not isinstance(text, str) or text not in available_timezones():
         raise ValueError(f'{quote_value(text)} is not a time zone (like "America/La_Paz")')
     return ZoneInfo(text).key
+
+
+def _conninfo(text: str) -> str:
+    if not text.strip():
+        raise ValueError('is empty (like "host=/run/postgresql dbname=coop")')
+    try:
+        parts = conninfo_to_dict(text)
+    except ProgrammingError:
+        # libpq's own sentence may quote the password
+        raise ValueError(
+            'is not a connection string (like "host=/run/postgresql dbname=coop")'
+        ) from None
+    for port in filter(None, str(parts.get("port") or "").split(",")):
+        if not port.isdecimal() or not 0 < int(port) < LAST_PORT:
+            raise ValueError(f"its port {quote_value(port)} is not a number from 1 to 65535")
+    return text
 
 
 def parse_listen(text: object) -> str:
@@ -50,6 +68,7 @@ def split_address(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+Conninfo = Annotated[str, AfterValidator(_conninfo)]
 Listen = Annotated[str, BeforeValidator(parse_listen)]
 WorkingHours = Annotated[str, BeforeValidator(parse_working_hours)]
 TimeZone = Annotated[str, BeforeValidator(parse_timezone)]

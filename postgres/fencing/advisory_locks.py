@@ -4,6 +4,10 @@ The coordinator holds L exclusively; every working session holds W shared. A suc
 W exclusively, which succeeds only after the predecessor's last worker has gone, and releases W.
 They are session locks, polled: a blocking request waits inside a transaction and would deadlock
 with CREATE INDEX CONCURRENTLY.
+
+Migrations have two of their own. The runner of migrations holds M exclusively, one per database,
+and a successor waits until the sessions of the predecessor's `migrate` login have gone. A session
+that changes tables holds C for as long as it does: maintenance pauses meanwhile.
 """
 
 import contextlib
@@ -18,7 +22,8 @@ from psycopg import sql
 from postgres.session import Query, Rows, Session
 
 _CLASS = int.from_bytes(b"sern")
-_COORDINATOR, _WORKER = 1, 2
+_COORDINATOR, _WORKER, _MIGRATION_RUNNER, CHANGES = 1, 2, 3, 4
+LOCK_CLASS = _CLASS
 POLL_SECONDS = 0.2
 SLOW_POLL_SECONDS = 1.0
 SOON_SECONDS = 15.0
@@ -72,6 +77,54 @@ def coordinator_lock(
     finally:
         with contextlib.suppress(psycopg.OperationalError):  # a lost session has released it
             _release(session, _COORDINATOR)
+
+
+_SESSIONS_OF = sql.SQL(
+    """
+    SELECT pid, application_name AS application FROM pg_catalog.pg_stat_activity
+    WHERE datname = current_database() AND usename = %s AND pid <> pg_backend_pid()
+      AND backend_type = 'client backend'
+    ORDER BY pid
+    """
+)
+
+
+@contextmanager
+def migration_lock(
+    session: Session, user: str, patience_seconds: float, stopped: Callable[[], bool]
+) -> Iterator[None]:
+    """Hold M for the body, after the sessions of an earlier runner have gone.
+
+    `user` is the `migrate` login; empty if the login is shared, then only M is waited for. Raises
+    Busy, Stopped or ForeignHolderError.
+    """
+    deadline = time.monotonic() + patience_seconds
+    _poll(session, _MIGRATION_RUNNER, "exclusive", deadline, stopped)
+    try:
+        while user and (left := session.rows(_SESSIONS_OF, (user,))):
+            if stopped():
+                raise Stopped
+            if time.monotonic() >= deadline:
+                holder = f"pid {left[0]['pid']} ({left[0]['application'] or 'no name'})"
+                raise Busy(
+                    f"{session.target.name}: a session of {user} is still connected: {holder}"
+                )
+            time.sleep(POLL_SECONDS)
+        yield
+    finally:
+        with contextlib.suppress(psycopg.OperationalError):
+            _release(session, _MIGRATION_RUNNER)
+
+
+@contextmanager
+def changes_lock(session: Session, patience_seconds: float = 5.0) -> Iterator[None]:
+    """Hold C for the body: tables are being changed. Raises Busy or ForeignHolderError."""
+    _poll(session, CHANGES, "exclusive", time.monotonic() + patience_seconds)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(psycopg.OperationalError):
+            _release(session, CHANGES)
 
 
 def take_worker_lock(session: Session) -> None:

@@ -23,6 +23,11 @@ from postgres.fencing.domain_grants import (
     schema_grants,
     table_grant,
 )
+from postgres.fencing.migration_grants import (
+    migration_grants,
+    migration_shortcomings,
+    refusal,
+)
 from postgres.fencing.trust_domain import group_of, join_cure, joined
 from postgres.identifiers import Relation, quote_identifier
 from postgres.session import MAINTAIN, Credentials, Login, Target
@@ -136,6 +141,7 @@ def install_statements(
         yield sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role))
     yield from _passwords(administrator, logins.values())
     yield from _schema(request)
+    yield from migration_grants(administrator, request.target)
     yield from _maintain(administrator, request, tables)
     for domain in domains:
         former = _memberships(administrator, domain.data.user) if domain.data else ()
@@ -172,6 +178,8 @@ def _refuse(
             raise InstallError(
                 f"{role} is a superuser; give sereno its own logins (maintain.user, data.user)"
             )
+    if reason := refusal(administrator, request.target):
+        raise InstallError(reason)
     named = dict.fromkeys(request.archives, "jobs.archive.tables") | dict(request.tables)
     missing = [table for table in named if table not in present]
     if missing:
@@ -234,6 +242,7 @@ def shortcomings(administrator: Administrator, request: InstallRequest) -> Itera
             "configuration files; without it missing statistics, bloated indexes and faults of "
             "pg_hba.conf are not found"
         )
+    yield from migration_shortcomings(administrator, request.target)
     if administrator.info.server_version >= _MAINTAIN_ROLE_SINCE:
         if not request.users("owner"):
             yield (

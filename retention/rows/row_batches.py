@@ -137,6 +137,11 @@ class Batch:
     """Their TIDs as an array, if they are pinned."""
 
 
+def lock_waiters(session: Session) -> int:
+    """Return how many sessions wait for a lock of this one."""
+    return int(session.rows(_WAITERS)[0]["waiters"])
+
+
 TakeBatch = Callable[[Batch], tuple[int, int]]
 """Takes the rows of one batch out of the table, inside its transaction; returns the number of rows
 taken and the number of rows added to the archive ledger."""
@@ -207,7 +212,7 @@ class RowWalk:
             took, written = take(self._batch(found)) if found["chosen"] else (0, 0)
             self._tamper_check.after(written)
             last = found["place"] if self._expired.blocks is not None else found["last"]
-            return found["chosen"], took, last, int(self._session.rows(_WAITERS)[0]["waiters"])
+            return found["chosen"], took, last, lock_waiters(self._session)
 
     def _batch(self, found: dict[str, object]) -> Batch:
         first, last = str(found["first"]), str(found["last"])

@@ -5,8 +5,9 @@ session with our login: settings they change would apply to the tables that foll
 insert into the archive ledger would pass for ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from psycopg import sql
 
@@ -37,9 +38,15 @@ _LEDGER = sql.SQL(
       AND a.attname IN ('ordinal', 'written_by')
     """
 )
-_HEIGHT = sql.SQL("SELECT coalesce(max(ordinal), 0) AS height FROM sereno.archive_batch")
-_ABOVE = sql.SQL("SELECT count(*) AS rows FROM sereno.archive_batch WHERE ordinal > %s")
-_OWN_ABOVE = sql.SQL("{} AND written_by = session_user").format(_ABOVE)
+_HEIGHT = sql.SQL("SELECT {name} AS name, coalesce(max(ordinal), 0) AS height FROM {table}")
+_ABOVE = sql.SQL(
+    "(SELECT {name} AS name, ordinal FROM {table} WHERE ordinal > {height} "
+    "AND written_by = coalesce({user}, written_by) LIMIT {most})"
+)
+_UNION = sql.SQL(" UNION ALL ")
+MOST_FORGED = 1000
+"""Rows that one look at a ledger returns at the most."""
+ARCHIVE_LEDGER = ("archive_batch",)
 
 
 class TamperedError(OSError):
@@ -60,6 +67,50 @@ def has_ledger(session: Session) -> bool:
     return bool(session.rows(_LEDGER)[0]["there"])
 
 
+def read_settings(session: Session) -> dict[str, Any]:
+    """Return the settings that no code of an owner may change, and the current user."""
+    return session.rows(_SETTINGS)[0]
+
+
+def changed_settings(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Return the names of the settings that differ; empty if none does."""
+    if before == after:
+        return ""
+    pairs = zip(_NAMES, before["settings"], after["settings"], strict=True)
+    return ", ".join(name for name, was, is_now in pairs if was != is_now) or "current_user"
+
+
+def fire_deferred_triggers(session: Session) -> None:
+    """Make the deferred triggers of the transaction run now."""
+    session.execute(_AT_ONCE)
+
+
+def ledger_heights(session: Session, ledger: Sequence[str]) -> dict[str, int]:
+    """Return the highest ordinal of each table of a ledger in the schema `sereno`."""
+    parts = [
+        _HEIGHT.format(name=sql.Literal(table), table=sql.Identifier("sereno", table))
+        for table in ledger
+    ]
+    return {row["name"]: int(row["height"]) for row in session.rows(_UNION.join(parts))}
+
+
+def rows_above(
+    session: Session, heights: Mapping[str, int], user: str | None = None
+) -> set[tuple[str, int]]:
+    """Return table and ordinal of the rows above the heights, of one writer or of all."""
+    parts = [
+        _ABOVE.format(
+            name=sql.Literal(table),
+            table=sql.Identifier("sereno", table),
+            height=sql.Literal(height),
+            user=sql.Literal(user),
+            most=sql.Literal(MOST_FORGED),
+        )
+        for table, height in heights.items()
+    ]
+    return {(row["name"], int(row["ordinal"])) for row in session.rows(_UNION.join(parts))}
+
+
 class TamperCheck:
     """Compares table shapes, session settings and the ledger before and after each batch."""
 
@@ -70,9 +121,10 @@ class TamperCheck:
         self._session, self._tables, self._planned = session, tables, planned
         only = sql.SQL("" if tree else "ONLY ")
         self._locks = [_LOCK.format(sql.Composed([only, table.identifier()])) for table in tables]
-        self._settings = session.rows(_SETTINGS)[0]
+        self._settings = read_settings(session)
         self._ledger = has_ledger(session)
-        self._height = self._written = 0
+        self._heights: dict[str, int] = {}
+        self._written = 0
         self._second: Session | None = None
 
     def open_second_session(self, stack: ExitStack) -> None:
@@ -103,24 +155,19 @@ class TamperCheck:
             changed = "columns or foreign keys have changed since planning"
             raise TamperedError(f"{names}: {changed}; the next run plans again")
         if self._ledger:
-            self._height = int(self._session.rows(_HEIGHT)[0]["height"])
+            self._heights = ledger_heights(self._session, ARCHIVE_LEDGER)
 
     def after(self, written: int) -> None:
         """Verify that only our `written` rows were added to the ledger and that no setting changed.
 
         Deferred triggers are made to run first.
         """
-        self._session.execute(_AT_ONCE)
-        now = self._session.rows(_SETTINGS)[0]
-        if now != self._settings:
-            pairs = zip(_NAMES, self._settings["settings"], now["settings"], strict=True)
-            changed = (
-                ", ".join(name for name, was, is_now in pairs if was != is_now) or "current_user"
-            )
+        fire_deferred_triggers(self._session)
+        if changed := changed_settings(self._settings, read_settings(self._session)):
             raise TamperedError(
                 f"{self._tables[0]}: a trigger changed {changed}; nothing was deleted"
             )
-        if self._ledger and int(self._session.rows(_ABOVE, (self._height,))[0]["rows"]) != written:
+        if self._ledger and len(rows_above(self._session, self._heights)) != written:
             raise TamperedError(
                 f"{self._tables[0]}: a trigger wrote into sereno.archive_batch; nothing was deleted"
             )
@@ -134,11 +181,11 @@ class TamperCheck:
         """
         if self._second is None:
             return
-        found = int(self._second.rows(_OWN_ABOVE, (self._height,))[0]["rows"])
+        found = len(rows_above(self._second, self._heights, self._session.facts.user))
         if found != self._written:
             raise TamperedError(
                 f"{self._tables[0]}: at COMMIT, code of its owner wrote into sereno.archive_batch "
-                f"(rows: {found - self._written}, ordinal above {self._height}, written by "
+                f"(rows: {found - self._written}, ordinal above {max(self._heights.values())}, written by "
                 f"{self._session.facts.user}); examine its triggers, then delete those rows as an "
                 "administrator: sereno archive verify names them"
             )

@@ -1,4 +1,4 @@
-"""Check files: lexer, loader and judge."""
+"""Check files: variables, loader and judge."""
 
 import pytest
 from hypothesis import given
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from checks.check import Header, Option
 from checks.judge import judge
-from checks.lexer import tokens
+from domain.psql_variables import tokens
 from checks.registry import broken_checks, load
 from checks.sql_check import BadCheckError, read
 from domain.finding import Finding, Identity, Severity

@@ -6,7 +6,8 @@ FROM pg_catalog.pg_locks w
 LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
 CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(w.pid)) ours (pid)
 WHERE NOT w.granted
-  AND coalesce(a.application_name, '') NOT LIKE 'sereno/%'
+  -- a migration is never behind another worker for long: its tries are short, and worth a VACUUM
+  AND (coalesce(a.application_name, '') NOT LIKE 'sereno/%' OR a.application_name = 'sereno/migrate')
   -- a backend that waits for a relation lock itself ends soon by lock_timeout; a wait for an old
   -- snapshot does not
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks o
@@ -18,4 +19,5 @@ JOIN pg_catalog.pg_stat_activity a USING (pid)
 WHERE NOT w.granted
   AND w.locktype = 'relation'
   AND a.application_name LIKE 'sereno/%'
+  AND a.application_name <> 'sereno/migrate'
   AND w.waitstart < clock_timestamp() - interval '0.4 s' -- autovacuum yields after 1 s

@@ -1,0 +1,1 @@
+"""Guarded schema and data migrations: format, ledger, steps, checks, rehearsal and rollback."""
