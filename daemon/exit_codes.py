@@ -10,5 +10,7 @@ class Exit(IntEnum):
     FOUND = 1
     CANNOT = 2
     WINDOW = 3
+    GATE = 4
+    LOCKS = 5
     BUSY = 75
     CONFIG = 78

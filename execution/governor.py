@@ -66,6 +66,8 @@ class Limits:
     free_disk: float = 0.05
     active: float = UNLIMITED
     backups: bool = True
+    migrations: bool = True
+    """Whether to pause for a migration: not in its own run."""
     critical: float = 3.0
 
 
@@ -149,7 +151,8 @@ def user_query(sample: Sample, _limits: Limits) -> Pressure:
 
 def migration(sample: Sample, limits: Limits) -> Pressure:
     """Pause while a migration changes tables, and cancel what it would wait for."""
-    return Pressure(sample.migration, limits.critical if sample.migration else 0.0)
+    counts = limits.migrations and bool(sample.migration)
+    return Pressure(sample.migration, limits.critical if counts else 0.0)
 
 
 SIGNALS: tuple[Signal, ...] = (

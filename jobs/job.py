@@ -15,9 +15,10 @@ from domain.kinds import INEFFECTIVE, WINDOW_TOO_SMALL, Kind
 from domain.memory import Measure, Memory
 from domain.options import Model
 from domain.place import Place
-from domain.task import Scope
+from domain.task import Request, Scope
 from execution.control import Speed, Stop
 from execution.step import Outcome, Status, Step
+from postgres.fencing.advisory_locks import coordinator_lock
 from postgres.fencing.trust_domain import TrustDomain
 from postgres.identifiers import Relation
 from postgres.session import Login, Session
@@ -93,6 +94,8 @@ class JobInputs:
     open: Callable[[str], AbstractContextManager[Session]]
     """Opens a read-only session in another configured database."""
     now: datetime
+    request: Request | None
+    """What a person asked for; None for a job that needs no request."""
     instance: str
     """The id of this sereno in the `sereno` schema of a database."""
 
@@ -137,6 +140,8 @@ def merge(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 Judge = Callable[[Step, Outcome, Place], Verdict]
+Fence = Callable[[Session, float, Callable[[], bool]], AbstractContextManager[None]]
+Recover = Callable[[JobInputs, Sequence[tuple[Step, Outcome]]], Sequence[Step]]
 
 
 def _always_wanted(_options: Any, _scope: Scope) -> bool:  # noqa: ANN401 - each job has its own model
@@ -164,6 +169,16 @@ class Job:
     """Whether the options give the job any work in a scope."""
     lanes: Callable[[Any, Settings], int] = _one_lane
     """The number of sessions that work side by side in one database."""
+    ordered: bool = False
+    """Whether each step waits for the one before it, and nothing begins after one that failed."""
+    on_request: bool = False
+    """Whether it runs at a person's request only: no schedule may name it."""
+    fence: Fence = coordinator_lock
+    """The lock in the database that a run holds, with the patience in seconds."""
+    recover: Recover | None = None
+    """Returns the steps that undo an ordered run that failed."""
+    alarm: Severity = Severity.HIGH
+    """The severity of a run that failed."""
 
 
 def action_judge(job: str, cures: str = "", remedy: str = "") -> Judge:

@@ -12,16 +12,22 @@ from domain.units import parse_duration
 from execution.window import Window, open_window
 
 
+def job_names(context: Context) -> list[str]:
+    """Return the jobs that run without a request."""
+    return [name for name, job in context.jobs.items() if not job.on_request]
+
+
 def parse_jobs(context: Context, words: Sequence[str]) -> list[str]:
     """Return the jobs that the names of jobs and schedules stand for, each once, in order."""
     found: dict[str, None] = {}
+    jobs = job_names(context)
     for word in words:
-        if word in context.jobs:
+        if word in jobs:
             found[word] = None
         elif word in context.config.timetable:
             found.update(dict.fromkeys(context.config.timetable[word].jobs))
         else:
-            known = [*context.jobs, *context.config.schedules]
+            known = [*jobs, *context.config.schedules]
             fail(unknown_name("job or schedule", word, known), Exit.CANNOT)
     return list(found)
 

@@ -13,6 +13,8 @@ from daemon.cli import (
     demo,
     history,
     install,
+    migrate,
+    migrate_views,
     now,
     patch,
     pause,
@@ -65,4 +67,6 @@ app.command("resume")(pause.resume)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(archive.app, name="archive")
 app.add_typer(patch.app, name="patch")
+migrate_views.add_to(migrate.app)
+app.add_typer(migrate.app, name="migrate")
 app.add_typer(config.app, name="config")

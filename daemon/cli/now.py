@@ -3,7 +3,7 @@
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,13 +67,15 @@ def now(
     """
     with open_context(config, database) as context:
         from daemon.cli.arguments import parse_jobs, parse_severity, parse_window
+        from daemon.scheduling.tasks import tasks_of
 
         least = parse_severity(fail_on)
         names = parse_jobs(context, jobs)
         began = time.monotonic()
         unusable = _unusable_files(context)
-        ran = _run_jobs(context, names, parse_window(window), database, as_json=as_json)
-        waiting = _deliver(context, as_json=as_json)
+        tasks = tasks_of(context, names, only=database)
+        ran = run_tasks(context, tasks, parse_window(window), as_json=as_json)
+        waiting = deliver(context, as_json=as_json)
         summary = _Summary(context, ran, time.monotonic() - began)
         if as_json:
             print_json(summary.as_json())
@@ -96,22 +98,26 @@ def _unusable_files(context: "Context") -> bool:
     return bool(found)
 
 
-def _run_jobs(
-    context: "Context", jobs: Sequence[str], window: "Window", only: str | None, *, as_json: bool
+def run_tasks(
+    context: "Context",
+    tasks: "Iterable[Task]",
+    window: "Window",
+    patience_seconds: float = LOCK_SECONDS,
+    *,
+    as_json: bool,
 ) -> "list[FinishedRun]":
-    """Run the jobs; Ctrl-C and SIGTERM stop them as in the service."""
+    """Run tasks; Ctrl-C and SIGTERM stop them as in the service."""
     from rich.console import Console
 
     from daemon.cli.pause_lines import PauseLines
     from daemon.cli.progress_bars import Bars
     from daemon.runs.runner import Runner
-    from daemon.scheduling.tasks import tasks_of
     from execution.progress import NoProgress
 
     console = Console(stderr=True)
     bars = None if as_json or not console.is_terminal else Bars(console)
-    runner = Runner(context, bars or (NoProgress() if as_json else PauseLines()), LOCK_SECONDS)
-    tasks = tasks_of(context, jobs, only=only)
+    lines = NoProgress() if as_json else PauseLines()
+    runner = Runner(context, bars or lines, patience_seconds)
 
     def halt(_number: int, _frame: FrameType | None) -> None:
         runner.cancel_in_background()
@@ -128,7 +134,7 @@ def _run_jobs(
 
 
 def _finished_runs(
-    runner: "Runner", tasks: "Iterator[Task]", window: "Window", bars: "Bars | None"
+    runner: "Runner", tasks: "Iterable[Task]", window: "Window", bars: "Bars | None"
 ) -> "Iterator[FinishedRun]":
     for task in tasks:
         if runner.stop.is_set():
@@ -141,7 +147,8 @@ def _finished_runs(
         yield ran
 
 
-def _deliver(context: "Context", *, as_json: bool) -> int | None:
+def deliver(context: "Context", *, as_json: bool) -> int | None:
+    """Deliver what a command has to tell; return the messages that are left."""
     from rich.console import Console
 
     from daemon.cli.delivery import deliver_pending

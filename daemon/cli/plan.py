@@ -102,10 +102,10 @@ def plan(
     Exits with 1 if steps are refused, with 2 if a database cannot be planned.
     """
     with open_context(config, database) as context:
-        from daemon.cli.arguments import parse_jobs, parse_window
+        from daemon.cli.arguments import job_names, parse_jobs, parse_window
         from daemon.cli.unmatched_patterns import unmatched_patterns
 
-        names = parse_jobs(context, jobs or list(context.jobs))
+        names = parse_jobs(context, jobs or job_names(context))
         length = parse_window(window).length
         planned = _plan(context, names, database, length)
         planned.unmatched += unmatched_patterns(context, names, database)

@@ -13,8 +13,9 @@ from store.store import Row, Transaction
 from store.timestamps import from_text, to_text
 
 _BEGIN = """
-    INSERT INTO run (job, scope, database, schedule, nominal, started_at, state, process)
-    VALUES (?, ?, ?, ?, ?, ?, 'running', ?)
+    INSERT INTO run (job, scope, database, schedule, nominal, started_at, state, process,
+                     subject, principal, request_reason)
+    VALUES (?, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?)
 """
 _UNRECORDED = """
     UPDATE run SET state = 'interrupted', reason = 'its end could not be recorded', finished_at = ?
@@ -131,8 +132,16 @@ def begin_run(transaction: Transaction, task: Task, now: datetime) -> int:
         trigger.minute(),
         to_text(now),
         os.getpid(),
+        *_asked(task),
     )
     return transaction.insert(_BEGIN, values)
+
+
+def _asked(task: Task) -> tuple[str, str, str]:
+    """Return subject, principal and reason of a request; empty without one."""
+    if task.request is None:
+        return "", "", ""
+    return task.request.subject, task.request.principal, task.request.reason
 
 
 def finish_run(

@@ -37,13 +37,15 @@ class RunRecord:
     had_ineffective: bool = False
     unreachable: bool = False
     """Whether the server did not answer, which is an alert of its own."""
+    alarm: Severity = Severity.HIGH
+    """The severity of a run that failed."""
 
 
 def judge_run(record: RunRecord, result: RunResult) -> Verdict:
     """Return the findings of a run that has ended, and the alerts that it resolves."""
     findings: list[Finding] = []
     if result.state is RunState.FAILED and not record.unreachable:
-        findings.append(_finding(record, TASK_FAILED, Severity.HIGH, result.reason))
+        findings.append(_finding(record, TASK_FAILED, record.alarm, result.reason))
     if result.state in {RunState.WINDOW_ENDED, RunState.THROTTLED}:
         summary = f"{result.state.value}: {result.reason}"
         findings.append(_finding(record, TASK_UNFINISHED, Severity.WARNING, summary))

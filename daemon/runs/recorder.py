@@ -94,6 +94,7 @@ class Recorder:
             self._skipped,
             self._had_ineffective,
             self._unreachable,
+            self._context.jobs[self._task.job].alarm,
         )
         with self._context.store.transaction() as transaction:
             end = (result.state.value, result.reason, result.left, result.cause)

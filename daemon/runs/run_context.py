@@ -48,6 +48,7 @@ class RunContext:
             memory=memory,
             open=lambda name: self.sessions.open(name, job, read_only=True),
             now=self.context.clock(),
+            request=task.request,
             instance=self.context.store.instance(),
         )
 
@@ -68,6 +69,7 @@ class RunContext:
             patience_seconds=limits.patience.total_seconds(),
             read_progress=lambda: blocks_done(coordinator) if coordinator is not None else {},
             waiters_behind=lambda: waiters_behind(coordinator) if coordinator is not None else {},
+            look=coordinator.rows if coordinator is not None else None,
             beat=beat,
         )
 

@@ -13,6 +13,7 @@ import psycopg
 import structlog
 
 from daemon.context import Context
+from daemon.history import requests
 from daemon.liveness import Watchdog
 from daemon.runs.recorder import Recorder
 from daemon.runs.result import RunResult, RunState, summarize
@@ -161,7 +162,7 @@ class Runner:
             recorder.reached()
             if not self._context.jobs[task.job].read_only:
                 self._sessions.verify_history(coordinator)
-            with advisory_locks.coordinator_lock(coordinator, patience, stopped):
+            with self._context.jobs[task.job].fence(coordinator, patience, stopped):
                 return self._claimed(task, window, recorder, coordinator)
 
     def _claimed(
@@ -216,6 +217,8 @@ class Runner:
             outcomes += kept
             if not lost:
                 return summarize(outcomes)
+            if self._context.jobs[task.job].ordered:
+                raise LostError(f"{task.database}: {lost[0][1].reason}")
             step, outcome = lost[0]
             if coordinator is None or not coordinator.answers():
                 raise LostError(f"{task.database}: {outcome.reason}")
@@ -251,11 +254,21 @@ class Runner:
                 lanes = workers.lanes(steps, self._lanes(job))
             alive = partial(self._alive, recorder.number)
             terms = self._run_context.terms(window, coordinator, alive)
+            if job.on_request:  # a migration does not wait for itself
+                terms = replace(terms, limits=replace(terms.limits, migrations=False))
             place = self._place(task, coordinator)
-            outcomes = []
-            for batch in Executor(terms, lanes).run(steps):
-                outcomes += batch
-                recorder.steps([one for one in batch if one[1].stop is not Stop.LOST], place)
+
+            def execute(some: Sequence[Step]) -> list[StepResult]:
+                ended: list[StepResult] = []
+                for batch in Executor(terms, lanes).run(some, ordered=job.ordered):
+                    ended += batch
+                    recorder.steps([one for one in batch if one[1].stop is not Stop.LOST], place)
+                return ended
+
+            outcomes = execute(steps)
+            if job.recover is not None:
+                inputs = self._run_context.job_inputs(task, workers)
+                outcomes += execute(job.recover(inputs, outcomes))
         if workers is not None:
             recorder.logins(workers.check_logins())
         return outcomes
@@ -298,6 +311,11 @@ class Runner:
 
     def _alive(self, number: int) -> None:
         self._watchdog.beat(_sign(number), HUNG_SECONDS)
+        task = self._at_work.get(number)
+        if task is not None and task.request is not None and not self.stop.is_set():
+            with self._context.store.reading() as transaction:
+                if requests.is_stop_requested(transaction, number):
+                    self.cancel_in_background()
 
 
 _INTERRUPTED = RunResult(RunState.INTERRUPTED, "interrupted")

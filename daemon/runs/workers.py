@@ -60,7 +60,8 @@ class Workers:
 
     def session(self, login: Login) -> Session:
         """Return the first session of a login. Raises TargetError."""
-        login = self._target.login(login)
+        if login.kind != "migrate":  # opened with its own search_path, whatever its user
+            login = self._target.login(login)
         if login not in self._opened:
             self._opened[login] = self._open(login)
         return self._opened[login]
@@ -200,7 +201,8 @@ class Workers:
         )
         self._sessions.verify_server(worker, remember=self._coordinator is not None)
         if self._coordinator is not None:
-            advisory_locks.take_worker_lock(worker)
+            if self._job.fence is advisory_locks.coordinator_lock:
+                advisory_locks.take_worker_lock(worker)
             # otherwise another process took over before this worker registered
             advisory_locks.verify_coordinator_lock(self._coordinator)
             self._require_trusted(worker)

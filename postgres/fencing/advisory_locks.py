@@ -117,14 +117,18 @@ def migration_lock(
 
 
 @contextmanager
-def changes_lock(session: Session, patience_seconds: float = 5.0) -> Iterator[None]:
-    """Hold C for the body: tables are being changed. Raises Busy or ForeignHolderError."""
-    _poll(session, CHANGES, "exclusive", time.monotonic() + patience_seconds)
+def changes_lock(session: Session) -> Iterator[None]:
+    """Hold C for the body: tables are being changed.
+
+    It is a signal to sereno's own maintenance. Where a stranger holds it, the body runs without.
+    """
+    had = bool(session.rows(_TRY["exclusive"], (_CLASS, CHANGES))[0]["had"])
     try:
         yield
     finally:
         with contextlib.suppress(psycopg.OperationalError):
-            _release(session, CHANGES)
+            if had:
+                _release(session, CHANGES)
 
 
 def take_worker_lock(session: Session) -> None:

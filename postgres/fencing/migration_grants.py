@@ -3,14 +3,14 @@
 It inherits nothing: without SET ROLE it may do no more than add rows to the ledger.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from postgres.identifiers import quote_identifier
-from postgres.session import MAINTAIN, MIGRATE, Target
+from postgres.session import MAINTAIN, MIGRATE, Session, Target
 from postgres.statement_file import read_script
 
 LEDGER: dict[str, tuple[str, ...]] = {
@@ -72,8 +72,19 @@ def refusal(administrator: Administrator, target: Target) -> str:
     """Return why the `migrate` login cannot be prepared; empty if it can, or is not configured."""
     if MIGRATE not in target.logins:
         return ""
+    users = [target.logins[MIGRATE].user, target.migrate_role]
+    return _reason(target, list(administrator.execute(_ROLES, (users,))))
+
+
+def login_reason(session: Session, target: Target) -> str:
+    """Return why no migration may run as the `migrate` login of a database; empty if one may."""
+    users = [target.logins[MIGRATE].user, target.migrate_role]
+    return _reason(target, session.rows(_ROLES, (users,)))
+
+
+def _reason(target: Target, rows: Sequence[Mapping[str, Any]]) -> str:
     user, role = target.logins[MIGRATE].user, target.migrate_role
-    found = {row["name"]: row for row in administrator.execute(_ROLES, ([user, role],))}
+    found = {row["name"]: row for row in rows}
     if role not in found:
         return f"databases.{target.name}.migrate.role: there is no role {quote_identifier(role)}"
     for name, who in found.items():

@@ -98,6 +98,12 @@ def rows_above(
     session: Session, heights: Mapping[str, int], user: str | None = None
 ) -> set[tuple[str, int]]:
     """Return table and ordinal of the rows above the heights, of one writer or of all."""
+    rows = session.rows(rows_above_query(heights, user))
+    return {(row["name"], int(row["ordinal"])) for row in rows}
+
+
+def rows_above_query(heights: Mapping[str, int], user: str | None = None) -> sql.Composed:
+    """Return the query of `rows_above`, for another session."""
     parts = [
         _ABOVE.format(
             name=sql.Literal(table),
@@ -108,7 +114,7 @@ def rows_above(
         )
         for table, height in heights.items()
     ]
-    return {(row["name"], int(row["ordinal"])) for row in session.rows(_UNION.join(parts))}
+    return _UNION.join(parts)
 
 
 class TamperCheck:

@@ -5,6 +5,7 @@ import pytest
 from tests.postgres.archive_table import event, history  # noqa: F401 - fixtures
 from tests.postgres.attacker import attack, owners  # noqa: F401 - fixtures
 from tests.postgres.log_table import log  # noqa: F401 - fixtures
+from tests.postgres.migration_folder import any_migrating, migrating  # noqa: F401 - fixtures
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from checks.check import Header, Option
 from checks.judge import judge
-from domain.psql_variables import tokens
 from checks.registry import broken_checks, load
 from checks.sql_check import BadCheckError, read
 from domain.finding import Finding, Identity, Severity
 from domain.kinds import RESERVED
 from domain.place import Place
+from domain.psql_variables import tokens
 
 VALID = '-- title = "Trouble"\n-- option.warning = { default = 0.5 }\nSELECT 1 AS object, 2 AS summary WHERE 1 >= :warning\n'
 

@@ -1,0 +1,318 @@
+"""`sereno migrate`: migrations planned, rehearsed, applied, watched and rolled back."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from daemon.cli.command_group import CommandGroup
+from daemon.cli.options import (
+    ConfigOption,
+    DatabaseOption,
+    JsonOption,
+    fail,
+    open_context,
+    print_json,
+)
+from daemon.exit_codes import Exit
+
+if TYPE_CHECKING:
+    from daemon.context import Context
+    from daemon.migrating.requests import Preview, Wish
+    from daemon.runs.runner import FinishedRun
+    from migrations.format import Phase
+    from migrations.migrate import Action
+    from migrations.steps.migration_step import MigrationError
+
+app = typer.Typer(
+    cls=CommandGroup,
+    help="Guarded migrations: rehearsed, applied in phases, rolled back.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A folder, like 0001_tenants.")]
+UntilOption = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        help="The last phase: prepare, data, tighten, cleanup or purge.",
+        show_default=False,
+    ),
+]
+PlanOption = Annotated[
+    str | None,
+    typer.Option("--plan", metavar="HASH", help="The plan that was reviewed.", show_default=False),
+]
+YesOption = Annotated[bool, typer.Option("--yes", help="Accept the plan as it is now.")]
+AsOption = Annotated[str, typer.Option("--as", metavar="NAME", help="Who asks.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the ledger.")]
+
+
+@app.command("new")
+def new(
+    migration: IdArgument,
+    title: Annotated[str, typer.Option("--title", help="What it does, in one line.")] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Make the folder of a new migration, with the least files to fill in."""
+    with opened(config) as context:
+        from daemon.migrating.new_folder import create_folder
+        from daemon.migrating.requests import migration_folder
+
+        try:
+            made = create_folder(migration_folder(context), migration, title or migration)
+        except (ValueError, OSError) as error:
+            fail(str(error), Exit.CANNOT)
+        typer.echo(f"{made}: made; fill in its files, then: sereno migrate rehearse {migration}")
+
+
+@app.command("plan")
+def plan(
+    migration: IdArgument,
+    until: UntilOption = None,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Of a rollback.")] = False,
+    sql: Annotated[bool, typer.Option("--sql", help="Print the statements.")] = False,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what apply would do now: steps, locks, table sizes, and the hash of the plan."""
+    with opened(config) as context:
+        from daemon.cli.migrate_plan import plan_as_json, print_plan
+
+        name = database_of(context, database)
+        wish = _wish(migration, "rollback" if rollback else "apply", until)
+        shown = _preview(context, name, wish)
+        if as_json:
+            print_json(plan_as_json(shown))
+        else:
+            print_plan(context, name, shown, sql=sql)
+
+
+@app.command("apply")
+def apply(
+    migration: IdArgument,
+    reviewed: PlanOption = None,
+    yes: YesOption = False,
+    until: UntilOption = None,
+    principal: AsOption = "local",
+    reason: ReasonOption = "",
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Apply a migration up to its next gate, or up to a phase.
+
+    Exits with 1 if it failed, with 4 if a gate is closed, with 5 if the time for locks was spent,
+    with 3 if it was stopped, with 75 if another run is at work.
+    """
+    with opened(config) as context:
+        name = database_of(context, database)
+        wish = _wish(migration, "apply", until, principal, reason)
+        run_and_exit(context, name, _reviewed(context, name, wish, reviewed, yes), as_json=as_json)
+
+
+@app.command("resume")
+def resume(
+    migration: IdArgument,
+    principal: AsOption = "local",
+    reason: ReasonOption = "",
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on where a paused, failed or killed run stopped; nothing that is done is done again."""
+    with opened(config) as context:
+        from daemon.migrating.views import require_begun
+
+        name = database_of(context, database)
+        wish = _wish(migration, "apply", require_begun(context, name, migration), principal, reason)
+        run_and_exit(context, name, wish, as_json=as_json)
+
+
+@app.command("rollback")
+def rollback(
+    migration: IdArgument,
+    reviewed: PlanOption = None,
+    yes: YesOption = False,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", help="The first phase to undo; default all.", show_default=False),
+    ] = None,
+    principal: AsOption = "local",
+    reason: ReasonOption = "",
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Undo phases, the last one first, with the files that the ledger kept; verify each."""
+    with opened(config) as context:
+        name = database_of(context, database)
+        wish = _wish(migration, "rollback", until, principal, reason)
+        run_and_exit(context, name, _reviewed(context, name, wish, reviewed, yes), as_json=as_json)
+
+
+@app.command("pause")
+def pause(
+    migration: IdArgument,
+    principal: AsOption = "local",
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Stop a running migration after its batch or statement; `resume` goes on."""
+    with opened(config) as context:
+        from daemon.migrating.views import stop_run
+
+        number = stop_run(context, database_of(context, database), migration, principal)
+        if number is None:
+            fail(f"no run of {migration} is at work", Exit.CANNOT)
+        typer.echo(f"run {number} stops; then: sereno migrate resume {migration}")
+
+
+@app.command("cancel")
+def cancel(
+    migration: IdArgument,
+    principal: AsOption = "local",
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Stop a running migration, wait for its end, and undo the phase that is not complete."""
+    with opened(config) as context:
+        from daemon.migrating.views import stop_run, unfinished_phase, wait_for_end
+
+        name = database_of(context, database)
+        number = stop_run(context, name, migration, principal)
+        if number is not None:
+            wait_for_end(context, number)
+        phase = unfinished_phase(context, name, migration)
+        if phase is None:
+            typer.echo(f"{migration}: no phase is half done, so nothing is undone")
+            return
+        run_and_exit(
+            context, name, _wish(migration, "rollback", phase.value, principal, "cancelled")
+        )
+
+
+def _wish(
+    migration: str,
+    action: "Action",
+    until: str | None,
+    principal: str = "local",
+    reason: str = "",
+) -> "Wish":
+    from daemon.migrating.requests import Wish
+
+    phase = parse_phase(until) if until else None
+    return Wish(migration, action, phase, "", principal, reason)
+
+
+def parse_phase(text: str) -> "Phase":
+    from daemon.cli.options import unknown_name
+    from migrations.format import Phase
+
+    try:
+        return Phase(text)
+    except ValueError:
+        fail(f"--until: {unknown_name('phase', text, list(Phase))}", Exit.CANNOT)
+
+
+def _preview(context: "Context", database: str, wish: "Wish") -> "Preview":
+    from daemon.migrating.requests import preview
+
+    return preview(context, database, wish)
+
+
+def _reviewed(
+    context: "Context", database: str, wish: "Wish", reviewed: str | None, yes: bool
+) -> "Wish":
+    """Return the wish with the plan that a person accepts; ask on a terminal."""
+    from dataclasses import replace
+
+    from daemon.cli.migrate_plan import print_plan
+
+    if reviewed:
+        return replace(wish, reviewed=reviewed)
+    shown = _preview(context, database, wish)
+    if not yes:
+        print_plan(context, database, shown, sql=False)
+        if not sys.stdin.isatty():
+            fail("accept the plan with --plan HASH, or with --yes", Exit.CANNOT)
+        if not typer.confirm(f"{wish.action} this plan?"):
+            raise typer.Exit(Exit.CANNOT)
+    return replace(wish, reviewed=shown.hash)
+
+
+def run_and_exit(
+    context: "Context", database: str, wish: "Wish", *, as_json: bool = False
+) -> NoReturn:
+    """Run a wish with a progress bar; exit with its code."""
+    from daemon.cli.migrate_run import print_end, run_wish
+
+    _preview(context, database, wish)  # refuses before a run is recorded
+    ran = run_wish(context, database, wish, as_json=as_json)
+    print_end(context, database, wish.migration, ran, as_json=as_json)
+    raise typer.Exit(exit_code(ran))
+
+
+def exit_code(ran: "FinishedRun") -> Exit:
+    """Return the exit code of a run."""
+    from daemon.cli.now import exit_code as of_runs
+    from domain.cause import Cause
+
+    by_cause = {
+        Cause.GATE_CLOSED: Exit.GATE,
+        Cause.LOCK_BUDGET: Exit.LOCKS,
+        Cause.BUSY: Exit.BUSY,
+    }
+    if ran.cause in by_cause:
+        return by_cause[ran.cause]
+    return of_runs([ran], found=False)
+
+
+def _refuse(error: "MigrationError") -> NoReturn:
+    """Print why a migration is refused, and exit."""
+    from domain.cause import Cause
+
+    fail(str(error), Exit.GATE if error.cause is Cause.GATE_CLOSED else Exit.CANNOT)
+
+
+@contextmanager
+def opened(config: Path | None) -> "Iterator[Context]":
+    """Open the context; a migration that cannot be used ends the command with its mistakes."""
+    from migrations.rehearsal.result import RehearsalError
+
+    from migrations.read_folder import FormatError
+    from migrations.statements import GrammarError
+    from migrations.steps.migration_step import MigrationError
+
+    with open_context(config) as context:
+        try:
+            yield context
+        except MigrationError as error:
+            _refuse(error)
+        except (FormatError, GrammarError, RehearsalError) as error:
+            fail(str(error), Exit.CANNOT)
+
+
+def database_of(context: "Context", wanted: str | None) -> str:
+    """Return the database to work in: the wanted one, or the only one with a migrate login."""
+    from daemon.cli.options import unknown_name
+    from daemon.migrating.requests import migrating_databases
+
+    if wanted is not None:
+        if wanted not in context.config.databases:
+            fail(unknown_name("database", wanted, context.config.databases), Exit.CANNOT)
+        return wanted
+    found = migrating_databases(context)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        fail(f"name one with --database: {', '.join(found)}", Exit.CANNOT)
+    fail(
+        "no database has a login for migrations; add to one of them:\n"
+        '  migrate = { user = "sereno_migrate", role = "the owner of the tables" }',
+        Exit.CONFIG,
+    )

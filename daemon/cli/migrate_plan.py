@@ -1,0 +1,82 @@
+"""The plan of a migration as people read it, at 80 columns."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from daemon.context import Context
+    from daemon.migrating.requests import Preview
+    from migrations.steps.migration_step import MigrationStep
+    from postgres.session import Rows
+
+_WORDS = {
+    "begin": "record the run",
+    "record": "record the catalog",
+}
+
+
+def print_plan(context: "Context", database: str, shown: "Preview", *, sql: bool) -> None:
+    """Print steps, locks, table sizes and the hash."""
+    from daemon.cli.output import columns, line, prose, verbatim
+
+    planning = shown.planning
+    line(f"{planning.migration.id} in {database}: {planning.migration.manifest.title}")
+    prose(f"state {planning.progress.state.value}; runs as {planning.ref.role}", indent=2)
+    steps = [one for one in shown.steps if one.name not in _WORDS]
+    rows = [(one.name, one.object, one.lock or "no lock") for one in steps]
+    for text, step in zip(columns(rows), steps, strict=True):
+        line(text, indent=2)
+        if sql:
+            verbatim(step.statement(), indent=6)
+    print_tables(context, database, steps)
+    if not shown.is_rehearsed:
+        prose(
+            "not rehearsed with this checksum: the locks are those of the statements alone. "
+            f"sereno migrate rehearse {planning.migration.id} sees the true ones",
+            indent=2,
+        )
+    until = f" --until {planning.until.value}" if planning.until else ""
+    action = "rollback" if any(one.name == "roll back" for one in shown.steps) else "apply"
+    line(f"plan {shown.hash}")
+    line(f"next: sereno migrate {action} {planning.migration.id}{until} --plan {shown.hash}")
+
+
+def print_tables(context: "Context", database: str, steps: "list[MigrationStep]") -> None:
+    """Print size, rows and writes of the tables that will be locked."""
+    from daemon.cli.output import columns, line
+
+    rows = locked_tables(context, database, steps)
+    table = [
+        (row["name"], row["size"], f"{row['rows']:,} rows", f"{row['writes']:,} writes")
+        for row in rows
+    ]
+    if table:
+        line("tables (writes since the statistics were reset):", indent=2)
+    for text in columns(table, frozenset({1, 2, 3})):
+        line(text, indent=4)
+
+
+def locked_tables(context: "Context", database: str, steps: "list[MigrationStep]") -> "Rows":
+    """Return the tables that the steps lock or walk, by name."""
+    from daemon.migrating.requests import catalog_session
+    from migrations.table_facts import read_tables, tables_of
+
+    with catalog_session(context, database) as session:
+        return read_tables(session, tables_of(steps), session.target.migrate_path)
+
+
+def plan_as_json(shown: "Preview") -> dict[str, Any]:
+    """Return a plan as values of JSON."""
+    planning = shown.planning
+    return {
+        "migration": planning.migration.id,
+        "title": planning.migration.manifest.title,
+        "checksum": planning.migration.checksum,
+        "state": planning.progress.state.value,
+        "role": planning.ref.role,
+        "hash": shown.hash,
+        "rehearsed": shown.is_rehearsed,
+        "steps": [
+            {"name": one.name, "object": one.object, "lock": one.lock, "sql": one.statement()}
+            for one in shown.steps
+        ],
+    }

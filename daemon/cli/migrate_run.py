@@ -1,0 +1,48 @@
+"""The run of a migration on the command line, and how its end is told."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from daemon.context import Context
+    from daemon.migrating.requests import Wish
+    from daemon.runs.runner import FinishedRun
+
+PATIENCE_SECONDS = 20.0
+"""The sessions of a run that was killed have gone by then."""
+
+
+def run_wish(context: "Context", database: str, wish: "Wish", *, as_json: bool) -> "FinishedRun":
+    """Run a wish, with a progress bar on a terminal. Raises MigrationError, FormatError."""
+    from daemon.cli.now import deliver, run_tasks
+    from daemon.migrating.requests import migration_task
+    from execution.window import open_window
+
+    task = migration_task(context, database, wish)
+    ran = run_tasks(context, [task], open_window(None), PATIENCE_SECONDS, as_json=as_json)
+    deliver(context, as_json=as_json)
+    return ran[0]
+
+
+def print_end(
+    context: "Context", database: str, migration: str, ran: "FinishedRun", *, as_json: bool
+) -> None:
+    """Print the steps of a run, the state of the migration, and the next command."""
+    from daemon.cli.history import print_steps
+    from daemon.cli.migrate_views import print_status
+    from daemon.cli.options import print_json
+    from daemon.cli.output import line, prose
+    from daemon.history import history
+    from daemon.migrating.views import list_migrations, rows_of
+
+    with context.store.reading() as transaction:
+        run = history.load_run(transaction, ran.number)
+        steps = history.load_steps(transaction, ran.number)
+    listed = list_migrations(context, database, migration)
+    if as_json:
+        print_json({"run": run, "steps": steps, "migration": rows_of(listed)[0]})
+        return
+    print_steps(steps)
+    line(f"run {ran.number}: {ran.state.value}")
+    if ran.reason:
+        prose(ran.reason, indent=2)
+    print_status(context, listed)

@@ -1,0 +1,211 @@
+"""The commands of `sereno migrate` that change nothing in a database of applications."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.migrate import (
+    AsOption,
+    IdArgument,
+    ReasonOption,
+    database_of,
+    opened,
+    parse_phase,
+)
+from daemon.cli.options import ConfigOption, DatabaseOption, JsonOption, fail, print_json
+from daemon.exit_codes import Exit
+
+if TYPE_CHECKING:
+    from daemon.context import Context
+    from daemon.migrating.views import Listed
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("list")(list_all)
+    app.command("status")(status)
+    app.command("progress")(progress)
+    app.command("check")(check)
+    app.command("adopt")(adopt)
+    app.command("rehearse")(rehearse)
+    app.command("evidence")(evidence)
+
+
+def list_all(
+    database: DatabaseOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """List the migrations of the folder and of the ledger, by database."""
+    with opened(config) as context:
+        from daemon.cli.output import columns, line, prose
+        from daemon.migrating.views import list_migrations, rows_of
+
+        found = list_migrations(context, database)
+        if as_json:
+            print_json(rows_of(found))
+            return
+        rows = [(one.database, one.id, one.state.value, one.phase or "-") for one in found]
+        for text, one in zip(columns(rows), found, strict=True):
+            line(text)
+            if one.problem:
+                prose(one.problem, indent=4)
+        if not found:
+            line("no migration yet: sereno migrate new ID")
+
+
+def status(
+    migration: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Only this one.", show_default=False)
+    ] = None,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the state of migrations, the reason, and the command that leads on.
+
+    Exits with 1 if one failed, is tampered, or could not be rolled back.
+    """
+    with opened(config) as context:
+        from daemon.migrating.views import list_migrations, rows_of
+        from migrations.state import State
+
+        found = list_migrations(context, database, migration or "")
+        wrong = {State.FAILED, State.TAMPERED, State.ROLLBACK_FAILED}
+        if as_json:
+            print_json(rows_of(found))
+        else:
+            print_status(context, found)
+        raise typer.Exit(Exit.FOUND if any(one.state in wrong for one in found) else Exit.FINE)
+
+
+def print_status(context: "Context", found: "Sequence[Listed]") -> None:
+    """Print state, reason and next command of each migration."""
+    from daemon.cli.output import line, local_minute, prose
+
+    zone = context.config.daemon.timezone
+    for one in found:
+        since = f" since {local_minute(one.since, zone)}" if one.since else ""
+        line(f"{one.id} in {one.database}: {one.state.value}{since}")
+        if one.phase:
+            line(f"complete: {one.phase}", indent=2)
+        for text in (one.reason, one.problem):
+            if text:
+                prose(text, indent=2)
+        prose(f"next: {one.next}", indent=2)
+
+
+def progress(
+    migration: IdArgument,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far the batches have come: rows, share, rate and time left."""
+    with opened(config) as context:
+        from daemon.cli.output import line
+        from daemon.migrating.views import batch_progress
+        from domain.units import format_seconds
+
+        found = batch_progress(context, database_of(context, database), migration)
+        if as_json:
+            keys = ("file", "done", "estimate", "rate", "last", "percent", "eta_seconds")
+            print_json([{key: getattr(one, key) for key in keys} for one in found])
+            return
+        for one in found:
+            share = f"{one.percent:.0f} %" if one.percent is not None else "size unknown"
+            line(f"{one.file}: {one.done:,} of about {one.estimate:,} rows, {share}")
+            left = f", {format_seconds(one.eta_seconds)} left" if one.eta_seconds else ""
+            line(f"{one.rate:,.0f} rows/s over the last batches{left}", indent=2)
+        if not found:
+            line(f"{migration} has no batches")
+
+
+def check(
+    migration: IdArgument,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the checks of the last complete phase again; record nothing. Exits with 1 if violated."""
+    with opened(config) as context:
+        from daemon.cli.output import columns, line, prose
+        from daemon.migrating.requests import check_now
+
+        results = check_now(context, database_of(context, database), migration)
+        if as_json:
+            print_json(
+                [{"name": one.name, "violations": one.violations, "keys": one.value}
+                 for one in results]
+            )  # fmt: skip
+        else:
+            rows = [(one.name, f"{one.violations:,} rows") for one in results]
+            for text, one in zip(columns(rows, frozenset({1})), results, strict=True):
+                line(text)
+                if one.value:
+                    prose(f"the first: {one.value[0]}", indent=4)
+        raise typer.Exit(Exit.FOUND if any(one.violations for one in results) else Exit.FINE)
+
+
+def adopt(
+    migration: IdArgument,
+    phase: Annotated[str, typer.Option("--phase", help="The last phase that is in place.")],
+    reason: ReasonOption = "",
+    principal: AsOption = "local",
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Record that a migration was applied by other means; the check of the phase has to hold."""
+    with opened(config) as context:
+        from daemon.cli.migrate import run_and_exit
+        from daemon.migrating.requests import Wish
+
+        if not reason.strip():
+            fail("--reason is missing: say by what means it was applied", Exit.CANNOT)
+        name = database_of(context, database)
+        run_and_exit(
+            context, name, Wish(migration, "adopt", parse_phase(phase), "", principal, reason)
+        )
+
+
+def rehearse(
+    migration: IdArgument,
+    embedded: Annotated[
+        bool,
+        typer.Option("--embedded", help="On a temporary server; its evidence opens no gate."),
+    ] = False,
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="How long the data phase runs beside the probes.")
+    ] = 5.0,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Apply and roll back every phase on a copy of the schema, with probes of both applications.
+
+    No production rows are copied. Exits with 1 if something was found.
+    """
+    with opened(config) as context:
+        from daemon.cli.migrate_rehearsal import print_rehearsal
+        from daemon.migrating.rehearse import rehearse_migration
+
+        name = database_of(context, database)
+        result = rehearse_migration(context, name, migration, seconds, embedded=embedded)
+        if as_json:
+            print_json(result.as_json())
+        else:
+            print_rehearsal(result)
+        raise typer.Exit(Exit.FOUND if result.problems else Exit.FINE)
+
+
+def evidence(migration: IdArgument, config: ConfigOption = None) -> None:
+    """Print the evidence of the last rehearsal as JSON."""
+    with opened(config) as context:
+        import json
+
+        from daemon.history import requests
+
+        with context.store.reading() as transaction:
+            row = requests.last_evidence(transaction, migration)
+        if row is None:
+            fail(f"{migration} was not rehearsed: sereno migrate rehearse {migration}", Exit.CANNOT)
+        print_json(json.loads(row["evidence"]))

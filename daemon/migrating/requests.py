@@ -1,0 +1,169 @@
+"""Requests for the job `migrate`, made from the configuration and a person's wishes."""
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from psycopg import sql
+
+from daemon.context import Context
+from daemon.history import requests
+from domain.cause import Cause
+from domain.task import Request, Scope, Task
+from migrations import ledger
+from migrations.format import TOML, Migration, Phase
+from migrations.ledger import Checked
+from migrations.migrate import (
+    NAME,
+    Action,
+    MigrationRequest,
+    migrate_user,
+    plan_steps,
+    read_planning,
+    read_progress,
+)
+from migrations.plan import Planning, plan_hash
+from migrations.read_folder import build_migration, read_migration
+from migrations.statements import TableLock
+from migrations.steps.check_phase import violations
+from migrations.steps.migration_step import MigrationError, MigrationStep
+from postgres.session import MAINTAIN, MIGRATE, Session, TargetError, open_session
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person asks for, before anything is read."""
+
+    migration: str
+    action: Action = "apply"
+    until: Phase | None = None
+    reviewed: str = ""
+    principal: str = "local"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A plan as it would run now."""
+
+    planning: Planning
+    steps: Sequence[MigrationStep]
+    hash: str
+    is_rehearsed: bool
+
+
+def migration_folder(context: Context) -> Path:
+    """Return the folder of migrations. Raises TargetError if none is configured."""
+    folder: Path | None = context.config.migrations.folder
+    if folder is None:
+        raise TargetError('migrations.folder is not configured, like "/etc/sereno/migrations"')
+    return folder
+
+
+def migrating_databases(context: Context) -> list[str]:
+    """Return the databases with a `migrate` login."""
+    return [name for name, one in context.config.databases.items() if one.migrate is not None]
+
+
+@contextmanager
+def catalog_session(context: Context, database: str) -> Iterator[Session]:
+    """Open a read-only session of `maintain`. Raises TargetError."""
+    target = context.target(database)
+    with open_session(target, MAINTAIN, NAME, read_only=True) as session:
+        yield session
+
+
+def build_request(context: Context, session: Session, wish: Wish) -> MigrationRequest:
+    """Return the request of a wish; a rollback takes the files from the ledger.
+
+    Raises FormatError, TargetError, MigrationError.
+    """
+    options = context.config.migrations
+    if wish.action == "rollback":
+        migration, toml = applied_migration(session, wish.migration)
+    else:
+        folder = migration_folder(context)
+        migration = read_migration(folder, wish.migration)
+        toml = (folder / wish.migration / TOML).read_text("utf-8-sig")
+    return MigrationRequest(
+        action=wish.action,
+        run=str(uuid.uuid4()),
+        migration=migration,
+        toml=toml,
+        until=wish.until,
+        reviewed=wish.reviewed,
+        principal=wish.principal,
+        reason=wish.reason,
+        environment=options.environment,
+        version=version("sereno"),
+        budget_seconds=options.lock_budget.total_seconds(),
+        check_age_seconds=options.check_age.total_seconds(),
+        rehearsed=rehearsed_locks(context, migration),
+    )
+
+
+def applied_migration(session: Session, migration: str) -> tuple[Migration, str]:
+    """Return a migration and its toml as they were when it was applied.
+
+    Raises MigrationError if the ledger does not know it.
+    """
+    user = migrate_user(session)
+    progress = read_progress(session, user).get(migration)
+    if progress is None:
+        raise MigrationError(Cause.REFUSED, f"{migration} was never applied in this database")
+    files = ledger.files_of(session, user, migration, progress.checksum)
+    if not files:
+        raise MigrationError(Cause.REFUSED, f"the ledger has no files of {migration}")
+    return build_migration(migration, files), files[TOML].decode()
+
+
+def preview(context: Context, database: str, wish: Wish) -> Preview:
+    """Return the plan of a wish as it would run now. Raises as `build_request`."""
+    with catalog_session(context, database) as session:
+        request = build_request(context, session, wish)
+        planning = read_planning(session, request)
+        steps = plan_steps(planning, request)
+        return Preview(planning, steps, plan_hash(planning, steps), bool(request.rehearsed))
+
+
+def migration_task(context: Context, database: str, wish: Wish) -> Task:
+    """Return the task of a wish. Raises as `build_request`."""
+    with catalog_session(context, database) as session:
+        request = build_request(context, session, wish)
+    asked = Request(wish.migration, wish.principal, wish.reason, request)
+    return Task(NAME, Scope.DATABASE, database, request=asked)
+
+
+def check_now(context: Context, database: str, migration: str) -> list[Checked]:
+    """Run the checks of the last complete phase, record nothing. Raises MigrationError."""
+    with catalog_session(context, database) as session:
+        user = migrate_user(session)
+        read, _ = applied_migration(session, migration)
+        phase = read_progress(session, user)[migration].phase
+        target = session.target
+    checked = read.check(phase)
+    if checked is None:
+        return []
+    with open_session(target, MIGRATE, NAME, read_only=True) as session:
+        become = sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(target.migrate_role))
+        with session.transaction(read_only=True, repeatable=True, undone=True):
+            session.execute(become)
+            return [violations(session, one) for one in checked.queries if not one.same]
+
+
+def rehearsed_locks(context: Context, migration: Migration) -> dict[str, tuple[TableLock, ...]]:
+    """Return the locks by file that the last rehearsal of this checksum saw; empty without one."""
+    with context.store.reading() as transaction:
+        row = requests.last_evidence(transaction, migration.id)
+    if row is None or row["checksum"] != migration.checksum:
+        return {}
+    evidence: Mapping[str, Any] = json.loads(row["evidence"])
+    return {
+        file: tuple(TableLock(*lock) for lock in locks)
+        for file, locks in evidence.get("locks", {}).items()
+    }

@@ -1,0 +1,23 @@
+"""The catalog of what an owner has, as lines, and what differs between two states."""
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from postgres.session import Session
+from postgres.statement_file import read_statement
+
+_CATALOG = read_statement("migrations", "catalog_state")
+
+
+def read_catalog(session: Session, role: str) -> list[str]:
+    """Return the lines of the catalog of what a role owns; of everything if it is empty."""
+    rows = session.rows(_CATALOG.format(role=sql.Literal(role)))
+    return [row["line"] for row in rows]
+
+
+def difference(before: Sequence[str], after: Sequence[str]) -> list[str]:
+    """Return what is missing (-) and what is new (+). Pure."""
+    old, new = set(before), set(after)
+    missing = [f"- {line}" for line in before if line not in new]
+    return missing + [f"+ {line}" for line in after if line not in old]

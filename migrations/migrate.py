@@ -1,0 +1,201 @@
+"""The job `migrate`: one migration, applied or rolled back at a person's request."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from domain.cause import Cause
+from domain.finding import Severity
+from domain.place import Place
+from domain.task import Scope
+from execution.step import Outcome, Status, Step
+from jobs.job import Job, JobInputs, Verdict
+from migrations import ledger, state
+from migrations.format import UNDONE_ALONE, Migration, Phase
+from migrations.ledger import RunRef
+from migrations.plan import Planning, plan_adopt, plan_apply, plan_hash, plan_rollback, undo
+from migrations.state import Progress, State
+from migrations.statements import TableLock
+from migrations.steps.migration_step import MigrationError, MigrationStep
+from postgres.fencing.advisory_locks import migration_lock
+from postgres.fencing.migration_grants import login_reason
+from postgres.session import MIGRATE, Session, TargetError
+
+NAME = "migrate"
+Action = Literal["apply", "rollback", "adopt"]
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationRequest:
+    """What a person asks for."""
+
+    action: Action
+    run: str
+    migration: Migration
+    toml: str
+    until: Phase | None = None
+    reviewed: str = ""
+    """The plan hash that was reviewed; empty accepts any."""
+    principal: str = "local"
+    reason: str = ""
+    environment: str = "production"
+    version: str = ""
+    budget_seconds: float = 600.0
+    check_age_seconds: float = 600.0
+    rehearsed: Mapping[str, Sequence[TableLock]] = field(default_factory=dict)
+
+
+_PLANS = {"apply": plan_apply, "rollback": plan_rollback, "adopt": plan_adopt}
+
+
+def migrate_user(session: Session) -> str:
+    """Return the `migrate` login of a database. Raises TargetError if none is configured."""
+    target = session.target
+    if MIGRATE not in target.logins:
+        raise TargetError(
+            f"{target.name}: migrations need a login: configure databases.{target.name}.migrate "
+            f"= {{ user, role }}, then run: sereno install {target.name} --admin DSN"
+        )
+    return target.logins[MIGRATE].user
+
+
+def read_progress(session: Session, user: str) -> dict[str, Progress]:
+    """Return the progress of every migration that the ledger knows. Raises TargetError."""
+    return state.current(ledger.events(session, user))
+
+
+def read_planning(session: Session, request: MigrationRequest) -> Planning:
+    """Return all that the plan of a request is made of. Raises TargetError, MigrationError."""
+    user = migrate_user(session)
+    target, migration = session.target, request.migration
+    if reason := login_reason(session, target):
+        raise TargetError(f"{target.name}: {reason}")
+    known = read_progress(session, user)
+    ref = RunRef.of(request.run, migration, user, target.migrate_role)
+    progress = replace(
+        known.get(migration.id, Progress()),
+        steps=ledger.steps(session, user, migration.id),
+        batches=ledger.batches(session, user, migration.id),
+    )
+    _require_untampered(session, migration.id, progress)
+    facts = session.facts
+    return Planning(
+        ref=ref,
+        migration=migration,
+        progress=progress,
+        toml=request.toml,
+        until=request.until,
+        others=known,
+        target=f"{facts.system_identifier} {facts.database_oid}",
+        rehearsed=request.rehearsed,
+        budget_seconds=request.budget_seconds,
+        data_check_due=ledger.seconds_since_check(session, ref, Phase.DATA)
+        > request.check_age_seconds,
+    )
+
+
+def plan_steps(planning: Planning, request: MigrationRequest) -> list[MigrationStep]:
+    """Return the steps of a request. Raises MigrationError, also for another plan hash."""
+    make = _PLANS[request.action]
+    found = plan_hash(planning, make(planning))
+    if request.reviewed and request.reviewed != found:
+        raise MigrationError(
+            Cause.PLAN_CHANGED,
+            f"the plan is {found} now, not {request.reviewed}: look at it again with "
+            f"sereno migrate plan {request.migration.id}",
+        )
+    values = {
+        "action": request.action,
+        "environment": request.environment,
+        "until": request.until.value if request.until else "",
+        "plan_hash": found,
+        "principal": request.principal,
+        "reason": request.reason,
+        "version": request.version,
+    }
+    return make(replace(planning, request=values))
+
+
+def _require_untampered(session: Session, migration: str, progress: Progress) -> None:
+    """Raise MigrationError while rows that the owner's code added to the ledger are still there."""
+    if progress.state is not State.TAMPERED:
+        return
+    words = progress.reason.replace(",", " ").split()
+    named = [
+        (table.removeprefix("sereno."), int(ordinal))
+        for table, ordinal in zip(words, words[1:], strict=False)
+        if table.startswith("sereno.") and ordinal.isdigit()
+    ]
+    if rows := ledger.forged_rows_left(session, named):
+        raise MigrationError(
+            Cause.TAMPERED,
+            f"{migration} is tampered: {progress.reason}. As an administrator, delete "
+            f"{', '.join(rows[:10])} (by ordinal), after you examined the triggers of its tables",
+        )
+
+
+def _observe(inputs: JobInputs) -> list[MigrationStep]:
+    request = _request(inputs)
+    try:
+        return plan_steps(read_planning(inputs.opened, request), request)
+    except MigrationError as error:
+        raise TargetError(f"{inputs.database}: {error}") from None
+
+
+def _recover(inputs: JobInputs, results: Sequence[tuple[Step, Outcome]]) -> Sequence[Step]:
+    """Return the steps that undo the phase that failed, if that is safe without a person."""
+    request = _request(inputs)
+    failed = [
+        (step, outcome)
+        for step, outcome in results
+        if outcome.status is Status.FAILED and isinstance(step, MigrationStep)
+    ]
+    if not failed or request.action != "apply":
+        return []
+    step, outcome = failed[0]
+    phase = step.phase
+    if phase not in UNDONE_ALONE or outcome.cause not in {Cause.ERROR, Cause.CHECK_FAILED}:
+        return []
+    planning = read_planning(inputs.opened, request)
+    complete = planning.progress.phase
+    if state.following(planning.migration, complete) is not phase or phase is None:
+        return []
+    if planning.migration.rollback(phase) is None:
+        return []
+    planning = replace(planning, ended=f"{step.name} {step.object}: {outcome.reason}")
+    return list(undo(planning, phase, last=True))
+
+
+def _request(inputs: JobInputs) -> MigrationRequest:
+    details = inputs.request.details if inputs.request is not None else None
+    if not isinstance(details, MigrationRequest):
+        raise TypeError("the job migrate runs at a person's request only")
+    return details
+
+
+def _judge(_step: Step, _outcome: Outcome, _place: Place) -> Verdict:
+    """Return no finding: the run as a whole is judged."""
+    return Verdict()
+
+
+def _fence(
+    session: Session, patience_seconds: float, stopped: Callable[[], bool]
+) -> AbstractContextManager[None]:
+    return migration_lock(session, migrate_user(session), patience_seconds, stopped)
+
+
+JOB = Job(
+    name=NAME,
+    summary="Applies or rolls back a migration",
+    scopes=(Scope.DATABASE,),
+    observe=_observe,
+    plan=lambda steps: steps,
+    judge=_judge,
+    deletes=True,
+    ordered=True,
+    on_request=True,
+    fence=_fence,
+    recover=_recover,
+    alarm=Severity.CRITICAL,
+)

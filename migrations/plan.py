@@ -1,0 +1,399 @@
+"""The plan of a run: its steps in order, and the hash that a person reviews. Pure."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from domain.cause import Cause
+from migrations.format import GATED, PHASES, Kind, Migration, Phase, Query, SqlFile, digest
+from migrations.ledger import RunRef
+from migrations.state import (
+    ENDED,
+    Progress,
+    State,
+    edited_files,
+    ends_in,
+    following,
+    half_done,
+)
+from migrations.statement_locks import STRENGTH
+from migrations.statements import TableLock
+from migrations.steps.begin import BeginPhase, BeginRun
+from migrations.steps.check_phase import CheckPhase
+from migrations.steps.lock_tables import locks_of
+from migrations.steps.migration_step import MigrationError, MigrationStep, Observe, unobserved
+from migrations.steps.roll_back import RollBackPhase
+from migrations.steps.run_batches import FIRST_KEYS, RunBatches
+from migrations.steps.run_file import RunFile
+from migrations.steps.run_statements import RunStatements
+
+
+@dataclass(frozen=True, slots=True)
+class Planning:
+    """All that a plan is made of."""
+
+    ref: RunRef
+    migration: Migration
+    progress: Progress
+    toml: str = ""
+    request: Mapping[str, str] = field(default_factory=dict)
+    """The values of the row in sereno.migration_run."""
+    until: Phase | None = None
+    """The last phase to apply, or the first to undo; None for the default."""
+    others: Mapping[str, Progress] = field(default_factory=dict)
+    """The other migrations of the database."""
+    target: str = ""
+    """The system identifier and database."""
+    rehearsed: Mapping[str, Sequence[TableLock]] = field(default_factory=dict)
+    """The locks that a rehearsal saw, by file."""
+    budget_seconds: float = 600.0
+    data_check_due: bool = True
+    """Whether the check of `data` is too old to build on."""
+    ended: str = ""
+    """Why a phase is undone without being asked for."""
+    through_gates: bool = False
+    """Whether gates are open: in a rehearsal."""
+    observe: Observe = unobserved
+    first_keys: int = FIRST_KEYS
+    most_keys: int | None = None
+
+
+def phases_to_apply(planning: Planning) -> list[Phase]:
+    """Return the phases of a run. Raises MigrationError with the reason why there are none."""
+    migration, progress = planning.migration, planning.progress
+    after = following(migration, progress.phase)
+    if after is None or (progress.state in ENDED and planning.until is None):
+        raise MigrationError(Cause.REFUSED, f"{migration.id} is {progress.state.value} already")
+    last = planning.until
+    if last is not None and last not in migration.phases():
+        raise MigrationError(Cause.REFUSED, f"{migration.id} has no phase {last.value}")
+    begin = PHASES.index(after)
+    end = PHASES.index(last) if last else len(PHASES) - 1
+    found = [one for one in migration.phases() if begin <= PHASES.index(one) <= end]
+    if planning.through_gates:
+        return found
+    free = _before_gate(found)
+    if last is None and free:
+        return free
+    if len(found) == 1 and last is found[0]:
+        return found
+    if not found:
+        raise MigrationError(Cause.REFUSED, f"{planning.until} is complete already")
+    if free and last is not None and last not in GATED:
+        return found
+    gated = next(one for one in found if one in GATED)
+    first = f"first apply until {free[-1].value}" if free else f"name it: --until {gated.value}"
+    raise MigrationError(Cause.GATE_CLOSED, f"{gated.value} waits for a person: {first}")
+
+
+def _before_gate(phases: Sequence[Phase]) -> list[Phase]:
+    found: list[Phase] = []
+    for phase in phases:
+        if phase in GATED:
+            break
+        found.append(phase)
+    return found
+
+
+def require_applicable(planning: Planning) -> None:
+    """Raise MigrationError if the migration may not be applied in its state."""
+    migration, progress = planning.migration, planning.progress
+    if progress.state in {State.ROLLING_BACK, State.ROLLBACK_FAILED}:
+        command = f"sereno migrate rollback {migration.id}"
+        raise MigrationError(
+            Cause.REFUSED, f"{migration.id} is {progress.state.value}: {progress.reason}; {command}"
+        )
+    if edited := edited_files(migration, progress):
+        raise MigrationError(
+            Cause.PLAN_CHANGED,
+            f"{edited[0]} was edited after it was applied; put its text back, or roll back first "
+            "(comments and blanks do not count)",
+        )
+    for one in migration.manifest.requires:
+        other = planning.others.get(one, Progress())
+        if other.state not in ENDED | {State.WAITING_GATE}:
+            raise MigrationError(
+                Cause.REFUSED, f"{migration.id} requires {one}, which is {other.state.value}"
+            )
+
+
+def plan_apply(planning: Planning) -> list[MigrationStep]:
+    """Return the steps of an apply. Raises MigrationError."""
+    require_applicable(planning)
+    phases = phases_to_apply(planning)
+    steps: list[MigrationStep] = [begin_run(planning)]
+    started = half_done(planning.migration, planning.progress)
+    complete = planning.progress.phase
+    pre = planning.migration.check(None)
+    if pre is not None and complete is None and started is None:
+        steps.append(check(planning, None, pre, complete))
+    for phase in phases:
+        if phase is not started:
+            steps.append(_begin_phase(planning, phase, complete))
+        if phase is Phase.TIGHTEN and planning.data_check_due:
+            steps += _barrier(planning, complete)
+        steps += [_work(planning, phase, file, complete) for file in left(planning, phase)]
+        state = ends_in(planning.migration, phase) if phase is phases[-1] else State.RUNNING
+        checked = planning.migration.check(phase)
+        if checked is not None:
+            steps.append(check(planning, phase, checked, phase, ends=state))
+        complete = phase
+    return steps
+
+
+def plan_adopt(planning: Planning) -> list[MigrationStep]:
+    """Return the steps that record phases as applied by other means. Raises MigrationError."""
+    migration, last = planning.migration, planning.until
+    if planning.progress.state not in {State.PENDING, State.ROLLED_BACK, State.FAILED}:
+        raise MigrationError(
+            Cause.REFUSED, f"{migration.id} is {planning.progress.state.value} already"
+        )
+    if last is None or last not in migration.phases():
+        known = ", ".join(one.value for one in migration.phases())
+        raise MigrationError(Cause.REFUSED, f"{migration.id} has the phases {known}")
+    phases = migration.phases()[: migration.phases().index(last) + 1]
+    files = [file for phase in phases for file in migration.work(phase)]
+    begin = begin_run(planning, ends_in(migration, last))
+    checked = migration.check(last)
+    steps: list[MigrationStep] = [check(planning, last, checked, None)] if checked else []
+    return [*steps, replace(begin, complete=last, adopted=tuple(files))]
+
+
+def plan_rollback(planning: Planning) -> list[MigrationStep]:
+    """Return the steps that undo phases, the last one first. Raises MigrationError."""
+    phases = phases_to_undo(planning)
+    steps: list[MigrationStep] = [begin_run(planning, State.ROLLING_BACK)]
+    for phase in phases:
+        steps += undo(planning, phase, last=phase is phases[-1])
+    return steps
+
+
+def phases_to_undo(planning: Planning) -> list[Phase]:
+    """Return the phases that have begun, the last one first, down to `until`."""
+    migration, progress = planning.migration, planning.progress
+    done = PHASES.index(progress.phase) if progress.phase else -1
+    begun = [one for one in migration.phases() if PHASES.index(one) <= done]
+    if half := half_done(migration, progress):
+        begun.append(half)
+    if planning.until is not None:
+        begun = [one for one in begun if PHASES.index(one) >= PHASES.index(planning.until)]
+    if not begun:
+        raise MigrationError(Cause.REFUSED, f"{migration.id}: there is nothing to undo")
+    for phase in begun:
+        if migration.rollback(phase) is None:
+            raise MigrationError(
+                Cause.REFUSED, f"{phase.value} is irreversible: restore a backup instead"
+            )
+    return begun[::-1]
+
+
+def undo(planning: Planning, phase: Phase, *, last: bool) -> Iterator[MigrationStep]:
+    """Yield the steps that undo one phase and verify it."""
+    migration = planning.migration
+    file = migration.rollback(phase)
+    if file is None:
+        raise MigrationError(Cause.REFUSED, f"{phase.value} is irreversible")
+    before = migration.before(phase)
+    shared = {"ref": planning.ref, "phase": phase, "complete": before}
+    if file.kind is Kind.ROLLBACK_NOTX:
+        yield RunStatements(
+            object=file.name,
+            file=file,
+            budget_seconds=planning.budget_seconds,
+            records=False,
+            failure=State.ROLLBACK_FAILED,
+            observe=planning.observe,
+            name="roll back",
+            lock=strongest_mode(locks_of(file.statements)),
+            ref=planning.ref,
+            phase=phase,
+            complete=before,
+        )
+    transactional = file if file.kind is Kind.ROLLBACK else None
+    locks = _locks(planning, file) if transactional else ()
+    yield RollBackPhase(
+        object=file.name if transactional else phase.value,
+        name="roll back" if transactional else "record",
+        file=transactional,
+        undone=tuple(migration.work(phase)),
+        archived=tuple(migration.archived()),
+        locks=locks,
+        lock=strongest_mode(locks),
+        budget_seconds=planning.budget_seconds,
+        observe=planning.observe,
+        **shared,  # type: ignore[arg-type]
+    )
+    checked = migration.check(before)
+    yield CheckPhase(
+        object=f"after the rollback of {phase.value}",
+        ref=planning.ref,
+        phase=before,
+        complete=before,
+        queries=tuple(one for one in checked.queries if not one.same) if checked else (),
+        undone=phase,
+        ends=State.ROLLED_BACK if last else None,
+        ended=f"{phase.value} was rolled back"
+        + (f", because of {planning.ended}" if planning.ended else ""),
+        failure=State.ROLLBACK_FAILED,
+    )
+
+
+def begin_run(planning: Planning, state: State = State.RUNNING) -> BeginRun:
+    """Return the step that records the run."""
+    return BeginRun(
+        object=planning.migration.id,
+        ref=planning.ref,
+        phase=None,
+        complete=planning.progress.phase,
+        migration=planning.migration,
+        toml=planning.toml,
+        request=planning.request,
+        state=state,
+    )
+
+
+def check(
+    planning: Planning,
+    phase: Phase | None,
+    file: SqlFile,
+    complete: Phase | None,
+    ends: State | None = None,
+) -> CheckPhase:
+    """Return the step of one check file."""
+    return CheckPhase(
+        object=file.name,
+        ref=planning.ref,
+        phase=phase,
+        complete=complete if ends is None else planning.migration.before(complete or PHASES[0]),
+        queries=file.queries,
+        ends=ends,
+        completes=phase if ends is not None else None,
+    )
+
+
+def left(planning: Planning, phase: Phase) -> list[SqlFile]:
+    """Return the files of a phase that are not done."""
+    return [
+        one for one in planning.migration.work(phase) if not planning.progress.is_done(one.name)
+    ]
+
+
+def _begin_phase(planning: Planning, phase: Phase, complete: Phase | None) -> BeginPhase:
+    checked = planning.migration.check(phase)
+    return BeginPhase(
+        object=phase.value,
+        ref=planning.ref,
+        phase=phase,
+        complete=complete,
+        same=tuple(one for one in checked.queries if one.same) if checked else (),
+    )
+
+
+def _barrier(planning: Planning, complete: Phase | None) -> list[MigrationStep]:
+    """Return the check of `data` that tighten builds on."""
+    file = planning.migration.check(Phase.DATA)
+    if Phase.DATA not in planning.migration.phases() or file is None:
+        return []
+    return [check(planning, Phase.DATA, file, complete)]
+
+
+def _work(planning: Planning, phase: Phase, file: SqlFile, complete: Phase | None) -> MigrationStep:
+    if file.kind is Kind.BATCH:
+        return _batches(planning, phase, file, complete)
+    if file.kind is Kind.NOTX:
+        return _statements(planning, phase, file, complete)
+    locks = _locks(planning, file)
+    before, after = _inside(planning, phase, file)
+    return RunFile(
+        object=file.name,
+        ref=planning.ref,
+        phase=phase,
+        complete=complete,
+        file=file,
+        locks=locks,
+        lock=strongest_mode(locks),
+        budget_seconds=planning.budget_seconds,
+        queries_before=before,
+        queries_after=after,
+        observe=planning.observe,
+    )
+
+
+def _inside(
+    planning: Planning, phase: Phase, file: SqlFile
+) -> tuple[tuple[Query, ...], tuple[Query, ...]]:
+    """Return the checks that a file of a gated phase runs in its transaction."""
+    if phase not in GATED:
+        return (), ()
+    files = [one for one in planning.migration.work(phase) if one.kind is Kind.TRANSACTION]
+    before = planning.migration.check(planning.migration.before(phase))
+    own = planning.migration.check(phase)
+    is_first = planning.migration.work(phase)[0].name == file.name
+    is_last = planning.migration.work(phase)[-1].name == file.name and files[-1].name == file.name
+    first = before.queries if before is not None and is_first else ()
+    last = own.queries if own is not None and is_last else ()
+    return tuple(one for one in first if not one.same), tuple(one for one in last if not one.same)
+
+
+def _statements(
+    planning: Planning, phase: Phase, file: SqlFile, complete: Phase | None
+) -> RunStatements:
+    progress, numbers = planning.progress, range(1, len(file.statements) + 1)
+    rows = {one.statement: one for one in progress.steps if one.file == file.name}
+    return RunStatements(
+        object=file.name,
+        ref=planning.ref,
+        phase=phase,
+        complete=complete,
+        file=file,
+        done=frozenset(one for one in numbers if one in rows and rows[one].state == "done"),
+        begun=frozenset(one for one in numbers if one in rows and rows[one].state == "begun"),
+        lock=strongest_mode(locks_of(file.statements)),
+        budget_seconds=planning.budget_seconds,
+        observe=planning.observe,
+    )
+
+
+def _batches(planning: Planning, phase: Phase, file: SqlFile, complete: Phase | None) -> RunBatches:
+    known = planning.progress.batches.get(file.name)
+    goes_on = known is not None and known.checksum == file.checksum
+    return RunBatches(
+        object=file.name,
+        ref=planning.ref,
+        phase=phase,
+        complete=complete,
+        file=file,
+        options=planning.migration.manifest.steps[file.name],
+        last=known.hi if known is not None and goes_on else None,
+        rows_before=known.done if known is not None and goes_on else 0,
+        first_keys=planning.first_keys,
+        most_keys=planning.most_keys,
+        lock="ROW EXCLUSIVE",
+        observe=planning.observe,
+    )
+
+
+def _locks(planning: Planning, file: SqlFile) -> tuple[TableLock, ...]:
+    seen = planning.rehearsed.get(file.name)
+    return tuple(seen) if seen is not None else tuple(locks_of(file.statements))
+
+
+def strongest_mode(locks: Sequence[TableLock]) -> str:
+    """Return the strongest of some locks; empty without any."""
+    return max((one.mode for one in locks), key=STRENGTH.index, default="")
+
+
+def plan_hash(planning: Planning, steps: Sequence[MigrationStep]) -> str:
+    """Return the hash of what a person reviews: files, phases, target and locks."""
+    parts = {
+        "migration": [planning.migration.id, planning.migration.checksum],
+        "target": planning.target,
+        "role": planning.ref.role,
+        "steps": [[one.name, one.object, one.lock] for one in steps],
+        "locks": {
+            one.object: [[lock.schema, lock.table, lock.mode] for lock in one.locks]
+            for one in steps
+            if isinstance(one, RunFile | RollBackPhase)
+        },
+    }
+    return digest(json.dumps(parts, sort_keys=True))[:16]
