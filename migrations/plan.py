@@ -130,7 +130,7 @@ def plan_apply(planning: Planning) -> list[MigrationStep]:
     for phase in phases:
         if phase is not started:
             steps.append(_begin_phase(planning, phase, complete))
-        if phase is Phase.TIGHTEN and planning.data_check_due:
+        if phase is Phase.TIGHTEN and planning.data_check_due and Phase.DATA not in phases:
             steps += _barrier(planning, complete)
         steps += [_work(planning, phase, file, complete) for file in left(planning, phase)]
         state = ends_in(planning.migration, phase) if phase is phases[-1] else State.RUNNING

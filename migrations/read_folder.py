@@ -1,5 +1,6 @@
 """Reads migrations from their folder, by descriptors that follow no symbolic link."""
 
+import difflib
 import os
 import re
 import stat
@@ -109,6 +110,11 @@ def _texts(folder: Path, migration: str) -> dict[str, bytes]:
                     migration, [Problem(migration, 0, f"more than {MOST_FILES} files: split it")]
                 )
             found = {name: _content(directory, name) for name in names if name != "README.md"}
+    except FileNotFoundError:
+        near = difflib.get_close_matches(migration, list_ids(folder), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        sentence = f"there is no such folder in {folder}{hint}"
+        raise FormatError(migration, [Problem(migration, 0, sentence)]) from None
     except OSError as error:
         where = str(error.filename or folder / migration)
         sentence = f"{error.strerror} (symbolic links are not followed)"

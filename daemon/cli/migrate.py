@@ -282,9 +282,8 @@ def _refuse(error: "MigrationError") -> NoReturn:
 @contextmanager
 def opened(config: Path | None) -> "Iterator[Context]":
     """Open the context; a migration that cannot be used ends the command with its mistakes."""
-    from migrations.rehearsal.result import RehearsalError
-
     from migrations.read_folder import FormatError
+    from migrations.rehearsal.result import RehearsalError
     from migrations.statements import GrammarError
     from migrations.steps.migration_step import MigrationError
 

@@ -37,7 +37,7 @@ def print_plan(context: "Context", database: str, shown: "Preview", *, sql: bool
     until = f" --until {planning.until.value}" if planning.until else ""
     action = "rollback" if any(one.name == "roll back" for one in shown.steps) else "apply"
     line(f"plan {shown.hash}")
-    line(f"next: sereno migrate {action} {planning.migration.id}{until} --plan {shown.hash}")
+    verbatim(f"next: sereno migrate {action} {planning.migration.id}{until} --plan {shown.hash}")
 
 
 def print_tables(context: "Context", database: str, steps: "list[MigrationStep]") -> None:

@@ -47,9 +47,7 @@ class Rehearsal:
 
     def served(self, phase: str, application: str) -> bool | None:
         """Return whether every probe of an application works in a phase; None without probes."""
-        found = [
-            one for one in self.probes if (one.phase, one.application) == (phase, application)
-        ]
+        found = [one for one in self.probes if (one.phase, one.application) == (phase, application)]
         return all(not one.error for one in found) if found else None
 
     def as_json(self) -> Mapping[str, Any]:
@@ -63,9 +61,7 @@ class Rehearsal:
             "ok": not self.problems,
             "problems": self.problems,
             "round_trips": self.round_trips,
-            "probes": [
-                [one.phase, one.application, one.name, one.error] for one in self.probes
-            ],
+            "probes": [[one.phase, one.application, one.name, one.error] for one in self.probes],
             "locks": {
                 file: [[one.schema, one.table, one.mode] for one in locks]
                 for file, locks in self.locks.items()

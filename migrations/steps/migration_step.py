@@ -64,6 +64,12 @@ class ForgedError(MigrationError):
         )
 
 
+def become_owner(session: Session, role: str) -> None:
+    """Become a role until the end of the transaction; an empty one changes nothing."""
+    if role:
+        session.execute(_ROLE.format(sql.Identifier(role)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationStep(DatabaseStep):
     """One step of a run of a migration."""
@@ -80,13 +86,14 @@ class MigrationStep(DatabaseStep):
     """The state of the migration after a failure of this step."""
 
     @abstractmethod
-    def work(self, session: Session, control: StepControl) -> int:
+    def work(self, session: Session, control: StepControl) -> int | Outcome:
         """Do the work; return the rows affected. Raises MigrationError and psycopg.Error."""
 
     def apply(self, session: Session, control: StepControl) -> Outcome:
         """Do the work and record how it failed."""
         try:
-            return Outcome(Status.DONE, rows=self.work(session, control))
+            did = self.work(session, control)
+            return did if isinstance(did, Outcome) else Outcome(Status.DONE, rows=did)
         except Halted:
             self._record(session, State.PAUSED, stop_reason(control))
             raise
@@ -138,8 +145,7 @@ class MigrationStep(DatabaseStep):
 
     def become_owner(self, session: Session) -> None:
         """Become the owner until the end of the transaction."""
-        if self.ref.role:
-            session.execute(_ROLE.format(sql.Identifier(self.ref.role)))
+        become_owner(session, self.ref.role)
 
     @contextmanager
     def reading(self, session: Session, control: StepControl) -> Iterator[None]:

@@ -1,10 +1,12 @@
 """The rollback of one phase: rows that the old shape cannot hold are kept in a table beside."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
 
 from execution.control import StepControl
+from execution.step import Outcome, Status
 from migrations import ledger
 from migrations.format import Kind, SqlFile
 from migrations.ledger import Written
@@ -55,13 +57,14 @@ class RollBackPhase(MigrationStep):
             return "-- records that the phase is undone"
         return ";\n".join(one.text for one in self.file.statements) + ";"
 
-    def work(self, session: Session, control: StepControl) -> int:
-        """Archive, run the statements and record, in one transaction; return rows archived."""
+    def work(self, session: Session, control: StepControl) -> Outcome:
+        """Archive, run the statements and record, in one transaction; tell the rows archived."""
         kept: dict[Relation, tuple[Relation, int]] = {}
         with changes_lock(session):
             tries = LockAttempts(self, session, control, self.budget_seconds, self.locks)
             tries.run(lambda take: self._once(session, control, take, kept))
-        return sum(rows for _, rows in kept.values())
+        rows = sum(count for _, count in kept.values())
+        return Outcome(Status.DONE, _kept(kept), rows=rows)
 
     def _once(
         self,
@@ -113,8 +116,11 @@ class RollBackPhase(MigrationStep):
         for table, (to, rows) in kept.items():
             row = StepRow(self.phase, f"archive {table}", "", 0, "archived")
             written |= ledger.add_step(session, self.ref, row, rows=rows, reason=f"in {to}")
-        reason = "; ".join(
-            f"{rows} rows of {table} kept in {to}" for table, (to, rows) in kept.items()
-        )
-        written |= ledger.add_state(session, self.ref, self.complete, State.ROLLING_BACK, reason)
+        state = State.ROLLING_BACK
+        written |= ledger.add_state(session, self.ref, self.complete, state, _kept(kept))
         return written
+
+
+def _kept(kept: Mapping[Relation, tuple[Relation, int]]) -> str:
+    """Return in words what was archived."""
+    return "; ".join(f"{rows:,} rows of {table} kept in {to}" for table, (to, rows) in kept.items())

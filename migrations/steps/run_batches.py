@@ -28,11 +28,11 @@ LOCK_MILLISECONDS = 300
 
 _BOUNDS = sql.SQL(
     "WITH b AS (SELECT {key} AS k FROM {table} WHERE {after} {key} <= {end} ORDER BY {key} "
-    "LIMIT {keys}) SELECT (SELECT k::text FROM b ORDER BY k LIMIT 1) AS lo, "
-    "(SELECT k::text FROM b ORDER BY k DESC LIMIT 1) AS hi, (SELECT count(*) FROM b) AS keys"
+    "LIMIT {keys}) SELECT (SELECT b.k::text FROM b ORDER BY b.k LIMIT 1) AS lo, "
+    "(SELECT b.k::text FROM b ORDER BY b.k DESC LIMIT 1) AS hi, (SELECT count(*) FROM b) AS keys"
 )
 _AFTER = sql.SQL("{key} > {last} AND")
-_END = sql.SQL("SELECT {key}::text AS end FROM {table} ORDER BY {key} DESC LIMIT 1")
+_END = sql.SQL("SELECT t.{key}::text AS end FROM {table} t ORDER BY t.{key} DESC LIMIT 1")
 _ESTIMATE = sql.SQL(
     """
     SELECT greatest(0, sum(c.reltuples))::bigint AS rows

@@ -1,6 +1,6 @@
 """Migrations on a server: apply in phases, resume, roll back, refuse."""
 
-from tests.postgres.migration_folder import PREPARE, Migrating
+from tests.postgres.migration_folder import Migrating
 
 ID = Migrating.ID
 

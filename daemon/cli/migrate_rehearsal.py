@@ -1,0 +1,63 @@
+"""The result of a rehearsal as people read it, at 80 columns."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from migrations.rehearsal.result import Rehearsal
+
+MOST_PROBLEMS = 20
+
+
+def print_rehearsal(result: "Rehearsal") -> None:
+    """Print the verdict first, then the table of phases and probes, locks and times."""
+    from daemon.cli.output import columns, counted, line, prose
+
+    if result.problems:
+        line(f"{result.migration}: {counted(len(result.problems), 'problem')} found")
+        for problem in result.problems[:MOST_PROBLEMS]:
+            prose(f"- {problem}", indent=2)
+    else:
+        line(f"{result.migration}: no problem found on PostgreSQL {result.server}")
+    if result.round_trips:
+        places = ", ".join(result.round_trips)
+        prose(f"rolled back to an identical schema and data from: {places}", indent=2)
+    rows = list(_probe_rows(result))
+    for text in columns(rows) if rows else []:
+        line(text, indent=2)
+    for file, locks in result.locks.items():
+        shown = ", ".join(f"{one.schema}.{one.table} {one.mode}" for one in locks) or "none"
+        prose(f"locks of {file}: {shown}", indent=2)
+    if result.cycles:
+        prose(
+            f"beside the applications: {counted(result.cycles, 'cycle')}, {result.probe_runs:,} "
+            f"runs of probes, the longest statement {result.longest_wait_ms:.0f} ms",
+            indent=2,
+        )
+    for note in result.notes:
+        prose(f"note: {note}", indent=2)
+
+
+def _probe_rows(result: "Rehearsal") -> "Iterator[tuple[str, str, str]]":
+    """Yield one row per phase: which application works in it."""
+    from migrations.rehearsal.result import phases_of
+
+    if not result.probes:
+        return
+    yield "phase", "old application", "new application"
+    for phase in phases_of(result.probes):
+        yield phase, _served(result, phase, "old"), _served(result, phase, "new")
+
+
+def _served(result: "Rehearsal", phase: str, application: str) -> str:
+    served = result.served(phase, application)
+    if served is None:
+        return "-"
+    if served:
+        return "works"
+    failed = [
+        one.name
+        for one in result.probes
+        if one.error and (one.phase, one.application) == (phase, application)
+    ]
+    return f"fails: {', '.join(failed[:2])}"

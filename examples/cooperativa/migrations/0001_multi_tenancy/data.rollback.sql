@@ -1,0 +1,1 @@
+-- The rows go with their tables, and triggers keep them true until then: nothing is undone here.

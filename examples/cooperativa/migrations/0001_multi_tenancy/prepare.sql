@@ -1,0 +1,137 @@
+-- Add only. Foreign keys cascade, so that the old application can delete a user as before.
+CREATE TABLE "UsuarioCooperativa" (
+  id             varchar(36) PRIMARY KEY DEFAULT gen_random_uuid()::text,
+  usuario_id     varchar(36) NOT NULL REFERENCES "Usuario" (id) ON DELETE CASCADE,
+  cooperativa_id varchar(36) NOT NULL REFERENCES "Cooperativa" (id),
+  es_principal   boolean     NOT NULL DEFAULT false,
+  activo         boolean     NOT NULL DEFAULT true,
+  fecha_ingreso  timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (usuario_id, cooperativa_id)
+);
+CREATE UNIQUE INDEX uc_un_principal ON "UsuarioCooperativa" (usuario_id) WHERE es_principal;
+CREATE INDEX uc_cooperativa ON "UsuarioCooperativa" (cooperativa_id);
+
+CREATE TABLE "UsuarioRolGlobal" (
+  id         varchar(36) PRIMARY KEY DEFAULT gen_random_uuid()::text,
+  usuario_id varchar(36) NOT NULL REFERENCES "Usuario" (id) ON DELETE CASCADE,
+  rol_id     varchar(36) NOT NULL REFERENCES "Rol" (id),
+  UNIQUE (usuario_id, rol_id)
+);
+
+ALTER TABLE "UsuarioRol" ADD COLUMN usuario_cooperativa_id varchar(36);
+
+-- Whoever may use "Usuario" may use the new tables in the same way.
+DO $d$
+DECLARE
+  grant_ record;
+BEGIN
+  FOR grant_ IN
+    SELECT a.grantee::regrole AS grantee, a.privilege_type AS what
+    FROM pg_class c, aclexplode(c.relacl) a
+    WHERE c.oid = '"Usuario"'::regclass AND a.grantee NOT IN (0, c.relowner)
+  LOOP
+    EXECUTE format('GRANT %s ON "UsuarioCooperativa", "UsuarioRolGlobal" TO %s',
+                   grant_.what, grant_.grantee);
+  END LOOP;
+END $d$;
+
+-- The old application writes "Usuario": its cooperative is the principal membership.
+CREATE OR REPLACE FUNCTION sereno_0001_usuario() RETURNS trigger
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $f$
+BEGIN
+  UPDATE "UsuarioCooperativa" SET es_principal = false
+  WHERE usuario_id = NEW.id AND es_principal AND cooperativa_id IS DISTINCT FROM NEW.cooperativa_id;
+  IF NEW.cooperativa_id IS NOT NULL THEN
+    INSERT INTO "UsuarioCooperativa" AS uc (usuario_id, cooperativa_id, es_principal, activo, fecha_ingreso)
+    VALUES (NEW.id, NEW.cooperativa_id, true, coalesce(NEW.activo, true),
+            coalesce(NEW.fecha_creacion AT TIME ZONE 'UTC', now()))
+    ON CONFLICT (usuario_id, cooperativa_id) DO UPDATE
+    SET es_principal = true, activo = excluded.activo
+    WHERE (uc.es_principal, uc.activo) IS DISTINCT FROM (true, excluded.activo);
+  END IF;
+  RETURN NULL;
+END $f$;
+
+CREATE TRIGGER sereno_0001 AFTER INSERT OR UPDATE OF cooperativa_id, activo ON "Usuario"
+  FOR EACH ROW EXECUTE FUNCTION sereno_0001_usuario();
+
+-- The new application writes memberships: the principal one is the cooperative of "Usuario".
+CREATE OR REPLACE FUNCTION sereno_0001_membresia() RETURNS trigger
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $f$
+BEGIN
+  IF TG_OP <> 'INSERT' AND OLD.es_principal
+     AND (TG_OP = 'DELETE' OR NOT NEW.es_principal OR NEW.cooperativa_id <> OLD.cooperativa_id) THEN
+    UPDATE "Usuario" SET cooperativa_id = NULL
+    WHERE id = OLD.usuario_id AND cooperativa_id = OLD.cooperativa_id;
+  END IF;
+  IF TG_OP <> 'DELETE' AND NEW.es_principal THEN
+    UPDATE "Usuario" SET cooperativa_id = NEW.cooperativa_id, activo = NEW.activo
+    WHERE id = NEW.usuario_id
+      AND (cooperativa_id, activo) IS DISTINCT FROM (NEW.cooperativa_id, NEW.activo);
+  END IF;
+  RETURN NULL;
+END $f$;
+
+CREATE TRIGGER sereno_0001 AFTER INSERT OR UPDATE OR DELETE ON "UsuarioCooperativa"
+  FOR EACH ROW EXECUTE FUNCTION sereno_0001_membresia();
+
+-- A row of "UsuarioRol" carries both shapes, whichever application writes it.
+CREATE OR REPLACE FUNCTION sereno_0001_rol() RETURNS trigger
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $f$
+BEGIN
+  IF NEW.usuario_cooperativa_id IS NOT NULL
+     AND (TG_OP = 'INSERT' OR NEW.usuario_cooperativa_id IS DISTINCT FROM OLD.usuario_cooperativa_id) THEN
+    SELECT usuario_id, cooperativa_id INTO STRICT NEW.usuario_id, NEW.cooperativa_id
+    FROM "UsuarioCooperativa" WHERE id = NEW.usuario_cooperativa_id;
+  ELSIF NEW.cooperativa_id IS NULL THEN
+    NEW.usuario_cooperativa_id := NULL;
+  ELSE
+    INSERT INTO "UsuarioCooperativa" (usuario_id, cooperativa_id)
+    VALUES (NEW.usuario_id, NEW.cooperativa_id)
+    ON CONFLICT (usuario_id, cooperativa_id) DO NOTHING;
+    SELECT id INTO STRICT NEW.usuario_cooperativa_id FROM "UsuarioCooperativa"
+    WHERE usuario_id = NEW.usuario_id AND cooperativa_id = NEW.cooperativa_id;
+  END IF;
+  RETURN NEW;
+END $f$;
+
+CREATE TRIGGER sereno_0001 BEFORE INSERT OR UPDATE ON "UsuarioRol"
+  FOR EACH ROW EXECUTE FUNCTION sereno_0001_rol();
+
+-- A role without a cooperative is in both tables: granted, changed and revoked in either.
+CREATE OR REPLACE FUNCTION sereno_0001_global() RETURNS trigger
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $f$
+BEGIN
+  IF TG_OP <> 'INSERT' AND OLD.cooperativa_id IS NULL THEN
+    DELETE FROM "UsuarioRolGlobal" g
+    WHERE g.usuario_id = OLD.usuario_id AND g.rol_id = OLD.rol_id
+      AND NOT EXISTS (SELECT FROM "UsuarioRol" r WHERE r.usuario_id = OLD.usuario_id
+                      AND r.rol_id = OLD.rol_id AND r.cooperativa_id IS NULL);
+  END IF;
+  IF TG_OP <> 'DELETE' AND NEW.cooperativa_id IS NULL THEN
+    INSERT INTO "UsuarioRolGlobal" (usuario_id, rol_id) VALUES (NEW.usuario_id, NEW.rol_id)
+    ON CONFLICT (usuario_id, rol_id) DO NOTHING;
+  END IF;
+  RETURN NULL;
+END $f$;
+
+CREATE OR REPLACE FUNCTION sereno_0001_copia_global() RETURNS trigger
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $f$
+BEGIN
+  IF TG_OP <> 'INSERT' THEN
+    DELETE FROM "UsuarioRol"
+    WHERE usuario_id = OLD.usuario_id AND rol_id = OLD.rol_id AND cooperativa_id IS NULL;
+  END IF;
+  IF TG_OP <> 'DELETE' THEN
+    INSERT INTO "UsuarioRol" (id, usuario_id, rol_id)
+    SELECT gen_random_uuid()::text, NEW.usuario_id, NEW.rol_id
+    WHERE NOT EXISTS (SELECT FROM "UsuarioRol" r WHERE r.usuario_id = NEW.usuario_id
+                      AND r.rol_id = NEW.rol_id AND r.cooperativa_id IS NULL);
+  END IF;
+  RETURN NULL;
+END $f$;
+
+CREATE TRIGGER sereno_0001_global AFTER INSERT OR UPDATE OR DELETE ON "UsuarioRol"
+  FOR EACH ROW EXECUTE FUNCTION sereno_0001_global();
+CREATE TRIGGER sereno_0001 AFTER INSERT OR UPDATE OR DELETE ON "UsuarioRolGlobal"
+  FOR EACH ROW EXECUTE FUNCTION sereno_0001_copia_global();

@@ -1,0 +1,2 @@
+DELETE FROM "UsuarioRol"
+WHERE id BETWEEN :lo AND :hi AND usuario_cooperativa_id IS NULL;

@@ -1,0 +1,1 @@
+ALTER TABLE "UsuarioRol" VALIDATE CONSTRAINT ur_con_membresia;

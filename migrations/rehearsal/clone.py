@@ -1,0 +1,234 @@
+"""The scratch database of a rehearsal: made from the schema of the target, without its rows."""
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from migrations.rehearsal.result import RehearsalError
+from postgres.session import (
+    MIGRATE,
+    Session,
+    Target,
+    UnreachableError,
+    open_admin_session,
+)
+from postgres.statement_file import read_script
+
+DUMP_SECONDS = 600
+LARGEST_DUMP = 256 * 1024 * 1024
+PREFIX = "sereno_rehearsal_"
+
+_NOISE = re.compile(
+    r"^(--.*|\\(un)?restrict .*|SET transaction_timeout = 0;)?\n", re.MULTILINE
+)
+"""Comments, the random token, and the setting that a newer pg_dump writes for older servers."""
+_VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
+_LEDGER = read_script("postgres.fencing", "migration_ledger")
+_EXTENSIONS = sql.SQL("SELECT extname::text AS name FROM pg_catalog.pg_extension")
+_AVAILABLE = sql.SQL("SELECT name::text AS name FROM pg_catalog.pg_available_extensions")
+_ROLES = sql.SQL(
+    "SELECT rolname::text AS name FROM pg_catalog.pg_roles WHERE rolname !~ '^pg_' ORDER BY 1"
+)
+_LOCALE = sql.SQL(
+    "SELECT pg_catalog.pg_encoding_to_char(encoding) AS encoding, datcollate::text AS collate, "
+    "datctype::text AS ctype FROM pg_catalog.pg_database WHERE datname = current_database()"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a scratch server needs to have, read from the target."""
+
+    version: int
+    system_identifier: str
+    roles: tuple[str, ...]
+    extensions: tuple[str, ...]
+    encoding: str
+    collate: str
+    ctype: str
+
+
+def read_source(session: Session) -> Source:
+    """Return what the copy of a database needs."""
+    locale = session.rows(_LOCALE)[0]
+    return Source(
+        session.facts.version,
+        session.facts.system_identifier,
+        tuple(row["name"] for row in session.rows(_ROLES)),
+        tuple(row["name"] for row in session.rows(_EXTENSIONS)),
+        **locale,
+    )
+
+
+def dump_schema(target: Target, version: int, folders: list[Path]) -> str:
+    """Return the schema of a database as the owner of its tables sees it, without rows.
+
+    Raises RehearsalError if no pg_dump is new enough, or it fails.
+    """
+    program = _find_program(version // 10000, folders)
+    login = target.logins[MIGRATE]
+    conninfo = make_conninfo(target.conninfo, user=login.user, application_name="sereno/migrate")
+    command = [
+        program,
+        *("--schema-only", "--no-publications", "--no-subscriptions", "--no-tablespaces"),
+        *("--exclude-schema=sereno", f"--role={target.migrate_role}", f"--dbname={conninfo}"),
+    ]
+    environment = {**os.environ, "PGCONNECT_TIMEOUT": "10"}
+    if login.password is not None:
+        environment["PGPASSWORD"] = login.password
+    with tempfile.TemporaryFile() as file:
+        try:
+            done = subprocess.run(  # noqa: S603 - a program of PostgreSQL, without a shell
+                command, stdout=file, stderr=subprocess.PIPE, timeout=DUMP_SECONDS,
+                env=environment, check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise RehearsalError(f"{program}: {error}") from None
+        if done.returncode != 0:
+            lines = done.stderr.decode(errors="replace").strip().splitlines()
+            reason = lines[0] if lines else f"exit code {done.returncode}"
+            raise RehearsalError(
+                f"{target.name}: the schema cannot be dumped as {login.user}: {reason}"
+            )
+        if file.tell() > LARGEST_DUMP:
+            raise RehearsalError(f"{target.name}: its schema is larger than 256 MiB")
+        file.seek(0)
+        return file.read().decode()
+
+
+def canonical(dump: str) -> str:
+    """Return a dump without comments, blank lines and the random token of \\restrict. Pure."""
+    return _NOISE.sub("", dump)
+
+
+def dump_again(conninfo: str, version: int, folders: list[Path]) -> str:
+    """Return the canonical dump of a scratch database."""
+    program = _find_program(version // 10000, folders)
+    command = [
+        *(program, "--schema-only", "--exclude-schema=sereno", "--exclude-table=*.sereno_archive_*"),
+        f"--dbname={conninfo}",
+    ]
+    done = subprocess.run(  # noqa: S603 - a program of PostgreSQL, without a shell
+        command, capture_output=True, timeout=DUMP_SECONDS, check=False
+    )
+    if done.returncode != 0:
+        raise RehearsalError(f"the scratch database cannot be dumped: {done.stderr.decode()[:200]}")
+    return canonical(done.stdout.decode())
+
+
+def _find_program(major: int, folders: list[Path]) -> str:
+    """Return a pg_dump that is not older than the server. Raises RehearsalError."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    places += sorted(Path("/usr").glob("pgsql-*/bin"), reverse=True)
+    found = [str(place / "pg_dump") for place in (*folders, *places)]
+    if on_path := shutil.which("pg_dump"):
+        found.insert(len(folders), on_path)
+    versions = {program: _major(program) for program in found}
+    usable = [program for program in found if versions[program] >= major]
+    if usable:
+        return min(usable, key=lambda program: versions[program])
+    raise RehearsalError(
+        f"no pg_dump of version {major} or newer was found; install the package "
+        f"postgresql-client-{major}"
+    )
+
+
+def _major(program: str) -> int:
+    if not Path(program).exists():
+        return 0
+    done = subprocess.run(  # noqa: S603 - a program of PostgreSQL, without a shell
+        [program, "--version"], capture_output=True, text=True, check=False, timeout=10
+    )
+    match = _VERSION.search(done.stdout)
+    return int(match[1]) if match else 0
+
+
+@contextmanager
+def scratch_database(server: str, source: Source, dump: str, *, embedded: bool) -> Iterator[str]:
+    """Create a scratch database from a dump, yield its conninfo, and drop it.
+
+    Raises RehearsalError with the differences if the server is not like the target's.
+    """
+    name = f"{PREFIX}{secrets.token_hex(6)}"
+    try:
+        with open_admin_session(server, "migrations.scratch") as connection:
+            _require_like(connection, source, embedded=embedded)
+            _create(connection, name, source, embedded=embedded)
+    except UnreachableError as error:
+        raise RehearsalError(str(error)) from None
+    except psycopg.Error as error:
+        raise RehearsalError(f"migrations.scratch: {_line(error)}") from None
+    conninfo = make_conninfo(server, dbname=name)
+    try:
+        _restore(conninfo, dump)
+        yield conninfo
+    finally:
+        with open_admin_session(server, "migrations.scratch") as connection:
+            dropped = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+            connection.execute(dropped.format(sql.Identifier(name)))
+
+
+def _require_like(
+    connection: psycopg.Connection[dict[str, object]], source: Source, *, embedded: bool
+) -> None:
+    """Raise RehearsalError with what the scratch server lacks; roles of an embedded one are made."""
+    roles = {str(row["name"]) for row in connection.execute(_ROLES)}
+    missing = [role for role in source.roles if role not in roles]
+    if embedded:
+        for role in missing:
+            connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
+        return
+    differences = []
+    major, wanted = connection.info.server_version // 10000, source.version // 10000
+    if major != wanted:
+        differences.append(f"its major version is {major}, not {wanted}")
+    available = {str(row["name"]) for row in connection.execute(_AVAILABLE)}
+    lacking = [one for one in source.extensions if one not in available]
+    if lacking:
+        differences.append(f"it lacks the extensions {', '.join(lacking)}")
+    if missing:
+        differences.append(f"it lacks the roles {', '.join(missing)}")
+    if differences:
+        raise RehearsalError(f"migrations.scratch is not like the target: {'; '.join(differences)}")
+
+
+def _create(
+    connection: psycopg.Connection[dict[str, object]], name: str, source: Source, *, embedded: bool
+) -> None:
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}").format(
+        sql.Identifier(name), sql.Literal(source.encoding)
+    )
+    if not embedded:
+        statement += sql.SQL(" LC_COLLATE {} LC_CTYPE {}").format(
+            sql.Literal(source.collate), sql.Literal(source.ctype)
+        )
+    connection.execute(statement)
+
+
+def _restore(conninfo: str, dump: str) -> None:
+    """Run a dump, and make the ledger beside it. Raises RehearsalError."""
+    with open_admin_session(conninfo, "migrations.scratch") as connection:
+        try:
+            connection.execute("CREATE SCHEMA sereno")  # extensions of sereno lie in it
+            connection.execute(canonical(dump).encode())
+            for statement in _LEDGER:
+                connection.execute(statement)
+        except psycopg.Error as error:
+            raise RehearsalError(
+                f"the schema of the target cannot be restored on the scratch server: {_line(error)}"
+            ) from None
+
+
+def _line(error: psycopg.Error) -> str:
+    return (error.diag.message_primary or str(error)).strip().splitlines()[0]
