@@ -1,5 +1,7 @@
-"""Every job by name: those of the package `jobs`, the two that read the service's own store, and
-`migrate`, which no schedule may name."""
+"""Every job by name: those of the package `jobs`, two of the service's own store, and `migrate`.
+
+No schedule may name `migrate`.
+"""
 
 from collections.abc import Mapping
 

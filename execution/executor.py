@@ -53,8 +53,9 @@ class Executor:
         """Yield every step with its outcome, including those not begun.
 
         A failure stops no other step, unless they are `ordered`: then each waits for the one before
-        it, and after the first that is not done nothing begins. Results are yielded in batches of at most a second, so that
-        many small steps share one transaction. Steps blocked by a lock are retried once at the end.
+        it, and after the first that is not done nothing begins. Results are yielded in batches of
+        at most a second, so that many small steps share one transaction. Steps blocked by a lock
+        are retried once at the end.
         """
         if ordered:
             yield from self._in_order(steps)

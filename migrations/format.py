@@ -210,7 +210,8 @@ def digest(text: str) -> str:
 
 
 _ANNOTATION = re.compile(
-    r"^--[ \t]*@(?P<kind>check|same|probe)[ \t]+(?P<name>[A-Za-z0-9_]{1,63})(?:[ \t]+(?P<more>\S.*?))?[ \t]*$",
+    r"^--[ \t]*@(?P<kind>check|same|probe)[ \t]+(?P<name>[A-Za-z0-9_]{1,63})"
+    r"(?:[ \t]+(?P<more>\S.*?))?[ \t]*$",
     re.MULTILINE,
 )
 

@@ -1,7 +1,7 @@
 """The child process that reads SQL with the server's grammar (postgast).
 
-It reads a request from standard input and writes one JSON line per text or statement. Its parser can
-crash the process: a tree of 60,000 nested operators exhausts the stack.
+It reads a request from standard input and writes one JSON line per text or statement. Its parser
+can crash the process: a tree of 60,000 nested operators exhausts the stack.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _split(text: str) -> dict[str, Any]:
-    """Return the statements of a text, each with its first character, and the hash of its tokens."""
+    """Return the statements of a text, each with its position, and the hash of its tokens."""
     try:
         parts = postgast.split(text)
         tokens = hashlib.sha256("\0".join(_tokens(text)).encode()).hexdigest()

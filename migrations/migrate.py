@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 from domain.cause import Cause
@@ -124,7 +125,7 @@ def _require_untampered(session: Session, migration: str, progress: Progress) ->
     words = progress.reason.replace(",", " ").split()
     named = [
         (table.removeprefix("sereno."), int(ordinal))
-        for table, ordinal in zip(words, words[1:], strict=False)
+        for table, ordinal in pairwise(words)
         if table.startswith("sereno.") and ordinal.isdigit()
     ]
     if rows := ledger.forged_rows_left(session, named):

@@ -104,7 +104,7 @@ def build_migration(migration: str, raw: Mapping[str, bytes]) -> Migration:
 def _texts(folder: Path, migration: str) -> dict[str, bytes]:
     try:
         with _directory(folder / migration) as directory:
-            names = sorted(os.listdir(directory))
+            names = sorted(os.listdir(directory))  # noqa: PTH208 - by descriptor
             if len(names) > MOST_FILES:
                 raise FormatError(
                     migration, [Problem(migration, 0, f"more than {MOST_FILES} files: split it")]

@@ -1,31 +1,28 @@
 """`sereno migrate`: migrations planned, rehearsed, applied, watched and rolled back."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daemon.cli.command_group import CommandGroup
-from daemon.cli.options import (
-    ConfigOption,
-    DatabaseOption,
-    JsonOption,
-    fail,
-    open_context,
-    print_json,
+from daemon.cli.migrate_options import (
+    AsOption,
+    IdArgument,
+    ReasonOption,
+    UntilOption,
+    database_of,
+    opened,
+    parse_phase,
 )
+from daemon.cli.migrate_run import run_and_exit
+from daemon.cli.options import ConfigOption, DatabaseOption, JsonOption, fail, print_json
 from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
     from daemon.context import Context
-    from daemon.migrating.requests import Preview, Wish
-    from daemon.runs.runner import FinishedRun
-    from migrations.format import Phase
+    from daemon.migrating.requests import Wish
     from migrations.migrate import Action
-    from migrations.steps.migration_step import MigrationError
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -33,22 +30,11 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A folder, like 0001_tenants.")]
-UntilOption = Annotated[
-    str | None,
-    typer.Option(
-        "--until",
-        help="The last phase: prepare, data, tighten, cleanup or purge.",
-        show_default=False,
-    ),
-]
 PlanOption = Annotated[
     str | None,
     typer.Option("--plan", metavar="HASH", help="The plan that was reviewed.", show_default=False),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", help="Accept the plan as it is now.")]
-AsOption = Annotated[str, typer.Option("--as", metavar="NAME", help="Who asks.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the ledger.")]
 
 
 @app.command("new")
@@ -82,10 +68,11 @@ def plan(
     """Show what apply would do now: steps, locks, table sizes, and the hash of the plan."""
     with opened(config) as context:
         from daemon.cli.migrate_plan import plan_as_json, print_plan
+        from daemon.migrating.requests import preview
 
         name = database_of(context, database)
         wish = _wish(migration, "rollback" if rollback else "apply", until)
-        shown = _preview(context, name, wish)
+        shown = preview(context, name, wish)
         if as_json:
             print_json(plan_as_json(shown))
         else:
@@ -209,22 +196,6 @@ def _wish(
     return Wish(migration, action, phase, "", principal, reason)
 
 
-def parse_phase(text: str) -> "Phase":
-    from daemon.cli.options import unknown_name
-    from migrations.format import Phase
-
-    try:
-        return Phase(text)
-    except ValueError:
-        fail(f"--until: {unknown_name('phase', text, list(Phase))}", Exit.CANNOT)
-
-
-def _preview(context: "Context", database: str, wish: "Wish") -> "Preview":
-    from daemon.migrating.requests import preview
-
-    return preview(context, database, wish)
-
-
 def _reviewed(
     context: "Context", database: str, wish: "Wish", reviewed: str | None, yes: bool
 ) -> "Wish":
@@ -232,10 +203,11 @@ def _reviewed(
     from dataclasses import replace
 
     from daemon.cli.migrate_plan import print_plan
+    from daemon.migrating.requests import preview
 
     if reviewed:
         return replace(wish, reviewed=reviewed)
-    shown = _preview(context, database, wish)
+    shown = preview(context, database, wish)
     if not yes:
         print_plan(context, database, shown, sql=False)
         if not sys.stdin.isatty():
@@ -243,75 +215,3 @@ def _reviewed(
         if not typer.confirm(f"{wish.action} this plan?"):
             raise typer.Exit(Exit.CANNOT)
     return replace(wish, reviewed=shown.hash)
-
-
-def run_and_exit(
-    context: "Context", database: str, wish: "Wish", *, as_json: bool = False
-) -> NoReturn:
-    """Run a wish with a progress bar; exit with its code."""
-    from daemon.cli.migrate_run import print_end, run_wish
-
-    _preview(context, database, wish)  # refuses before a run is recorded
-    ran = run_wish(context, database, wish, as_json=as_json)
-    print_end(context, database, wish.migration, ran, as_json=as_json)
-    raise typer.Exit(exit_code(ran))
-
-
-def exit_code(ran: "FinishedRun") -> Exit:
-    """Return the exit code of a run."""
-    from daemon.cli.now import exit_code as of_runs
-    from domain.cause import Cause
-
-    by_cause = {
-        Cause.GATE_CLOSED: Exit.GATE,
-        Cause.LOCK_BUDGET: Exit.LOCKS,
-        Cause.BUSY: Exit.BUSY,
-    }
-    if ran.cause in by_cause:
-        return by_cause[ran.cause]
-    return of_runs([ran], found=False)
-
-
-def _refuse(error: "MigrationError") -> NoReturn:
-    """Print why a migration is refused, and exit."""
-    from domain.cause import Cause
-
-    fail(str(error), Exit.GATE if error.cause is Cause.GATE_CLOSED else Exit.CANNOT)
-
-
-@contextmanager
-def opened(config: Path | None) -> "Iterator[Context]":
-    """Open the context; a migration that cannot be used ends the command with its mistakes."""
-    from migrations.read_folder import FormatError
-    from migrations.rehearsal.result import RehearsalError
-    from migrations.statements import GrammarError
-    from migrations.steps.migration_step import MigrationError
-
-    with open_context(config) as context:
-        try:
-            yield context
-        except MigrationError as error:
-            _refuse(error)
-        except (FormatError, GrammarError, RehearsalError) as error:
-            fail(str(error), Exit.CANNOT)
-
-
-def database_of(context: "Context", wanted: str | None) -> str:
-    """Return the database to work in: the wanted one, or the only one with a migrate login."""
-    from daemon.cli.options import unknown_name
-    from daemon.migrating.requests import migrating_databases
-
-    if wanted is not None:
-        if wanted not in context.config.databases:
-            fail(unknown_name("database", wanted, context.config.databases), Exit.CANNOT)
-        return wanted
-    found = migrating_databases(context)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        fail(f"name one with --database: {', '.join(found)}", Exit.CANNOT)
-    fail(
-        "no database has a login for migrations; add to one of them:\n"
-        '  migrate = { user = "sereno_migrate", role = "the owner of the tables" }',
-        Exit.CONFIG,
-    )

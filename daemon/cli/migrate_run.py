@@ -1,6 +1,10 @@
 """The run of a migration on the command line, and how its end is told."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
     from daemon.context import Context
@@ -28,7 +32,7 @@ def print_end(
 ) -> None:
     """Print the steps of a run, the state of the migration, and the next command."""
     from daemon.cli.history import print_steps
-    from daemon.cli.migrate_views import print_status
+    from daemon.cli.migrate_status import print_status
     from daemon.cli.options import print_json
     from daemon.cli.output import line, prose
     from daemon.history import history
@@ -46,3 +50,30 @@ def print_end(
     if ran.reason:
         prose(ran.reason, indent=2)
     print_status(context, listed)
+
+
+def run_and_exit(
+    context: "Context", database: str, wish: "Wish", *, as_json: bool = False
+) -> NoReturn:
+    """Run a wish with a progress bar, print its end, and exit with its code."""
+    from daemon.migrating.requests import preview
+
+    preview(context, database, wish)  # refuses before a run is recorded
+    ran = run_wish(context, database, wish, as_json=as_json)
+    print_end(context, database, wish.migration, ran, as_json=as_json)
+    raise typer.Exit(exit_code(ran))
+
+
+def exit_code(ran: "FinishedRun") -> Exit:
+    """Return the exit code of a run."""
+    from daemon.cli.now import exit_code as of_runs
+    from domain.cause import Cause
+
+    by_cause = {
+        Cause.GATE_CLOSED: Exit.GATE,
+        Cause.LOCK_BUDGET: Exit.LOCKS,
+        Cause.BUSY: Exit.BUSY,
+    }
+    if ran.cause in by_cause:
+        return by_cause[ran.cause]
+    return of_runs([ran], found=False)

@@ -1,11 +1,10 @@
 """The commands of `sereno migrate` that change nothing in a database of applications."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from daemon.cli.migrate import (
+from daemon.cli.migrate_options import (
     AsOption,
     IdArgument,
     ReasonOption,
@@ -15,10 +14,6 @@ from daemon.cli.migrate import (
 )
 from daemon.cli.options import ConfigOption, DatabaseOption, JsonOption, fail, print_json
 from daemon.exit_codes import Exit
-
-if TYPE_CHECKING:
-    from daemon.context import Context
-    from daemon.migrating.views import Listed
 
 
 def add_to(app: typer.Typer) -> None:
@@ -66,6 +61,7 @@ def status(
     Exits with 1 if one failed, is tampered, or could not be rolled back.
     """
     with opened(config) as context:
+        from daemon.cli.migrate_status import print_status
         from daemon.migrating.views import list_migrations, rows_of
         from migrations.state import State
 
@@ -76,22 +72,6 @@ def status(
         else:
             print_status(context, found)
         raise typer.Exit(Exit.FOUND if any(one.state in wrong for one in found) else Exit.FINE)
-
-
-def print_status(context: "Context", found: "Sequence[Listed]") -> None:
-    """Print state, reason and next command of each migration."""
-    from daemon.cli.output import line, local_minute, prose
-
-    zone = context.config.daemon.timezone
-    for one in found:
-        since = f" since {local_minute(one.since, zone)}" if one.since else ""
-        line(f"{one.id} in {one.database}: {one.state.value}{since}")
-        if one.phase:
-            line(f"complete: {one.phase}", indent=2)
-        for text in (one.reason, one.problem):
-            if text:
-                prose(text, indent=2)
-        prose(f"next: {one.next}", indent=2)
 
 
 def progress(
@@ -156,7 +136,7 @@ def adopt(
 ) -> None:
     """Record that a migration was applied by other means; the check of the phase has to hold."""
     with opened(config) as context:
-        from daemon.cli.migrate import run_and_exit
+        from daemon.cli.migrate_run import run_and_exit
         from daemon.migrating.requests import Wish
 
         if not reason.strip():
@@ -175,7 +155,7 @@ def rehearse(
     ] = False,
     seconds: Annotated[
         float, typer.Option("--seconds", help="How long the data phase runs beside the probes.")
-    ] = 5.0,
+    ] = 20.0,
     database: DatabaseOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,

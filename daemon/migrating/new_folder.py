@@ -7,7 +7,8 @@ from migrations.format import ID, TOML
 _FILES = {
     "prepare.sql": "-- Add only: new tables, nullable columns, triggers. One transaction.\n",
     "prepare.check.sql": (
-        "-- Each query returns the violating rows.\n-- @check nothing_is_wrong\nSELECT 1 WHERE false;\n"
+        "-- Each query returns the violating rows.\n-- @check nothing_is_wrong\n"
+        "SELECT 1 WHERE false;\n"
     ),
     "prepare.rollback.sql": "-- Undo prepare.sql; it may be half done.\n",
 }

@@ -29,9 +29,7 @@ DUMP_SECONDS = 600
 LARGEST_DUMP = 256 * 1024 * 1024
 PREFIX = "sereno_rehearsal_"
 
-_NOISE = re.compile(
-    r"^(--.*|\\(un)?restrict .*|SET transaction_timeout = 0;)?\n", re.MULTILINE
-)
+_NOISE = re.compile(r"^(--.*|\\(un)?restrict .*|SET transaction_timeout = 0;)?\n", re.MULTILINE)
 """Comments, the random token, and the setting that a newer pg_dump writes for older servers."""
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 _LEDGER = read_script("postgres.fencing", "migration_ledger")
@@ -108,7 +106,7 @@ def dump_schema(target: Target, version: int, folders: list[Path]) -> str:
 
 
 def canonical(dump: str) -> str:
-    """Return a dump without comments, blank lines and the random token of \\restrict. Pure."""
+    """Return a dump without comments, blank lines and its random token. Pure."""
     return _NOISE.sub("", dump)
 
 
@@ -116,7 +114,12 @@ def dump_again(conninfo: str, version: int, folders: list[Path]) -> str:
     """Return the canonical dump of a scratch database."""
     program = _find_program(version // 10000, folders)
     command = [
-        *(program, "--schema-only", "--exclude-schema=sereno", "--exclude-table=*.sereno_archive_*"),
+        *(
+            program,
+            "--schema-only",
+            "--exclude-schema=sereno",
+            "--exclude-table=*.sereno_archive_*",
+        ),
         f"--dbname={conninfo}",
     ]
     done = subprocess.run(  # noqa: S603 - a program of PostgreSQL, without a shell
@@ -182,7 +185,7 @@ def scratch_database(server: str, source: Source, dump: str, *, embedded: bool) 
 def _require_like(
     connection: psycopg.Connection[dict[str, object]], source: Source, *, embedded: bool
 ) -> None:
-    """Raise RehearsalError with what the scratch server lacks; roles of an embedded one are made."""
+    """Raise RehearsalError with what the scratch server lacks; an embedded one gets the roles."""
     roles = {str(row["name"]) for row in connection.execute(_ROLES)}
     missing = [role for role in source.roles if role not in roles]
     if embedded:

@@ -21,8 +21,10 @@ THREADS = 4
 MOST_ERRORS = 20
 STATEMENT_MILLISECONDS = 10_000
 LEAST_RUNS = 3
-THINKING = 5.0
+THINKING = 20.0
 """The pause after a run of probes, as a multiple of its duration."""
+HASTE = 1.0
+"""The same beside the batches of a phase."""
 
 
 class _UndoneError(Exception):
@@ -56,11 +58,10 @@ def probe_alone(
     with probe_session(target) as session:
         try:
             with session.transaction():
-                for query in file.queries:
-                    results.append(_one(session, query, application, phase))
+                results += [_one(session, query, application, phase) for query in file.queries]
                 fire_deferred_triggers(session)
                 wrong = sentence_of(run_queries(session, checks, {}), checks)
-                raise _UndoneError
+                raise _UndoneError  # noqa: TRY301 - rolls the transaction back
         except _UndoneError:
             pass
         except psycopg.Error as error:
@@ -92,6 +93,7 @@ class Load:
     longest_ms: float = 0.0
     runs: int = 0
     _phase: str = ""
+    _thinking: float = THINKING
     _serving: frozenset[str] = frozenset()
     _stop: threading.Event = field(default_factory=threading.Event)
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -104,10 +106,14 @@ class Load:
             self._threads.append(thread)
             thread.start()
 
-    def serve(self, phase: str, applications: frozenset[str]) -> None:
-        """Name the phase in progress, and the applications that are alive in it."""
+    def serve(self, phase: str, applications: frozenset[str], *, pauses: bool = True) -> None:
+        """Name the phase in progress, and the applications that are alive in it.
+
+        With short pauses the threads are as close to the batches of a phase as they can be.
+        """
         with self._guard:
             self._phase, self._serving = phase, applications
+            self._thinking = THINKING if pauses else HASTE
 
     def stop(self) -> None:
         """Stop the threads, and wait for them."""
@@ -133,7 +139,7 @@ class Load:
                 application, began = serving[number % len(serving)], time.monotonic()
                 self._run(session, self.files[application], f"{application} in {phase}")
                 # users think longer than statements take; without pauses no lock is ever free
-                self._stop.wait(THINKING * (time.monotonic() - began))
+                self._stop.wait(self._thinking * (time.monotonic() - began))
 
     def _run(self, session: Session, file: SqlFile, where: str) -> None:
         name = ""

@@ -32,7 +32,7 @@ from postgres.session import MIGRATE, Session, Target, open_session
 BEFORE = "before"
 APPLICATIONS = ("old", "new")
 MOST_CYCLES = 50
-BATCHES_IN_A_CYCLE = 100
+BATCHES_IN_A_CYCLE = 20
 BUDGET_SECONDS = 20.0
 
 
@@ -227,7 +227,7 @@ class Rehearser:
             for one in early
             if self._result.served(one, "old") and self._result.served(one, "new")
         ]
-        if not served and any(one.phase not in {BEFORE} for one in self._result.probes):
+        if not served and any(one.phase != BEFORE for one in self._result.probes):
             self._problem(f"no phase before {late[0]} serves both applications without error")
 
     def _under_load(self, stage: Stage, seconds: float) -> None:
@@ -272,7 +272,8 @@ class Rehearser:
         for phase in stage.migration.phases():
             if stage.migration.rollback(phase) is None:
                 break
-            self._serve(load, former, phase.value)
+            batches = all(one.kind is Kind.BATCH for one in stage.migration.work(phase))
+            self._serve(load, former, phase.value, pauses=not batches)
             keys = self._keys_of_a_batch(stage)
             steps = plan_apply(stage.planning(phase, first_keys=keys, most_keys=keys))
             self._require(stage.run(steps), f"{phase.value} beside the applications")
@@ -282,17 +283,17 @@ class Rehearser:
         load.serve("", frozenset())
         self._require(stage.run(plan_rollback(stage.planning(None))), "rollback after the load")
 
-    def _serve(self, load: Load, former: str, phase: str) -> None:
+    def _serve(self, load: Load, former: str, phase: str, *, pauses: bool = True) -> None:
         """Let the applications work that the table of probes shows to work before and after."""
         alive = {
             one
             for one in load.files
             if self._result.served(former, one) and self._result.served(phase, one)
         }
-        load.serve(phase, frozenset(alive))
+        load.serve(phase, frozenset(alive), pauses=pauses)
 
     def _keys_of_a_batch(self, stage: Stage) -> int:
-        """Return a size that gives a hundred batches for the largest table that is walked."""
+        """Return a size that gives twenty batches for the largest table that is walked."""
         most = 1
         for options in stage.migration.manifest.steps.values():
             table = parse_relation(options.table)

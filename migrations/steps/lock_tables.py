@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from psycopg import sql
@@ -116,8 +117,9 @@ class LockAttempts:
             displaces = last and bool(vacuumed) and len(vacuumed) == len(in_the_way)
             if not in_the_way or displaces:
                 self.attempts += 1
+                take = partial(self._take, locks, vacuumed if displaces else [])
                 try:
-                    return piece(lambda: self._take(locks, vacuumed if displaces else []))
+                    return piece(take)
                 except RETRYABLE:
                     in_the_way = self._holders(locks)
                 pause = self._ladder.pause(self.attempts)

@@ -191,7 +191,8 @@ class TamperCheck:
         if found != self._written:
             raise TamperedError(
                 f"{self._tables[0]}: at COMMIT, code of its owner wrote into sereno.archive_batch "
-                f"(rows: {found - self._written}, ordinal above {max(self._heights.values())}, written by "
+                f"(rows: {found - self._written}, ordinal above {max(self._heights.values())}, "
+                "written by "
                 f"{self._session.facts.user}); examine its triggers, then delete those rows as an "
                 "administrator: sereno archive verify names them"
             )

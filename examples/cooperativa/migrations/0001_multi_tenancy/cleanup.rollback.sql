@@ -60,10 +60,15 @@ BEGIN
   RETURN NEW;
 END $f$;
 
--- A role without a cooperative is in both tables: granted, changed and revoked in either.
+-- A role without a cooperative is in both tables: granted, changed and revoked in either. One that
+-- is granted while it is revoked is seen only by whoever waits for the other: the user is locked.
 CREATE OR REPLACE FUNCTION sereno_0001_global() RETURNS trigger
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $f$
 BEGIN
+  IF NOT (TG_OP <> 'INSERT' AND OLD.cooperativa_id IS NULL OR TG_OP <> 'DELETE' AND NEW.cooperativa_id IS NULL) THEN
+    RETURN NULL;
+  END IF;
+  PERFORM FROM "Usuario" WHERE id IN (OLD.usuario_id, NEW.usuario_id) ORDER BY id FOR NO KEY UPDATE;
   IF TG_OP <> 'INSERT' AND OLD.cooperativa_id IS NULL THEN
     DELETE FROM "UsuarioRolGlobal" g
     WHERE g.usuario_id = OLD.usuario_id AND g.rol_id = OLD.rol_id
@@ -80,6 +85,7 @@ END $f$;
 CREATE OR REPLACE FUNCTION sereno_0001_copia_global() RETURNS trigger
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $f$
 BEGIN
+  PERFORM FROM "Usuario" WHERE id IN (OLD.usuario_id, NEW.usuario_id) ORDER BY id FOR NO KEY UPDATE;
   IF TG_OP <> 'INSERT' THEN
     DELETE FROM "UsuarioRol"
     WHERE usuario_id = OLD.usuario_id AND rol_id = OLD.rol_id AND cooperativa_id IS NULL;
