@@ -57,9 +57,9 @@ class Executor:
         at most a second, so that many small steps share one transaction. Steps blocked by a lock
         are retried once at the end.
         """
-        if ordered:
-            yield from self._in_order(steps)
-            return
+        return self._in_order(steps) if ordered else self._side_by_side(steps)
+
+    def _side_by_side(self, steps: Sequence[Step]) -> Iterator[list[StepResult]]:
         numbered = enumerate(steps, 1)
         late: list[StepResult] = []
         for alone, stage in itertools.groupby(numbered, _stage_key):

@@ -16,12 +16,14 @@ from postgres import copy, cost_settings
 from postgres.connect_errors import Attempt, connect_cure
 from postgres.identifiers import quote_identifier
 from postgres.session_settings import CLIENT, CONNECT_SECONDS, LOCK_TIMEOUT_MILLISECONDS, SERVER
+from postgres.statement_file import read_statement
 
 OLDEST = 140000
 SHARED_STATISTICS_SINCE = 150000
 """Before this version statistics arrive up to half a second late, through a collector process."""
 _GONE = {"57P01", "57P02", "57P03"}
 
+_FACTS = read_statement("postgres", "session_facts")
 _ANALYSED = "sereno_analysed"
 _DEALLOCATE = sql.SQL("DEALLOCATE {}").format(sql.Identifier(_ANALYSED))
 
@@ -342,21 +344,7 @@ def _escaped(value: str) -> str:
 
 
 def _read_facts(connection: psycopg.Connection[dict[str, Any]], name: str, nonce: str) -> Facts:
-    row = connection.execute(
-        """
-        SELECT current_setting('server_version_num')::int AS version,
-               (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier,
-               current_database() AS database,
-               (SELECT oid::bigint FROM pg_database
-                WHERE datname = current_database()) AS database_oid,
-               current_user::text AS user,
-               pg_backend_pid() AS pid,
-               pg_is_in_recovery() AS standby,
-               CASE WHEN pg_is_in_recovery() THEN '00000000'
-                    ELSE left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS timeline,
-               current_setting('sereno.session', true) AS nonce
-        """
-    ).fetchone()
+    row = connection.execute(_FACTS).fetchone()
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
     standby, answered = row.pop("standby"), row.pop("nonce")
     if row["version"] < OLDEST:

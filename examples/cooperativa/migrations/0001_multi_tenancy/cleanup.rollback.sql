@@ -1,3 +1,5 @@
+-- No statement may be inside a trigger that is replaced here: it would still read the former names.
+LOCK TABLE "UsuarioCooperativa", "UsuarioRolGlobal" IN SHARE ROW EXCLUSIVE MODE;
 DROP TRIGGER sereno_0001 ON "Usuario";
 ALTER TABLE "Usuario" RENAME COLUMN zz_m0001_cooperativa_id TO cooperativa_id;
 ALTER TABLE "UsuarioRol" RENAME COLUMN zz_m0001_usuario_id TO usuario_id;

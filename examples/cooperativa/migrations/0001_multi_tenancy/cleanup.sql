@@ -1,4 +1,6 @@
 -- Rename, do not drop: indexes, keys and NOT NULL stay with the column, and triggers keep it true.
+-- No statement may be inside a trigger that is replaced here: it would still read the former names.
+LOCK TABLE "UsuarioCooperativa", "UsuarioRolGlobal" IN SHARE ROW EXCLUSIVE MODE;
 ALTER TABLE "Usuario" RENAME COLUMN cooperativa_id TO zz_m0001_cooperativa_id;
 ALTER TABLE "UsuarioRol" RENAME COLUMN usuario_id TO zz_m0001_usuario_id;
 ALTER TABLE "UsuarioRol" RENAME COLUMN cooperativa_id TO zz_m0001_cooperativa_id;
