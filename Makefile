@@ -51,6 +51,8 @@ prove: $(READY)  ## the long proofs: kills, crashes, every time zone
 	$(RUN)python tests/prove/mail_pictures.py
 	$(RUN)python -m tests.prove.service_faults
 	$(RUN)python -m tests.prove.planted_illnesses
+	$(RUN)python -m tests.prove.migration_kills
+	$(RUN)python -m tests.prove.migration_under_load
 
 bench: $(READY)  ## ratios to the peers, measured in turns
 	$(RUN)python -m benchmarks.vacuum $(BENCH)
