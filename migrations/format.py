@@ -136,6 +136,8 @@ class Query:
     same: bool = False
     """Whether its rows have to be equal before and after the phase, instead of none."""
     warn: bool = False
+    once: bool = False
+    """Whether it is too slow to be repeated under the locks of cleanup and purge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,7 @@ _ANNOTATION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """A line like `-- @check name [warn]`, with its place in the text."""
+    """A line like `-- @check name [warn] [once]`, with its place in the text."""
 
     kind: str
     name: str
@@ -248,12 +250,14 @@ def queries(
             continue
         mark = before[0]
         pending.remove(mark)
-        if mark.more not in {"", "warn"} or (mark.more and mark.kind != "check"):
-            problems.append((mark.line, f"{mark.more!r} is unknown; only @check may have `warn`"))
+        words = set(mark.more.split())
+        if words - {"warn", "once"} or (words and mark.kind != "check"):
+            known = "only @check may have `warn` or `once`"
+            problems.append((mark.line, f"{mark.more!r} is unknown; {known}"))
         if any(one.name == mark.name for one in found):
             problems.append((mark.line, f"the name {mark.name} occurs twice"))
-        same, warn = mark.kind == "same", mark.more == "warn"
-        found.append(Query(mark.name, statement.text, statement.line, same=same, warn=warn))
+        flags = {"same": mark.kind == "same", "warn": "warn" in words, "once": "once" in words}
+        found.append(Query(mark.name, statement.text, statement.line, **flags))
     problems += [(mark.line, f"@{mark.kind} {mark.name} has no statement") for mark in pending]
     return found, problems
 

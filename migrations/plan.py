@@ -131,7 +131,9 @@ def plan_apply(planning: Planning) -> list[MigrationStep]:
         if phase is not started:
             steps.append(_begin_phase(planning, phase, complete))
         if phase is Phase.TIGHTEN and planning.data_check_due and Phase.DATA not in phases:
-            steps += _barrier(planning, complete)
+            steps += _barrier(planning, Phase.DATA, complete)
+        if phase in GATED and complete is not None and complete not in phases:
+            steps += _barrier(planning, complete, complete)
         steps += [_work(planning, phase, file, complete) for file in left(planning, phase)]
         state = ends_in(planning.migration, phase) if phase is phases[-1] else State.RUNNING
         checked = planning.migration.check(phase)
@@ -289,12 +291,12 @@ def _begin_phase(planning: Planning, phase: Phase, complete: Phase | None) -> Be
     )
 
 
-def _barrier(planning: Planning, complete: Phase | None) -> list[MigrationStep]:
-    """Return the check of `data` that tighten builds on."""
-    file = planning.migration.check(Phase.DATA)
-    if Phase.DATA not in planning.migration.phases() or file is None:
+def _barrier(planning: Planning, phase: Phase, complete: Phase | None) -> list[MigrationStep]:
+    """Return the check of an earlier phase that the next one builds on."""
+    file = planning.migration.check(phase)
+    if phase not in planning.migration.phases() or file is None:
         return []
-    return [check(planning, Phase.DATA, file, complete)]
+    return [check(planning, phase, file, complete)]
 
 
 def _work(planning: Planning, phase: Phase, file: SqlFile, complete: Phase | None) -> MigrationStep:
@@ -322,17 +324,26 @@ def _work(planning: Planning, phase: Phase, file: SqlFile, complete: Phase | Non
 def _inside(
     planning: Planning, phase: Phase, file: SqlFile
 ) -> tuple[tuple[Query, ...], tuple[Query, ...]]:
-    """Return the checks that a file of a gated phase runs in its transaction."""
+    """Return the checks that a file of a gated phase runs in its transaction.
+
+    Those of the phase itself before the last COMMIT; before the first statement of purge, which
+    cannot be undone, those of the phase before.
+    """
     if phase not in GATED:
         return (), ()
     files = [one for one in planning.migration.work(phase) if one.kind is Kind.TRANSACTION]
     before = planning.migration.check(planning.migration.before(phase))
     own = planning.migration.check(phase)
-    is_first = planning.migration.work(phase)[0].name == file.name
+    is_first = phase is Phase.PURGE and planning.migration.work(phase)[0].name == file.name
     is_last = planning.migration.work(phase)[-1].name == file.name and files[-1].name == file.name
     first = before.queries if before is not None and is_first else ()
     last = own.queries if own is not None and is_last else ()
-    return tuple(one for one in first if not one.same), tuple(one for one in last if not one.same)
+    return _repeated(first), _repeated(last)
+
+
+def _repeated(queries: Sequence[Query]) -> tuple[Query, ...]:
+    """Return the checks that are repeated under the locks."""
+    return tuple(one for one in queries if not (one.same or one.once))
 
 
 def _statements(

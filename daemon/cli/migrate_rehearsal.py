@@ -1,10 +1,11 @@
 """The result of a rehearsal as people read it, at 80 columns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from migrations.rehearsal.result import Rehearsal
+    from migrations.statements import TableLock
 
 MOST_PROBLEMS = 20
 
@@ -26,8 +27,9 @@ def print_rehearsal(result: "Rehearsal") -> None:
     for text in columns(rows) if rows else []:
         line(text, indent=2)
     for file, locks in result.locks.items():
-        shown = ", ".join(f"{one.schema}.{one.table} {one.mode}" for one in locks) or "none"
-        prose(f"locks of {file}: {shown}", indent=2)
+        line(f"locks of {file}", indent=2)
+        for mode, tables in _by_mode(locks):
+            prose(f"{mode}: {tables}", indent=4)
     if result.cycles:
         prose(
             f"beside the applications: {counted(result.cycles, 'cycle')}, {result.probe_runs:,} "
@@ -36,6 +38,17 @@ def print_rehearsal(result: "Rehearsal") -> None:
         )
     for note in result.notes:
         prose(f"note: {note}", indent=2)
+
+
+def _by_mode(locks: "Sequence[TableLock]") -> "Iterator[tuple[str, str]]":
+    """Yield each mode, the strongest first, with its tables."""
+    from migrations.statement_locks import STRENGTH
+    from postgres.identifiers import Relation
+
+    for mode in reversed(STRENGTH):
+        tables = [str(Relation(one.schema, one.table)) for one in locks if one.mode == mode]
+        if tables:
+            yield mode, ", ".join(tables)
 
 
 def _probe_rows(result: "Rehearsal") -> "Iterator[tuple[str, str, str]]":

@@ -65,6 +65,8 @@ OLD = (
     ("write", """INSERT INTO "UsuarioRol" (id, usuario_id, rol_id, cooperativa_id) SELECT %(n)s, %(u)s, 'r8', %(c)s
      WHERE NOT EXISTS (SELECT FROM "UsuarioRol" WHERE usuario_id = %(u)s AND rol_id = 'r8')"""),
     ("write", """INSERT INTO "Usuario" (id, cooperativa_id, email) VALUES (%(n)s, %(c)s, %(n)s)"""),
+    ("write", """UPDATE "UsuarioRol" SET rol_id = CASE rol_id WHEN 'r1' THEN 'r7' WHEN 'r7' THEN 'r1' ELSE rol_id END
+     WHERE usuario_id = %(u)s"""),
     ("revoke", """DELETE FROM "UsuarioRol" WHERE usuario_id = %(s)s AND rol_id = 'r3' AND cooperativa_id IS NULL"""),
 )  # fmt: skip
 NEW = (

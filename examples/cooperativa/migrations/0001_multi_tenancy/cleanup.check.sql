@@ -9,7 +9,7 @@ WHERE u.zz_m0001_cooperativa_id IS NOT NULL AND NOT EXISTS (
 SELECT uc.id FROM "UsuarioCooperativa" uc JOIN "Usuario" u ON u.id = uc.usuario_id
 WHERE uc.es_principal AND (uc.cooperativa_id, uc.activo) IS DISTINCT FROM (u.zz_m0001_cooperativa_id, u.activo);
 
--- @check rol_sin_membresia_o_cruzado
+-- @check rol_sin_membresia_o_cruzado once
 SELECT ur.id FROM "UsuarioRol" ur
 LEFT JOIN "UsuarioCooperativa" uc ON uc.id = ur.usuario_cooperativa_id
 WHERE (uc.usuario_id, uc.cooperativa_id) IS DISTINCT FROM
@@ -25,7 +25,7 @@ SELECT g.id FROM "UsuarioRolGlobal" g
 WHERE NOT EXISTS (SELECT FROM "UsuarioRol" ur WHERE ur.zz_m0001_usuario_id = g.usuario_id
                   AND ur.rol_id = g.rol_id AND ur.zz_m0001_cooperativa_id IS NULL);
 
--- @check membresia_huerfana
+-- @check membresia_huerfana once
 SELECT uc.id FROM "UsuarioCooperativa" uc
 LEFT JOIN "Usuario" u ON u.id = uc.usuario_id LEFT JOIN "Cooperativa" c ON c.id = uc.cooperativa_id
 WHERE u.id IS NULL OR c.id IS NULL;
