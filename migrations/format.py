@@ -161,6 +161,8 @@ class Migration:
     id: str
     manifest: Manifest
     files: Mapping[str, SqlFile] = field(repr=False)
+    toml: str = field(repr=False)
+    """The text of migration.toml."""
 
     @property
     def checksum(self) -> str:

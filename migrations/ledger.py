@@ -11,7 +11,7 @@ from typing import Any
 from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
-from migrations.format import FORMAT, Migration, Phase, SqlFile
+from migrations.format import FORMAT, TOML, Migration, Phase, SqlFile
 from migrations.state import Batch, Event, StepRow
 from postgres.fencing.migration_grants import LEDGER
 from postgres.session import Session, TargetError
@@ -214,11 +214,11 @@ def restart_batches(session: Session, ref: RunRef, file: SqlFile) -> Written:
     )
 
 
-def add_files(session: Session, ref: RunRef, migration: Migration, toml: str) -> Written:
+def add_files(session: Session, ref: RunRef, migration: Migration) -> Written:
     """Record the text of every file, unless this checksum has been recorded before."""
     if files_of(session, ref.user, ref.migration, ref.checksum):
         return set()
-    texts = {"migration.toml": toml} | {name: one.text for name, one in migration.files.items()}
+    texts = {TOML: migration.toml} | {name: one.text for name, one in migration.files.items()}
     written: Written = set()
     for name, text in texts.items():
         written |= add(

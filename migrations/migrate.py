@@ -34,7 +34,6 @@ class MigrationRequest:
     action: Action
     run: str
     migration: Migration
-    toml: str
     until: Phase | None = None
     reviewed: str = ""
     """The plan hash that was reviewed; empty accepts any."""
@@ -85,7 +84,6 @@ def read_planning(session: Session, request: MigrationRequest) -> Planning:
         ref=ref,
         migration=migration,
         progress=progress,
-        toml=request.toml,
         until=request.until,
         others=known,
         target=f"{facts.system_identifier} {facts.database_oid}",

@@ -35,7 +35,6 @@ class Planning:
     ref: RunRef
     migration: Migration
     progress: Progress
-    toml: str = ""
     request: Mapping[str, str] = field(default_factory=dict)
     """The values of the row in sereno.migration_run."""
     until: Phase | None = None
@@ -248,7 +247,6 @@ def begin_run(planning: Planning, state: State = State.RUNNING) -> BeginRun:
         phase=None,
         complete=planning.progress.phase,
         migration=planning.migration,
-        toml=planning.toml,
         request=planning.request,
         state=state,
     )

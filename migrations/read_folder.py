@@ -88,13 +88,14 @@ def build_migration(migration: str, raw: Mapping[str, bytes]) -> Migration:
     """Build a migration from the bytes of its files. Raises FormatError, GrammarError."""
     problems: list[Problem] = []
     texts = {name: _decoded(name, value, problems) for name, value in raw.items()}
-    manifest = _manifest(texts.pop(TOML, None), problems)
+    toml = texts.pop(TOML, None)
+    manifest = _manifest(toml, problems)
     for name, text in texts.items():
         problems += _textual(name, text)
-    if problems or manifest is None:
+    if problems or manifest is None or toml is None:
         raise FormatError(migration, problems)
     files = _files(texts, problems)
-    built = Migration(migration, manifest, files)
+    built = Migration(migration, manifest, files, toml)
     problems += _whole(built)
     if problems:
         raise FormatError(migration, problems)

@@ -11,7 +11,6 @@ from pathlib import Path
 from daemon.context import Context
 from daemon.history import history, requests
 from daemon.migrating.requests import catalog_session, migration_folder
-from migrations.format import TOML
 from migrations.migrate import migrate_user
 from migrations.read_folder import read_migration
 from migrations.rehearsal.clone import (
@@ -32,7 +31,6 @@ def rehearse_migration(
     """Rehearse a migration and record the evidence. Raises RehearsalError, FormatError."""
     folder = migration_folder(context)
     read = read_migration(folder, migration)
-    toml = (folder / migration / TOML).read_text("utf-8-sig")
     target = context.target(database)
     with catalog_session(context, database) as session:
         migrate_user(session)
@@ -52,7 +50,7 @@ def rehearse_migration(
             return dump_again(scratch.conninfo, int(result.server) * 10000, folders)
 
         rehearser = Rehearser(result, new_database, canonical_dump, _tell)
-        rehearser.run(read, toml, seconds)
+        rehearser.run(read, seconds)
     if embedded:
         result.notes.append("on an embedded server: this evidence opens no gate")
     _record(context, result, embedded=embedded)

@@ -16,7 +16,7 @@ from daemon.history import requests
 from domain.cause import Cause
 from domain.task import Request, Scope, Task
 from migrations import ledger
-from migrations.format import TOML, Migration, Phase
+from migrations.format import Migration, Phase
 from migrations.ledger import Checked
 from migrations.migrate import (
     NAME,
@@ -85,16 +85,13 @@ def build_request(context: Context, session: Session, wish: Wish) -> MigrationRe
     """
     options = context.config.migrations
     if wish.action == "rollback":
-        migration, toml = applied_migration(session, wish.migration)
+        migration = applied_migration(session, wish.migration)
     else:
-        folder = migration_folder(context)
-        migration = read_migration(folder, wish.migration)
-        toml = (folder / wish.migration / TOML).read_text("utf-8-sig")
+        migration = read_migration(migration_folder(context), wish.migration)
     return MigrationRequest(
         action=wish.action,
         run=str(uuid.uuid4()),
         migration=migration,
-        toml=toml,
         until=wish.until,
         reviewed=wish.reviewed,
         principal=wish.principal,
@@ -107,8 +104,8 @@ def build_request(context: Context, session: Session, wish: Wish) -> MigrationRe
     )
 
 
-def applied_migration(session: Session, migration: str) -> tuple[Migration, str]:
-    """Return a migration and its toml as they were when it was applied.
+def applied_migration(session: Session, migration: str) -> Migration:
+    """Return a migration as it was when it was applied.
 
     Raises MigrationError if the ledger does not know it.
     """
@@ -119,7 +116,7 @@ def applied_migration(session: Session, migration: str) -> tuple[Migration, str]
     files = ledger.files_of(session, user, migration, progress.checksum)
     if not files:
         raise MigrationError(Cause.REFUSED, f"the ledger has no files of {migration}")
-    return build_migration(migration, files), files[TOML].decode()
+    return build_migration(migration, files)
 
 
 def preview(context: Context, database: str, wish: Wish) -> Preview:
@@ -143,7 +140,7 @@ def check_now(context: Context, database: str, migration: str) -> list[Checked]:
     """Run the checks of the last complete phase, record nothing. Raises MigrationError."""
     with catalog_session(context, database) as session:
         user = migrate_user(session)
-        read, _ = applied_migration(session, migration)
+        read = applied_migration(session, migration)
         phase = read_progress(session, user)[migration].phase
         target = session.target
     checked = read.check(phase)

@@ -132,7 +132,7 @@ def _is_at_work(context: Context, database: str, migration: str) -> bool:
 def batch_progress(context: Context, database: str, migration: str) -> list[BatchProgress]:
     """Return how far each batch file of an applied migration has come. Raises MigrationError."""
     with catalog_session(context, database) as session:
-        read, _ = applied_migration(session, migration)
+        read = applied_migration(session, migration)
         user = migrate_user(session)
         known = ledger.batches(session, user, migration)
         return [
@@ -189,7 +189,7 @@ def unfinished_phase(context: Context, database: str, migration: str) -> Phase |
     """Return the phase that has begun and is not complete; None if there is none."""
     with catalog_session(context, database) as session:
         user = migrate_user(session)
-        read, _ = applied_migration(session, migration)
+        read = applied_migration(session, migration)
         progress = read_progress(session, user)[migration]
         steps = ledger.steps(session, user, migration)
         batches = ledger.batches(session, user, migration)

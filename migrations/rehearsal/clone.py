@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from migrations.rehearsal.result import RehearsalError
 from postgres.session import (
@@ -77,14 +77,14 @@ def dump_schema(target: Target, version: int, folders: list[Path]) -> str:
     program = _find_program(version // 10000, folders)
     login = target.logins[MIGRATE]
     conninfo = make_conninfo(target.conninfo, user=login.user, application_name="sereno/migrate")
+    if login.password is not None:
+        conninfo = make_conninfo(conninfo, password=login.password)
+    place, environment = _without_password(conninfo)
     command = [
         program,
         *("--schema-only", "--no-publications", "--no-subscriptions", "--no-tablespaces"),
-        *("--exclude-schema=sereno", f"--role={target.migrate_role}", f"--dbname={conninfo}"),
+        *("--exclude-schema=sereno", f"--role={target.migrate_role}", f"--dbname={place}"),
     ]
-    environment = {**os.environ, "PGCONNECT_TIMEOUT": "10"}
-    if login.password is not None:
-        environment["PGPASSWORD"] = login.password
     with tempfile.TemporaryFile() as file:
         try:
             done = subprocess.run(  # noqa: S603 - a program of PostgreSQL, without a shell
@@ -113,21 +113,25 @@ def canonical(dump: str) -> str:
 def dump_again(conninfo: str, version: int, folders: list[Path]) -> str:
     """Return the canonical dump of a scratch database."""
     program = _find_program(version // 10000, folders)
-    command = [
-        *(
-            program,
-            "--schema-only",
-            "--exclude-schema=sereno",
-            "--exclude-table=*.sereno_archive_*",
-        ),
-        f"--dbname={conninfo}",
-    ]
+    place, environment = _without_password(conninfo)
+    command = [program, "--schema-only", "--exclude-schema=sereno"]
+    command += ["--exclude-table=*.sereno_archive_*", f"--dbname={place}"]
     done = subprocess.run(  # noqa: S603 - a program of PostgreSQL, without a shell
-        command, capture_output=True, timeout=DUMP_SECONDS, check=False
+        command, capture_output=True, timeout=DUMP_SECONDS, check=False, env=environment
     )
     if done.returncode != 0:
         raise RehearsalError(f"the scratch database cannot be dumped: {done.stderr.decode()[:200]}")
     return canonical(done.stdout.decode())
+
+
+def _without_password(conninfo: str) -> tuple[str, dict[str, str]]:
+    """Return a conninfo for a command line, which everybody may read, and the environment."""
+    parts = conninfo_to_dict(conninfo)
+    password = parts.pop("password", None)
+    environment = {**os.environ, "PGCONNECT_TIMEOUT": "10"}
+    if password:
+        environment["PGPASSWORD"] = str(password)
+    return make_conninfo(**parts), environment
 
 
 def _find_program(major: int, folders: list[Path]) -> str:

@@ -49,7 +49,6 @@ class Stage:
 
     target: Target
     migration: Migration
-    toml: str
     session: Session
     second: Session
     """Looks at the catalog, in the place of `maintain`."""
@@ -84,7 +83,6 @@ class Stage:
             ref=ref,
             migration=self.migration,
             progress=progress,
-            toml=self.toml,
             request={**request, "environment": "rehearsal", "version": ""},
             until=until,
             budget_seconds=BUDGET_SECONDS,
@@ -94,12 +92,12 @@ class Stage:
 
 
 @contextmanager
-def open_stage(target: Target, migration: Migration, toml: str) -> Iterator[Stage]:
+def open_stage(target: Target, migration: Migration) -> Iterator[Stage]:
     """Open the sessions of a scratch database."""
     with ExitStack() as stack:
         session = stack.enter_context(open_session(target, MIGRATE, "migrate"))
         second = stack.enter_context(open_session(target, MIGRATE, "rehearse"))
-        yield Stage(target, migration, toml, session, second)
+        yield Stage(target, migration, session, second)
 
 
 class Rehearser:
@@ -118,15 +116,15 @@ class Rehearser:
         self._tell = tell
         self._locks = LocksSeen()
 
-    def run(self, migration: Migration, toml: str, seconds: float) -> None:
+    def run(self, migration: Migration, seconds: float) -> None:
         """Rehearse alone, then under load for some seconds; the result gets what was found."""
         try:
-            with self._new_database() as target, open_stage(target, migration, toml) as stage:
+            with self._new_database() as target, open_stage(target, migration) as stage:
                 self._alone(stage)
             self._result.locks = self._locks.by_file()
             self._judge_probes(migration)
             if seconds > 0 and not self._result.problems:
-                with self._new_database() as target, open_stage(target, migration, toml) as stage:
+                with self._new_database() as target, open_stage(target, migration) as stage:
                     self._under_load(stage, seconds)
         except StoppedError:
             self._result.locks = self._locks.by_file()

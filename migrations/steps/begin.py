@@ -20,7 +20,6 @@ class BeginRun(MigrationStep):
     """Record the run, the text of every file, and that the migration is running."""
 
     migration: Migration
-    toml: str
     request: Mapping[str, str]
     """Action, environment, until, plan hash, principal, reason and version."""
     state: State = State.RUNNING
@@ -43,7 +42,7 @@ class BeginRun(MigrationStep):
                 migration=self.ref.migration,
                 **self.request,
             )
-            written |= ledger.add_files(session, self.ref, self.migration, self.toml)
+            written |= ledger.add_files(session, self.ref, self.migration)
             for file in self.adopted:
                 row = StepRow(file.phase, file.name, file.checksum, 0, "done")
                 written |= ledger.add_step(session, self.ref, row, reason="adopted")

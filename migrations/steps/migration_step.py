@@ -82,6 +82,7 @@ class MigrationStep(DatabaseStep):
     observe: Observe = unobserved
     logins: tuple[Login, ...] = (MIGRATE,)
     unpaused: bool = True
+    limit_seconds: float = 30 * 86400.0
     failure: State = State.FAILED
     """The state of the migration after a failure of this step."""
 

@@ -8,7 +8,6 @@ import psycopg
 import pytest
 
 from daemon.demo.cluster import embedded_binaries
-from migrations.format import TOML
 from migrations.read_folder import read_migration
 from migrations.rehearsal.clone import Source, dump_again, scratch_database
 from migrations.rehearsal.rehearse import Rehearser
@@ -55,7 +54,6 @@ class Stage:
     def rehearse(self, seconds=0.0):
         """Rehearse, and return the result."""
         migration = read_migration(self.folder, ID)
-        toml = (self.folder / ID / TOML).read_text()
         result = Rehearsal(ID, migration.checksum, str(self.source.version // 10000), "")
         schema = (
             f"GRANT ALL ON SCHEMA public TO {OWNER}; SET ROLE {OWNER}; {SCHEMA};"
@@ -71,7 +69,7 @@ class Stage:
         def dump(target):
             return dump_again(target.conninfo, self.source.version, self.programs)
 
-        Rehearser(result, new_database, dump, lambda _: None).run(migration, toml, seconds)
+        Rehearser(result, new_database, dump, lambda _: None).run(migration, seconds)
         return result
 
 
