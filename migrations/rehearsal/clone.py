@@ -131,7 +131,7 @@ def _without_password(conninfo: str) -> tuple[str, dict[str, str]]:
     environment = {**os.environ, "PGCONNECT_TIMEOUT": "10"}
     if password:
         environment["PGPASSWORD"] = str(password)
-    return make_conninfo(**parts), environment
+    return make_conninfo(**{key: str(value) for key, value in parts.items()}), environment
 
 
 def _find_program(major: int, folders: list[Path]) -> str:

@@ -82,7 +82,8 @@ class MigrationStep(DatabaseStep):
     observe: Observe = unobserved
     logins: tuple[Login, ...] = (MIGRATE,)
     unpaused: bool = True
-    limit_seconds: float = 30 * 86400.0
+    limit_seconds: float = 20 * 86400.0
+    """Below the largest statement_timeout, 2^31 ms."""
     failure: State = State.FAILED
     """The state of the migration after a failure of this step."""
 
