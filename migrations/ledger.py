@@ -22,7 +22,6 @@ Written = set[tuple[str, int]]
 
 TABLES = tuple(LEDGER)
 LONGEST_REASON = 2000
-LONGEST_KEY = 200
 
 _INSERT = sql.SQL("INSERT INTO {table} ({columns}) VALUES ({values}) RETURNING ordinal")
 _EVENTS = sql.SQL(
@@ -41,15 +40,17 @@ _STEPS = sql.SQL(
 )
 _BATCHES = sql.SQL(
     """
-    SELECT DISTINCT ON (file) file, checksum, hi, keys,
-           (SELECT coalesce(sum(greatest(b.keys, 0)), 0)::bigint FROM sereno.migration_batch b
-            WHERE b.written_by = m.written_by AND b.migration = m.migration AND b.file = m.file
-              AND b.ordinal > coalesce(
-                (SELECT max(r.ordinal) FROM sereno.migration_batch r
-                 WHERE r.written_by = m.written_by AND r.migration = m.migration
-                   AND r.file = m.file AND r.keys < 0), 0)) AS done
-    FROM sereno.migration_batch m WHERE written_by = {user} AND migration = {migration}
-    ORDER BY file, ordinal DESC
+    WITH own AS (
+      SELECT file, checksum, hi, keys, ordinal,
+             max(ordinal) FILTER (WHERE keys < 0) OVER (PARTITION BY file) AS restarted,
+             max(ordinal) OVER (PARTITION BY file) AS last
+      FROM sereno.migration_batch WHERE written_by = {user} AND migration = {migration}
+    )
+    SELECT file, max(checksum) FILTER (WHERE ordinal = last) AS checksum,
+           max(hi) FILTER (WHERE ordinal = last) AS hi,
+           max(keys) FILTER (WHERE ordinal = last) AS keys,
+           coalesce(sum(keys) FILTER (WHERE ordinal > coalesce(restarted, 0)), 0)::bigint AS done
+    FROM own GROUP BY file
     """
 )
 _FILES = sql.SQL(
@@ -84,7 +85,7 @@ _CHECKED = sql.SQL(
 _UNTIL = sql.SQL(
     """
     SELECT until FROM sereno.migration_run
-    WHERE written_by = {user} AND migration = {migration} AND action = 'apply'
+    WHERE written_by = {user} AND migration = {migration} AND action = {action}
     ORDER BY ordinal DESC LIMIT 1
     """
 )
@@ -297,9 +298,11 @@ def seconds_since_check(session: Session, ref: RunRef, phase: Phase) -> float:
     return float(session.rows(_of(_CHECKED, ref.user, ref.migration, phase))[0]["age"])
 
 
-def last_until(session: Session, user: str, migration: str) -> str | None:
-    """Return the phase up to which the last run was to apply; None for its default."""
-    rows = session.rows(_of(_UNTIL, user, migration))
+def last_until(session: Session, user: str, migration: str, action: str = "apply") -> str | None:
+    """Return the `until` of the last run of an action; None for its default."""
+    values = {"user": user, "migration": migration, "action": action}
+    literals = {name: sql.Literal(value) for name, value in values.items()}
+    rows = session.rows(_UNTIL.format(**literals))
     return (rows[0]["until"] or None) if rows else None
 
 

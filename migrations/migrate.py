@@ -15,7 +15,15 @@ from jobs.job import Job, JobInputs, Verdict
 from migrations import ledger, state
 from migrations.format import UNDONE_ALONE, Migration, Phase
 from migrations.ledger import RunRef
-from migrations.plan import Planning, plan_adopt, plan_apply, plan_hash, plan_rollback, undo
+from migrations.plan import (
+    Planning,
+    plan_adopt,
+    plan_apply,
+    plan_hash,
+    plan_rollback,
+    undo,
+    verify,
+)
 from migrations.state import Progress, State
 from migrations.statements import TableLock
 from migrations.steps.migration_step import MigrationError, MigrationStep
@@ -37,6 +45,8 @@ class MigrationRequest:
     until: Phase | None = None
     reviewed: str = ""
     """The plan hash that was reviewed; empty accepts any."""
+    accepts: bool = False
+    """Whether a rollback accepts a catalog that differs."""
     principal: str = "local"
     reason: str = ""
     environment: str = "production"
@@ -84,7 +94,8 @@ def read_planning(session: Session, request: MigrationRequest) -> Planning:
         ref=ref,
         migration=migration,
         progress=progress,
-        until=request.until,
+        until=_until(session, user, request, progress),
+        accepts=request.accepts,
         others=known,
         target=f"{facts.system_identifier} {facts.database_oid}",
         rehearsed=request.rehearsed,
@@ -92,6 +103,17 @@ def read_planning(session: Session, request: MigrationRequest) -> Planning:
         data_check_due=ledger.seconds_since_check(session, ref, Phase.DATA)
         > request.check_age_seconds,
     )
+
+
+def _until(
+    session: Session, user: str, request: MigrationRequest, progress: Progress
+) -> Phase | None:
+    """Return the phase of a request; a rollback that goes on keeps that of the one before."""
+    goes_on = progress.state in {State.ROLLING_BACK, State.ROLLBACK_FAILED}
+    if request.until is None and request.action == "rollback" and goes_on:
+        last = ledger.last_until(session, user, request.migration.id, "rollback")
+        return Phase(last) if last else None
+    return request.until
 
 
 def plan_steps(planning: Planning, request: MigrationRequest) -> list[MigrationStep]:
@@ -107,7 +129,7 @@ def plan_steps(planning: Planning, request: MigrationRequest) -> list[MigrationS
     values = {
         "action": request.action,
         "environment": request.environment,
-        "until": request.until.value if request.until else "",
+        "until": planning.until.value if planning.until else "",
         "plan_hash": found,
         "principal": request.principal,
         "reason": request.reason,
@@ -163,6 +185,8 @@ def _recover(inputs: JobInputs, results: Sequence[tuple[Step, Outcome]]) -> Sequ
     if planning.migration.rollback(phase) is None:
         return []
     planning = replace(planning, ended=f"{step.name} {step.object}: {outcome.reason}")
+    if state.half_done(planning.migration, planning.progress) is None:
+        return [verify(planning, phase, last=True)]  # its transaction was rolled back
     return list(undo(planning, phase, last=True))
 
 

@@ -9,6 +9,7 @@ from migrations.format import GATED, PHASES, Kind, Migration, Phase, Query, SqlF
 from migrations.ledger import RunRef
 from migrations.state import (
     ENDED,
+    Batch,
     Progress,
     State,
     edited_files,
@@ -20,7 +21,7 @@ from migrations.statement_locks import STRENGTH
 from migrations.statements import TableLock
 from migrations.steps.begin import BeginPhase, BeginRun
 from migrations.steps.check_phase import CheckPhase
-from migrations.steps.lock_tables import locks_of
+from migrations.steps.lock_tables import locks_of, strongest
 from migrations.steps.migration_step import MigrationError, MigrationStep, Observe, unobserved
 from migrations.steps.roll_back import RollBackPhase
 from migrations.steps.run_batches import FIRST_KEYS, RunBatches
@@ -50,6 +51,8 @@ class Planning:
     """Whether the check of `data` is too old to build on."""
     ended: str = ""
     """Why a phase is undone without being asked for."""
+    accepts: bool = False
+    """Whether a person accepts that the catalog differs after a rollback."""
     through_gates: bool = False
     """Whether gates are open: in a rehearsal."""
     observe: Observe = unobserved
@@ -105,8 +108,8 @@ def require_applicable(planning: Planning) -> None:
     if edited := edited_files(migration, progress):
         raise MigrationError(
             Cause.PLAN_CHANGED,
-            f"{edited[0]} was edited after it was applied; put its text back, or roll back first "
-            "(comments and blanks do not count)",
+            f"{edited[0]} was edited or added after its phase was applied; put it back as it was, "
+            "or roll back first (comments and blanks do not count)",
         )
     for one in migration.manifest.requires:
         other = planning.others.get(one, Progress())
@@ -164,6 +167,9 @@ def plan_rollback(planning: Planning) -> list[MigrationStep]:
     """Return the steps that undo phases, the last one first. Raises MigrationError."""
     phases = phases_to_undo(planning)
     steps: list[MigrationStep] = [begin_run(planning, State.ROLLING_BACK)]
+    if not phases:  # undone before, and not verified
+        after = following(planning.migration, planning.progress.phase)
+        return [*steps, *([verify(planning, after, last=True)] if after else [])]
     for phase in phases:
         steps += undo(planning, phase, last=phase is phases[-1])
     return steps
@@ -178,7 +184,7 @@ def phases_to_undo(planning: Planning) -> list[Phase]:
         begun.append(half)
     if planning.until is not None:
         begun = [one for one in begun if PHASES.index(one) >= PHASES.index(planning.until)]
-    if not begun:
+    if not begun and progress.state not in {State.ROLLING_BACK, State.ROLLBACK_FAILED}:
         raise MigrationError(Cause.REFUSED, f"{migration.id}: there is nothing to undo")
     for phase in begun:
         if migration.rollback(phase) is None:
@@ -205,6 +211,7 @@ def undo(planning: Planning, phase: Phase, *, last: bool) -> Iterator[MigrationS
             failure=State.ROLLBACK_FAILED,
             observe=planning.observe,
             name="roll back",
+            interrupted=State.ROLLING_BACK,
             lock=strongest_mode(locks_of(file.statements)),
             ref=planning.ref,
             phase=phase,
@@ -222,16 +229,24 @@ def undo(planning: Planning, phase: Phase, *, last: bool) -> Iterator[MigrationS
         lock=strongest_mode(locks),
         budget_seconds=planning.budget_seconds,
         observe=planning.observe,
+        interrupted=State.ROLLING_BACK,
         **shared,  # type: ignore[arg-type]
     )
-    checked = migration.check(before)
-    yield CheckPhase(
+    yield verify(planning, phase, last=last)
+
+
+def verify(planning: Planning, phase: Phase, *, last: bool) -> CheckPhase:
+    """Return the step that verifies that a phase is undone: checks and catalog of before."""
+    before = planning.migration.before(phase)
+    checked = planning.migration.check(before)
+    return CheckPhase(
         object=f"after the rollback of {phase.value}",
         ref=planning.ref,
         phase=before,
         complete=before,
+        interrupted=State.ROLLING_BACK,
         queries=tuple(one for one in checked.queries if not one.same) if checked else (),
-        undone=phase,
+        undone=None if planning.accepts else phase,
         ends=State.ROLLED_BACK if last else None,
         ended=f"{phase.value} was rolled back"
         + (f", because of {planning.ended}" if planning.ended else ""),
@@ -249,6 +264,7 @@ def begin_run(planning: Planning, state: State = State.RUNNING) -> BeginRun:
         migration=planning.migration,
         request=planning.request,
         state=state,
+        interrupted=State.ROLLING_BACK if state is State.ROLLING_BACK else State.PAUSED,
     )
 
 
@@ -294,7 +310,8 @@ def _barrier(planning: Planning, phase: Phase, complete: Phase | None) -> list[M
     file = planning.migration.check(phase)
     if phase not in planning.migration.phases() or file is None:
         return []
-    return [check(planning, phase, file, complete)]
+    step = check(planning, phase, file, complete)
+    return [replace(step, queries=tuple(one for one in file.queries if not one.same))]
 
 
 def _work(planning: Planning, phase: Phase, file: SqlFile, complete: Phase | None) -> MigrationStep:
@@ -347,16 +364,12 @@ def _repeated(queries: Sequence[Query]) -> tuple[Query, ...]:
 def _statements(
     planning: Planning, phase: Phase, file: SqlFile, complete: Phase | None
 ) -> RunStatements:
-    progress, numbers = planning.progress, range(1, len(file.statements) + 1)
-    rows = {one.statement: one for one in progress.steps if one.file == file.name}
     return RunStatements(
         object=file.name,
         ref=planning.ref,
         phase=phase,
         complete=complete,
         file=file,
-        done=frozenset(one for one in numbers if one in rows and rows[one].state == "done"),
-        begun=frozenset(one for one in numbers if one in rows and rows[one].state == "begun"),
         lock=strongest_mode(locks_of(file.statements)),
         budget_seconds=planning.budget_seconds,
         observe=planning.observe,
@@ -364,8 +377,7 @@ def _statements(
 
 
 def _batches(planning: Planning, phase: Phase, file: SqlFile, complete: Phase | None) -> RunBatches:
-    known = planning.progress.batches.get(file.name)
-    goes_on = known is not None and known.checksum == file.checksum
+    known = planning.progress.batches.get(file.name, Batch("", None, 0))
     return RunBatches(
         object=file.name,
         ref=planning.ref,
@@ -373,8 +385,9 @@ def _batches(planning: Planning, phase: Phase, file: SqlFile, complete: Phase | 
         complete=complete,
         file=file,
         options=planning.migration.manifest.steps[file.name],
-        last=known.hi if known is not None and goes_on else None,
-        rows_before=known.done if known is not None and goes_on else 0,
+        last=known.hi,
+        rows_before=known.done,
+        budget_seconds=planning.budget_seconds,
         first_keys=planning.first_keys,
         most_keys=planning.most_keys,
         lock="ROW EXCLUSIVE",
@@ -383,8 +396,8 @@ def _batches(planning: Planning, phase: Phase, file: SqlFile, complete: Phase | 
 
 
 def _locks(planning: Planning, file: SqlFile) -> tuple[TableLock, ...]:
-    seen = planning.rehearsed.get(file.name)
-    return tuple(seen) if seen is not None else tuple(locks_of(file.statements))
+    seen = planning.rehearsed.get(file.name, ())
+    return tuple(strongest([*seen, *locks_of(file.statements)]))
 
 
 def strongest_mode(locks: Sequence[TableLock]) -> str:
@@ -398,7 +411,8 @@ def plan_hash(planning: Planning, steps: Sequence[MigrationStep]) -> str:
         "migration": [planning.migration.id, planning.migration.checksum],
         "target": planning.target,
         "role": planning.ref.role,
-        "steps": [[one.name, one.object, one.lock] for one in steps],
+        # a check that is due again is no other plan
+        "steps": [[one.name, one.object, one.lock] for one in steps if one.name != "check"],
         "locks": {
             one.object: [[lock.schema, lock.table, lock.mode] for lock in one.locks]
             for one in steps

@@ -7,7 +7,7 @@ import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -94,7 +94,7 @@ def build_migration(migration: str, raw: Mapping[str, bytes]) -> Migration:
         problems += _textual(name, text)
     if problems or manifest is None or toml is None:
         raise FormatError(migration, problems)
-    files = _files(texts, problems)
+    files = _files(texts, manifest, problems)
     built = Migration(migration, manifest, files, toml)
     problems += _whole(built)
     if problems:
@@ -211,7 +211,9 @@ def with_values(text: str, values: Mapping[str, str]) -> str:
     return "".join(one.text if one.kind == "text" else values[one.text] for one in tokens(text))
 
 
-def _files(texts: Mapping[str, str], problems: list[Problem]) -> dict[str, SqlFile]:
+def _files(
+    texts: Mapping[str, str], manifest: Manifest, problems: list[Problem]
+) -> dict[str, SqlFile]:
     plain = {
         name: with_values(text, _BATCH_VARIABLES) if name.endswith(".batch.sql") else text
         for name, text in texts.items()
@@ -221,7 +223,11 @@ def _files(texts: Mapping[str, str], problems: list[Problem]) -> dict[str, SqlFi
         if isinstance(parsed, SyntaxProblem):
             problems.append(Problem(name, parsed.line, parsed.message))
         else:
-            files[name] = _file(name, texts[name], parsed, problems)
+            file = _file(name, texts[name], parsed, problems)
+            walk = manifest.steps.get(name)
+            if walk is not None:  # another table is another walk
+                file = replace(file, checksum=digest(f"{file.checksum} {walk.table} {walk.key}"))
+            files[name] = file
     return files
 
 
@@ -257,6 +263,8 @@ def _statement_problems(kind: Kind, statement: Statement) -> Iterator[str]:
         )
     if statement.outside == "create" and not statement.names[0][1]:
         yield "CREATE INDEX CONCURRENTLY without a name: after a crash it could not be told"
+    if kind is Kind.ROLLBACK_NOTX and statement.drops:
+        yield "DROP TABLE: drop tables in a rollback in one transaction, where rows can be archived"
     if kind is Kind.CHECK and statement.kind not in {"select_stmt", "explain_stmt", ""}:
         yield "a check is a SELECT that returns the violating rows"
 

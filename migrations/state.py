@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from migrations.format import PHASES, Kind, Migration, Phase
+from migrations.format import PHASES, Migration, Phase
 
 
 class State(StrEnum):
@@ -35,7 +35,8 @@ _NEXT = {
     State.DONE: "nothing is left to do; to undo it: sereno migrate rollback {id}",
     State.ROLLING_BACK: "sereno migrate rollback {id}",
     State.ROLLED_BACK: "sereno migrate plan {id} applies it again",
-    State.ROLLBACK_FAILED: "correct what the reason names, then sereno migrate rollback {id}",
+    State.ROLLBACK_FAILED: "correct what the reason names, then sereno migrate rollback {id}; "
+    "--accept takes the catalog as it is",
     State.PURGED: "nothing is left to do",
     State.TAMPERED: "examine the triggers of the tables, delete the rows named as an "
     "administrator, then sereno migrate resume {id}",
@@ -137,21 +138,25 @@ def following(migration: Migration, phase: Phase | None) -> Phase | None:
 
 
 def edited_files(migration: Migration, progress: Progress) -> list[str]:
-    """Return the files that were applied and have another text now.
+    """Return the files that were applied and have another text now, or were added too late.
 
     One that failed, or was rolled back, may be edited.
     """
-    applied = {
-        one.file: one.checksum
-        for one in progress.steps
-        if one.state == "done" and one.statement == 0
-    }
+    applied = {one.file: one.checksum for one in progress.steps if one.state in {"done", "begun"}}
     applied |= {name: one.checksum for name, one in progress.batches.items() if one.hi is not None}
-    return sorted(
+    edited = {
         name
         for name, checksum in applied.items()
         if name not in migration.files or migration.files[name].checksum != checksum
-    )
+    }
+    done = PHASES[: PHASES.index(progress.phase) + 1] if progress.phase else ()
+    added = {
+        file.name
+        for phase in done
+        for file in migration.work(phase)
+        if not progress.is_done(file.name)
+    }
+    return sorted(edited | added)
 
 
 def half_done(migration: Migration, progress: Progress) -> Phase | None:
@@ -171,8 +176,3 @@ def ends_in(migration: Migration, phase: Phase) -> State:
     if left is None:
         return State.DONE
     return State.WAITING_GATE if left in {Phase.CLEANUP, Phase.PURGE} else State.PAUSED
-
-
-def needs_own_transactions(kind: Kind) -> bool:
-    """Return whether the statements of a file are recorded one by one."""
-    return kind in {Kind.NOTX, Kind.ROLLBACK_NOTX}

@@ -41,6 +41,8 @@ class Described(TypedDict, total=False):
     """The indexes of `outside`, as schema (may be empty) and name; the partition of a detach."""
     refused: str
     """Why no file may contain it."""
+    drops: list[list[str]]
+    """The tables that it drops, as schema (may be empty) and name."""
 
 
 _Handler = Callable[[Any], Iterator[Lock]]
@@ -54,6 +56,8 @@ def describe_tree(tree: Any) -> Described:  # noqa: ANN401 - protobuf's generate
     described = Described(kind=kind, locks=list(handler(node)))
     if why := _refused(kind, node):
         described["refused"] = why
+    if dropped := _dropped(kind, node):
+        described["drops"] = dropped
     if found := _outside(kind, node):
         described["outside"], described["names"] = found
     return described
@@ -228,6 +232,13 @@ def _outside(kind: str, node: Any) -> tuple[str, list[list[str]]] | None:  # noq
     return None
 
 
+def _dropped(kind: str, node: Any) -> list[list[str]]:  # noqa: ANN401
+    if kind != "drop_stmt" or _enum_name(node, "remove_type") != "OBJECT_TABLE":
+        return []
+    names = [[item.string.sval for item in one.list.items] for one in node.objects]
+    return [["", *one][-2:] for one in names]
+
+
 def _concurrent_detach(command: Any) -> bool:  # noqa: ANN401
     return bool(getattr(command, "def").partition_cmd.concurrent)
 
@@ -239,6 +250,10 @@ _NEVER = {
     "execute_stmt": "nothing of the session outlives the file",
     "listen_stmt": "nothing of the session outlives the file",
     "discard_stmt": "it would change sereno's own session",
+    "deallocate_stmt": "it would change sereno's own session",
+    "declare_cursor_stmt": "nothing of the session outlives the file",
+    "fetch_stmt": "its answer goes nowhere",
+    "close_portal_stmt": "it would change sereno's own session",
     "createdb_stmt": "it is not part of this database",
     "dropdb_stmt": "it is not part of this database",
     "alter_system_stmt": "it is not part of this database",
@@ -271,6 +286,8 @@ def _refused(kind: str, node: Any) -> str:  # noqa: ANN401
                 f"SET {node.name.lower()}: sereno sets it; only SET LOCAL of other settings may be"
             )
         return ""
+    if kind == "vacuum_stmt" and any(one.def_elem.defname == "full" for one in node.options):
+        return "VACUUM FULL locks the table for as long as it copies it"
     if kind == "copy_stmt":
         if not node.filename and not node.is_program:
             return "COPY … STDIN or STDOUT: a file has no data behind its statements"

@@ -42,6 +42,8 @@ class Statement:
     names: tuple[tuple[str, str], ...] = ()
     """The indexes that it creates or drops, or the partition that it detaches."""
     refused: str = ""
+    drops: tuple[tuple[str, str], ...] = ()
+    """The tables that it drops."""
 
     @property
     def mode(self) -> str:
@@ -103,6 +105,7 @@ def _statement(text: str, line: int, tree: Mapping[str, Any]) -> Statement:
         outside=tree.get("outside", ""),
         names=tuple((schema, name) for schema, name in tree.get("names", ())),
         refused=tree.get("refused", ""),
+        drops=tuple((schema, name) for schema, name in tree.get("drops", ())),
     )
 
 

@@ -129,6 +129,7 @@ class Session:
         self._gentle: bool | None = None
         self._undisturbed = False
         self._lock_milliseconds = LOCK_TIMEOUT_MILLISECONDS
+        self.keeps_plans = True
 
     def rows(
         self,
@@ -139,7 +140,7 @@ class Session:
     ) -> Rows:
         """Return the rows of one statement; `keep` refuses a second one, and keeps the plan."""
         with self._connection.cursor() as cursor:
-            cursor.execute(statement, parameters, prepare=keep)
+            cursor.execute(statement, parameters, prepare=keep and self.keeps_plans)
             return cursor.fetchall()
 
     def columns(self, statement: Query) -> list[tuple[str, int]]:
@@ -267,8 +268,9 @@ def open_session(
     Raises UnreachableError if nothing answers; TargetError if it is too old, a standby or a pooler,
     or if the login is not configured.
     """
-    path = target.migrate_path if login.kind == "migrate" else ()
-    opened = _open(target, target.login(login), task, path, read_only=read_only)
+    opened = _open(target, target.login(login), task, read_only=read_only)
+    # code of an owner runs in such a session, and could replace a prepared statement
+    opened.keeps_plans = login.kind != "migrate"
     try:
         yield opened
     finally:
@@ -289,14 +291,9 @@ def open_admin_session(conninfo: str, name: str) -> psycopg.Connection[dict[str,
         ) from None
 
 
-def _open(
-    target: Target, login: Login, task: str, path: Sequence[str], *, read_only: bool
-) -> Session:
+def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Session:
     nonce = secrets.token_hex(8)
     options = {**SERVER, "sereno.session": nonce, "timezone": target.timezone}
-    if path:
-        # pg_temp last: a temporary table does not hide one of the schemas
-        options["search_path"] = ", ".join([*map(quote_identifier, path), "pg_temp"])
     overrides = _user(target, login) | {"application_name": f"sereno/{task}", **CLIENT}
     flags = " ".join(f"-c {name}={_escaped(str(value))}" for name, value in options.items())
     try:

@@ -1,6 +1,7 @@
 """`sereno migrate`: migrations planned, rehearsed, applied, watched and rolled back."""
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -129,6 +130,9 @@ def rollback(
         str | None,
         typer.Option("--until", help="The first phase to undo; default all.", show_default=False),
     ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Accept that the catalog differs from before.")
+    ] = False,
     principal: AsOption = "local",
     reason: ReasonOption = "",
     database: DatabaseOption = None,
@@ -138,7 +142,7 @@ def rollback(
     """Undo phases, the last one first, with the files that the ledger kept; verify each."""
     with opened(config) as context:
         name = database_of(context, database)
-        wish = _wish(migration, "rollback", until, principal, reason)
+        wish = replace(_wish(migration, "rollback", until, principal, reason), accepts=accept)
         run_and_exit(context, name, _reviewed(context, name, wish, reviewed, yes), as_json=as_json)
 
 
@@ -149,7 +153,7 @@ def pause(
     database: DatabaseOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Stop a running migration after its batch or statement; `resume` goes on."""
+    """Stop a running migration: its statement is cancelled; `resume` goes on."""
     with opened(config) as context:
         from daemon.migrating.views import stop_run
 
@@ -200,8 +204,6 @@ def _reviewed(
     context: "Context", database: str, wish: "Wish", reviewed: str | None, yes: bool
 ) -> "Wish":
     """Return the wish with the plan that a person accepts; ask on a terminal."""
-    from dataclasses import replace
-
     from daemon.cli.migrate_plan import print_plan
     from daemon.migrating.requests import preview
 

@@ -20,7 +20,7 @@ from migrations.rehearsal.clone import (
     read_source,
     scratch_database,
 )
-from migrations.rehearsal.rehearse import Rehearser
+from migrations.rehearsal.rehearse import Rehearser, Scratch
 from migrations.rehearsal.result import Rehearsal, RehearsalError
 from postgres.session import MIGRATE, Target, open_session
 
@@ -42,12 +42,13 @@ def rehearse_migration(
         result.migration, result.checksum = read.id, read.checksum
 
         @contextmanager
-        def new_database() -> Iterator[Target]:
-            with scratch_database(server, source, dump, embedded=embedded) as conninfo:
-                yield replace(target, conninfo=conninfo, logins={})
+        def new_database() -> Iterator[Scratch]:
+            role = target.migrate_role
+            with scratch_database(server, source, dump, role, embedded=embedded) as conninfos:
+                yield Scratch(*(replace(target, conninfo=one, logins={}) for one in conninfos))
 
-        def canonical_dump(scratch: Target) -> str:
-            return dump_again(scratch.conninfo, int(result.server) * 10000, folders)
+        def canonical_dump(scratch: Scratch) -> str:
+            return dump_again(scratch.admin.conninfo, int(result.server) * 10000, folders)
 
         rehearser = Rehearser(result, new_database, canonical_dump, _tell)
         rehearser.run(read, seconds)

@@ -9,8 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from psycopg import sql
-
 from daemon.context import Context
 from daemon.history import requests
 from domain.cause import Cause
@@ -31,7 +29,7 @@ from migrations.plan import Planning, plan_hash
 from migrations.read_folder import build_migration, read_migration
 from migrations.statements import TableLock
 from migrations.steps.check_phase import violations
-from migrations.steps.migration_step import MigrationError, MigrationStep
+from migrations.steps.migration_step import MigrationError, MigrationStep, become_owner
 from postgres.session import MAINTAIN, MIGRATE, Session, TargetError, open_session
 
 
@@ -45,6 +43,7 @@ class Wish:
     reviewed: str = ""
     principal: str = "local"
     reason: str = ""
+    accepts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,7 @@ def build_request(context: Context, session: Session, wish: Wish) -> MigrationRe
         migration=migration,
         until=wish.until,
         reviewed=wish.reviewed,
+        accepts=wish.accepts,
         principal=wish.principal,
         reason=wish.reason,
         environment=options.environment,
@@ -147,9 +147,8 @@ def check_now(context: Context, database: str, migration: str) -> list[Checked]:
     if checked is None:
         return []
     with open_session(target, MIGRATE, NAME, read_only=True) as session:
-        become = sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(target.migrate_role))
         with session.transaction(read_only=True, repeatable=True, undone=True):
-            session.execute(become)
+            become_owner(session, target.migrate_role)
             return [violations(session, one) for one in checked.queries if not one.same]
 
 
@@ -157,7 +156,7 @@ def rehearsed_locks(context: Context, migration: Migration) -> dict[str, tuple[T
     """Return the locks by file that the last rehearsal of this checksum saw; empty without one."""
     with context.store.reading() as transaction:
         row = requests.last_evidence(transaction, migration.id)
-    if row is None or row["checksum"] != migration.checksum:
+    if row is None or not row["ok"] or row["checksum"] != migration.checksum:
         return {}
     evidence: Mapping[str, Any] = json.loads(row["evidence"])
     return {

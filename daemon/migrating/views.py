@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from psycopg import sql
@@ -18,15 +19,17 @@ from daemon.migrating.requests import (
 )
 from domain.cause import Cause
 from migrations import ledger
-from migrations.format import Kind, Migration, Phase
+from migrations.format import PHASES, Kind, Migration, Phase
 from migrations.migrate import NAME, migrate_user, read_progress
 from migrations.read_folder import FormatError, list_ids, read_migration
 from migrations.state import Progress, State, following, half_done
+from migrations.statements import GrammarError
 from migrations.steps.migration_step import MigrationError
 from postgres.session import Session, TargetError
 
 POLL_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 120.0
+_RESUMED = frozenset({State.PAUSED, State.FAILED, State.RUNNING, State.TAMPERED})
 
 _RATE = sql.SQL(
     """
@@ -90,7 +93,7 @@ def list_migrations(context: Context, database: str | None, only: str = "") -> l
     """Return every migration of the folder and the ledgers, by database."""
     names = [database] if database else migrating_databases(context)
     folder = context.config.migrations.folder
-    in_folder = list_ids(folder) if folder is not None else []
+    in_folder = list_ids(folder) if folder is not None and not only else []
     found: list[Listed] = []
     for name in names:
         with catalog_session(context, name) as session:
@@ -105,7 +108,7 @@ def _listed(context: Context, database: str, migration: str, progress: Progress)
     try:
         read = read_migration(migration_folder(context), migration)
         after, title = following(read, progress.phase), read.manifest.title
-    except (FormatError, TargetError) as error:
+    except (FormatError, GrammarError, TargetError) as error:
         problem = str(error).splitlines()[-1].strip()
     state = progress.state
     if state is State.RUNNING and not _is_at_work(context, database, migration):
@@ -126,7 +129,12 @@ def _listed(context: Context, database: str, migration: str, progress: Progress)
 def _is_at_work(context: Context, database: str, migration: str) -> bool:
     with context.store.reading() as transaction:
         rows = requests.running_requests(transaction, NAME, migration)
-    return any(row["database"] == database for row in rows)
+    return any(row["database"] == database and _is_alive(row["process"]) for row in rows)
+
+
+def _is_alive(process: int) -> bool:
+    """Return whether a process of this machine exists; that of a run that was killed does not."""
+    return Path(f"/proc/{process}").exists()
 
 
 def batch_progress(context: Context, database: str, migration: str) -> list[BatchProgress]:
@@ -155,19 +163,25 @@ def require_begun(context: Context, database: str, migration: str) -> str | None
     """Return the `until` of the last run. Raises MigrationError if there is nothing to go on."""
     with catalog_session(context, database) as session:
         user = migrate_user(session)
-        progress = read_progress(session, user).get(migration)
-        if progress is None:
+        progress = read_progress(session, user).get(migration, Progress())
+        if progress.state not in _RESUMED:
             raise MigrationError(
-                Cause.REFUSED, f"{migration} has not begun: sereno migrate plan {migration}"
+                Cause.REFUSED,
+                f"{migration} is {progress.state.value}: sereno migrate plan {migration} shows "
+                "what apply would do",
             )
-        return ledger.last_until(session, user, migration)
+        until = ledger.last_until(session, user, migration)
+    if until and progress.phase and PHASES.index(Phase(until)) <= PHASES.index(progress.phase):
+        return None
+    return until
 
 
 def stop_run(context: Context, database: str, migration: str, principal: str) -> int | None:
     """Ask the run of a migration to stop; return its number, or None if there is none."""
     with context.store.transaction() as transaction:
         rows = requests.running_requests(transaction, NAME, migration)
-        numbers = [int(row["id"]) for row in rows if row["database"] == database]
+        here = [row for row in rows if row["database"] == database]
+        numbers = [int(row["id"]) for row in here if _is_alive(row["process"])]
         for number in numbers:
             requests.request_stop(transaction, number, principal, context.clock())
     return numbers[-1] if numbers else None

@@ -38,6 +38,10 @@ _AVAILABLE = sql.SQL("SELECT name::text AS name FROM pg_catalog.pg_available_ext
 _ROLES = sql.SQL(
     "SELECT rolname::text AS name FROM pg_catalog.pg_roles WHERE rolname !~ '^pg_' ORDER BY 1"
 )
+_MAY_CREATE = sql.SQL(
+    "SELECT rolsuper OR rolcreaterole AS may FROM pg_catalog.pg_roles WHERE rolname = current_user"
+)
+_MADE = sql.SQL("SELECT FROM pg_catalog.pg_roles WHERE rolname = %s")
 _LOCALE = sql.SQL(
     "SELECT pg_catalog.pg_encoding_to_char(encoding) AS encoding, datcollate::text AS collate, "
     "datctype::text AS ctype FROM pg_catalog.pg_database WHERE datname = current_database()"
@@ -162,8 +166,12 @@ def _major(program: str) -> int:
 
 
 @contextmanager
-def scratch_database(server: str, source: Source, dump: str, *, embedded: bool) -> Iterator[str]:
-    """Create a scratch database from a dump, yield its conninfo, and drop it.
+def scratch_database(
+    server: str, source: Source, dump: str, role: str, *, embedded: bool
+) -> Iterator[tuple[str, str]]:
+    """Create a scratch database from a dump, and drop it.
+
+    Yield its conninfo, and that of a login that may only become `role`.
 
     Raises RehearsalError with the differences if the server is not like the target's.
     """
@@ -179,11 +187,46 @@ def scratch_database(server: str, source: Source, dump: str, *, embedded: bool) 
     conninfo = make_conninfo(server, dbname=name)
     try:
         _restore(conninfo, dump)
-        yield conninfo
+        yield conninfo, _plain_login(conninfo, name, role)
     finally:
         with open_admin_session(server, "migrations.scratch") as connection:
             dropped = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
             connection.execute(dropped.format(sql.Identifier(name)))
+            if connection.execute(_MADE, (name,)).fetchone():
+                connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+def _plain_login(conninfo: str, name: str, role: str) -> str:
+    """Return the conninfo of a login that may only become the owner, as in a real run.
+
+    The code of the owner runs in its sessions. It is made where the scratch login may; one that may
+    not make roles is plain itself. Raises RehearsalError.
+    """
+    with open_admin_session(conninfo, "migrations.scratch") as connection:
+        may = connection.execute(_MAY_CREATE).fetchone()
+        if may is None or not may["may"]:
+            return conninfo
+        password, login = secrets.token_hex(16), sql.Identifier(name)
+        verifier = connection.pgconn.encrypt_password(
+            password.encode(), name.encode(), b"scram-sha-256"
+        )
+        for statement in (
+            sql.SQL("CREATE ROLE {0} LOGIN NOINHERIT PASSWORD {1}"),
+            sql.SQL("GRANT {2} TO {0}"),
+            sql.SQL("GRANT USAGE ON SCHEMA sereno TO {0}"),
+            sql.SQL("GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA sereno TO {0}"),
+        ):
+            made = statement.format(login, sql.Literal(verifier.decode()), sql.Identifier(role))
+            connection.execute(made)
+    plain = make_conninfo(conninfo, user=name, password=password)
+    try:
+        open_admin_session(plain, "migrations.scratch").close()
+    except UnreachableError as error:
+        raise RehearsalError(
+            f"{error}: the rehearsal works as a role that it makes, without superuser; let roles "
+            "log in by password in the pg_hba.conf of the scratch server"
+        ) from None
+    return plain
 
 
 def _require_like(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from migrations.catalog_state import difference, read_catalog
+from migrations.steps.migration_step import become_owner
 from migrations.steps.roll_back import ARCHIVE_PREFIX
 from postgres.identifiers import Relation
 from postgres.session import Session
@@ -16,7 +17,8 @@ _TABLES = sql.SQL(
     """
     SELECT n.nspname::text AS schema, c.relname::text AS name
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'sereno')
+    WHERE c.relkind = 'r' AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'sereno')
       AND n.nspname !~ '^pg_(toast|temp)' AND NOT c.relname ^@ {archive}
     ORDER BY 1, 2
     """
@@ -42,13 +44,17 @@ class DatabaseState:
 
 
 def read_state(session: Session, dump: str) -> DatabaseState:
-    """Return the state of the database of a session, whose dump was taken before."""
-    tables = session.rows(_TABLES.format(archive=sql.Literal(ARCHIVE_PREFIX)))
+    """Return the state of the database of a session, whose dump was taken before.
+
+    Rows are read as the owner: to plan a query is to run its code.
+    """
     rows = {}
-    for row in tables:
-        table = Relation(row["schema"], row["name"])
-        found = session.rows(_ROWS.format(table=table.identifier()), keep=False)[0]
-        rows[table] = (found["rows"], found["md5"])
+    with session.transaction(read_only=True, repeatable=True, undone=True):
+        become_owner(session, session.target.migrate_role)
+        for row in session.rows(_TABLES.format(archive=sql.Literal(ARCHIVE_PREFIX))):
+            table = Relation(row["schema"], row["name"])
+            found = session.rows(_ROWS.format(table=table.identifier()), keep=False)[0]
+            rows[table] = (found["rows"], found["md5"])
     return DatabaseState(tuple(read_catalog(session, "")), dump, rows)
 
 

@@ -14,6 +14,7 @@ from execution.errors import first_line
 from migrations.format import Query, SqlFile
 from migrations.rehearsal.result import ProbeResult
 from migrations.steps.check_phase import run_queries, sentence_of
+from migrations.steps.migration_step import owner_path
 from postgres.session import MIGRATE, Session, Target, open_session
 from retention.rows.tamper_check import fire_deferred_triggers
 
@@ -36,11 +37,15 @@ _AS_APPLICATION = sql.SQL(
 )
 
 
+_PATH = sql.SQL("SET search_path = {}")
+
+
 @contextmanager
 def probe_session(target: Target) -> Iterator[Session]:
     """Open a session as the owner, with the settings of an application."""
     with open_session(target, MIGRATE, "probe") as session:
         session.execute(_AS_APPLICATION.format(sql.Literal(STATEMENT_MILLISECONDS)))
+        session.execute(_PATH.format(owner_path(session)))
         if target.migrate_role:
             session.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(target.migrate_role)))
         yield session

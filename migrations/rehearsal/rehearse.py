@@ -43,16 +43,29 @@ class StoppedError(Exception):
     """A phase failed: the rehearsal goes no further. Its problem is recorded."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """One scratch database: as its maker, and as a login that may only become the owner."""
+
+    admin: Target
+    plain: Target
+
+
 @dataclass(slots=True)
 class Stage:
     """One scratch database, and what is run in it."""
 
-    target: Target
+    scratch: Scratch
     migration: Migration
     session: Session
     second: Session
     """Looks at the catalog, in the place of `maintain`."""
     progress: Progress = field(default_factory=NoProgress)
+
+    @property
+    def target(self) -> Target:
+        """Return the database as the plain login."""
+        return self.scratch.plain
 
     def run(self, steps: Sequence[Step]) -> list[tuple[Step, Outcome]]:
         """Run steps in order; return them with their outcomes."""
@@ -92,12 +105,12 @@ class Stage:
 
 
 @contextmanager
-def open_stage(target: Target, migration: Migration) -> Iterator[Stage]:
+def open_stage(scratch: Scratch, migration: Migration) -> Iterator[Stage]:
     """Open the sessions of a scratch database."""
     with ExitStack() as stack:
-        session = stack.enter_context(open_session(target, MIGRATE, "migrate"))
-        second = stack.enter_context(open_session(target, MIGRATE, "rehearse"))
-        yield Stage(target, migration, session, second)
+        session = stack.enter_context(open_session(scratch.plain, MIGRATE, "migrate"))
+        second = stack.enter_context(open_session(scratch.admin, MIGRATE, "rehearse"))
+        yield Stage(scratch, migration, session, second)
 
 
 class Rehearser:
@@ -106,8 +119,8 @@ class Rehearser:
     def __init__(
         self,
         rehearsal: Rehearsal,
-        new_database: Callable[[], AbstractContextManager[Target]],
-        dump: Callable[[Target], str],
+        new_database: Callable[[], AbstractContextManager[Scratch]],
+        dump: Callable[[Scratch], str],
         tell: Callable[[str], object],
     ) -> None:
         self._result = rehearsal
@@ -119,12 +132,12 @@ class Rehearser:
     def run(self, migration: Migration, seconds: float) -> None:
         """Rehearse alone, then under load for some seconds; the result gets what was found."""
         try:
-            with self._new_database() as target, open_stage(target, migration) as stage:
+            with self._new_database() as scratch, open_stage(scratch, migration) as stage:
                 self._alone(stage)
             self._result.locks = self._locks.by_file()
             self._judge_probes(migration)
             if seconds > 0 and not self._result.problems:
-                with self._new_database() as target, open_stage(target, migration) as stage:
+                with self._new_database() as scratch, open_stage(scratch, migration) as stage:
                     self._under_load(stage, seconds)
         except StoppedError:
             self._result.locks = self._locks.by_file()
@@ -251,6 +264,8 @@ class Rehearser:
             load.stop()
             self._result.longest_wait_ms = round(load.longest_ms, 1)
             self._result.probe_runs = load.runs
+            if not load.runs:
+                self._problem("no probe could run beside the phases")
             if load.own_deadlocks:
                 self._result.notes.append(
                     f"probes ran into deadlocks among themselves: {load.own_deadlocks}"
@@ -295,7 +310,9 @@ class Rehearser:
         most = 1
         for options in stage.migration.manifest.steps.values():
             table = parse_relation(options.table)
-            counted = stage.second.rows(_COUNT.format(table=table.identifier()), keep=False)
+            with stage.session.transaction(undone=True):
+                become_owner(stage.session, stage.target.migrate_role)
+                counted = stage.session.rows(_COUNT.format(table=table.identifier()))
             most = max(most, int(counted[0]["rows"]))
         return max(1, most // BATCHES_IN_A_CYCLE)
 
@@ -314,7 +331,7 @@ class Rehearser:
             raise StoppedError from None
 
     def _state(self, stage: Stage) -> DatabaseState:
-        return read_state(stage.second, self._dump(stage.target))
+        return read_state(stage.session, self._dump(stage.scratch))
 
     def _require(self, results: Sequence[tuple[Step, Outcome]], where: str) -> None:
         for step, outcome in results:

@@ -67,9 +67,10 @@ class BeginPhase(MigrationStep):
         with self.reading(session, control):
             values: dict[str, Any] = {one.name: same_value(session, one) for one in self.same}
         phase = self.phase.value if self.phase else ""
+        heights = ledger.heights(session)
         with session.transaction():
             lines = ledger.json_value(read_catalog(session, self.ref.role))
-            ledger.add(
+            written = ledger.add(
                 session,
                 "migration_snapshot",
                 run=self.ref.run,
@@ -78,5 +79,8 @@ class BeginPhase(MigrationStep):
                 catalog=lines,
             )
             for name, value in values.items():
-                ledger.add_check(session, self.ref, phase, ledger.Checked(name, "before", value))
+                written |= ledger.add_check(
+                    session, self.ref, phase, ledger.Checked(name, "before", value)
+                )
+        self.require_only(control, heights, written)
         return 0

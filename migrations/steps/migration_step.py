@@ -22,6 +22,7 @@ from migrations.format import Phase
 from migrations.ledger import RunRef, Written
 from migrations.state import State
 from postgres.session import MIGRATE, Login, Session
+from postgres.session_settings import LOCK_TIMEOUT_MILLISECONDS, STATEMENT_MILLISECONDS
 from retention.rows.tamper_check import (
     changed_settings,
     fire_deferred_triggers,
@@ -31,9 +32,13 @@ from retention.rows.tamper_check import (
     rows_above_query,
 )
 
-_ROLE = sql.SQL("SET LOCAL ROLE {}")
-_SESSION_ROLE = sql.SQL("SET ROLE {}")
-_NONE = sql.SQL("none")
+_OWNER = sql.SQL("SET LOCAL ROLE {}; SET LOCAL search_path = {}")
+_LOGIN = sql.SQL("SET LOCAL ROLE none; SET LOCAL search_path = pg_catalog, pg_temp")
+_SESSION_OWNER = sql.SQL("SET ROLE {}; SET search_path = {}")
+_RESTORED = sql.SQL(
+    "SET ROLE none; SET search_path = pg_catalog, pg_temp; SET lock_timeout = {}; "
+    "SET statement_timeout = {}"
+).format(sql.Literal(LOCK_TIMEOUT_MILLISECONDS), sql.Literal(STATEMENT_MILLISECONDS))
 _TIMEOUTS = sql.SQL("SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}")
 MOST_NAMED = 10
 
@@ -64,10 +69,19 @@ class ForgedError(MigrationError):
         )
 
 
+def owner_path(session: Session) -> sql.Composed:
+    """Return the schemas of unqualified names; pg_temp last, so that it hides none of them."""
+    names = (*session.target.migrate_path, "pg_temp")
+    return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
 def become_owner(session: Session, role: str) -> None:
-    """Become a role until the end of the transaction; an empty one changes nothing."""
-    if role:
-        session.execute(_ROLE.format(sql.Identifier(role)))
+    """Become a role until the end of the transaction, with the search_path of its files."""
+    session.execute(_OWNER.format(_role(role), owner_path(session)))
+
+
+def _role(role: str) -> sql.Composable:
+    return sql.Identifier(role) if role else sql.SQL("none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +100,8 @@ class MigrationStep(DatabaseStep):
     """Below the largest statement_timeout, 2^31 ms."""
     failure: State = State.FAILED
     """The state of the migration after a failure of this step."""
+    interrupted: State = State.PAUSED
+    """The state after it was stopped."""
 
     @abstractmethod
     def work(self, session: Session, control: StepControl) -> int | Outcome:
@@ -97,13 +113,13 @@ class MigrationStep(DatabaseStep):
             did = self.work(session, control)
             return did if isinstance(did, Outcome) else Outcome(Status.DONE, rows=did)
         except Halted:
-            self._record(session, State.PAUSED, stop_reason(control))
+            self._record(session, self.interrupted, stop_reason(control))
             raise
         except MigrationError as error:
             return self._failed(session, error.cause, str(error))
         except errors.QueryCanceled as error:
             if control.interrupted:
-                self._record(session, State.PAUSED, "interrupted")
+                self._record(session, self.interrupted, "interrupted")
             if control.interrupted or control.yielded_to:
                 raise
             return self._failed(session, Cause.ERROR, first_line(error))
@@ -126,17 +142,29 @@ class MigrationStep(DatabaseStep):
         Raises MigrationError if code of the owner changed the session or the ledger, ForgedError if
         it did so at COMMIT.
         """
+        settings = self.own_settings(session)
         with session.transaction():
-            settings = read_settings(session)
             heights = ledger_heights(session, ledger.TABLES)
             self.set_timeouts(session, control)
             self.become_owner(session)
             work()
             fire_deferred_triggers(session)
-            session.execute(_ROLE.format(_NONE))
+            session.execute(_LOGIN)
             self.require_unchanged(session, settings, heights)
             written = record()
+        # what was set for the session, behind a SET LOCAL of ours, is seen only now
+        left = changed_settings(settings, read_settings(session))
+        session.execute(_RESTORED)
         self.require_only(control, heights, written)
+        if left:
+            raise MigrationError(
+                Cause.TAMPERED, f"code of the tables' owner left {left} changed; it was committed"
+            )
+
+    def own_settings(self, session: Session) -> dict[str, object]:
+        """Set the settings of our own statements, and return them to be compared."""
+        session.execute(_RESTORED)
+        return read_settings(session)
 
     def set_timeouts(
         self, session: Session, control: StepControl, lock_milliseconds: int = 300
@@ -167,18 +195,20 @@ class MigrationStep(DatabaseStep):
     @contextmanager
     def owner_session(self, session: Session) -> Iterator[None]:
         """Be the owner outside of a transaction, for the body."""
-        if self.ref.role:
-            session.execute(_SESSION_ROLE.format(sql.Identifier(self.ref.role)))
+        session.execute(_SESSION_OWNER.format(_role(self.ref.role), owner_path(session)))
         try:
             yield
         finally:
             with contextlib.suppress(psycopg.OperationalError):
-                session.execute(_SESSION_ROLE.format(_NONE))
+                session.execute(_RESTORED)
 
     def require_unchanged(
         self, session: Session, settings: dict[str, object], heights: Mapping[str, int]
     ) -> None:
-        """Raise MigrationError if code of the owner changed settings, user or ledger."""
+        """Raise MigrationError if code of the owner changed settings, user or ledger.
+
+        The transaction is rolled back then.
+        """
         if changed := changed_settings(settings, read_settings(session)):
             raise MigrationError(
                 Cause.TAMPERED, f"code of the tables' owner changed {changed} of sereno's session"
@@ -193,7 +223,12 @@ class MigrationStep(DatabaseStep):
         self, control: StepControl, heights: Mapping[str, int], written: Written
     ) -> None:
         """Raise ForgedError if the ledger has committed rows of ours that we did not write."""
-        rows = control.look(rows_above_query(heights, self.ref.user), {})
+        try:
+            rows = control.look(rows_above_query(heights, self.ref.user), {})
+        except psycopg.Error as error:
+            raise MigrationError(
+                Cause.UNREACHABLE, f"the ledger could not be read after COMMIT: {first_line(error)}"
+            ) from None
         if forged := {(row["name"], int(row["ordinal"])) for row in rows} - written:
             raise ForgedError(forged)
 
@@ -207,6 +242,7 @@ class MigrationStep(DatabaseStep):
     def _record(self, session: Session, state: State, reason: str) -> None:
         """Record a state; a session that is lost leaves the state `running`."""
         with contextlib.suppress(psycopg.Error), session.uncancellable():
+            session.execute(_RESTORED)
             ledger.add_state(session, self.ref, self.complete, state, reason)
 
 

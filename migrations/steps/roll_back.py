@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from domain.cause import Cause
 from execution.control import StepControl
 from execution.step import Outcome, Status
 from migrations import ledger
 from migrations.format import Kind, SqlFile
 from migrations.ledger import Written
 from migrations.state import State, StepRow
-from migrations.statement_locks import ACCESS_EXCLUSIVE
 from migrations.statements import TableLock
 from migrations.steps.lock_tables import LockAttempts, Take
-from migrations.steps.migration_step import MigrationStep
+from migrations.steps.migration_step import MigrationError, MigrationStep
 from postgres.fencing.advisory_locks import changes_lock
 from postgres.identifiers import LONGEST, Relation
 from postgres.session import Session
@@ -23,18 +23,15 @@ ARCHIVE_PREFIX = "sereno_archive_"
 
 _EXISTS = sql.SQL("SELECT to_regclass(%s) IS NOT NULL AS there")
 _COPY = sql.SQL("CREATE TABLE {to} AS SELECT * FROM {table}")
-_FREE = sql.SQL("SELECT count(*) AS taken FROM pg_catalog.pg_class WHERE relname ^@ %s")
+_FREE = sql.SQL(
+    "SELECT coalesce(max(substring(relname FROM '_([0-9]{1,9})$')::bigint), 0) AS taken "
+    "FROM pg_catalog.pg_class WHERE relname ^@ %s"
+)
 
 
 def dropped_tables(file: SqlFile) -> set[tuple[str, str]]:
     """Return schema (may be empty) and name of the tables that a file drops. Pure."""
-    return {
-        (lock.schema, lock.table)
-        for statement in file.statements
-        if statement.kind == "drop_stmt"
-        for lock in statement.locks
-        if lock.mode == ACCESS_EXCLUSIVE and "TABLE" in statement.text.upper().split()[:2]
-    }
+    return {one for statement in file.statements for one in statement.drops}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,21 +73,29 @@ class RollBackPhase(MigrationStep):
         def work() -> None:
             take()
             kept.clear()
+            present = self._present(session)
             kept.update(self._archive(session))
             for number, statement in enumerate(self.file.statements if self.file else (), 1):
                 session.execute(statement.text.encode())
                 self.observe(session, self.file.name if self.file else "", number)
+            for table in sorted(set(present) - set(self._present(session)) - set(kept)):
+                raise MigrationError(
+                    Cause.ROLLBACK_FAILED,
+                    f"{table} is gone and its rows were not archived: drop it by DROP TABLE",
+                )
 
         self.in_transaction(session, control, work, lambda: self._undone(session, kept))
+
+    def _present(self, session: Session) -> list[Relation]:
+        """Return the tables of `archive` that exist."""
+        return [one for one in self.archived if session.rows(_EXISTS, (str(one),))[0]["there"]]
 
     def _archive(self, session: Session) -> dict[Relation, tuple[Relation, int]]:
         """Copy the rows of the listed tables that the file drops; return where, and how many."""
         dropped = dropped_tables(self.file) if self.file else set()
         kept = {}
-        for table in self.archived:
+        for table in self._present(session):
             if not dropped & {(table.schema, table.name), ("", table.name)}:
-                continue
-            if not session.rows(_EXISTS, (str(table),))[0]["there"]:
                 continue
             to = self._free_name(session, table)
             copied = session.execute(_COPY.format(to=to.identifier(), table=table.identifier()))

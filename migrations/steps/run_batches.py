@@ -9,13 +9,14 @@ import psycopg
 from psycopg import errors, sql
 
 from domain.cause import Cause
-from execution.control import RETRYABLE, StepControl
+from execution.control import StepControl
 from execution.errors import first_line
 from migrations import ledger
 from migrations.format import BatchOptions, SqlFile
 from migrations.ledger import Written
 from migrations.read_folder import with_values
 from migrations.state import StepRow
+from migrations.steps.lock_tables import LockAttempts
 from migrations.steps.migration_step import MigrationError, MigrationStep
 from postgres.identifiers import Relation, parse_relation
 from postgres.session import Session
@@ -41,6 +42,16 @@ _ESTIMATE = sql.SQL(
       SELECT p.relid FROM pg_catalog.pg_partition_tree(to_regclass({name})) p WHERE p.isleaf)
     """
 )
+_KEY = sql.SQL(
+    """
+    SELECT a.attnotnull AND EXISTS (
+      SELECT FROM pg_catalog.pg_index i
+      WHERE i.indrelid = a.attrelid AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1
+        AND i.indkey[0] = a.attnum AND i.indpred IS NULL) AS usable
+    FROM pg_catalog.pg_attribute a
+    WHERE a.attrelid = to_regclass({name}) AND a.attname = {key} AND NOT a.attisdropped
+    """
+)
 _LIMIT = sql.SQL("SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}")
 
 
@@ -55,6 +66,7 @@ class RunBatches(MigrationStep):
     rows_before: int = 0
     first_keys: int = FIRST_KEYS
     most_keys: int | None = None
+    budget_seconds: float = 600.0
     unpaused: bool = False
     name: str = "fill"
 
@@ -97,9 +109,8 @@ class RunBatches(MigrationStep):
         """
         last, end, keys = bounds
         try:
-            return control.attempt(lambda: self._one(session, control, last, (end, keys)))
-        except RETRYABLE:
-            raise
+            tries = LockAttempts(self, session, control, self.budget_seconds, [])
+            return tries.run(lambda _: self._one(session, control, last, (end, keys)))
         except psycopg.Error as error:
             cancelled = isinstance(error, errors.QueryCanceled) and control.interrupted
             if session.broken or cancelled:
@@ -157,9 +168,23 @@ class RunBatches(MigrationStep):
         key, table = sql.Identifier(self.options.key), self.table.identifier()
         with self.reading_now(session):
             name = sql.Literal(str(self.table))
+            self._require_key(session, name)
             estimate = session.rows(_ESTIMATE.format(name=name), keep=False)[0]["rows"]
             rows = session.rows(_END.format(key=key, table=table), keep=False)
         return int(estimate or 0), rows[0]["end"] if rows else None
+
+    def _require_key(self, session: Session, name: sql.Literal) -> None:
+        """Raise MigrationError unless the walk reaches every row once."""
+        key = sql.Literal(self.options.key)
+        rows = session.rows(_KEY.format(name=name, key=key), keep=False)
+        if not rows:
+            raise MigrationError(Cause.ERROR, f"{self.table} has no column {self.options.key}")
+        if not rows[0]["usable"]:
+            raise MigrationError(
+                Cause.BATCH_FAILED,
+                f"the key {self.options.key} of {self.table} has to be NOT NULL, with a unique "
+                "index on it alone",
+            )
 
     def _bounds(self, last: str | None, end: str, keys: int) -> sql.Composed:
         key = sql.Identifier(self.options.key)

@@ -4,8 +4,9 @@ A statement that can run in a transaction does, together with its row of the led
 is looked for in the catalog: a server goes on with CREATE INDEX CONCURRENTLY after its client died.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import psycopg
 from psycopg import sql
@@ -16,14 +17,14 @@ from migrations import ledger
 from migrations.format import SqlFile
 from migrations.ledger import Written
 from migrations.state import StepRow
-from migrations.statement_locks import SHARE_UPDATE_EXCLUSIVE, STRENGTH
+from migrations.statement_locks import SHARE_UPDATE_EXCLUSIVE
 from migrations.statements import Statement
 from migrations.steps.lock_tables import LockAttempts, Take, locks_of
 from migrations.steps.migration_step import MigrationError, MigrationStep
 from postgres.fencing.advisory_locks import changes_lock
 from postgres.identifiers import Relation, quote_identifier
 from postgres.session import Session
-from retention.rows.tamper_check import read_settings
+from retention.rows.tamper_check import changed_settings, read_settings
 
 OLD_SNAPSHOT_SECONDS = 5.0
 
@@ -50,7 +51,21 @@ _OLD = sql.SQL(
 )
 _WATCHED = sql.SQL("SET statement_timeout = {}; SET lock_timeout = 0")
 _DROP = sql.SQL("DROP INDEX CONCURRENTLY {}")
-_RESET = sql.SQL("SET statement_timeout = {}; SET lock_timeout = {}")
+_FINALIZE = sql.SQL("ALTER TABLE {} DETACH PARTITION {} FINALIZE")
+_PENDING = sql.SQL(
+    """
+    SELECT n.nspname::text AS schema, p.relname::text AS name,
+           o.nspname::text AS own_schema, c.relname::text AS own_name
+    FROM pg_catalog.pg_inherits i
+    JOIN pg_catalog.pg_class p ON p.oid = i.inhparent
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.relnamespace
+    JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+    JOIN pg_catalog.pg_namespace o ON o.oid = c.relnamespace
+    WHERE i.inhrelid = to_regclass(%s) AND i.inhdetachpending
+    """
+)
+_GENTLE = frozenset({"alter_table_stmt", "create_stats_stmt"})
+"""Kinds whose locks are all in their tree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +73,10 @@ class RunStatements(MigrationStep):
     """Run the statements of a file one by one."""
 
     file: SqlFile
-    done: frozenset[int] = frozenset()
-    """The statements that an earlier run has done."""
-    begun: frozenset[int] = frozenset()
-    """Those that an earlier run began and did not end."""
+    ran: set[int] = field(default_factory=set)
+    """The statements that are done."""
+    begun: set[int] = field(default_factory=set)
+    """Those that were begun and not ended."""
     budget_seconds: float = 600.0
     records: bool = True
     """Whether the statements are recorded; those of a rollback are not."""
@@ -74,14 +89,26 @@ class RunStatements(MigrationStep):
     def work(self, session: Session, control: StepControl) -> int:
         """Run what is not done; the file is done with its last statement."""
         statements = self.file.statements
+        if self.records:  # a step that gave way is begun again
+            self._read_ledger(session)
         with changes_lock(session):
             for number, statement in enumerate(statements, 1):
-                if number not in self.done:
+                if number not in self.ran:
                     self._run(session, control, number, statement)
+                    self.ran.add(number)
                 control.advance(number, len(statements))
         if self.records:
             ledger.add_step(session, self.ref, self._row(0, "done"))
         return 0
+
+    def _read_ledger(self, session: Session) -> None:
+        """Read which statements earlier tries have done, or begun."""
+        for row in ledger.steps(session, self.ref.user, self.ref.migration):
+            if row.file == self.file.name and row.statement:
+                if row.state == "done":
+                    self.ran.add(row.statement)
+                elif row.state == "begun":
+                    self.begun.add(row.statement)
 
     def _run(
         self, session: Session, control: StepControl, number: int, statement: Statement
@@ -89,33 +116,32 @@ class RunStatements(MigrationStep):
         if statement.outside:
             self._outside(session, control, number, statement)
             return
-        gentle = statement.kind and (
-            not statement.mode
-            or STRENGTH.index(statement.mode) <= STRENGTH.index(SHARE_UPDATE_EXCLUSIVE)
-        )
-        locks = [] if gentle else locks_of([statement])
-        tries = LockAttempts(self, session, control, self.budget_seconds, locks)
         # nobody queues behind SHARE UPDATE EXCLUSIVE but maintenance and changes like this one
-        wait = 0 if gentle else None
-        control.cancellable = bool(gentle)
-        tries.run(lambda take: self._inside(session, control, (number, statement), (take, wait)))
-        control.cancellable = False
+        is_gentle = statement.kind in _GENTLE and statement.mode == SHARE_UPDATE_EXCLUSIVE
+        locks = [] if is_gentle else locks_of([statement])
+        tries = LockAttempts(self, session, control, self.budget_seconds, locks)
+        control.cancellable = is_gentle
+        try:
+            tries.run(
+                lambda take: self._inside(session, control, (number, statement), (take, tries))
+            )
+        finally:
+            control.cancellable = False
 
     def _inside(
         self,
         session: Session,
         control: StepControl,
         numbered: tuple[int, Statement],
-        locking: tuple[Take, int | None],
+        locking: tuple[Take, LockAttempts],
     ) -> None:
         """Run one statement in a transaction with its row of the ledger."""
         number, statement = numbered
-        take, wait = locking
+        take, tries = locking
 
         def work() -> None:
             take()
-            if wait is not None:
-                self.set_timeouts(session, control, wait)
+            self.set_timeouts(session, control, 0 if control.cancellable else tries.rest())
             session.execute(statement.text.encode())
             self.observe(session, self.file.name, number)
 
@@ -134,18 +160,25 @@ class RunStatements(MigrationStep):
         if ours and self._is_done(session, statement):
             self._note(session, number, "done")
             return
+        if ours and statement.outside == "detach" and self._finalize(session, control, statement):
+            self._note(session, number, "done")
+            return
         if statement.outside == "create":
-            self._require_no_invalid(session, statement, ours=ours)
+            self._require_no_invalid(session, control, statement, ours=ours)
         self._name_snapshots(session, control)
         self._note(session, number, "begun")
-        heights, settings = ledger.heights(session), read_settings(session)
+        self.begun.add(number)
+        heights, settings = ledger.heights(session), self.own_settings(session)
         try:
             self._execute(session, control, statement)
         except psycopg.Error:
             if statement.outside == "create" and not session.broken:
-                self._drop_invalid(session, statement)
+                with contextlib.suppress(psycopg.Error):  # else the next try drops it
+                    self._drop_invalid(session, control, statement)
             raise
-        self.require_unchanged(session, settings, heights)
+        if changed := changed_settings(settings, read_settings(session)):
+            raise MigrationError(Cause.TAMPERED, f"code of the tables' owner changed {changed}")
+        self.require_only(control, heights, set())
         self.observe(session, self.file.name, number)
         if statement.outside == "create" and not self._is_done(session, statement):
             name = Relation(*statement.names[0])
@@ -154,16 +187,20 @@ class RunStatements(MigrationStep):
 
     def _execute(self, session: Session, control: StepControl, statement: Statement) -> None:
         """Execute one statement outside of a transaction, watched instead of bounded by a lock."""
-        limit = sql.Literal(max(1, int(control.remaining_seconds() * 1000)))
-        session.execute(_WATCHED.format(limit))
         control.cancellable = True
         try:
-            with self.owner_session(session):
+            with self._watched(session, control):
                 session.execute(statement.text.encode())
         finally:
             control.cancellable = False
-            if not session.broken:
-                session.execute(_RESET.format(limit, sql.Literal(300)))
+
+    @contextlib.contextmanager
+    def _watched(self, session: Session, control: StepControl) -> Iterator[None]:
+        """Be the owner outside of a transaction, without a limit for locks."""
+        limit = sql.Literal(max(1, int(control.remaining_seconds() * 1000)))
+        with self.owner_session(session):
+            session.execute(_WATCHED.format(limit))
+            yield
 
     def _is_done(self, session: Session, statement: Statement) -> bool:
         found = [self._index(session, one) for one in statement.names]
@@ -182,7 +219,21 @@ class RunStatements(MigrationStep):
             rows = session.rows(_INDEX, (_text(name),))
         return rows[0] if rows else None
 
-    def _require_no_invalid(self, session: Session, statement: Statement, *, ours: bool) -> None:
+    def _finalize(self, session: Session, control: StepControl, statement: Statement) -> bool:
+        """End a detach that was interrupted; return whether there was one."""
+        with self.reading_now(session):
+            rows = session.rows(_PENDING, (_text(statement.names[0]),))
+        if not rows:
+            return False
+        parent = sql.Identifier(rows[0]["schema"], rows[0]["name"])
+        partition = sql.Identifier(rows[0]["own_schema"], rows[0]["own_name"])
+        with self._watched(session, control):
+            session.execute(_FINALIZE.format(parent, partition))
+        return True
+
+    def _require_no_invalid(
+        self, session: Session, control: StepControl, statement: Statement, *, ours: bool
+    ) -> None:
         """Drop the invalid index of an earlier try of ours; raise for one of another."""
         found = self._index(session, statement.names[0])
         if found is None or found["valid"]:
@@ -194,14 +245,14 @@ class RunStatements(MigrationStep):
                 f"{name} exists and is invalid, and this migration did not begin it; drop it with "
                 f"DROP INDEX CONCURRENTLY {name}",
             )
-        self._drop_invalid(session, statement)
+        self._drop_invalid(session, control, statement)
 
-    def _drop_invalid(self, session: Session, statement: Statement) -> None:
+    def _drop_invalid(self, session: Session, control: StepControl, statement: Statement) -> None:
         found = self._index(session, statement.names[0])
         if found is None or found["valid"]:
             return
         name = sql.Identifier(str(found["schema"]), str(found["name"]))
-        with session.uncancellable(), self.owner_session(session):
+        with session.uncancellable(), self._watched(session, control):
             session.execute(_DROP.format(name))
 
     def _name_snapshots(self, session: Session, control: StepControl) -> None:

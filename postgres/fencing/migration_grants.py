@@ -46,13 +46,29 @@ _SCHEMA = read_script("postgres.fencing", "migration_ledger")
 _INHERIT_OPTION_SINCE = 160000
 _ROLES = sql.SQL(
     """
+    WITH RECURSIVE reached AS (
+      SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = ANY (%s)
+      UNION
+      SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN reached ON m.member = reached.oid
+    )
     SELECT r.rolname::text AS name, r.rolsuper AS superuser, r.rolcreaterole AS createrole,
-           ARRAY(SELECT g.rolname::text FROM pg_catalog.pg_auth_members m
-                 JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
-                 WHERE m.member = r.oid ORDER BY 1) AS member_of
-    FROM pg_catalog.pg_roles r WHERE r.rolname = ANY (%s)
+           r.rolreplication AS replication, r.rolbypassrls AS bypassrls
+    FROM pg_catalog.pg_roles r JOIN reached USING (oid) ORDER BY 1
     """
 )
+_HARMLESS = frozenset(
+    {
+        *("pg_monitor", "pg_read_all_settings", "pg_read_all_stats", "pg_stat_scan_tables"),
+        "pg_database_owner",
+    }
+)
+"""Predefined roles whose rights an owner's code may have."""
+_POWERS = {
+    "superuser": "a superuser",
+    "createrole": "allowed to create roles",
+    "replication": "allowed to replicate",
+    "bypassrls": "allowed to bypass row-level policies",
+}
 _CREATE = sql.SQL(
     """
     SELECT pg_catalog.has_database_privilege(%(role)s, current_database(), 'CREATE') AS database,
@@ -88,15 +104,15 @@ def _reason(target: Target, rows: Sequence[Mapping[str, Any]]) -> str:
     if role not in found:
         return f"databases.{target.name}.migrate.role: there is no role {quote_identifier(role)}"
     for name, who in found.items():
-        if who["superuser"] or who["createrole"]:
-            power = "a superuser" if who["superuser"] else "allowed to create roles"
+        if power := next((text for key, text in _POWERS.items() if who[key]), ""):
             return f"{name} is {power}; migrations run as a plain owner of tables"
-    others = [one for one in found.get(user, {"member_of": []})["member_of"] if one != role]
-    if others:
+    trusted = frozenset().union(
+        *(owners for owners in (*target.trust, *target.domains.values()) if role in owners)
+    )
+    if others := sorted(found.keys() - {user, role} - _HARMLESS - trusted):
         return (
-            f"{user} is a member of {others[0]} besides {role}: code of one owner would reach the "
-            f"tables of the other; REVOKE {quote_identifier(others[0])} FROM "
-            f"{quote_identifier(user)}, or use another login"
+            f"{user} or {role} is a member of {others[0]}: code of one owner would reach the tables "
+            f"of the other; REVOKE {quote_identifier(others[0])} FROM it, or use another role"
         )
     return ""
 

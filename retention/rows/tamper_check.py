@@ -24,8 +24,10 @@ _OURS = {"statement_timeout", "lock_timeout"}
 """Settings that we change ourselves for each batch."""
 _OTHERS = {"timezone", "client_encoding", "role", "default_transaction_read_only"}
 _NAMES = sorted({*SERVER, *_OTHERS} - _OURS)
-_SETTINGS = sql.SQL("SELECT ARRAY[{}] AS settings, current_user::text AS who").format(
-    sql.SQL(", ").join(sql.SQL("current_setting({})").format(sql.Literal(name)) for name in _NAMES)
+_SETTINGS = sql.SQL("SELECT ARRAY[{}] AS settings, current_user::pg_catalog.text AS who").format(
+    sql.SQL(", ").join(
+        sql.SQL("pg_catalog.current_setting({})").format(sql.Literal(name)) for name in _NAMES
+    )
 )
 _AT_ONCE = sql.SQL("SET CONSTRAINTS ALL IMMEDIATE")
 _LEDGER = sql.SQL(

@@ -10,7 +10,7 @@ import pytest
 from daemon.demo.cluster import embedded_binaries
 from migrations.read_folder import read_migration
 from migrations.rehearsal.clone import Source, dump_again, scratch_database
-from migrations.rehearsal.rehearse import Rehearser
+from migrations.rehearsal.rehearse import Rehearser, Scratch
 from migrations.rehearsal.result import Rehearsal
 from postgres.session import Target
 
@@ -63,11 +63,11 @@ class Stage:
         @contextmanager
         def new_database():
             dsn = self.cluster.dsn()
-            with scratch_database(dsn, self.source, schema, embedded=True) as conninfo:
-                yield Target("scratch", conninfo, migrate_role=OWNER)
+            with scratch_database(dsn, self.source, schema, OWNER, embedded=True) as conninfos:
+                yield Scratch(*(Target("scratch", one, migrate_role=OWNER) for one in conninfos))
 
         def dump(target):
-            return dump_again(target.conninfo, self.source.version, self.programs)
+            return dump_again(target.admin.conninfo, self.source.version, self.programs)
 
         Rehearser(result, new_database, dump, lambda _: None).run(migration, seconds)
         return result

@@ -235,9 +235,17 @@ def test_edited_file_counts_only_once_it_is_applied():
     migration = build()
     old = StepRow(Phase.PREPARE, "prepare.sql", "old", 0, "done")
     assert state.edited_files(migration, Progress(steps=[old])) == ["prepare.sql"]
-    for undone in ("failed", "undone", "begun"):
+    for undone in ("failed", "undone"):
         row = StepRow(Phase.PREPARE, "prepare.sql", "old", 0, undone)
         assert state.edited_files(migration, Progress(steps=[row])) == []
+
+
+def test_file_that_is_half_done_or_added_too_late_counts_as_edited():
+    migration = build()
+    half = StepRow(Phase.PREPARE, "prepare.sql", "old", 2, "done")
+    assert state.edited_files(migration, Progress(steps=[half])) == ["prepare.sql"]
+    late = Progress(phase=Phase.PREPARE)
+    assert state.edited_files(migration, late) == ["prepare.sql"], "it was never run"
 
 
 def test_every_state_names_the_command_that_leads_on():
