@@ -12,32 +12,44 @@ MOST_PROBLEMS = 20
 
 def print_rehearsal(result: "Rehearsal") -> None:
     """Print the verdict first, then the table of phases and probes, locks and times."""
-    from daemon.cli.output import columns, counted, line, prose
+    from daemon.cli.output import columns, line, prose
 
-    if result.problems:
-        line(f"{result.migration}: {counted(len(result.problems), 'problem')} found")
-        for problem in result.problems[:MOST_PROBLEMS]:
-            prose(f"- {problem}", indent=2)
-    else:
-        line(f"{result.migration}: no problem found on PostgreSQL {result.server}")
+    _print_verdict(result)
     if result.round_trips:
         places = ", ".join(result.round_trips)
         prose(f"rolled back to an identical schema and data from: {places}", indent=2)
-    rows = list(_probe_rows(result))
-    for text in columns(rows) if rows else []:
+    for text in columns(list(_probe_rows(result))) if result.probes else ():
         line(text, indent=2)
     for file, locks in result.locks.items():
         line(f"locks of {file}", indent=2)
         for mode, tables in _by_mode(locks):
             prose(f"{mode}: {tables}", indent=4)
+    for note in _notes(result):
+        prose(note, indent=2)
+
+
+def _print_verdict(result: "Rehearsal") -> None:
+    from daemon.cli.output import counted, line, prose
+
+    if not result.problems:
+        line(f"{result.migration}: no problem found on PostgreSQL {result.server}")
+        return
+    line(f"{result.migration}: {counted(len(result.problems), 'problem')} found")
+    for problem in result.problems[:MOST_PROBLEMS]:
+        prose(f"- {problem}", indent=2)
+
+
+def _notes(result: "Rehearsal") -> "Iterator[str]":
+    """Yield how long it ran beside the applications, and what was left out."""
+    from daemon.cli.output import counted
+
     if result.cycles:
-        prose(
+        yield (
             f"beside the applications: {counted(result.cycles, 'cycle')}, {result.probe_runs:,} "
-            f"runs of probes, the longest statement {result.longest_wait_ms:.0f} ms",
-            indent=2,
+            f"runs of probes, the longest statement {result.longest_wait_ms:.0f} ms"
         )
     for note in result.notes:
-        prose(f"note: {note}", indent=2)
+        yield f"note: {note}"
 
 
 def _by_mode(locks: "Sequence[TableLock]") -> "Iterator[tuple[str, str]]":

@@ -111,7 +111,8 @@ def check(
         from daemon.cli.output import columns, line, prose
         from daemon.migrating.requests import check_now
 
-        results = check_now(context, database_of(context, database), migration)
+        checked = check_now(context, database_of(context, database), migration)
+        results = [one for one, _ in checked]
         if as_json:
             print_json(
                 [{"name": one.name, "violations": one.violations, "keys": one.value}
@@ -123,7 +124,8 @@ def check(
                 line(text)
                 if one.value:
                     prose(f"the first: {one.value[0]}", indent=4)
-        raise typer.Exit(Exit.FOUND if any(one.violations for one in results) else Exit.FINE)
+        violated = any(one.violations for one, warns in checked if not warns)
+        raise typer.Exit(Exit.FOUND if violated else Exit.FINE)
 
 
 def adopt(

@@ -136,8 +136,11 @@ def migration_task(context: Context, database: str, wish: Wish) -> Task:
     return Task(NAME, Scope.DATABASE, database, request=asked)
 
 
-def check_now(context: Context, database: str, migration: str) -> list[Checked]:
-    """Run the checks of the last complete phase, record nothing. Raises MigrationError."""
+def check_now(context: Context, database: str, migration: str) -> list[tuple[Checked, bool]]:
+    """Run the checks of the last complete phase, record nothing; return whether each only warns.
+
+    Raises MigrationError.
+    """
     with catalog_session(context, database) as session:
         user = migrate_user(session)
         read = applied_migration(session, migration)
@@ -146,10 +149,13 @@ def check_now(context: Context, database: str, migration: str) -> list[Checked]:
     checked = read.check(phase)
     if checked is None:
         return []
-    with open_session(target, MIGRATE, NAME, read_only=True) as session:
-        with session.transaction(read_only=True, repeatable=True, undone=True):
-            become_owner(session, target.migrate_role)
-            return [violations(session, one) for one in checked.queries if not one.same]
+    with (
+        open_session(target, MIGRATE, NAME, read_only=True) as session,
+        session.transaction(read_only=True, repeatable=True, undone=True),
+    ):
+        become_owner(session, target.migrate_role)
+        queries = [one for one in checked.queries if not one.same]
+        return [(violations(session, one), one.warn) for one in queries]
 
 
 def rehearsed_locks(context: Context, migration: Migration) -> dict[str, tuple[TableLock, ...]]:

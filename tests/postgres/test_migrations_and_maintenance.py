@@ -65,7 +65,7 @@ def test_vacuum_gives_way_within_two_seconds_and_goes_on(busy, wait):
     watcher.start()
     ran = run_in_process(context, ID)
     watcher.join(30)
-    assert gone and gone[0] < 4, "two seconds, and some room for a busy machine"
+    assert max(gone, default=99) < 4, "two seconds, and some room for a busy machine"
     reset_throttle(database)
     vacuum.join(60)
     assert ran.state.value == "finished", ran

@@ -115,7 +115,9 @@ def boundaries(migrating):
     ):
         arguments = first
         rows = ledger_rows(migrating.database)
-        while killed(migrating, arguments, lambda _: ledger_rows(migrating.database) > rows):
+        while killed(
+            migrating, arguments, lambda _, had=rows: ledger_rows(migrating.database) > had
+        ):
             kills, arguments = kills + 1, again
             rows = ledger_rows(migrating.database)
             if state(migrating.database)[0] in {"waiting_gate", "rolled_back"}:

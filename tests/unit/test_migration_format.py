@@ -1,6 +1,5 @@
 """Migrations: format of a folder, statements, checksums, state, ladder. No server."""
 
-import os
 from datetime import UTC, datetime
 
 import pytest
@@ -166,6 +165,10 @@ def test_checksum_ignores_comments_and_blanks_and_sees_literals():
         ({"prepare__check__sql": b"SELECT 1"}, "prepare.check.sql:1: the statement has no name"),
         ({"prepare__check__sql": b"-- @check a\n-- @check b\nSELECT 1"}, "2 names for one statement"),
         ({"prepare__check__sql": b"-- @check a\nDELETE FROM t"}, "a check is a SELECT"),
+        ({"prepare__check__sql": b"-- @check a loud\nSELECT 1"}, "only @check may have `warn` or `once`"),
+        ({"prepare__check__sql": b"-- @same a warn\nSELECT 1"}, "only @check may have `warn` or `once`"),
+        ({"prepare__sql": b"DEALLOCATE ALL"}, "would change sereno's own session"),
+        ({"prepare__notx__sql": b"VACUUM FULL t"}, "VACUUM FULL locks the table"),
         ({"prepare__rollback__sql": None}, "prepare.rollback.sql: prepare needs either a rollback"),
         ({"migration.toml": None}, "migration.toml: is missing"),
         ({"migration.toml": b"title = 1"}, "migration.toml: title: Input should be a valid string"),
@@ -199,7 +202,7 @@ def test_symbolic_link_is_refused(tmp_path):
         (folder / name).write_bytes(text)
     assert read_migration(tmp_path, "0001_t").manifest.title == "t"
     (folder / "prepare.sql").unlink()
-    os.symlink("/etc/hostname", folder / "prepare.sql")
+    (folder / "prepare.sql").symlink_to("/etc/hostname")
     with pytest.raises(FormatError, match="symbolic links are not followed"):
         read_migration(tmp_path, "0001_t")
 
