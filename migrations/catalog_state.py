@@ -11,13 +11,13 @@ _CATALOG = read_statement("migrations", "catalog_state")
 
 
 def read_catalog(session: Session, role: str) -> list[str]:
-    """Return the lines of the catalog of what a role owns; of everything if it is empty."""
+    """Return the catalog of the objects of a role as lines; of all objects if it is empty."""
     rows = session.rows(_CATALOG.format(role=sql.Literal(role)))
     return [row["line"] for row in rows]
 
 
 def difference(before: Sequence[str], after: Sequence[str]) -> list[str]:
-    """Return what is missing (-) and what is new (+). Pure."""
+    """Return the missing lines (-) and the new ones (+). Pure."""
     old, new = set(before), set(after)
     missing = [f"- {line}" for line in before if line not in new]
     return missing + [f"+ {line}" for line in after if line not in old]

@@ -274,7 +274,7 @@ def _first_words(text: str) -> str:
 
 
 def _whole(migration: Migration) -> Iterator[Problem]:
-    """Yield what is missing, or belongs to nothing."""
+    """Yield missing files, and those without a place."""
     if not migration.phases():
         yield Problem(migration.id, 0, "there is no file to run, like prepare.sql")
     for one in migration.manifest.requires:

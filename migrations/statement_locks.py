@@ -49,7 +49,7 @@ _Handler = Callable[[Any], Iterator[Lock]]
 
 
 def describe_tree(tree: Any) -> Described:  # noqa: ANN401 - protobuf's generated classes
-    """Return what is known of the statement of a tree."""
+    """Return kind, locks and refusal of the statement of a tree."""
     kind = tree.WhichOneof("node")
     node = getattr(tree, kind)
     handler = _LOCKS.get(kind, _all_shared if kind == "select_stmt" else _named_exclusively)

@@ -17,6 +17,7 @@ _WORDS = {
 def print_plan(context: "Context", database: str, shown: "Preview", *, sql: bool) -> None:
     """Print steps, locks, table sizes and the hash."""
     from daemon.cli.output import columns, line, prose, verbatim
+    from daemon.migrating.requests import migrating_databases
 
     planning = shown.planning
     line(f"{planning.migration.id} in {database}: {planning.migration.manifest.title}")
@@ -28,16 +29,18 @@ def print_plan(context: "Context", database: str, shown: "Preview", *, sql: bool
         if sql:
             verbatim(step.statement(), indent=6)
     print_tables(context, database, steps)
-    if not shown.is_rehearsed:
-        prose(
-            "not rehearsed with this checksum: the locks are those of the statements alone. "
-            f"sereno migrate rehearse {planning.migration.id} sees the true ones",
-            indent=2,
-        )
+    prose(
+        shown.rehearsal
+        or "not rehearsed with this checksum: the locks are those of the statements alone. "
+        f"sereno migrate rehearse {planning.migration.id} sees the true ones",
+        indent=2,
+    )
     until = f" --until {planning.until.value}" if planning.until else ""
     action = "rollback" if any(one.name == "roll back" for one in shown.steps) else "apply"
     line(f"plan {shown.hash}")
-    verbatim(f"next: sereno migrate {action} {planning.migration.id}{until} --plan {shown.hash}")
+    place = f" --database {database}" if len(migrating_databases(context)) > 1 else ""
+    named = f"{planning.migration.id}{until}{place}"
+    verbatim(f"next: sereno migrate {action} {named} --plan {shown.hash}")
 
 
 def print_tables(context: "Context", database: str, steps: "list[MigrationStep]") -> None:
@@ -74,7 +77,7 @@ def plan_as_json(shown: "Preview") -> dict[str, Any]:
         "state": planning.progress.state.value,
         "role": planning.ref.role,
         "hash": shown.hash,
-        "rehearsed": shown.is_rehearsed,
+        "rehearsed": shown.rehearsal,
         "steps": [
             {"name": one.name, "object": one.object, "lock": one.lock, "sql": one.statement()}
             for one in shown.steps

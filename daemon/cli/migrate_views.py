@@ -1,6 +1,7 @@
 """The commands of `sereno migrate` that change nothing in a database of applications."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,9 @@ from daemon.cli.migrate_options import (
 )
 from daemon.cli.options import ConfigOption, DatabaseOption, JsonOption, fail, print_json
 from daemon.exit_codes import Exit
+
+if TYPE_CHECKING:
+    from daemon.migrating.views import Listed
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,7 +39,7 @@ def list_all(
         from daemon.cli.output import columns, line, prose
         from daemon.migrating.views import list_migrations, rows_of
 
-        found = list_migrations(context, database)
+        found = list_migrations(context, database and database_of(context, database))
         if as_json:
             print_json(rows_of(found))
             return
@@ -65,13 +69,27 @@ def status(
         from daemon.migrating.views import list_migrations, rows_of
         from migrations.state import State
 
-        found = list_migrations(context, database, migration or "")
+        place = database and database_of(context, database)
+        found = list_migrations(context, place, migration or "")
+        if migration:
+            _require_known(migration, found)
         wrong = {State.FAILED, State.TAMPERED, State.ROLLBACK_FAILED}
         if as_json:
             print_json(rows_of(found))
         else:
             print_status(context, found)
+            if not found:
+                typer.echo("no migration yet: sereno migrate new ID")
         raise typer.Exit(Exit.FOUND if any(one.state in wrong for one in found) else Exit.FINE)
+
+
+def _require_known(migration: str, found: "Sequence[Listed]") -> None:
+    """Exit with 2 if neither the folder nor a ledger knows a migration."""
+    from migrations.state import State
+
+    unknown = [one.problem for one in found if one.state is State.PENDING and one.problem]
+    if len(unknown) == len(found):
+        fail(f"{migration}: {unknown[0] if unknown else 'no database has it'}", Exit.CANNOT)
 
 
 def progress(

@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from alerts.channels.registry import CHANNELS
 from checks.registry import PAIRED, load
-from daemon.config import alerting, jobs, model
+from daemon.config import alerting, jobs, migrations, model
 from domain.units import format_duration
 from postgres.identifiers import Columns, Relation
 
@@ -21,6 +21,11 @@ _EXAMPLES: dict[str, dict[str, str]] = {
         "dsn": '"host=/run/postgresql dbname=coop"',
         "maintain": '{ user = "sereno_maintain", password = { credential = "maintain" } }',
         "data": '{ user = "sereno_data", password = { credential = "data" } }',
+    },
+    "databases.main.migrate": {
+        "user": '"sereno_migrate"',
+        "password": '{ credential = "migrate" }',
+        "role": '"coop_owner"',
     },
     "schedules.daily": {
         "cron": '"0 2 * * *"',
@@ -73,7 +78,8 @@ def _lines() -> Iterator[str]:
     yield '# Durations: "500ms", "90s", "15m", "2h", "30 days". Identifiers are written as in SQL.'
     yield "# Secrets: { file = … }, { env = … } or { credential = … } (systemd LoadCredential=)."
     yield from _section("daemon", model.Daemon)
-    yield from _section("databases.main", model.Database)
+    yield from _section("databases.main", model.Database, skip={"migrate"})
+    yield from _section("databases.main.migrate", model.MigrateLogin)
     yield from _section("schedules.daily", model.Schedule)
     yield from _section("schedules.weekly", model.Schedule)
     yield from _section("governor", model.GovernorLimits)
@@ -87,6 +93,7 @@ def _lines() -> Iterator[str]:
     yield from _nested("alerts", alerting.Alerting)
     yield from _nested("escalation", alerting.Escalation)
     yield from _section("heartbeat", model.Heartbeat)
+    yield from _section("migrations", migrations.Migrations)
 
 
 def _nested(name: str, model: type[BaseModel]) -> Iterator[str]:

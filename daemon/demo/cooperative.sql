@@ -68,7 +68,7 @@ INSERT INTO "Rol" SELECT md5('rol' || n)::uuid::text, nombre
 FROM unnest(ARRAY['admin', 'tesorería', 'secretaría', 'socio', 'lectura']) WITH ORDINALITY r (nombre, n);
 INSERT INTO "UsuarioRol"
 SELECT md5('usuariorol' || n)::uuid::text, md5('usuario' || 1 + n % 8000)::uuid::text,
-       md5('rol' || 1 + n % 5)::uuid::text, md5('coop' || 1 + (1 + n % 8000) % 12)::uuid::text
+       md5('rol' || 1 + (n + n / 8000) % 5)::uuid::text, md5('coop' || 1 + (1 + n % 8000) % 12)::uuid::text
 FROM generate_series(1, 9000) n;
 INSERT INTO "Inmueble"
 SELECT md5('inmueble' || n)::uuid::text, md5('coop' || 1 + n % 12)::uuid::text, md5('persona' || n)::uuid::text,

@@ -26,7 +26,12 @@ def create_folder(folder: Path, migration: str, title: str) -> Path:
     if not title.isprintable():
         raise ValueError("--title must not contain control characters")
     made = folder / migration
-    made.mkdir(mode=0o755)
+    try:
+        made.mkdir(mode=0o755)
+    except FileExistsError:
+        raise ValueError(f"{made} exists already") from None
+    except FileNotFoundError:
+        raise ValueError(f"{folder} does not exist: mkdir {folder}") from None
     quoted = title.replace("\\", "\\\\").replace('"', '\\"')
     (made / TOML).write_text(f'title = "{quoted}"\ntype = "schema"\n', "utf-8")
     for name, text in _FILES.items():

@@ -53,7 +53,8 @@ class Preview:
     planning: Planning
     steps: Sequence[MigrationStep]
     hash: str
-    is_rehearsed: bool
+    rehearsal: str
+    """What the last rehearsal of this checksum found; empty without one."""
 
 
 def migration_folder(context: Context) -> Path:
@@ -125,7 +126,8 @@ def preview(context: Context, database: str, wish: Wish) -> Preview:
         request = build_request(context, session, wish)
         planning = read_planning(session, request)
         steps = plan_steps(planning, request)
-        return Preview(planning, steps, plan_hash(planning, steps), bool(request.rehearsed))
+        found = rehearsal_of(context, request.migration)
+        return Preview(planning, steps, plan_hash(planning, steps), found)
 
 
 def migration_task(context: Context, database: str, wish: Wish) -> Task:
@@ -156,6 +158,17 @@ def check_now(context: Context, database: str, migration: str) -> list[tuple[Che
         become_owner(session, target.migrate_role)
         queries = [one for one in checked.queries if not one.same]
         return [(violations(session, one), one.warn) for one in queries]
+
+
+def rehearsal_of(context: Context, migration: Migration) -> str:
+    """Return what the last rehearsal of this checksum found, in words; empty without one."""
+    with context.store.reading() as transaction:
+        row = requests.last_evidence(transaction, migration.id)
+    if row is None or row["checksum"] != migration.checksum:
+        return ""
+    if row["ok"]:
+        return "rehearsed, no problem found"
+    return f"the last rehearsal found problems: sereno migrate evidence {migration.id}"
 
 
 def rehearsed_locks(context: Context, migration: Migration) -> dict[str, tuple[TableLock, ...]]:

@@ -110,9 +110,14 @@ def _listed(context: Context, database: str, migration: str, progress: Progress)
         after, title = following(read, progress.phase), read.manifest.title
     except (FormatError, GrammarError, TargetError) as error:
         problem = str(error).splitlines()[-1].strip()
-    state = progress.state
-    if state is State.RUNNING and not _is_at_work(context, database, migration):
+    state, way_on = progress.state, progress.next_command(migration, after)
+    if state is State.RUNNING and _is_at_work(context, database, migration):
+        way_on = f"sereno migrate progress {migration} (or pause, cancel)"
+    elif state is State.RUNNING:
         progress = replace(progress, reason="its process ended without a word")
+        way_on = f"sereno migrate resume {migration}"
+    if len(migrating_databases(context)) > 1:
+        way_on = way_on.replace(f" {migration}", f" {migration} --database {database}")
     return Listed(
         id=migration,
         title=title,
@@ -121,7 +126,7 @@ def _listed(context: Context, database: str, migration: str, progress: Progress)
         phase=progress.phase.value if progress.phase else "",
         since=progress.since,
         reason=progress.reason,
-        next=progress.next_command(migration, after),
+        next=way_on,
         problem=problem if progress.state is State.PENDING else "",
     )
 

@@ -44,7 +44,8 @@ _MAY_CREATE = sql.SQL(
 _MADE = sql.SQL("SELECT FROM pg_catalog.pg_roles WHERE rolname = %s")
 _LOCALE = sql.SQL(
     "SELECT pg_catalog.pg_encoding_to_char(encoding) AS encoding, datcollate::text AS collate, "
-    "datctype::text AS ctype FROM pg_catalog.pg_database WHERE datname = current_database()"
+    "datctype::text AS ctype, pg_catalog.pg_get_userbyid(datdba)::text AS owner "
+    "FROM pg_catalog.pg_database WHERE datname = current_database()"
 )
 
 
@@ -59,10 +60,12 @@ class Source:
     encoding: str
     collate: str
     ctype: str
+    owner: str = ""
+    """The owner of the database, who owns the schema public from 15 on."""
 
 
 def read_source(session: Session) -> Source:
-    """Return what the copy of a database needs."""
+    """Return version, roles, extensions and locale of a database."""
     locale = session.rows(_LOCALE)[0]
     return Source(
         session.facts.version,
@@ -264,6 +267,9 @@ def _create(
             sql.Literal(source.collate), sql.Literal(source.ctype)
         )
     connection.execute(statement)
+    if source.owner:
+        named = sql.SQL("ALTER DATABASE {} OWNER TO {}")
+        connection.execute(named.format(sql.Identifier(name), sql.Identifier(source.owner)))
 
 
 def _restore(conninfo: str, dump: str) -> None:

@@ -59,7 +59,7 @@ def read_state(session: Session, dump: str) -> DatabaseState:
 
 
 def state_differences(before: DatabaseState, after: DatabaseState) -> list[str]:
-    """Return what a rollback did not restore, in words. Pure."""
+    """Return the differences after a rollback, in words. Pure."""
     found = difference(before.catalog, after.catalog)
     if not found and before.dump != after.dump:
         found = [

@@ -64,6 +64,10 @@ class LocksSeen:
             ended.set()
             thread.join()
 
+    def has_seen(self, file: str) -> bool:
+        """Return whether a statement of a file was run."""
+        return file in self._seen
+
     def by_file(self) -> dict[str, list[TableLock]]:
         """Return the strongest lock of each table, by file."""
         return {file: strongest(seen) for file, seen in sorted(self._seen.items())}

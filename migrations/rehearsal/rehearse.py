@@ -82,7 +82,7 @@ class Stage:
         return [one for batch in executor.run(steps, ordered=True) for one in batch]
 
     def planning(self, until: Phase | None, **more: object) -> Planning:
-        """Return what a plan is made of now."""
+        """Return the input of a plan."""
         user, name = self.session.facts.user, self.migration.id
         known = state.current(ledger.events(self.session, user)).get(name, MigrationProgress())
         progress = replace(
@@ -200,6 +200,10 @@ class Rehearser:
                     third = stack.enter_context(open_session(stage.target, MIGRATE, "rehearse"))
                     stack.enter_context(self._locks.sampling(third, pid, file.name))
             self._require(stage.run(steps), phase.value)
+        if observe is not unobserved:
+            for file in stage.migration.work(phase):
+                if file.kind is Kind.BATCH and not self._locks.has_seen(file.name):
+                    self._problem(f"{file.name} was never run: sample.sql has no row for it")
         self._result.seconds.setdefault(phase.value, round(time.monotonic() - began, 3))
 
     def _probe(self, stage: Stage, phase: str, checks: Sequence[Query]) -> None:

@@ -78,7 +78,7 @@ def run_queries(
 
 
 def sentence_of(results: Sequence[Checked], queries: Sequence[Query]) -> str:
-    """Return what is violated, in words; empty if nothing is but warnings. Pure."""
+    """Return the violated checks, in words; empty without any but warnings. Pure."""
     warned = {query.name for query in queries if query.warn}
     wrong = []
     for one in results:

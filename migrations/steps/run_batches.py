@@ -22,6 +22,8 @@ from postgres.identifiers import Relation, parse_relation
 from postgres.session import Session
 from retention.rows.row_batches import lock_waiters
 
+_NO_ROW = ("42", "0A", "25", "3F")
+"""Classes of errors that no row is to blame for: wrong names, missing rights."""
 FIRST_KEYS = 500
 LEAST, MOST, FULL = 0.5, 2.0, 0.9
 BATCH_LIMIT_SECONDS = 30.0
@@ -113,7 +115,8 @@ class RunBatches(MigrationStep):
             return tries.run(lambda _: self._one(session, control, last, (end, keys)))
         except psycopg.Error as error:
             cancelled = isinstance(error, errors.QueryCanceled) and control.interrupted
-            if session.broken or cancelled:
+            is_no_row = (error.sqlstate or "").startswith(_NO_ROW)
+            if session.broken or cancelled or is_no_row:
                 raise
             if keys > 1:
                 return None

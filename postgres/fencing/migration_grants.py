@@ -112,7 +112,8 @@ def _reason(target: Target, rows: Sequence[Mapping[str, Any]]) -> str:
     if others := sorted(found.keys() - {user, role} - _HARMLESS - trusted):
         return (
             f"{user} or {role} is a member of {others[0]}: code of one owner would reach the "
-            f"tables of the other; REVOKE {quote_identifier(others[0])} FROM it, or use another role"
+            f"tables of the other; REVOKE {quote_identifier(others[0])} FROM it, or use another "
+            "role"
         )
     return ""
 

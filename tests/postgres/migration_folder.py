@@ -1,8 +1,11 @@
 """A house with a login for migrations, and migrations written into its folder."""
 
 import json
+import threading
 
 import pytest
+
+from tests.fixtures.forked import run_forked
 
 PREPARE = {
     "migration.toml": 'title = "A second table"\narchive = ["public.new_table"]\n'
@@ -34,6 +37,7 @@ class Migrating:
 
     def __init__(self, house, rows=1000):
         self.house, self.database = house, house.database
+        self.threads = threading.active_count()
         suffix = house.maintain.rpartition("_")[2]
         self.owner, self.login = f"app_{suffix}", f"migrate_{suffix}"
         self.folder = house.folder / "migrations"
@@ -47,7 +51,19 @@ class Migrating:
         self.database.run("ANALYZE public.users")
         house.database_lines = f'migrate = {{ user = "{self.login}", role = "{self.owner}" }}\n'
         house.extra += f'\n[migrations]\nfolder = "{self.folder}"\n'
-        house.install()
+        self.install()
+
+    def install(self):
+        """Run `sereno install`."""
+        done = self.sereno("install", "main", "--admin", self.database.dsn)
+        assert done.returncode in {0, 1}, done.stderr
+
+    def sereno(self, *arguments, timeout=60):
+        """Run a command in a forked child; with threads in the test, in a new process."""
+        self.house.write()
+        if threading.active_count() > self.threads:
+            return self.house.sereno(*arguments, check=False, timeout=timeout)
+        return run_forked([*arguments, "--config", str(self.house.path)], timeout)
 
     def write(self, files=PREPARE, migration=ID):
         """Write a migration; None as a text leaves a file out."""
@@ -60,9 +76,9 @@ class Migrating:
                 (folder / name).write_text(text)
         return folder
 
-    def migrate(self, *arguments, check=False, **options):
+    def migrate(self, *arguments, timeout=60):
         """Run `sereno migrate`."""
-        return self.house.sereno("migrate", *arguments, check=check, **options)
+        return self.sereno("migrate", *arguments, timeout=timeout)
 
     def status(self, migration=ID):
         """Return the state of a migration."""

@@ -40,7 +40,7 @@ def busy(house):
     create_dead_rows(house.database, "t", rows=150_000)
     house.database.run(f"ALTER TABLE public.t OWNER TO {made.owner}")
     made.write(FILES, ID)
-    house.install()
+    made.install()
     throttle_vacuum(house.database, limit=1)
     return made
 

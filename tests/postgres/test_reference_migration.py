@@ -38,7 +38,7 @@ class Cooperative(Migrating):
         self.database.run(sample)
         self.database.run("RESET ROLE; RESET search_path")
         shutil.copytree(EXAMPLE, self.folder / ID)
-        house.install()
+        self.install()
 
     def apply(self, *phases):
         for phase in phases:
