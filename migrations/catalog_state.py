@@ -1,4 +1,4 @@
-"""The catalog of what an owner has, as lines, and what differs between two states."""
+"""The catalog of the objects of an owner, as lines, and the difference of two states."""
 
 from collections.abc import Sequence
 

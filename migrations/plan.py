@@ -406,7 +406,7 @@ def strongest_mode(locks: Sequence[TableLock]) -> str:
 
 
 def plan_hash(planning: Planning, steps: Sequence[MigrationStep]) -> str:
-    """Return the hash of what a person reviews: files, phases, target and locks."""
+    """Return the hash of the reviewed parts: files, phases, target and locks."""
     parts = {
         "migration": [planning.migration.id, planning.migration.checksum],
         "target": planning.target,

@@ -44,7 +44,7 @@ _BATCH_VARIABLES = {"lo": "$1", "hi": "$2"}
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: where, and what to do about it."""
+    """One mistake: its place and its cure."""
 
     file: str
     line: int
@@ -178,7 +178,7 @@ def _manifest(text: str | None, problems: list[Problem]) -> Manifest | None:
 
 
 def _textual(name: str, text: str) -> Iterator[Problem]:
-    """Yield what the grammar would not see, or would see too late."""
+    """Yield mistakes that the grammar does not see, or too late."""
     if parse_file_name(name) is None:
         yield Problem(
             name, 0, "the format knows no such name; like prepare.sql, data.10_users.batch.sql, "

@@ -110,7 +110,7 @@ def _statement(text: str, line: int, tree: Mapping[str, Any]) -> Statement:
 
 
 def _trees(statements: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Return what is known of each statement; nothing of one that crashes the parser."""
+    """Return the description of each statement; an empty one if it crashes the parser."""
     trees: list[Mapping[str, Any]] = []
     for _ in range(MOST_CRASHES):
         trees += _answers("describe", statements[len(trees) :])

@@ -1,4 +1,4 @@
-"""The options that the commands of `sereno migrate` share, and what they open."""
+"""The options that the commands of `sereno migrate` share, and the context that they open."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The statements about runs that a person asked for: who, and which of them is to stop."""
+"""The statements about runs on request: running ones, requests to stop, evidence."""
 
 from datetime import datetime
 
@@ -24,7 +24,7 @@ _LAST_EVIDENCE = """
 
 
 def request_stop(transaction: Transaction, run: int, principal: str, now: datetime) -> None:
-    """Ask a run to stop after what it is doing."""
+    """Ask a run to stop."""
     transaction.execute(_STOP, (run, principal, to_text(now)))
 
 

@@ -108,6 +108,6 @@ def _record(context: Context, result: Rehearsal, *, embedded: bool) -> None:
 
 
 def _tell(sentence: str) -> None:
-    """Show what is going on, on a terminal."""
+    """Show the progress on a terminal."""
     if sys.stderr.isatty():
         sys.stderr.write(f"  {sentence}\n")

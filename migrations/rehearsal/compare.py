@@ -1,4 +1,4 @@
-"""The state of a scratch database: its catalog, its dump and its rows; and what differs."""
+"""The state of a scratch database: its catalog, its dump and its rows; and the difference of two."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -53,7 +53,7 @@ class Scratch:
 
 @dataclass(slots=True)
 class Stage:
-    """One scratch database, and what is run in it."""
+    """One scratch database, its sessions and the migration."""
 
     scratch: Scratch
     migration: Migration
@@ -130,7 +130,7 @@ class Rehearser:
         self._locks = LocksSeen()
 
     def run(self, migration: Migration, seconds: float) -> None:
-        """Rehearse alone, then under load for some seconds; the result gets what was found."""
+        """Rehearse alone, then under load for some seconds; findings go into the result."""
         try:
             with self._new_database() as scratch, open_stage(scratch, migration) as stage:
                 self._alone(stage)

@@ -1,4 +1,4 @@
-"""The beginning of a run, and of a phase: what is recorded before anything is changed."""
+"""The beginning of a run, and of a phase: records made before anything is changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class BeginRun(MigrationStep):
     name: str = "begin"
 
     def statement(self) -> str:
-        """Return what is recorded, in words."""
+        """Return the records in words."""
         return "-- records the run and the text of every file in schema sereno"
 
     def work(self, session: Session, control: StepControl) -> int:
@@ -59,7 +59,7 @@ class BeginPhase(MigrationStep):
     name: str = "record"
 
     def statement(self) -> str:
-        """Return what is recorded, in words."""
+        """Return the records in words."""
         return "-- records the catalog of the owner, and the values of @same"
 
     def work(self, session: Session, control: StepControl) -> int:

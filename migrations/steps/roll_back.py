@@ -127,5 +127,5 @@ class RollBackPhase(MigrationStep):
 
 
 def _kept(kept: Mapping[Relation, tuple[Relation, int]]) -> str:
-    """Return in words what was archived."""
+    """Return in words how many rows were archived, and where."""
     return "; ".join(f"{rows:,} rows of {table} kept in {to}" for table, (to, rows) in kept.items())

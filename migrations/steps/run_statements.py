@@ -87,7 +87,7 @@ class RunStatements(MigrationStep):
         return ";\n".join(one.text for one in self.file.statements) + ";"
 
     def work(self, session: Session, control: StepControl) -> int:
-        """Run what is not done; the file is done with its last statement."""
+        """Run the statements that are not done; the file is done with its last."""
         statements = self.file.statements
         if self.records:  # a step that gave way is begun again
             self._read_ledger(session)
