@@ -1,4 +1,4 @@
-"""The state of a scratch database: its catalog, its dump and its rows; and the difference of two."""
+"""The state of a scratch database: catalog, dump and rows; and the difference of two states."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
