@@ -24,7 +24,8 @@ from retention.rows.row_batches import lock_waiters
 
 _NO_ROW = ("42", "0A", "25", "3F")
 """Classes of errors that no row is to blame for: wrong names, missing rights."""
-FIRST_KEYS = 500
+FIRST_KEYS, FEWEST_KEYS = 500, 50
+"""Fewer keys than these take no less time: only a batch that failed is smaller."""
 LEAST, MOST, FULL = 0.5, 2.0, 0.9
 BATCH_LIMIT_SECONDS = 30.0
 LOCK_MILLISECONDS = 300
@@ -213,7 +214,7 @@ class RunBatches(MigrationStep):
             return keys
         target = self.options.target.total_seconds()
         factor = min(MOST, max(LEAST, FULL * target / max(seconds, 1e-3)))
-        return max(1, int(keys * factor))
+        return max(FEWEST_KEYS, int(keys * factor))
 
     def _bounded(self, keys: int, control: StepControl) -> int:
         return max(1, min(keys, self.most_keys or control.batch_rows, control.batch_rows))
