@@ -1,10 +1,11 @@
 """Proof that a migration that is killed at any point finishes, with nothing twice or half.
 
-`python -m tests.prove.migration_kills [KILLS]`: SIGKILL when the ledger has its 1st, 2nd, … row, and
-at random, while the migration is applied and rolled back; then it has to finish, and the ledger, the
+`python -m tests.prove.migration_kills [KILLS]`: SIGKILL when a run has added its 1st, 2nd, … row to the
+ledger, and at random, while the migration is applied and rolled back; then it has to finish, and the ledger, the
 rows and the index have to be right.
 """
 
+import itertools
 import random
 import subprocess
 import sys
@@ -107,24 +108,26 @@ def undone(migrating):
 
 
 def boundaries(migrating):
-    """Kill at each row of the ledger of one apply and one rollback; return the kills."""
+    """Kill one apply and one rollback at the 1st, 2nd, … row that each run adds; return the kills."""
     kills = 0
     for first, again, check in (
         (("apply", ID, "--yes"), ("resume", ID), applied),
         (("rollback", ID, "--yes"), ("rollback", ID, "--yes"), undone),
     ):
         arguments = first
-        rows = ledger_rows(migrating.database)
-        while killed(
-            migrating, arguments, lambda _, had=rows: ledger_rows(migrating.database) > had
-        ):
+        for number in itertools.count(1):  # a run that goes on writes rows of its own first
+            until = ledger_rows(migrating.database) + number
+            if not killed(
+                migrating, arguments, lambda _, last=until: ledger_rows(migrating.database) >= last
+            ):
+                break
             kills, arguments = kills + 1, again
-            rows = ledger_rows(migrating.database)
             if state(migrating.database)[0] in {"waiting_gate", "rolled_back"}:
                 break
         if state(migrating.database)[0] not in {"waiting_gate", "rolled_back"}:
             finish(migrating, *again)
         check(migrating)
+    print(f"  {kills} kills by rows of the ledger", flush=True)
     return kills
 
 
@@ -138,7 +141,7 @@ def at_random(migrating, count):
             arguments = first
             for _ in range(source.randint(2, 8)):
                 seconds = source.uniform(0.5, 3.0)
-                if state(migrating.database)[0] == end and arguments is not first:
+                if state(migrating.database)[0] == end:
                     break
                 kills += killed(migrating, arguments, lambda past, limit=seconds: past > limit)
                 if state(migrating.database)[0] not in {"pending", "rolled_back", "waiting_gate"}:
