@@ -7,6 +7,7 @@ from pathlib import Path
 
 PACKAGES = (
     "daemon",
+    "migrations",
     "jobs",
     "alerts",
     "checks",

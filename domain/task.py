@@ -34,7 +34,7 @@ NOW = Trigger()
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a person asks a job for; only the job knows the `details`."""
+    """A person's request to a job; only the job knows the `details`."""
 
     subject: str
     """What it is about: the id of a migration."""

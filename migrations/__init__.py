@@ -1,1 +1,3 @@
 """Guarded schema and data migrations: format, ledger, steps, checks, rehearsal and rollback."""
+
+DISTRIBUTION = "sereno"

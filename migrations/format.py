@@ -42,7 +42,7 @@ UNDONE_ALONE = frozenset({Phase.PREPARE, Phase.DATA, Phase.TIGHTEN})
 
 
 class Kind(StrEnum):
-    """What a file is for, and how it runs."""
+    """The purpose of a file, and its mode."""
 
     TRANSACTION = "transaction"
     NOTX = "notx"
@@ -72,7 +72,7 @@ _FIXED = {
 
 @dataclass(frozen=True, slots=True)
 class FileName:
-    """What the name of a file says; `phase` is None for the files of the whole migration."""
+    """The parts of a file's name; `phase` is None for the files of the whole migration."""
 
     kind: Kind
     phase: Phase | None = None
@@ -100,7 +100,7 @@ ColumnName = Annotated[str, AfterValidator(parse_name)]
 
 
 class BatchOptions(Model):
-    """How one `.batch.sql` file walks its table."""
+    """The walk of one `.batch.sql` file along its table."""
 
     table: TableName = Field(description="The table, as schema.table.")
     key: ColumnName = Field(description="One unique NOT NULL column; :lo and :hi are its values.")
@@ -152,6 +152,11 @@ class SqlFile:
     queries: tuple[Query, ...] = ()
     checksum: str = ""
     """Of its tokens and of the names of its queries."""
+
+    @property
+    def violations(self) -> tuple[Query, ...]:
+        """Return the queries of violating rows, without those of equal values."""
+        return tuple(one for one in self.queries if not one.same)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,16 +257,26 @@ def queries(
             continue
         mark = before[0]
         pending.remove(mark)
-        words = set(mark.more.split())
-        if words - {"warn", "once"} or (words and mark.kind != "check"):
-            known = "only @check may have `warn` or `once`"
-            problems.append((mark.line, f"{mark.more!r} is unknown; {known}"))
+        if wrong := _wrong_words(mark):
+            problems.append((mark.line, wrong))
         if any(one.name == mark.name for one in found):
             problems.append((mark.line, f"the name {mark.name} occurs twice"))
-        flags = {"same": mark.kind == "same", "warn": "warn" in words, "once": "once" in words}
-        found.append(Query(mark.name, statement.text, statement.line, **flags))
+        found.append(_query(mark, statement))
     problems += [(mark.line, f"@{mark.kind} {mark.name} has no statement") for mark in pending]
     return found, problems
+
+
+def _wrong_words(mark: Annotation) -> str:
+    words = set(mark.more.split())
+    if words - {"warn", "once"} or (words and mark.kind != "check"):
+        return f"{mark.more!r} is unknown; only @check may have `warn` or `once`"
+    return ""
+
+
+def _query(mark: Annotation, statement: Statement) -> Query:
+    words = mark.more.split()
+    flags = {"same": mark.kind == "same", "warn": "warn" in words, "once": "once" in words}
+    return Query(mark.name, statement.text, statement.line, **flags)
 
 
 def _unnamed(before: list[Annotation]) -> str:

@@ -16,7 +16,6 @@ from migrations import ledger, state
 from migrations.format import UNDONE_ALONE, Migration, Phase
 from migrations.ledger import RunRef
 from migrations.plan import (
-    Planning,
     plan_adopt,
     plan_apply,
     plan_hash,
@@ -24,6 +23,7 @@ from migrations.plan import (
     undo,
     verify,
 )
+from migrations.planning import Planning
 from migrations.state import Progress, State
 from migrations.statements import TableLock
 from migrations.steps.migration_step import MigrationError, MigrationStep

@@ -1,122 +1,23 @@
 """The plan of a run: its steps in order, and the hash that a person reviews. Pure."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from domain.cause import Cause
-from migrations.format import GATED, PHASES, Kind, Migration, Phase, Query, SqlFile, digest
-from migrations.ledger import RunRef
-from migrations.state import (
-    ENDED,
-    Batch,
-    Progress,
-    State,
-    edited_files,
-    ends_in,
-    following,
-    half_done,
-)
+from migrations.format import GATED, PHASES, Kind, Phase, Query, SqlFile, digest
+from migrations.planning import Planning, phases_to_apply, phases_to_undo, require_applicable
+from migrations.state import Batch, State, ends_in, following, half_done
 from migrations.statement_locks import STRENGTH
 from migrations.statements import TableLock
 from migrations.steps.begin import BeginPhase, BeginRun
 from migrations.steps.check_phase import CheckPhase
 from migrations.steps.lock_tables import locks_of, strongest
-from migrations.steps.migration_step import MigrationError, MigrationStep, Observe, unobserved
+from migrations.steps.migration_step import MigrationError, MigrationStep
 from migrations.steps.roll_back import RollBackPhase
-from migrations.steps.run_batches import FIRST_KEYS, RunBatches
+from migrations.steps.run_batches import RunBatches
 from migrations.steps.run_file import RunFile
 from migrations.steps.run_statements import RunStatements
-
-
-@dataclass(frozen=True, slots=True)
-class Planning:
-    """All that a plan is made of."""
-
-    ref: RunRef
-    migration: Migration
-    progress: Progress
-    request: Mapping[str, str] = field(default_factory=dict)
-    """The values of the row in sereno.migration_run."""
-    until: Phase | None = None
-    """The last phase to apply, or the first to undo; None for the default."""
-    others: Mapping[str, Progress] = field(default_factory=dict)
-    """The other migrations of the database."""
-    target: str = ""
-    """The system identifier and database."""
-    rehearsed: Mapping[str, Sequence[TableLock]] = field(default_factory=dict)
-    """The locks that a rehearsal saw, by file."""
-    budget_seconds: float = 600.0
-    data_check_due: bool = True
-    """Whether the check of `data` is too old to build on."""
-    ended: str = ""
-    """Why a phase is undone without being asked for."""
-    accepts: bool = False
-    """Whether a person accepts that the catalog differs after a rollback."""
-    through_gates: bool = False
-    """Whether gates are open: in a rehearsal."""
-    observe: Observe = unobserved
-    first_keys: int = FIRST_KEYS
-    most_keys: int | None = None
-
-
-def phases_to_apply(planning: Planning) -> list[Phase]:
-    """Return the phases of a run. Raises MigrationError with the reason why there are none."""
-    migration, progress = planning.migration, planning.progress
-    after = following(migration, progress.phase)
-    if after is None or (progress.state in ENDED and planning.until is None):
-        raise MigrationError(Cause.REFUSED, f"{migration.id} is {progress.state.value} already")
-    last = planning.until
-    if last is not None and last not in migration.phases():
-        raise MigrationError(Cause.REFUSED, f"{migration.id} has no phase {last.value}")
-    begin = PHASES.index(after)
-    end = PHASES.index(last) if last else len(PHASES) - 1
-    found = [one for one in migration.phases() if begin <= PHASES.index(one) <= end]
-    if planning.through_gates:
-        return found
-    free = _before_gate(found)
-    if last is None and free:
-        return free
-    if len(found) == 1 and last is found[0]:
-        return found
-    if not found:
-        raise MigrationError(Cause.REFUSED, f"{planning.until} is complete already")
-    if free and last is not None and last not in GATED:
-        return found
-    gated = next(one for one in found if one in GATED)
-    first = f"first apply until {free[-1].value}" if free else f"name it: --until {gated.value}"
-    raise MigrationError(Cause.GATE_CLOSED, f"{gated.value} waits for a person: {first}")
-
-
-def _before_gate(phases: Sequence[Phase]) -> list[Phase]:
-    found: list[Phase] = []
-    for phase in phases:
-        if phase in GATED:
-            break
-        found.append(phase)
-    return found
-
-
-def require_applicable(planning: Planning) -> None:
-    """Raise MigrationError if the migration may not be applied in its state."""
-    migration, progress = planning.migration, planning.progress
-    if progress.state in {State.ROLLING_BACK, State.ROLLBACK_FAILED}:
-        command = f"sereno migrate rollback {migration.id}"
-        raise MigrationError(
-            Cause.REFUSED, f"{migration.id} is {progress.state.value}: {progress.reason}; {command}"
-        )
-    if edited := edited_files(migration, progress):
-        raise MigrationError(
-            Cause.PLAN_CHANGED,
-            f"{edited[0]} was edited or added after its phase was applied; put it back as it was, "
-            "or roll back first (comments and blanks do not count)",
-        )
-    for one in migration.manifest.requires:
-        other = planning.others.get(one, Progress())
-        if other.state not in ENDED | {State.WAITING_GATE}:
-            raise MigrationError(
-                Cause.REFUSED, f"{migration.id} requires {one}, which is {other.state.value}"
-            )
 
 
 def plan_apply(planning: Planning) -> list[MigrationStep]:
@@ -132,10 +33,8 @@ def plan_apply(planning: Planning) -> list[MigrationStep]:
     for phase in phases:
         if phase is not started:
             steps.append(_begin_phase(planning, phase, complete))
-        if phase is Phase.TIGHTEN and planning.data_check_due and Phase.DATA not in phases:
-            steps += _barrier(planning, Phase.DATA, complete)
-        if phase in GATED and complete is not None and complete not in phases:
-            steps += _barrier(planning, complete, complete)
+        if complete not in phases:  # otherwise its check has just run
+            steps += _barrier(planning, phase, complete)
         steps += [_work(planning, phase, file, complete) for file in left(planning, phase)]
         state = ends_in(planning.migration, phase) if phase is phases[-1] else State.RUNNING
         checked = planning.migration.check(phase)
@@ -173,25 +72,6 @@ def plan_rollback(planning: Planning) -> list[MigrationStep]:
     for phase in phases:
         steps += undo(planning, phase, last=phase is phases[-1])
     return steps
-
-
-def phases_to_undo(planning: Planning) -> list[Phase]:
-    """Return the phases that have begun, the last one first, down to `until`."""
-    migration, progress = planning.migration, planning.progress
-    done = PHASES.index(progress.phase) if progress.phase else -1
-    begun = [one for one in migration.phases() if PHASES.index(one) <= done]
-    if half := half_done(migration, progress):
-        begun.append(half)
-    if planning.until is not None:
-        begun = [one for one in begun if PHASES.index(one) >= PHASES.index(planning.until)]
-    if not begun and progress.state not in {State.ROLLING_BACK, State.ROLLBACK_FAILED}:
-        raise MigrationError(Cause.REFUSED, f"{migration.id}: there is nothing to undo")
-    for phase in begun:
-        if migration.rollback(phase) is None:
-            raise MigrationError(
-                Cause.REFUSED, f"{phase.value} is irreversible: restore a backup instead"
-            )
-    return begun[::-1]
 
 
 def undo(planning: Planning, phase: Phase, *, last: bool) -> Iterator[MigrationStep]:
@@ -245,7 +125,7 @@ def verify(planning: Planning, phase: Phase, *, last: bool) -> CheckPhase:
         phase=before,
         complete=before,
         interrupted=State.ROLLING_BACK,
-        queries=tuple(one for one in checked.queries if not one.same) if checked else (),
+        queries=checked.violations if checked else (),
         undone=None if planning.accepts else phase,
         ends=State.ROLLED_BACK if last else None,
         ended=f"{phase.value} was rolled back"
@@ -307,11 +187,13 @@ def _begin_phase(planning: Planning, phase: Phase, complete: Phase | None) -> Be
 
 def _barrier(planning: Planning, phase: Phase, complete: Phase | None) -> list[MigrationStep]:
     """Return the check of an earlier phase that the next one builds on."""
-    file = planning.migration.check(phase)
-    if phase not in planning.migration.phases() or file is None:
+    builds_on = complete if phase in GATED else None
+    if phase is Phase.TIGHTEN and planning.data_check_due:
+        builds_on = Phase.DATA
+    file = planning.migration.check(builds_on) if builds_on else None
+    if file is None:
         return []
-    step = check(planning, phase, file, complete)
-    return [replace(step, queries=tuple(one for one in file.queries if not one.same))]
+    return [replace(check(planning, builds_on, file, complete), queries=file.violations)]
 
 
 def _work(planning: Planning, phase: Phase, file: SqlFile, complete: Phase | None) -> MigrationStep:
@@ -351,14 +233,14 @@ def _inside(
     own = planning.migration.check(phase)
     is_first = phase is Phase.PURGE and planning.migration.work(phase)[0].name == file.name
     is_last = planning.migration.work(phase)[-1].name == file.name and files[-1].name == file.name
-    first = before.queries if before is not None and is_first else ()
-    last = own.queries if own is not None and is_last else ()
+    first = before.violations if before is not None and is_first else ()
+    last = own.violations if own is not None and is_last else ()
     return _repeated(first), _repeated(last)
 
 
 def _repeated(queries: Sequence[Query]) -> tuple[Query, ...]:
     """Return the checks that are repeated under the locks."""
-    return tuple(one for one in queries if not (one.same or one.once))
+    return tuple(one for one in queries if not one.once)
 
 
 def _statements(

@@ -211,32 +211,44 @@ _LOCKS: dict[str, _Handler] = {
 """How to tell the locks of a statement; of every other the named tables, exclusively."""
 
 
-def _outside(kind: str, node: Any) -> tuple[str, list[list[str]]] | None:  # noqa: ANN401
+_Outside = tuple[str, list[list[str]]]
+
+
+def _outside(kind: str, node: Any) -> _Outside | None:  # noqa: ANN401
     """Return why a statement cannot run in a transaction, and the objects that show its end."""
     if kind == "index_stmt" and node.concurrent:
         return "create", [[node.relation.schemaname, node.idxname]]
     if kind == "drop_stmt" and node.concurrent:
-        names = [[item.string.sval for item in one.list.items] for one in node.objects]
-        return "drop", [[*([""] if len(one) == 1 else []), *one] for one in names]
-    if kind == "reindex_stmt" and any(
-        one.def_elem.defname == "concurrently" for one in node.params
-    ):
+        return "drop", _object_names(node)
+    if kind == "reindex_stmt" and _has_option(node.params, "concurrently"):
         return "reindex", []
     if kind == "vacuum_stmt" and node.is_vacuumcmd:
         return "vacuum", []
-    if kind == "alter_table_stmt" and len(node.cmds) == 1:
-        command = node.cmds[0].alter_table_cmd
-        if _enum_name(command, "subtype") == "AT_DetachPartition" and _concurrent_detach(command):
-            partition = getattr(command, "def").partition_cmd.name
-            return "detach", [[partition.schemaname, partition.relname]]
-    return None
+    return _detached(node) if kind == "alter_table_stmt" else None
+
+
+def _detached(node: Any) -> _Outside | None:  # noqa: ANN401
+    command = node.cmds[0].alter_table_cmd
+    if _enum_name(command, "subtype") != "AT_DetachPartition" or not _concurrent_detach(command):
+        return None
+    partition = getattr(command, "def").partition_cmd.name
+    return "detach", [[partition.schemaname, partition.relname]]
+
+
+def _object_names(node: Any) -> list[list[str]]:  # noqa: ANN401
+    """Return the objects of a DROP, as schema (empty if none is written) and name."""
+    names = [[item.string.sval for item in one.list.items] for one in node.objects]
+    return [["", *one][-2:] for one in names]
+
+
+def _has_option(options: Any, name: str) -> bool:  # noqa: ANN401
+    return any(one.def_elem.defname == name for one in options)
 
 
 def _dropped(kind: str, node: Any) -> list[list[str]]:  # noqa: ANN401
     if kind != "drop_stmt" or _enum_name(node, "remove_type") != "OBJECT_TABLE":
         return []
-    names = [[item.string.sval for item in one.list.items] for one in node.objects]
-    return [["", *one][-2:] for one in names]
+    return _object_names(node)
 
 
 def _concurrent_detach(command: Any) -> bool:  # noqa: ANN401
@@ -286,7 +298,7 @@ def _refused(kind: str, node: Any) -> str:  # noqa: ANN401
                 f"SET {node.name.lower()}: sereno sets it; only SET LOCAL of other settings may be"
             )
         return ""
-    if kind == "vacuum_stmt" and any(one.def_elem.defname == "full" for one in node.options):
+    if kind == "vacuum_stmt" and _has_option(node.options, "full"):
         return "VACUUM FULL locks the table for as long as it copies it"
     if kind == "copy_stmt":
         if not node.filename and not node.is_program:

@@ -207,13 +207,12 @@ def _reviewed(
     from daemon.cli.migrate_plan import print_plan
     from daemon.migrating.requests import preview
 
-    if reviewed:
-        return replace(wish, reviewed=reviewed)
+    if reviewed or yes:
+        return replace(wish, reviewed=reviewed or "")
     shown = preview(context, database, wish)
-    if not yes:
-        print_plan(context, database, shown, sql=False)
-        if not sys.stdin.isatty():
-            fail("accept the plan with --plan HASH, or with --yes", Exit.CANNOT)
-        if not typer.confirm(f"{wish.action} this plan?"):
-            raise typer.Exit(Exit.CANNOT)
+    print_plan(context, database, shown, sql=False)
+    if not sys.stdin.isatty():
+        fail("accept the plan with --plan HASH, or with --yes", Exit.CANNOT)
+    if not typer.confirm(f"{wish.action} this plan?"):
+        raise typer.Exit(Exit.CANNOT)
     return replace(wish, reviewed=shown.hash)

@@ -10,18 +10,21 @@ if TYPE_CHECKING:
     from daemon.context import Context
     from daemon.migrating.requests import Wish
     from daemon.runs.runner import FinishedRun
+    from migrations.migrate import MigrationRequest
 
 PATIENCE_SECONDS = 20.0
 """The sessions of a run that was killed have gone by then."""
 
 
-def run_wish(context: "Context", database: str, wish: "Wish", *, as_json: bool) -> "FinishedRun":
-    """Run a wish, with a progress bar on a terminal. Raises MigrationError, FormatError."""
+def run_request(
+    context: "Context", database: str, request: "MigrationRequest", *, as_json: bool
+) -> "FinishedRun":
+    """Run a request, with a progress bar on a terminal."""
     from daemon.cli.now import deliver, run_tasks
     from daemon.migrating.requests import migration_task
     from execution.window import open_window
 
-    task = migration_task(context, database, wish)
+    task = migration_task(database, request)
     ran = run_tasks(context, [task], open_window(None), PATIENCE_SECONDS, as_json=as_json)
     deliver(context, as_json=as_json)
     return ran[0]
@@ -58,8 +61,8 @@ def run_and_exit(
     """Run a wish with a progress bar, print its end, and exit with its code."""
     from daemon.migrating.requests import preview
 
-    preview(context, database, wish)  # refuses before a run is recorded
-    ran = run_wish(context, database, wish, as_json=as_json)
+    shown = preview(context, database, wish)  # refuses before a run is recorded
+    ran = run_request(context, database, shown.request, as_json=as_json)
     print_end(context, database, wish.migration, ran, as_json=as_json)
     raise typer.Exit(exit_code(ran))
 

@@ -25,17 +25,19 @@ from migrations.migrate import (
     read_planning,
     read_progress,
 )
-from migrations.plan import Planning, plan_hash
+from migrations.plan import plan_hash
+from migrations.planning import Planning
 from migrations.read_folder import build_migration, read_migration
 from migrations.statements import TableLock
 from migrations.steps.check_phase import violations
 from migrations.steps.migration_step import MigrationError, MigrationStep, become_owner
 from postgres.session import MAINTAIN, MIGRATE, Session, TargetError, open_session
+from store.store import Row
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a person asks for, before anything is read."""
+    """A person's request, before anything is read."""
 
     migration: str
     action: Action = "apply"
@@ -50,6 +52,7 @@ class Wish:
 class Preview:
     """A plan as it would run now."""
 
+    request: MigrationRequest
     planning: Planning
     steps: Sequence[MigrationStep]
     hash: str
@@ -127,14 +130,12 @@ def preview(context: Context, database: str, wish: Wish) -> Preview:
         planning = read_planning(session, request)
         steps = plan_steps(planning, request)
         found = rehearsal_of(context, request.migration)
-        return Preview(planning, steps, plan_hash(planning, steps), found)
+        return Preview(request, planning, steps, plan_hash(planning, steps), found)
 
 
-def migration_task(context: Context, database: str, wish: Wish) -> Task:
-    """Return the task of a wish. Raises as `build_request`."""
-    with catalog_session(context, database) as session:
-        request = build_request(context, session, wish)
-    asked = Request(wish.migration, wish.principal, wish.reason, request)
+def migration_task(database: str, request: MigrationRequest) -> Task:
+    """Return the task of a request."""
+    asked = Request(request.migration.id, request.principal, request.reason, request)
     return Task(NAME, Scope.DATABASE, database, request=asked)
 
 
@@ -156,15 +157,20 @@ def check_now(context: Context, database: str, migration: str) -> list[tuple[Che
         session.transaction(read_only=True, repeatable=True, undone=True),
     ):
         become_owner(session, target.migrate_role)
-        queries = [one for one in checked.queries if not one.same]
-        return [(violations(session, one), one.warn) for one in queries]
+        return [(violations(session, one), one.warn) for one in checked.violations]
+
+
+def _evidence(context: Context, migration: Migration) -> Row | None:
+    """Return the last evidence, if it is of this checksum."""
+    with context.store.reading() as transaction:
+        row = requests.last_evidence(transaction, migration.id)
+    return row if row is not None and row["checksum"] == migration.checksum else None
 
 
 def rehearsal_of(context: Context, migration: Migration) -> str:
     """Return what the last rehearsal of this checksum found, in words; empty without one."""
-    with context.store.reading() as transaction:
-        row = requests.last_evidence(transaction, migration.id)
-    if row is None or row["checksum"] != migration.checksum:
+    row = _evidence(context, migration)
+    if row is None:
         return ""
     if row["ok"]:
         return "rehearsed, no problem found"
@@ -173,9 +179,8 @@ def rehearsal_of(context: Context, migration: Migration) -> str:
 
 def rehearsed_locks(context: Context, migration: Migration) -> dict[str, tuple[TableLock, ...]]:
     """Return the locks by file that the last rehearsal of this checksum saw; empty without one."""
-    with context.store.reading() as transaction:
-        row = requests.last_evidence(transaction, migration.id)
-    if row is None or not row["ok"] or row["checksum"] != migration.checksum:
+    row = _evidence(context, migration)
+    if row is None or not row["ok"]:
         return {}
     evidence: Mapping[str, Any] = json.loads(row["evidence"])
     return {

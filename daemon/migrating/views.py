@@ -1,4 +1,4 @@
-"""What people ask about migrations: which there are, where they are, how far they have come."""
+"""Views of migrations: a list with states, the progress of batches, runs at work."""
 
 import time
 from collections.abc import Sequence
@@ -25,7 +25,9 @@ from migrations.read_folder import FormatError, list_ids, read_migration
 from migrations.state import Progress, State, following, half_done
 from migrations.statements import GrammarError
 from migrations.steps.migration_step import MigrationError
+from migrations.steps.run_batches import estimated_rows
 from postgres.session import Session, TargetError
+from store.store import Transaction
 
 POLL_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 120.0
@@ -38,13 +40,6 @@ _RATE = sql.SQL(
     FROM (SELECT keys, written_at FROM sereno.migration_batch
           WHERE written_by = {user} AND migration = {migration} AND file = {file} AND keys >= 0
           ORDER BY ordinal DESC LIMIT 50) recent
-    """
-)
-_ROWS = sql.SQL(
-    """
-    SELECT greatest(0, sum(c.reltuples))::bigint AS rows FROM pg_catalog.pg_class c
-    WHERE c.oid = to_regclass({name}) AND c.relkind = 'r' OR c.oid IN (
-      SELECT p.relid FROM pg_catalog.pg_partition_tree(to_regclass({name})) p WHERE p.isleaf)
     """
 )
 
@@ -67,7 +62,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
-    """How far one batch file has come."""
+    """The progress of one batch file."""
 
     file: str
     done: int
@@ -133,8 +128,14 @@ def _listed(context: Context, database: str, migration: str, progress: Progress)
 
 def _is_at_work(context: Context, database: str, migration: str) -> bool:
     with context.store.reading() as transaction:
-        rows = requests.running_requests(transaction, NAME, migration)
-    return any(row["database"] == database and _is_alive(row["process"]) for row in rows)
+        return bool(_runs_at_work(transaction, database, migration))
+
+
+def _runs_at_work(transaction: Transaction, database: str, migration: str) -> list[int]:
+    """Return the numbers of the runs of a migration whose process is alive."""
+    rows = requests.running_requests(transaction, NAME, migration)
+    here = [row for row in rows if row["database"] == database]
+    return [int(row["id"]) for row in here if _is_alive(row["process"])]
 
 
 def _is_alive(process: int) -> bool:
@@ -159,9 +160,8 @@ def _batch(session: Session, user: str, read: Migration, file: str, done: int) -
     values = {"user": sql.Literal(user), "migration": sql.Literal(read.id)}
     row: dict[str, Any] = session.rows(_RATE.format(**values, file=sql.Literal(file)))[0]
     table = sql.Literal(read.manifest.steps[file].table)
-    estimate = session.rows(_ROWS.format(name=table))[0]["rows"]
     rate = row["keys"] / row["seconds"] if row["seconds"] else 0.0
-    return BatchProgress(file, done, int(estimate or 0), rate, row["last"])
+    return BatchProgress(file, done, estimated_rows(session, table), rate, row["last"])
 
 
 def require_begun(context: Context, database: str, migration: str) -> str | None:
@@ -184,9 +184,7 @@ def require_begun(context: Context, database: str, migration: str) -> str | None
 def stop_run(context: Context, database: str, migration: str, principal: str) -> int | None:
     """Ask the run of a migration to stop; return its number, or None if there is none."""
     with context.store.transaction() as transaction:
-        rows = requests.running_requests(transaction, NAME, migration)
-        here = [row for row in rows if row["database"] == database]
-        numbers = [int(row["id"]) for row in here if _is_alive(row["process"])]
+        numbers = _runs_at_work(transaction, database, migration)
         for number in numbers:
             requests.request_stop(transaction, number, principal, context.clock())
     return numbers[-1] if numbers else None

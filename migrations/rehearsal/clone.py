@@ -242,18 +242,16 @@ def _require_like(
         for role in missing:
             connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
         return
-    differences = []
-    major, wanted = connection.info.server_version // 10000, source.version // 10000
-    if major != wanted:
-        differences.append(f"its major version is {major}, not {wanted}")
     available = {str(row["name"]) for row in connection.execute(_AVAILABLE)}
     lacking = [one for one in source.extensions if one not in available]
-    if lacking:
-        differences.append(f"it lacks the extensions {', '.join(lacking)}")
-    if missing:
-        differences.append(f"it lacks the roles {', '.join(missing)}")
-    if differences:
-        raise RehearsalError(f"migrations.scratch is not like the target: {'; '.join(differences)}")
+    major, wanted = connection.info.server_version // 10000, source.version // 10000
+    differences = {
+        f"its major version is {major}, not {wanted}": major != wanted,
+        f"it lacks the extensions {', '.join(lacking)}": bool(lacking),
+        f"it lacks the roles {', '.join(missing)}": bool(missing),
+    }
+    if found := [sentence for sentence, differs in differences.items() if differs]:
+        raise RehearsalError(f"migrations.scratch is not like the target: {'; '.join(found)}")
 
 
 def _create(

@@ -17,9 +17,10 @@ from execution.progress import NoProgress, Progress
 from execution.step import Outcome, Status, Step
 from execution.window import open_window
 from migrations import ledger, state
-from migrations.format import Kind, Migration, Phase, Query
+from migrations.format import GATED, Kind, Migration, Phase, Query
 from migrations.ledger import RunRef
-from migrations.plan import Planning, plan_apply, plan_rollback
+from migrations.plan import plan_apply, plan_rollback
+from migrations.planning import Planning
 from migrations.rehearsal.compare import DatabaseState, read_state, state_differences
 from migrations.rehearsal.locks_seen import LocksSeen
 from migrations.rehearsal.probes import Load, probe_alone
@@ -153,7 +154,7 @@ class Rehearser:
             self._tell(f"{phase.value}: apply")
             self._apply(stage, phase, self._locks.observe)
             checked = stage.migration.check(phase)
-            self._probe(stage, phase.value, checked.queries if checked else ())
+            self._probe(stage, phase.value, checked.violations if checked else ())
             if stage.migration.rollback(phase) is None:
                 self._result.notes.append(f"{phase.value} is irreversible: not rolled back")
                 return
@@ -211,8 +212,7 @@ class Rehearser:
             file = stage.migration.files.get(f"probe.{application}.sql")
             if file is None:
                 continue
-            queries = tuple(one for one in checks if not one.same)
-            results, wrong = probe_alone(stage.target, file, application, phase, queries)
+            results, wrong = probe_alone(stage.target, file, application, phase, checks)
             self._result.probes += results
             works = all(not one.error for one in results)
             if wrong and works:
@@ -221,7 +221,7 @@ class Rehearser:
     def _judge_probes(self, migration: Migration) -> None:
         """Find the phases in which an application that is alive does not work."""
         phases = migration.phases()
-        if Phase.CLEANUP not in phases and Phase.PURGE not in phases:
+        if GATED.isdisjoint(phases):
             return
         if any(f"probe.{one}.sql" not in migration.files for one in APPLICATIONS):
             self._problem(
@@ -229,21 +229,26 @@ class Rehearser:
                 "cleanup serves both applications"
             )
             return
-        early = [BEFORE, *(one.value for one in phases if one not in {Phase.CLEANUP, Phase.PURGE})]
+        late = [one.value for one in phases if one in GATED]
+        early = [BEFORE, *(one.value for one in phases if one not in GATED)]
+        self._require_works("old", early)
+        self._require_works("new", late)
+        self._require_overlap(early, late[0])
+
+    def _require_overlap(self, early: Sequence[str], late: str) -> None:
+        """Find that no phase before `late` serves both applications."""
+        results = self._result
+        served = [one for one in early if results.served(one, "old") and results.served(one, "new")]
+        if not served and any(one.phase != BEFORE for one in results.probes):
+            self._problem(f"no phase before {late} serves both applications without error")
+
+    def _require_works(self, application: str, phases: Sequence[str]) -> None:
+        """Find the statements of an application that fail while it is alive."""
         for one in self._result.probes:
-            if one.application == "old" and one.phase in early and one.error:
-                self._problem(f"the old application fails in {one.phase}: {one.name}: {one.error}")
-        late = [one.value for one in phases if one.value not in early]
-        for one in self._result.probes:
-            if one.application == "new" and one.phase in late and one.error:
-                self._problem(f"the new application fails in {one.phase}: {one.name}: {one.error}")
-        served = [
-            one
-            for one in early
-            if self._result.served(one, "old") and self._result.served(one, "new")
-        ]
-        if not served and any(one.phase != BEFORE for one in self._result.probes):
-            self._problem(f"no phase before {late[0]} serves both applications without error")
+            if one.application == application and one.phase in phases and one.error:
+                self._problem(
+                    f"the {application} application fails in {one.phase}: {one.name}: {one.error}"
+                )
 
     def _under_load(self, stage: Stage, seconds: float) -> None:
         """Apply and roll back the phases beside probes of the applications alive in each."""

@@ -40,7 +40,6 @@ _RESTORED = sql.SQL(
     "SET statement_timeout = {}"
 ).format(sql.Literal(LOCK_TIMEOUT_MILLISECONDS), sql.Literal(STATEMENT_MILLISECONDS))
 _TIMEOUTS = sql.SQL("SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}")
-MOST_NAMED = 10
 
 Observe = Callable[[Session, str, int], object]
 """Called after each statement, with the name of the file and the number of the statement."""

@@ -39,9 +39,8 @@ _AFTER = sql.SQL("{key} > {last} AND")
 _END = sql.SQL("SELECT t.{key}::text AS end FROM {table} t ORDER BY t.{key} DESC LIMIT 1")
 _ESTIMATE = sql.SQL(
     """
-    SELECT greatest(0, sum(c.reltuples))::bigint AS rows
-    FROM pg_catalog.pg_class c
-    WHERE c.oid = to_regclass({name}) OR c.oid IN (
+    SELECT greatest(0, sum(c.reltuples))::bigint AS rows FROM pg_catalog.pg_class c
+    WHERE c.oid = to_regclass({name}) AND c.relkind = 'r' OR c.oid IN (
       SELECT p.relid FROM pg_catalog.pg_partition_tree(to_regclass({name})) p WHERE p.isleaf)
     """
 )
@@ -56,6 +55,11 @@ _KEY = sql.SQL(
     """
 )
 _LIMIT = sql.SQL("SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}")
+
+
+def estimated_rows(session: Session, table: sql.Literal) -> int:
+    """Return the rows of a table and its partitions by the statistics; 0 if unknown."""
+    return int(session.rows(_ESTIMATE.format(name=table))[0]["rows"] or 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,9 +177,9 @@ class RunBatches(MigrationStep):
         with self.reading_now(session):
             name = sql.Literal(str(self.table))
             self._require_key(session, name)
-            estimate = session.rows(_ESTIMATE.format(name=name), keep=False)[0]["rows"]
+            estimate = estimated_rows(session, name)
             rows = session.rows(_END.format(key=key, table=table), keep=False)
-        return int(estimate or 0), rows[0]["end"] if rows else None
+        return estimate, rows[0]["end"] if rows else None
 
     def _require_key(self, session: Session, name: sql.Literal) -> None:
         """Raise MigrationError unless the walk reaches every row once."""

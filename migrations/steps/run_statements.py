@@ -157,10 +157,7 @@ class RunStatements(MigrationStep):
     ) -> None:
         """Detect, act, detect: only an invalid index that we began is dropped."""
         ours = number in self.begun
-        if ours and self._is_done(session, statement):
-            self._note(session, number, "done")
-            return
-        if ours and statement.outside == "detach" and self._finalize(session, control, statement):
+        if ours and self._has_ended(session, control, statement):
             self._note(session, number, "done")
             return
         if statement.outside == "create":
@@ -172,9 +169,7 @@ class RunStatements(MigrationStep):
         try:
             self._execute(session, control, statement)
         except psycopg.Error:
-            if statement.outside == "create" and not session.broken:
-                with contextlib.suppress(psycopg.Error):  # else the next try drops it
-                    self._drop_invalid(session, control, statement)
+            self._clean_up(session, control, statement)
             raise
         if changed := changed_settings(settings, read_settings(session)):
             raise MigrationError(Cause.TAMPERED, f"code of the tables' owner changed {changed}")
@@ -184,6 +179,12 @@ class RunStatements(MigrationStep):
             name = Relation(*statement.names[0])
             raise MigrationError(Cause.ERROR, f"{name} is not valid after it was built")
         self._note(session, number, "done")
+
+    def _has_ended(self, session: Session, control: StepControl, statement: Statement) -> bool:
+        """Return whether a statement that was begun is done now; end a detach halfway."""
+        if self._is_done(session, statement):
+            return True
+        return statement.outside == "detach" and self._finalize(session, control, statement)
 
     def _execute(self, session: Session, control: StepControl, statement: Statement) -> None:
         """Execute one statement outside of a transaction, watched instead of bounded by a lock."""
@@ -230,6 +231,12 @@ class RunStatements(MigrationStep):
         with self._watched(session, control):
             session.execute(_FINALIZE.format(parent, partition))
         return True
+
+    def _clean_up(self, session: Session, control: StepControl, statement: Statement) -> None:
+        """Drop the index of a build that failed; if that fails too, the next try does it."""
+        if statement.outside == "create" and not session.broken:
+            with contextlib.suppress(psycopg.Error):
+                self._drop_invalid(session, control, statement)
 
     def _require_no_invalid(
         self, session: Session, control: StepControl, statement: Statement, *, ours: bool

@@ -78,12 +78,12 @@ def test_vacuum_gives_way_within_two_seconds_and_goes_on(busy, wait):
 
 def run_in_process(context, migration):
     """Apply a migration in this process; return the run."""
-    from daemon.migrating.requests import Wish, migration_task
+    from daemon.migrating.requests import Wish, migration_task, preview
     from daemon.runs.runner import Runner
     from execution.progress import NoProgress
     from execution.window import open_window
 
-    task = migration_task(context, "main", Wish(migration))
+    task = migration_task("main", preview(context, "main", Wish(migration)).request)
     return Runner(context, NoProgress()).run(task, open_window(None))
 
 
