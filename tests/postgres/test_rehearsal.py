@@ -118,7 +118,7 @@ def test_membership_that_does_not_reach_the_old_shape_is_found(stage):
     )
     stage.edit("prepare.check.sql", """('"UsuarioCooperativa"', 'sereno_0001'),""", "")
     found = stage.rehearse().problems
-    assert any("new application in data: principal_que_no_coincide" in one for one in found)
+    assert any("new application in data: principal_distinto_de_usuario" in one for one in found)
 
 
 DUPLICATES = """
@@ -155,7 +155,7 @@ def test_inactive_user_that_is_not_carried_is_found(stage):
     for name in ("prepare.sql", "cleanup.rollback.sql"):
         stage.edit(name, "UPDATE OF cooperativa_id, activo ON", "UPDATE OF cooperativa_id ON")
     found = stage.rehearse().problems
-    assert any("old application in data: principal_que_no_coincide" in one for one in found), found
+    assert any("old application in data: principal_distinto_de_usuario" in one for one in found), found
 
 
 def test_rows_that_a_rollback_would_lose_are_found(stage):

@@ -1,13 +1,10 @@
 -- Both shapes say the same, compared in both directions.
--- @check usuario_sin_membresia_principal
-SELECT u.id FROM "Usuario" u
-WHERE u.cooperativa_id IS NOT NULL AND NOT EXISTS (
-  SELECT FROM "UsuarioCooperativa" uc
-  WHERE uc.usuario_id = u.id AND uc.cooperativa_id = u.cooperativa_id AND uc.es_principal);
-
--- @check principal_que_no_coincide
-SELECT uc.id FROM "UsuarioCooperativa" uc JOIN "Usuario" u ON u.id = uc.usuario_id
-WHERE uc.es_principal AND (uc.cooperativa_id, uc.activo) IS DISTINCT FROM (u.cooperativa_id, u.activo);
+-- @check principal_distinto_de_usuario
+SELECT coalesce(u.id, uc.usuario_id) FROM "Usuario" u
+FULL JOIN (SELECT usuario_id, cooperativa_id, activo FROM "UsuarioCooperativa" WHERE es_principal) uc
+  ON uc.usuario_id = u.id
+WHERE uc.cooperativa_id IS DISTINCT FROM u.cooperativa_id
+   OR uc.usuario_id IS NOT NULL AND uc.activo IS DISTINCT FROM u.activo;
 
 -- @check rol_sin_membresia_o_cruzado
 SELECT ur.id FROM "UsuarioRol" ur
