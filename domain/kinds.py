@@ -148,6 +148,33 @@ SERVICE_FAILED = Kind(
     is_event=True,
 )
 
+MIGRATION_STATUS = "MIGRATION_STATUS"
+MIGRATION_FAILED = Kind(
+    "migration_failed",
+    MIGRATION_STATUS,
+    "A run of a migration failed. The alert ends with its next run that finishes.",
+    "sereno migrate status ID names the reason and the command that leads on.",
+)
+MIGRATION_STALLED = Kind(
+    "migration_stalled",
+    MIGRATION_STATUS,
+    "A run of a migration has made no progress for ten minutes, and has given no reason.",
+    "sereno migrate progress ID; sereno migrate pause ID stops it without a loss.",
+)
+MIGRATION_WAITING = Kind(
+    "migration_waiting_gate",
+    MIGRATION_STATUS,
+    "A migration waits for people before cleanup or purge.",
+    "sereno migrate plan ID --until PHASE shows what is missing.",
+)
+GATE_WAIVED = Kind(
+    "gate_waived",
+    MIGRATION_STATUS,
+    "A gate of a migration was passed by a waiver instead of what it asks for.",
+    "Talk to the one who waived it; then: sereno alerts resolve N",
+    is_event=True,
+)
+
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
@@ -167,9 +194,13 @@ KINDS: dict[str, Kind] = {
         METRICS_UNREACHABLE,
         STATE_UNUSABLE,
         SERVICE_FAILED,
+        MIGRATION_FAILED,
+        MIGRATION_STALLED,
+        MIGRATION_WAITING,
+        GATE_WAIVED,
     )
 }
-RESERVED = frozenset({*KINDS, "channel_test", "health_report"})
+RESERVED = frozenset({*KINDS, "channel_test", "health_report", "migration_success"})
 """Names that a check may not have: alerts and messages of sereno itself use them."""
 
 

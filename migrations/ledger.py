@@ -4,14 +4,16 @@ Only rows of the `migrate` login count: code of other roles cannot write, but an
 have. A row's table and ordinal tell whether it is ours.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
 from migrations.format import FORMAT, TOML, Migration, Phase, SqlFile
+from migrations.gates import Recorded
 from migrations.state import Batch, Event, StepRow
 from postgres.fencing.migration_grants import LEDGER
 from postgres.session import Session, TargetError
@@ -87,6 +89,14 @@ _UNTIL = sql.SQL(
     SELECT until FROM sereno.migration_run
     WHERE written_by = {user} AND migration = {migration} AND action = {action}
     ORDER BY ordinal DESC LIMIT 1
+    """
+)
+_GATES = sql.SQL(
+    """
+    SELECT gate, state, principal, note, written_at FROM sereno.migration_gate
+    WHERE written_by = {user} AND migration = {migration} AND checksum = {checksum}
+      AND environment = {environment} AND written_at >= {since} AND state <> 'passed'
+    ORDER BY ordinal
     """
 )
 _STILL = sql.SQL(
@@ -304,6 +314,35 @@ def last_until(session: Session, user: str, migration: str, action: str = "apply
     literals = {name: sql.Literal(value) for name, value in values.items()}
     rows = session.rows(_UNTIL.format(**literals))
     return (rows[0]["until"] or None) if rows else None
+
+
+def recorded_gates(
+    session: Session, ref: RunRef, environment: str, since: datetime
+) -> list[Recorded]:
+    """Return the approvals, attestations and waivers of this checksum since a time."""
+    statement = _GATES.format(
+        user=sql.Literal(ref.user),
+        migration=sql.Literal(ref.migration),
+        checksum=sql.Literal(ref.checksum),
+        environment=sql.Literal(environment),
+        since=sql.Literal(since),
+    )
+    return [Recorded(**row) for row in session.rows(statement)]
+
+
+def add_gate(session: Session, ref: RunRef, environment: str, row: Mapping[str, str]) -> Written:
+    """Record an approval, an attestation, a waiver, or that a gate was passed."""
+    values = {"gate": row["gate"], "state": row["state"], "principal": row["principal"]}
+    return add(
+        session,
+        "migration_gate",
+        migration=ref.migration,
+        checksum=ref.checksum,
+        environment=environment,
+        note=row.get("note", "")[:LONGEST_REASON],
+        evidence=Jsonb({}),
+        **values,
+    )
 
 
 def json_value(value: object) -> Jsonb:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Literal
 
@@ -14,6 +15,7 @@ from execution.step import Outcome, Status, Step
 from jobs.job import Job, JobInputs, Verdict
 from migrations import ledger, state
 from migrations.format import UNDONE_ALONE, Migration, Phase
+from migrations.gates import Gate, GateFacts, gates_of
 from migrations.ledger import RunRef
 from migrations.plan import (
     plan_adopt,
@@ -23,8 +25,8 @@ from migrations.plan import (
     undo,
     verify,
 )
-from migrations.planning import Planning
-from migrations.state import Progress, State
+from migrations.planning import Planning, require_applicable, require_open_gates
+from migrations.state import Event, Progress, State
 from migrations.statements import TableLock
 from migrations.steps.migration_step import MigrationError, MigrationStep
 from postgres.fencing.advisory_locks import migration_lock
@@ -32,6 +34,7 @@ from postgres.fencing.migration_grants import login_reason
 from postgres.session import MIGRATE, Session, TargetError
 
 NAME = "migrate"
+EPOCH = datetime.min.replace(tzinfo=UTC)
 Action = Literal["apply", "rollback", "adopt"]
 
 
@@ -49,7 +52,10 @@ class MigrationRequest:
     """Whether a rollback accepts a catalog that differs."""
     principal: str = "local"
     reason: str = ""
-    environment: str = "production"
+    gating: GateFacts | None = None
+    """The facts about gates from outside the ledger; None for no gates."""
+    shows_only: bool = False
+    """Whether the plan is shown, although gates are closed."""
     version: str = ""
     budget_seconds: float = 600.0
     check_age_seconds: float = 600.0
@@ -81,7 +87,8 @@ def read_planning(session: Session, request: MigrationRequest) -> Planning:
     target, migration = session.target, request.migration
     if reason := login_reason(session, target):
         raise TargetError(f"{target.name}: {reason}")
-    known = read_progress(session, user)
+    events = ledger.events(session, user)
+    known = state.current(events)
     ref = RunRef.of(request.run, migration, user, target.migrate_role)
     progress = replace(
         known.get(migration.id, Progress()),
@@ -97,12 +104,33 @@ def read_planning(session: Session, request: MigrationRequest) -> Planning:
         until=_until(session, user, request, progress),
         accepts=request.accepts,
         others=known,
+        gates=_gates(session, ref, request, events),
         target=f"{facts.system_identifier} {facts.database_oid}",
         rehearsed=request.rehearsed,
         budget_seconds=request.budget_seconds,
         data_check_due=ledger.seconds_since_check(session, ref, Phase.DATA)
         > request.check_age_seconds,
     )
+
+
+def _gates(
+    session: Session, ref: RunRef, request: MigrationRequest, events: Sequence[Event]
+) -> tuple[Gate, ...]:
+    """Return the gates as they are now; none for a rollback."""
+    if request.gating is None or request.action != "apply":
+        return ()
+    own = state.since_rollback([one for one in events if one.migration == ref.migration])
+    undone = own[0].written_at if own and own[0].state == State.ROLLED_BACK else EPOCH
+    recorded = ledger.recorded_gates(session, ref, request.gating.environment, undone)
+    facts = replace(
+        request.gating,
+        recorded=recorded,
+        completed=state.completed(own),
+        principal=request.principal,
+        system_identifier=session.facts.system_identifier,
+        server_version=str(session.facts.version // 10000),
+    )
+    return tuple(gates_of(request.migration, facts))
 
 
 def _until(
@@ -118,6 +146,9 @@ def _until(
 
 def plan_steps(planning: Planning, request: MigrationRequest) -> list[MigrationStep]:
     """Return the steps of a request. Raises MigrationError, also for another plan hash."""
+    if request.action == "apply" and not request.shows_only:
+        require_applicable(planning)
+        require_open_gates(planning)
     make = _PLANS[request.action]
     found = plan_hash(planning, make(planning))
     if request.reviewed and request.reviewed != found:
@@ -128,7 +159,7 @@ def plan_steps(planning: Planning, request: MigrationRequest) -> list[MigrationS
         )
     values = {
         "action": request.action,
-        "environment": request.environment,
+        "environment": request.gating.environment if request.gating else "",
         "until": planning.until.value if planning.until else "",
         "plan_hash": found,
         "principal": request.principal,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from domain.cause import Cause
 from migrations.format import GATED, PHASES, Kind, Phase, Query, SqlFile, digest
+from migrations.gates import Gate, guards_of
 from migrations.planning import Planning, phases_to_apply, phases_to_undo, require_applicable
 from migrations.state import Batch, State, ends_in, following, half_done
 from migrations.statement_locks import STRENGTH
@@ -24,7 +25,7 @@ def plan_apply(planning: Planning) -> list[MigrationStep]:
     """Return the steps of an apply. Raises MigrationError."""
     require_applicable(planning)
     phases = phases_to_apply(planning)
-    steps: list[MigrationStep] = [begin_run(planning)]
+    steps: list[MigrationStep] = [begin_run(planning, passes=passed_gates(planning, phases))]
     started = half_done(planning.migration, planning.progress)
     complete = planning.progress.phase
     pre = planning.migration.check(None)
@@ -134,8 +135,16 @@ def verify(planning: Planning, phase: Phase, *, last: bool) -> CheckPhase:
     )
 
 
-def begin_run(planning: Planning, state: State = State.RUNNING) -> BeginRun:
-    """Return the step that records the run."""
+def passed_gates(planning: Planning, phases: Sequence[Phase]) -> tuple[Gate, ...]:
+    """Return the gates that a run passes."""
+    guards = guards_of(phases)
+    return tuple(one for one in planning.gates if one.guards in guards)
+
+
+def begin_run(
+    planning: Planning, state: State = State.RUNNING, passes: tuple[Gate, ...] = ()
+) -> BeginRun:
+    """Return the step that records the run and the gates that it passes."""
     return BeginRun(
         object=planning.migration.id,
         ref=planning.ref,
@@ -144,6 +153,7 @@ def begin_run(planning: Planning, state: State = State.RUNNING) -> BeginRun:
         migration=planning.migration,
         request=planning.request,
         state=state,
+        gates=passes,
         interrupted=State.ROLLING_BACK if state is State.ROLLING_BACK else State.PAUSED,
     )
 

@@ -6,6 +6,7 @@ from itertools import takewhile
 
 from domain.cause import Cause
 from migrations.format import GATED, PHASES, Migration, Phase
+from migrations.gates import Gate, closed_before
 from migrations.ledger import RunRef
 from migrations.state import ENDED, Progress, State, edited_files, following, half_done
 from migrations.statements import TableLock
@@ -39,6 +40,8 @@ class Planning:
     """Whether a person accepts that the catalog differs after a rollback."""
     through_gates: bool = False
     """Whether gates are open: in a rehearsal."""
+    gates: tuple[Gate, ...] = ()
+    """The gates of this environment; empty on the first rung."""
     observe: Observe = unobserved
     first_keys: int = FIRST_KEYS
     most_keys: int | None = None
@@ -56,6 +59,19 @@ def phases_to_apply(planning: Planning) -> list[Phase]:
     gated = next(one for one in found if one in GATED)
     first = f"first apply until {free[-1].value}" if free else f"name it: --until {gated.value}"
     raise MigrationError(Cause.GATE_CLOSED, f"{gated.value} waits for a person: {first}")
+
+
+def require_open_gates(planning: Planning) -> None:
+    """Raise MigrationError with the missing evidence if a gate of the phases to apply is closed.
+
+    Those before the first phase are not asked again once it has begun.
+    """
+    phases, begun = phases_to_apply(planning), planning.progress.phase is not None
+    if begun or half_done(planning.migration, planning.progress) is not None:
+        phases = [one for one in phases if one in GATED]
+    if closed := closed_before(planning.gates, phases):
+        missing = "; ".join(f"{one.name}: {one.missing}" for one in closed)
+        raise MigrationError(Cause.GATE_CLOSED, f"{planning.migration.id} waits: {missing}")
 
 
 def _phases_left(planning: Planning) -> list[Phase]:

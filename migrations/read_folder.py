@@ -37,6 +37,7 @@ MOST_FILES = 200
 MOST_MIGRATIONS = 10_000
 MOST_SHOWN = 20
 
+EVIDENCE = re.compile(r"evidence\.[a-z0-9_-]{1,63}\.json")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _META = re.compile(r"^[ \t]*\\\S+", re.MULTILINE)
 _BATCH_VARIABLES = {"lo": "$1", "hi": "$2"}
@@ -110,7 +111,7 @@ def _texts(folder: Path, migration: str) -> dict[str, bytes]:
                 raise FormatError(
                     migration, [Problem(migration, 0, f"more than {MOST_FILES} files: split it")]
                 )
-            found = {name: _content(directory, name) for name in names if name != "README.md"}
+            found = {name: _content(directory, name) for name in names if not _is_beside(name)}
     except FileNotFoundError:
         near = difflib.get_close_matches(migration, list_ids(folder), 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -121,6 +122,26 @@ def _texts(folder: Path, migration: str) -> dict[str, bytes]:
         sentence = f"{error.strerror} (symbolic links are not followed)"
         raise FormatError(migration, [Problem(where, 0, sentence)]) from None
     return found
+
+
+def _is_beside(name: str) -> bool:
+    """Return whether a file belongs to people or to the ladder, not to the migration."""
+    return name == "README.md" or EVIDENCE.fullmatch(name) is not None
+
+
+def read_evidence(folder: Path, migration: str, rung: str) -> bytes | None:
+    """Return the evidence of an environment that lies beside the files; None if there is none.
+
+    Raises FormatError.
+    """
+    name = f"evidence.{rung}.json"
+    try:
+        with _directory(folder / migration) as directory:
+            return _content(directory, name)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FormatError(migration, [Problem(name, 0, error.strerror or "")]) from None
 
 
 @contextmanager

@@ -130,6 +130,22 @@ def current(events: Iterable[Event]) -> dict[str, Progress]:
     return found
 
 
+def since_rollback(events: Sequence[Event]) -> Sequence[Event]:
+    """Return the events of one migration from its last rollback on, that one included."""
+    undone = [n for n, one in enumerate(events) if one.state == State.ROLLED_BACK]
+    return events[undone[-1] :] if undone else events
+
+
+def completed(events: Iterable[Event]) -> dict[Phase, datetime]:
+    """Return when each phase was first seen complete."""
+    found: dict[Phase, datetime] = {}
+    for event in events:
+        if event.phase:
+            for phase in PHASES[: PHASES.index(Phase(event.phase)) + 1]:
+                found.setdefault(phase, event.written_at)
+    return found
+
+
 def following(migration: Migration, phase: Phase | None) -> Phase | None:
     """Return the phase after the last complete one; None after the last."""
     done = PHASES.index(phase) if phase else -1

@@ -14,6 +14,7 @@ from daemon.cli import (
     history,
     install,
     migrate,
+    migrate_gates,
     migrate_views,
     now,
     patch,
@@ -23,6 +24,7 @@ from daemon.cli import (
     run,
     status,
     trust,
+    web,
 )
 from daemon.cli.command_group import CommandGroup
 
@@ -68,5 +70,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(archive.app, name="archive")
 app.add_typer(patch.app, name="patch")
 migrate_views.add_to(migrate.app)
+migrate_gates.add_to(migrate.app)
 app.add_typer(migrate.app, name="migrate")
+app.add_typer(web.app, name="web")
 app.add_typer(config.app, name="config")

@@ -15,6 +15,7 @@ from daemon.cli.migrate_options import (
     database_of,
     opened,
     parse_phase,
+    principal_of,
 )
 from daemon.cli.migrate_run import run_and_exit
 from daemon.cli.options import ConfigOption, DatabaseOption, JsonOption, fail, print_json
@@ -46,8 +47,8 @@ def new(
 ) -> None:
     """Make the folder of a new migration, with the least files to fill in."""
     with opened(config) as context:
+        from daemon.migrating.gate_facts import migration_folder
         from daemon.migrating.new_folder import create_folder
-        from daemon.migrating.requests import migration_folder
 
         try:
             made = create_folder(migration_folder(context), migration, title or migration)
@@ -72,7 +73,9 @@ def plan(
         from daemon.migrating.requests import preview
 
         name = database_of(context, database)
-        wish = _wish(migration, "rollback" if rollback else "apply", until)
+        wish = replace(
+            _wish(migration, "rollback" if rollback else "apply", until), shows_only=True
+        )
         shown = preview(context, name, wish)
         if as_json:
             print_json(plan_as_json(shown))
@@ -99,7 +102,8 @@ def apply(
     """
     with opened(config) as context:
         name = database_of(context, database)
-        wish = _wish(migration, "apply", until, principal, reason)
+        who = principal_of(context, principal, "execute")
+        wish = _wish(migration, "apply", until, who, reason)
         run_and_exit(context, name, _reviewed(context, name, wish, reviewed, yes), as_json=as_json)
 
 
@@ -117,7 +121,11 @@ def resume(
         from daemon.migrating.views import require_begun
 
         name = database_of(context, database)
-        wish = _wish(migration, "apply", require_begun(context, name, migration), principal, reason)
+        until, who = (
+            require_begun(context, name, migration),
+            principal_of(context, principal, "operate"),
+        )
+        wish = _wish(migration, "apply", until, who, reason)
         run_and_exit(context, name, wish, as_json=as_json)
 
 
@@ -142,7 +150,8 @@ def rollback(
     """Undo phases, the last one first, with the files that the ledger kept; verify each."""
     with opened(config) as context:
         name = database_of(context, database)
-        wish = replace(_wish(migration, "rollback", until, principal, reason), accepts=accept)
+        who = principal_of(context, principal, "rollback")
+        wish = replace(_wish(migration, "rollback", until, who, reason), accepts=accept)
         run_and_exit(context, name, _reviewed(context, name, wish, reviewed, yes), as_json=as_json)
 
 
@@ -157,7 +166,8 @@ def pause(
     with opened(config) as context:
         from daemon.migrating.views import stop_run
 
-        number = stop_run(context, database_of(context, database), migration, principal)
+        who = principal_of(context, principal, "operate")
+        number = stop_run(context, database_of(context, database), migration, who)
         if number is None:
             fail(f"no run of {migration} is at work", Exit.CANNOT)
         typer.echo(f"run {number} stops; then: sereno migrate resume {migration}")
@@ -175,16 +185,15 @@ def cancel(
         from daemon.migrating.views import stop_run, unfinished_phase, wait_for_end
 
         name = database_of(context, database)
-        number = stop_run(context, name, migration, principal)
+        who = principal_of(context, principal, "operate")
+        number = stop_run(context, name, migration, who)
         if number is not None:
             wait_for_end(context, number)
         phase = unfinished_phase(context, name, migration)
         if phase is None:
             typer.echo(f"{migration}: no phase is half done, so nothing is undone")
             return
-        run_and_exit(
-            context, name, _wish(migration, "rollback", phase.value, principal, "cancelled")
-        )
+        run_and_exit(context, name, _wish(migration, "rollback", phase.value, who, "cancelled"))
 
 
 def _wish(
@@ -209,7 +218,7 @@ def _reviewed(
 
     if reviewed or yes:
         return replace(wish, reviewed=reviewed or "")
-    shown = preview(context, database, wish)
+    shown = preview(context, database, replace(wish, shows_only=True))
     print_plan(context, database, shown, sql=False)
     if not sys.stdin.isatty():
         fail("accept the plan with --plan HASH, or with --yes", Exit.CANNOT)

@@ -1,5 +1,7 @@
 """The options that the commands of `sereno migrate` share, and the context that they open."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from daemon.cli.options import fail, open_context
 from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
+    from daemon.config.web import Right
     from daemon.context import Context
     from migrations.format import Phase
     from migrations.steps.migration_step import MigrationError
@@ -24,7 +27,13 @@ UntilOption = Annotated[
         show_default=False,
     ),
 ]
-AsOption = Annotated[str, typer.Option("--as", metavar="NAME", help="Who asks.")]
+TOKEN = "SERENO_TOKEN"  # noqa: S105 - the name of a variable
+AsOption = Annotated[
+    str,
+    typer.Option(
+        "--as", metavar="NAME", help=f"Your principal; its token comes from {TOKEN} or you."
+    ),
+]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the ledger.")]
 
 
@@ -37,6 +46,32 @@ def parse_phase(text: str) -> "Phase":
         return Phase(text)
     except ValueError:
         fail(f"--until: {unknown_name('phase', text, list(Phase))}", Exit.CANNOT)
+
+
+def principal_of(context: "Context", name: str, right: "Right") -> str:
+    """Return a principal that has a right and whose token was given; exit otherwise.
+
+    `local` needs neither: whoever runs this command may read the configuration's secrets.
+    """
+    from daemon.cli.options import unknown_name
+    from daemon.principals import has_right, principal_of_token
+    from migrations.gates import LOCAL
+
+    web = context.config.web
+    if name == LOCAL:
+        return name
+    if name not in web.principals:
+        hint = f"; sereno web token {name} makes a token for [web.principals.{name}]"
+        fail(f"--as: {unknown_name('principal', name, web.principals)}{hint}", Exit.CANNOT)
+    if not has_right(web, name, right):
+        fail(f"--as: {name} may not {right}; web.principals.{name}.may lists it", Exit.CANNOT)
+    token = os.environ.get(TOKEN) or ""
+    if not token and sys.stdin.isatty():
+        token = typer.prompt(f"token of {name}", hide_input=True)
+    if principal_of_token(web, token) != name:
+        wrong = "is not its token" if token else f"is missing: set {TOKEN}, or ask on a terminal"
+        fail(f"--as {name}: the token {wrong}", Exit.CANNOT)
+    return name
 
 
 @contextmanager

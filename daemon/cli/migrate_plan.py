@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from daemon.context import Context
     from daemon.migrating.requests import Preview
+    from migrations.planning import Planning
     from migrations.steps.migration_step import MigrationStep
     from postgres.session import Rows
 
@@ -35,12 +36,24 @@ def print_plan(context: "Context", database: str, shown: "Preview", *, sql: bool
         f"sereno migrate rehearse {planning.migration.id} sees the true ones",
         indent=2,
     )
+    print_gates(planning)
     until = f" --until {planning.until.value}" if planning.until else ""
     action = "rollback" if any(one.name == "roll back" for one in shown.steps) else "apply"
     line(f"plan {shown.hash}")
     place = f" --database {database}" if len(migrating_databases(context)) > 1 else ""
     named = f"{planning.migration.id}{until}{place}"
     verbatim(f"next: sereno migrate {action} {named} --plan {shown.hash}")
+
+
+def print_gates(planning: "Planning") -> None:
+    """Print each gate of the phases to come, and its missing evidence."""
+    from daemon.cli.output import line, prose
+
+    if planning.gates:
+        line("gates:", indent=2)
+    for gate in planning.gates:
+        line(f"{gate.state:6}  {gate.name}", indent=4)
+        prose(gate.missing or gate.evidence, indent=12)
 
 
 def print_tables(context: "Context", database: str, steps: "list[MigrationStep]") -> None:
@@ -78,6 +91,10 @@ def plan_as_json(shown: "Preview") -> dict[str, Any]:
         "role": planning.ref.role,
         "hash": shown.hash,
         "rehearsed": shown.rehearsal,
+        "gates": [
+            {"name": one.name, "state": one.state, "missing": one.missing or None}
+            for one in planning.gates
+        ],
         "steps": [
             {"name": one.name, "object": one.object, "lock": one.lock, "sql": one.statement()}
             for one in shown.steps

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from daemon.cli.options import fail
 from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
@@ -60,7 +61,14 @@ def run_and_exit(
 ) -> NoReturn:
     """Run a wish with a progress bar, print its end, and exit with its code."""
     from daemon.migrating.requests import preview
+    from daemon.migrating.views import run_at_work
 
+    if row := run_at_work(context, database):
+        fail(
+            f"run {row['id']} of {row['subject']} by {row['principal']} is at work in {database}: "
+            f"sereno migrate progress {row['subject']}, or pause it",
+            Exit.BUSY,
+        )
     shown = preview(context, database, wish)  # refuses before a run is recorded
     ran = run_request(context, database, shown.request, as_json=as_json)
     print_end(context, database, wish.migration, ran, as_json=as_json)

@@ -12,6 +12,7 @@ from daemon.cli.migrate_options import (
     database_of,
     opened,
     parse_phase,
+    principal_of,
 )
 from daemon.cli.options import ConfigOption, DatabaseOption, JsonOption, fail, print_json
 from daemon.exit_codes import Exit
@@ -28,7 +29,6 @@ def add_to(app: typer.Typer) -> None:
     app.command("check")(check)
     app.command("adopt")(adopt)
     app.command("rehearse")(rehearse)
-    app.command("evidence")(evidence)
 
 
 def list_all(
@@ -162,9 +162,8 @@ def adopt(
         if not reason.strip():
             fail("--reason is missing: say by what means it was applied", Exit.CANNOT)
         name = database_of(context, database)
-        run_and_exit(
-            context, name, Wish(migration, "adopt", parse_phase(phase), "", principal, reason)
-        )
+        who = principal_of(context, principal, "execute")
+        run_and_exit(context, name, Wish(migration, "adopt", parse_phase(phase), "", who, reason))
 
 
 def rehearse(
@@ -195,17 +194,3 @@ def rehearse(
         else:
             print_rehearsal(result)
         raise typer.Exit(Exit.FOUND if result.problems else Exit.FINE)
-
-
-def evidence(migration: IdArgument, config: ConfigOption = None) -> None:
-    """Print the evidence of the last rehearsal as JSON."""
-    with opened(config) as context:
-        import json
-
-        from daemon.history import requests
-
-        with context.store.reading() as transaction:
-            row = requests.last_evidence(transaction, migration)
-        if row is None:
-            fail(f"{migration} was not rehearsed: sereno migrate rehearse {migration}", Exit.CANNOT)
-        print_json(json.loads(row["evidence"]))

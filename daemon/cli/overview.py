@@ -31,7 +31,7 @@ DEFAULT_STATE = "/var/lib/sereno/state.db"
 SECTIONS = frozenset(
     {
         *("daemon", "databases", "schedules", "governor", "jobs", "checks", "watch"),
-        *("channels", "routes", "repeat", "alerts", "escalation", "heartbeat", "migrations"),
+        *("channels", "routes", "repeat", "alerts", "escalation", "heartbeat", "migrations", "web"),
     }
 )
 DAEMON_KEYS = frozenset({"name", "timezone", "state", "keep", "checks", "listen"})

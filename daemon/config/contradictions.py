@@ -32,6 +32,11 @@ def contradictions(config: Config) -> Iterator[Problem]:
     yield from _repeated_children(config)
     yield from _system_tables(config)
     yield from _one_database_twice(config)
+    if config.web.listen and "listen" in config.daemon.model_fields_set and config.daemon.listen:
+        yield Problem(
+            "web.listen",
+            "serves /metrics and /healthz too: remove daemon.listen, or empty one of the two",
+        )
     for name, options in config.checks.items():
         for number, pair in enumerate(options.pairs):
             if pair.database is not None and pair.database not in config.databases:

@@ -15,6 +15,7 @@ from daemon.config.alerting import Alerting, Escalation
 from daemon.config.jobs import MODELS, Jobs, Times
 from daemon.config.migrations import MIGRATE, Migrations
 from daemon.config.values import Conninfo, Listen, TimeZone
+from daemon.config.web import Web
 from domain.options import AbsolutePath, Duration, Model, Retention, Size
 from domain.secret import Secret
 from postgres.identifiers import split_names
@@ -302,6 +303,7 @@ class Config(Model):
     escalation: Escalation = Escalation()
     heartbeat: Heartbeat = Heartbeat()
     migrations: Migrations = Migrations()
+    web: Web = Web()
 
     @property
     def timetable(self) -> Mapping[str, Schedule]:

@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from alerts.channels.registry import CHANNELS
 from checks.registry import PAIRED, load
-from daemon.config import alerting, jobs, migrations, model
+from daemon.config import alerting, jobs, migrations, model, web
 from domain.units import format_duration
 from postgres.identifiers import Columns, Relation
 
@@ -26,6 +26,13 @@ _EXAMPLES: dict[str, dict[str, str]] = {
         "user": '"sereno_migrate"',
         "password": '{ credential = "migrate" }',
         "role": '"coop_owner"',
+    },
+    "migrations.rungs.pre-production": {
+        "public_key": '"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqo="',
+    },
+    "web.principals.ana": {
+        "token_sha256": '"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"',
+        "may": '["read", "operate", "execute", "approve"]',
     },
     "schedules.daily": {
         "cron": '"0 2 * * *"',
@@ -93,7 +100,10 @@ def _lines() -> Iterator[str]:
     yield from _nested("alerts", alerting.Alerting)
     yield from _nested("escalation", alerting.Escalation)
     yield from _section("heartbeat", model.Heartbeat)
-    yield from _section("migrations", migrations.Migrations)
+    yield from _section("migrations", migrations.Migrations, skip={"rungs"})
+    yield from _section("migrations.rungs.pre-production", migrations.Rung)
+    yield from _section("web", web.Web, skip={"principals"})
+    yield from _section("web.principals.ana", web.Principal)
 
 
 def _nested(name: str, model: type[BaseModel]) -> Iterator[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from daemon.context import Context
 from daemon.history import history, requests
-from daemon.migrating.requests import catalog_session, migration_folder
+from daemon.migrating.gate_facts import EMBEDDED, migration_folder
+from daemon.migrating.requests import catalog_session
 from migrations.migrate import migrate_user
 from migrations.read_folder import read_migration
 from migrations.rehearsal.clone import (
@@ -96,7 +97,7 @@ def _begin(context: Context, server: str, target: Target, source: Source) -> Reh
 
 
 def _record(context: Context, result: Rehearsal, *, embedded: bool) -> None:
-    environment = "embedded" if embedded else context.config.migrations.environment
+    environment = EMBEDDED if embedded else context.config.migrations.environment
     with context.store.transaction() as transaction:
         requests.record_evidence(
             transaction,

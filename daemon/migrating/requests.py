@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from daemon.context import Context
-from daemon.history import requests
+from daemon.migrating.gate_facts import gate_facts, last_evidence, migration_folder
 from domain.cause import Cause
 from domain.task import Request, Scope, Task
 from migrations import ledger
@@ -31,8 +30,7 @@ from migrations.read_folder import build_migration, read_migration
 from migrations.statements import TableLock
 from migrations.steps.check_phase import violations
 from migrations.steps.migration_step import MigrationError, MigrationStep, become_owner
-from postgres.session import MAINTAIN, MIGRATE, Session, TargetError, open_session
-from store.store import Row
+from postgres.session import MAINTAIN, MIGRATE, Session, open_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,8 @@ class Wish:
     principal: str = "local"
     reason: str = ""
     accepts: bool = False
+    shows_only: bool = False
+    """Whether the plan is only shown, so that closed gates do not refuse it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +58,6 @@ class Preview:
     hash: str
     rehearsal: str
     """What the last rehearsal of this checksum found; empty without one."""
-
-
-def migration_folder(context: Context) -> Path:
-    """Return the folder of migrations. Raises TargetError if none is configured."""
-    folder: Path | None = context.config.migrations.folder
-    if folder is None:
-        raise TargetError('migrations.folder is not configured, like "/etc/sereno/migrations"')
-    return folder
 
 
 def migrating_databases(context: Context) -> list[str]:
@@ -100,7 +92,8 @@ def build_request(context: Context, session: Session, wish: Wish) -> MigrationRe
         accepts=wish.accepts,
         principal=wish.principal,
         reason=wish.reason,
-        environment=options.environment,
+        gating=gate_facts(context, migration),
+        shows_only=wish.shows_only,
         version=version("sereno"),
         budget_seconds=options.lock_budget.total_seconds(),
         check_age_seconds=options.check_age.total_seconds(),
@@ -121,6 +114,12 @@ def applied_migration(session: Session, migration: str) -> Migration:
     if not files:
         raise MigrationError(Cause.REFUSED, f"the ledger has no files of {migration}")
     return build_migration(migration, files)
+
+
+def planning_of(context: Context, database: str, migration: str) -> Planning:
+    """Return the input of the plan of an apply, with its gates. Raises as `preview`."""
+    with catalog_session(context, database) as session:
+        return read_planning(session, build_request(context, session, Wish(migration)))
 
 
 def preview(context: Context, database: str, wish: Wish) -> Preview:
@@ -160,16 +159,9 @@ def check_now(context: Context, database: str, migration: str) -> list[tuple[Che
         return [(violations(session, one), one.warn) for one in checked.violations]
 
 
-def _evidence(context: Context, migration: Migration) -> Row | None:
-    """Return the last evidence, if it is of this checksum."""
-    with context.store.reading() as transaction:
-        row = requests.last_evidence(transaction, migration.id)
-    return row if row is not None and row["checksum"] == migration.checksum else None
-
-
 def rehearsal_of(context: Context, migration: Migration) -> str:
     """Return what the last rehearsal of this checksum found, in words; empty without one."""
-    row = _evidence(context, migration)
+    row = last_evidence(context, migration)
     if row is None:
         return ""
     if row["ok"]:
@@ -179,7 +171,7 @@ def rehearsal_of(context: Context, migration: Migration) -> str:
 
 def rehearsed_locks(context: Context, migration: Migration) -> dict[str, tuple[TableLock, ...]]:
     """Return the locks by file that the last rehearsal of this checksum saw; empty without one."""
-    row = _evidence(context, migration)
+    row = last_evidence(context, migration)
     if row is None or not row["ok"]:
         return {}
     evidence: Mapping[str, Any] = json.loads(row["evidence"])

@@ -11,11 +11,11 @@ from psycopg import sql
 
 from daemon.context import Context
 from daemon.history import requests
+from daemon.migrating.gate_facts import migration_folder
 from daemon.migrating.requests import (
     applied_migration,
     catalog_session,
     migrating_databases,
-    migration_folder,
 )
 from domain.cause import Cause
 from migrations import ledger
@@ -27,7 +27,7 @@ from migrations.statements import GrammarError
 from migrations.steps.migration_step import MigrationError
 from migrations.steps.run_batches import estimated_rows
 from postgres.session import Session, TargetError
-from store.store import Transaction
+from store.store import Row, Transaction
 
 POLL_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 120.0
@@ -131,6 +131,14 @@ def _is_at_work(context: Context, database: str, migration: str) -> bool:
         return bool(_runs_at_work(transaction, database, migration))
 
 
+def run_at_work(context: Context, database: str) -> Row | None:
+    """Return the run of any migration that is at work in a database; None if there is none."""
+    with context.store.reading() as transaction:
+        rows = requests.running_requests(transaction, NAME)
+    here = [row for row in rows if row["database"] == database and _is_alive(row["process"])]
+    return here[-1] if here else None
+
+
 def _runs_at_work(transaction: Transaction, database: str, migration: str) -> list[int]:
     """Return the numbers of the runs of a migration whose process is alive."""
     rows = requests.running_requests(transaction, NAME, migration)
@@ -140,7 +148,11 @@ def _runs_at_work(transaction: Transaction, database: str, migration: str) -> li
 
 def _is_alive(process: int) -> bool:
     """Return whether a process of this machine exists; that of a run that was killed does not."""
-    return Path(f"/proc/{process}").exists()
+    try:
+        command = Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return b"sereno" in command or b"daemon" in command  # not another one with its number
 
 
 def batch_progress(context: Context, database: str, migration: str) -> list[BatchProgress]:

@@ -15,8 +15,12 @@ _PRIORITIES = {"critical": 2, "error": 3, "warning": 4}
 _HIDDEN = frozenset({"password", "token", "secret", "dsn", "conninfo", "authorization"})
 
 
-def set_up(stream: TextIO = sys.stderr, *, quiet: bool = False) -> None:
-    """Configure structlog; `quiet` limits a command's output to critical errors."""
+def set_up(stream: TextIO | None = None, *, quiet: bool = False) -> None:
+    """Configure structlog for a stream, or standard error.
+
+    `quiet` limits a command's output to critical errors.
+    """
+    stream = stream or sys.stderr
     journal, lasting = _is_journal(stream), _Lasting(stream)
     renderer: Any = structlog.dev.ConsoleRenderer()
     if journal or not stream.isatty():

@@ -195,7 +195,7 @@ def scratch_database(
         with open_admin_session(server, "migrations.scratch") as connection:
             dropped = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
             connection.execute(dropped.format(sql.Identifier(name)))
-            if connection.execute(_MADE, (name,)).fetchone():
+            if connection.execute(_MADE, (name,)).fetchone() is not None:
                 connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 

@@ -8,6 +8,7 @@ from execution.control import StepControl
 from migrations import ledger
 from migrations.catalog_state import read_catalog
 from migrations.format import Migration, Query, SqlFile
+from migrations.gates import PASSED, Gate
 from migrations.ledger import Written
 from migrations.state import State, StepRow
 from migrations.steps.check_phase import same_value
@@ -23,6 +24,8 @@ class BeginRun(MigrationStep):
     request: Mapping[str, str]
     """Action, environment, until, plan hash, principal, reason and version."""
     state: State = State.RUNNING
+    gates: tuple[Gate, ...] = ()
+    """The gates that are passed, with the evidence."""
     adopted: tuple[SqlFile, ...] = ()
     """The files that were applied by other means."""
     name: str = "begin"
@@ -42,6 +45,15 @@ class BeginRun(MigrationStep):
                 migration=self.ref.migration,
                 **self.request,
             )
+            for gate in self.gates:
+                passed = {
+                    "gate": gate.name,
+                    "state": PASSED,
+                    "principal": self.request["principal"],
+                    "note": gate.evidence,
+                }
+                environment = self.request["environment"]
+                written |= ledger.add_gate(session, self.ref, environment, passed)
             written |= ledger.add_files(session, self.ref, self.migration)
             for file in self.adopted:
                 row = StepRow(file.phase, file.name, file.checksum, 0, "done")

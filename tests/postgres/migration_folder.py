@@ -1,6 +1,7 @@
 """A house with a login for migrations, and migrations written into its folder."""
 
 import json
+import threading
 
 import pytest
 
@@ -46,7 +47,7 @@ class Migrating:
         )
         self.database.run("ANALYZE public.users")
         house.database_lines = f'migrate = {{ user = "{self.login}", role = "{self.owner}" }}\n'
-        house.extra += f'\n[migrations]\nfolder = "{self.folder}"\n'
+        house.extra += f'\n[migrations]\nfolder = "{self.folder}"\nenvironment = "development"\n'
         self.install()
 
     def install(self):
@@ -69,8 +70,20 @@ class Migrating:
                 (folder / name).write_text(text)
         return folder
 
+    def principal(self, name, *may):
+        """Configure a principal with rights; return its token."""
+        from daemon.principals import make_token
+
+        token, digest = make_token()
+        self.house.extra += (
+            f'\n[web.principals.{name}]\ntoken_sha256 = "{digest}"\nmay = {json.dumps(may)}\n'
+        )
+        return token
+
     def migrate(self, *arguments, timeout=60):
-        """Run `sereno migrate`."""
+        """Run `sereno migrate`, in this process if its main thread asks."""
+        if threading.current_thread() is threading.main_thread():
+            return self.house.sereno_here("migrate", *arguments)
         return self.sereno("migrate", *arguments, timeout=timeout)
 
     def status(self, migration=ID):

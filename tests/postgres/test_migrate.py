@@ -50,8 +50,10 @@ def test_phases_go_one_by_one_and_rollback_stops_where_it_is_told(migrating):
     assert migrating.state() == ("waiting_gate", "tighten")
 
 
-def test_run_goes_on_in_history_and_on_whose_account(migrating):
-    migrating.migrate("apply", ID, "--yes", "--as", "ana", "--reason", "ticket 7")
+def test_run_goes_on_in_history_and_on_whose_account(migrating, monkeypatch):
+    monkeypatch.setenv("SERENO_TOKEN", migrating.principal("ana", "execute"))
+    done = migrating.migrate("apply", ID, "--yes", "--as", "ana", "--reason", "ticket 7")
+    assert done.returncode == 0, done.stderr
     with migrating.house.context().store.reading() as transaction:
         row = transaction.row("SELECT * FROM run WHERE job = 'migrate'")
     assert (row["subject"], row["principal"], row["request_reason"]) == (ID, "ana", "ticket 7")

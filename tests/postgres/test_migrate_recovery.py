@@ -46,11 +46,14 @@ def test_rollback_that_goes_on_undoes_no_more_than_it_was_told(migrating):
 
 
 def test_interrupted_rollback_is_no_pause_of_the_migration(migrating, wait):
-    slow = PREPARE["tighten.rollback.notx.sql"] + "SELECT pg_sleep(20);\n"
+    migrating.database.run(
+        f"SET ROLE {migrating.owner}; CREATE TABLE public.slow AS SELECT 20 AS seconds; RESET ROLE"
+    )
+    slow = PREPARE["tighten.rollback.notx.sql"] + "SELECT pg_sleep(seconds) FROM slow;\n"
     migrating.write({"tighten.rollback.notx.sql": slow})
     migrating.migrate("apply", ID, "--yes")
     process = migrating.house.start("migrate", "rollback", ID, "--yes", "--until", "tighten")
-    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(20)%' AND application_name = 'sereno/migrate'"
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%FROM slow%' AND application_name = 'sereno/migrate'"
     wait(lambda: migrating.database.value(sleeping) > 0)
     assert migrating.migrate("pause", ID).returncode == 0
     process.wait(60)
@@ -58,6 +61,7 @@ def test_interrupted_rollback_is_no_pause_of_the_migration(migrating, wait):
     refused = migrating.migrate("resume", ID)
     assert refused.returncode == 2
     assert "is rolling_back" in refused.stderr
+    migrating.database.run("UPDATE public.slow SET seconds = 0")
     assert migrating.migrate("rollback", ID, "--yes", timeout=90).returncode == 0
     assert migrating.state() == ("rolled_back", "data")
 

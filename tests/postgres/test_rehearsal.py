@@ -101,6 +101,9 @@ def test_reference_is_rolled_back_to_same_state_from_every_phase(any_stage):
     }
     modes = {(one.table, one.mode) for one in result.locks["prepare.sql"]}
     assert ("Usuario", "SHARE ROW EXCLUSIVE") in modes, "additive, and yet it blocks writers"
+    with psycopg.connect(any_stage.cluster.dsn()) as connection:
+        left = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'sereno_rehearsal%'"
+        assert connection.execute(left).fetchall() == []
 
 
 def test_batch_that_reads_without_waiting_is_found_under_load(stage):
@@ -155,7 +158,9 @@ def test_inactive_user_that_is_not_carried_is_found(stage):
     for name in ("prepare.sql", "cleanup.rollback.sql"):
         stage.edit(name, "UPDATE OF cooperativa_id, activo ON", "UPDATE OF cooperativa_id ON")
     found = stage.rehearse().problems
-    assert any("old application in data: principal_distinto_de_usuario" in one for one in found), found
+    assert any("old application in data: principal_distinto_de_usuario" in one for one in found), (
+        found
+    )
 
 
 def test_rows_that_a_rollback_would_lose_are_found(stage):

@@ -173,7 +173,7 @@ def guarded(cluster, users, owner, place):
     with filled(cluster, users, owner) as database:
         house = House(place, database)
         house.database_lines = f'migrate = {{ user = "load_migrate", role = "{owner}" }}\n'
-        house.extra = f'\n[migrations]\nfolder = "{ROOT}/examples/cooperativa/migrations"\n'
+        house.extra = f'\n[migrations]\nfolder = "{ROOT}/examples/cooperativa/migrations"\nenvironment = "development"\n'
         house.install()
         seconds = {}
         with Application(database.dsn, users) as application:
