@@ -70,6 +70,7 @@ def connection_target(config: Config, name: str, *, with_passwords: bool = True)
             allow_privileged_dml=database.allow_privileged_dml,
             domains={key: frozenset(one.owners) for key, one in database.domains.items()},
             trust=tuple(map(frozenset, database.trust)),
+            application_roles=config.migrations.application_roles,
             **_migrate_settings(database.migrate),
         )
     except SecretError as error:

@@ -1,16 +1,21 @@
 """Time-driven alert work: repeats, escalation, failing channels, scheduled channel tests."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from alerts import outbox
+from alerts import alert_store, outbox
 from alerts.alert import Message, Reason
 from alerts.channel_health import check_channels
 from alerts.processor import AlertProcessor
 from daemon.context import Context
+from daemon.history import migrating
 from domain.calendar import latest, parse_cron
-from domain.finding import Severity
+from domain.finding import Finding, Identity, Severity
+from domain.kinds import MIGRATION_STALLED
+from store.store import Transaction
+from store.timestamps import from_text
 
+STALLED_AFTER = timedelta(minutes=10)
 TEST_TIMES = {"weekly": parse_cron("0 10 * * mon"), "monthly": parse_cron("0 10 1 * *")}
 
 
@@ -20,7 +25,44 @@ def run_periodic_alerts(context: Context, since: datetime) -> None:
     with context.store.transaction() as transaction:
         AlertProcessor(transaction, context.policy, now).review()
         check_channels(transaction, context.policy, now)
+        _tell_stalled(context, transaction)
     _test_channels(context, since)
+
+
+def _tell_stalled(context: Context, transaction: Transaction) -> None:
+    """Open an alert for each requested run that makes no progress and gives no reason.
+
+    The end of the run resolves it.
+    """
+    now = context.clock()
+    stalled = [
+        row
+        for row in migrating.open_progress(transaction, "migrate")
+        if not row["reason"] and now - from_text(row["moved_at"]) > STALLED_AFTER
+    ]
+    if not stalled:
+        return
+    told = {
+        (alert.database, alert.object)
+        for alert in alert_store.load_open(transaction)
+        if alert.kind == MIGRATION_STALLED.name
+    }
+    for row in stalled:
+        place = (row["database"], row["subject"])
+        if place in told:
+            continue
+        identity = Identity(
+            MIGRATION_STALLED.name,
+            context.config.daemon.name,
+            database=place[0],
+            object=place[1],
+            task="migrate",
+        )
+        minutes = (now - from_text(row["moved_at"])).total_seconds() / 60
+        summary = f"no progress for {minutes:.0f} min in {row['step']}"
+        remedy = f"sereno migrate progress {place[1]}; sereno migrate pause {place[1]} stops it"
+        finding = Finding(identity, Severity.HIGH, summary, remedy=remedy)
+        context.processor(transaction, row["run"]).process([finding])
 
 
 def channel_test_message(context: Context) -> Message:

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from daemon.context import Context
 from daemon.history import history
 from daemon.left_configuration import resolve_what_left
 from daemon.liveness import Watchdog
-from daemon.monitoring.metrics import serve_metrics
+from daemon.migrating.carry_out import CarryOut
+from daemon.migrating.requests import migrating_databases
+from daemon.migrating.state_copy import copy_all_states
 from daemon.monitoring.sd_notify import (
     notify,
     notify_reloading,
@@ -27,6 +29,7 @@ from daemon.monitoring.sd_notify import (
     watchdog_seconds,
 )
 from daemon.monitoring.self_check import self_check
+from daemon.monitoring.server import serve_metrics
 from daemon.periodic_alerts import run_periodic_alerts
 from daemon.runs.recovery import recover_interrupted_runs
 from daemon.runs.runner import FENCE_SECONDS, Runner
@@ -53,6 +56,7 @@ START_SECONDS = 60.0
 FLUSH_SECONDS = 5.0
 STOP_SECONDS = 9.0
 PROBE_SECONDS = 60.0
+COPY_SECONDS = 300.0
 EXTEND = "EXTEND_TIMEOUT_USEC=5000000"
 STEP_SECONDS = 2.0
 _ENDING = {signal.SIGTERM, signal.SIGINT}
@@ -80,6 +84,7 @@ class Service:
         self._runner = self._made(context)
         self._health = StateHealth(context)
         self._dispatcher = Dispatcher(context, self._runner, self._heartbeat, self._health.verify)
+        self._carrier, self._copied_at = CarryOut(context, self._watchdog), 0.0
         self._chore = threading.Event()
         self._closed = False
         self._since = context.clock()
@@ -137,7 +142,7 @@ class Service:
 
     def _runners(self) -> set[Runner]:
         """Return the runners of this configuration and of former ones that are still running."""
-        return {self._runner, *self._dispatcher.busy.values()}
+        return {self._runner, *self._dispatcher.busy.values(), *self._carrier.runners()}
 
     def _open(self) -> None:
         """Start delivering notifications and answering Prometheus."""
@@ -154,14 +159,25 @@ class Service:
             )
             if ending is not None:
                 self._exits.callback(ending)
-        listen = self._context.config.daemon.listen
+        listen = self._context.config.web.listen or self._context.config.daemon.listen
         findings = []
         if listen:
             try:
-                self._exits.enter_context(serve_metrics(listen, self._context, self._problem))
+                self._exits.enter_context(self._served(listen))
             except OSError as error:
                 findings = [self._metrics_unreachable(listen, error)]
         self._context.process_findings(findings, [Coverage(METRICS_UNREACHABLE.name)])
+
+    def _served(self, listen: str) -> AbstractContextManager[None]:
+        """Return the server of an address: that of [web], or the small one."""
+        if not self._context.config.web.listen:
+            return serve_metrics(listen, self._context, self._problem)
+        from daemon.web.app import build_app  # 20 MB of memory
+        from daemon.web.http_server import serve
+        from daemon.web.parts import Parts
+
+        self._carrier.recover()
+        return serve(listen, build_app(Parts(self._context, self._carrier, self._problem)))
 
     def _stop_couriers(
         self, silence: threading.Event, couriers: Sequence[threading.Thread]
@@ -180,7 +196,8 @@ class Service:
             METRICS_UNREACHABLE.name, self._context.config.daemon.name, object=listen
         )
         summary = f"no metrics on {listen}: {error.strerror or error}"
-        remedy = "free the address, or give another one in daemon.listen; then restart sereno"
+        key = "web.listen" if self._context.config.web.listen else "daemon.listen"
+        remedy = f"free the address, or give another one in {key}; then restart sereno"
         return Finding(identity, Severity.WARNING, summary, remedy=remedy)
 
     def _plan(self, schedule: Timer) -> None:
@@ -211,6 +228,7 @@ class Service:
         else:
             self._exits.close()
             context.inherit_deliveries(self._context)
+            self._carrier.use(context)
             self._context, self._runner = context, self._made(context)
             self._check_files = CheckFiles(Path(context.config.daemon.checks))
             self._health.use(context)
@@ -269,6 +287,7 @@ class Service:
         if self._closed:
             self._reopen()
         run_periodic_alerts(self._context, self._since)
+        self._follow_migrations()
         if time.monotonic() - self._probed_at >= PROBE_SECONDS:
             self._probed_at = time.monotonic()
             busy = {
@@ -281,6 +300,17 @@ class Service:
         ):
             self._audited_at = time.monotonic()
             self._heartbeat.end(self._context.config.heartbeat.url, [])
+
+    def _follow_migrations(self) -> None:
+        """Begin requests that wait, and copy the ledgers now and then. Raises StoreError."""
+        if self._context.config.web.listen:
+            self._carrier.look()
+        if time.monotonic() - self._copied_at >= COPY_SECONDS or not self._copied_at:
+            self._copied_at = time.monotonic()
+            if migrating_databases(self._context):
+                threading.Thread(
+                    target=copy_all_states, args=(self._context,), name="ledgers", daemon=True
+                ).start()
 
     def _record(self, findings: Sequence[Finding], coverage: Sequence[Coverage] = ()) -> None:
         """Process findings; if they cannot be stored, log them."""
@@ -326,14 +356,18 @@ class Service:
         shutdown = threading.Thread(target=self._shut_down, args=(schedule,), daemon=True)
         for thread in (*cancels, shutdown):
             thread.start()
-        while (self._dispatcher.busy or shutdown.is_alive()) and time.monotonic() < deadline:
+        while self._is_busy(shutdown) and time.monotonic() < deadline:
             notify(EXTEND)
             if signal.sigtimedwait(_ENDING, 0.1) is not None:
                 _log.warning("service.cut_short", reason="a second signal")
                 _kill_process()
-        if self._dispatcher.busy or shutdown.is_alive():
+        if self._is_busy(shutdown):
             self._cut_short()
         _log.info("service.stopped")
+
+    def _is_busy(self, shutdown: threading.Thread) -> bool:
+        runs = self._dispatcher.busy or self._carrier.runners()
+        return bool(runs) or shutdown.is_alive()
 
     def _cut_short(self) -> None:
         """Record the runs that did not end in time; the server ends their statements by itself."""
@@ -354,6 +388,7 @@ class Service:
     def _shut_down(self, schedule: Timer) -> None:
         schedule.stop()
         self._dispatcher.stop()
+        self._carrier.stop()
         self._heartbeat.stop()
         self._exits.close()
 

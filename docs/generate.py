@@ -13,6 +13,7 @@ from checks import registry
 from daemon.__main__ import PACKAGES
 from daemon.cli.main import app
 from daemon.monitoring.metrics import TASK
+from daemon.monitoring.migration_metrics import NAME, PLACE
 from domain.kinds import CHECK_TYPE, KINDS, RESERVED
 
 ROOT = Path(__file__).parents[1]
@@ -143,10 +144,15 @@ def _commands(command: Any, name: str) -> Iterator[tuple[str, ...]]:  # noqa: AN
 
 
 def _metrics() -> Iterator[tuple[str, ...]]:
-    """Yield the metrics created in the module of metrics; a counter's name ends in `_total`."""
-    named = {"TASK": TASK, "labels": (*TASK, "state")}
-    tree = ast.parse((ROOT / "daemon/monitoring/metrics.py").read_text("utf-8"))
-    for call in ast.walk(tree):
+    """Yield the metrics created in their two modules; a counter's name ends in `_total`."""
+    named = {"TASK": TASK, "labels": (*TASK, "state"), "PLACE": PLACE, "NAME": NAME}
+    for call in (
+        call
+        for module in ("metrics", "migration_metrics")
+        for call in ast.walk(
+            ast.parse((ROOT / f"daemon/monitoring/{module}.py").read_text("utf-8"))
+        )
+    ):
         match call:
             case ast.Call(args=[ast.Constant(value=str(name)), ast.Constant(value=text), *rest]):
                 (labels,) = (*rest, *(one.value for one in call.keywords))
@@ -154,7 +160,7 @@ def _metrics() -> Iterator[tuple[str, ...]]:
                 shown = named.get(ast.unparse(labels)) or [
                     one.value for one in names if isinstance(one, ast.Constant)
                 ]
-                end = "_total" if "Counter" in ast.unparse(call.func) else ""
+                end = "_total" if "ounter" in ast.unparse(call.func) else ""
                 yield f"`{name}{end}`", ", ".join(shown), text
 
 

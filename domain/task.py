@@ -41,6 +41,8 @@ class Request:
     principal: str
     reason: str
     details: Any = field(repr=False)
+    id: str = ""
+    """The id of the run in the ledger and in the HTTP interface."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from psycopg import errors
 
-from domain.progress import StepProgress
+from domain.progress import LockTry, StepProgress
 from execution import governor
 from execution.progress import Progress
 from execution.window import Window
@@ -192,10 +192,14 @@ class StepControl:
         """Record how many sessions waited for our locks at the end of the last piece."""
         self._waiters = count
 
-    def advance(self, rows: int, total: int) -> None:
+    def advance(self, rows: int, total: int, batch: int = 0) -> None:
         """Report the step's progress; a total of 0 is unknown."""
         self.rows = rows
-        self._terms.progress.advance(self._number, StepProgress(rows, total))
+        self._terms.progress.advance(self._number, StepProgress(rows, total, batch=batch))
+
+    def locking(self, attempt: LockTry) -> None:
+        """Report a try to get locks."""
+        self._terms.progress.locking(self._number, attempt)
 
     def _hold(self) -> str | None:
         """Return the governor's reason to pause.

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from domain.progress import StepProgress
+from domain.progress import LockTry, StepProgress
 
 
 class Progress(Protocol):
@@ -16,6 +16,9 @@ class Progress(Protocol):
 
     def hold(self, number: int, reason: str) -> None:
         """Called when the governor pauses a step, or resumes it (empty reason)."""
+
+    def locking(self, number: int, attempt: LockTry) -> None:
+        """Called when a step tries to get locks, or sees others hold them."""
 
     def end(self, number: int, status: str, reason: str) -> None:
         """Called when a step has ended."""
@@ -31,6 +34,9 @@ class NoProgress:
         """Do nothing."""
 
     def hold(self, number: int, reason: str) -> None:
+        """Do nothing."""
+
+    def locking(self, number: int, attempt: LockTry) -> None:
         """Do nothing."""
 
     def end(self, number: int, status: str, reason: str) -> None:

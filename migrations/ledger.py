@@ -99,6 +99,12 @@ _GATES = sql.SQL(
     ORDER BY ordinal
     """
 )
+_WAIVERS = sql.SQL(
+    """
+    SELECT migration, count(*) AS waivers FROM sereno.migration_gate
+    WHERE written_by = {user} AND state = 'waived' GROUP BY migration
+    """
+)
 _STILL = sql.SQL(
     "SELECT {name} AS name, ordinal FROM {table} WHERE ordinal = ANY ({ordinals}::bigint[])"
 )
@@ -328,6 +334,12 @@ def recorded_gates(
         since=sql.Literal(since),
     )
     return [Recorded(**row) for row in session.rows(statement)]
+
+
+def count_waivers(session: Session, user: str) -> dict[str, int]:
+    """Return the number of waivers by migration."""
+    rows = session.rows(_WAIVERS.format(user=sql.Literal(user)))
+    return {row["migration"]: row["waivers"] for row in rows}
 
 
 def add_gate(session: Session, ref: RunRef, environment: str, row: Mapping[str, str]) -> Written:

@@ -8,7 +8,9 @@ from itertools import pairwise
 from typing import Literal
 
 from domain.cause import Cause
-from domain.finding import Severity
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
+from domain.kinds import MIGRATION_WAITING
 from domain.place import Place
 from domain.task import Scope
 from execution.step import Outcome, Status, Step
@@ -28,7 +30,10 @@ from migrations.plan import (
 from migrations.planning import Planning, require_applicable, require_open_gates
 from migrations.state import Event, Progress, State
 from migrations.statements import TableLock
+from migrations.steps.begin import BeginRun
+from migrations.steps.check_phase import CheckPhase
 from migrations.steps.migration_step import MigrationError, MigrationStep
+from migrations.steps.run_batches import MostKeys, unlimited
 from postgres.fencing.advisory_locks import migration_lock
 from postgres.fencing.migration_grants import login_reason
 from postgres.session import MIGRATE, Session, TargetError
@@ -60,6 +65,8 @@ class MigrationRequest:
     budget_seconds: float = 600.0
     check_age_seconds: float = 600.0
     rehearsed: Mapping[str, Sequence[TableLock]] = field(default_factory=dict)
+    most_keys: MostKeys = unlimited
+    """The most keys of a batch, which a person may change while it runs."""
 
 
 _PLANS = {"apply": plan_apply, "rollback": plan_rollback, "adopt": plan_adopt}
@@ -107,6 +114,7 @@ def read_planning(session: Session, request: MigrationRequest) -> Planning:
         gates=_gates(session, ref, request, events),
         target=f"{facts.system_identifier} {facts.database_oid}",
         rehearsed=request.rehearsed,
+        most_keys=request.most_keys,
         budget_seconds=request.budget_seconds,
         data_check_due=ledger.seconds_since_check(session, ref, Phase.DATA)
         > request.check_age_seconds,
@@ -192,7 +200,9 @@ def _observe(inputs: JobInputs) -> list[MigrationStep]:
     try:
         return plan_steps(read_planning(inputs.opened, request), request)
     except MigrationError as error:
-        raise TargetError(f"{inputs.database}: {error}") from None
+        refused = TargetError(f"{inputs.database}: {error}")
+        refused.cause = error.cause
+        raise refused from None
 
 
 def _recover(inputs: JobInputs, results: Sequence[tuple[Step, Outcome]]) -> Sequence[Step]:
@@ -228,9 +238,25 @@ def _request(inputs: JobInputs) -> MigrationRequest:
     return details
 
 
-def _judge(_step: Step, _outcome: Outcome, _place: Place) -> Verdict:
-    """Return no finding: the run as a whole is judged."""
-    return Verdict()
+def _judge(step: Step, outcome: Outcome, place: Place) -> Verdict:
+    """Return the finding that a migration waits for people, or that it waits no longer.
+
+    A failure is judged with the run as a whole.
+    """
+    if outcome.status is not Status.DONE or not isinstance(step, MigrationStep):
+        return Verdict()
+    migration = step.ref.migration
+    if isinstance(step, BeginRun):
+        return Verdict(coverage=(Coverage(MIGRATION_WAITING.name, place.database, migration),))
+    if not isinstance(step, CheckPhase) or step.ends is not State.WAITING_GATE:
+        return Verdict()
+    identity = Identity(
+        MIGRATION_WAITING.name, place.instance, place.cluster, place.database, migration, NAME
+    )
+    phase = step.completes.value if step.completes else ""
+    summary = f"{migration} has completed {phase} and waits for people"
+    remedy = f"sereno migrate plan {migration} --until PHASE shows the gates"
+    return Verdict((Finding(identity, Severity.WARNING, summary, remedy=remedy),))
 
 
 def _fence(

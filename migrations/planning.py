@@ -11,7 +11,7 @@ from migrations.ledger import RunRef
 from migrations.state import ENDED, Progress, State, edited_files, following, half_done
 from migrations.statements import TableLock
 from migrations.steps.migration_step import MigrationError, Observe, unobserved
-from migrations.steps.run_batches import FIRST_KEYS
+from migrations.steps.run_batches import FIRST_KEYS, MostKeys, unlimited
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Planning:
     """The gates of this environment; empty on the first rung."""
     observe: Observe = unobserved
     first_keys: int = FIRST_KEYS
-    most_keys: int | None = None
+    most_keys: MostKeys = unlimited
 
 
 def phases_to_apply(planning: Planning) -> list[Phase]:

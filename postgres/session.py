@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import ExecStatus
 from psycopg.rows import dict_row
 
+from domain.cause import Cause
 from postgres import copy, cost_settings
 from postgres.connect_errors import Attempt, connect_cure
 from postgres.identifiers import quote_identifier
@@ -33,6 +34,8 @@ Rows = list[dict[str, Any]]
 
 class TargetError(Exception):
     """The server is not one that sereno may work on; the message has reason and cure."""
+
+    cause = Cause.REFUSED
 
 
 class UnreachableError(TargetError):
@@ -93,6 +96,8 @@ class Target:
     """The owner that the `migrate` login becomes; empty if it is to stay itself."""
     migrate_path: tuple[str, ...] = ("public",)
     """The schemas in which unqualified names of a migration are looked up."""
+    application_roles: tuple[str, ...] = ()
+    """The roles of applications that may read `sereno.maintenance`."""
 
     def login(self, wanted: Login) -> Login:
         """Return the login to use: without any configured one the connection string's own."""

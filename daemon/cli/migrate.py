@@ -69,7 +69,8 @@ def plan(
 ) -> None:
     """Show what apply would do now: steps, locks, table sizes, and the hash of the plan."""
     with opened(config) as context:
-        from daemon.cli.migrate_plan import plan_as_json, print_plan
+        from daemon.cli.migrate_plan import print_plan
+        from daemon.migrating.plan_values import plan_values
         from daemon.migrating.requests import preview
 
         name = database_of(context, database)
@@ -78,7 +79,7 @@ def plan(
         )
         shown = preview(context, name, wish)
         if as_json:
-            print_json(plan_as_json(shown))
+            print_json(plan_values(shown))
         else:
             print_plan(context, name, shown, sql=sql)
 

@@ -68,10 +68,12 @@ def _decide(
         fail(f"{'--reason' if waives else '--note'} is empty: say what was done", Exit.CANNOT)
     with opened(config) as context:
         from daemon.migrating.decisions import Decision, record_decision
+        from daemon.migrating.state_copy import copy_states
 
         name = database_of(context, database)
         who = principal_of(context, principal, "approve")
         found = record_decision(context, name, migration, Decision(gate, who, note, waives))
+        copy_states(context, name)
         typer.echo(f"{found.name}: {'waived' if waives else 'approved'} by {who}")
         if waives:
             from daemon.cli.now import deliver

@@ -1,6 +1,6 @@
 """The plan of a migration as people read it, at 80 columns."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from daemon.context import Context
@@ -78,25 +78,3 @@ def locked_tables(context: "Context", database: str, steps: "list[MigrationStep]
 
     with catalog_session(context, database) as session:
         return read_tables(session, tables_of(steps), session.target.migrate_path)
-
-
-def plan_as_json(shown: "Preview") -> dict[str, Any]:
-    """Return a plan as values of JSON."""
-    planning = shown.planning
-    return {
-        "migration": planning.migration.id,
-        "title": planning.migration.manifest.title,
-        "checksum": planning.migration.checksum,
-        "state": planning.progress.state.value,
-        "role": planning.ref.role,
-        "hash": shown.hash,
-        "rehearsed": shown.rehearsal,
-        "gates": [
-            {"name": one.name, "state": one.state, "missing": one.missing or None}
-            for one in planning.gates
-        ],
-        "steps": [
-            {"name": one.name, "object": one.object, "lock": one.lock, "sql": one.statement()}
-            for one in shown.steps
-        ],
-    }

@@ -61,6 +61,7 @@ def run_and_exit(
 ) -> NoReturn:
     """Run a wish with a progress bar, print its end, and exit with its code."""
     from daemon.migrating.requests import preview
+    from daemon.migrating.state_copy import copy_states
     from daemon.migrating.views import run_at_work
 
     if row := run_at_work(context, database):
@@ -71,6 +72,7 @@ def run_and_exit(
         )
     shown = preview(context, database, wish)  # refuses before a run is recorded
     ran = run_request(context, database, shown.request, as_json=as_json)
+    copy_states(context, database)
     print_end(context, database, wish.migration, ran, as_json=as_json)
     raise typer.Exit(exit_code(ran))
 

@@ -13,7 +13,7 @@ from rich.progress import (
 from rich.table import Column
 
 from daemon.cli.output import shorten
-from domain.progress import StepProgress
+from domain.progress import LockTry, StepProgress
 
 _BAR_WIDTH = 16
 _FIXED_WIDTH = 62
@@ -90,6 +90,9 @@ class Bars:
         """Show that the governor pauses a step."""
         if reason:
             self._state(number, f"paused: {reason}")
+
+    def locking(self, number: int, attempt: LockTry) -> None:
+        """Do nothing: the pause that follows is shown."""
 
     def end(self, number: int, status: str, reason: str) -> None:
         """Show the end of a step."""

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
+from importlib.util import find_spec
 from itertools import combinations
 from pathlib import PurePosixPath
 from typing import Any
@@ -32,11 +33,7 @@ def contradictions(config: Config) -> Iterator[Problem]:
     yield from _repeated_children(config)
     yield from _system_tables(config)
     yield from _one_database_twice(config)
-    if config.web.listen and "listen" in config.daemon.model_fields_set and config.daemon.listen:
-        yield Problem(
-            "web.listen",
-            "serves /metrics and /healthz too: remove daemon.listen, or empty one of the two",
-        )
+    yield from _web(config)
     for name, options in config.checks.items():
         for number, pair in enumerate(options.pairs):
             if pair.database is not None and pair.database not in config.databases:
@@ -45,6 +42,18 @@ def contradictions(config: Config) -> Iterator[Problem]:
                     f"checks.{name}[{number}].database",
                     f"there is no database {pair.database!r} (known: {known})",
                 )
+
+
+def _web(config: Config) -> Iterator[Problem]:
+    if not config.web.listen:
+        return
+    if "listen" in config.daemon.model_fields_set and config.daemon.listen:
+        yield Problem(
+            "web.listen",
+            "serves /metrics and /healthz too: remove daemon.listen, or empty one of the two",
+        )
+    if find_spec("fastapi") is None:
+        yield Problem("web.listen", "needs the extra web: pip install 'sereno[web]'")
 
 
 def _listed_twice(job: str, tables: Sequence[Any]) -> Iterator[Problem]:

@@ -14,8 +14,8 @@ from store.timestamps import from_text, to_text
 
 _BEGIN = """
     INSERT INTO run (job, scope, database, schedule, nominal, started_at, state, process,
-                     subject, principal, request_reason)
-    VALUES (?, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?)
+                     subject, principal, request_reason, request)
+    VALUES (?, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?)
 """
 _UNRECORDED = """
     UPDATE run SET state = 'interrupted', reason = 'its end could not be recorded', finished_at = ?
@@ -137,11 +137,12 @@ def begin_run(transaction: Transaction, task: Task, now: datetime) -> int:
     return transaction.insert(_BEGIN, values)
 
 
-def _asked(task: Task) -> tuple[str, str, str]:
-    """Return subject, principal and reason of a request; empty without one."""
-    if task.request is None:
-        return "", "", ""
-    return task.request.subject, task.request.principal, task.request.reason
+def _asked(task: Task) -> tuple[str, str, str, str]:
+    """Return subject, principal, reason and id of a request; empty without one."""
+    asked = task.request
+    if asked is None:
+        return "", "", "", ""
+    return asked.subject, asked.principal, asked.reason, asked.id
 
 
 def finish_run(

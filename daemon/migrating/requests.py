@@ -2,13 +2,15 @@
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from daemon.context import Context
+from daemon.history import migrating
 from daemon.migrating.gate_facts import gate_facts, last_evidence, migration_folder
 from domain.cause import Cause
 from domain.task import Request, Scope, Task
@@ -44,6 +46,8 @@ class Wish:
     principal: str = "local"
     reason: str = ""
     accepts: bool = False
+    run: str = ""
+    """The id of the run; empty makes one."""
     shows_only: bool = False
     """Whether the plan is only shown, so that closed gates do not refuse it."""
 
@@ -73,7 +77,12 @@ def catalog_session(context: Context, database: str) -> Iterator[Session]:
         yield session
 
 
-def build_request(context: Context, session: Session, wish: Wish) -> MigrationRequest:
+Read = Callable[[Path, str], Migration]
+
+
+def build_request(
+    context: Context, session: Session, wish: Wish, read: Read = read_migration
+) -> MigrationRequest:
     """Return the request of a wish; a rollback takes the files from the ledger.
 
     Raises FormatError, TargetError, MigrationError.
@@ -82,10 +91,10 @@ def build_request(context: Context, session: Session, wish: Wish) -> MigrationRe
     if wish.action == "rollback":
         migration = applied_migration(session, wish.migration)
     else:
-        migration = read_migration(migration_folder(context), wish.migration)
+        migration = read(migration_folder(context), wish.migration)
     return MigrationRequest(
         action=wish.action,
-        run=str(uuid.uuid4()),
+        run=wish.run or str(uuid.uuid4()),
         migration=migration,
         until=wish.until,
         reviewed=wish.reviewed,
@@ -98,7 +107,14 @@ def build_request(context: Context, session: Session, wish: Wish) -> MigrationRe
         budget_seconds=options.lock_budget.total_seconds(),
         check_age_seconds=options.check_age.total_seconds(),
         rehearsed=rehearsed_locks(context, migration),
+        most_keys=lambda: _batch_limit(context, session.target.name, migration.id),
     )
+
+
+def _batch_limit(context: Context, database: str, migration: str) -> int | None:
+    """Return the most keys of a batch, as a person has set it."""
+    with context.store.reading() as transaction:
+        return migrating.batch_limit(transaction, database, migration)
 
 
 def applied_migration(session: Session, migration: str) -> Migration:
@@ -134,7 +150,7 @@ def preview(context: Context, database: str, wish: Wish) -> Preview:
 
 def migration_task(database: str, request: MigrationRequest) -> Task:
     """Return the task of a request."""
-    asked = Request(request.migration.id, request.principal, request.reason, request)
+    asked = Request(request.migration.id, request.principal, request.reason, request, request.run)
     return Task(NAME, Scope.DATABASE, database, request=asked)
 
 

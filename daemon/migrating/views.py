@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from psycopg import sql
@@ -13,10 +12,12 @@ from daemon.context import Context
 from daemon.history import requests
 from daemon.migrating.gate_facts import migration_folder
 from daemon.migrating.requests import (
+    Read,
     applied_migration,
     catalog_session,
     migrating_databases,
 )
+from daemon.runs.recovery import is_alive
 from domain.cause import Cause
 from migrations import ledger
 from migrations.format import PHASES, Kind, Migration, Phase
@@ -28,6 +29,7 @@ from migrations.steps.migration_step import MigrationError
 from migrations.steps.run_batches import estimated_rows
 from postgres.session import Session, TargetError
 from store.store import Row, Transaction
+from store.timestamps import from_text
 
 POLL_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 120.0
@@ -84,7 +86,9 @@ class BatchProgress:
         return max(0.0, (self.estimate - self.done) / self.rate)
 
 
-def list_migrations(context: Context, database: str | None, only: str = "") -> list[Listed]:
+def list_migrations(
+    context: Context, database: str | None, only: str = "", read: Read = read_migration
+) -> list[Listed]:
     """Return every migration of the folder and the ledgers, by database."""
     names = [database] if database else migrating_databases(context)
     folder = context.config.migrations.folder
@@ -94,15 +98,17 @@ def list_migrations(context: Context, database: str | None, only: str = "") -> l
         with catalog_session(context, name) as session:
             known = read_progress(session, migrate_user(session))
         ids = sorted({*in_folder, *known}) if not only else [only]
-        found += [_listed(context, name, one, known.get(one, Progress())) for one in ids]
+        found += [_listed(context, name, one, known.get(one, Progress()), read) for one in ids]
     return found
 
 
-def _listed(context: Context, database: str, migration: str, progress: Progress) -> Listed:
+def _listed(
+    context: Context, database: str, migration: str, progress: Progress, read: Read
+) -> Listed:
     problem, after, title = "", None, progress.title
     try:
-        read = read_migration(migration_folder(context), migration)
-        after, title = following(read, progress.phase), read.manifest.title
+        found = read(migration_folder(context), migration)
+        after, title = following(found, progress.phase), found.manifest.title
     except (FormatError, GrammarError, TargetError) as error:
         problem = str(error).splitlines()[-1].strip()
     state, way_on = progress.state, progress.next_command(migration, after)
@@ -126,6 +132,10 @@ def _listed(context: Context, database: str, migration: str, progress: Progress)
     )
 
 
+def _is_alive(row: Row) -> bool:
+    return is_alive(row["process"], from_text(row["started_at"]))
+
+
 def _is_at_work(context: Context, database: str, migration: str) -> bool:
     with context.store.reading() as transaction:
         return bool(_runs_at_work(transaction, database, migration))
@@ -135,7 +145,7 @@ def run_at_work(context: Context, database: str) -> Row | None:
     """Return the run of any migration that is at work in a database; None if there is none."""
     with context.store.reading() as transaction:
         rows = requests.running_requests(transaction, NAME)
-    here = [row for row in rows if row["database"] == database and _is_alive(row["process"])]
+    here = [row for row in rows if row["database"] == database and _is_alive(row)]
     return here[-1] if here else None
 
 
@@ -143,16 +153,7 @@ def _runs_at_work(transaction: Transaction, database: str, migration: str) -> li
     """Return the numbers of the runs of a migration whose process is alive."""
     rows = requests.running_requests(transaction, NAME, migration)
     here = [row for row in rows if row["database"] == database]
-    return [int(row["id"]) for row in here if _is_alive(row["process"])]
-
-
-def _is_alive(process: int) -> bool:
-    """Return whether a process of this machine exists; that of a run that was killed does not."""
-    try:
-        command = Path(f"/proc/{process}/cmdline").read_bytes()
-    except OSError:
-        return False
-    return b"sereno" in command or b"daemon" in command  # not another one with its number
+    return [int(row["id"]) for row in here if _is_alive(row)]
 
 
 def batch_progress(context: Context, database: str, migration: str) -> list[BatchProgress]:

@@ -12,13 +12,15 @@ from domain.kinds import (
     DATABASE_UNREACHABLE,
     INEFFECTIVE,
     LOGIN_CHANGED,
+    MIGRATION_FAILED,
+    MIGRATION_STALLED,
     TASK_FAILED,
     TASK_INTERRUPTED,
     TASK_SKIPPED,
     TASK_UNFINISHED,
     Kind,
 )
-from domain.task import Task
+from domain.task import Request, Task
 from execution.step import Outcome, Step
 from jobs.job import Verdict
 
@@ -43,6 +45,8 @@ class RunRecord:
 
 def judge_run(record: RunRecord, result: RunResult) -> Verdict:
     """Return the findings of a run that has ended, and the alerts that it resolves."""
+    if record.task.request is not None:
+        return _judge_requested(record, record.task.request, result)
     findings: list[Finding] = []
     if result.state is RunState.FAILED and not record.unreachable:
         findings.append(_finding(record, TASK_FAILED, record.alarm, result.reason))
@@ -54,6 +58,25 @@ def judge_run(record: RunRecord, result: RunResult) -> Verdict:
     if record.skipped:
         findings.append(_skipped_steps(record))
     return Verdict(tuple(findings), tuple(_resolved(record, result)))
+
+
+def _judge_requested(record: RunRecord, request: Request, result: RunResult) -> Verdict:
+    """Return the finding of a migration that failed; one that finished resolves its alerts."""
+    database, subject = record.task.database, request.subject
+    stalled = Coverage(MIGRATION_STALLED.name, database, subject)
+    if result.state is RunState.FAILED and not record.unreachable:
+        identity = Identity(
+            MIGRATION_FAILED.name,
+            record.instance,
+            database=database,
+            object=subject,
+            task=record.task.job,
+        )
+        remedy = f"sereno migrate status {subject} --database {database}"
+        return Verdict((Finding(identity, record.alarm, result.reason, remedy=remedy),), (stalled,))
+    if result.state is not RunState.FINISHED:
+        return Verdict(coverage=(stalled,))
+    return Verdict(coverage=(stalled, Coverage(MIGRATION_FAILED.name, database, subject)))
 
 
 def judge_reached(database: str) -> Verdict:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from alerts import alert_store, outbox
+from alerts.alert import Message, Reason
 from daemon.context import Context
-from daemon.history import history, recording
+from daemon.history import history, recording, web_requests
 from daemon.runs.judging import (
     RunRecord,
     judge_logins,
@@ -13,12 +14,17 @@ from daemon.runs.judging import (
     judge_unreachable,
 )
 from daemon.runs.login_check import CheckedLogin
-from daemon.runs.result import RunResult
+from daemon.runs.result import RunResult, RunState
+from domain.finding import Severity
+from domain.kinds import MIGRATION_STATUS
 from domain.place import Place
-from domain.task import Task
+from domain.task import Request, Task
 from execution.step import Outcome, Status, Step
 from jobs.job import Verdict, merge
 from store.store import Transaction
+
+_INCIDENTS = frozenset({"jira", "pagerduty", "alertmanager"})
+"""Types of channels that would open something for a person to close."""
 
 
 class Recorder:
@@ -53,6 +59,7 @@ class Recorder:
                 outbox.purge(transaction, verdict.purge_before)
                 alert_store.purge(transaction, verdict.purge_before)
                 history.purge(transaction, verdict.purge_before)
+                web_requests.purge(transaction, verdict.purge_before)
         self._steps += len(ended)
 
     def reached(self) -> None:
@@ -100,6 +107,31 @@ class Recorder:
             end = (result.state.value, result.reason, result.left, result.cause)
             history.finish_run(transaction, self.number, end, self._context.clock())
             self._process(transaction, judge_run(record, result))
+            asked = self._task.request
+            if asked is not None and result.state is RunState.FINISHED:
+                self._tell_success(transaction, asked)
+
+    def _tell_success(self, transaction: Transaction, asked: Request) -> None:
+        """Enqueue the message that a requested run has finished, where alerts of `info` go."""
+        config, now = self._context.config, self._context.clock()
+        message = Message(
+            instance=config.daemon.name,
+            severity=Severity.INFO,
+            reason=Reason.REPORT,
+            kind="migration_success",
+            type=MIGRATION_STATUS,
+            title=f"migration_success: {self._task.database} {asked.subject}",
+            summary=f"run {self.number} of {asked.subject} by {asked.principal} has finished",
+            database=self._task.database,
+            object=asked.subject,
+            remedy="",
+            occurred_at=now,
+            task=self._task.job,
+        )
+        for channel in config.routes.info:
+            if config.channels[channel].type in _INCIDENTS:
+                continue
+            outbox.enqueue(transaction, message, channel, now)
 
     def _process(self, transaction: Transaction, verdict: Verdict) -> None:
         for finding in verdict.findings:

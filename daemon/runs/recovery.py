@@ -24,7 +24,7 @@ def recover_interrupted_runs(context: Context) -> None:
     with context.store.transaction() as transaction:
         for run in history.running_runs(transaction):
             began = from_text(run["started_at"])
-            if run["schedule"] is None and _is_alive(run["process"], began):
+            if run["schedule"] is None and is_alive(run["process"], began):
                 continue
             died = f"process {run['process']} exited without recording a result"
             history.mark_interrupted(transaction, run["id"], died, now)
@@ -33,14 +33,17 @@ def recover_interrupted_runs(context: Context) -> None:
             context.processor(transaction).process([finding])
 
 
-def _is_alive(process: int, run_began: datetime) -> bool:
+def is_alive(process: int, run_began: datetime) -> bool:
     """Return whether a process exists and is older than its run: the kernel reuses the numbers."""
     try:
         status = Path(f"/proc/{process}/stat").read_text("utf-8", errors="replace")
     except OSError:
         return False
     # proc(5): the fields after the name in parentheses; starttime is the 22nd of all
-    ticks = int(status.rpartition(")")[2].split()[19])
+    fields = status.rpartition(")")[2].split()
+    if fields[0] == "Z":  # it has ended, and its parent has not asked for it
+        return False
+    ticks = int(fields[19])
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     process_began = datetime.now(UTC) - timedelta(seconds=age)
     return process_began <= run_began + CLOCK_TOLERANCE

@@ -19,11 +19,12 @@ from daemon.runs.recorder import Recorder
 from daemon.runs.result import RunResult, RunState, summarize
 from daemon.runs.run_context import RunContext, job_settings
 from daemon.runs.sessions import Sessions
+from daemon.runs.stored_progress import StoredProgress
 from daemon.runs.workers import Workers
 from domain.cause import Cause
 from domain.place import Place
 from domain.task import Scope, Task
-from execution.control import Stop
+from execution.control import RunLimits, Stop
 from execution.errors import first_line
 from execution.executor import Executor, StepResult
 from execution.progress import Progress
@@ -143,7 +144,7 @@ class Runner:
                     return RunResult(RunState.FAILED, str(error), cause=Cause.UNREACHABLE)
                 _log.warning("run.retrying", run=recorder.number, seconds=wait, reason=str(error))
             except TargetError as error:
-                return RunResult(RunState.FAILED, str(error), cause=Cause.REFUSED)
+                return RunResult(RunState.FAILED, str(error), cause=error.cause)
             if self.stop.wait(wait):
                 return _INTERRUPTED
 
@@ -254,8 +255,8 @@ class Runner:
                 lanes = workers.lanes(steps, self._lanes(job))
             alive = partial(self._alive, recorder.number)
             terms = self._run_context.terms(window, coordinator, alive)
-            if job.on_request:  # a migration does not wait for itself
-                terms = replace(terms, limits=replace(terms.limits, migrations=False))
+            if job.on_request:
+                terms = self._requested(terms, recorder.number)
             place = self._place(task, coordinator)
 
             def execute(some: Sequence[Step]) -> list[StepResult]:
@@ -272,6 +273,13 @@ class Runner:
         if workers is not None:
             recorder.logins(workers.check_logins())
         return outcomes
+
+    def _requested(self, terms: RunLimits, run: int) -> RunLimits:
+        """Return the limits of a run on request: it does not wait for itself, and is watched."""
+        context = self._context
+        stored = StoredProgress(context.store, context.clock, run, terms.progress)
+        limits = replace(terms.limits, migrations=False)
+        return replace(terms, limits=limits, progress=stored)
 
     def _place(self, task: Task, coordinator: Session | None) -> Place:
         cluster = coordinator.facts.system_identifier if coordinator is not None else ""

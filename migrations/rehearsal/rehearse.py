@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import psycopg
 from psycopg import sql
@@ -297,7 +298,7 @@ class Rehearser:
             batches = all(one.kind is Kind.BATCH for one in stage.migration.work(phase))
             self._serve(load, former, phase.value, pauses=not batches)
             keys = self._keys_of_a_batch(stage)
-            steps = plan_apply(stage.planning(phase, first_keys=keys, most_keys=keys))
+            steps = plan_apply(stage.planning(phase, first_keys=keys, most_keys=partial(int, keys)))
             self._require(stage.run(steps), f"{phase.value} beside the applications")
             self._serve(load, phase.value, phase.value)
             load.wait_for_runs()

@@ -9,6 +9,7 @@ from typing import TypeVar
 from psycopg import sql
 
 from domain.cause import Cause
+from domain.progress import LockTry
 from execution.control import RETRYABLE, StepControl
 from migrations.statement_locks import ACCESS_SHARE, STRENGTH
 from migrations.statements import Statement, TableLock
@@ -126,6 +127,8 @@ class LockAttempts:
             else:
                 pause = LOOK_SECONDS
             reason = self._reason(in_the_way)
+            named = tuple(_named(row) for row in in_the_way[:MOST_NAMED])
+            self._control.locking(LockTry(blockers=named))
             if time.monotonic() >= deadline:
                 raise MigrationError(Cause.LOCK_BUDGET, self._spent(reason))
             left = max(0.0, deadline - time.monotonic() - LOOK_SECONDS)
@@ -141,7 +144,10 @@ class LockAttempts:
         first = [one for one in locks if str(one.table) in names][:1]
         for one in first:
             self._lock(one, self._ladder.displacing())
-        self._ends = time.monotonic() + self._ladder.rung(self.attempts) / 1000
+        rung = self._ladder.rung(self.attempts)
+        if locks:
+            self._control.locking(LockTry(rung))
+        self._ends = time.monotonic() + rung / 1000
         for one in locks:
             if one not in first:
                 self._lock(one, self.rest())

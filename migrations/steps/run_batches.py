@@ -1,7 +1,7 @@
 """A `.batch.sql` file: one transaction a batch, the cursor in the same transaction."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,14 @@ def estimated_rows(session: Session, table: sql.Literal) -> int:
     return int(session.rows(_ESTIMATE.format(name=table))[0]["rows"] or 0)
 
 
+MostKeys = Callable[[], int | None]
+"""Returns the most keys of the next batch; None for no limit."""
+
+
+def unlimited() -> None:
+    """Return no limit."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunBatches(MigrationStep):
     """Walk a table along a unique key; the file runs for each batch of keys."""
@@ -72,7 +80,7 @@ class RunBatches(MigrationStep):
     """The last key that an earlier run has done."""
     rows_before: int = 0
     first_keys: int = FIRST_KEYS
-    most_keys: int | None = None
+    most_keys: MostKeys = unlimited
     budget_seconds: float = 600.0
     unpaused: bool = False
     name: str = "fill"
@@ -100,7 +108,7 @@ class RunBatches(MigrationStep):
             if not row["keys"]:
                 break
             last, done = row["hi"], done + row["keys"]
-            control.advance(done, max(done, estimate))
+            control.advance(done, max(done, estimate), row["keys"])
             seconds = time.monotonic() - began
             keys = self._bounded(self._tuned(row["keys"], keys, seconds), control)
             control.pause(self.options.pause * seconds, "")
@@ -221,7 +229,7 @@ class RunBatches(MigrationStep):
         return max(FEWEST_KEYS, int(keys * factor))
 
     def _bounded(self, keys: int, control: StepControl) -> int:
-        return max(1, min(keys, self.most_keys or control.batch_rows, control.batch_rows))
+        return max(1, min(keys, self.most_keys() or control.batch_rows, control.batch_rows))
 
     def _row(self, state: str) -> StepRow:
         return StepRow(self.phase, self.file.name, self.file.checksum, 0, state)

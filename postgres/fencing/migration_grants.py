@@ -69,6 +69,9 @@ _POWERS = {
     "replication": "allowed to replicate",
     "bypassrls": "allowed to bypass row-level policies",
 }
+_ROLE_NAMES = sql.SQL(
+    "SELECT rolname::text AS name FROM pg_catalog.pg_roles WHERE rolname = ANY (%s) ORDER BY 1"
+)
 _CREATE = sql.SQL(
     """
     SELECT pg_catalog.has_database_privilege(%(role)s, current_database(), 'CREATE') AS database,
@@ -124,6 +127,7 @@ def migration_grants(administrator: Administrator, target: Target) -> Iterator[s
     ledger = sql.SQL(", ").join(sql.Identifier("sereno", table) for table in LEDGER)
     maintain = sql.Identifier(target.logins[MAINTAIN].user)
     yield sql.SQL("GRANT SELECT ON {} TO {}").format(ledger, maintain)
+    yield from _maintenance_grants(administrator, target, maintain)
     if MIGRATE not in target.logins:
         return
     user, role = sql.Identifier(target.logins[MIGRATE].user), sql.Identifier(target.migrate_role)
@@ -138,8 +142,31 @@ def migration_grants(administrator: Administrator, target: Target) -> Iterator[s
         )
 
 
+def _maintenance_grants(
+    administrator: Administrator, target: Target, maintain: sql.Identifier
+) -> Iterator[sql.Composed]:
+    """Yield the grants on maintenance mode; code of an owner never runs as its writer."""
+    yield sql.SQL(
+        "GRANT SELECT, INSERT (until, reason), UPDATE (until) ON sereno.maintenance TO {}"
+    ).format(maintain)
+    roles = _existing(administrator, target)
+    for role in map(sql.Identifier, roles):
+        yield sql.SQL("GRANT USAGE ON SCHEMA sereno TO {}").format(role)
+        yield sql.SQL("GRANT SELECT (since, until, reason) ON sereno.maintenance TO {}").format(
+            role
+        )
+
+
+def _existing(administrator: Administrator, target: Target) -> list[str]:
+    """Return the roles of applications that exist."""
+    rows = administrator.execute(_ROLE_NAMES, (list(target.application_roles),))
+    return [row["name"] for row in rows]
+
+
 def migration_shortcomings(administrator: Administrator, target: Target) -> Iterator[str]:
     """Yield what migrations will not be able to do, each with its cure."""
+    for missing in sorted({*target.application_roles} - {*_existing(administrator, target)}):
+        yield f"migrations.application_roles: there is no role {quote_identifier(missing)}"
     if MIGRATE not in target.logins:
         return
     role = target.migrate_role

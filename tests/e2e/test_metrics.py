@@ -195,7 +195,7 @@ def first_check(store):
 
 
 def test_idle_connections_are_limited_in_number_and_in_total_time(house, wait, monkeypatch):
-    from daemon.monitoring import metrics as module
+    from daemon.monitoring import server as module
 
     monkeypatch.setattr(module, "TOTAL_SECONDS", 1.0)
     listen = f"127.0.0.1:{free_port()}"
@@ -219,7 +219,7 @@ def test_idle_connections_are_limited_in_number_and_in_total_time(house, wait, m
 
 
 def test_slow_request_logs_no_traceback(house, wait, monkeypatch, capfd):
-    from daemon.monitoring import metrics as module
+    from daemon.monitoring import server as module
 
     monkeypatch.setattr(module, "TOTAL_SECONDS", 0.3)
     listen = f"127.0.0.1:{free_port()}"

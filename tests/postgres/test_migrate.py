@@ -70,7 +70,7 @@ def test_failed_statement_undoes_its_phase_alone_and_alerts_critically(migrating
     assert migrating.state() == ("rolled_back", "data")
     assert 'column "nothing" does not exist' in migrating.status()["reason"]
     with migrating.house.context().store.reading() as transaction:
-        alert = transaction.row("SELECT severity FROM alert WHERE kind = 'task_failed'")
+        alert = transaction.row("SELECT severity FROM alert WHERE kind = 'migration_failed'")
     assert alert["severity"] == "critical"
     migrating.write()
     again = migrating.migrate("apply", ID, "--yes")
@@ -471,3 +471,39 @@ def test_pg_dump_is_not_queued_behind(migrating):
         if migrating.database.name in line and "LOCK TABLE" in line and migrating.login in line
     ]
     assert tries == [], "not one try was queued behind the dump"
+
+
+def test_maintenance_mode_is_read_by_applications_and_ends_by_itself(migrating):
+    migrating.database.run("CREATE ROLE maintained_app LOGIN")
+    migrating.house.extra += 'application_roles = ["maintained_app", "gone"]\n'
+    installed = migrating.sereno("install", "main", "--admin", migrating.database.dsn)
+    assert "there is no role gone" in installed.stdout + installed.stderr
+    asks = "SELECT reason FROM sereno.maintenance WHERE now() BETWEEN since AND until"
+    with migrating.database.connect("maintained_app", autocommit=True) as application:
+        application.execute("LISTEN sereno_maintenance")
+        assert application.execute(asks).fetchall() == []
+        on = migrating.migrate("maintenance", "on", "--for", "30m", "--reason", "cut-over")
+        assert on.returncode == 0, on.stderr
+        assert [one.channel for one in application.notifies(timeout=5, stop_after=1)] == [
+            "sereno_maintenance"
+        ]
+        assert application.execute(asks).fetchall() == [{"reason": "cut-over"}]
+        assert "until" in migrating.migrate("maintenance").stdout
+        assert migrating.migrate("maintenance", "off").stdout == "main: no maintenance mode\n"
+        assert application.execute(asks).fetchall() == []
+        migrating.migrate("maintenance", "on", "--for", "100ms", "--reason", "short")
+        application.execute("SELECT pg_sleep(0.2)")
+        assert application.execute(asks).fetchall() == []
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            application.execute("UPDATE sereno.maintenance SET until = 'infinity'")
+    too_long = migrating.migrate("maintenance", "on", "--for", "5h", "--reason", "x")
+    assert (too_long.returncode, "at most 4h" in too_long.stderr) == (2, True), too_long.stderr
+    assert migrating.migrate("maintenance", "on").returncode == 2
+    migrating.database.run("DROP OWNED BY maintained_app; DROP ROLE maintained_app")
+
+
+def test_limit_of_rows_applies_to_the_next_batch(migrating):
+    assert migrating.migrate("batch", ID, "--rows", "7").returncode == 0
+    assert migrating.migrate("apply", ID, "--yes").returncode == 0
+    most = "SELECT max(keys) FROM sereno.migration_batch"
+    assert migrating.database.value(most) == 7

@@ -59,7 +59,8 @@ def new_key(path):
 def rungs(clusters, make_database, make_house, tmp_path, monkeypatch):
     """Return staging and production, on two servers of which each is the other's scratch server."""
     monkeypatch.setenv("PATH", f"{embedded_binaries()}:{os.environ['PATH']}")
-    servers = clusters("embedded"), clusters("embedded", max_connections="60")
+    # two servers that no other test leaves roles on
+    servers = [clusters("embedded", max_connections=str(number)) for number in (57, 58)]
     with make_database(servers[0]) as first, make_database(servers[1]) as second:
         made = []
         for database, name, scratch in (

@@ -107,3 +107,10 @@ CREATE TABLE IF NOT EXISTS sereno.migration_snapshot (
   migration text NOT NULL,
   phase text NOT NULL,
   catalog jsonb NOT NULL);
+
+-- Maintenance mode, which applications read; it is void after `until`.
+CREATE TABLE IF NOT EXISTS sereno.maintenance (
+  ordinal bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  since timestamptz NOT NULL DEFAULT clock_timestamp(),
+  until timestamptz NOT NULL,
+  reason text NOT NULL);

@@ -1,0 +1,1 @@
+"""The HTTP interface of [web]; only this package imports FastAPI and uvicorn."""

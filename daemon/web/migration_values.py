@@ -1,0 +1,146 @@
+"""Migrations as the values of the HTTP interface, read from the store only."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from daemon.history import migrating, web_requests
+from store.store import Row, Transaction
+from store.timestamps import from_text
+
+JOB = "migrate"
+MOST_RUNS = 50
+OLD = timedelta(minutes=15)
+"""A copy of a ledger that is older is told as a problem."""
+_PHASES = ("prepare", "data", "tighten", "cleanup", "purge")
+_WRONG = frozenset({"failed", "tampered", "rollback_failed"})
+_ENDED = frozenset({"done", "purged"})
+
+
+def status_values(
+    transaction: Transaction, now: datetime, problems: Sequence[str]
+) -> dict[str, Any]:
+    """Return the answer of /migrations/status."""
+    states = migrating.load_states(transaction)
+    runs = [run_values(row) for row in migrating.load_runs(transaction, JOB, MOST_RUNS)]
+    plans = [plan_run_values(row) for row in web_requests.load_plans(transaction, MOST_RUNS)]
+    totals = _totals(runs)
+    history = sorted([*runs, *plans], key=lambda one: str(one["startedAt"]), reverse=True)
+    problems = [*problems, *_problems(states, now)]
+    return {
+        "asOf": min((row["as_of"] for row in states), default=None),
+        "current": next((one for one in runs if one["status"] == "running"), None),
+        "pending": [_pending(row) for row in states if row["state"] not in _ENDED],
+        "history": history[:MOST_RUNS],
+        "totals": totals,
+        "health": {"ok": not problems, "problems": problems},
+    }
+
+
+def _totals(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the totals of some runs, newest first; their seconds are taken out."""
+    timed = [(one.pop("seconds"), one) for one in runs]
+    ended = [one for _, one in timed if one["finishedAt"]]
+    finished = [seconds for seconds, one in timed if one["status"] == "finished"]
+    return {
+        "total": len(ended),
+        "successful": len(finished),
+        "failed": sum(one["status"] == "failed" for one in ended),
+        "averageDurationSeconds": sum(finished) / len(finished) if finished else None,
+        "last": ended[0] if ended else None,
+    }
+
+
+def _pending(row: Row) -> dict[str, Any]:
+    return {
+        "id": row["migration"],
+        "database": row["database"],
+        "title": row["title"],
+        "phase": row["phase"] or None,
+        "state": row["state"],
+        "reason": row["reason"] or None,
+        "problem": row["problem"] or None,
+        "next": row["next"],
+        "checksum": row["checksum"] or None,
+        "gates": json.loads(row["gates"]),
+    }
+
+
+def _problems(states: Sequence[Row], now: datetime) -> list[str]:
+    found = [
+        f"{row['migration']} in {row['database']} is {row['state']}: {row['reason']}"
+        for row in states
+        if row["state"] in _WRONG
+    ]
+    old = {row["database"] for row in states if now - from_text(row["as_of"]) > OLD}
+    found += [f"the ledger of {name} was not read for 15 minutes" for name in sorted(old)]
+    return found
+
+
+def run_values(row: Row) -> dict[str, Any]:
+    """Return a run, with its seconds."""
+    return {
+        "run": row["request"] or str(row["id"]),
+        "migrationId": row["subject"],
+        "database": row["database"],
+        "phase": phase_of(row["step"]),
+        "status": row["state"],
+        "dryRun": False,
+        "principal": row["principal"],
+        "startedAt": row["started_at"],
+        "finishedAt": row["finished_at"],
+        "error": (row["reason"] or None) if row["state"] != "finished" else None,
+        "seconds": row["seconds"],
+    }
+
+
+def plan_run_values(row: Row) -> dict[str, Any]:
+    """Return a request as a run: a dry run, or one that has not begun or was refused."""
+    states = {"done": "finished", "waiting": "pending"}
+    return {
+        "run": row["id"],
+        "migrationId": row["subject"],
+        "database": row["database"],
+        "phase": json.loads(row["body"]).get("until"),
+        "status": states.get(row["state"], row["state"]),
+        "dryRun": row["action"] == "plan",
+        "principal": row["principal"],
+        "startedAt": row["created_at"],
+        "finishedAt": row["finished_at"],
+        "error": row["error"] or None,
+    }
+
+
+def phase_of(step: str) -> str | None:
+    """Return the phase in the title of a step, like `fill data.10_users.batch.sql`."""
+    words = step.replace(".", " ").split()
+    return next((word for word in words if word in _PHASES), None)
+
+
+def progress_values(row: Row) -> Mapping[str, Any]:
+    """Return the answer of /migrations/progress."""
+    done, total, rate = row["done"], row["total"], row["rate"]
+    left = max(0, total - done)
+    running = row["state"] == "running"
+    return {
+        "run": row["request"] or str(row["run"]),
+        "migrationId": row["subject"],
+        "database": row["database"],
+        "status": row["state"],
+        "phase": phase_of(row["step"]),
+        "step": row["step"],
+        "rowsDone": done,
+        "rowsEstimated": total,
+        "percent": round(min(100.0, 100.0 * done / total), 1) if total else None,
+        "rate": round(rate, 1),
+        "etaSeconds": round(left / rate) if running and rate and total else None,
+        "batchSize": row["batch"],
+        "throttled": {"reason": row["reason"] or None, "seconds": row["throttled_seconds"]},
+        "lock": {
+            "attempt": row["attempts"],
+            "rungMs": row["rung_ms"],
+            "blockers": json.loads(row["blockers"]),
+        },
+        "movedAt": row["moved_at"],
+    }

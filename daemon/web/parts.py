@@ -1,0 +1,17 @@
+"""The parts of the service that the HTTP interface uses."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from daemon.context import Context
+from daemon.migrating.carry_out import CarryOut
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The context, the carrier of requests, and the health of the service."""
+
+    context: Context
+    carrier: CarryOut
+    problem: Callable[[], str]
+    """Returns why the service does not do its work; empty if it does."""
