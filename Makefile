@@ -53,6 +53,7 @@ prove: $(READY)  ## the long proofs: kills, crashes, every time zone
 	$(RUN)python -m tests.prove.planted_illnesses
 	$(RUN)python -m tests.prove.migration_kills
 	$(RUN)python -m tests.prove.migration_under_load
+	$(RUN)python -m tests.prove.migration_page
 
 bench: $(READY)  ## ratios to the peers, measured in turns
 	$(RUN)python -m benchmarks.vacuum $(BENCH)

@@ -1,4 +1,4 @@
-"""CPU and memory of the idle service, and of a process that only imports its libraries."""
+"""CPU and memory of the idle service, without and with [web], and of its libraries alone."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ SETTLE_SECONDS = 10
 CONFIG = """
 [daemon]
 state = "{folder}/state.db"
-listen = "127.0.0.1:19188"
+{listen}
 [databases.main]
 dsn = "host=/nowhere dbname=coop"
 [schedules.daily]
@@ -34,6 +34,8 @@ to = ["ops@example.org"]
 [routes]
 high = ["ticket", "chat", "email"]
 """
+SMALL = 'listen = "127.0.0.1:19188"'
+WEB = '[web]\nlisten = "127.0.0.1:19189"'
 IMPORTS_ONLY = "import apscheduler, psycopg, time; print('ready', flush=True); time.sleep(1000)"
 
 
@@ -49,16 +51,23 @@ def resident_megabytes(process: "subprocess.Popen[bytes]") -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
+def run_command(folder: Path, listen: str) -> list[str]:
+    """Return the command of a service with its own folder and address."""
+    folder.mkdir()
+    config = folder / "config.toml"
+    config.write_text(CONFIG.format(folder=folder, listen=listen))
+    return [sys.executable, "-m", "daemon", "run", "--config", str(config)]
+
+
 def main() -> None:
-    """Measure both processes at the same time."""
+    """Measure the processes at the same time."""
     environment = {
         name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
     }
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "config.toml"
-        config.write_text(CONFIG.format(folder=folder))
         commands = {
-            "sereno run": [sys.executable, "-m", "daemon", "run", "--config", str(config)],
+            "sereno run": run_command(Path(folder) / "small", SMALL),
+            "sereno run, with [web]": run_command(Path(folder) / "web", WEB),
             "python, imports only": [sys.executable, "-c", IMPORTS_ONLY],
         }
         processes = {

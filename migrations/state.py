@@ -34,7 +34,7 @@ _NEXT = {
     "migrate rollback {id}",
     State.DONE: "nothing is left to do; to undo it: sereno migrate rollback {id}",
     State.ROLLING_BACK: "sereno migrate rollback {id}",
-    State.ROLLED_BACK: "sereno migrate plan {id} applies it again",
+    State.ROLLED_BACK: "sereno migrate plan {id}, to apply it again",
     State.ROLLBACK_FAILED: "correct what the reason names, then sereno migrate rollback {id}; "
     "--accept takes the catalog as it is",
     State.PURGED: "nothing is left to do",

@@ -32,5 +32,6 @@ def gate_values(gate: Gate) -> Mapping[str, Any]:
         "name": gate.name,
         "state": gate.state,
         "missing": gate.missing or None,
+        "evidence": gate.evidence or None,
         "approvedBy": list(gate.approved_by),
     }

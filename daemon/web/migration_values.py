@@ -27,7 +27,7 @@ def status_values(
     plans = [plan_run_values(row) for row in web_requests.load_plans(transaction, MOST_RUNS)]
     totals = _totals(runs)
     history = sorted([*runs, *plans], key=lambda one: str(one["startedAt"]), reverse=True)
-    problems = [*problems, *_problems(states, now)]
+    problems = [*problems, *_failed(runs), *_problems(states, now)]
     return {
         "asOf": min((row["as_of"] for row in states), default=None),
         "current": next((one for one in runs if one["status"] == "running"), None),
@@ -67,9 +67,19 @@ def _pending(row: Row) -> dict[str, Any]:
     }
 
 
+def _failed(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the migrations whose newest run has failed, also if it was undone."""
+    newest = {(one["migrationId"], one["database"]): one for one in reversed(runs)}
+    return [
+        f"the last run of {migration} in {database} failed: {one['error']}"
+        for (migration, database), one in newest.items()
+        if one["status"] == "failed"
+    ]
+
+
 def _problems(states: Sequence[Row], now: datetime) -> list[str]:
     found = [
-        f"{row['migration']} in {row['database']} is {row['state']}: {row['reason']}"
+        f"{row['migration']} in {row['database']} is {row['state']}"
         for row in states
         if row["state"] in _WRONG
     ]
