@@ -104,8 +104,13 @@ def require_applicable(planning: Planning) -> None:
             f"{edited[0]} was edited or added after its phase was applied; put it back as it was, "
             "or roll back first (comments and blanks do not count)",
         )
+    require_others(migration, planning.others)
+
+
+def require_others(migration: Migration, others: Mapping[str, Progress]) -> None:
+    """Raise MigrationError if a required migration is not applied up to a gate."""
     for one in migration.manifest.requires:
-        other = planning.others.get(one, Progress())
+        other = others.get(one, Progress())
         if other.state not in ENDED | {State.WAITING_GATE}:
             raise MigrationError(
                 Cause.REFUSED, f"{migration.id} requires {one}, which is {other.state.value}"

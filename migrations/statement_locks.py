@@ -8,6 +8,8 @@ from typing import Any, TypedDict
 
 from google.protobuf.message import Message
 
+from migrations.statement_effects import effect_of
+
 ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
 SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
 SHARE = "SHARE"
@@ -43,6 +45,8 @@ class Described(TypedDict, total=False):
     """Why no file may contain it."""
     drops: list[list[str]]
     """The tables that it drops, as schema (may be empty) and name."""
+    effect: str
+    """Its effect on applications, in one word."""
 
 
 _Handler = Callable[[Any], Iterator[Lock]]
@@ -58,6 +62,8 @@ def describe_tree(tree: Any) -> Described:  # noqa: ANN401 - protobuf's generate
         described["refused"] = why
     if dropped := _dropped(kind, node):
         described["drops"] = dropped
+    if effect := effect_of(kind, node):
+        described["effect"] = effect
     if found := _outside(kind, node):
         described["outside"], described["names"] = found
     return described

@@ -44,6 +44,8 @@ class Statement:
     refused: str = ""
     drops: tuple[tuple[str, str], ...] = ()
     """The tables that it drops."""
+    effect: str = ""
+    """removes, renames, retypes or rows: what an application may feel."""
 
     @property
     def mode(self) -> str:
@@ -106,6 +108,7 @@ def _statement(text: str, line: int, tree: Mapping[str, Any]) -> Statement:
         names=tuple((schema, name) for schema, name in tree.get("names", ())),
         refused=tree.get("refused", ""),
         drops=tuple((schema, name) for schema, name in tree.get("drops", ())),
+        effect=tree.get("effect", ""),
     )
 
 

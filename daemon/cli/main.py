@@ -15,6 +15,7 @@ from daemon.cli import (
     install,
     migrate,
     migrate_gates,
+    migrate_lint,
     migrate_operate,
     migrate_views,
     now,
@@ -73,6 +74,7 @@ app.add_typer(patch.app, name="patch")
 migrate_views.add_to(migrate.app)
 migrate_gates.add_to(migrate.app)
 migrate_operate.add_to(migrate.app)
+migrate_lint.add_to(migrate.app)
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(web.app, name="web")
 app.add_typer(config.app, name="config")

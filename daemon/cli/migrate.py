@@ -8,16 +8,19 @@ import typer
 
 from daemon.cli.command_group import CommandGroup
 from daemon.cli.migrate_options import (
+    AllOption,
     AsOption,
+    DatabasesOption,
     IdArgument,
     ReasonOption,
     UntilOption,
     database_of,
+    databases_of,
     opened,
     parse_phase,
     principal_of,
 )
-from daemon.cli.migrate_run import run_and_exit
+from daemon.cli.migrate_run import run_all_and_exit, run_and_exit
 from daemon.cli.options import ConfigOption, DatabaseOption, JsonOption, fail, print_json
 from daemon.exit_codes import Exit
 
@@ -92,7 +95,8 @@ def apply(
     until: UntilOption = None,
     principal: AsOption = "local",
     reason: ReasonOption = "",
-    database: DatabaseOption = None,
+    database: DatabasesOption = None,
+    all_of_them: AllOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -102,10 +106,13 @@ def apply(
     with 3 if it was stopped, with 75 if another run is at work.
     """
     with opened(config) as context:
-        name = database_of(context, database)
+        names = databases_of(context, database, all_of_them=all_of_them)
+        if reviewed and len(names) > 1:
+            fail("--plan is of one database; review them one by one, or give --yes", Exit.CANNOT)
         who = principal_of(context, principal, "execute")
         wish = _wish(migration, "apply", until, who, reason)
-        run_and_exit(context, name, _reviewed(context, name, wish, reviewed, yes), as_json=as_json)
+        wishes = ((one, _reviewed(context, one, wish, reviewed, yes)) for one in names)
+        run_all_and_exit(context, wishes, names, as_json=as_json)
 
 
 @app.command("resume")
@@ -113,21 +120,30 @@ def resume(
     migration: IdArgument,
     principal: AsOption = "local",
     reason: ReasonOption = "",
-    database: DatabaseOption = None,
+    database: DatabasesOption = None,
+    all_of_them: AllOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on where a paused, failed or killed run stopped; nothing that is done is done again."""
+    """Go on where a paused, failed or killed run stopped; nothing that is done is done again.
+
+    Of several databases, those that are not begun are applied too.
+    """
     with opened(config) as context:
+        from daemon.migrating.several import asked_until, wish_to_go_on
         from daemon.migrating.views import require_begun
 
-        name = database_of(context, database)
-        until, who = (
-            require_begun(context, name, migration),
-            principal_of(context, principal, "operate"),
-        )
-        wish = _wish(migration, "apply", until, who, reason)
-        run_and_exit(context, name, wish, as_json=as_json)
+        names = databases_of(context, database, all_of_them=all_of_them)
+        who = principal_of(context, principal, "operate")
+        if len(names) == 1:
+            begun = require_begun(context, names[0], migration)
+            run_and_exit(
+                context, names[0], _wish(migration, "apply", begun, who, reason), as_json=as_json
+            )
+        until = asked_until(context, names[0], migration)
+        found = ((one, wish_to_go_on(context, one, migration, until)) for one in names)
+        wishes = ((one, replace(wish, principal=who, reason=reason)) for one, wish in found if wish)
+        run_all_and_exit(context, wishes, names, as_json=as_json)
 
 
 @app.command("rollback")

@@ -28,6 +28,15 @@ UntilOption = Annotated[
     ),
 ]
 TOKEN = "SERENO_TOKEN"  # noqa: S105 - the name of a variable
+DatabasesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--database", help="One, or several with commas: in this order.", show_default=False
+    ),
+]
+AllOption = Annotated[
+    bool, typer.Option("--all", help="Every database with a migrate login, one after the other.")
+]
 AsOption = Annotated[
     str,
     typer.Option(
@@ -110,6 +119,22 @@ def database_of(context: "Context", wanted: str | None) -> str:
         '  migrate = { user = "sereno_migrate", role = "the owner of the tables" }',
         Exit.CONFIG,
     )
+
+
+def databases_of(context: "Context", wanted: str | None, *, all_of_them: bool) -> list[str]:
+    """Return the databases to work in, in their order: a list with commas, all, or the only one."""
+    from daemon.migrating.requests import migrating_databases
+
+    if all_of_them and wanted is not None:
+        fail("give --all or --database, not both", Exit.CANNOT)
+    if all_of_them:
+        return migrating_databases(context) or [database_of(context, None)]
+    if wanted is None or "," not in wanted:
+        return [database_of(context, wanted)]
+    names = [database_of(context, one.strip()) for one in wanted.split(",")]
+    if len(set(names)) < len(names):
+        fail(f"--database: {wanted} names a database twice", Exit.CANNOT)
+    return names
 
 
 def refuse(error: "MigrationError") -> NoReturn:

@@ -1,5 +1,6 @@
 """The run of a migration on the command line, and how its end is told."""
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -60,6 +61,41 @@ def run_and_exit(
     context: "Context", database: str, wish: "Wish", *, as_json: bool = False
 ) -> NoReturn:
     """Run a wish with a progress bar, print its end, and exit with its code."""
+    raise typer.Exit(run_wish(context, database, wish, as_json=as_json))
+
+
+def run_all_and_exit(
+    context: "Context", wishes: "Iterator[tuple[str, Wish]]", names: Sequence[str], *, as_json: bool
+) -> NoReturn:
+    """Run a wish in each database; the first that does not finish ends them."""
+    from migrations.steps.migration_step import MigrationError
+
+    at = names[0]
+    try:
+        for at, wish in wishes:
+            code = run_wish(context, at, wish, as_json=as_json)
+            if code != Exit.FINE:
+                _say_rest(at, wish.migration, names)
+                raise typer.Exit(code)
+    except MigrationError:
+        _say_rest(at, "ID", names)
+        raise
+    raise typer.Exit(Exit.FINE)
+
+
+def _say_rest(at: str, migration: str, names: Sequence[str]) -> None:
+    """Say on standard error which databases were not begun, and how to go on."""
+    rest = names[names.index(at) + 1 :]
+    if rest:
+        typer.echo(f"stopped in {at}; not begun: {', '.join(rest)}", err=True)
+    if len(names) > 1:
+        typer.echo(
+            f"goes on: sereno migrate resume {migration} --database {','.join(names)}", err=True
+        )
+
+
+def run_wish(context: "Context", database: str, wish: "Wish", *, as_json: bool) -> Exit:
+    """Run a wish with a progress bar, print its end, and return its exit code."""
     from daemon.migrating.requests import preview
     from daemon.migrating.state_copy import copy_states
     from daemon.migrating.views import run_at_work
@@ -74,7 +110,7 @@ def run_and_exit(
     ran = run_request(context, database, shown.request, as_json=as_json)
     copy_states(context, database)
     print_end(context, database, wish.migration, ran, as_json=as_json)
-    raise typer.Exit(exit_code(ran))
+    return exit_code(ran)
 
 
 def exit_code(ran: "FinishedRun") -> Exit:

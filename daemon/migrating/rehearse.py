@@ -12,7 +12,8 @@ from daemon.context import Context
 from daemon.history import history, requests
 from daemon.migrating.gate_facts import EMBEDDED, migration_folder
 from daemon.migrating.requests import catalog_session
-from migrations.migrate import migrate_user
+from migrations.migrate import migrate_user, read_progress
+from migrations.planning import require_others
 from migrations.read_folder import read_migration
 from migrations.rehearsal.clone import (
     Source,
@@ -34,7 +35,7 @@ def rehearse_migration(
     read = read_migration(folder, migration)
     target = context.target(database)
     with catalog_session(context, database) as session:
-        migrate_user(session)
+        require_others(read, read_progress(session, migrate_user(session)))
         source = read_source(session)
     with ExitStack() as stack:
         server, folders = _server(context, stack, embedded=embedded)

@@ -43,7 +43,8 @@ _MAY_CREATE = sql.SQL(
 )
 _MADE = sql.SQL("SELECT FROM pg_catalog.pg_roles WHERE rolname = %s")
 _LOCALE = sql.SQL(
-    "SELECT pg_catalog.pg_encoding_to_char(encoding) AS encoding, datcollate::text AS collate, "
+    "SELECT pg_catalog.has_database_privilege({role}, oid, 'CREATE') AS creates, "
+    "pg_catalog.pg_encoding_to_char(encoding) AS encoding, datcollate::text AS collate, "
     "datctype::text AS ctype, pg_catalog.pg_get_userbyid(datdba)::text AS owner "
     "FROM pg_catalog.pg_database WHERE datname = current_database()"
 )
@@ -62,11 +63,15 @@ class Source:
     ctype: str
     owner: str = ""
     """The owner of the database, who owns the schema public from 15 on."""
+    creates: bool = False
+    """Whether the owner of the tables may create schemas and trusted extensions."""
 
 
 def read_source(session: Session) -> Source:
     """Return version, roles, extensions and locale of a database."""
-    locale = session.rows(_LOCALE)[0]
+    target = session.target
+    role = target.migrate_role or target.logins[MIGRATE].user
+    locale = session.rows(_LOCALE.format(role=sql.Literal(role)))[0]
     return Source(
         session.facts.version,
         session.facts.system_identifier,
@@ -190,6 +195,8 @@ def scratch_database(
     conninfo = make_conninfo(server, dbname=name)
     try:
         _restore(conninfo, dump)
+        if source.creates:
+            _let_create(conninfo, name, role)
         yield conninfo, _plain_login(conninfo, name, role)
     finally:
         with open_admin_session(server, "migrations.scratch") as connection:
@@ -197,6 +204,13 @@ def scratch_database(
             connection.execute(dropped.format(sql.Identifier(name)))
             if connection.execute(_MADE, (name,)).fetchone() is not None:
                 connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+def _let_create(conninfo: str, name: str, role: str) -> None:
+    """Let the owner create schemas, as in the target: a dump has no rights on the database."""
+    grant = sql.SQL("GRANT CREATE ON DATABASE {} TO {}")
+    with open_admin_session(conninfo, "migrations.scratch") as connection:
+        connection.execute(grant.format(sql.Identifier(name), sql.Identifier(role)))
 
 
 def _plain_login(conninfo: str, name: str, role: str) -> str:

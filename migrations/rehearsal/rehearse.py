@@ -65,6 +65,12 @@ class Stage:
     progress: Progress = field(default_factory=NoProgress)
 
     @property
+    def required(self) -> dict[str, MigrationProgress]:
+        """Return the required migrations as applied: the copied schema has them."""
+        done = MigrationProgress(state.State.DONE)
+        return dict.fromkeys(self.migration.manifest.requires, done)
+
+    @property
     def target(self) -> Target:
         """Return the database as the plain login."""
         return self.scratch.plain
@@ -100,6 +106,7 @@ class Stage:
             progress=progress,
             request={**request, "environment": "rehearsal", "version": ""},
             until=until,
+            others=self.required,
             budget_seconds=BUDGET_SECONDS,
             through_gates=True,
             **more,  # type: ignore[arg-type]

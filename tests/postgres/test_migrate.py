@@ -507,3 +507,40 @@ def test_limit_of_rows_applies_to_the_next_batch(migrating):
     assert migrating.migrate("apply", ID, "--yes").returncode == 0
     most = "SELECT max(keys) FROM sereno.migration_batch"
     assert migrating.database.value(most) == 7
+
+
+def test_several_databases_go_in_order_and_the_first_failure_stops(migrating, make_database):
+    """Three databases, a failure in the second; resume goes on with it and the third."""
+    house, first = migrating.house, migrating.database
+    with make_database(first.cluster) as second, make_database(first.cluster) as third:
+        for name, one in (("second", second), ("third", third)):
+            one.run(f"GRANT ALL ON SCHEMA public TO {migrating.owner}")
+            one.run(
+                f"SET ROLE {migrating.owner}; CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL); RESET ROLE"
+            )
+            dsn = f"host={one.cluster.socket} port={one.cluster.port} dbname='{one.name}'"
+            house.extra += (
+                f'\n[databases.{name}]\ndsn = "{dsn}"\nmaintain = {{ user = "{house.maintain}" }}\ndata = {{ user = "{house.data}" }}\n'
+                f'migrate = {{ user = "{migrating.login}", role = "{migrating.owner}" }}\n'
+            )
+            installed = migrating.sereno("install", name, "--admin", one.dsn)
+            assert installed.returncode in {0, 1}, installed.stderr
+        second.run(f"SET ROLE {migrating.owner}; CREATE TABLE new_table (id int); RESET ROLE")
+        stopped = migrating.migrate("apply", ID, "--yes", "--until", "data", "--all")
+        assert stopped.returncode == 1, stopped.stdout + stopped.stderr
+        assert "stopped in second; not begun: third" in stopped.stderr
+        states = {
+            one["database"]: one["state"]
+            for one in json.loads(migrating.migrate("list", "--json").stdout)
+        }
+        assert states == {"main": "paused", "second": "rolled_back", "third": "pending"}
+        second.run("DROP TABLE new_table")
+        gone_on = migrating.migrate("resume", ID, "--database", "main,second,third")
+        assert gone_on.returncode == 0, gone_on.stdout + gone_on.stderr
+        found = {
+            one["database"]: one["phase"]
+            for one in json.loads(migrating.migrate("list", "--json").stdout)
+        }
+        assert found == {"main": "data", "second": "data", "third": "data"}
+        twice = migrating.migrate("apply", ID, "--yes", "--database", "main,main")
+        assert (twice.returncode, "twice" in twice.stderr) == (2, True)
