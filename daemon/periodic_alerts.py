@@ -10,9 +10,10 @@ from alerts.processor import AlertProcessor
 from daemon.context import Context
 from daemon.history import migrating
 from domain.calendar import latest, parse_cron
+from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from domain.kinds import MIGRATION_STALLED
-from store.store import Transaction
+from store.store import Row, Transaction
 from store.timestamps import from_text
 
 STALLED_AFTER = timedelta(minutes=10)
@@ -32,37 +33,44 @@ def run_periodic_alerts(context: Context, since: datetime) -> None:
 def _tell_stalled(context: Context, transaction: Transaction) -> None:
     """Open an alert for each requested run that makes no progress and gives no reason.
 
-    The end of the run resolves it.
+    Progress resolves it, and so does the end of the run.
     """
     now = context.clock()
-    stalled = [
-        row
-        for row in migrating.open_progress(transaction, "migrate")
-        if not row["reason"] and now - from_text(row["moved_at"]) > STALLED_AFTER
-    ]
-    if not stalled:
+    rows = migrating.open_progress(transaction, "migrate")
+    if not rows:
         return
+    stalled = [row for row in rows if _is_stalled(row, now)]
     told = {
         (alert.database, alert.object)
         for alert in alert_store.load_open(transaction)
         if alert.kind == MIGRATION_STALLED.name
     }
+    moving = {(row["database"], row["subject"]) for row in rows if row not in stalled}
+    over = [Coverage(MIGRATION_STALLED.name, *place) for place in sorted(moving & told)]
+    if over:
+        context.processor(transaction).process([], over)
     for row in stalled:
-        place = (row["database"], row["subject"])
-        if place in told:
-            continue
-        identity = Identity(
-            MIGRATION_STALLED.name,
-            context.config.daemon.name,
-            database=place[0],
-            object=place[1],
-            task="migrate",
-        )
-        minutes = (now - from_text(row["moved_at"])).total_seconds() / 60
-        summary = f"no progress for {minutes:.0f} min in {row['step']}"
-        remedy = f"sereno migrate progress {place[1]}; sereno migrate pause {place[1]} stops it"
-        finding = Finding(identity, Severity.HIGH, summary, remedy=remedy)
-        context.processor(transaction, row["run"]).process([finding])
+        if (row["database"], row["subject"]) not in told:
+            context.processor(transaction, row["run"]).process([_stalled(context, row, now)])
+
+
+def _is_stalled(row: Row, now: datetime) -> bool:
+    return not row["reason"] and now - from_text(row["moved_at"]) > STALLED_AFTER
+
+
+def _stalled(context: Context, row: Row, now: datetime) -> Finding:
+    database, migration = row["database"], row["subject"]
+    name = context.config.daemon.name
+    identity = Identity(
+        MIGRATION_STALLED.name, name, database=database, object=migration, task="migrate"
+    )
+    minutes = (now - from_text(row["moved_at"])).total_seconds() / 60
+    summary = f"no progress for {minutes:.0f} min in {row['step']}"
+    remedy = (
+        f"sereno migrate progress {migration}; a long statement may go on, and "
+        f"sereno migrate pause {migration} cancels it"
+    )
+    return Finding(identity, Severity.HIGH, summary, remedy=remedy)
 
 
 def channel_test_message(context: Context) -> Message:

@@ -103,6 +103,7 @@ class Service:
         patience = START_SECONDS if under_systemd() else PATIENCE_SECONDS
         with exclusive_lock(self._context.store.service_lock, patience):
             recover_interrupted_runs(self._context)
+            self._carrier.recover()
             self._context.courier().take_over()
             self._context.process_findings(
                 unusable_files(self._context),
@@ -176,7 +177,6 @@ class Service:
         from daemon.web.http_server import serve
         from daemon.web.parts import Parts
 
-        self._carrier.recover()
         return serve(listen, build_app(Parts(self._context, self._carrier, self._problem)))
 
     def _stop_couriers(

@@ -43,6 +43,8 @@ class Request:
     details: Any = field(repr=False)
     id: str = ""
     """The id of the run in the ledger and in the HTTP interface."""
+    action: str = ""
+    """The work that is asked for, in one word: apply, rollback or adopt."""
 
 
 @dataclass(frozen=True, slots=True)

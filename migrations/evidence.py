@@ -43,6 +43,11 @@ class Evidence:
         """Return the time of the signature."""
         return datetime.fromisoformat(self.at).astimezone(UTC)
 
+    @property
+    def rehearsed(self) -> datetime:
+        """Return the time of the rehearsal."""
+        return datetime.fromisoformat(self.rehearsed_at).astimezone(UTC)
+
     def signed(self, private_key: str) -> Mapping[str, Any]:
         """Return it as values of JSON with a signature. Raises EvidenceError for a bad key."""
         signature = _private(private_key).sign(_bytes(asdict(self)))
@@ -65,7 +70,7 @@ class Evidence:
             raise EvidenceError(f"its format is {values.get('format')}, this sereno knows {FORMAT}")
         try:
             found = cls(**{one.name: values[one.name] for one in fields(cls)})
-            found.signed_at.astimezone()
+            _ = (found.signed_at, found.rehearsed)
         except (ValueError, KeyError, TypeError):
             raise _unknown() from None
         return found

@@ -6,13 +6,13 @@ count only since the last rollback.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from domain.units import format_seconds
-from migrations.format import GATED, PHASES, UNDONE_ALONE, Migration, Phase
+from migrations.format import GATED, PHASES, Migration, Phase
 
 if TYPE_CHECKING:
     from migrations.evidence import Evidence
@@ -38,7 +38,7 @@ class GateKind(StrEnum):
 
 ATTESTED: Mapping[str, Mapping[str, str]] = {
     FIRST: {
-        "backup": "a backup of today that was restored for a test",
+        "backup": "there is a backup of today, and it was restored for a test",
         "window": "the maintenance window was announced",
         "support": "people who can help are at hand",
     },
@@ -111,6 +111,10 @@ class GateFacts:
     """Why there is none."""
     recorded: Sequence[Recorded] = ()
     """Of this checksum and environment, since the last rollback."""
+    passed: frozenset[str] = frozenset()
+    """The gates that an earlier run of this checksum has passed, since the last rollback."""
+    complete: Phase | None = None
+    """The last complete phase; its gates and earlier ones are behind it."""
     completed: Mapping[Phase, datetime] = field(default_factory=dict)
     """When each phase became complete, since the last rollback."""
     principal: str = ""
@@ -128,29 +132,34 @@ class GateFacts:
 
 
 def gates_of(migration: Migration, facts: GateFacts) -> list[Gate]:
-    """Return every gate of a migration in this environment, in the order of phases."""
+    """Return the gates that are still ahead in this environment, in the order of phases."""
     found: list[Gate] = []
     if not facts.lower_rung:
         return found
-    phases = migration.phases()
-    if any(one in UNDONE_ALONE for one in phases):
+    left = _left(migration, facts)
+    if (left and left[0] not in GATED) or facts.complete is None:
         found.append(_rehearsal(migration, facts))
         found += _guarding(FIRST, migration, facts)
-    for phase in phases:
+    for phase in left:
         if phase in GATED:
             found += _guarding(phase, migration, facts)
-    return [_waived(one, facts) for one in found]
+    return [_decided(one, facts) for one in found]
 
 
-def guards_of(phases: Sequence[Phase]) -> set[str]:
-    """Return the names under which the gates of some phases are: `begin`, cleanup, purge."""
-    return {phase.value if phase in GATED else FIRST for phase in phases}
+def _left(migration: Migration, facts: GateFacts) -> list[Phase]:
+    done = PHASES.index(facts.complete) if facts.complete else -1
+    return [one for one in migration.phases() if PHASES.index(one) > done]
+
+
+def before(gates: Sequence[Gate], phases: Sequence[Phase]) -> list[Gate]:
+    """Return the gates that guard any of some phases that are to be applied now."""
+    guards = {FIRST} | {phase.value for phase in phases}
+    return [one for one in gates if one.guards in guards]
 
 
 def closed_before(gates: Sequence[Gate], phases: Sequence[Phase]) -> list[Gate]:
-    """Return the closed gates that guard any of some phases that are to be applied."""
-    guards = guards_of(phases)
-    return [one for one in gates if one.guards in guards and one.state == "closed"]
+    """Return the closed gates that guard any of some phases that are to be applied now."""
+    return [one for one in before(gates, phases) if one.state == "closed"]
 
 
 def _guarding(phase: str, migration: Migration, facts: GateFacts) -> Iterator[Gate]:
@@ -190,7 +199,8 @@ def _rung(phase: str, migration: Migration, facts: GateFacts) -> Gate:
     missing = next(_wrong_evidence(found, needed, migration, facts), "")
     if missing:
         return Gate(name, GateKind.RUNG, f"the evidence of {below} {missing}")
-    return Gate(name, GateKind.RUNG, evidence=f"{below} passed {found.phase} at {found.at}")
+    evidence = f"{below} has completed {found.phase}, signed at {found.at}"
+    return Gate(name, GateKind.RUNG, evidence=evidence)
 
 
 def _wrong_evidence(
@@ -204,14 +214,19 @@ def _wrong_evidence(
         yield "comes from this very server"
     if found.server_version != facts.server_version:
         yield f"is of PostgreSQL {found.server_version}, this is {facts.server_version}"
-    age = facts.now - found.signed_at
-    if age > facts.evidence_age or age < -SKEW:
-        yield f"was signed at {found.at}; it may be {_span(facts.evidence_age)} old"
+    yield from _wrong_times(found, facts)
     known = [one.value for one in PHASES]
     if found.phase not in known or known.index(found.phase) < known.index(needed.value):
         yield f"ends with {found.phase or 'nothing'}: first apply {needed.value} there"
-    if not found.round_trips:
-        yield "has no rehearsal that was rolled back"
+    if migration.rollback(needed) is not None and needed.value not in found.round_trips:
+        yield f"has no rehearsal that was rolled back from {needed.value}"
+
+
+def _wrong_times(found: "Evidence", facts: GateFacts) -> Iterator[str]:
+    for word, at in (("signed", found.signed_at), ("rehearsed", found.rehearsed)):
+        age = facts.now - at
+        if age > facts.evidence_age or age < -SKEW:
+            yield f"was {word} at {at}; it may be {_span(facts.evidence_age)} old"
 
 
 def _soak(phase: Phase, migration: Migration, facts: GateFacts) -> Gate:
@@ -232,7 +247,7 @@ def _attested(name: str, meaning: str, migration: Migration, facts: GateFacts) -
     if found:
         return Gate(name, GateKind.ATTESTED, evidence=f"{found[-1].principal}: {found[-1].note}")
     command = f"sereno migrate approve {migration.id} --gate {name} --note TEXT"
-    return Gate(name, GateKind.ATTESTED, f"nobody has attested that {meaning}: {command}")
+    return Gate(name, GateKind.ATTESTED, f"nobody has attested: {meaning}: {command}")
 
 
 def _approval(phase: str, migration: Migration, facts: GateFacts) -> Gate:
@@ -250,22 +265,41 @@ def _approval(phase: str, migration: Migration, facts: GateFacts) -> Gate:
         missing = f"{facts.principal} approved it and applies it: a second person is needed"
     else:
         missing = ""
-    evidence = "" if missing else f"approved by {', '.join(who)}"
+    evidence = "" if missing else f"approved by {', '.join(who)}; another person applies it"
     return Gate(name, GateKind.APPROVAL, missing, evidence, approved_by=tuple(who))
 
 
-def _waived(gate: Gate, facts: GateFacts) -> Gate:
-    """Return a gate that is closed as waived, if the ledger says so."""
-    found = [one for one in facts.recorded if (one.gate, one.state) == (gate.name, WAIVED)]
-    if not gate.missing or not found:
+def _decided(gate: Gate, facts: GateFacts) -> Gate:
+    """Return a gate that is closed as passed before or waived, if the ledger says so.
+
+    With principals, the waiver of an approval is no second person for the one that gave it.
+    """
+    if not gate.missing:
         return gate
-    last = found[-1]
-    return Gate(gate.name, gate.kind, "", f"waived by {last.principal}: {last.note}", waived=True)
+    if gate.guards == FIRST and gate.name in facts.passed:
+        return Gate(gate.name, gate.kind, evidence="passed when the migration began")
+    found = [one for one in facts.recorded if (one.gate, one.state) == (gate.name, WAIVED)]
+    if gate.kind is GateKind.APPROVAL and facts.has_principals:
+        named = [one for one in found if one.principal != LOCAL]
+        return _waived_approval(gate, named, facts) if named else gate
+    return _waived(gate, found[-1]) if found else gate
+
+
+def _waived(gate: Gate, by: Recorded) -> Gate:
+    return Gate(gate.name, gate.kind, "", f"waived by {by.principal}: {by.note}", waived=True)
+
+
+def _waived_approval(gate: Gate, found: Sequence[Recorded], facts: GateFacts) -> Gate:
+    """Return the gate; the one that waived it, or an unnamed one, may not pass it."""
+    if facts.principal in {LOCAL, *(one.principal for one in found)}:
+        return replace(gate, missing="it was waived: another person has to apply it, --as NAME")
+    return _waived(gate, found[-1])
 
 
 def _last_free(migration: Migration) -> Phase:
-    """Return the last phase that needs no gate of its own."""
-    return [one for one in migration.phases() if one not in GATED][-1]
+    """Return the last phase that needs no gate of its own; the first if each has one."""
+    phases = migration.phases()
+    return next((one for one in reversed(phases) if one not in GATED), phases[0])
 
 
 def _span(span: timedelta) -> str:

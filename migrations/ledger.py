@@ -4,7 +4,7 @@ Only rows of the `migrate` login count: code of other roles cannot write, but an
 have. A row's table and ordinal tell whether it is ours.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,6 @@ from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
 from migrations.format import FORMAT, TOML, Migration, Phase, SqlFile
-from migrations.gates import Recorded
 from migrations.state import Batch, Event, StepRow
 from postgres.fencing.migration_grants import LEDGER
 from postgres.session import Session, TargetError
@@ -69,6 +68,12 @@ _SNAPSHOT = sql.SQL(
     ORDER BY ordinal DESC LIMIT 1
     """
 )
+_RECORDED = sql.SQL(
+    """
+    SELECT phase, max(written_at) AS written_at FROM sereno.migration_snapshot
+    WHERE written_by = {user} AND migration = {migration} GROUP BY phase
+    """
+)
 _BASELINE = sql.SQL(
     """
     SELECT DISTINCT ON (name) name, sample FROM sereno.migration_check
@@ -89,20 +94,6 @@ _UNTIL = sql.SQL(
     SELECT until FROM sereno.migration_run
     WHERE written_by = {user} AND migration = {migration} AND action = {action}
     ORDER BY ordinal DESC LIMIT 1
-    """
-)
-_GATES = sql.SQL(
-    """
-    SELECT gate, state, principal, note, written_at FROM sereno.migration_gate
-    WHERE written_by = {user} AND migration = {migration} AND checksum = {checksum}
-      AND environment = {environment} AND written_at >= {since} AND state <> 'passed'
-    ORDER BY ordinal
-    """
-)
-_WAIVERS = sql.SQL(
-    """
-    SELECT migration, count(*) AS waivers FROM sereno.migration_gate
-    WHERE written_by = {user} AND state = 'waived' GROUP BY migration
     """
 )
 _STILL = sql.SQL(
@@ -303,6 +294,12 @@ def snapshot_before(session: Session, ref: RunRef, phase: Phase) -> list[str] | 
     return list(rows[0]["catalog"]) if rows else None
 
 
+def recorded_phases(session: Session, user: str, migration: str) -> dict[str, datetime]:
+    """Return when the catalog was last recorded before each phase."""
+    rows = session.rows(_of(_RECORDED, user, migration))
+    return {row["phase"]: row["written_at"] for row in rows}
+
+
 def baseline(session: Session, ref: RunRef, phase: Phase) -> dict[str, Any]:
     """Return the values of the `@same` queries from before a phase."""
     rows = session.rows(_of(_BASELINE, ref.user, ref.migration, phase))
@@ -320,41 +317,6 @@ def last_until(session: Session, user: str, migration: str, action: str = "apply
     literals = {name: sql.Literal(value) for name, value in values.items()}
     rows = session.rows(_UNTIL.format(**literals))
     return (rows[0]["until"] or None) if rows else None
-
-
-def recorded_gates(
-    session: Session, ref: RunRef, environment: str, since: datetime
-) -> list[Recorded]:
-    """Return the approvals, attestations and waivers of this checksum since a time."""
-    statement = _GATES.format(
-        user=sql.Literal(ref.user),
-        migration=sql.Literal(ref.migration),
-        checksum=sql.Literal(ref.checksum),
-        environment=sql.Literal(environment),
-        since=sql.Literal(since),
-    )
-    return [Recorded(**row) for row in session.rows(statement)]
-
-
-def count_waivers(session: Session, user: str) -> dict[str, int]:
-    """Return the number of waivers by migration."""
-    rows = session.rows(_WAIVERS.format(user=sql.Literal(user)))
-    return {row["migration"]: row["waivers"] for row in rows}
-
-
-def add_gate(session: Session, ref: RunRef, environment: str, row: Mapping[str, str]) -> Written:
-    """Record an approval, an attestation, a waiver, or that a gate was passed."""
-    values = {"gate": row["gate"], "state": row["state"], "principal": row["principal"]}
-    return add(
-        session,
-        "migration_gate",
-        migration=ref.migration,
-        checksum=ref.checksum,
-        environment=environment,
-        note=row.get("note", "")[:LONGEST_REASON],
-        evidence=Jsonb({}),
-        **values,
-    )
 
 
 def json_value(value: object) -> Jsonb:

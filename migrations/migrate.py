@@ -15,9 +15,9 @@ from domain.place import Place
 from domain.task import Scope
 from execution.step import Outcome, Status, Step
 from jobs.job import Job, JobInputs, Verdict
-from migrations import ledger, state
+from migrations import gate_ledger, ledger, state
 from migrations.format import UNDONE_ALONE, Migration, Phase
-from migrations.gates import Gate, GateFacts, gates_of
+from migrations.gates import PASSED, Gate, GateFacts, gates_of
 from migrations.ledger import RunRef
 from migrations.plan import (
     plan_adopt,
@@ -57,6 +57,7 @@ class MigrationRequest:
     """Whether a rollback accepts a catalog that differs."""
     principal: str = "local"
     reason: str = ""
+    environment: str = ""
     gating: GateFacts | None = None
     """The facts about gates from outside the ledger; None for no gates."""
     shows_only: bool = False
@@ -111,6 +112,7 @@ def read_planning(session: Session, request: MigrationRequest) -> Planning:
         until=_until(session, user, request, progress),
         accepts=request.accepts,
         others=known,
+        recorded=ledger.recorded_phases(session, user, migration.id),
         gates=_gates(session, ref, request, events),
         target=f"{facts.system_identifier} {facts.database_oid}",
         rehearsed=request.rehearsed,
@@ -129,12 +131,15 @@ def _gates(
         return ()
     own = state.since_rollback([one for one in events if one.migration == ref.migration])
     undone = own[0].written_at if own and own[0].state == State.ROLLED_BACK else EPOCH
-    recorded = ledger.recorded_gates(session, ref, request.gating.environment, undone)
+    rows = gate_ledger.recorded_gates(session, ref, request.gating.environment, undone)
+    progress = state.current(own).get(ref.migration, Progress())
     facts = replace(
         request.gating,
-        recorded=recorded,
+        recorded=[one for one in rows if one.state != PASSED],
+        passed=frozenset(one.gate for one in rows if one.state == PASSED),
+        complete=progress.phase,
         completed=state.completed(own),
-        principal=request.principal,
+        principal="" if request.shows_only else request.principal,
         system_identifier=session.facts.system_identifier,
         server_version=str(session.facts.version // 10000),
     )
@@ -167,7 +172,7 @@ def plan_steps(planning: Planning, request: MigrationRequest) -> list[MigrationS
         )
     values = {
         "action": request.action,
-        "environment": request.gating.environment if request.gating else "",
+        "environment": request.environment,
         "until": planning.until.value if planning.until else "",
         "plan_hash": found,
         "principal": request.principal,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from domain.cause import Cause
 from migrations.format import GATED, PHASES, Kind, Phase, Query, SqlFile, digest
-from migrations.gates import Gate, guards_of
+from migrations.gates import Gate, before
 from migrations.planning import Planning, phases_to_apply, phases_to_undo, require_applicable
 from migrations.state import Batch, State, ends_in, following, half_done
 from migrations.statement_locks import STRENGTH
@@ -137,8 +137,7 @@ def verify(planning: Planning, phase: Phase, *, last: bool) -> CheckPhase:
 
 def passed_gates(planning: Planning, phases: Sequence[Phase]) -> tuple[Gate, ...]:
     """Return the gates that a run passes."""
-    guards = guards_of(phases)
-    return tuple(one for one in planning.gates if one.guards in guards)
+    return tuple(one for one in before(planning.gates, phases) if one.state != "closed")
 
 
 def begin_run(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import takewhile
 
 from domain.cause import Cause
@@ -38,6 +39,8 @@ class Planning:
     """Why a phase is undone without being asked for."""
     accepts: bool = False
     """Whether a person accepts that the catalog differs after a rollback."""
+    recorded: Mapping[str, datetime] = field(default_factory=dict)
+    """When the catalog was recorded before each phase that was applied."""
     through_gates: bool = False
     """Whether gates are open: in a rehearsal."""
     gates: tuple[Gate, ...] = ()
@@ -62,16 +65,12 @@ def phases_to_apply(planning: Planning) -> list[Phase]:
 
 
 def require_open_gates(planning: Planning) -> None:
-    """Raise MigrationError with the missing evidence if a gate of the phases to apply is closed.
-
-    Those before the first phase are not asked again once it has begun.
-    """
-    phases, begun = phases_to_apply(planning), planning.progress.phase is not None
-    if begun or half_done(planning.migration, planning.progress) is not None:
-        phases = [one for one in phases if one in GATED]
-    if closed := closed_before(planning.gates, phases):
-        missing = "; ".join(f"{one.name}: {one.missing}" for one in closed)
-        raise MigrationError(Cause.GATE_CLOSED, f"{planning.migration.id} waits: {missing}")
+    """Raise MigrationError with the missing evidence if a gate of the phases to apply is closed."""
+    if closed := closed_before(planning.gates, phases_to_apply(planning)):
+        missing = "\n".join(f"  {one.name}: {one.missing}" for one in closed)
+        raise MigrationError(
+            Cause.GATE_CLOSED, f"{planning.migration.id} waits at closed gates\n{missing}"
+        )
 
 
 def _phases_left(planning: Planning) -> list[Phase]:
@@ -128,9 +127,31 @@ def phases_to_undo(planning: Planning) -> list[Phase]:
         begun = [one for one in begun if PHASES.index(one) >= PHASES.index(planning.until)]
     if not begun and progress.state not in {State.ROLLING_BACK, State.ROLLBACK_FAILED}:
         raise MigrationError(Cause.REFUSED, f"{migration.id}: there is nothing to undo")
+    _require_last(planning, begun)
     for phase in begun:
         if migration.rollback(phase) is None:
             raise MigrationError(
                 Cause.REFUSED, f"{phase.value} is irreversible: restore a backup instead"
             )
     return begun[::-1]
+
+
+def _require_last(planning: Planning, phases: Sequence[Phase]) -> None:
+    """Raise MigrationError if another migration changed the catalog since the first phase to undo.
+
+    The catalog could not be compared with the one from before it.
+    """
+    since = min(
+        (planning.recorded[one.value] for one in phases if one.value in planning.recorded),
+        default=None,
+    )
+    if since is None or planning.accepts:
+        return
+    for name, other in planning.others.items():
+        changed = other.since is not None and other.since > since
+        if name != planning.migration.id and changed and other.phase is not None:
+            raise MigrationError(
+                Cause.REFUSED,
+                f"{name} was applied after {planning.migration.id}: roll it back first, or accept "
+                "with --accept that the catalog is not compared",
+            )

@@ -97,7 +97,8 @@ def build_migration(migration: str, raw: Mapping[str, bytes]) -> Migration:
         raise FormatError(migration, problems)
     files = _files(texts, manifest, problems)
     built = Migration(migration, manifest, files, toml)
-    problems += _whole(built)
+    if not problems:  # a file that cannot be read would count as missing
+        problems += _whole(built)
     if problems:
         raise FormatError(migration, problems)
     return built
@@ -303,6 +304,30 @@ def _whole(migration: Migration) -> Iterator[Problem]:
             yield Problem(TOML, 0, f"requires: {one!r} is not the id of another migration")
     yield from _beside(migration)
     yield from _batches(migration)
+    yield from _empty(migration)
+    yield from _emptied(migration)
+
+
+def _empty(migration: Migration) -> Iterator[Problem]:
+    """Yield files to run that have no statement."""
+    for phase in migration.phases():
+        for file in migration.work(phase):
+            if not file.statements:
+                yield Problem(file.name, 0, "has no statement")
+
+
+def _emptied(migration: Migration) -> Iterator[Problem]:
+    """Yield rollbacks that empty a table before its rows are archived."""
+    archived = {(one.schema, one.name) for one in migration.archived()}
+    for file in migration.files.values():
+        if file.kind not in {Kind.ROLLBACK, Kind.ROLLBACK_NOTX}:
+            continue
+        for one in file.statements:
+            if one.kind == "truncate_stmt" and any(
+                (lock.schema or "public", lock.table) in archived for lock in one.locks
+            ):
+                sentence = "empties a table of archive: its rows are kept only where it is dropped"
+                yield Problem(file.name, one.line, sentence)
 
 
 def _beside(migration: Migration) -> Iterator[Problem]:

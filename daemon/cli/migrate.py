@@ -134,7 +134,7 @@ def resume(
         from daemon.migrating.views import require_begun
 
         names = databases_of(context, database, all_of_them=all_of_them)
-        who = principal_of(context, principal, "operate")
+        who = principal_of(context, principal, "execute")
         if len(names) == 1:
             begun = require_begun(context, names[0], migration)
             run_and_exit(

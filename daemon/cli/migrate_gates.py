@@ -64,16 +64,14 @@ def _decide(
     waives: bool,
 ) -> None:
     principal, database, config = place
-    if (waives or gate) and not note.strip() and not gate.endswith(".approval"):
-        fail(f"{'--reason' if waives else '--note'} is empty: say what was done", Exit.CANNOT)
     with opened(config) as context:
         from daemon.migrating.decisions import Decision, record_decision
-        from daemon.migrating.state_copy import copy_states
+        from daemon.migrating.state_copy import copy_if_possible
 
         name = database_of(context, database)
         who = principal_of(context, principal, "approve")
         found = record_decision(context, name, migration, Decision(gate, who, note, waives))
-        copy_states(context, name)
+        copy_if_possible(context, name)
         typer.echo(f"{found.name}: {'waived' if waives else 'approved'} by {who}")
         if waives:
             from daemon.cli.now import deliver
@@ -94,7 +92,7 @@ def evidence(
 ) -> None:
     """Print the evidence of the last rehearsal as JSON.
 
-    With --sign, save it as evidence.ENVIRONMENT.json beside the files of the migration.
+    Save the output of --sign as evidence.ENVIRONMENT.json beside the files of the migration.
     """
     with opened(config) as context:
         import json

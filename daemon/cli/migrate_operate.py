@@ -27,9 +27,11 @@ def batch(
     """Limit the rows of a batch, from the next batch on; the target duration tunes it below."""
     with opened(config) as context:
         from daemon.history import migrating
+        from daemon.migrating.views import require_known
 
         place = (database_of(context, database), migration)
         who = principal_of(context, principal, "operate")
+        require_known(context, *place)
         with context.store.transaction() as transaction:
             migrating.limit_batches(transaction, place, rows, who, context.clock())
         limit = f"at most {rows:,} rows a batch" if rows else "no limit but the target duration"
@@ -47,8 +49,8 @@ def maintenance(
     """Switch the row of sereno.maintenance that applications read; without on or off, show it."""
     if mode not in {"", "on", "off"}:
         fail(f"{mode!r}: say on, off, or nothing", Exit.CANNOT)
-    if mode == "on" and not (lasts and reason.strip()):
-        fail("maintenance on needs --for, like 30m, and --reason", Exit.CANNOT)
+    if mode == "on" and not (lasts and reason.strip() and reason.isprintable()):
+        fail("maintenance on needs --for, like 30m, and --reason, in one line", Exit.CANNOT)
     with opened(config) as context:
         from daemon.migrating.maintenance import read_maintenance, set_maintenance
         from domain.units import parse_duration

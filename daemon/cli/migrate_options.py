@@ -46,7 +46,7 @@ AsOption = Annotated[
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the ledger.")]
 
 
-def parse_phase(text: str) -> "Phase":
+def parse_phase(text: str, option: str = "--until") -> "Phase":
     """Parse the name of a phase; exit if there is none."""
     from daemon.cli.options import unknown_name
     from migrations.format import Phase
@@ -54,7 +54,7 @@ def parse_phase(text: str) -> "Phase":
     try:
         return Phase(text)
     except ValueError:
-        fail(f"--until: {unknown_name('phase', text, list(Phase))}", Exit.CANNOT)
+        fail(f"{option}: {unknown_name('phase', text, list(Phase))}", Exit.CANNOT)
 
 
 def principal_of(context: "Context", name: str, right: "Right") -> str:
@@ -73,7 +73,9 @@ def principal_of(context: "Context", name: str, right: "Right") -> str:
         hint = f"; sereno web token {name} makes a token for [web.principals.{name}]"
         fail(f"--as: {unknown_name('principal', name, web.principals)}{hint}", Exit.CANNOT)
     if not has_right(web, name, right):
-        fail(f"--as: {name} may not {right}; web.principals.{name}.may lists it", Exit.CANNOT)
+        fail(
+            f'--as: {name} may not {right}; add "{right}" to web.principals.{name}.may', Exit.CANNOT
+        )
     token = os.environ.get(TOKEN) or ""
     if not token and sys.stdin.isatty():
         token = typer.prompt(f"token of {name}", hide_input=True)

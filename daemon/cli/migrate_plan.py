@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from migrations.steps.migration_step import MigrationStep
     from postgres.session import Rows
 
+_RUNS_CODE = frozenset({"", "do_stmt", "call_stmt", "select_stmt"})
 _WORDS = {
     "begin": "record the run",
     "record": "record the catalog",
@@ -18,13 +19,12 @@ _WORDS = {
 def print_plan(context: "Context", database: str, shown: "Preview", *, sql: bool) -> None:
     """Print steps, locks, table sizes and the hash."""
     from daemon.cli.output import columns, line, prose, verbatim
-    from daemon.migrating.requests import migrating_databases
 
     planning = shown.planning
     line(f"{planning.migration.id} in {database}: {planning.migration.manifest.title}")
     prose(f"state {planning.progress.state.value}; runs as {planning.ref.role}", indent=2)
     steps = [one for one in shown.steps if one.name not in _WORDS]
-    rows = [(one.name, one.object, one.lock or "no lock") for one in steps]
+    rows = [(one.name, one.object, one.lock or _without_lock(one)) for one in steps]
     for text, step in zip(columns(rows), steps, strict=True):
         line(text, indent=2)
         if sql:
@@ -37,12 +37,32 @@ def print_plan(context: "Context", database: str, shown: "Preview", *, sql: bool
         indent=2,
     )
     print_gates(planning)
+    line(f"plan {shown.hash}")
+    _print_next(context, database, shown)
+
+
+def _print_next(context: "Context", database: str, shown: "Preview") -> None:
+    """Print the command that carries the plan out, unless gates are closed."""
+    from daemon.cli.output import line, verbatim
+    from daemon.migrating.requests import migrating_databases
+    from migrations.gates import closed_before
+
+    planning = shown.planning
+    if closed_before(planning.gates, [one.phase for one in shown.steps if one.phase]):
+        line("next: open the closed gates")
+        return
     until = f" --until {planning.until.value}" if planning.until else ""
     action = "rollback" if any(one.name == "roll back" for one in shown.steps) else "apply"
-    line(f"plan {shown.hash}")
     place = f" --database {database}" if len(migrating_databases(context)) > 1 else ""
     named = f"{planning.migration.id}{until}{place}"
     verbatim(f"next: sereno migrate {action} {named} --plan {shown.hash}")
+
+
+def _without_lock(step: "MigrationStep") -> str:
+    """Return the word for no lock; code in a DO block or function may take any."""
+    file = getattr(step, "file", None)
+    runs = file is not None and any(one.kind in _RUNS_CODE for one in file.statements)
+    return "unknown (runs code)" if runs else "no lock"
 
 
 def print_gates(planning: "Planning") -> None:

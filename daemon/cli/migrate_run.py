@@ -97,7 +97,7 @@ def _say_rest(at: str, migration: str, names: Sequence[str]) -> None:
 def run_wish(context: "Context", database: str, wish: "Wish", *, as_json: bool) -> Exit:
     """Run a wish with a progress bar, print its end, and return its exit code."""
     from daemon.migrating.requests import preview
-    from daemon.migrating.state_copy import copy_states
+    from daemon.migrating.state_copy import copy_if_possible
     from daemon.migrating.views import run_at_work
 
     if row := run_at_work(context, database):
@@ -108,7 +108,7 @@ def run_wish(context: "Context", database: str, wish: "Wish", *, as_json: bool) 
         )
     shown = preview(context, database, wish)  # refuses before a run is recorded
     ran = run_request(context, database, shown.request, as_json=as_json)
-    copy_states(context, database)
+    copy_if_possible(context, database)
     print_end(context, database, wish.migration, ran, as_json=as_json)
     return exit_code(ran)
 

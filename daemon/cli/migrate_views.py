@@ -163,7 +163,9 @@ def adopt(
             fail("--reason is missing: say by what means it was applied", Exit.CANNOT)
         name = database_of(context, database)
         who = principal_of(context, principal, "execute")
-        run_and_exit(context, name, Wish(migration, "adopt", parse_phase(phase), "", who, reason))
+        run_and_exit(
+            context, name, Wish(migration, "adopt", parse_phase(phase, "--phase"), "", who, reason)
+        )
 
 
 def rehearse(
@@ -173,7 +175,8 @@ def rehearse(
         typer.Option("--embedded", help="On a temporary server; its evidence opens no gate."),
     ] = False,
     seconds: Annotated[
-        float, typer.Option("--seconds", help="How long the data phase runs beside the probes.")
+        float,
+        typer.Option("--seconds", min=0, help="How long the data phase runs beside the probes."),
     ] = 20.0,
     database: DatabaseOption = None,
     config: ConfigOption = None,

@@ -1,9 +1,10 @@
 """The section [migrations]."""
 
+import re
 from datetime import timedelta
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from daemon.config.values import Conninfo
 from domain.options import AbsolutePath, Duration, Model
@@ -16,10 +17,16 @@ MIGRATE = "migrate"
 Environment = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,63}$")]
 
 
+def _key(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9+/]{43}=", text):
+        raise ValueError("is not a key as sereno migrate new-key prints it: 44 characters, base64")
+    return text
+
+
 class Rung(Model):
     """An environment whose evidence is accepted."""
 
-    public_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{43}=$")] = Field(
+    public_key: Annotated[str, AfterValidator(_key)] = Field(
         description="Its Ed25519 key, as sereno migrate new-key printed it there."
     )
 

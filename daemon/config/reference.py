@@ -28,10 +28,10 @@ _EXAMPLES: dict[str, dict[str, str]] = {
         "role": '"coop_owner"',
     },
     "migrations.rungs.pre-production": {
-        "public_key": '"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqo="',
+        "public_key": '"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="',
     },
     "web.principals.ana": {
-        "token_sha256": '"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"',
+        "token_sha256": '"0000000000000000000000000000000000000000000000000000000000000000"',
         "may": '["read", "operate", "execute", "approve"]',
     },
     "schedules.daily": {

@@ -1,9 +1,10 @@
 """The section [web]: the HTTP interface and the people who may use it."""
 
 import ipaddress
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from daemon.config.values import Listen, split_address
 from domain.options import Model
@@ -11,16 +12,28 @@ from domain.options import Model
 Right = Literal["read", "operate", "acknowledge", "execute", "approve", "rollback"]
 
 
+def _hash(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise ValueError("is not 64 hexadecimal digits, as sereno web token NAME prints them")
+    return text
+
+
+def _url(text: str) -> str:
+    if text and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
+        raise ValueError('is not an address, like "https://sereno.example.org"')
+    return text
+
+
 class Principal(Model):
     """A person or program that is known by a token."""
 
-    token_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(
+    token_sha256: Annotated[str, AfterValidator(_hash)] = Field(
         description="The SHA-256 of its token; sereno web token NAME makes both.", repr=False
     )
     may: tuple[Right, ...] = Field(
         min_length=1,
-        description="Its rights: read, operate (pause, resume, cancel, batch), acknowledge, "
-        "execute, approve, rollback.",
+        description="Its rights: read, operate (pause, cancel, batch), acknowledge, execute "
+        "(apply, resume), approve, rollback.",
     )
 
 
@@ -32,9 +45,8 @@ class Web(Model):
         description='Its address, like "127.0.0.1:9189"; it serves /metrics and /healthz too, '
         "so daemon.listen is left out then.",
     )
-    public_url: str = Field(
+    public_url: Annotated[str, AfterValidator(_url)] = Field(
         "",
-        pattern=r"^(https?://[^\s/]+(/[^\s]*)?)?$",
         max_length=500,
         description="The address that people open; its host is accepted beside that of listen.",
         examples=['"https://sereno.example.org"'],
@@ -67,6 +79,12 @@ class Web(Model):
             raise ValueError(
                 f"listen = {self.listen!r} is reached from other machines: add a principal "
                 "(sereno web token NAME), or listen on 127.0.0.1"
+            )
+        address = ipaddress.ip_address(split_address(self.listen)[0]) if self.listen else None
+        if address is not None and address.is_unspecified and not self.public_url:
+            raise ValueError(
+                f"listen = {self.listen!r} names no host: set public_url, the address that people "
+                "open; requests for any other host are refused"
             )
         if "local" in self.principals:
             raise ValueError("principals.local: this name is kept for the command line")

@@ -14,8 +14,8 @@ from store.timestamps import from_text, to_text
 
 _BEGIN = """
     INSERT INTO run (job, scope, database, schedule, nominal, started_at, state, process,
-                     subject, principal, request_reason, request)
-    VALUES (?, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?)
+                     subject, principal, request_reason, request, request_action)
+    VALUES (?, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?)
 """
 _UNRECORDED = """
     UPDATE run SET state = 'interrupted', reason = 'its end could not be recorded', finished_at = ?
@@ -40,7 +40,8 @@ _MEMORY = (
     "WHERE job = ? AND database = ?"
 )
 _RUNNING = """
-    SELECT id, job, scope, database, schedule, process, started_at FROM run WHERE state = 'running'
+    SELECT id, job, scope, database, schedule, process, started_at, subject FROM run
+    WHERE state = 'running'
 """
 _LAST_RUNS = """
     SELECT * FROM run
@@ -137,12 +138,12 @@ def begin_run(transaction: Transaction, task: Task, now: datetime) -> int:
     return transaction.insert(_BEGIN, values)
 
 
-def _asked(task: Task) -> tuple[str, str, str, str]:
-    """Return subject, principal, reason and id of a request; empty without one."""
+def _asked(task: Task) -> tuple[str, str, str, str, str]:
+    """Return subject, principal, reason, id and action of a request; empty without one."""
     asked = task.request
     if asked is None:
-        return "", "", "", ""
-    return asked.subject, asked.principal, asked.reason, asked.id
+        return "", "", "", "", ""
+    return asked.subject, asked.principal, asked.reason, asked.id, asked.action
 
 
 def finish_run(

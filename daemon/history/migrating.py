@@ -37,16 +37,27 @@ _UNLIMITED = "DELETE FROM batch_limit WHERE database = ? AND migration = ?"
 _LIMITED = "SELECT keys FROM batch_limit WHERE database = ? AND migration = ?"
 _RUNS = """
     SELECT r.id, r.request, r.subject, r.database, r.state, r.reason, r.cause, r.principal,
-           r.started_at, r.finished_at, r.process, coalesce(p.step, '') AS step,
+           r.request_action AS action, r.request_reason AS asked, r.started_at,
+           r.finished_at, r.process, coalesce(p.step, '') AS step,
            86400.0 * (julianday(coalesce(r.finished_at, r.started_at)) - julianday(r.started_at))
              AS seconds
     FROM run r LEFT JOIN run_progress p ON p.run = r.id
     WHERE r.job = ? ORDER BY r.id DESC LIMIT ?
 """
+_TOTALS = """
+    SELECT count(*) AS total, sum(state = 'finished') AS finished, sum(state = 'failed') AS failed,
+           avg(CASE WHEN state = 'finished'
+               THEN 86400.0 * (julianday(finished_at) - julianday(started_at)) END) AS seconds
+    FROM run WHERE job = ? AND finished_at IS NOT NULL
+"""
+_LEAVE = """
+    DELETE FROM migration_state WHERE database NOT IN (SELECT value FROM json_each(?))
+"""
 _LATEST = """
     SELECT p.*, r.subject, r.database, r.request, r.state, r.started_at, r.process
     FROM run_progress p JOIN run r ON r.id = p.run
-    WHERE (? = '' OR r.subject = ?) AND (? = '' OR r.request = ?) ORDER BY r.id DESC LIMIT 1
+    WHERE (? = '' OR r.subject = ?) AND (? = '' OR r.database = ?) AND (? = '' OR r.request = ?)
+    ORDER BY r.id DESC LIMIT 1
 """
 _OPEN = """
     SELECT p.*, r.subject, r.database, r.request, r.state, r.started_at, r.process
@@ -127,9 +138,21 @@ def load_runs(transaction: Transaction, job: str, most: int) -> list[Row]:
     return transaction.rows(_RUNS, (job, most))
 
 
-def latest_progress(transaction: Transaction, subject: str = "", request: str = "") -> Row | None:
-    """Return the progress of the newest run of a migration or request."""
-    return transaction.row(_LATEST, (subject, subject, request, request))
+def latest_progress(
+    transaction: Transaction, subject: str = "", database: str = "", request: str = ""
+) -> Row | None:
+    """Return the progress of the newest run of a migration, in a database, or of a request."""
+    return transaction.row(_LATEST, (subject, subject, database, database, request, request))
+
+
+def load_totals(transaction: Transaction, job: str) -> Row:
+    """Return the number of runs that have ended, by result, and the average of finished ones."""
+    return transaction.rows(_TOTALS, (job,))[0]
+
+
+def forget_states(transaction: Transaction, databases: Sequence[str]) -> None:
+    """Delete the copies of the ledgers of all but some databases."""
+    transaction.execute(_LEAVE, (json.dumps(list(databases)),))
 
 
 def open_progress(transaction: Transaction, job: str) -> list[Row]:

@@ -18,6 +18,9 @@ _EVIDENCE = """
     INSERT INTO migration_evidence (migration, checksum, environment, ok, evidence, recorded_at)
     VALUES (?, ?, ?, ?, ?, ?)
 """
+_EVIDENCE_OF = """
+    SELECT * FROM migration_evidence WHERE migration = ? AND checksum = ? ORDER BY id DESC LIMIT 50
+"""
 _LAST_EVIDENCE = """
     SELECT * FROM migration_evidence WHERE migration = ? ORDER BY id DESC LIMIT 1
 """
@@ -43,6 +46,11 @@ def record_evidence(
 ) -> None:
     """Record the evidence of a rehearsal of a migration, checksum and environment."""
     transaction.execute(_EVIDENCE, (*of, int(ok), evidence, to_text(now)))
+
+
+def evidence_of(transaction: Transaction, migration: str, checksum: str) -> list[Row]:
+    """Return the evidence of a checksum, newest first."""
+    return transaction.rows(_EVIDENCE_OF, (migration, checksum))
 
 
 def last_evidence(transaction: Transaction, migration: str) -> Row | None:

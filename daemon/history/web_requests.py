@@ -18,13 +18,16 @@ _TAKE = "UPDATE web_request SET state = 'running' WHERE id = ? AND state = 'wait
 _END = """
     UPDATE web_request SET state = ?, answer = ?, error = ?, finished_at = ? WHERE id = ?
 """
-_INTERRUPTED = """
-    UPDATE web_request SET state = 'failed', error = ?, finished_at = ?
-    WHERE state = 'running' OR state = 'waiting' AND created_at < ?
+_LEFT = """
+    SELECT w.id, r.id AS run, r.state, r.reason FROM web_request w
+    LEFT JOIN run r ON r.request = w.id
+    WHERE w.state = 'running' OR w.state = 'waiting' AND w.created_at < ?
 """
 _PLANS = """
-    SELECT * FROM web_request WHERE action = 'plan' ORDER BY created_at DESC, rowid DESC LIMIT ?
+    SELECT id, database, subject, principal, body, state, action, error, created_at, finished_at
+    FROM web_request WHERE action = 'plan' ORDER BY created_at DESC, rowid DESC LIMIT ?
 """
+_FREE = "UPDATE web_request SET idempotency_key = '' WHERE id = ?"
 _PURGE = "DELETE FROM web_request WHERE created_at < ? AND state NOT IN ('waiting', 'running')"
 
 
@@ -73,9 +76,17 @@ def end(transaction: Transaction, number: str, answer: str, error: str, now: dat
     transaction.execute(_END, (state, answer, error, to_text(now), number))
 
 
-def interrupt(transaction: Transaction, reason: str, before: datetime, now: datetime) -> None:
-    """End the requests of a process that died, and those that waited since before a time."""
-    transaction.execute(_INTERRUPTED, (reason, to_text(now), to_text(before)))
+def load_left(transaction: Transaction, before: datetime) -> list[Row]:
+    """Return the requests of a process that died, and those that waited since before a time.
+
+    Each with the number and end of its run, if it had begun one.
+    """
+    return transaction.rows(_LEFT, (to_text(before),))
+
+
+def free_key(transaction: Transaction, number: str) -> None:
+    """Let the key of a request be used again: nothing was done with it."""
+    transaction.execute(_FREE, (number,))
 
 
 def load_plans(transaction: Transaction, most: int) -> list[Row]:

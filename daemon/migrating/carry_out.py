@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,8 +17,8 @@ from daemon.history import web_requests
 from daemon.liveness import Watchdog
 from daemon.migrating.decisions import Decision, record_decision
 from daemon.migrating.plan_values import plan_values
-from daemon.migrating.requests import Wish, migration_task, preview
-from daemon.migrating.state_copy import copy_states
+from daemon.migrating.requests import Preview, Wish, migration_task, preview
+from daemon.migrating.state_copy import copy_if_possible
 from daemon.migrating.views import (
     require_begun,
     run_at_work,
@@ -84,6 +85,9 @@ class CarryOut:
         self._runners: dict[str, Runner] = {}
         self._guard = threading.Lock()
         self._stopping = False
+        self._cancelled: set[str] = set()
+        self._changing: dict[str, threading.Lock] = {}
+        """By database, held by the request that runs a migration there."""
         self._actions: Mapping[str, Callable[[_Asked], Mapping[str, Any]]] = {
             "plan": self._plan,
             "apply": self._apply,
@@ -98,11 +102,21 @@ class CarryOut:
         self._context = context
 
     def recover(self) -> None:
-        """Give up the requests of a process that died; those that wait are begun by `look`."""
+        """End the requests of a process that died, at its start; `look` begins those that wait.
+
+        One whose run had ended gets that end; the others can be asked again with the same key.
+        """
         now = self._context.clock()
         with self._context.store.transaction() as transaction:
-            reason = "the service was restarted; ask again"
-            web_requests.interrupt(transaction, reason, now - WAITS_AT_MOST, now)
+            for row in web_requests.load_left(transaction, now - WAITS_AT_MOST):
+                answer: dict[str, Any] = {"code": "interrupted"}
+                error = "the service ended before it was begun; ask again"
+                if row["run"] is not None:
+                    answer = {"state": row["state"], "number": row["run"]}
+                    error = "" if row["state"] == "finished" else row["reason"] or row["state"]
+                else:
+                    web_requests.free_key(transaction, row["id"])
+                web_requests.end(transaction, row["id"], json.dumps(answer), error, now)
 
     def look(self) -> None:
         """Begin the requests that wait. Raises StoreError."""
@@ -116,10 +130,20 @@ class CarryOut:
                     name = f"requests {row['database']}"
                     self._pools[row["database"]] = ThreadPoolExecutor(2, thread_name_prefix=name)
                 pool = self._pools[row["database"]]
-            with self._context.store.transaction() as transaction:
-                taken = web_requests.take(transaction, row["id"])
-            if taken:
-                pool.submit(self._carry_out, row).add_done_callback(_log_crash)
+                with self._context.store.transaction() as transaction:
+                    taken = web_requests.take(transaction, row["id"])
+                if taken:
+                    pool.submit(self._carry_out, row).add_done_callback(_log_crash)
+
+    def cancel(self, request: str) -> bool:
+        """Stop a request that has not begun its run, or its run; return whether there is one."""
+        with self._guard:
+            runner = self._runners.get(request)
+            if runner is None:
+                self._cancelled.add(request)
+        if runner is not None:
+            runner.cancel_in_background()
+        return runner is not None
 
     def runners(self) -> list[Runner]:
         """Return the runners at work, to be cancelled when the service stops."""
@@ -141,6 +165,7 @@ class CarryOut:
             error = str(answer.get("error") or "")
         except RefusedError as refused:
             answer, error = {"code": refused.code}, str(refused)
+            self._free_key(row)
         except MigrationError as refused:
             answer, error = {"code": _code(refused.cause)}, str(refused)
         except (TargetError, FormatError, GrammarError, StoreError) as failed:
@@ -150,14 +175,16 @@ class CarryOut:
         finally:
             self._end(row, answer, error)
 
+    def _free_key(self, row: Row) -> None:
+        """Let a key be used again after a refusal that only the moment caused."""
+        with suppress(StoreError), self._context.store.transaction() as transaction:
+            web_requests.free_key(transaction, row["id"])
+
     def _end(self, row: Row, answer: Mapping[str, Any], error: str) -> None:
         """Record the end of a request, after the copy of the ledger, which shows its effect."""
         context = self._context
-        try:
-            if row["action"] != "plan":
-                copy_states(context, row["database"])
-        except (TargetError, FormatError, StoreError, psycopg.Error) as failed:
-            _log.warning("migrations.not_copied", database=row["database"], reason=str(failed))
+        if row["action"] != "plan":
+            copy_if_possible(context, row["database"])
         try:
             with context.store.transaction() as transaction:
                 text = json.dumps(answer, default=str)
@@ -166,8 +193,7 @@ class CarryOut:
             _log.critical("request.unrecorded", request=row["id"], error=str(failed))
 
     def _plan(self, asked: _Asked) -> Mapping[str, Any]:
-        action = "rollback" if asked.body.get("action") == "rollback" else "apply"
-        wish = asked.wish(action=action, until=asked.until, shows_only=True)
+        wish = asked.wish(until=asked.until, shows_only=True)
         return plan_values(preview(self._context, asked.row["database"], wish))
 
     def _apply(self, asked: _Asked) -> Mapping[str, Any]:
@@ -204,25 +230,34 @@ class CarryOut:
     def _run(self, asked: _Asked, wish: Wish) -> Mapping[str, Any]:
         """Run a wish as a run of its own. Raises RefusedError if another is at work."""
         context, database = self._context, asked.row["database"]
-        if other := run_at_work(context, database):
-            raise RefusedError("busy", f"run {other['id']} of {other['subject']} is at work")
-        shown = preview(context, database, wish)
-        stop = threading.Event()
-        runner = Runner(context, NoProgress(), FENCE_SECONDS, stop, self._watchdog)
         with self._guard:
-            if self._stopping:
-                raise RefusedError("busy", "the service stops")
-            self._runners[asked.row["id"]] = runner
+            changing = self._changing.setdefault(database, threading.Lock())
+        if not changing.acquire(blocking=False):
+            raise RefusedError("busy", f"another request is carried out in {database}")
+        try:
+            if other := run_at_work(context, database):
+                raise RefusedError("busy", f"run {other['id']} of {other['subject']} is at work")
+            return self._ran(asked.row["id"], database, preview(context, database, wish))
+        finally:
+            changing.release()
+
+    def _ran(self, request: str, database: str, shown: Preview) -> Mapping[str, Any]:
+        """Run a plan with a runner that others may stop; return its end."""
+        runner = Runner(
+            self._context, NoProgress(), FENCE_SECONDS, threading.Event(), self._watchdog
+        )
+        with self._guard:
+            if self._stopping or request in self._cancelled:
+                raise RefusedError("cancelled", "it was stopped before it began")
+            self._runners[request] = runner
         try:
             ran = runner.run(migration_task(database, shown.request), open_window(None))
         finally:
             with self._guard:
-                del self._runners[asked.row["id"]]
-        values: dict[str, Any] = {"state": ran.state.value, "number": ran.number}
-        if ran.state is not RunState.FINISHED:
-            values |= {"error": ran.reason or ran.state.value}
-            values |= {"code": _code(ran.cause)} if ran.cause else {}
-        return values
+                del self._runners[request]
+        error = "" if ran.state is RunState.FINISHED else ran.reason or ran.state.value
+        code = _code(ran.cause) if ran.cause else ran.state.value
+        return {"state": ran.state.value, "number": ran.number, "error": error, "code": code}
 
 
 def _log_crash(ended: Future[None]) -> None:

@@ -8,7 +8,7 @@ from daemon.migrating.requests import planning_of
 from domain.cause import Cause
 from domain.finding import Finding, Identity, Severity
 from domain.kinds import GATE_WAIVED
-from migrations import ledger
+from migrations import gate_ledger
 from migrations.gates import APPROVED, LOCAL, WAIVED, Gate, GateKind
 from migrations.migrate import NAME
 from migrations.steps.migration_step import MigrationError
@@ -35,19 +35,22 @@ def decided_gate(gates: Sequence[Gate], decision: Decision) -> Gate:
         known = ", ".join(one.name for one in gates) or "none in this environment"
         raise MigrationError(Cause.REFUSED, f"unknown gate {decision.gate!r}; known: {known}")
     if not decision.waives and found.kind not in {GateKind.APPROVAL, GateKind.ATTESTED}:
+        if not found.missing:
+            raise MigrationError(Cause.REFUSED, f"{found.name} is {found.state}: nothing is to do")
         raise MigrationError(
             Cause.REFUSED,
-            f"{found.name} is not opened by a person: {found.missing or 'it is open'}; "
-            "a waiver passes it: sereno migrate waive",
+            f"{found.name} is not opened by a person: {found.missing}; a waiver passes it: "
+            f"sereno migrate waive ID {found.name} --reason TEXT",
         )
     return found
 
 
 def _next_approval(gates: Sequence[Gate]) -> Gate:
-    waiting = [one for one in gates if one.kind is GateKind.APPROVAL and one.missing]
-    if not waiting:
+    """Return the approval of the next phase, also if it has one: a second person adds to it."""
+    approvals = [one for one in gates if one.kind is GateKind.APPROVAL]
+    if not approvals:
         raise MigrationError(Cause.REFUSED, "no phase waits for an approval")
-    return waiting[0]
+    return approvals[0]
 
 
 def record_decision(context: Context, database: str, migration: str, decision: Decision) -> Gate:
@@ -57,10 +60,9 @@ def record_decision(context: Context, database: str, migration: str, decision: D
     """
     known = planning_of(context, database, migration)
     gate = decided_gate(known.gates, decision)
-    if (decision.principal, gate.kind) == (LOCAL, GateKind.APPROVAL) and (
-        context.config.web.principals
-    ):
-        raise MigrationError(Cause.REFUSED, f"say who approves {gate.name}: --as NAME")
+    if decision.principal == LOCAL and context.config.web.principals:
+        raise MigrationError(Cause.REFUSED, f"say who decides about {gate.name}: --as NAME")
+    _require_noted(gate, decision)
     _require_new(gate, decision)
     target = context.target(database)
     row = {
@@ -70,10 +72,18 @@ def record_decision(context: Context, database: str, migration: str, decision: D
         "note": decision.note,
     }
     with open_session(target, MIGRATE, NAME) as session, session.transaction():
-        ledger.add_gate(session, known.ref, context.config.migrations.environment, row)
+        gate_ledger.add_gate(session, known.ref, context.config.migrations.environment, row)
     if decision.waives:
         context.process_findings([_waived(context, database, migration, row)])
     return gate
+
+
+def _require_noted(gate: Gate, decision: Decision) -> None:
+    """Raise MigrationError for an attestation or a waiver that says nothing."""
+    if decision.note.strip() or (gate.kind is GateKind.APPROVAL and not decision.waives):
+        return
+    option = "--reason" if decision.waives else "--note"
+    raise MigrationError(Cause.REFUSED, f"{gate.name}: {option} is empty: say what was done")
 
 
 def _require_new(gate: Gate, decision: Decision) -> None:

@@ -24,6 +24,7 @@ from migrations.rehearsal.clone import (
 )
 from migrations.rehearsal.rehearse import Rehearser, Scratch
 from migrations.rehearsal.result import Rehearsal, RehearsalError
+from migrations.state import Progress
 from postgres.session import MIGRATE, Target, open_session
 
 
@@ -35,7 +36,9 @@ def rehearse_migration(
     read = read_migration(folder, migration)
     target = context.target(database)
     with catalog_session(context, database) as session:
-        require_others(read, read_progress(session, migrate_user(session)))
+        known = read_progress(session, migrate_user(session))
+        require_others(read, known)
+        _require_unapplied(read.id, known.get(read.id, Progress()))
         source = read_source(session)
     with ExitStack() as stack:
         server, folders = _server(context, stack, embedded=embedded)
@@ -58,6 +61,15 @@ def rehearse_migration(
         result.notes.append("on an embedded server: this evidence opens no gate")
     _record(context, result, embedded=embedded)
     return result
+
+
+def _require_unapplied(migration: str, progress: Progress) -> None:
+    """Raise RehearsalError if the schema to copy has parts of the migration already."""
+    if progress.phase is not None:
+        raise RehearsalError(
+            f"{migration} is applied up to {progress.phase.value} in this database: its schema "
+            "cannot be rehearsed on; rehearse it before it is applied, or in another environment"
+        )
 
 
 def _server(context: Context, stack: ExitStack, *, embedded: bool) -> tuple[str, list[Path]]:

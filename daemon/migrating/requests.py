@@ -33,6 +33,7 @@ from migrations.statements import TableLock
 from migrations.steps.check_phase import violations
 from migrations.steps.migration_step import MigrationError, MigrationStep, become_owner
 from postgres.session import MAINTAIN, MIGRATE, Session, open_session
+from store.store import StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,8 @@ def build_request(
         accepts=wish.accepts,
         principal=wish.principal,
         reason=wish.reason,
-        gating=gate_facts(context, migration),
+        environment=options.environment,
+        gating=gate_facts(context, migration) if wish.action == "apply" else None,
         shows_only=wish.shows_only,
         version=version("sereno"),
         budget_seconds=options.lock_budget.total_seconds(),
@@ -112,9 +114,12 @@ def build_request(
 
 
 def _batch_limit(context: Context, database: str, migration: str) -> int | None:
-    """Return the most keys of a batch, as a person has set it."""
-    with context.store.reading() as transaction:
-        return migrating.batch_limit(transaction, database, migration)
+    """Return the most keys of a batch, as a person has set it; none while it cannot be read."""
+    try:
+        with context.store.reading() as transaction:
+            return migrating.batch_limit(transaction, database, migration)
+    except StoreError:
+        return None
 
 
 def applied_migration(session: Session, migration: str) -> Migration:
@@ -135,7 +140,8 @@ def applied_migration(session: Session, migration: str) -> Migration:
 def planning_of(context: Context, database: str, migration: str) -> Planning:
     """Return the input of the plan of an apply, with its gates. Raises as `preview`."""
     with catalog_session(context, database) as session:
-        return read_planning(session, build_request(context, session, Wish(migration)))
+        wish = Wish(migration, shows_only=True)
+        return read_planning(session, build_request(context, session, wish))
 
 
 def preview(context: Context, database: str, wish: Wish) -> Preview:
@@ -150,7 +156,14 @@ def preview(context: Context, database: str, wish: Wish) -> Preview:
 
 def migration_task(database: str, request: MigrationRequest) -> Task:
     """Return the task of a request."""
-    asked = Request(request.migration.id, request.principal, request.reason, request, request.run)
+    asked = Request(
+        subject=request.migration.id,
+        principal=request.principal,
+        reason=request.reason,
+        details=request,
+        id=request.run,
+        action=request.action,
+    )
     return Task(NAME, Scope.DATABASE, database, request=asked)
 
 

@@ -9,12 +9,16 @@ from daemon.migrating.gate_facts import last_evidence, migration_folder, rehears
 from daemon.migrating.requests import catalog_session
 from domain.cause import Cause
 from domain.secret import SecretError
+from migrations import gate_ledger
 from migrations.evidence import Evidence, EvidenceError
-from migrations.format import Migration
+from migrations.format import Migration, Phase
 from migrations.migrate import migrate_user, read_progress
 from migrations.read_folder import read_migration
+from migrations.state import Progress, State
 from migrations.steps.migration_step import MigrationError
 from store.store import Row
+
+SIGNED = frozenset({State.WAITING_GATE, State.PAUSED, State.DONE, State.PURGED})
 
 
 def signed_evidence(context: Context, database: str, migration: str) -> Mapping[str, Any]:
@@ -30,19 +34,18 @@ def signed_evidence(context: Context, database: str, migration: str) -> Mapping[
     read = read_migration(migration_folder(context), migration)
     row = _rehearsal(context, read)
     with catalog_session(context, database) as session:
-        progress = read_progress(session, migrate_user(session)).get(migration)
+        user = migrate_user(session)
+        progress = read_progress(session, user).get(migration, Progress())
+        adopted = gate_ledger.has_adopted(session, user, migration)
         facts = session.facts
-    if progress is None or progress.phase is None or progress.checksum != read.checksum:
-        raise MigrationError(
-            Cause.REFUSED, f"{migration} is not applied here with this checksum: apply it first"
-        )
+    phase = _applied(read, progress, adopted=adopted)
     evidence = Evidence(
         migration=migration,
         checksum=read.checksum,
         rung=options.environment,
         system_identifier=facts.system_identifier,
         server_version=str(facts.version // 10000),
-        phase=progress.phase.value,
+        phase=phase.value,
         round_trips=tuple(json.loads(row["evidence"])["round_trips"]),
         rehearsed_at=row["recorded_at"],
         at=context.clock().isoformat(timespec="seconds"),
@@ -53,14 +56,29 @@ def signed_evidence(context: Context, database: str, migration: str) -> Mapping[
         raise EvidenceError(f"migrations.signing_key: {error}") from None
 
 
+def _applied(migration: Migration, progress: Progress, *, adopted: bool) -> Phase:
+    """Return the last phase that was applied here. Raises MigrationError if nothing proves it."""
+    if progress.phase is None or progress.checksum != migration.checksum:
+        raise MigrationError(
+            Cause.REFUSED, f"{migration.id} is not applied here with this checksum: apply it first"
+        )
+    if adopted or progress.state not in SIGNED:
+        state = "adopted" if adopted else progress.state.value
+        raise MigrationError(
+            Cause.REFUSED, f"{migration.id} is {state} here: only phases applied here are signed"
+        )
+    return progress.phase
+
+
 def _rehearsal(context: Context, migration: Migration) -> Row:
     """Return the last rehearsal of this checksum. Raises MigrationError unless it proves it."""
     row = last_evidence(context, migration)
     rehearsed = rehearsal_facts(row)
-    if row is None or rehearsed is None or rehearsed.embedded or not rehearsed.ok:
+    oldest = context.clock() - context.config.migrations.evidence_age
+    if row is None or rehearsed is None or not rehearsed.ok or rehearsed.at < oldest:
         raise MigrationError(
             Cause.REFUSED,
-            f"{migration.id} has no rehearsal without problems on a scratch server, with this "
-            f"checksum: sereno migrate rehearse {migration.id}",
+            f"{migration.id} has no young rehearsal without problems on a scratch server, with "
+            f"this checksum: sereno migrate rehearse {migration.id}",
         )
     return row

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import structlog
 
 from daemon.context import Context
@@ -19,7 +20,7 @@ from daemon.migrating.requests import (
     migrating_databases,
 )
 from daemon.migrating.views import Listed, list_migrations
-from migrations import ledger
+from migrations import gate_ledger
 from migrations.format import Migration
 from migrations.migrate import migrate_user, read_planning
 from migrations.read_folder import FormatError, read_migration
@@ -36,7 +37,7 @@ def copy_states(context: Context, database: str) -> None:
     """Copy the ledger of a database into the store. Raises TargetError, StoreError."""
     listed = list_migrations(context, database, read=_read_cached)
     with catalog_session(context, database) as session:
-        waivers = ledger.count_waivers(session, migrate_user(session))
+        waivers = gate_ledger.count_waivers(session, migrate_user(session))
         rows = [_row(context, session, one, waivers) for one in listed]
     with context.store.transaction() as transaction:
         migrating.replace_states(transaction, database, rows, context.clock())
@@ -44,11 +45,22 @@ def copy_states(context: Context, database: str) -> None:
 
 def copy_all_states(context: Context) -> None:
     """Copy every ledger that can be read; the others keep their former copy."""
-    for database in migrating_databases(context):
-        try:
-            copy_states(context, database)
-        except (TargetError, FormatError, StoreError) as error:
-            _log.warning("migrations.not_copied", database=database, reason=str(error))
+    databases = migrating_databases(context)
+    try:
+        with context.store.transaction() as transaction:
+            migrating.forget_states(transaction, databases)
+    except StoreError as error:
+        _log.warning("migrations.not_copied", database="", reason=str(error))
+    for database in databases:
+        copy_if_possible(context, database)
+
+
+def copy_if_possible(context: Context, database: str) -> None:
+    """Copy a ledger; log why it cannot be copied. The former copy stays then."""
+    try:
+        copy_states(context, database)
+    except (TargetError, FormatError, StoreError, psycopg.Error) as error:
+        _log.warning("migrations.not_copied", database=database, reason=str(error))
 
 
 def _row(
@@ -57,7 +69,8 @@ def _row(
     problem, gates, checksum = listed.problem, list[Mapping[str, Any]](), ""
     if listed.state not in ENDED and not problem:
         try:
-            request = build_request(context, session, Wish(listed.id), read=_read_cached)
+            wish = Wish(listed.id, shows_only=True)
+            request = build_request(context, session, wish, read=_read_cached)
             checksum = request.migration.checksum
             gates = [gate_values(one) for one in read_planning(session, request).gates]
         except (FormatError, GrammarError, MigrationError) as error:

@@ -133,7 +133,7 @@ def _listed(
 
 
 def _is_alive(row: Row) -> bool:
-    return is_alive(row["process"], from_text(row["started_at"]))
+    return is_alive(row["id"], row["process"], from_text(row["started_at"]))
 
 
 def _is_at_work(context: Context, database: str, migration: str) -> bool:
@@ -175,6 +175,18 @@ def _batch(session: Session, user: str, read: Migration, file: str, done: int) -
     table = sql.Literal(read.manifest.steps[file].table)
     rate = row["keys"] / row["seconds"] if row["seconds"] else 0.0
     return BatchProgress(file, done, estimated_rows(session, table), rate, row["last"])
+
+
+def require_known(context: Context, database: str, migration: str) -> None:
+    """Raise MigrationError if neither the folder nor the ledger has a migration."""
+    folder = context.config.migrations.folder
+    with catalog_session(context, database) as session:
+        known = {*read_progress(session, migrate_user(session))}
+    known |= set(list_ids(folder) if folder is not None else ())
+    if migration not in known:
+        raise MigrationError(
+            Cause.REFUSED, f"{migration}: neither the folder nor {database} has it"
+        )
 
 
 def require_begun(context: Context, database: str, migration: str) -> str | None:

@@ -77,7 +77,7 @@ def _progress(transaction: Transaction, states: Sequence[Row]) -> Iterator[Metri
     done = _gauge("sereno_migration_rows_done", "Rows of its batch file that are done.", PLACE)
     estimated = _gauge("sereno_migration_rows_estimated", "Rows of its table, estimated.", PLACE)
     for state in states:
-        row = migrating.latest_progress(transaction, state["migration"])
+        row = migrating.latest_progress(transaction, state["migration"], state["database"])
         if row is not None and row["total"]:
             place = (state["migration"], state["database"])
             done.add_metric(place, row["done"])

@@ -64,7 +64,7 @@ def _judge_requested(record: RunRecord, request: Request, result: RunResult) -> 
     """Return the finding of a migration that failed; one that finished resolves its alerts."""
     database, subject = record.task.database, request.subject
     stalled = Coverage(MIGRATION_STALLED.name, database, subject)
-    if result.state is RunState.FAILED and not record.unreachable:
+    if result.state is RunState.FAILED and not record.unreachable and not _refused(result):
         identity = Identity(
             MIGRATION_FAILED.name,
             record.instance,
@@ -77,6 +77,11 @@ def _judge_requested(record: RunRecord, request: Request, result: RunResult) -> 
     if result.state is not RunState.FINISHED:
         return Verdict(coverage=(stalled,))
     return Verdict(coverage=(stalled, Coverage(MIGRATION_FAILED.name, database, subject)))
+
+
+def _refused(result: RunResult) -> bool:
+    """Return whether nothing was begun: only the one that asked has to know."""
+    return result.cause in {Cause.REFUSED, Cause.PLAN_CHANGED, Cause.GATE_CLOSED, Cause.BUSY}
 
 
 def judge_reached(database: str) -> Verdict:
@@ -110,6 +115,14 @@ def judge_logins(instance: str, database: str, logins: Sequence[CheckedLogin]) -
 
 def judge_interrupted(instance: str, task: Task, number: int, reason: str) -> Finding:
     """Return the finding that a process died during a run."""
+    if task.request is not None:
+        subject = task.request.subject
+        identity = Identity(
+            MIGRATION_FAILED.name, instance, database=task.database, object=subject, task=task.job
+        )
+        summary = f"run {number}: {reason}; nothing goes on by itself"
+        remedy = f"sereno migrate resume {subject} --database {task.database}"
+        return Finding(identity, Severity.CRITICAL, summary, remedy=remedy)
     identity = Identity(TASK_INTERRUPTED.name, instance, database=task.database, task=task.job)
     summary = f"run {number}: {reason}; the run will be retried"
     remedy = f"sereno history {number}; journalctl -u sereno"

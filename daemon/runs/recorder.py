@@ -121,7 +121,8 @@ class Recorder:
             kind="migration_success",
             type=MIGRATION_STATUS,
             title=f"migration_success: {self._task.database} {asked.subject}",
-            summary=f"run {self.number} of {asked.subject} by {asked.principal} has finished",
+            summary=f"{asked.action} of {asked.subject} by {asked.principal}: run {self.number} "
+            "has finished",
             database=self._task.database,
             object=asked.subject,
             remedy="",

@@ -8,9 +8,11 @@ from pathlib import Path
 from daemon.context import Context
 from daemon.history import history
 from daemon.runs.judging import judge_interrupted
-from domain.task import Scope, Task
+from domain.task import Request, Scope, Task
 from store.timestamps import from_text
 
+LIVE_RUNS: set[int] = set()
+"""The numbers of the runs of this process."""
 CLOCK_TOLERANCE = timedelta(minutes=10)
 """The clock may have been set by this much since a run began."""
 
@@ -24,17 +26,23 @@ def recover_interrupted_runs(context: Context) -> None:
     with context.store.transaction() as transaction:
         for run in history.running_runs(transaction):
             began = from_text(run["started_at"])
-            if run["schedule"] is None and is_alive(run["process"], began):
+            if run["schedule"] is None and is_alive(run["id"], run["process"], began):
                 continue
             died = f"process {run['process']} exited without recording a result"
             history.mark_interrupted(transaction, run["id"], died, now)
-            task = Task(run["job"], Scope(run["scope"]), run["database"])
+            asked = Request(run["subject"], "", "", None) if run["subject"] else None
+            task = Task(run["job"], Scope(run["scope"]), run["database"], request=asked)
             finding = judge_interrupted(instance, task, run["id"], died)
             context.processor(transaction).process([finding])
 
 
-def is_alive(process: int, run_began: datetime) -> bool:
-    """Return whether a process exists and is older than its run: the kernel reuses the numbers."""
+def is_alive(run: int, process: int, run_began: datetime) -> bool:
+    """Return whether the process of a run is at work on it.
+
+    It has to be older than its run: the kernel reuses the numbers.
+    """
+    if process == os.getpid():
+        return run in LIVE_RUNS
     try:
         status = Path(f"/proc/{process}/stat").read_text("utf-8", errors="replace")
     except OSError:

@@ -16,6 +16,7 @@ from daemon.context import Context
 from daemon.history import requests
 from daemon.liveness import Watchdog
 from daemon.runs.recorder import Recorder
+from daemon.runs.recovery import LIVE_RUNS
 from daemon.runs.result import RunResult, RunState, summarize
 from daemon.runs.run_context import RunContext, job_settings
 from daemon.runs.sessions import Sessions
@@ -114,6 +115,7 @@ class Runner:
         log = _log.bind(task=task.job, database=task.database, run=number)
         log.info("run.started", schedule=task.trigger.schedule, nominal=task.trigger.minute())
         self._at_work[number] = task
+        LIVE_RUNS.add(number)
         try:
             end = self._persist(
                 task, window if task.scope is not Scope.SERVICE else NO_END, recorder
@@ -121,6 +123,7 @@ class Runner:
         finally:
             del self._at_work[number]
             self._watchdog.end(_sign(number))
+            LIVE_RUNS.discard(number)
         recorder.finish(end)
         log.info("run.finished", state=end.state.value, reason=end.reason, steps_left=end.left)
         return FinishedRun(number, task.job, task.database, end.state, end.reason, end.cause)
@@ -256,7 +259,7 @@ class Runner:
             alive = partial(self._alive, recorder.number)
             terms = self._run_context.terms(window, coordinator, alive)
             if job.on_request:
-                terms = self._requested(terms, recorder.number)
+                terms = self._requested(terms, recorder.number, stack)
             place = self._place(task, coordinator)
 
             def execute(some: Sequence[Step]) -> list[StepResult]:
@@ -274,10 +277,11 @@ class Runner:
             recorder.logins(workers.check_logins())
         return outcomes
 
-    def _requested(self, terms: RunLimits, run: int) -> RunLimits:
+    def _requested(self, terms: RunLimits, run: int, stack: ExitStack) -> RunLimits:
         """Return the limits of a run on request: it does not wait for itself, and is watched."""
         context = self._context
         stored = StoredProgress(context.store, context.clock, run, terms.progress)
+        stack.enter_context(stored)
         limits = replace(terms.limits, migrations=False)
         return replace(terms, limits=limits, progress=stored)
 
@@ -320,10 +324,17 @@ class Runner:
     def _alive(self, number: int) -> None:
         self._watchdog.beat(_sign(number), HUNG_SECONDS)
         task = self._at_work.get(number)
-        if task is not None and task.request is not None and not self.stop.is_set():
+        watched = task is not None and task.request is not None and not self.stop.is_set()
+        if watched and self._is_stop_requested(number):
+            self.cancel_in_background()
+
+    def _is_stop_requested(self, number: int) -> bool:
+        """Return whether the run was asked to stop; a state file in trouble asks for nothing."""
+        try:
             with self._context.store.reading() as transaction:
-                if requests.is_stop_requested(transaction, number):
-                    self.cancel_in_background()
+                return requests.is_stop_requested(transaction, number)
+        except StoreError:
+            return False
 
 
 _INTERRUPTED = RunResult(RunState.INTERRUPTED, "interrupted")

@@ -18,7 +18,7 @@ def build_app(parts: Parts) -> Any:  # noqa: ANN401 - an ASGI application
     app = FastAPI(
         title="sereno",
         version=version("sereno"),
-        openapi_url="/api/v1/openapi.json",
+        openapi_url=None,  # as below, behind a token
         docs_url=None,  # its pages load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
@@ -40,7 +40,12 @@ def _add_monitoring(app: FastAPI, parts: Parts) -> None:
         body, kind = render(registry, request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": kind})
 
+    @app.get("/api/v1/openapi.json", include_in_schema=False)
+    def schema(request: Request) -> dict[str, Any]:
+        require(parts.context.config.web, request, "read")
+        return app.openapi()
+
     @app.get("/healthz", include_in_schema=False)
-    def healthz() -> Response:
+    async def healthz() -> Response:  # never behind the threads of other requests
         wrong = parts.problem()
         return PlainTextResponse(f"{wrong or 'well'}\n", 503 if wrong else 200)

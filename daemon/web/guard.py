@@ -3,11 +3,12 @@
 import base64
 import binascii
 import json
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from daemon.config.values import split_address
 from daemon.config.web import Right, Web
@@ -15,6 +16,7 @@ from daemon.principals import has_right, principal_of_token
 from daemon.web.problems import CONTENT_TYPE, ProblemError
 
 MOST_BODY_BYTES = 65_536
+_HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
 READER = "local"
 """The name of an anonymous reader on the loopback interface."""
 _POLICY = (
@@ -52,7 +54,8 @@ class Guard:
                 message["headers"] = [*message["headers"], *_HEADERS]
             await send(message)
 
-        if urlsplit(f"//{host}").hostname not in self._hosts:
+        named = _HOST.fullmatch(host)
+        if named is None or (named["six"] or named["name"]).lower() not in self._hosts:
             await _refuse(send_headed, 400, "bad_host", "this Host is not one of sereno's")
         elif not length.isdigit() or int(length) > MOST_BODY_BYTES:
             await _too_large(send_headed)
@@ -110,7 +113,7 @@ def require(web: Web, request: Request, right: Right) -> str:
     name = principal_of_token(web, token) if token else None
     if name is not None:
         if not has_right(web, name, right):
-            raise ProblemError(403, "forbidden", f"{name} may not {right}", [right])
+            raise ProblemError(403, "forbidden", f"{name} lacks the right {right}", [right])
         return name
     is_open = web.is_local and not web.behind_tls and not web.public_url
     if right == "read" and is_open and not token:
@@ -118,6 +121,15 @@ def require(web: Web, request: Request, right: Right) -> str:
     if not web.principals:
         raise ProblemError(403, "forbidden", "no principal is configured: reading only", [right])
     raise ProblemError(401, "unauthenticated", "a bearer token of a principal is needed", [right])
+
+
+def principal_with(web: Web, right: Right) -> Any:  # noqa: ANN401 - of FastAPI
+    """Return a dependency: the principal, who is known before the body is looked at."""
+
+    def known(request: Request) -> str:
+        return require(web, request, right)
+
+    return Depends(known)
 
 
 def _token(request: Request) -> str:

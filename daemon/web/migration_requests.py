@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 import time
 import uuid
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from daemon.history import migrating, requests, web_requests
 from daemon.history.web_requests import WebRequest
@@ -22,6 +23,7 @@ PhaseName = Literal["prepare", "data", "tighten", "cleanup", "purge"]
 POLL_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 20.0
 MOST_RUNS = 2000
+_WAITERS = threading.BoundedSemaphore(4)
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,3})")
 _ID = r"^[0-9]{4}_[a-z0-9_]{1,60}$"
@@ -38,7 +40,7 @@ class Execute(Body):
 
     migrationId: str = Field(pattern=_ID)  # noqa: N815 - the name in the interface
     database: str = Field("", max_length=63)
-    dryRun: bool = True  # noqa: N815 - the name in the interface
+    dryRun: StrictBool = True  # noqa: N815 - the name in the interface
     until: PhaseName | None = None
     planHash: str = Field("", max_length=64)  # noqa: N815 - the name in the interface
     reason: str = Field("", max_length=2000)
@@ -51,10 +53,10 @@ class Reasoned(Body):
 
 
 class RollBack(Reasoned):
-    """The body of a rollback."""
+    """The body of a rollback: it names the first phase to undo."""
 
-    until: PhaseName | None = None
-    accept: bool = False
+    until: PhaseName
+    accept: StrictBool = False
 
 
 class Approve(Body):
@@ -105,18 +107,30 @@ def database_of(parts: Parts, wanted: str) -> str:
     )
 
 
+def made_before(parts: Parts, asked: WebRequest) -> str | None:
+    """Return the request that was made with the same key; None if there is none.
+
+    Raises ProblemError 422 if it had another body.
+    """
+    with parts.context.store.reading() as transaction:
+        known = web_requests.of_key(transaction, asked.principal, asked.key)
+    if known is not None and known["body"] != asked.body:
+        raise ProblemError(422, "key_reused", "this Idempotency-Key was used for another request")
+    return known["id"] if known is not None else None
+
+
 def make(parts: Parts, request: Request, asked: WebRequest) -> Made:
     """Record a request and wake the service; wait as long as the caller prefers.
 
-    Raises ProblemError 422 for a key that was used for another body.
+    Raises ProblemError as `made_before`.
     """
     context = parts.context
     with context.store.transaction() as transaction:
         known = web_requests.of_key(transaction, asked.principal, asked.key)
         if known is None:
             web_requests.add(transaction, asked, context.clock())
-    if known is not None and known["body"] != asked.body:
-        raise ProblemError(422, "key_reused", "this Idempotency-Key was used for another request")
+    if known is not None:
+        made_before(parts, asked)
     number = known["id"] if known is not None else asked.id
     if known is None:
         parts.carrier.look()
@@ -166,9 +180,7 @@ def load_run(parts: Parts, run: str) -> dict[str, Any]:
         asked = web_requests.load(transaction, run)
     for row in rows:
         if run in {row["request"], str(row["id"])}:
-            values = run_values(row)
-            del values["seconds"]
-            return values
+            return run_values(row)
     if asked is None:
         raise ProblemError(404, "not_found", f"no run {run[:60]}")
     values = plan_run_values(asked)
@@ -177,10 +189,13 @@ def load_run(parts: Parts, run: str) -> dict[str, Any]:
     return values
 
 
-def pause(parts: Parts, place: Place, principal: str) -> None:
-    """Ask a run to stop. Raises ProblemError 409 if it is not running."""
-    if place.number is None or place.state != "running":
+def pause(parts: Parts, run: str, place: Place, principal: str) -> None:
+    """Ask a run to stop, also one that has not begun. Raises ProblemError 409 if it has ended."""
+    if place.state not in {"running", "waiting"}:
         raise ProblemError(409, "wrong_state", f"the run is {place.state}")
+    if place.number is None:
+        parts.carrier.cancel(run)
+        return
     with parts.context.store.transaction() as transaction:
         requests.request_stop(transaction, place.number, principal, parts.context.clock())
 
@@ -198,8 +213,10 @@ def refuse_ended_wrong(row: Row) -> None:
     if not row["error"]:
         return
     answer = json.loads(row["answer"] or "{}")
+    if "number" in answer:
+        return  # a run that began: its end is the answer
     code = str(answer.get("code") or "failed")
-    status = 500 if code == "failed" else 409
+    status = {"failed": 500, "interrupted": 503}.get(code, 409)
     raise ProblemError(status, code, row["error"], missing_of(row["error"]))
 
 
@@ -214,7 +231,19 @@ def _preferred_wait(request: Request) -> float:
 
 
 def _ended(parts: Parts, number: str, seconds: float) -> Row | None:
-    """Return the row of a request as soon as it has ended, None after some seconds."""
+    """Return the row of a request as soon as it has ended, None after some seconds.
+
+    Only a few callers may wait: each takes one of the threads of all requests.
+    """
+    if not _WAITERS.acquire(blocking=False):
+        return None
+    try:
+        return _awaited(parts, number, seconds)
+    finally:
+        _WAITERS.release()
+
+
+def _awaited(parts: Parts, number: str, seconds: float) -> Row | None:
     deadline = time.monotonic() + seconds
     while True:
         with parts.context.store.reading() as transaction:

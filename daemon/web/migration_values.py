@@ -1,11 +1,12 @@
 """Migrations as the values of the HTTP interface, read from the store only."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from daemon.history import migrating, web_requests
+from daemon.runs.recovery import is_alive
 from store.store import Row, Transaction
 from store.timestamps import from_text
 
@@ -25,34 +26,33 @@ def status_values(
     states = migrating.load_states(transaction)
     runs = [run_values(row) for row in migrating.load_runs(transaction, JOB, MOST_RUNS)]
     plans = [plan_run_values(row) for row in web_requests.load_plans(transaction, MOST_RUNS)]
-    totals = _totals(runs)
+    running = {(one["migrationId"], one["database"]) for one in runs if one["status"] == "running"}
     history = sorted([*runs, *plans], key=lambda one: str(one["startedAt"]), reverse=True)
     problems = [*problems, *_failed(runs), *_problems(states, now)]
     return {
         "asOf": min((row["as_of"] for row in states), default=None),
         "current": next((one for one in runs if one["status"] == "running"), None),
-        "pending": [_pending(row) for row in states if row["state"] not in _ENDED],
+        "pending": [_pending(row, running) for row in states if row["state"] not in _ENDED],
         "history": history[:MOST_RUNS],
-        "totals": totals,
+        "totals": _totals(transaction, runs),
         "health": {"ok": not problems, "problems": problems},
     }
 
 
-def _totals(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the totals of some runs, newest first; their seconds are taken out."""
-    timed = [(one.pop("seconds"), one) for one in runs]
-    ended = [one for _, one in timed if one["finishedAt"]]
-    finished = [seconds for seconds, one in timed if one["status"] == "finished"]
+def _totals(transaction: Transaction, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    row = migrating.load_totals(transaction, JOB)
     return {
-        "total": len(ended),
-        "successful": len(finished),
-        "failed": sum(one["status"] == "failed" for one in ended),
-        "averageDurationSeconds": sum(finished) / len(finished) if finished else None,
-        "last": ended[0] if ended else None,
+        "total": row["total"],
+        "successful": row["finished"] or 0,
+        "failed": row["failed"] or 0,
+        "averageDurationSeconds": row["seconds"],
+        "last": next((one for one in runs if one["finishedAt"]), None),
     }
 
 
-def _pending(row: Row) -> dict[str, Any]:
+def _pending(row: Row, running: Collection[tuple[str, str]]) -> dict[str, Any]:
+    if (row["migration"], row["database"]) in running:
+        row = row | {"state": "running", "reason": "", "next": "see its progress above"}
     return {
         "id": row["migration"],
         "database": row["database"],
@@ -89,20 +89,30 @@ def _problems(states: Sequence[Row], now: datetime) -> list[str]:
 
 
 def run_values(row: Row) -> dict[str, Any]:
-    """Return a run, with its seconds."""
+    """Return a run; one whose process is gone is interrupted."""
+    status, reason = row["state"], row["reason"]
+    if status == "running" and not is_at_work(row):
+        status, reason = "interrupted", "its process ended without a word"
     return {
         "run": row["request"] or str(row["id"]),
         "migrationId": row["subject"],
         "database": row["database"],
+        "action": row["action"] or "apply",
         "phase": phase_of(row["step"]),
-        "status": row["state"],
+        "status": status,
         "dryRun": False,
+        "reason": row["asked"] or None,
         "principal": row["principal"],
         "startedAt": row["started_at"],
         "finishedAt": row["finished_at"],
-        "error": (row["reason"] or None) if row["state"] != "finished" else None,
-        "seconds": row["seconds"],
+        "error": (reason or None) if status not in {"finished", "running"} else None,
     }
+
+
+def is_at_work(row: Row) -> bool:
+    """Return whether the process of a run is alive."""
+    number = row["run"] if "run" in row else row["id"]
+    return is_alive(number, row["process"], from_text(row["started_at"]))
 
 
 def plan_run_values(row: Row) -> dict[str, Any]:
@@ -112,9 +122,11 @@ def plan_run_values(row: Row) -> dict[str, Any]:
         "run": row["id"],
         "migrationId": row["subject"],
         "database": row["database"],
+        "action": row["action"],
         "phase": json.loads(row["body"]).get("until"),
         "status": states.get(row["state"], row["state"]),
         "dryRun": row["action"] == "plan",
+        "reason": json.loads(row["body"]).get("reason") or None,
         "principal": row["principal"],
         "startedAt": row["created_at"],
         "finishedAt": row["finished_at"],

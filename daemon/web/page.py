@@ -8,12 +8,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from daemon.history import migrating
 from daemon.web.guard import require
-from daemon.web.migration_values import JOB, progress_values, status_values
+from daemon.web.migration_values import JOB, is_at_work, progress_values, status_values
 from daemon.web.parts import Parts
 from daemon.web.problems import ProblemError, problem
 from domain.units import format_seconds
@@ -39,8 +39,13 @@ def router(parts: Parts) -> APIRouter:
         wrong = parts.problem()
         with store.reading() as transaction:
             values = status_values(transaction, parts.context.clock(), [wrong] if wrong else [])
-            moving = [progress_values(row) for row in migrating.open_progress(transaction, JOB)]
+            rows = migrating.open_progress(transaction, JOB)
+        moving = [progress_values(row) for row in rows if is_at_work(row)]
         return HTMLResponse(render(values, moving, parts.context.config.daemon.timezone))
+
+    @made.get("/")
+    def start() -> Response:
+        return RedirectResponse("/migrations")
 
     @made.get("/static/sereno.css")
     def style() -> Response:

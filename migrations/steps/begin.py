@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from execution.control import StepControl
-from migrations import ledger
+from migrations import gate_ledger, ledger
 from migrations.catalog_state import read_catalog
 from migrations.format import Migration, Query, SqlFile
 from migrations.gates import PASSED, Gate
@@ -53,7 +53,7 @@ class BeginRun(MigrationStep):
                     "note": gate.evidence,
                 }
                 environment = self.request["environment"]
-                written |= ledger.add_gate(session, self.ref, environment, passed)
+                written |= gate_ledger.add_gate(session, self.ref, environment, passed)
             written |= ledger.add_files(session, self.ref, self.migration)
             for file in self.adopted:
                 row = StepRow(file.phase, file.name, file.checksum, 0, "done")

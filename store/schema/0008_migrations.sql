@@ -1,5 +1,6 @@
 -- The id that a requested run has in the ledger and in the HTTP interface.
 ALTER TABLE run ADD COLUMN request TEXT NOT NULL DEFAULT '';
+ALTER TABLE run ADD COLUMN request_action TEXT NOT NULL DEFAULT '';
 CREATE INDEX run_request ON run (request) WHERE request <> '';
 
 -- Requests through the HTTP interface; `body` is the canonical JSON, `answer` the result as JSON.

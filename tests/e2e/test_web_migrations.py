@@ -56,8 +56,21 @@ class Web:
             return answer.status, answer.headers, json.loads(text)
         return answer.status, answer.headers, text
 
+    def plan(self, **body):
+        """Return the hash of a plan, as a person would review it."""
+        status, _, run = self.execute(dryRun=True, **body)
+        assert status == 200, run
+        return run["plan"]["hash"]
+
+    def post(self, path, body=None, who="ana", **headers):
+        """Send a request with a key of its own, and wait for its end."""
+        given = {"Idempotency_Key": str(uuid.uuid4()), "Prefer": "wait=20"} | headers
+        return self.ask("POST", path, body, who=who, **given)
+
     def execute(self, who="ana", prefer="wait=20", **body):
         key = body.pop("key", str(uuid.uuid4()))
+        if not body.get("dryRun", True) and "planHash" not in body:
+            body["planHash"] = self.plan(**{name: body[name] for name in body.keys() & {"until"}})
         return self.ask(
             *("POST", "/migrations/execute", {"migrationId": ID} | body),
             who=who,
@@ -113,7 +126,7 @@ def test_migration_is_planned_applied_and_rolled_back_through_http(web, wait):
     assert [one["dryRun"] for one in found["history"]].count(True) == 1
     assert [one["state"] for one in found["pending"]] == ["waiting_gate"]
     progress = web.ask("GET", f"/api/v1/migrations/progress?id={ID}")[2]
-    assert (progress["rowsDone"], progress["percent"]) == (1000, 100.0) or progress["step"]
+    assert (progress["rowsDone"], progress["percent"]) == (1000, 100.0)
     metrics = web.ask("GET", "/metrics")[2]
     assert (
         f'migration_duration_seconds_count{{migration_name="{ID}",status="finished"}} 1.0'
@@ -123,11 +136,9 @@ def test_migration_is_planned_applied_and_rolled_back_through_http(web, wait):
         f'migration_errors_total{{error_type="plan_changed",migration_name="{ID}"}}' not in metrics
     )
 
-    status, _, back = web.ask(
-        *("POST", f"/migrations/{run['run']}/rollback", {"reason": "no"}),
-        who="eva",
-        Prefer="wait=20",
-    )
+    path = f"/migrations/{run['run']}/rollback"
+    assert web.refused(web.post(path, {"reason": "no"}, "eva")) == (422, "invalid")
+    status, _, back = web.post(path, {"reason": "no", "until": "prepare"}, "eva")
     assert (status, back["status"]) == (200, "finished"), back
     assert web.made.state() == ("rolled_back", "")
     page = web.ask("GET", "/migrations")
@@ -140,11 +151,12 @@ def test_migration_is_planned_applied_and_rolled_back_through_http(web, wait):
 def test_same_key_is_the_same_run_and_another_body_is_refused(web, wait):
     web.start(wait)
     key = str(uuid.uuid4())
-    first = web.execute(dryRun=False, until="prepare", key=key)
-    again = web.execute(dryRun=False, until="prepare", key=key)
+    reviewed = web.plan(until="prepare")
+    first = web.execute(dryRun=False, until="prepare", planHash=reviewed, key=key)
+    again = web.execute(dryRun=False, until="prepare", planHash=reviewed, key=key)
     assert (first[0], again[0], first[2]["run"]) == (200, 200, again[2]["run"])
     assert web.made.database.value("SELECT count(*) FROM sereno.migration_run") == 1
-    other = web.execute(dryRun=False, until="data", key=key)
+    other = web.execute(dryRun=False, until="data", planHash=reviewed, key=key)
     assert web.refused(other) == (422, "key_reused")
     of_eva = web.execute("eva", dryRun=False, until="data", key=key)
     assert of_eva[0] == 200, "keys of two principals are apart"
@@ -156,6 +168,7 @@ def test_errors_have_a_code_and_name_what_is_missing(web, wait):
     post = ("POST", "/migrations/execute")
     cases = {
         (428, "key_missing"): web.ask(*post, body, who="ana"),
+        (422, "plan_missing"): web.execute(dryRun=False, planHash=""),
         (401, "unauthenticated"): web.ask(*post, body),
         (403, "forbidden"): web.ask(*post, body, who="reader"),
         (422, "invalid"): web.ask(*post, body | {"skipValidation": True}, who="ana"),
@@ -206,7 +219,8 @@ def test_running_migration_is_paused_limited_and_resumed(web, wait):
     assert found["rowsEstimated"] >= 1000
     busy = web.execute("eva", dryRun=False)
     assert web.refused(busy) == (409, "busy")
-    assert web.ask("GET", "/migrations")[2].count("<progress") == 1
+    page = web.ask("GET", "/migrations")[2]
+    assert (page.count("<progress"), "see its progress above" in page) == (1, True)
     assert web.ask("POST", f"{path}/batch", {"rows": 500}, who="ana")[0] == 202
     wait(lambda: web.ask("GET", f"/migrations/progress?id={ID}")[2]["batchSize"] > 20)
     assert web.ask("POST", f"{path}/pause", who="ana")[0] == 202
@@ -218,20 +232,21 @@ def test_running_migration_is_paused_limited_and_resumed(web, wait):
             "migration.toml": f'title = "slow"\narchive = ["public.new_table"]\n{toml.replace("30", "0")}'
         }
     )
-    status, _, resumed = web.ask(
-        "POST", f"{path}/resume", {"reason": "on"}, who="eva", Prefer="wait=20"
-    )
+    assert web.refused(web.ask("POST", f"{path}/resume", who="eva")) == (428, "key_missing")
+    status, _, resumed = web.post(f"{path}/resume", {"reason": "on"}, "eva")
     assert (status, resumed.get("status")) == (200, "finished"), resumed
     assert web.made.state() == ("waiting_gate", "tighten")
 
 
-def test_one_person_may_not_approve_and_apply(web, wait):
+def test_one_person_may_not_approve_and_apply(web, wait, monkeypatch):
     web.house.extra = web.house.extra.replace(
         'environment = "development"',
         'environment = "b"\nladder = ["a", "b", "c"]\nsoak = "1ms"',
     )
     for gate in ("begin.rehearsal", "begin.rung", "cleanup.rung"):
-        assert web.made.migrate("waive", ID, gate, "--reason", "a test").returncode == 0
+        monkeypatch.setenv("SERENO_TOKEN", web.tokens["eva"])
+        waived = web.made.migrate("waive", ID, gate, "--reason", "a test", "--as", "eva")
+        assert waived.returncode == 0, waived.stderr
     web.start(wait)
     _, _, run = web.execute(dryRun=False)
     assert run["status"] == "finished", run
@@ -239,8 +254,12 @@ def test_one_person_may_not_approve_and_apply(web, wait):
     closed = web.execute(dryRun=False, until="cleanup")
     assert web.refused(closed) == (409, "gate_closed")
     assert closed[2]["missing"] == ["cleanup.approval"]
-    assert web.ask("POST", path, who="ana", Prefer="wait=20")[0] == 200
-    assert web.refused(web.ask("POST", path, who="ana")) == (403, "second_person")
+    attested = {"gate": "begin.support"}
+    assert web.refused(web.post(path, attested)) == (422, "invalid"), "no such gate on this rung"
+    key = {"Idempotency_Key": "once"}
+    assert web.post(path, **key)[0] == 200
+    assert web.post(path, **key)[0] == 200, "the same request"
+    assert web.refused(web.post(path)) == (403, "second_person")
     assert web.refused(web.execute(dryRun=False, until="cleanup")) == (403, "second_person")
     status, _, done = web.execute("eva", dryRun=False, until="cleanup")
     assert (status, done["status"]) == (200, "finished"), done
@@ -278,3 +297,78 @@ def test_slow_and_many_connections_are_closed(web, wait):
     assert closed == 20, "no request came in ten seconds"
     for one in (slow, *many):
         one.close()
+
+
+def slow_prepare(web, seconds):
+    web.made.write(
+        {
+            "prepare.sql": f"CREATE TABLE new_table (id bigint PRIMARY KEY); SELECT pg_sleep({seconds});"
+        }
+    )
+    return f"SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep({seconds})%' AND application_name = 'sereno/migrate'"
+
+
+def test_reload_leaves_requests_in_flight_alone(web, wait):
+    sleeping = slow_prepare(web, 5)
+    web.start(wait)
+    key = {"key": "reload", "planHash": web.plan(until="prepare"), "until": "prepare"}
+    _, _, run = web.execute(dryRun=False, prefer="wait=0", **key)
+    wait(lambda: web.made.database.value(sleeping) > 0)
+    web.process.send_signal(signal.SIGHUP)
+    time.sleep(1)
+    wait(web.answers, what="the port after the reload")
+    status, _, done = web.execute(dryRun=False, **key)
+    assert (status, done["status"], done["run"]) == (200, "finished", run["run"])
+
+
+def test_run_of_a_killed_service_is_told_and_its_key_gives_its_end(web, wait):
+    sleeping = slow_prepare(web, 60)
+    web.start(wait)
+    key = {"key": "kill", "planHash": web.plan(), "dryRun": False}
+    _, _, run = web.execute(prefer="wait=0", **key)
+    wait(lambda: web.made.database.value(sleeping) > 0)
+    web.process.kill()
+    web.process.wait()
+    web.start(wait)
+    status, _, again = web.execute(**key)
+    assert (status, again["run"], again["status"]) == (200, run["run"], "interrupted")
+    found = web.status()
+    assert (found["current"], found["totals"]["total"]) == (None, 1)
+    alerts = json.loads(web.made.sereno("alerts", "list", "--json").stdout)
+    assert [(one["kind"], one["object"]) for one in alerts] == [("migration_failed", ID)]
+    assert "nothing goes on by itself" in alerts[0]["summary"]
+    wait(lambda: web.made.database.value(sleeping) == 0, what="the end of the session")
+    web.made.write(
+        {
+            "prepare.sql": "CREATE TABLE new_table (id bigint PRIMARY KEY, note text); ALTER TABLE users ADD migrated boolean;"
+        }
+    )
+    resumed = web.made.migrate("resume", ID)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    alerts = json.loads(web.made.sereno("alerts", "list", "--json").stdout)
+    assert "migration_failed" not in {one["kind"] for one in alerts}
+
+
+def test_request_that_has_not_begun_can_be_stopped(web, wait):
+    web.start(wait)
+    with web.house.context().store.transaction() as transaction:
+        transaction.execute(
+            "INSERT INTO web_request (id, action, database, subject, principal, body, state, created_at)"
+            " VALUES ('r1', 'apply', 'main', ?, 'ana', '{}', 'running', '2999-01-01T00:00:00.000000Z')",
+            (ID,),
+        )
+    assert web.ask("POST", "/migrations/r1/pause", who="ana")[0] == 202
+    assert web.made.state() == ("pending", "")
+
+
+@pytest.mark.parametrize("host", ["[", "evil@localhost", "localhost.", "", "a b"])
+def test_strange_host_is_refused_before_anything_else(web, wait, host):
+    web.start(wait)
+    with socket.create_connection(("127.0.0.1", web.port), timeout=10) as raw:
+        raw.sendall(
+            f"GET /migrations/status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+        )
+        answer = b""
+        while part := raw.recv(4096):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 400"), answer[:80]

@@ -84,7 +84,7 @@ def test_migration_climbs_the_ladder_by_evidence_and_two_people(rungs, monkeypat
     for missing in (
         "begin.rehearsal: not rehearsed with this checksum",
         "begin.rung: migrations.rungs.staging.public_key is not configured",
-        "nobody has attested that the maintenance window was announced",
+        "nobody has attested: the maintenance window was announced",
     ):
         assert missing in closed
     assert production.state() == ("pending", "")
@@ -96,7 +96,9 @@ def test_migration_climbs_the_ladder_by_evidence_and_two_people(rungs, monkeypat
     staging.house.extra += f'signing_key = {{ file = "{key}" }}\n'
     production.house.extra += "[migrations.rungs.staging]\n" + printed.splitlines()[-1] + "\n"
 
-    assert "no rehearsal without problems" in staging.refused("evidence", ID, "--sign", code=2)
+    assert "no young rehearsal without problems" in staging.refused(
+        "evidence", ID, "--sign", code=2
+    )
     staging.fine("rehearse", ID, "--seconds", "0.2")
     assert "apply it first" in staging.refused("evidence", ID, "--sign", code=2)
     staging.fine("apply", ID, "--yes")
@@ -121,7 +123,7 @@ def test_migration_climbs_the_ladder_by_evidence_and_two_people(rungs, monkeypat
     for gate in ("backup", "window", "support"):
         production.fine("approve", ID, "--gate", f"begin.{gate}", "--note", "mail of today")
     assert "is not opened by a person" in production.refused(
-        "approve", ID, "--gate", "begin.rung", "--note", "x", code=2
+        "approve", ID, "--gate", "cleanup.rung", "--note", "x", code=2
     )
     production.fine("apply", ID, "--yes")
     assert production.state() == ("waiting_gate", "tighten")
@@ -158,6 +160,7 @@ def test_migration_climbs_the_ladder_by_evidence_and_two_people(rungs, monkeypat
     closed = production.refused("apply", ID, "--yes", "--until", "cleanup", "--as", "ana")
     assert closed.endswith("ana approved it and applies it: a second person is needed")
     assert "say who applies it" in production.refused("apply", ID, "--yes", "--until", "cleanup")
+    assert "--as NAME" in production.refused("waive", ID, "cleanup.soak", "--reason", "x", code=2)
     be("eva")
     production.fine("apply", ID, "--yes", "--until", "cleanup", "--as", "eva")
     assert production.state() == ("done", "cleanup")
@@ -179,3 +182,95 @@ def test_approval_is_void_after_a_rollback(rungs):
     production.fine("rollback", ID, "--yes", "--until", "cleanup")
     closed = production.refused("apply", ID, "--yes", "--until", "cleanup")
     assert "cleanup.approval: nobody has approved it" in closed
+
+
+@pytest.fixture
+def laddered(migrating):
+    """Return a migration on the second of three rungs, where nothing is to wait for."""
+    migrating.house.extra = migrating.house.extra.replace(
+        'environment = "development"', 'environment = "b"\nladder = ["a", "b", "c"]\nsoak = "1ms"'
+    )
+    return migrating
+
+
+def waive(migrating, *gates):
+    for gate in gates:
+        done = migrating.migrate("waive", ID, gate, "--reason", "a test")
+        assert done.returncode == 0, done.stderr
+
+
+def test_gates_are_asked_again_for_other_files_and_after_an_adoption(laddered):
+    waive(laddered, "begin.rehearsal", "begin.rung")
+    assert laddered.migrate("apply", ID, "--yes", "--until", "prepare").returncode == 0
+    assert laddered.migrate("plan", ID).returncode == 0
+    laddered.write({"tighten.check.sql": "-- @check other\nSELECT id FROM users WHERE id < 0;\n"})
+    closed = laddered.migrate("apply", ID, "--yes")
+    assert (closed.returncode, "begin.rehearsal: not rehearsed" in closed.stderr) == (4, True)
+    passed = "SELECT count(*) FROM sereno.migration_gate WHERE state = 'passed'"
+    assert laddered.database.value(passed) == 2, "nothing that is closed counts as passed"
+
+    laddered.write()
+    assert laddered.migrate("apply", ID, "--yes").returncode == 0, "the files are as before"
+    assert laddered.migrate("rollback", ID, "--yes").returncode == 0
+    closed = laddered.migrate("apply", ID, "--yes")
+    assert (closed.returncode, "begin.rung" in closed.stderr) == (4, True), "void after a rollback"
+
+
+def test_adopted_phase_opens_no_gate_and_is_not_signed(laddered, tmp_path):
+    laddered.house.extra += f'signing_key = {{ file = "{tmp_path}/key" }}\n'
+    assert new_key(tmp_path / "key").exit_code == 0
+    laddered.write({"prepare.check.sql": "-- @check c\nSELECT id FROM users WHERE id < 0;\n"})
+    adopted = laddered.migrate("adopt", ID, "--phase", "prepare", "--reason", "by hand")
+    assert adopted.returncode == 0, adopted.stderr
+    assert laddered.migrate("apply", ID, "--yes").returncode == 4
+    with laddered.house.context().store.transaction() as transaction:
+        checksum = json.loads(laddered.migrate("plan", ID, "--json").stdout)["checksum"]
+        transaction.execute(
+            "INSERT INTO migration_evidence (migration, checksum, environment, ok, evidence, recorded_at)"
+            """ VALUES (?, ?, 'b', 1, '{"round_trips": ["prepare"]}', strftime('%Y-%m-%dT%H:%M:%f', 'now') || '000Z')""",
+            (ID, checksum),
+        )
+    signed = laddered.migrate("evidence", ID, "--sign")
+    assert (signed.returncode, "is adopted here" in signed.stderr) == (2, True), signed.stdout
+
+
+def test_operator_may_not_apply_further_phases_by_resuming(laddered, monkeypatch):
+    waive(laddered, "begin.rehearsal", "begin.rung")
+    assert laddered.migrate("apply", ID, "--yes", "--until", "prepare").returncode == 0
+    monkeypatch.setenv("SERENO_TOKEN", laddered.principal("op", "operate"))
+    refused = laddered.migrate("resume", ID, "--as", "op")
+    assert (refused.returncode, "may not execute" in refused.stderr) == (2, True)
+    assert laddered.state() == ("paused", "prepare")
+
+
+def test_migration_behind_another_one_is_not_rolled_back_half(migrating):
+    other = {
+        "migration.toml": 'title = "later"\n',
+        "prepare.sql": "CREATE TABLE later (id int);",
+        "prepare.check.sql": "-- @check c\nSELECT id FROM later WHERE id < 0;",
+        "prepare.rollback.sql": "DROP TABLE later;",
+    }
+    migrating.write(
+        other | {"migration.toml": 'title = "later"\narchive = ["public.later"]\n'}, "0002_later"
+    )
+    assert migrating.migrate("apply", ID, "--yes").returncode == 0
+    assert migrating.migrate("apply", "0002_later", "--yes").returncode == 0
+    refused = migrating.migrate("rollback", ID, "--yes")
+    assert (refused.returncode, "0002_later was applied after" in refused.stderr) == (2, True)
+    assert migrating.state() == ("waiting_gate", "tighten"), "nothing is undone"
+    assert migrating.migrate("rollback", "0002_later", "--yes").returncode == 0
+    assert migrating.migrate("rollback", ID, "--yes").returncode == 0
+
+
+def test_embedded_rehearsal_takes_nothing_away(laddered):
+    laddered.write(PROBES)
+    with laddered.house.context().store.transaction() as transaction:
+        checksum = json.loads(laddered.migrate("plan", ID, "--json").stdout)["checksum"]
+        transaction.execute(
+            "INSERT INTO migration_evidence (migration, checksum, environment, ok, evidence, recorded_at)"
+            " VALUES (?, ?, 'b', 1, '{}', strftime('%Y-%m-%dT%H:%M:%f', 'now') || '000Z')",
+            (ID, checksum),
+        )
+    assert laddered.migrate("rehearse", ID, "--embedded", "--seconds", "0").returncode == 0
+    gates = json.loads(laddered.migrate("plan", ID, "--json").stdout)["gates"]
+    assert gates[0]["state"] == "open", gates[0]

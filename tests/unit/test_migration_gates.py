@@ -31,6 +31,9 @@ def migration():
         )
         for phase in Phase
     }
+    for phase in Phase:
+        name = f"{phase.value}.rollback.sql"
+        files[name] = SqlFile(name, Kind.ROLLBACK, phase, "", checksum="1")
     return Migration("0001_x", Manifest(title="x"), files, "")
 
 
@@ -38,7 +41,8 @@ def evidence(**changes):
     values = {
         "migration": "0001_x", "checksum": migration().checksum, "rung": "staging",
         "system_identifier": "1", "server_version": "18", "phase": "purge",
-        "round_trips": ("prepare",), "rehearsed_at": "", "at": (NOW - timedelta(days=1)).isoformat(),
+        "round_trips": ("prepare", "tighten", "cleanup", "purge"),
+        "rehearsed_at": (NOW - timedelta(days=2)).isoformat(), "at": (NOW - timedelta(days=1)).isoformat(),
     }  # fmt: skip
     return Evidence(**(values | changes))
 
@@ -94,7 +98,8 @@ def test_first_environment_has_no_gates_and_only_the_last_is_attested():
         ({"at": (NOW + timedelta(hours=1)).isoformat()}, "was signed at"),
         ({"phase": "prepare"}, "ends with prepare: first apply"),
         ({"phase": "gone"}, "ends with gone"),
-        ({"round_trips": ()}, "no rehearsal that was rolled back"),
+        ({"round_trips": ("prepare",)}, "no rehearsal that was rolled back from"),
+        ({"rehearsed_at": (NOW - timedelta(days=15)).isoformat()}, "was rehearsed at"),
         ({"rung": "testing"}, "is of 0001_x in testing"),
     ],
 )
@@ -150,6 +155,39 @@ def test_gates_guard_their_own_phases():
     gates = gates_of(migration(), facts(recorded=[], lower=None))
     guarded = {one.guards for one in closed_before(gates, [Phase.DATA, Phase.PURGE])}
     assert guarded == {"begin", "purge"}
+
+
+def test_gates_that_are_behind_are_not_shown_and_passed_ones_stay_open():
+    begun = facts(recorded=[], rehearsed=None, lower=None, complete=Phase.PREPARE)
+    assert any(one.missing for one in gates_of(migration(), begun) if one.guards == "begin")
+    passed = replace(
+        begun,
+        passed=frozenset(
+            f"begin.{one}" for one in ("rehearsal", "rung", "backup", "window", "support")
+        ),
+    )
+    assert not any(one.missing for one in gates_of(migration(), passed) if one.guards == "begin")
+    behind = replace(begun, complete=Phase.TIGHTEN)
+    assert {one.guards for one in gates_of(migration(), behind)} == {"cleanup", "purge"}
+
+
+def test_migration_of_purge_alone_needs_a_rehearsal_too():
+    whole = migration()
+    files = {name: one for name, one in whole.files.items() if name.startswith("purge")}
+    only = replace(whole, files=files)
+    gates = gates_of(only, facts(recorded=[], rehearsed=None, lower=None))
+    assert {one.name for one in closed_before(gates, [Phase.PURGE])} >= {
+        "begin.rehearsal",
+        "begin.support",
+    }
+
+
+@given(names, names)
+def test_waiver_of_an_approval_is_no_second_person(waives, applies):
+    recorded = [Recorded("cleanup.approval", WAIVED, waives, "why", NOW)]
+    found = facts(recorded=recorded, principal=applies)
+    gate = next(one for one in gates_of(migration(), found) if one.name == "cleanup.approval")
+    assert (gate.state == "waived") == (LOCAL not in {waives, applies} and waives != applies)
 
 
 def test_signature_covers_every_value():
