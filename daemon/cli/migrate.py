@@ -47,6 +47,7 @@ def new(
     migration: IdArgument,
     title: Annotated[str, typer.Option("--title", help="What it does, in one line.")] = "",
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make the folder of a new migration, with the least files to fill in."""
     with opened(config) as context:
@@ -57,6 +58,9 @@ def new(
             made = create_folder(migration_folder(context), migration, title or migration)
         except (ValueError, OSError) as error:
             fail(str(error), Exit.CANNOT)
+        if as_json:
+            print_json({"folder": str(made)})
+            return
         typer.echo(f"{made}: made; fill in its files, then: sereno migrate rehearse {migration}")
 
 
@@ -178,6 +182,7 @@ def pause(
     principal: AsOption = "local",
     database: DatabaseOption = None,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Stop a running migration: its statement is cancelled; `resume` goes on."""
     with opened(config) as context:
@@ -187,6 +192,9 @@ def pause(
         number = stop_run(context, database_of(context, database), migration, who)
         if number is None:
             fail(f"no run of {migration} is at work", Exit.CANNOT)
+        if as_json:
+            print_json({"run": number})
+            return
         typer.echo(f"run {number} stops; then: sereno migrate resume {migration}")
 
 
@@ -196,6 +204,7 @@ def cancel(
     principal: AsOption = "local",
     database: DatabaseOption = None,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Stop a running migration, wait for its end, and undo the phase that is not complete."""
     with opened(config) as context:
@@ -208,9 +217,13 @@ def cancel(
             wait_for_end(context, number)
         phase = unfinished_phase(context, name, migration)
         if phase is None:
+            if as_json:
+                print_json({"run": number, "undone": None})
+                return
             typer.echo(f"{migration}: no phase is half done, so nothing is undone")
             return
-        run_and_exit(context, name, _wish(migration, "rollback", phase.value, who, "cancelled"))
+        wish = _wish(migration, "rollback", phase.value, who, "cancelled")
+        run_and_exit(context, name, wish, as_json=as_json)
 
 
 def _wish(

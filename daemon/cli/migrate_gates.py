@@ -12,7 +12,7 @@ from daemon.cli.migrate_options import (
     opened,
     principal_of,
 )
-from daemon.cli.options import ConfigOption, DatabaseOption, fail, print_json
+from daemon.cli.options import ConfigOption, DatabaseOption, JsonOption, fail, print_json
 from daemon.exit_codes import Exit
 
 NoteOption = Annotated[str, typer.Option("--note", help="What was done, where it is written.")]
@@ -35,12 +35,13 @@ def approve(
     principal: AsOption = "local",
     database: DatabaseOption = None,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Approve a phase, or attest a condition of a gate; sereno migrate plan lists the gates.
 
     Another person than the approver has to apply it.
     """
-    _decide(migration, gate, note, (principal, database, config), waives=False)
+    _decide(migration, gate, note, (principal, database, config), waives=False, as_json=as_json)
 
 
 def waive(
@@ -50,9 +51,10 @@ def waive(
     principal: AsOption = "local",
     database: DatabaseOption = None,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Pass a closed gate without its evidence; this is recorded, counted, and an alert."""
-    _decide(migration, gate, reason, (principal, database, config), waives=True)
+    _decide(migration, gate, reason, (principal, database, config), waives=True, as_json=as_json)
 
 
 def _decide(
@@ -62,6 +64,7 @@ def _decide(
     place: tuple[str, str | None, Path | None],
     *,
     waives: bool,
+    as_json: bool,
 ) -> None:
     principal, database, config = place
     with opened(config) as context:
@@ -72,11 +75,15 @@ def _decide(
         who = principal_of(context, principal, "approve")
         found = record_decision(context, name, migration, Decision(gate, who, note, waives))
         copy_if_possible(context, name)
-        typer.echo(f"{found.name}: {'waived' if waives else 'approved'} by {who}")
+        decided = "waived" if waives else "approved"
+        if as_json:
+            print_json({"gate": found.name, "decision": decided, "by": who})
+        else:
+            typer.echo(f"{found.name}: {decided} by {who}")
         if waives:
             from daemon.cli.now import deliver
 
-            deliver(context, as_json=False)
+            deliver(context, as_json=as_json)
 
 
 def evidence(

@@ -23,6 +23,7 @@ def batch(
     principal: AsOption = "local",
     database: DatabaseOption = None,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Limit the rows of a batch, from the next batch on; the target duration tunes it below."""
     with opened(config) as context:
@@ -34,6 +35,9 @@ def batch(
         require_known(context, *place)
         with context.store.transaction() as transaction:
             migrating.limit_batches(transaction, place, rows, who, context.clock())
+        if as_json:
+            print_json({"database": place[0], "migration": migration, "rows": rows or None})
+            return
         limit = f"at most {rows:,} rows a batch" if rows else "no limit but the target duration"
         typer.echo(f"{migration} in {place[0]}: {limit}")
 

@@ -128,6 +128,7 @@ def check(
     with opened(config) as context:
         from daemon.cli.output import columns, line, prose
         from daemon.migrating.requests import check_now
+        from migrations.steps.check_phase import key_text
 
         checked = check_now(context, database_of(context, database), migration)
         results = [one for one, _ in checked]
@@ -141,7 +142,7 @@ def check(
             for text, one in zip(columns(rows, frozenset({1})), results, strict=True):
                 line(text)
                 if one.value:
-                    prose(f"the first: {one.value[0]}", indent=4)
+                    prose(f"the first: {key_text(one.value[0])}", indent=4)
         violated = any(one.violations for one, warns in checked if not warns)
         raise typer.Exit(Exit.FOUND if violated else Exit.FINE)
 
@@ -153,6 +154,7 @@ def adopt(
     principal: AsOption = "local",
     database: DatabaseOption = None,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Record that a migration was applied by other means; the check of the phase has to hold."""
     with opened(config) as context:
@@ -163,9 +165,8 @@ def adopt(
             fail("--reason is missing: say by what means it was applied", Exit.CANNOT)
         name = database_of(context, database)
         who = principal_of(context, principal, "execute")
-        run_and_exit(
-            context, name, Wish(migration, "adopt", parse_phase(phase, "--phase"), "", who, reason)
-        )
+        wish = Wish(migration, "adopt", parse_phase(phase, "--phase"), "", who, reason)
+        run_and_exit(context, name, wish, as_json=as_json)
 
 
 def rehearse(

@@ -1,5 +1,7 @@
 """Lines on standard error about pauses, where no progress bar is shown."""
 
+import re
+
 import typer
 
 from execution.progress import NoProgress
@@ -12,7 +14,8 @@ class PauseLines(NoProgress):
         self._said: set[str] = set()
 
     def hold(self, _number: int, reason: str) -> None:
-        """Print a reason that was not printed before."""
-        if reason and reason not in self._said:
-            self._said.add(reason)
+        """Print a reason that was not printed before; its numbers do not make it another."""
+        kind = re.sub(r"[0-9]+", "#", reason)
+        if reason and kind not in self._said:
+            self._said.add(kind)
             typer.echo(f"waiting: {reason}", err=True)

@@ -34,6 +34,7 @@ def contradictions(config: Config) -> Iterator[Problem]:
     yield from _system_tables(config)
     yield from _one_database_twice(config)
     yield from _web(config)
+    yield from _scratch(config)
     for name, options in config.checks.items():
         for number, pair in enumerate(options.pairs):
             if pair.database is not None and pair.database not in config.databases:
@@ -42,6 +43,25 @@ def contradictions(config: Config) -> Iterator[Problem]:
                     f"checks.{name}[{number}].database",
                     f"there is no database {pair.database!r} (known: {known})",
                 )
+
+
+def _scratch(config: Config) -> Iterator[Problem]:
+    """Yield a scratch server that is, by its address, the one of a database."""
+    if config.migrations.scratch is None:
+        return
+    scratch = _server(config.migrations.scratch)
+    for name, database in config.databases.items():
+        if _server(database.dsn) == scratch:
+            yield Problem(
+                "migrations.scratch",
+                f"is the server of databases.{name}; a rehearsal needs another one",
+            )
+
+
+def _server(dsn: str) -> tuple[str, ...]:
+    """Return the address of a server, as far as a connection string names it."""
+    parts = conninfo_to_dict(dsn)
+    return tuple(str(parts.get(key) or "") for key in ("service", "host", "hostaddr", "port"))
 
 
 def _web(config: Config) -> Iterator[Problem]:

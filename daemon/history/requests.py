@@ -15,11 +15,13 @@ _RUNNING = """
     WHERE job = ? AND state = 'running' AND (? = '' OR subject = ?) ORDER BY id
 """
 _EVIDENCE = """
-    INSERT INTO migration_evidence (migration, checksum, environment, ok, evidence, recorded_at)
-    VALUES (?, ?, ?, ?, ?, ?)
+    INSERT INTO migration_evidence (database, migration, checksum, environment, ok, evidence,
+                                    recorded_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 _EVIDENCE_OF = """
-    SELECT * FROM migration_evidence WHERE migration = ? AND checksum = ? ORDER BY id DESC LIMIT 50
+    SELECT * FROM migration_evidence
+    WHERE migration = ? AND checksum = ? AND database IN ('', ?) ORDER BY id DESC LIMIT 50
 """
 _LAST_EVIDENCE = """
     SELECT * FROM migration_evidence WHERE migration = ? ORDER BY id DESC LIMIT 1
@@ -42,15 +44,22 @@ def running_requests(transaction: Transaction, job: str, subject: str = "") -> l
 
 
 def record_evidence(
-    transaction: Transaction, of: tuple[str, str, str], evidence: str, now: datetime, *, ok: bool
+    transaction: Transaction,
+    of: tuple[str, str, str, str],
+    evidence: str,
+    now: datetime,
+    *,
+    ok: bool,
 ) -> None:
-    """Record the evidence of a rehearsal of a migration, checksum and environment."""
+    """Record the evidence of a rehearsal of a database, migration, checksum and environment."""
     transaction.execute(_EVIDENCE, (*of, int(ok), evidence, to_text(now)))
 
 
-def evidence_of(transaction: Transaction, migration: str, checksum: str) -> list[Row]:
-    """Return the evidence of a checksum, newest first."""
-    return transaction.rows(_EVIDENCE_OF, (migration, checksum))
+def evidence_of(
+    transaction: Transaction, database: str, migration: str, checksum: str
+) -> list[Row]:
+    """Return the evidence of a checksum in a database, newest first."""
+    return transaction.rows(_EVIDENCE_OF, (migration, checksum, database))
 
 
 def last_evidence(transaction: Transaction, migration: str) -> Row | None:

@@ -24,7 +24,7 @@ def migration_folder(context: Context) -> Path:
     return folder
 
 
-def gate_facts(context: Context, migration: Migration) -> GateFacts:
+def gate_facts(context: Context, database: str, migration: Migration) -> GateFacts:
     """Return the facts about the gates that need no look at the ledger."""
     options = context.config.migrations
     lower, problem = None, ""
@@ -39,20 +39,20 @@ def gate_facts(context: Context, migration: Migration) -> GateFacts:
         now=context.clock(),
         soak=options.soak,
         evidence_age=options.evidence_age,
-        rehearsed=rehearsal_facts(last_evidence(context, migration)),
+        rehearsed=rehearsal_facts(last_evidence(context, database, migration)),
         lower=lower,
         lower_problem=problem,
         has_principals=bool(context.config.web.principals),
     )
 
 
-def last_evidence(context: Context, migration: Migration) -> Row | None:
-    """Return the last rehearsal of this checksum; one on an embedded server if there is no other.
+def last_evidence(context: Context, database: str, migration: Migration) -> Row | None:
+    """Return the last rehearsal of this checksum for a database.
 
-    An embedded one takes nothing away from a rehearsal on a scratch server.
+    One on an embedded server only if there is no other: it takes nothing away from a true one.
     """
     with context.store.reading() as transaction:
-        rows = requests.evidence_of(transaction, migration.id, migration.checksum)
+        rows = requests.evidence_of(transaction, database, migration.id, migration.checksum)
     real = [row for row in rows if row["environment"] != EMBEDDED]
     return next(iter(real or rows), None)
 

@@ -59,7 +59,7 @@ def rehearse_migration(
         rehearser.run(read, seconds)
     if embedded:
         result.notes.append("on an embedded server: this evidence opens no gate")
-    _record(context, result, embedded=embedded)
+    _record(context, database, result, embedded=embedded)
     return result
 
 
@@ -109,12 +109,12 @@ def _begin(context: Context, server: str, target: Target, source: Source) -> Reh
     return Rehearsal("", "", str(facts.version // 10000), facts.system_identifier)
 
 
-def _record(context: Context, result: Rehearsal, *, embedded: bool) -> None:
+def _record(context: Context, database: str, result: Rehearsal, *, embedded: bool) -> None:
     environment = EMBEDDED if embedded else context.config.migrations.environment
     with context.store.transaction() as transaction:
         requests.record_evidence(
             transaction,
-            (result.migration, result.checksum, environment),
+            (database, result.migration, result.checksum, environment),
             json.dumps(result.as_json()),
             context.clock(),
             ok=not result.problems,

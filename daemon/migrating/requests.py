@@ -88,7 +88,7 @@ def build_request(
 
     Raises FormatError, TargetError, MigrationError.
     """
-    options = context.config.migrations
+    options, database = context.config.migrations, session.target.name
     if wish.action == "rollback":
         migration = applied_migration(session, wish.migration)
     else:
@@ -103,13 +103,13 @@ def build_request(
         principal=wish.principal,
         reason=wish.reason,
         environment=options.environment,
-        gating=gate_facts(context, migration) if wish.action == "apply" else None,
+        gating=gate_facts(context, database, migration) if wish.action == "apply" else None,
         shows_only=wish.shows_only,
         version=version("sereno"),
         budget_seconds=options.lock_budget.total_seconds(),
         check_age_seconds=options.check_age.total_seconds(),
-        rehearsed=rehearsed_locks(context, migration),
-        most_keys=lambda: _batch_limit(context, session.target.name, migration.id),
+        rehearsed=rehearsed_locks(context, database, migration),
+        most_keys=lambda: _batch_limit(context, database, migration.id),
     )
 
 
@@ -150,7 +150,7 @@ def preview(context: Context, database: str, wish: Wish) -> Preview:
         request = build_request(context, session, wish)
         planning = read_planning(session, request)
         steps = plan_steps(planning, request)
-        found = rehearsal_of(context, request.migration)
+        found = rehearsal_of(context, database, request.migration)
         return Preview(request, planning, steps, plan_hash(planning, steps), found)
 
 
@@ -188,9 +188,9 @@ def check_now(context: Context, database: str, migration: str) -> list[tuple[Che
         return [(violations(session, one), one.warn) for one in checked.violations]
 
 
-def rehearsal_of(context: Context, migration: Migration) -> str:
+def rehearsal_of(context: Context, database: str, migration: Migration) -> str:
     """Return what the last rehearsal of this checksum found, in words; empty without one."""
-    row = last_evidence(context, migration)
+    row = last_evidence(context, database, migration)
     if row is None:
         return ""
     if row["ok"]:
@@ -198,9 +198,11 @@ def rehearsal_of(context: Context, migration: Migration) -> str:
     return f"the last rehearsal found problems: sereno migrate evidence {migration.id}"
 
 
-def rehearsed_locks(context: Context, migration: Migration) -> dict[str, tuple[TableLock, ...]]:
+def rehearsed_locks(
+    context: Context, database: str, migration: Migration
+) -> dict[str, tuple[TableLock, ...]]:
     """Return the locks by file that the last rehearsal of this checksum saw; empty without one."""
-    row = last_evidence(context, migration)
+    row = last_evidence(context, database, migration)
     if row is None or not row["ok"]:
         return {}
     evidence: Mapping[str, Any] = json.loads(row["evidence"])

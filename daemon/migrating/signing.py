@@ -32,7 +32,7 @@ def signed_evidence(context: Context, database: str, migration: str) -> Mapping[
             "migrations.signing_key is not configured; sereno migrate new-key FILE makes one"
         )
     read = read_migration(migration_folder(context), migration)
-    row = _rehearsal(context, read)
+    row = _rehearsal(context, database, read)
     with catalog_session(context, database) as session:
         user = migrate_user(session)
         progress = read_progress(session, user).get(migration, Progress())
@@ -70,9 +70,9 @@ def _applied(migration: Migration, progress: Progress, *, adopted: bool) -> Phas
     return progress.phase
 
 
-def _rehearsal(context: Context, migration: Migration) -> Row:
+def _rehearsal(context: Context, database: str, migration: Migration) -> Row:
     """Return the last rehearsal of this checksum. Raises MigrationError unless it proves it."""
-    row = last_evidence(context, migration)
+    row = last_evidence(context, database, migration)
     rehearsed = rehearsal_facts(row)
     oldest = context.clock() - context.config.migrations.evidence_age
     if row is None or rehearsed is None or not rehearsed.ok or rehearsed.at < oldest:

@@ -20,6 +20,7 @@ from daemon.config.values import split_address
 REQUEST_SECONDS, ANSWER_SECONDS, IDLE_SECONDS = 10.0, 60.0, 15.0
 MOST_CONNECTIONS = 100
 STOP_SECONDS = 5
+SETTLE_SECONDS = 0.05
 THREADS = 8
 HEAD_BYTES = 16_384
 
@@ -93,6 +94,15 @@ class _Server(uvicorn.Server):
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self.ready.set()
         await self._stop.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nothing more, let what was accepted be known, and end all connections."""
+        loop = asyncio.get_running_loop()
+        for server in self.servers:
+            for one in server.sockets:
+                loop.remove_reader(one.fileno())
+        await asyncio.sleep(SETTLE_SECONDS)  # asyncio loses one that is accepted while it closes
+        await super().shutdown(sockets)
 
     def end(self) -> None:
         """Stop from another thread; a request in progress has some seconds to end."""

@@ -87,9 +87,17 @@ def sentence_of(results: Sequence[Checked], queries: Sequence[Query]) -> str:
         if one.kind == "same":
             wrong.append(f"{one.name} is not the same as before the phase")
         else:
-            first = f", the first {one.value[0]}" if one.value else ""
-            wrong.append(f"{one.name}: {one.violations} rows{first}")
+            first = f", the first {key_text(one.value[0])}" if one.value else ""
+            rows = "1 row" if one.violations == 1 else f"{one.violations:,} rows"
+            wrong.append(f"{one.name}: {rows}{first}")
     return "; ".join(wrong)
+
+
+def key_text(key: object) -> str:
+    """Return the key of a violating row in words: `id 7, tenant 3`."""
+    if isinstance(key, Mapping):
+        return ", ".join(f"{name} {value}" for name, value in key.items())
+    return str(key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,9 @@ ALTER TABLE run ADD COLUMN request TEXT NOT NULL DEFAULT '';
 ALTER TABLE run ADD COLUMN request_action TEXT NOT NULL DEFAULT '';
 CREATE INDEX run_request ON run (request) WHERE request <> '';
 
+-- The database on whose schema a rehearsal was held; empty in rows of earlier versions.
+ALTER TABLE migration_evidence ADD COLUMN database TEXT NOT NULL DEFAULT '';
+
 -- Requests through the HTTP interface; `body` is the canonical JSON, `answer` the result as JSON.
 CREATE TABLE web_request (
   id              TEXT PRIMARY KEY,
