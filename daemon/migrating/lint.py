@@ -15,11 +15,14 @@ from migrations.lint import Advice, advise
 from migrations.read_folder import read_migration, with_values
 
 PATIENCE_SECONDS = 60.0
-_NEVER = ("require-lock-timeout", "require-statement-timeout", "prefer-text-field")
-"""sereno sets the timeouts itself; the length of a text is a matter of taste."""
-_IN_TRANSACTION = ("prefer-robust-stmts",)
+_NEVER = (
+    *("require-lock-timeout", "require-statement-timeout", "prefer-text-field"),
+    "prefer-robust-stmts",
+)
+"""sereno sets the timeouts, and repeats no statement that is done; a text's length is taste."""
 _OF_PHASE = (
     *("renaming-column", "renaming-table", "ban-drop-column", "ban-drop-table"),
+    "ban-drop-constraint",
     *("adding-not-nullable-field", "ban-drop-not-null"),
 )
 """In cleanup and purge these are the purpose of the file."""
@@ -57,7 +60,7 @@ def _checked(migration: Migration) -> Iterator[SqlFile]:
 def _ask(squawk: Path, file: SqlFile) -> Iterator[Advice]:
     text = with_values(file.text, _LITERALS) if file.kind is Kind.BATCH else file.text
     in_transaction = file.kind in {Kind.TRANSACTION, Kind.ROLLBACK, Kind.BATCH}
-    excluded = [*_NEVER, *(_IN_TRANSACTION if in_transaction else ())]
+    excluded = [*_NEVER]
     if file.phase in GATED or file.kind in {Kind.ROLLBACK, Kind.ROLLBACK_NOTX}:
         excluded += _OF_PHASE
     command = [str(squawk), "--reporter", "json", "--stdin-filepath", file.name]

@@ -1,8 +1,8 @@
 """`sereno run`: runs start at the due time, stop within seconds, resume, and are caught up."""
 
 import json
-import os
 import signal
+import subprocess
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -206,8 +206,10 @@ def record_running(context, process, began):
 )
 def test_run_of_a_live_process_continues_unless_its_process_number_was_reused(house, age, state):
     context = house.context()
-    record_running(context, os.getpid(), datetime.now(UTC) - age)
-    recover_interrupted_runs(context)
+    with subprocess.Popen(["sleep", "600"]) as other:
+        record_running(context, other.pid, datetime.now(UTC) - age)
+        recover_interrupted_runs(context)
+        other.kill()
     with context.store.reading() as transaction:
         assert transaction.row("SELECT state FROM run")["state"] == state
 
