@@ -14,6 +14,7 @@ SELECT format('relation %s kind=%s persistence=%s owner=%s acl=%s options=%s rls
               (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(relacl) a),
               (SELECT string_agg(o, ',' ORDER BY o) FROM unnest(reloptions) o),
               relrowsecurity, relforcerowsecurity, relreplident)
+       || coalesce(' partition by ' || pg_get_partkeydef(oid), '')
        || coalesce(' bound=' || pg_get_expr(relpartbound, oid), '')
        || coalesce(' of ' || (SELECT string_agg(i.inhparent::regclass::text, ','
                                                 ORDER BY i.inhseqno)
@@ -40,13 +41,16 @@ WHERE own.relkind IN ('r', 'p', 'v', 'm', 'f', 'c') AND a.attnum > 0 AND NOT a.a
 UNION ALL
 SELECT format('constraint %s %I %s valid=%s', own.named, k.conname,
               pg_get_constraintdef(k.oid), k.convalidated)
+       || coalesce(' comment=' || pg_catalog.obj_description(k.oid, 'pg_constraint'), '')
 FROM own JOIN pg_catalog.pg_constraint k ON k.conrelid = own.oid
 UNION ALL
 SELECT format('index %s valid=%s ready=%s clustered=%s identity=%s', pg_get_indexdef(i.indexrelid),
               i.indisvalid, i.indisready, i.indisclustered, i.indisreplident)
+       || coalesce(' comment=' || pg_catalog.obj_description(i.indexrelid, 'pg_class'), '')
 FROM own JOIN pg_catalog.pg_index i ON i.indrelid = own.oid WHERE own.relkind IN ('r', 'p', 'm')
 UNION ALL
 SELECT format('trigger %s enabled=%s', pg_get_triggerdef(t.oid), t.tgenabled)
+       || coalesce(' comment=' || pg_catalog.obj_description(t.oid, 'pg_trigger'), '')
 FROM own JOIN pg_catalog.pg_trigger t ON t.tgrelid = own.oid WHERE NOT t.tgisinternal
 UNION ALL
 SELECT format('rule %s', pg_get_ruledef(r.oid))
@@ -55,10 +59,18 @@ UNION ALL
 SELECT format('policy %s %I %s %s %s %s %s', own.named, p.polname, p.polcmd, p.polpermissive,
               p.polroles::regrole[], pg_get_expr(p.polqual, p.polrelid),
               pg_get_expr(p.polwithcheck, p.polrelid))
+       || coalesce(' comment=' || pg_catalog.obj_description(p.oid, 'pg_policy'), '')
 FROM own JOIN pg_catalog.pg_policy p ON p.polrelid = own.oid
 UNION ALL
 SELECT format('sequence %s %s %s %s %s %s %s', own.named, s.seqtypid::regtype, s.seqstart,
               s.seqincrement, s.seqmin, s.seqmax, s.seqcycle)
+       || coalesce((SELECT format(' of %s.%I', d.refobjid::regclass, a.attname)
+                    FROM pg_catalog.pg_depend d
+                    JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid
+                                                  AND a.attnum = d.refobjsubid
+                    WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = own.oid
+                      AND d.refclassid = 'pg_catalog.pg_class'::regclass
+                      AND d.deptype IN ('a', 'i') LIMIT 1), '')
 FROM own JOIN pg_catalog.pg_sequence s ON s.seqrelid = own.oid
 UNION ALL
 SELECT format('statistics %s', pg_get_statisticsobjdef(x.oid))
@@ -67,6 +79,7 @@ UNION ALL
 SELECT format('function %s acl=%s %s', p.oid::regprocedure,
               (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(p.proacl) a),
               CASE WHEN p.prokind = 'a' THEN 'aggregate' ELSE pg_get_functiondef(p.oid) END)
+       || coalesce(' comment=' || pg_catalog.obj_description(p.oid, 'pg_proc'), '')
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE p.proowner IN (SELECT oid FROM who)
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'sereno')
@@ -77,12 +90,16 @@ SELECT format('type %s %s %s %s', format_type(t.oid, NULL), t.typtype,
                FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid))
        || coalesce((SELECT string_agg(' ' || pg_get_constraintdef(k.oid), '' ORDER BY k.conname)
                     FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid), '')
+       || coalesce(' acl=' || (SELECT string_agg(a::text, ',' ORDER BY a::text)
+                               FROM unnest(t.typacl) a), '')
+       || coalesce(' comment=' || pg_catalog.obj_description(t.oid, 'pg_type'), '')
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 WHERE t.typtype IN ('e', 'd', 'r') AND t.typowner IN (SELECT oid FROM who)
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'sereno')
 UNION ALL
 SELECT format('schema %I owner=%s acl=%s', n.nspname, n.nspowner::regrole,
               (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(n.nspacl) a))
+       || coalesce(' comment=' || pg_catalog.obj_description(n.oid, 'pg_namespace'), '')
 FROM pg_catalog.pg_namespace n
 WHERE n.nspowner IN (SELECT oid FROM who) AND n.nspname !~ '^pg_'
   AND n.nspname NOT IN ('information_schema', 'sereno')

@@ -5,6 +5,7 @@ import threading
 import time
 
 import psycopg
+import pytest
 
 from tests.postgres.migration_folder import PREPARE, Migrating
 
@@ -326,3 +327,35 @@ def test_role_that_is_left_behind_hides_no_forgery(migrating):
     assert migrating.state("0003_touch")[0] == "tampered"
     if migrating.database.value(FORGERIES):
         assert migrating.migrate("resume", "0003_touch").returncode == 2
+
+
+CHANGES = {
+    "partition key": ("CREATE TABLE p (a int, b int) PARTITION BY RANGE (a)", "DROP TABLE p; CREATE TABLE p (a int, b int) PARTITION BY RANGE (b)"),
+    "owner of a sequence": ("CREATE SEQUENCE s; CREATE TABLE q (a int)", "ALTER SEQUENCE s OWNED BY q.a"),
+    "comment of a constraint": ("CREATE TABLE q (a int CONSTRAINT c CHECK (a > 0))", "COMMENT ON CONSTRAINT c ON q IS 'x'"),
+    "comment of an index": ("CREATE TABLE q (a int); CREATE INDEX i ON q (a)", "COMMENT ON INDEX i IS 'x'"),
+    "comment of a function": ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "COMMENT ON FUNCTION f() IS 'x'"),
+    "comment of a trigger": ("CREATE TABLE q (a int); CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'; CREATE TRIGGER t AFTER INSERT ON q EXECUTE FUNCTION f()", "COMMENT ON TRIGGER t ON q IS 'x'"),
+    "rights on a type": ("CREATE TYPE m AS ENUM ('a')", "REVOKE USAGE ON TYPE m FROM PUBLIC"),
+    "comment of a type": ("CREATE DOMAIN m AS int", "COMMENT ON DOMAIN m IS 'x'"),
+    "comment of a policy": ("CREATE TABLE q (a int); CREATE POLICY l ON q", "COMMENT ON POLICY l ON q IS 'x'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_catalog_that_is_compared_has(migrating, change):
+    from migrations.catalog_state import read_catalog
+    from postgres.session import MAINTAIN, open_session
+
+    before, after = CHANGES[change]
+    target = migrating.house.context().target("main")
+
+    def catalog():
+        with open_session(target, MAINTAIN, "probe") as session:
+            return read_catalog(session, migrating.owner)
+
+    migrating.database.run(f"SET ROLE {migrating.owner}; {before}; RESET ROLE")
+    first = catalog()
+    assert catalog() == first
+    migrating.database.run(f"SET ROLE {migrating.owner}; {after}; RESET ROLE")
+    assert catalog() != first
