@@ -9,6 +9,7 @@ from alerts.channel_health import check_channels
 from alerts.processor import AlertProcessor
 from daemon.context import Context
 from daemon.history import migrating
+from daemon.runs.recovery import is_alive
 from domain.calendar import latest, parse_cron
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
@@ -36,22 +37,34 @@ def _tell_stalled(context: Context, transaction: Transaction) -> None:
     Progress resolves it, and so does the end of the run.
     """
     now = context.clock()
-    rows = migrating.open_progress(transaction, "migrate")
+    rows = [row for row in migrating.open_progress(transaction, "migrate") if _is_alive(row)]
     if not rows:
         return
-    stalled = [row for row in rows if _is_stalled(row, now)]
-    told = {
+    stalled = {_place(row): row for row in rows if _is_stalled(row, now)}
+    told = _told(transaction)
+    moving = {_place(row) for row in rows} - stalled.keys()
+    over = [Coverage(MIGRATION_STALLED.name, *place) for place in sorted(moving & told)]
+    if over:
+        context.processor(transaction).process([], over)
+    for row in (row for place, row in stalled.items() if place not in told):
+        context.processor(transaction, row["run"]).process([_stalled(context, row, now)])
+
+
+def _told(transaction: Transaction) -> set[tuple[str, str]]:
+    """Return the database and migration of each open alert."""
+    return {
         (alert.database, alert.object)
         for alert in alert_store.load_open(transaction)
         if alert.kind == MIGRATION_STALLED.name
     }
-    moving = {(row["database"], row["subject"]) for row in rows if row not in stalled}
-    over = [Coverage(MIGRATION_STALLED.name, *place) for place in sorted(moving & told)]
-    if over:
-        context.processor(transaction).process([], over)
-    for row in stalled:
-        if (row["database"], row["subject"]) not in told:
-            context.processor(transaction, row["run"]).process([_stalled(context, row, now)])
+
+
+def _place(row: Row) -> tuple[str, str]:
+    return row["database"], row["subject"]
+
+
+def _is_alive(row: Row) -> bool:
+    return is_alive(row["run"], row["process"], from_text(row["started_at"]))
 
 
 def _is_stalled(row: Row, now: datetime) -> bool:

@@ -22,9 +22,10 @@ _ADOPTED = sql.SQL(
     """
     SELECT 1 AS one FROM sereno.migration_step s
     WHERE s.written_by = {user} AND s.migration = {migration} AND s.reason = 'adopted'
-      AND s.ordinal > coalesce((
-        SELECT max(u.ordinal) FROM sereno.migration_step u
-        WHERE u.written_by = {user} AND u.migration = {migration} AND u.state = 'undone'), 0)
+      AND NOT EXISTS (
+        SELECT FROM sereno.migration_step u
+        WHERE u.written_by = {user} AND u.migration = {migration} AND u.file = s.file
+          AND u.state = 'undone' AND u.ordinal > s.ordinal)
     LIMIT 1
     """
 )

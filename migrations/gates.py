@@ -214,7 +214,7 @@ def _wrong_evidence(
         yield "comes from this very server"
     if found.server_version != facts.server_version:
         yield f"is of PostgreSQL {found.server_version}, this is {facts.server_version}"
-    yield from _wrong_times(found, facts)
+    yield from _wrong_times(found, needed, facts)
     known = [one.value for one in PHASES]
     if found.phase not in known or known.index(found.phase) < known.index(needed.value):
         yield f"ends with {found.phase or 'nothing'}: first apply {needed.value} there"
@@ -222,8 +222,12 @@ def _wrong_evidence(
         yield f"has no rehearsal that was rolled back from {needed.value}"
 
 
-def _wrong_times(found: "Evidence", facts: GateFacts) -> Iterator[str]:
-    for word, at in (("signed", found.signed_at), ("rehearsed", found.rehearsed)):
+def _wrong_times(found: "Evidence", needed: Phase, facts: GateFacts) -> Iterator[str]:
+    """Yield what is too old; the rehearsal has to be young only when a migration begins."""
+    times = [("signed", found.signed_at)]
+    if needed not in GATED:
+        times.append(("rehearsed", found.rehearsed))
+    for word, at in times:
         age = facts.now - at
         if age > facts.evidence_age or age < -SKEW:
             yield f"was {word} at {at}; it may be {_span(facts.evidence_age)} old"

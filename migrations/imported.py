@@ -17,6 +17,14 @@ _DROP = "DROP INDEX IF EXISTS "
 """A way back is one transaction, and a phase that is half done may have no such index yet."""
 
 
+_CREATED = re.compile(
+    r"\bTABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?(?:\"?\w+\"?\s*\.\s*)?\"?(?P<table>\w+)\"?\s*\(",
+    re.IGNORECASE,
+)
+"""The name of a table that is created; that of another tool's history is a plain one."""
+_RUNS_CODE = frozenset({"", "do_stmt", "call_stmt"})
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One migration of another tool, with its texts parsed."""
@@ -37,6 +45,8 @@ class Imported:
 
     files: Mapping[str, str]
     notes: Sequence[str]
+    statements: int
+    """The number of statements that its files to run have."""
 
 
 def to_files(source: Source) -> Imported:
@@ -52,20 +62,35 @@ def to_files(source: Source) -> Imported:
     files = dict(_work(phase, up))
     files |= _way_back(phase, down)
     files[f"{phase.value}.check.sql"], notes = _check(source.verify)
-    irreversible = "" if down else f'irreversible = ["{phase.value}"]\n'
-    requires = ", ".join(f'"{one}"' for one in source.requires)
-    kept = ", ".join(_literal(str(one)) for one in _dropped(down))
-    files[TOML] = (
-        f'title = "{_quoted(source.title)}"\n'
-        + (f"requires = [{requires}]\n" if requires else "")
-        + irreversible
-        + (f"archive = [{kept}]\n" if kept else "")
-    )
+    files[TOML] = _manifest(source, phase, down)
     if felt:
         notes.append(f"line {felt[0].line} {felt[0].effect} something: it waits for a person")
     if not down:
         notes.append("no way back was found: it is marked as irreversible")
-    return Imported(files, notes)
+    notes += _doubts(up, [name for name in files if name.startswith(phase.value)])
+    return Imported(files, notes, len(up))
+
+
+def _manifest(source: Source, phase: Phase, down: Sequence[Statement]) -> str:
+    requires = ", ".join(f'"{one}"' for one in source.requires)
+    kept = ", ".join(_literal(str(one)) for one in _dropped(down))
+    lines = [
+        f'title = "{_quoted(source.title)}"',
+        f"requires = [{requires}]" if requires else "",
+        "" if down else f'irreversible = ["{phase.value}"]',
+        f"archive = [{kept}]" if kept else "",
+    ]
+    return "".join(f"{one}\n" for one in lines if one)
+
+
+def _doubts(up: Sequence[Statement], files: Sequence[str]) -> Iterator[str]:
+    """Yield what a person has to look at."""
+    for one in up:
+        if one.kind in _RUNS_CODE:
+            yield f"line {one.line} runs code: nothing tells whether it removes or renames"
+    work = [name for name in files if ".check." not in name and ".rollback" not in name]
+    if len(work) > 1 and any(one.kind == "variable_set_stmt" for one in up):
+        yield "SET LOCAL holds for its own file only: repeat it in each"
 
 
 def _own(statements: Iterable[Statement], ledgers: frozenset[str]) -> Iterator[Statement]:
@@ -77,8 +102,8 @@ def _own(statements: Iterable[Statement], ledgers: frozenset[str]) -> Iterator[S
 
 
 def _makes(one: Statement, ledgers: frozenset[str]) -> bool:
-    words = one.text.replace("(", " ").replace('"', " ").split()[:4]
-    return one.kind == "create_stmt" and bool({*words} & ledgers)
+    match = _CREATED.search(one.text) if one.kind == "create_stmt" else None
+    return match is not None and match["table"] in ledgers
 
 
 def _work(phase: Phase, statements: Sequence[Statement]) -> Iterator[tuple[str, str]]:
@@ -100,7 +125,14 @@ def _way_back(phase: Phase, statements: Sequence[Statement]) -> dict[str, str]:
 
 
 def _text(statements: Sequence[Statement]) -> str:
-    return "".join(f"{one.text.strip().rstrip(';')};\n" for one in statements)
+    return "".join(f"{_ended(one.text)}\n" for one in statements)
+
+
+def _ended(text: str) -> str:
+    """Return a statement with its semicolon, which must not stand behind a comment."""
+    bare = text.strip().rstrip(";").rstrip()
+    last = bare.rpartition("\n")[2]
+    return f"{bare}\n;" if "--" in last else f"{bare};"
 
 
 def _check(verify: Sequence[Statement]) -> tuple[str, list[str]]:
@@ -112,7 +144,7 @@ def _check(verify: Sequence[Statement]) -> tuple[str, list[str]]:
         notes.append("no check was found: replace the empty one by a query of violating rows")
         return "-- @check nothing_is_wrong\nSELECT 1 WHERE false;\n", notes
     parts = [
-        f"-- @check verify_{number}\nSELECT 1 FROM (\n{one.text.strip().rstrip(';')}\n) verified "
+        f"-- @check verify_{number}\nSELECT 1 FROM (\n{_ended(one.text)[:-1]}\n) verified "
         "WHERE verified::text IS NULL;\n"
         for number, one in enumerate(queries, 1)
     ]

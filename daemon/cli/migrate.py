@@ -116,7 +116,7 @@ def apply(
         who = principal_of(context, principal, "execute")
         wish = _wish(migration, "apply", until, who, reason)
         wishes = ((one, _reviewed(context, one, wish, reviewed, yes)) for one in names)
-        run_all_and_exit(context, wishes, names, as_json=as_json)
+        run_all_and_exit(context, wishes, (migration, names), as_json=as_json)
 
 
 @app.command("resume")
@@ -147,7 +147,7 @@ def resume(
         until = asked_until(context, names[0], migration)
         found = ((one, wish_to_go_on(context, one, migration, until)) for one in names)
         wishes = ((one, replace(wish, principal=who, reason=reason)) for one, wish in found if wish)
-        run_all_and_exit(context, wishes, names, as_json=as_json)
+        run_all_and_exit(context, wishes, (migration, names), as_json=as_json)
 
 
 @app.command("rollback")

@@ -65,20 +65,25 @@ def run_and_exit(
 
 
 def run_all_and_exit(
-    context: "Context", wishes: "Iterator[tuple[str, Wish]]", names: Sequence[str], *, as_json: bool
+    context: "Context",
+    wishes: "Iterator[tuple[str, Wish]]",
+    of: tuple[str, Sequence[str]],
+    *,
+    as_json: bool,
 ) -> NoReturn:
     """Run a wish in each database; the first that does not finish ends them."""
     from migrations.steps.migration_step import MigrationError
 
+    migration, names = of
     at = names[0]
     try:
         for at, wish in wishes:
             code = run_wish(context, at, wish, as_json=as_json)
             if code != Exit.FINE:
-                _say_rest(at, wish.migration, names)
+                _say_rest(at, migration, names)
                 raise typer.Exit(code)
     except MigrationError:
-        _say_rest(at, "ID", names)
+        _say_rest(at, migration, names)
         raise
     raise typer.Exit(Exit.FINE)
 

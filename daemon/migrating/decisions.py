@@ -88,7 +88,8 @@ def _require_noted(gate: Gate, decision: Decision) -> None:
 
 def _require_new(gate: Gate, decision: Decision) -> None:
     """Raise MigrationError for a second approval by one person, or a waiver of an open gate."""
-    if decision.waives and not gate.missing:
+    alone = gate.approved_by == (decision.principal,)  # nobody else could apply it
+    if decision.waives and not gate.missing and not alone:
         raise MigrationError(Cause.REFUSED, f"{gate.name} is {gate.state}: nothing is to waive")
     if gate.kind is GateKind.APPROVAL and decision.principal in gate.approved_by:
         raise MigrationError(

@@ -4,13 +4,14 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from daemon.context import Context
 from daemon.migrating.gate_facts import migration_folder
 from migrations.imported import Source, to_files
 from migrations.read_folder import LARGEST_FILE, FormatError, list_ids, read_migration
-from migrations.statements import Statement, SyntaxProblem, parse
+from migrations.statements import GrammarError, Statement, SyntaxProblem, parse
 
 MOST_MIGRATIONS = 1000
 _LEDGERS = {
@@ -39,15 +40,18 @@ def import_migrations(
     texts = list(readers[kind](source, down, name))
     if not texts:
         raise ImportFormatError(f"{source}: no migration was found")
-    known = list_ids(folder)
-    number = 1 + max((int(one[:4]) for one in known), default=0)
-    ids: dict[str, str] = {}
-    made: list[tuple[Path, Sequence[str]]] = []
+    first = 1 + max((int(one[:4]) for one in list_ids(folder)), default=0)
+    ids = {one["name"]: f"{first + n:04}_{_plain(one['name'])}" for n, one in enumerate(texts)}
+    planned: list[tuple[str, Source]] = []
     for one in texts:
-        ids[one["name"]] = f"{number:04}_{_plain(one['name'])}"
-        number += 1
         requires = tuple(ids[need] for need in one["requires"].split() if need in ids)
-        made.append(_write(folder, ids[one["name"]], _source(one, requires, _LEDGERS[kind])))
+        planned.append((ids[one["name"]], _source(one, requires, _LEDGERS[kind])))
+    made: list[tuple[Path, Sequence[str]]] = []
+    with ExitStack() as undone:
+        for migration, read in planned:
+            undone.callback(shutil.rmtree, folder / migration, ignore_errors=True)
+            made.append(_write(folder, migration, read))
+        undone.pop_all()
     return made
 
 
@@ -78,12 +82,17 @@ def _write(folder: Path, migration: str, source: Source) -> tuple[Path, Sequence
         made.mkdir(mode=0o755)
         for name, text in imported.files.items():
             (made / name).write_text(text, "utf-8")
-        read_migration(folder, migration)
+        read = read_migration(folder, migration)
     except OSError as error:
         raise ImportFormatError(f"{made}: {error.strerror}") from None
-    except FormatError as error:
-        shutil.rmtree(made)
+    except (FormatError, GrammarError) as error:
         raise ImportFormatError(f"{source.name} cannot be imported as it is: {error}") from None
+    written = sum(len(file.statements) for one in read.phases() for file in read.work(one))
+    if written != imported.statements:
+        raise ImportFormatError(
+            f"{source.name}: {imported.statements} statements were read and {written} written; "
+            "nothing was imported"
+        )
     return made, imported.notes
 
 
@@ -112,8 +121,8 @@ def _prisma(source: Path, _down: Path | None, _name: str) -> Iterator[dict[str, 
     """Yield the migrations of a folder of Prisma, in its order."""
     before = ""
     for one in _folders(source):
-        if not (one / "migration.sql").is_file():
-            continue
+        if not (one / "migration.sql").is_file() or not _has_text(_read(one / "migration.sql")):
+            continue  # Prisma writes an empty migration where only its schema file changed
         name = one.name.partition("_")[2] or one.name
         down = one / "down.sql"
         yield {
@@ -130,13 +139,19 @@ def _prisma(source: Path, _down: Path | None, _name: str) -> Iterator[dict[str, 
 
 def _sqitch(source: Path, _down: Path | None, _name: str) -> Iterator[dict[str, str]]:
     """Yield the changes of a project of Sqitch, in the order of its plan."""
+    seen: set[str] = set()
     for line in _read(source / "sqitch.plan").splitlines():
         match = _PLAN_LINE.match(line.strip())
         if match is None:
             continue
         name = match["name"]
-        if not re.fullmatch(r"[\w./-]+", name) or ".." in name:
+        if not re.fullmatch(r"\w[\w./-]*", name) or ".." in name:
             raise ImportFormatError(f"sqitch.plan: {name!r} is no name of a change")
+        if name in seen:
+            raise ImportFormatError(
+                f"sqitch.plan: {name} was reworked: import it before the rework, or by hand"
+            )
+        seen.add(name)
         files = {part: source / part / f"{name}.sql" for part in ("deploy", "revert", "verify")}
         yield {
             "name": name,
@@ -169,6 +184,11 @@ def _read(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8"
         raise ImportFormatError(f"{path}: {reason}") from None
+
+
+def _has_text(text: str) -> bool:
+    """Return whether a script has more than comments of one line."""
+    return any(line.strip() and not line.strip().startswith("--") for line in text.splitlines())
 
 
 def _plain(name: str) -> str:

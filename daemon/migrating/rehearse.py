@@ -3,7 +3,7 @@
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,8 @@ from daemon.context import Context
 from daemon.history import history, requests
 from daemon.migrating.gate_facts import EMBEDDED, migration_folder
 from daemon.migrating.requests import catalog_session
+from migrations import ledger
+from migrations.format import Migration
 from migrations.migrate import migrate_user, read_progress
 from migrations.planning import require_others
 from migrations.read_folder import read_migration
@@ -24,8 +26,8 @@ from migrations.rehearsal.clone import (
 )
 from migrations.rehearsal.rehearse import Rehearser, Scratch
 from migrations.rehearsal.result import Rehearsal, RehearsalError
-from migrations.state import Progress
-from postgres.session import MIGRATE, Target, open_session
+from migrations.state import Progress, half_done
+from postgres.session import MIGRATE, Session, Target, open_session
 
 
 def rehearse_migration(
@@ -38,7 +40,7 @@ def rehearse_migration(
     with catalog_session(context, database) as session:
         known = read_progress(session, migrate_user(session))
         require_others(read, known)
-        _require_unapplied(read.id, known.get(read.id, Progress()))
+        _require_unapplied(read, _progress_of(session, read, known))
         source = read_source(session)
     with ExitStack() as stack:
         server, folders = _server(context, stack, embedded=embedded)
@@ -63,12 +65,22 @@ def rehearse_migration(
     return result
 
 
-def _require_unapplied(migration: str, progress: Progress) -> None:
+def _progress_of(session: Session, migration: Migration, known: Mapping[str, Progress]) -> Progress:
+    user, name = migrate_user(session), migration.id
+    return replace(
+        known.get(name, Progress()),
+        steps=ledger.steps(session, user, name),
+        batches=ledger.batches(session, user, name),
+    )
+
+
+def _require_unapplied(migration: Migration, progress: Progress) -> None:
     """Raise RehearsalError if the schema to copy has parts of the migration already."""
-    if progress.phase is not None:
+    phase = half_done(migration, progress) or progress.phase
+    if phase is not None:
         raise RehearsalError(
-            f"{migration} is applied up to {progress.phase.value} in this database: its schema "
-            "cannot be rehearsed on; rehearse it before it is applied, or in another environment"
+            f"{migration.id} is applied up to {phase.value} in this database: its schema cannot "
+            "be rehearsed on; rehearse it before it is applied, or in another environment"
         )
 
 

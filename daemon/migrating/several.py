@@ -2,11 +2,10 @@
 
 from daemon.context import Context
 from daemon.migrating.requests import Wish, catalog_session
-from daemon.migrating.views import RESUMED, require_begun
 from migrations import ledger
 from migrations.format import PHASES, Phase
 from migrations.migrate import migrate_user, read_progress
-from migrations.state import Progress, State
+from migrations.state import ENDED, Progress, State
 
 
 def wish_to_go_on(
@@ -14,18 +13,18 @@ def wish_to_go_on(
 ) -> Wish | None:
     """Return the wish that goes on in a database; None if it has nothing left to do.
 
-    One that was not begun is applied up to `until`.
+    Each is applied up to `until`, or up to its gate without one.
     """
     with catalog_session(context, database) as session:
         progress = read_progress(session, migrate_user(session)).get(migration, Progress())
-    if until and progress.phase and PHASES.index(progress.phase) >= PHASES.index(until):
+    if progress.state in ENDED:
         return None
-    if progress.state in RESUMED:
-        last = require_begun(context, database, migration)
-        return Wish(migration, until=Phase(last) if last else None)
-    if progress.state in {State.PENDING, State.ROLLED_BACK}:
-        return Wish(migration, until=until)
-    return None
+    if until is None:
+        waits = progress.state is State.WAITING_GATE
+        return None if waits else Wish(migration)
+    if progress.phase and PHASES.index(progress.phase) >= PHASES.index(until):
+        return None
+    return Wish(migration, until=until)
 
 
 def asked_until(context: Context, database: str, migration: str) -> Phase | None:

@@ -74,11 +74,10 @@ def _rehearsal(context: Context, database: str, migration: Migration) -> Row:
     """Return the last rehearsal of this checksum. Raises MigrationError unless it proves it."""
     row = last_evidence(context, database, migration)
     rehearsed = rehearsal_facts(row)
-    oldest = context.clock() - context.config.migrations.evidence_age
-    if row is None or rehearsed is None or not rehearsed.ok or rehearsed.at < oldest:
+    if row is None or rehearsed is None or not rehearsed.ok or rehearsed.embedded:
         raise MigrationError(
             Cause.REFUSED,
-            f"{migration.id} has no young rehearsal without problems on a scratch server, with "
+            f"{migration.id} has no rehearsal without problems on a scratch server, with "
             f"this checksum: sereno migrate rehearse {migration.id}",
         )
     return row

@@ -33,7 +33,7 @@ from store.timestamps import from_text
 
 POLL_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 120.0
-RESUMED = frozenset({State.PAUSED, State.FAILED, State.RUNNING, State.TAMPERED})
+_RESUMED = frozenset({State.PAUSED, State.FAILED, State.RUNNING, State.TAMPERED})
 
 _RATE = sql.SQL(
     """
@@ -194,7 +194,7 @@ def require_begun(context: Context, database: str, migration: str) -> str | None
     with catalog_session(context, database) as session:
         user = migrate_user(session)
         progress = read_progress(session, user).get(migration, Progress())
-        if progress.state not in RESUMED:
+        if progress.state not in _RESUMED:
             raise MigrationError(
                 Cause.REFUSED,
                 f"{migration} is {progress.state.value}: sereno migrate plan {migration} shows "

@@ -111,11 +111,17 @@ class Runner:
     def run(self, task: Task, window: Window) -> FinishedRun:
         """Run one task and record its result. Raises StoreError if that cannot be recorded."""
         recorder = Recorder(self._context, task)
+        LIVE_RUNS.add(recorder.number)
+        try:
+            return self._recorded(task, window, recorder)
+        finally:
+            LIVE_RUNS.discard(recorder.number)
+
+    def _recorded(self, task: Task, window: Window, recorder: Recorder) -> FinishedRun:
         number = recorder.number
         log = _log.bind(task=task.job, database=task.database, run=number)
         log.info("run.started", schedule=task.trigger.schedule, nominal=task.trigger.minute())
         self._at_work[number] = task
-        LIVE_RUNS.add(number)
         try:
             end = self._persist(
                 task, window if task.scope is not Scope.SERVICE else NO_END, recorder
@@ -123,7 +129,6 @@ class Runner:
         finally:
             del self._at_work[number]
             self._watchdog.end(_sign(number))
-            LIVE_RUNS.discard(number)
         recorder.finish(end)
         log.info("run.finished", state=end.state.value, reason=end.reason, steps_left=end.left)
         return FinishedRun(number, task.job, task.database, end.state, end.reason, end.cause)

@@ -167,7 +167,8 @@ def find_run(parts: Parts, run: str) -> Place:
         asked = web_requests.load(transaction, run)
     for row in rows:
         if run in {row["request"], str(row["id"])}:
-            return Place(row["database"], row["subject"], row["id"], row["state"])
+            state = run_values(row)["status"]  # interrupted if its process is gone
+            return Place(row["database"], row["subject"], row["id"], state)
     if asked is not None:
         return Place(asked["database"], asked["subject"], None, asked["state"])
     raise ProblemError(404, "not_found", f"no run {run[:60]}")

@@ -144,12 +144,13 @@ def progress_values(row: Row) -> Mapping[str, Any]:
     """Return the answer of /migrations/progress."""
     done, total, rate = row["done"], row["total"], row["rate"]
     left = max(0, total - done)
-    running = row["state"] == "running"
+    running = row["state"] == "running" and is_at_work(row)
+    status = "interrupted" if row["state"] == "running" and not running else row["state"]
     return {
         "run": row["request"] or str(row["run"]),
         "migrationId": row["subject"],
         "database": row["database"],
-        "status": row["state"],
+        "status": status,
         "phase": phase_of(row["step"]),
         "step": row["step"],
         "rowsDone": done,

@@ -70,7 +70,7 @@ def test_failure_is_critical_until_a_run_finishes_and_a_refusal_is_none(told):
     assert ("migration_failed", "ops", "critical", "resolved") in messages(told)
 
 
-def test_run_without_progress_is_told_once_and_ends_with_progress(told):
+def test_run_without_progress_is_told_once_and_ends_with_progress(told, monkeypatch):
     context = told.house.context()
     asked = Request(ID, "ana", "", None, "run-1", "apply")
     now = datetime.now(UTC)
@@ -92,6 +92,7 @@ def test_run_without_progress_is_told_once_and_ends_with_progress(told):
         run = history.begin_run(
             transaction, Task("migrate", Scope.DATABASE, "main", request=asked), now
         )
+    monkeypatch.setattr("daemon.runs.recovery.LIVE_RUNS", {run})
     moved(now)
     look(9)
     moved(now, reason="pid 7 (app) holds t")

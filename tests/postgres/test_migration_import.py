@@ -161,6 +161,25 @@ def test_sqitch_project_brings_its_reverts_and_verifications(made):
     assert made.migrate("check", ids[1]).returncode != 0, "a verification that fails is seen"
 
 
+def test_failing_import_leaves_nothing_and_empty_migrations_are_left_out(made):
+    prisma = made.house.folder / "prisma"
+    texts = {"1_a": PRISMA, "2_b": "-- This is an empty migration.", "3_c": "SELEC 1;"}
+    for name, text in texts.items():
+        (prisma / name).mkdir(parents=True)
+        (prisma / name / "migration.sql").write_text(text)
+    failed = made.migrate("import", "prisma", str(prisma))
+    assert (failed.returncode, list(made.folder.iterdir())) == (2, [])
+    (prisma / "3_c" / "migration.sql").write_text("COPY t FROM STDIN;")
+    failed = made.migrate("import", "prisma", str(prisma))
+    assert (failed.returncode, list(made.folder.iterdir())) == (2, [])
+    (prisma / "3_c" / "migration.sql").write_text("DELETE FROM users -- all\n;\nCHECKPOINT;")
+    ids, _ = imported(made, "prisma", prisma)
+    assert ids == ["0001_1_a", "0002_3_c"]
+    assert (
+        made.folder / ids[1] / "prepare.sql"
+    ).read_text() == "DELETE FROM users -- all\n;\nCHECKPOINT;\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -79,3 +79,18 @@ def test_rules_depend_on_the_phase_and_the_mode():
         *("unbatched-rows", "work-under-lock"),
     ]
     assert advice("tighten.notx.sql", Kind.NOTX, Phase.TIGHTEN, lock) == []
+
+
+def test_comment_at_the_end_swallows_no_semicolon():
+    up = [
+        Statement("DELETE FROM t -- why", 1, "delete_stmt", effect="rows"),
+        Statement("CREATE TABLE IF NOT EXISTS s.their_ledger (id int)", 2, "create_stmt"),
+        Statement("CREATE TABLE plugins (their_ledger text)", 3, "create_stmt"),
+        Statement("DO $$ BEGIN END $$", 4, "do_stmt"),
+    ]
+    made = to_files(Source("x", "x", up, ledgers=LEDGER))
+    assert made.files["prepare.sql"] == (
+        "DELETE FROM t -- why\n;\nCREATE TABLE plugins (their_ledger text);\nDO $$ BEGIN END $$;\n"
+    )
+    assert made.statements == 3
+    assert "line 4 runs code: nothing tells whether it removes or renames" in made.notes
