@@ -84,7 +84,7 @@ def test_check_with_violations_undoes_its_phase(migrating):
     failed = migrating.migrate("apply", ID, "--yes")
     assert failed.returncode == 1
     assert migrating.state() == ("rolled_back", "prepare")
-    assert "no_user_7: 1 rows, the first {'id': 7}" in migrating.status()["reason"]
+    assert "no_user_7: 1 row, the first id 7" in migrating.status()["reason"]
 
 
 def test_warning_of_a_check_stops_nothing(migrating):

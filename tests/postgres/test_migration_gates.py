@@ -96,9 +96,7 @@ def test_migration_climbs_the_ladder_by_evidence_and_two_people(rungs, monkeypat
     staging.house.extra += f'signing_key = {{ file = "{key}" }}\n'
     production.house.extra += "[migrations.rungs.staging]\n" + printed.splitlines()[-1] + "\n"
 
-    assert "no young rehearsal without problems" in staging.refused(
-        "evidence", ID, "--sign", code=2
-    )
+    assert "no rehearsal without problems" in staging.refused("evidence", ID, "--sign", code=2)
     staging.fine("rehearse", ID, "--seconds", "0.2")
     assert "apply it first" in staging.refused("evidence", ID, "--sign", code=2)
     staging.fine("apply", ID, "--yes")
