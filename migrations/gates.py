@@ -27,7 +27,7 @@ FIRST = "begin"
 
 
 class GateKind(StrEnum):
-    """How a gate opens."""
+    """The way in which a gate opens."""
 
     REHEARSAL = "rehearsal"
     RUNG = "rung"
@@ -223,7 +223,7 @@ def _wrong_evidence(
 
 
 def _wrong_times(found: "Evidence", needed: Phase, facts: GateFacts) -> Iterator[str]:
-    """Yield what is too old; the rehearsal has to be young only when a migration begins."""
+    """Yield each time that is too old; that of the rehearsal counts only at the beginning."""
     times = [("signed", found.signed_at)]
     if needed not in GATED:
         times.append(("rehearsed", found.rehearsed))

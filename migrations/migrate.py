@@ -45,7 +45,7 @@ Action = Literal["apply", "rollback", "adopt"]
 
 @dataclass(frozen=True, slots=True)
 class MigrationRequest:
-    """What a person asks for."""
+    """The request of a person."""
 
     action: Action
     run: str

@@ -9,7 +9,7 @@ from migrations.format import PHASES, Migration, Phase
 
 
 class State(StrEnum):
-    """Where a migration is; each state names the command that leads on."""
+    """The states of a migration; each names the command that leads on."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -72,7 +72,7 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """How far the walk of a batch file has come."""
+    """The progress of the walk of a batch file."""
 
     checksum: str
     hi: str | None

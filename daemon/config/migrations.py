@@ -102,9 +102,3 @@ class Migrations(Model):
                 known = ", ".join(self.ladder)
                 raise ValueError(f"{name!r} is not in ladder (which has {known})")
         return self
-
-    @property
-    def lower_rung(self) -> str:
-        """Return the environment before this one; empty for the first."""
-        place = self.ladder.index(self.environment)
-        return self.ladder[place - 1] if place else ""

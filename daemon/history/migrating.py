@@ -9,6 +9,9 @@ from typing import Any
 from store.store import Row, Transaction
 from store.timestamps import to_text
 
+LONGEST_NUMBER = 18
+"""The most digits of a number of SQLite."""
+
 _PROGRESS = """
     INSERT INTO run_progress (run, step, number, steps, done, total, rate, batch, reason,
                               throttled_seconds, attempts, rung_ms, blockers, moved_at)
@@ -42,8 +45,10 @@ _RUNS = """
            86400.0 * (julianday(coalesce(r.finished_at, r.started_at)) - julianday(r.started_at))
              AS seconds
     FROM run r LEFT JOIN run_progress p ON p.run = r.id
-    WHERE r.job = ? ORDER BY r.id DESC LIMIT ?
+    WHERE r.job = ?
 """
+_NEWEST = f"{_RUNS} ORDER BY r.id DESC LIMIT ?"
+_RUN = f"{_RUNS} AND (r.request = ? OR r.id = ?) ORDER BY r.id DESC LIMIT 1"
 _TOTALS = """
     SELECT count(*) AS total, sum(state = 'finished') AS finished, sum(state = 'failed') AS failed,
            avg(CASE WHEN state = 'finished'
@@ -135,7 +140,13 @@ def batch_limit(transaction: Transaction, database: str, migration: str) -> int 
 
 def load_runs(transaction: Transaction, job: str, most: int) -> list[Row]:
     """Return the last runs of a job, newest first, with their duration and last step."""
-    return transaction.rows(_RUNS, (job, most))
+    return transaction.rows(_NEWEST, (job, most))
+
+
+def find_run(transaction: Transaction, job: str, name: str) -> Row | None:
+    """Return a run of a job by the id of its request or, as digits, by its number."""
+    number = int(name) if name.isdecimal() and len(name) <= LONGEST_NUMBER else None
+    return transaction.row(_RUN, (job, name, number))
 
 
 def latest_progress(

@@ -135,15 +135,14 @@ class CarryOut:
                 if taken:
                     pool.submit(self._carry_out, row).add_done_callback(_log_crash)
 
-    def cancel(self, request: str) -> bool:
-        """Stop a request that has not begun its run, or its run; return whether there is one."""
+    def cancel(self, request: str) -> None:
+        """Stop a request that has not begun its run, or its run."""
         with self._guard:
             runner = self._runners.get(request)
             if runner is None:
                 self._cancelled.add(request)
         if runner is not None:
             runner.cancel_in_background()
-        return runner is not None
 
     def runners(self) -> list[Runner]:
         """Return the runners at work, to be cancelled when the service stops."""
@@ -183,6 +182,8 @@ class CarryOut:
     def _end(self, row: Row, answer: Mapping[str, Any], error: str) -> None:
         """Record the end of a request, after the copy of the ledger, which shows its effect."""
         context = self._context
+        with self._guard:
+            self._cancelled.discard(row["id"])
         if row["action"] != "plan":
             copy_if_possible(context, row["database"])
         try:

@@ -1,5 +1,6 @@
 """The facts about the gates of a migration that need no look at its ledger."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from daemon.context import Context
@@ -27,23 +28,21 @@ def migration_folder(context: Context) -> Path:
 def gate_facts(context: Context, database: str, migration: Migration) -> GateFacts:
     """Return the facts about the gates that need no look at the ledger."""
     options = context.config.migrations
-    lower, problem = None, ""
-    if options.lower_rung:
-        try:
-            lower = _lower_evidence(context, migration)
-        except (EvidenceError, TargetError) as error:
-            problem = str(error)
-    return GateFacts(
+    facts = GateFacts(
         environment=options.environment,
         ladder=options.ladder,
         now=context.clock(),
         soak=options.soak,
         evidence_age=options.evidence_age,
         rehearsed=rehearsal_facts(last_evidence(context, database, migration)),
-        lower=lower,
-        lower_problem=problem,
         has_principals=bool(context.config.web.principals),
     )
+    if not facts.lower_rung:
+        return facts
+    try:
+        return replace(facts, lower=_lower_evidence(context, migration, facts.lower_rung))
+    except (EvidenceError, TargetError) as error:
+        return replace(facts, lower_problem=str(error))
 
 
 def last_evidence(context: Context, database: str, migration: Migration) -> Row | None:
@@ -64,11 +63,9 @@ def rehearsal_facts(row: Row | None) -> Rehearsed | None:
     return Rehearsed(bool(row["ok"]), row["environment"] == EMBEDDED, from_text(row["recorded_at"]))
 
 
-def _lower_evidence(context: Context, migration: Migration) -> Evidence:
+def _lower_evidence(context: Context, migration: Migration, rung: str) -> Evidence:
     """Return the verified evidence of the rung below. Raises EvidenceError, TargetError."""
-    options = context.config.migrations
-    rung = options.lower_rung
-    key = options.rungs.get(rung)
+    key = context.config.migrations.rungs.get(rung)
     if key is None:
         raise EvidenceError(f"migrations.rungs.{rung}.public_key is not configured")
     text = read_evidence(migration_folder(context), migration.id, rung)

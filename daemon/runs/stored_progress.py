@@ -47,7 +47,7 @@ class StoredProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Write what is left, and stop."""
+        """Write the last values, and stop."""
         self._ended.set()
         self._changed.set()
         self._thread.join(STOP_SECONDS)

@@ -124,7 +124,7 @@ def require(web: Web, request: Request, right: Right) -> str:
 
 
 def principal_with(web: Web, right: Right) -> Any:  # noqa: ANN401 - of FastAPI
-    """Return a dependency: the principal, who is known before the body is looked at."""
+    """Return a dependency: the principal, known before the body is looked at."""
 
     def known(request: Request) -> str:
         return require(web, request, right)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from daemon.history import migrating, requests, web_requests
 from daemon.history.web_requests import WebRequest
+from daemon.migrating.requests import migrating_databases
 from daemon.web.migration_values import JOB, plan_run_values, run_values
 from daemon.web.parts import Parts
 from daemon.web.problems import ProblemError
@@ -22,7 +23,6 @@ from store.store import Row
 PhaseName = Literal["prepare", "data", "tighten", "cleanup", "purge"]
 POLL_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 20.0
-MOST_RUNS = 2000
 _WAITERS = threading.BoundedSemaphore(4)
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,3})")
@@ -94,9 +94,7 @@ class Made:
 
 def database_of(parts: Parts, wanted: str) -> str:
     """Return the wanted database, or the only one with a `migrate` login. Raises ProblemError."""
-    known = [
-        name for name, one in parts.context.config.databases.items() if one.migrate is not None
-    ]
+    known = migrating_databases(parts.context)
     if wanted in known:
         return wanted
     if not wanted and len(known) == 1:
@@ -162,32 +160,32 @@ def key_of(request: Request, *, required: bool) -> str:
 
 def find_run(parts: Parts, run: str) -> Place:
     """Return the migration of a run. Raises ProblemError 404."""
-    with parts.context.store.reading() as transaction:
-        rows = migrating.load_runs(transaction, JOB, MOST_RUNS)
-        asked = web_requests.load(transaction, run)
-    for row in rows:
-        if run in {row["request"], str(row["id"])}:
-            state = run_values(row)["status"]  # interrupted if its process is gone
-            return Place(row["database"], row["subject"], row["id"], state)
-    if asked is not None:
-        return Place(asked["database"], asked["subject"], None, asked["state"])
-    raise ProblemError(404, "not_found", f"no run {run[:60]}")
+    row, asked = _find(parts, run)
+    if row is not None:
+        state = run_values(row)["status"]  # interrupted if its process is gone
+        return Place(row["database"], row["subject"], row["id"], state)
+    return Place(asked["database"], asked["subject"], None, asked["state"])
 
 
 def load_run(parts: Parts, run: str) -> dict[str, Any]:
     """Return a run; a dry run with its plan. Raises ProblemError 404."""
-    with parts.context.store.reading() as transaction:
-        rows = migrating.load_runs(transaction, JOB, MOST_RUNS)
-        asked = web_requests.load(transaction, run)
-    for row in rows:
-        if run in {row["request"], str(row["id"])}:
-            return run_values(row)
-    if asked is None:
-        raise ProblemError(404, "not_found", f"no run {run[:60]}")
+    row, asked = _find(parts, run)
+    if row is not None:
+        return run_values(row)
     values = plan_run_values(asked)
     if asked["action"] == "plan" and asked["state"] == "done":
         values["plan"] = json.loads(asked["answer"])
     return values
+
+
+def _find(parts: Parts, run: str) -> tuple[Row | None, Row]:
+    """Return a run, if it has begun, and its request. Raises ProblemError 404 without either."""
+    with parts.context.store.reading() as transaction:
+        row = migrating.find_run(transaction, JOB, run)
+        asked = web_requests.load(transaction, run)
+    if row is None and asked is None:
+        raise ProblemError(404, "not_found", f"no run {run[:60]}")
+    return row, asked or {}
 
 
 def pause(parts: Parts, run: str, place: Place, principal: str) -> None:

@@ -53,9 +53,8 @@ def _add_reads(router: APIRouter, parts: Parts) -> None:
     def status(request: Request) -> dict[str, Any]:
         """Return the run in progress, the pending migrations with their gates, and the history."""
         require(web, request, "read")
-        wrong = parts.problem()
         with store.reading() as transaction:
-            return status_values(transaction, parts.context.clock(), [wrong] if wrong else [])
+            return status_values(transaction, parts.context.clock(), parts.problems())
 
     @router.get("/migrations/progress")
     def progress(request: Request, id: str) -> Mapping[str, Any]:  # noqa: A002 - its name

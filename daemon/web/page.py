@@ -36,9 +36,8 @@ def router(parts: Parts) -> APIRouter:
             # a browser asks for name and token
             wanted = {"WWW-Authenticate": 'Basic realm="sereno: principal and token"'}
             return problem(error, wanted if error.status == 401 else None)  # noqa: PLR2004
-        wrong = parts.problem()
         with store.reading() as transaction:
-            values = status_values(transaction, parts.context.clock(), [wrong] if wrong else [])
+            values = status_values(transaction, parts.context.clock(), parts.problems())
             rows = migrating.open_progress(transaction, JOB)
         moving = [progress_values(row) for row in rows if is_at_work(row)]
         return HTMLResponse(render(values, moving, parts.context.config.daemon.timezone))

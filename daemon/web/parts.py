@@ -15,3 +15,8 @@ class Parts:
     carrier: CarryOut
     problem: Callable[[], str]
     """Returns why the service does not do its work; empty if it does."""
+
+    def problems(self) -> list[str]:
+        """Return the problem of the service as a list."""
+        wrong = self.problem()
+        return [wrong] if wrong else []

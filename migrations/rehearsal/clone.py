@@ -52,7 +52,7 @@ _LOCALE = sql.SQL(
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a scratch server needs to have, read from the target."""
+    """The properties that a scratch server has to share, read from the target."""
 
     version: int
     system_identifier: str
