@@ -37,7 +37,7 @@ coverage: $(READY)  ## branch coverage, subprocesses included
 	$(RUN)pytest --numprocesses 3 --dist loadgroup --cov --cov-report=term:skip-covered $(TESTS)
 
 systemd-test: $(READY)  ## the service in a booted Debian root
-	$(RUN)pytest -s -v --override-ini="python_files=boot.py minor_upgrade.py" tests/systemd
+	$(RUN)pytest -s -v --override-ini="python_files=boot.py minor_upgrade.py first_minutes.py" tests/systemd
 
 prove: $(READY)  ## the long proofs: kills, crashes, every time zone
 	$(RUN)python tests/prove/calendar_proof.py

@@ -8,6 +8,9 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 SHOWN = "***"
+CREDENTIALS = "/etc/sereno/credentials"
+"""The folder of credentials for commands by hand; systemd tells the service its own copy of them.
+"""
 LONGEST = 65_536
 """The most characters of a secret."""
 
@@ -65,16 +68,14 @@ class Secret(BaseModel):
             raise SecretError(f"{path} is empty")
         return value
 
+    def path(self) -> Path | None:
+        """Return the file that holds the secret; None for an environment variable."""
+        return None if self.env is not None else self._path()
+
     def _path(self) -> Path:
         if self.file is not None:
             return self.file
-        folder = os.environ.get("CREDENTIALS_DIRECTORY")
-        if folder is None:
-            raise SecretError(
-                f"the credential {self.credential!r} needs systemd's LoadCredential= "
-                "(CREDENTIALS_DIRECTORY is not set)"
-            )
-        return Path(folder) / str(self.credential)
+        return Path(os.environ.get("CREDENTIALS_DIRECTORY") or CREDENTIALS) / str(self.credential)
 
     def __repr__(self) -> str:
         """Return the class name only."""

@@ -282,20 +282,6 @@ def open_session(
         opened.close()
 
 
-def open_admin_session(conninfo: str, name: str) -> psycopg.Connection[dict[str, Any]]:
-    """Open a plain connection for `sereno install`. Raises UnreachableError."""
-    try:
-        return psycopg.connect(
-            conninfo, application_name="sereno/install", row_factory=dict_row, autocommit=True
-        )
-    except psycopg.OperationalError as error:
-        raise UnreachableError(f"{name}: {_plain(error)}") from None
-    except psycopg.ProgrammingError:
-        raise UnreachableError(
-            f'{name}: not a connection string (like "host=/run/postgresql dbname=coop")'
-        ) from None
-
-
 def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Session:
     nonce = secrets.token_hex(8)
     options = {**SERVER, "sereno.session": nonce, "timezone": target.timezone}
@@ -317,12 +303,12 @@ def _open(target: Target, login: Login, task: str, *, read_only: bool) -> Sessio
         user = quote_identifier(connection.info.user)
         connection.close()
         raise TargetError(
-            f"{target.name}: {_plain(error)}, by which sereno knows the server; as a superuser: "
-            f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO {user};"
+            f"{target.name}: {connect_reason(error)}, by which sereno knows the server; as a "
+            f"superuser: GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO {user};"
         ) from None
     except psycopg.Error as error:
         connection.close()
-        raise UnreachableError(f"{target.name}: {_plain(error)}") from None
+        raise UnreachableError(f"{target.name}: {connect_reason(error)}") from None
     except BaseException:
         connection.close()
         raise
@@ -384,7 +370,7 @@ def _refusal(
                 )
     except psycopg.Error:
         pass
-    reason = _plain(error)
+    reason = connect_reason(error)
     used = conninfo_to_dict(target.conninfo, **overrides)
     user = str(used.get("user") or "")
     attempt = Attempt(target.name, str(login), user, str(used.get("dbname") or user))
@@ -392,8 +378,8 @@ def _refusal(
     return UnreachableError(f"{target.name}: {reason}" + (f"; {cure}" if cure else ""))
 
 
-def _plain(error: psycopg.Error) -> str:
-    """Return the first line of an error; libpq never includes the password."""
+def connect_reason(error: psycopg.Error) -> str:
+    """Return the first line of a connection's error; libpq never includes the password."""
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__

@@ -2,6 +2,8 @@
 
 import os
 import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,8 +12,6 @@ from daemon.cli.options import ConfigOption, JsonOption, fail, open_context, pri
 from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from daemon.config.model import Login
     from daemon.context import Context
     from postgres.fencing.install import InstallRequest
@@ -32,6 +32,17 @@ AdminOption = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The statements of an installation, the rights that are missing, and the refused logins."""
+
+    target: "Target"
+    statements: Sequence[str]
+    shortcomings: Sequence[str]
+    refused: Mapping[str, str]
+    """The reason, with its cure, by user."""
+
+
 def install(
     database: Annotated[str, typer.Argument(metavar="DATABASE", help="A configured database.")],
     admin: AdminOption = None,
@@ -43,32 +54,47 @@ def install(
 ) -> None:
     """Create the schema sereno and the configured logins. May be run again."""
     with open_context(config, database) as context:
-        from postgres.fencing import install
-        from postgres.session import UnreachableError, open_admin_session
-
-        conninfo = admin or _request(context, database, with_passwords=False).target.conninfo
-        try:
-            with open_admin_session(conninfo, database) as connection:
-                request = _prepared_request(context, database, print_only=print_only)
-                commands = list(install.install_statements(connection, request))
-                shortcomings = list(install.shortcomings(connection, request))
-                if not print_only:
-                    install.install(connection, commands)
-        except install.InstallError as error:
-            fail(f"{database}: {error}", Exit.CANNOT)
-        except UnreachableError as error:
-            fail(f"{error}\n  {_admin_hint(str(error), admin or '')}", Exit.CANNOT)
-        refused = {} if print_only else _refused_logins(request.target)
-        script = list(map(install.printable_statements, commands))
+        done = install_database(context, database, admin, print_only=print_only)
         if as_json:
-            notes = {"statements": script, "notes": shortcomings, "refused": refused}
-            print_json({"database": database, "done": not print_only, **notes})
-            raise typer.Exit(Exit.FOUND if refused else Exit.FINE)
-        typer.echo("".join(f"{_note(one)}\n" for one in shortcomings), err=True, nl=False)
+            notes = {"notes": done.shortcomings, "refused": done.refused}
+            print_json(
+                {"database": database, "done": not print_only, "statements": done.statements}
+                | notes
+            )
+            raise typer.Exit(Exit.FOUND if done.refused else Exit.FINE)
+        typer.echo("".join(f"{_note(one)}\n" for one in done.shortcomings), err=True, nl=False)
         if print_only:
-            typer.echo("\n".join(script))
+            typer.echo("\n".join(done.statements))
         else:
-            _show_installed(request.target, refused)
+            _show_installed(done.target, done.refused)
+
+
+def install_database(
+    context: "Context", database: str, admin: str | None, *, print_only: bool = False
+) -> Installed:
+    """Install in one database, and log in once as each login; exit with 2 if that fails.
+
+    With `print_only` nothing is changed, and no login is tried.
+    """
+    from postgres.administrator import open_admin_session
+    from postgres.fencing import install
+    from postgres.session import UnreachableError
+
+    conninfo = admin or _request(context, database, with_passwords=False).target.conninfo
+    try:
+        with open_admin_session(conninfo, database) as connection:
+            request = _prepared_request(context, database, print_only=print_only)
+            commands = list(install.install_statements(connection, request))
+            shortcomings = list(install.shortcomings(connection, request))
+            if not print_only:
+                install.install(connection, commands)
+    except install.InstallError as error:
+        fail(f"{database}: {error}", Exit.CANNOT)
+    except UnreachableError as error:
+        fail(f"{error}\n  {admin_hint(str(error), admin or '')}", Exit.CANNOT)
+    refused = {} if print_only else _refused_logins(request.target)
+    statements = list(map(install.printable_statements, commands))
+    return Installed(request.target, statements, shortcomings, refused)
 
 
 def _prepared_request(context: "Context", database: str, *, print_only: bool) -> "InstallRequest":
@@ -78,23 +104,20 @@ def _prepared_request(context: "Context", database: str, *, print_only: bool) ->
     return _request(context, database, with_passwords=not print_only)
 
 
-def _admin_hint(reason: str, admin: str) -> str:
+def admin_hint(reason: str, admin: str) -> str:
     """Return what to do when the administrator cannot connect."""
     if "database" in reason and "dbname" not in admin and "/" not in admin.partition("://")[2]:
         return "give the database in --admin, like dbname=coop"
     if "database" in reason and "does not exist" in reason:
         return "create it (createdb), or correct dbname"
     if "Peer authentication" in reason or "role " in reason:
-        return (
-            "connect as a superuser that exists; on Debian as root: su postgres -c "
-            "'createuser --superuser root', then --admin with user=root"
-        )
+        return "connect as a superuser that exists; on Debian as root: user=postgres in --admin"
     if admin:
         return "correct --admin"
     return "install needs a role that may create roles: --admin DSN"
 
 
-def _show_installed(target: "Target", refused: "Mapping[str, str]") -> None:
+def _show_installed(target: "Target", refused: Mapping[str, str]) -> None:
     """Print the logins; exit with 1 if the server refuses one of them."""
     users = sorted(one.user for one in target.logins.values())
     typer.echo(f"{target.name}: schema sereno and the logins {', '.join(users)} are ready")
@@ -111,7 +134,7 @@ def _make_password_files(context: "Context", database: str) -> None:
     from store.file_lock import match_folder_owner
 
     for login in context.config.databases[database].all_logins():
-        path = login.password.file if login.password is not None else None
+        path = login.password.path() if login.password is not None else None
         if path is None:
             continue
         if path.exists():
@@ -139,17 +162,20 @@ def _note(shortcoming: str) -> str:
 
 
 def _note_short_password(login: "Login") -> None:
-    """Say that a password file is kept, and whether its password is short."""
+    """Say that the password of a file that exists is short."""
     from domain.secret import SecretError
 
     assert login.password is not None  # noqa: S101 - the caller has asked
-    path = login.password.file
+    path = login.password.path()
     try:
         length = len(login.password.reveal())
     except SecretError:
         return  # connecting says so
-    short = f"; it has only {length} characters" if length < SHORT_PASSWORD else ""
-    typer.echo(f"{path}: used as the password of {login.user}{short}", err=True)
+    if length < SHORT_PASSWORD:
+        typer.echo(
+            f"{path}: used as the password of {login.user}; it has only {length} characters",
+            err=True,
+        )
 
 
 def _refused_logins(target: "Target") -> dict[str, str]:

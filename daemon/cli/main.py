@@ -12,6 +12,7 @@ from daemon.cli import (
     config,
     demo,
     history,
+    init,
     install,
     migrate,
     migrate_gates,
@@ -58,6 +59,7 @@ def _main(
 
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
+app.command("init")(init.init)
 app.command("install")(install.install)
 app.command("trust")(trust.trust)
 app.command("plan")(plan.plan)

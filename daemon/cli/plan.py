@@ -272,7 +272,7 @@ def _print_steps(steps: Sequence[_Planned], *, sql: bool) -> None:
 def _print_summary(job: str, steps: Sequence[_Planned]) -> None:
     from daemon.cli.output import line
 
-    label = f"{job:<16}"
+    label = f"{job:<17}"
     by_place: dict[str, list[Step]] = defaultdict(list)
     for one in steps:
         by_place[one.place].append(one.step)
@@ -284,7 +284,7 @@ def _print_summary(job: str, steps: Sequence[_Planned]) -> None:
             _print_each(label + place, here)
         else:
             _print_counted(label + place, here)
-        label = " " * 16
+        label = " " * 17
 
 
 def _print_each(label: str, steps: "Sequence[Step]") -> None:

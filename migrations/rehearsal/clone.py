@@ -16,12 +16,12 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from migrations.rehearsal.result import RehearsalError
+from postgres.administrator import open_admin_session
 from postgres.session import (
     MIGRATE,
     Session,
     Target,
     UnreachableError,
-    open_admin_session,
 )
 from postgres.statement_file import read_script
 

@@ -59,7 +59,10 @@ def test_concatenated_statement_is_detected():
 @pytest.mark.parametrize(
     ("call", "modules"),
     [
-        ("psycopg.connect", {"postgres/session.py", "daemon/demo/night.py"}),
+        (
+            "psycopg.connect",
+            {"postgres/session.py", "postgres/administrator.py", "daemon/demo/night.py"},
+        ),
         ("sqlite3.connect", {"store/store.py"}),
     ],
 )

@@ -261,7 +261,7 @@ def test_login_that_cannot_log_in_skips_the_checks_of_rows_only(app):
     ("changed", "hint"),
     [
         ({"dbname": "no_such_database"}, "create it (createdb)"),
-        ({"user": "no_such_role"}, "as root: su postgres -c"),
+        ({"user": "no_such_role"}, "as root: user=postgres in --admin"),
         ({"port": "1"}, "correct --admin"),
     ],
 )

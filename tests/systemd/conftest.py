@@ -63,8 +63,11 @@ RestartSec=1
 """
 
 
-def build_wheels(folder):
-    """Build the wheel of sereno and download its dependencies of the lock file."""
+def build_wheels(folder, python=""):
+    """Build the wheel of sereno and download its dependencies of the lock file.
+
+    `python` is the version that installs them, like 3.13; by default that of this process.
+    """
     uv = Path(sys.executable).parent / "uv"
     run(uv, "build", "--quiet", "--wheel", "--out-dir", folder, cwd=ROOT)
     needed = folder / "requirements.txt"
@@ -80,7 +83,7 @@ def build_wheels(folder):
         needed,
         cwd=ROOT,
     )
-    run(uv, "tool", "run", "--python", sys.executable, "pip", "download", "--quiet", "--only-binary=:all:", "--dest", folder, "-r", needed)  # fmt: skip
+    run(uv, "tool", "run", "--python", sys.executable, "pip", "download", "--quiet", "--only-binary=:all:", *(["--python-version", python] if python else []), "--dest", folder, "-r", needed)  # fmt: skip
 
 
 def readme_commands():

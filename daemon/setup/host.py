@@ -1,0 +1,65 @@
+"""What `sereno init` reads of this machine: its time zone, and the log files of the server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from daemon.setup.addresses import is_local
+from daemon.setup.configuration_text import comment, quote
+from domain.units import format_size
+from postgres.catalog.survey import Server
+
+ZONES = "/usr/share/zoneinfo/"
+LOGROTATE = Path("/etc/logrotate.d/postgresql-common")
+PACKAGED = "/var/lib/postgresql/"
+"""Where Debian's packages keep the data of the servers whose log files logrotate knows."""
+MOST_FILES = 10_000
+
+
+def host_timezone(root: Path = Path("/")) -> str:
+    """Return the zone of this machine; empty if it cannot be told, or is UTC."""
+    try:
+        linked = str((root / "etc/localtime").resolve(strict=True))
+        name = linked.partition(ZONES)[2]
+        if not name or name == "Etc/UTC":
+            name = (root / "etc/timezone").read_text("utf-8").strip()
+        return ZoneInfo(name).key if name != "Etc/UTC" else ""
+    except (OSError, ValueError, ZoneInfoNotFoundError):
+        return ""
+
+
+def log_files(server: Server, host: str, logrotate: Path = LOGROTATE) -> Iterator[str]:
+    """Yield comment lines about the server's log files, if they are on this machine."""
+    if not is_local(host) or not server.data_directory:
+        return
+    if not server.logging_collector:
+        if logrotate.exists() and server.data_directory.startswith(PACKAGED):
+            yield ""
+            yield from comment(f"Log files of the server: {logrotate} rotates and deletes them.")
+        return
+    folder = Path(server.data_directory) / (server.log_directory or "log")
+    found = _sizes(folder)
+    size = f", {len(found)} files, {format_size(sum(found))} now" if found else ""
+    yield ""
+    yield from comment(
+        f"Proposal. Log files of the server{size}; logging_collector never deletes any. Deleted "
+        "after 30 days if the # is taken away; the service needs the right to delete "
+        "there (systemd/log-folder.conf)."
+    )
+    yield "#[[jobs.log_cleanup.files]]"
+    yield f"#path = {quote(f'{folder}/*.log')}"
+    yield '#keep = "30 days"'
+
+
+def _sizes(folder: Path) -> list[int]:
+    """Return the sizes of the files in a folder; none if it cannot be read."""
+    sizes: list[int] = []
+    try:
+        for entry in folder.iterdir():
+            if entry.is_file() and not entry.is_symlink():
+                sizes.append(entry.stat().st_size)
+            if len(sizes) >= MOST_FILES:
+                break
+    except OSError:
+        return []
+    return sizes
