@@ -15,6 +15,9 @@ SHORTEST = timedelta(hours=1)
 LEAST_CALLS = 100
 LEAST_SHARE = 0.01
 """A statement with less of the time of all is not worth a look."""
+MOST_SHOWN = 10
+LOOK = "look"
+"""The key of what the heaviest statements did between the last two looks."""
 COLUMNS = frozenset({"now", "usual", "share"})
 """The columns that a row gets: both means in milliseconds, and its share of the time."""
 
@@ -50,7 +53,28 @@ def compare_means(
             }
             found.append({**row, "value": mean / base, **texts})
         known[name] = _followed(row, before, mean, now)
-    return found, known
+    return found, _with_heaviest(known, seen, grown)
+
+
+def _with_heaviest(
+    known: Mapping[str, Known],
+    seen: Mapping[str, Row],
+    grown: Mapping[str, tuple[float, float]],
+) -> Mapping[str, Known]:
+    """Return what is known; the statements that took most time since the last look say how much.
+
+    The health report shows them.
+    """
+    kept = {name: {**one} for name, one in known.items()}
+    for one in kept.values():
+        one.pop(LOOK, None)
+    heaviest = sorted(grown, key=lambda name: -grown[name][1])[:MOST_SHOWN]
+    for name in heaviest:
+        calls, milliseconds = grown[name]
+        if calls > 0 and milliseconds > 0:
+            query = str(seen[name].get("query") or "")
+            kept[name][LOOK] = {"calls": calls, "ms": milliseconds, "query": query}
+    return kept
 
 
 def _growth(row: Row, before: Known | None, now: datetime) -> tuple[float, float]:

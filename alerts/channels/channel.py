@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from alerts.alert import Message, Notification, Receipt
 from domain.secret import Secret, SecretError
@@ -83,6 +83,11 @@ class ChannelOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: str
+    language: Literal["en", "es"] | None = Field(
+        None,
+        description="Language of the health report for its readers; by default that of "
+        "[jobs.health_report].",
+    )
 
     def warnings(self) -> Iterator[tuple[str, str]]:
         """Yield options that are valid but unlikely to work on this machine: the key, and why."""

@@ -9,10 +9,10 @@ from daemon.cli.options import ConfigOption, JsonOption, fail, open_context, pri
 from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from alerts.alert import Message
     from daemon.context import Context
+    from daemon.report.language import Tongue
     from daemon.report.report import Report
 
 
@@ -26,42 +26,62 @@ def report(
     send: Annotated[
         bool, typer.Option("--send", help="Send it now to the channels of the weekly report.")
     ] = False,
+    tongue: Annotated[
+        str | None,
+        typer.Option("--language", help="en or es; default as configured.", show_default=False),
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the health report; reads only the state file."""
     with open_context(config) as context:
         from daemon.report.gather import gather
-        from daemon.report.publication import report_message, save_page, write_letter
+        from daemon.report.language import language
         from daemon.report.render import letter
 
         if out is not None:
             _check_path(out)
-        channels = _receivers(context) if send else ()
+        spoken = _tongue(tongue, context)
+        channels = _receivers(context) if send else {}
         with context.store.reading() as transaction:
-            found = gather(transaction, context.config, context.clock())
-        if out is not None or send:
-            written = write_letter(found)
-            if out is not None:
-                save_page(written, out)
-                typer.echo(str(out), err=as_json)
-            if send:
-                _send(context, report_message(found, written), channels)
+            found = gather(transaction, context.config, context.clock(), context.checks)
+        if out is not None:
+            _write(found, spoken, out, as_json=as_json)
+        for one in sorted(set(channels.values())):
+            _send(context, found, one, [name for name, its in channels.items() if its == one])
         if as_json:
-            print_json(_as_json(found))
+            print_json(_as_json(found, spoken))
         elif out is None and not send:
-            typer.echo(letter(found, {}).text, nl=False)
+            typer.echo(letter(found, {}, language(spoken)).text, nl=False)
 
 
-def _as_json(found: "Report") -> dict[str, Any]:
+def _tongue(given: str | None, context: "Context") -> "Tongue":
+    """Return the language: the given one, else the configured one; exit with 2 for another."""
+    from daemon.report.health_report import NAME
+    from daemon.report.language import TONGUES
+
+    found = given or context.config.job(NAME).language
+    spoken = next((one for one in TONGUES if one == found), None)
+    if spoken is None:
+        fail(f"--language {found!r}: there are {', '.join(TONGUES)}", Exit.CANNOT)
+    return spoken
+
+
+def _write(found: "Report", tongue: "Tongue", out: Path, *, as_json: bool) -> None:
+    from daemon.report.publication import save_page, write_letter
+
+    save_page(write_letter(found, tongue), out)
+    typer.echo(str(out), err=as_json)
+
+
+def _as_json(found: "Report", tongue: "Tongue") -> dict[str, Any]:
     from dataclasses import asdict
 
-    more = [
-        {"job": job, "database": name, "objects": count}
-        for (job, name), count in found.more_work.items()
-    ]
-    texts = {"sentence": found.sentence, "colour": found.colour}
-    return {**asdict(found), "more_work": more, **texts}
+    from daemon.report.language import language
+    from daemon.report.layout import sentence
+
+    texts = {"sentence": sentence(found, language(tongue)), "colour": found.colour}
+    return {**asdict(found), **texts}
 
 
 def _check_path(out: Path) -> None:
@@ -72,19 +92,22 @@ def _check_path(out: Path) -> None:
         fail(f"--out: the folder {out.absolute().parent} does not exist", Exit.CANNOT)
 
 
-def _receivers(context: "Context") -> "Sequence[str]":
-    from daemon.report.health_report import receivers
+def _receivers(context: "Context") -> "Mapping[str, Tongue]":
+    from daemon.report.health_report import languages
 
-    channels = receivers(context.config)
+    channels = languages(context.config)
     if not channels:
         cure = "configure an email channel, or list channels in jobs.health_report.channels"
         fail(f"no channel receives the report: {cure}", Exit.CANNOT)
     return channels
 
 
-def _send(context: "Context", message: "Message", channels: "Sequence[str]") -> None:
+def _send(context: "Context", found: "Report", tongue: "Tongue", channels: "Sequence[str]") -> None:
+    """Send the report in a language to its channels; exit with 1 if one does not accept it."""
     from daemon.cli.channel_test import send_and_wait
+    from daemon.report.publication import report_message, write_letter
 
+    message = report_message(found, write_letter(found, tongue), tongue)
     results = list(send_and_wait(context, message, channels))
     for result in results:
         typer.echo(result.text(), err=True)

@@ -48,6 +48,9 @@ class HealthReport(Model):
     folder: AbsolutePath | None = Field(
         None, description="Folder of the report pages; by default `reports` beside the state file."
     )
+    language: Literal["en", "es"] = Field(
+        "en", description="Language of the page, and of channels without a language of their own."
+    )
 
 
 class SelfCleanup(Model):

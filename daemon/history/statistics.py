@@ -6,37 +6,43 @@ from store.store import Row, Transaction
 from store.timestamps import from_text, to_text
 
 MOST_WORKS = 12
-"""The number of objects per job that a report names."""
+"""The number of objects that a report names."""
+MOST_UNDONE = 30
 
 _LAST_REPORT = """
     SELECT max(finished_at) AS at FROM run WHERE job = 'health_report' AND state = 'finished'
 """
 _FIRST = "SELECT min(started_at) AS at FROM run"
 _RUNS = """
-    SELECT job, database, state, reason, started_at, finished_at,
+    SELECT job, database, state, reason, started_at, finished_at, steps_left,
            coalesce(86400.0 * (julianday(finished_at) - julianday(started_at)), 0) AS seconds
     FROM run WHERE started_at > ? ORDER BY id
 """
 _WORKS = """
-    WITH work AS (
-      SELECT r.job, r.database, s.name, s.object,
-             count(*) AS times, sum(s.rows) AS rows, sum(s.seconds) AS seconds
-      FROM step s JOIN run r ON r.id = s.run
-      WHERE r.started_at > ? AND s.status = 'done' AND s.name NOT IN ('check', 'measure', 'report')
-      GROUP BY r.job, r.database, s.name, s.object
-    )
-    SELECT * FROM (
-      SELECT *, count(*) OVER each AS of,
-             row_number() OVER (each ORDER BY rows DESC, seconds DESC, object) AS place
-      FROM work WINDOW each AS (PARTITION BY job, database)
-    ) WHERE place <= ? ORDER BY job, database, place
+    SELECT r.job, r.database, s.name, s.object,
+           count(*) AS times, sum(s.rows) AS rows, sum(s.seconds) AS seconds
+    FROM step s JOIN run r ON r.id = s.run
+    WHERE r.started_at > ? AND s.status = 'done'
+      AND s.name NOT IN ('check', 'measure', 'report', 'verify', 'count')
+    GROUP BY r.job, r.database, s.name, s.object
+    ORDER BY seconds DESC, rows DESC, r.job, r.database, s.object LIMIT ?
+"""
+_TOTALS = """
+    SELECT s.name, count(DISTINCT r.database || ' ' || s.object) AS objects,
+           sum(s.rows) AS rows, sum(s.bytes) AS bytes, sum(s.seconds) AS seconds
+    FROM step s JOIN run r ON r.id = s.run
+    WHERE r.started_at > ? AND s.status = 'done' AND s.name NOT IN ('check', 'measure', 'report')
+    GROUP BY s.name ORDER BY s.name
+"""
+_MEMORIES = """
+    SELECT database, evidence FROM object_memory WHERE job = ? AND object = ? ORDER BY database
 """
 _LEFT = """
     SELECT r.job, r.database, s.name, s.object, s.status, s.reason
     FROM run r JOIN step s ON s.run = r.id
     WHERE r.id IN (SELECT max(id) FROM run WHERE state <> 'running' GROUP BY job, scope, database)
       AND r.started_at > ? AND s.status <> 'done'
-    ORDER BY r.job, r.database, s.ordinal
+    ORDER BY r.job, r.database, s.ordinal LIMIT ?
 """
 _SERIES = """
     SELECT database, object, value, taken_at
@@ -89,13 +95,23 @@ def load_runs(transaction: Transaction, since: datetime) -> list[Row]:
 
 
 def load_works(transaction: Transaction, since: datetime) -> list[Row]:
-    """Return the steps done per object, largest first; `of` is the number of objects."""
+    """Return the work done on each object, longest first; the longest only."""
     return transaction.rows(_WORKS, (to_text(since), MOST_WORKS))
 
 
+def load_totals(transaction: Transaction, since: datetime) -> list[Row]:
+    """Return the steps that were done by their name: objects, rows, bytes, seconds."""
+    return transaction.rows(_TOTALS, (to_text(since),))
+
+
 def load_undone(transaction: Transaction, since: datetime) -> list[Row]:
-    """Return the steps of each job's last run that were not done, with the reason."""
-    return transaction.rows(_LEFT, (to_text(since),))
+    """Return the first steps of each job's last run that were not done, with the reason."""
+    return transaction.rows(_LEFT, (to_text(since), MOST_UNDONE))
+
+
+def load_memories(transaction: Transaction, job: str, name: str) -> list[Row]:
+    """Return what each database remembers of an object of a job, as JSON."""
+    return transaction.rows(_MEMORIES, (job, name))
 
 
 def load_series(transaction: Transaction, name: str, since: datetime) -> list[Row]:

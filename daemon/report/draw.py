@@ -7,8 +7,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 
 import structlog
 
@@ -32,13 +32,13 @@ def _local(report: Report, points: Sequence[tuple[float, float]]) -> list[tuple[
 def draw(report: Report, proceed: Callable[[], object] = lambda: None) -> dict[str, str]:
     """Return the PNGs by name. `proceed` is called while waiting and may raise."""
     asked = {
-        "nights": report.nights,
         "sizes": {name: _local(report, points) for name, points in report.sizes.items()},
-        "tables": [asdict(table) for table in report.tables],
+        "disks": {name: _local(report, points) for name, points in report.disks.items()},
+        "tables": [(table.what, table.now) for table in report.tables],
     }
     try:
         with tempfile.TemporaryDirectory(prefix="sereno-charts-") as scratch:
-            answer, message = _asked(json.dumps(asked, default=str), scratch, proceed)
+            answer, message = _asked(json.dumps(asked), scratch, proceed)
     except OSError as error:
         answer, message = "", str(error)
     if not answer:
@@ -49,41 +49,40 @@ def draw(report: Report, proceed: Callable[[], object] = lambda: None) -> dict[s
 
 
 def _asked(figures: str, scratch: str, proceed: Callable[[], object]) -> tuple[str, str]:
-    """Return the child's answer, or nothing and its error output."""
+    """Return the child's answer, or nothing and its error output.
+
+    The figures are a file: after a timeout communicate() does not send the rest of a long input.
+    """
     home = os.environ.get("CACHE_DIRECTORY", scratch)  # matplotlib keeps its font cache here
+    path = Path(scratch) / "figures.json"
+    path.write_text(figures, "utf-8")
     # -P: import no module from the current directory
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "daemon.report.charts",
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "MPLCONFIGDIR": home, "MPLBACKEND": "Agg"},
-        text=True,
-    )
+    command = [sys.executable, "-P", "-m", "daemon.report.charts"]
+    environment = {**os.environ, "MPLCONFIGDIR": home, "MPLBACKEND": "Agg"}
+    with path.open("rb") as given:
+        process = subprocess.Popen(  # noqa: S603 - this program itself
+            command,
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
     try:
-        answer, message = _communicate(process, figures, proceed)
+        answer, message = _communicate(process, proceed)
     finally:
         process.kill()
         process.wait()
-    if process.returncode:
-        return ("", message)
-    return (answer, message)
+    return ("", message) if process.returncode else (answer, message)
 
 
 def _communicate(
-    process: "subprocess.Popen[str]", asked: str, proceed: Callable[[], object]
+    process: "subprocess.Popen[str]", proceed: Callable[[], object]
 ) -> tuple[str, str]:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    text: str | None = asked
     while time.monotonic() < deadline:
         try:
-            return process.communicate(text, timeout=POLL_SECONDS)
+            return process.communicate(timeout=POLL_SECONDS)
         except subprocess.TimeoutExpired:
-            text = None  # the input is sent already; communicate() continues
             proceed()
     return "", f"no answer in {PATIENCE_SECONDS:.0f} s"

@@ -1,100 +1,85 @@
 """Gathers the health report from the store; no server is asked."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
+from importlib.metadata import version
 from itertools import islice
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from alerts import alert_store, outbox
-from alerts.alert import Alert, State
+from checks.check import Check
+from checks.means import LOOK
+from checks.registry import FROM_JOBS
 from daemon.config.model import Config
-from daemon.history import statistics
+from daemon.history import migrating, statistics
+from daemon.report import gather_alerts, gather_growth
 from daemon.report.report import (
+    Done,
     DoneWork,
-    Growth,
+    MigrationState,
     NextDue,
-    OpenAlert,
+    Night,
     Proofs,
     Report,
-    ResolvedAlert,
+    Statement,
     TaskSummary,
     UndoneStep,
+    Version,
 )
-from daemon.scheduling.timetable import timings
+from daemon.scheduling.timetable import Timing, timings
 from domain.redaction import redact
+from migrations.state import State
 from store.store import Row, Transaction
 from store.timestamps import from_text
 
 USUAL = timedelta(days=7)
-HISTORY = timedelta(days=84)
-BEFORE = timedelta(days=2)
-"""How far before the last report a comparison value may lie."""
-MOST_TABLES = 8
-MOST_LEFT = 30
-MOST_OVER = 50
-LEAST_FORECAST = timedelta(days=2)
-FARTHEST_FORECAST = timedelta(days=730)
+DURATIONS = timedelta(days=28)
+MOST_DUE = 400
+MOST_STATEMENTS = 10
+MOST_MIGRATIONS = 20
+_REPORT = "health_report"
+_OVER = frozenset({State.DONE, State.PURGED, State.ROLLED_BACK})
+_LEFT = frozenset({"window_ended", "throttled"})
 
 
-def gather(transaction: Transaction, config: Config, now: datetime) -> Report:
+def gather(
+    transaction: Transaction, config: Config, now: datetime, checks: Mapping[str, Check]
+) -> Report:
     """Return the report since the last one, or since a week ago."""
     zone = ZoneInfo(config.daemon.timezone)
     last = statistics.last_report_at(transaction)
     since = last or max(
         now - USUAL, (statistics.first_run_at(transaction) or now) - timedelta(seconds=1)
     )
-    works = statistics.load_works(transaction, since)
-    runs = statistics.load_runs(transaction, since)
+    headers = FROM_JOBS | {name: check.header for name, check in checks.items()}
     return Report(
         instance=config.daemon.name,
         since=since.astimezone(zone),
         until=now.astimezone(zone),
         first=last is None,
-        alerts=[
-            _open_alert(alert, since, zone)
-            for alert in _worst_first(alert_store.load_open(transaction))
-        ],
-        over=[
-            _over(alert, zone)
-            for alert in alert_store.load_resolved_since(transaction, since, MOST_OVER)
-        ],
-        tasks=list(_tasks(runs)),
-        work=[_work(row) for row in works],
-        more_work={(row["job"], row["database"]): row["of"] - row["place"] for row in works},
-        left=[_left(row) for row in statistics.load_undone(transaction, since)[:MOST_LEFT]],
-        databases=_growths(
-            statistics.load_series(transaction, "database_bytes", since - BEFORE), since
-        ),
-        tables=_growths(statistics.load_series(transaction, "table_bytes", since - BEFORE), since)[
-            :MOST_TABLES
-        ],
-        mounts=_mounts(transaction, now),
-        next=list(_next(config, zone, now)),
+        alerts=gather_alerts.open_alerts(transaction, headers, since, zone),
+        over=gather_alerts.resolved_alerts(transaction, headers, since, zone),
+        figures=gather_alerts.figures(transaction, since),
+        tasks=list(_tasks(statistics.load_runs(transaction, since))),
+        nights=nights(statistics.load_runs(transaction, now - USUAL), zone),
+        done=[Done(**row) for row in statistics.load_totals(transaction, since)],
+        work=[_work(row) for row in statistics.load_works(transaction, since)],
+        left=[_left(row) for row in statistics.load_undone(transaction, since)],
+        databases=gather_growth.databases(transaction, since),
+        tables=gather_growth.tables(transaction, since),
+        wal=gather_growth.wal(transaction, since),
+        mounts=gather_growth.mounts(transaction, now),
+        disks=gather_growth.disks(transaction, now),
+        sizes=gather_growth.sizes(transaction, now),
+        next=list(_next(transaction, config, zone, now)),
         proofs=list(_proofs(transaction, now)),
-        waiting=sum(one.attempts > 0 for one in outbox.load_waiting(transaction)),
-        nights=_nights(statistics.load_runs(transaction, now - USUAL), zone),
-        sizes=_sizes(statistics.load_series(transaction, "database_bytes", now - HISTORY)),
-    )
-
-
-def _worst_first(alerts: Sequence[Alert]) -> list[Alert]:
-    notified = [alert for alert in alerts if alert.state is not State.PENDING]
-    return sorted(notified, key=lambda alert: (-alert.severity.rank, alert.opened_at))
-
-
-def _open_alert(alert: Alert, since: datetime, zone: ZoneInfo) -> OpenAlert:
-    return OpenAlert(
-        number=alert.id or 0,
-        severity=alert.severity,
-        kind=alert.kind,
-        database=redact(alert.database),
-        object=redact(alert.object or alert.task),
-        summary=redact(alert.summary),
-        remedy=redact(alert.remedy),
-        since=alert.opened_at.astimezone(zone),
-        new=alert.opened_at > since,
-        acknowledged_by=redact(alert.acknowledged_by),
+        statements=_statements(transaction),
+        migrations=_migrations(transaction),
+        versions=list(_versions(transaction, now)),
+        sereno_version=version("sereno"),
+        page=config.web.public_url,
     )
 
 
@@ -105,22 +90,11 @@ _PROOFS = {
 """The measures of what was verified: all objects, verified ones, days of the oldest proof."""
 
 
-def _over(alert: Alert, zone: ZoneInfo) -> ResolvedAlert:
-    ended = (alert.resolved_at or alert.last_seen_at).astimezone(zone)
-    return ResolvedAlert(
-        alert.kind,
-        redact(alert.database),
-        redact(alert.object or alert.task),
-        redact(alert.summary),
-        ended,
-    )
-
-
 def _tasks(runs: Sequence[Row]) -> Iterator[TaskSummary]:
     """Yield a summary per job and place, in the order of their first run."""
     grouped: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for run in runs:
-        if run["job"] != "health_report":
+        if run["job"] != _REPORT:
             grouped[run["job"], run["database"]].append(run)
     for (job, database), rows in grouped.items():
         states = Counter(row["state"] for row in rows)
@@ -135,6 +109,41 @@ def _tasks(runs: Sequence[Row]) -> Iterator[TaskSummary]:
             last["state"],
             redact(last["reason"]),
         )
+
+
+def nights(runs: Sequence[Row], zone: ZoneInfo) -> Mapping[str, Mapping[str, Night]]:
+    """Return the runs by job and local date, in the order of the jobs' names."""
+    counted: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    for run in runs:
+        if run["job"] == _REPORT or run["state"] == "running":
+            continue
+        day = f"{from_text(run['started_at']).astimezone(zone):%Y-%m-%d}"
+        counts = counted[run["job"]][day]
+        counts["runs"] += 1
+        counts["seconds"] += run["seconds"]
+        counts[_outcome(run["state"])] += 1
+        counts["steps"] += run["steps_left"]
+    return {
+        job: {day: _night(counts) for day, counts in sorted(days.items())}
+        for job, days in sorted(counted.items())
+    }
+
+
+def _outcome(state: str) -> str:
+    if state in _LEFT:
+        return "ended"
+    return state if state in {"finished", "skipped"} else "failed"
+
+
+def _night(counts: Counter[str]) -> Night:
+    return Night(
+        runs=counts["runs"],
+        finished=counts["finished"],
+        left=max(counts["steps"], counts["ended"]),
+        failed=counts["failed"],
+        skipped=counts["skipped"],
+        seconds=float(counts["seconds"]),
+    )
 
 
 def _work(row: Row) -> DoneWork:
@@ -159,26 +168,6 @@ def _left(row: Row) -> UndoneStep:
     )
 
 
-def _growths(rows: Sequence[Row], since: datetime) -> list[Growth]:
-    """Return the growth of each series, largest first."""
-    values: dict[str, list[tuple[datetime, float]]] = defaultdict(list)
-    for row in rows:
-        what = redact(" ".join(part for part in (row["database"], row["object"]) if part))
-        values[what].append((from_text(row["taken_at"]), row["value"]))
-    found = [
-        Growth(what, _before(series, since), series[-1][1], measured=len(series))
-        for what, series in values.items()
-    ]
-    return sorted(found, key=lambda one: (-one.change, -one.now))
-
-
-def _before(series: Sequence[tuple[datetime, float]], since: datetime) -> float:
-    earlier = [value for at, value in series if at <= since]
-    if earlier:
-        return earlier[-1]
-    return series[0][1]
-
-
 def _proofs(transaction: Transaction, now: datetime) -> Iterator[Proofs]:
     """Yield the coverage of amcheck and of foreign keys in each database, as of their last run."""
     for noun, names in _PROOFS.items():
@@ -192,66 +181,94 @@ def _proofs(transaction: Transaction, now: datetime) -> Iterator[Proofs]:
                 yield Proofs(redact(database), int(wanted), int(proven), days, noun)
 
 
-def _mounts(transaction: Transaction, now: datetime) -> list[Growth]:
-    """Return the use of each mount, with a forecast of the day on which it is full."""
-    totals = {
-        row["object"]: row["value"]
-        for row in statistics.load_series(transaction, "disk_bytes", now - USUAL)
-    }
-    used: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for row in statistics.load_series(transaction, "disk_used_bytes", now - HISTORY):
-        used[row["object"]].append((_seconds(row), row["value"]))
-    return [
-        Growth(
-            redact(mount), used[mount][0][1], used[mount][-1][1], total, full_on(used[mount], total)
+def _next(
+    transaction: Transaction, config: Config, zone: ZoneInfo, now: datetime
+) -> Iterator[NextDue]:
+    """Yield the next due time of each schedule, with the usual duration of its jobs."""
+    usual = _usual_seconds(statistics.load_runs(transaction, now - DURATIONS))
+    for name, timing in timings(config).items():
+        coming = _coming(timing, now)
+        if not coming:
+            continue
+        schedule = config.timetable[name]
+        yield NextDue(
+            name,
+            coming[0].astimezone(zone),
+            schedule.jobs,
+            len(coming),
+            sum(usual.get(job, 0.0) for job in schedule.jobs),
+            schedule.window.total_seconds(),
         )
-        for mount, total in sorted(totals.items())
-        if mount in used
+
+
+def _coming(timing: Timing, now: datetime) -> Sequence[datetime]:
+    """Return the due times of the next seven days, at most some hundreds; else the next one."""
+    first = list(islice(timing.upcoming(now), MOST_DUE))
+    return [one.instant for one in first if one.instant <= now + USUAL] or [
+        one.instant for one in first[:1]
     ]
 
 
-def full_on(used: Sequence[tuple[float, float]], total: float) -> date | None:
-    """Return the day on which a linear fit reaches the total; None beyond two years.
+def _usual_seconds(runs: Sequence[Row]) -> Mapping[str, float]:
+    """Return the usual seconds of a job: the mean of the database in which it takes longest.
 
-    Needs values over at least two days.
+    Databases are worked on side by side.
     """
-    if not used or used[-1][0] - used[0][0] < LEAST_FORECAST.total_seconds():
-        return None
-    middle_x = sum(x for x, _ in used) / len(used)
-    middle_y = sum(y for _, y in used) / len(used)
-    spread = sum((x - middle_x) ** 2 for x, _ in used)
-    slope = sum((x - middle_x) * (y - middle_y) for x, y in used) / spread
-    if slope <= 0:
-        return None
-    left = max(0.0, (total - used[-1][1]) / slope)
-    if left > FARTHEST_FORECAST.total_seconds():
-        return None
-    return (datetime.fromtimestamp(used[-1][0], UTC) + timedelta(seconds=left)).date()
-
-
-def _next(config: Config, zone: ZoneInfo, now: datetime) -> Iterator[NextDue]:
-    for name, timing in timings(config).items():
-        for due in islice(timing.upcoming(now), 1):
-            yield NextDue(name, due.instant.astimezone(zone), config.timetable[name].jobs)
-
-
-def _nights(runs: Sequence[Row], zone: ZoneInfo) -> dict[str, dict[str, float]]:
-    nights: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    times: dict[tuple[str, str], list[float]] = defaultdict(list)
     for run in runs:
-        if run["job"] == "health_report":
-            continue
-        nights[f"{from_text(run['started_at']).astimezone(zone):%Y-%m-%d}"][run["job"]] += run[
-            "seconds"
-        ]
-    return {day: dict(jobs) for day, jobs in nights.items()}
+        if run["state"] not in {"running", "skipped"}:
+            times[run["job"], run["database"]].append(run["seconds"])
+    usual: dict[str, float] = defaultdict(float)
+    for (job, _), seconds in times.items():
+        usual[job] = max(usual[job], sum(seconds) / len(seconds))
+    return usual
 
 
-def _sizes(rows: Sequence[Row]) -> Mapping[str, Sequence[tuple[float, float]]]:
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for row in rows:
-        found[redact(row["database"])].append((_seconds(row), row["value"]))
-    return dict(found)
+def _statements(transaction: Transaction) -> Sequence[Statement]:
+    """Return the statements that took most time between the last two looks of the check."""
+    found = []
+    for row in statistics.load_memories(transaction, "integrity_check", "statement_regression"):
+        for known in json.loads(row["evidence"]).get("means", {}).values():
+            look = known.get(LOOK)
+            if look:
+                found.append(_statement(row["database"], known, look))
+    return sorted(found, key=lambda one: (-one.milliseconds, one.database, one.query))[
+        :MOST_STATEMENTS
+    ]
 
 
-def _seconds(row: Row) -> float:
-    return from_text(row["taken_at"]).timestamp()
+def _statement(database: str, known: Mapping[str, Any], look: Mapping[str, Any]) -> Statement:
+    return Statement(
+        database=redact(database),
+        query=redact(str(look["query"])),
+        calls=float(look["calls"]),
+        milliseconds=float(look["ms"]),
+        mean=float(look["ms"]) / float(look["calls"]),
+        usual=known.get("mean"),
+    )
+
+
+def _migrations(transaction: Transaction) -> Sequence[MigrationState]:
+    """Return the migrations on which work is left."""
+    return [
+        MigrationState(
+            redact(row["database"]),
+            row["migration"],
+            row["title"],
+            row["phase"],
+            row["state"],
+            redact(row["problem"]),
+        )
+        for row in migrating.load_states(transaction)
+        if State(row["state"]) not in _OVER
+    ][:MOST_MIGRATIONS]
+
+
+def _versions(transaction: Transaction, now: datetime) -> Iterator[Version]:
+    """Yield the version of each database's server, as last measured."""
+    latest = {
+        row["database"]: int(row["value"])
+        for row in statistics.load_series(transaction, "server_version", now - USUAL)
+    }
+    for database, number in sorted(latest.items()):
+        yield Version(redact(database), f"{number // 10_000}.{number % 10_000}")

@@ -1,12 +1,13 @@
 """The job that writes the weekly health report. Reads only the store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.config.jobs import HealthReport
 from daemon.config.model import Config
 from daemon.report.gather import gather
+from daemon.report.language import Tongue
 from daemon.report.publication import PublishReport
 from daemon.report.report import Report
 from domain.place import Place
@@ -24,7 +25,10 @@ class Observation:
 
     report: Report
     folder: Path
-    channels: tuple[str, ...]
+    tongue: Tongue
+    """The language of the page."""
+    channels: Mapping[str, Tongue]
+    """The language of each channel."""
 
 
 def job(config: Config, store: Store) -> Job:
@@ -32,8 +36,9 @@ def job(config: Config, store: Store) -> Job:
 
     def observe(inputs: JobInputs) -> Observation:
         with store.reading() as transaction:
-            report = gather(transaction, config, inputs.now)
-        return Observation(report, page_folder(config), receivers(config))
+            report = gather(transaction, config, inputs.now, inputs.checks)
+        own = config.job(NAME).language
+        return Observation(report, page_folder(config), own, languages(config))
 
     return Job(
         name=NAME,
@@ -59,9 +64,15 @@ def receivers(config: Config) -> tuple[str, ...]:
     )
 
 
+def languages(config: Config) -> Mapping[str, Tongue]:
+    """Return the language of each channel that receives the report."""
+    own: Tongue = config.job(NAME).language
+    return {name: config.channels[name].language or own for name in receivers(config)}
+
+
 def plan(seen: Observation) -> Sequence[Step]:
     """Return one step: write and send the report."""
-    return [PublishReport.of(seen.report, seen.folder, seen.channels)]
+    return [PublishReport.of(seen.report, seen.folder, seen.tongue, seen.channels)]
 
 
 def judge(step: Step, outcome: Outcome, _place: Place) -> Verdict:

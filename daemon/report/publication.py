@@ -9,18 +9,22 @@ from typing import Any, Self
 
 from alerts.alert import Letter, Message, Reason
 from daemon.report.draw import draw
-from daemon.report.render import letter, page, title
+from daemon.report.language import Tongue, language
+from daemon.report.layout import sentence, title
+from daemon.report.render import letter, page
 from daemon.report.report import Report
 from execution.control import StepControl
-from execution.step import HostStep, Outcome, Status
+from execution.step import Evidence, HostStep, Outcome, Status
 from store.file_lock import match_folder_owner
 
 LIMIT_SECONDS = 300.0
 
 
-def write_letter(report: Report, proceed: Callable[[], object] = lambda: None) -> Letter:
+def write_letter(
+    report: Report, tongue: Tongue, proceed: Callable[[], object] = lambda: None
+) -> Letter:
     """Return the letter with its charts; `proceed` may end the drawing by raising."""
-    return letter(report, draw(report, proceed))
+    return letter(report, draw(report, proceed), language(tongue))
 
 
 def save_page(written: Letter, path: Path) -> None:
@@ -39,16 +43,17 @@ def save_page(written: Letter, path: Path) -> None:
         raise
 
 
-def report_message(report: Report, written: Letter) -> Message:
+def report_message(report: Report, written: Letter, tongue: Tongue) -> Message:
     """Return the message; channels that cannot carry a letter send its sentence."""
+    words = language(tongue)
     return Message(
         instance=report.instance,
         severity=report.worst,
         reason=Reason.REPORT,
         kind="health_report",
         type="HEALTH_REPORT",
-        title=title(report),
-        summary=report.sentence,
+        title=title(report, words),
+        summary=sentence(report, words),
         database="",
         object="",
         remedy="",
@@ -59,20 +64,29 @@ def report_message(report: Report, written: Letter) -> Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishReport(HostStep):
-    """Writes the page of a report and enqueues it to its channels."""
+    """Writes the page of a report and enqueues it to its channels, each in its language."""
 
     report: Report
     folder: Path
-    channels: tuple[str, ...]
+    tongue: Tongue
+    """The language of the page."""
+    channels: Mapping[str, Tongue]
+    """The language of each channel."""
     name: str = "report"
     limit_seconds: float = LIMIT_SECONDS
 
     @classmethod
-    def of(cls, report: Report, folder: Path, channels: tuple[str, ...]) -> Self:
+    def of(
+        cls, report: Report, folder: Path, tongue: Tongue, channels: Mapping[str, Tongue]
+    ) -> Self:
         """Return the step that writes a report page into `folder` and enqueues it to `channels`."""
-        page = folder / f"{report.until:%Y-%m-%d}.html"
         return cls(
-            object=str(page), why=report.sentence, report=report, folder=folder, channels=channels
+            object=str(folder / f"{report.until:%Y-%m-%d}.html"),
+            why=sentence(report, language("en")),
+            report=report,
+            folder=folder,
+            tongue=tongue,
+            channels=channels,
         )
 
     def statement(self) -> str:
@@ -80,16 +94,23 @@ class PublishReport(HostStep):
         return f"-- writes {self.object}; sends it to: {', '.join(self.channels) or 'nobody'}"
 
     def apply(self, control: StepControl) -> Outcome:
-        """Write the page; the message is enqueued in the transaction that records the step."""
-        written = write_letter(self.report, control.wait_while_paused)
+        """Write the page; the messages are enqueued in the transaction that records the step."""
+        images = draw(self.report, control.wait_while_paused)
+        letters = {
+            tongue: letter(self.report, images, language(tongue))
+            for tongue in sorted({self.tongue, *self.channels.values()})
+        }
         if not self.folder.exists():
             self.folder.mkdir(mode=0o750, parents=True)
             match_folder_owner(self.folder)
-        save_page(written, Path(self.object))
+        save_page(letters[self.tongue], Path(self.object))
         size = Path(self.object).stat().st_size
-        return Outcome(Status.DONE, bytes=size, found=(asdict(written),))
+        found: Evidence = {tongue: asdict(written) for tongue, written in letters.items()}
+        return Outcome(Status.DONE, bytes=size, found=(found,))
 
     def messages(self, found: Mapping[str, Any]) -> tuple[tuple[Message, str], ...]:
-        """Return the messages for the letter that `apply` wrote."""
-        message = report_message(self.report, Letter(**found))
-        return tuple((message, channel) for channel in self.channels)
+        """Return the messages for the letters that `apply` wrote."""
+        return tuple(
+            (report_message(self.report, Letter(**found[tongue]), tongue), channel)
+            for channel, tongue in self.channels.items()
+        )

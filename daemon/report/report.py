@@ -1,7 +1,6 @@
 """The contents of a health report. Pure."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -10,6 +9,15 @@ from alerts.wording import severity_wording
 from domain.finding import Severity
 
 LONGEST_DAY = timedelta(hours=26)
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The words of an alert in one language."""
+
+    title: str
+    summary: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,21 @@ class OpenAlert:
     since: datetime
     new: bool
     acknowledged_by: str = ""
+    before: Severity | None = None
+    """Its severity at the last report; None for a new one."""
+    title: str = ""
+    es: Texts | None = None
+    """The same in Spanish, where the check has it."""
+
+    @property
+    def worse(self) -> bool:
+        """Return whether its severity has risen since the last report."""
+        return self.before is not None and self.severity > self.before
+
+    @property
+    def better(self) -> bool:
+        """Return whether its severity has fallen since the last report."""
+        return self.before is not None and self.severity < self.before
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +60,8 @@ class ResolvedAlert:
     object: str
     summary: str
     ended: datetime
+    title: str = ""
+    es: Texts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +75,30 @@ class TaskSummary:
     seconds: float
     last: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """The runs of a job on one local day, in all places."""
+
+    runs: int = 0
+    finished: int = 0
+    left: int = 0
+    """Steps left at the end of a window or by a pause."""
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The steps of one kind that were done."""
+
+    name: str
+    objects: int
+    rows: int
+    bytes: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +134,8 @@ class Growth:
     now: float
     capacity: float | None = None
     full_on: date | None = None
+    full_between: tuple[date, date | None] | None = None
+    """The band of the forecast: the earliest day, and the latest, if it has one."""
     measured: int = 2
     """Number of values; a single one has no change."""
 
@@ -96,11 +147,21 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class NextDue:
-    """The next due time of a schedule."""
+    """The next due time of a schedule, and whether its usual work fits its window."""
 
     schedule: str
     due: datetime
     jobs: Sequence[str]
+    times: int = 1
+    """Due times in the next seven days."""
+    usual_seconds: float = 0.0
+    """What its jobs took on average in the last four weeks; 0 if that is not known."""
+    window_seconds: float = 0.0
+
+    @property
+    def fits(self) -> bool:
+        """Return whether the usual work fits the window."""
+        return self.usual_seconds <= self.window_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +175,57 @@ class Proofs:
     noun: str = "indexes and tables"
 
     @property
-    def sentence(self) -> str:
-        """Return the coverage in one line."""
-        share = self.proven / self.wanted if self.wanted else 1.0
-        days = math.ceil(self.oldest_days)
-        within = f" within {days} day{'s' * (days != 1)}" if self.proven else ""
-        return f"{math.floor(share * 100)} % of {self.wanted} {self.noun} verified{within}"
+    def percent(self) -> int:
+        """Return the verified share in percent, rounded down."""
+        return math.floor(100 * self.proven / self.wanted) if self.wanted else 100
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFigures:
+    """Counts of the alerts and messages since the last report."""
+
+    opened: int = 0
+    acknowledged: int = 0
+    resolved: int = 0
+    median_seconds: float | None = None
+    """Median time from the first message to the acknowledgement; None without one."""
+    sent: int = 0
+    dead: int = 0
+    """Messages that no channel accepted."""
+    waiting: int = 0
+    """Messages tried and not yet delivered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement of pg_stat_statements between the last two looks."""
+
+    database: str
+    query: str
+    calls: float
+    milliseconds: float
+    mean: float
+    usual: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationState:
+    """A migration and how far it is in one database."""
+
+    database: str
+    migration: str
+    title: str
+    phase: str
+    state: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The version of a server."""
+
+    database: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,20 +240,27 @@ class Report:
     over: Sequence[ResolvedAlert]
     tasks: Sequence[TaskSummary]
     work: Sequence[DoneWork]
-    more_work: Mapping[tuple[str, str], int]
-    """Number of further objects per job and database."""
     left: Sequence[UndoneStep]
     databases: Sequence[Growth]
     tables: Sequence[Growth]
     mounts: Sequence[Growth]
     next: Sequence[NextDue]
-    waiting: int
-    """Notifications tried and not yet delivered."""
-    nights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Seconds by local date and job."""
+    figures: AlertFigures = AlertFigures()
+    nights: Mapping[str, Mapping[str, Night]] = field(default_factory=dict)
+    """By job and local date, for seven days."""
+    done: Sequence[Done] = ()
+    wal: Sequence[Growth] = ()
     proofs: Sequence[Proofs] = ()
+    statements: Sequence[Statement] = ()
+    migrations: Sequence[MigrationState] = ()
+    versions: Sequence[Version] = ()
+    sereno_version: str = ""
     sizes: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     """Values per database: seconds since the epoch, bytes."""
+    disks: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    """The used share per mount: seconds since the epoch, share."""
+    page: str = ""
+    """The address of the status page; empty without one."""
 
     @property
     def needing_attention(self) -> Sequence[OpenAlert]:
@@ -173,35 +286,6 @@ class Report:
         return severity_wording(self.worst).overall
 
     @property
-    def sentence(self) -> str:
-        """Return the summary in one sentence."""
-        needing = self.needing_attention
-        if not needing:
-            if self.idle:
-                return "Nothing has run since the last report; is the service running?"
-            if any(task.finished < task.runs for task in self.tasks):
-                return f"No alert is open; {self._runs()}."
-            return f"All is well: {self._runs()}, nothing needs attention."
-        counts = Counter(alert.severity for alert in needing)
-        ranked = sorted(counts, key=lambda one: -one.rank)
-        named = ", ".join(_counted(counts[one], one) for one in ranked)
-        verb = "alert needs"
-        if len(needing) > 1:
-            verb = "alerts need"
-        start = f"{len(needing)} {verb} attention ({named})"
-        if self.idle:
-            return f"{start}; nothing has run; is the service running?"
-        return f"{start}; {self._runs()}."
-
-    def _runs(self) -> str:
-        runs = sum(task.runs for task in self.tasks)
-        finished = sum(task.finished for task in self.tasks)
-        if not runs:
-            return "no run since the last report"
-        if finished == runs:
-            return f"{runs} run{'s' * (runs != 1)}, all finished"
-        return f"{runs} run{'s' * (runs != 1)}, {finished} finished"
-
-
-def _counted(count: int, severity: Severity) -> str:
-    return f"{count} {severity}{'s' if count > 1 and severity is Severity.WARNING else ''}"
+    def runs(self) -> tuple[int, int]:
+        """Return the number of runs, and of those that finished."""
+        return sum(one.runs for one in self.tasks), sum(one.finished for one in self.tasks)

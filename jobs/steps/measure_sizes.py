@@ -1,28 +1,13 @@
-"""A step that measures the size of a database and of its largest tables."""
+"""A step that measures a database: its size, its largest tables, and how much WAL is written."""
 
 from dataclasses import dataclass
-
-from psycopg import sql
 
 from execution.control import StepControl
 from execution.step import DatabaseStep, Outcome, Status
 from postgres.session import Rows, Session
+from postgres.statement_file import read_statement
 
-_SIZES = sql.SQL(
-    """
-    SELECT 'database_bytes' AS name, '' AS schema, '' AS relation,
-           pg_catalog.pg_database_size(current_database()) AS value
-    UNION ALL
-    SELECT 'table_bytes', nspname, relname, pg_catalog.pg_total_relation_size(oid)
-    FROM (SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_class c
-          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-          WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
-            AND c.oid NOT IN (SELECT relation FROM pg_catalog.pg_locks
-                              WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL)
-            AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'sereno')
-          ORDER BY c.relpages DESC, c.oid LIMIT 50) largest
-    """
-)
+_SIZES = read_statement("jobs", "sizes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

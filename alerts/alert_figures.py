@@ -1,0 +1,69 @@
+"""Counts of alerts and messages since an instant, for the health report."""
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from domain.finding import Severity
+from store.store import Transaction
+from store.timestamps import to_text
+
+_EVENTS = """
+    SELECT sum(reason IN ('opened', 'reopened')) AS opened,
+           count(DISTINCT CASE WHEN reason = 'acknowledged' THEN alert END) AS acknowledged,
+           sum(reason = 'resolved') AS resolved
+    FROM event WHERE occurred_at > ?
+"""
+_ACKNOWLEDGED = """
+    SELECT 86400.0 * (julianday(min(e.occurred_at)) - julianday(a.fired_at)) AS seconds
+    FROM event e JOIN alert a ON a.id = e.alert
+    WHERE e.reason = 'acknowledged' AND e.occurred_at > ? AND a.fired_at IS NOT NULL
+    GROUP BY a.id HAVING seconds >= 0
+"""
+_MESSAGES = """
+    SELECT sum(state = 'sent' AND sent_at > :since) AS sent,
+           sum(state = 'dead' AND created_at > :since) AS dead,
+           sum(state IN ('pending', 'leased') AND attempts > 0) AS waiting
+    FROM notification
+"""
+_SEVERITIES = """
+    SELECT e.alert, e.severity FROM event e
+    JOIN (SELECT alert, max(id) AS id FROM event WHERE occurred_at <= ?
+          AND alert IN (SELECT id FROM alert WHERE resolved_at IS NULL) GROUP BY alert) l
+      ON l.id = e.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Counts since an instant."""
+
+    opened: int
+    acknowledged: int
+    resolved: int
+    median_seconds: float | None
+    """Median time from the first message to the acknowledgement; None without one."""
+    sent: int
+    dead: int
+    waiting: int
+    """Messages tried and not yet delivered."""
+
+
+def load_figures(transaction: Transaction, since: datetime) -> Figures:
+    """Return the counts since an instant."""
+    at = to_text(since)
+    events = transaction.row(_EVENTS, (at,)) or {}
+    messages = transaction.row(_MESSAGES, {"since": at}) or {}
+    times = [row["seconds"] for row in transaction.rows(_ACKNOWLEDGED, (at,))]
+    return Figures(
+        **{name: events[name] or 0 for name in ("opened", "acknowledged", "resolved")},
+        median_seconds=statistics.median(times) if times else None,
+        **{name: messages[name] or 0 for name in ("sent", "dead", "waiting")},
+    )
+
+
+def severities_at(transaction: Transaction, instant: datetime) -> Mapping[int, Severity]:
+    """Return the severity that each alert which is open now had at an instant."""
+    rows = transaction.rows(_SEVERITIES, (to_text(instant),))
+    return {row["alert"]: Severity(row["severity"]) for row in rows}
