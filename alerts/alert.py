@@ -160,6 +160,8 @@ class Message:
     """The alerts of a message about several, highest severity first."""
     zone: str = "UTC"
     """The time zone of the times in its text; `occurred_at` itself is an instant."""
+    url: str = ""
+    """The address of the alert on the status page; empty without one."""
 
     def local_time(self, instant: datetime) -> str:
         """Return an instant to the minute in the zone of the message, with the zone."""

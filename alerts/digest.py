@@ -60,6 +60,7 @@ def same_message(messages: Sequence[Message]) -> Message:
         action_required=any(one.action_required for one in ordered),
         lines=tuple(_line(one) for one in ordered),
         zone=ordered[0].zone,
+        url=ordered[0].url.rpartition("/")[0],
     )
 
 

@@ -26,7 +26,7 @@ def compose(change: Change, policy: "Policy", now: datetime, run: int | None = N
         return redact(text, hide_addresses=policy.hide_addresses)
 
     details = {
-        clean(str(name)): clean(_value(value))
+        clean(str(name)): clean(value_text(value))
         for name, value in list(alert.evidence.items())[:MOST_DETAILS]
     }
     return Message(
@@ -50,6 +50,7 @@ def compose(change: Change, policy: "Policy", now: datetime, run: int | None = N
         details=details | _seen(alert, policy.timezone) | _ended(change, run),
         action_required=alert.state is not State.RESOLVED and alert.severity >= Severity.HIGH,
         zone=policy.timezone,
+        url=f"{policy.page}/alerts/{alert.id}" if policy.page and alert.id else "",
     )
 
 
@@ -78,7 +79,8 @@ def _ended(change: Change, run: int | None) -> dict[str, str]:
     return {}
 
 
-def _value(value: object) -> str:
+def value_text(value: object) -> str:
+    """Return a value of the evidence as text; the items of a list with commas."""
     if isinstance(value, list | tuple):
         return ", ".join(str(item) for item in value)
     return str(value)

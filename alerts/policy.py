@@ -51,6 +51,8 @@ class Policy:
     instance: str = ""
     timezone: str = "UTC"
     """The zone of the times in messages."""
+    page: str = ""
+    """The address of the status page, without a slash at its end; empty without one."""
     rules: tuple[Route, ...] = ()
     thresholds: tuple[Threshold, ...] = ()
     tags: Mapping[str, frozenset[str]] = field(default_factory=dict)

@@ -17,7 +17,7 @@ LEAST_SHARE = 0.01
 """A statement with less of the time of all is not worth a look."""
 MOST_SHOWN = 10
 LOOK = "look"
-"""The key of what the heaviest statements did between the last two looks."""
+"""The key of the calls and time of the heaviest statements between the last two looks."""
 COLUMNS = frozenset({"now", "usual", "share"})
 """The columns that a row gets: both means in milliseconds, and its share of the time."""
 
@@ -61,7 +61,7 @@ def _with_heaviest(
     seen: Mapping[str, Row],
     grown: Mapping[str, tuple[float, float]],
 ) -> Mapping[str, Known]:
-    """Return what is known; the statements that took most time since the last look say how much.
+    """Return the known counters; the statements with most time since the last look carry it.
 
     The health report shows them.
     """

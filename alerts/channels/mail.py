@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_LINES = 60
 """Some readers truncate a mail at about 100 kB; a longer list is attached."""
+MOST_NUMBERS = 20
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -96,11 +97,20 @@ def _rows(message: Message, place: str) -> Iterator[tuple[str, str]]:
         yield "acknowledged by", message.acknowledged_by
     yield from message.details.items()
     yield "at", message.local_time(message.occurred_at)
-    if message.alert is not None and not message.over:
-        where = f" (as {place})" if place else ""
-        yield "acknowledge", f"sereno alerts ack {message.alert}{where}"
+    where = f" (as {place})" if place else ""
+    if numbers := _acknowledgeable(message):
+        yield "acknowledge", f"sereno alerts ack {' '.join(map(str, numbers))}{where}"
+    if message.url:
+        yield "page", message.url
     if message.lines:
-        yield "all alerts", "sereno alerts list"
+        yield "all alerts", f"sereno alerts list{where}"
+
+
+def _acknowledgeable(message: Message) -> list[int]:
+    """Return the numbers of the alerts of a message that are open, the first ones of many."""
+    if message.lines:
+        return [line.alert for line in message.lines if not line.over][:MOST_NUMBERS]
+    return [message.alert] if message.alert is not None and not message.over else []
 
 
 def _listed(lines: Iterable[Line]) -> Iterator[str]:

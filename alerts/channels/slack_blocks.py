@@ -179,4 +179,6 @@ def _footer(message: Message, note: str) -> str:
     hand = ""
     if message.alert and not message.over:
         hand = f" · sereno alerts ack {message.alert}"
+    if message.url:
+        hand += f" · {message.url}"
     return cut(f"{context}{hand}{f' · {note}' if note else ''}", LONGEST_PART)

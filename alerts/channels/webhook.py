@@ -187,6 +187,7 @@ def payload(notification: Notification) -> dict[str, Any]:
             "alert": message.alert,
             "generation": message.generation,
             "instance": message.instance,
+            "url": message.url or None,
             "ticket": notification.thread or None,
         },
     }

@@ -1,56 +1,11 @@
-"""One alert in full for `sereno alerts show`: its state, events and notifications."""
+"""One alert in full for `sereno alerts show`, as terminal lines."""
 
 from typing import Any
 
-from alerts import alert_store, outbox, silences
-from alerts.message import from_json
-from daemon.cli.alert_rows import alert_row
 from daemon.cli.output import columns, line, local_minute, prose, severity_label, zone_name
-from daemon.context import Context
 from domain.finding import Severity
-from domain.redaction import redact
 
 FLAPPING = "yes: it ends after an hour and three looks without it"
-MOST_EVENTS = 50
-MOST_MESSAGES = 200
-
-
-def alert_details(context: Context, number: int) -> dict[str, Any] | None:
-    """Return the alert, the latest events and notifications first; None if it does not exist."""
-    now = context.clock()
-    with context.store.reading() as transaction:
-        alert = alert_store.load_alert(transaction, number)
-        if alert is None:
-            return None
-        active = silences.active(transaction, now)
-        events = alert_store.load_events(transaction, number, MOST_EVENTS)
-        messages = outbox.load_of_alert(transaction, number, MOST_MESSAGES)
-    suppressed_by = alert.suppressed_by or context.policy.silenced(alert, active, now)
-    return {
-        **alert_row(alert, suppressed_by),
-        "remedy": redact(alert.remedy),
-        "evidence": {
-            redact(str(name)): redact(str(value)) for name, value in alert.evidence.items()
-        },
-        "times_fired": alert.generation,
-        "flapping": alert.flapping,
-        "channels": list(context.policy.channels(alert)),
-        "events": [
-            {**event, "summary": redact(event["summary"]), "who": redact(event["who"])}
-            for event in events
-        ],
-        "messages": [
-            {
-                "channel": row["channel"],
-                "reason": row["reason"],
-                "state": row["state"],
-                "at": row["sent_at"] or row["created_at"],
-                "answer": row["receipt"] or row["last_error"],
-                "title": from_json(row["message"]).title,
-            }
-            for row in messages
-        ],
-    }
 
 
 def print_alert_details(alert: dict[str, Any], zone: str) -> None:

@@ -40,6 +40,9 @@ MOST_MESSAGES = 200
 Number = Annotated[
     int, typer.Argument(min=1, max=LARGEST, metavar="NUMBER", help="The alert's number.")
 ]
+Numbers = Annotated[
+    list[int], typer.Argument(min=1, max=LARGEST, metavar="NUMBER...", help="Their numbers.")
+]
 Name = Annotated[str, typer.Option("--as", metavar="NAME", help="Your name.", show_default=False)]
 Pattern = Annotated[list[str] | None, typer.Option(help="A shell pattern.", show_default=False)]
 ObjectPattern = Annotated[
@@ -67,7 +70,7 @@ def list_alerts(
 ) -> None:
     """List open alerts, the highest severity first."""
     from alerts import alert_store
-    from daemon.cli.alert_rows import alert_row
+    from daemon.alert_views import alert_row
     from daemon.cli.overview import open_overview
 
     with open_overview(config) as overview:
@@ -131,7 +134,8 @@ def _show_list(
 def show(alert: Number, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show one alert: its state, its events, and the notifications sent."""
     with open_context(config) as context:
-        from daemon.cli.alert_details import alert_details, print_alert_details
+        from daemon.alert_views import alert_details
+        from daemon.cli.alert_details import print_alert_details
 
         story = alert_details(context, alert)
         if story is None:
@@ -144,7 +148,7 @@ def show(alert: Number, config: ConfigOption = None, as_json: JsonOption = False
 
 @app.command()
 def ack(
-    alert: Number,
+    alert: Numbers,
     who: Name = "",
     duration: Annotated[
         str | None,
@@ -158,7 +162,7 @@ def ack(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Acknowledge an alert: no repeats and no escalation until it worsens or recurs.
+    """Acknowledge alerts: no repeats and no escalation until it worsens or recurs.
 
     The running service notifies the channels; without one, the next `sereno now` does.
     """
@@ -168,15 +172,20 @@ def ack(
         from daemon.cli.output import local_minute, zone_name
 
         until = None if duration is None else parse_after(context.clock(), duration)
-        result = context.acknowledge(alert, who or getpass.getuser(), until)
-        if result is Acknowledged.NOT_OPEN:
-            fail(_not_open(context, alert), Exit.CANNOT)
-        if result is Acknowledged.PENDING:
-            fail(f"alert {alert} is pending: nobody was notified of it yet", Exit.CANNOT)
-        value = {"alert": alert, "state": "acknowledged"}
         zone = context.config.daemon.timezone
         end = f" until {local_minute(until, zone)} ({zone_name(zone)})" if until else ""
-        print_answer(f"alert {alert} {result.value}{end}", value, as_json=as_json)
+        done = []
+        for number in alert:
+            result = context.acknowledge(number, who or getpass.getuser(), until)
+            if result is Acknowledged.NOT_OPEN:
+                fail(_not_open(context, number), Exit.CANNOT)
+            if result is Acknowledged.PENDING:
+                fail(f"alert {number} is pending: nobody was notified of it yet", Exit.CANNOT)
+            done.append({"alert": number, "state": "acknowledged"})
+            if not as_json:
+                typer.echo(f"alert {number} {result.value}{end}")
+        if as_json:
+            print_json(done[0] if len(done) == 1 else done)
 
 
 def _not_open(context: "AlertContext", number: int) -> str:
@@ -293,7 +302,7 @@ def list_silences(config: ConfigOption = None, as_json: JsonOption = False) -> N
     """List active silences and open maintenance windows."""
     with open_context(config) as context:
         from alerts import silences
-        from daemon.cli.alert_rows import silence_row, silence_text
+        from daemon.alert_views import silence_row, silence_text
         from daemon.cli.output import line, local_minute, zone_name
 
         now, zone = context.clock(), context.config.daemon.timezone

@@ -127,7 +127,7 @@ class _State:
             return True
 
     def as_json(self) -> dict[str, Any]:
-        from daemon.cli.alert_rows import alert_row
+        from daemon.alert_views import alert_row
 
         paused = self.paused
         return {

@@ -21,6 +21,7 @@ def build_policy(config: Config, now: datetime) -> Policy:
         repeat={Severity.HIGH: config.repeat.high, Severity.CRITICAL: config.repeat.critical},
         instance=config.daemon.name,
         timezone=config.daemon.timezone,
+        page=config.web.page,
         rules=alerts.routes,
         thresholds=alerts.thresholds,
         tags={name: frozenset(database.tags) for name, database in config.databases.items()},

@@ -24,6 +24,13 @@ def _url(text: str) -> str:
     return text
 
 
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f'"{text}" is not an address, like "127.0.0.1"') from None
+
+
 class Principal(Model):
     """A person or program that is known by a token."""
 
@@ -56,6 +63,17 @@ class Web(Model):
         description="Whether a proxy in front of it speaks TLS; required unless it listens on "
         "the loopback interface.",
     )
+    proxies: tuple[Annotated[str, AfterValidator(_address)], ...] = Field(
+        (),
+        description="Addresses of proxies that have signed the user in; from these alone "
+        "proxy_header is believed.",
+        examples=['["127.0.0.1"]'],
+    )
+    proxy_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,60}$")] = Field(
+        "X-Remote-User",
+        description="The header in which such a proxy names the principal; the proxy has to remove "
+        "it from what clients send.",
+    )
     principals: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]{1,63}$")], Principal] = Field(
         default_factory=dict,
         description="Who may use it, and the command line with --as. Without any, reading is "
@@ -66,6 +84,11 @@ class Web(Model):
     def is_local(self) -> bool:
         """Return whether it listens on the loopback interface, or nowhere."""
         return not self.listen or ipaddress.ip_address(split_address(self.listen)[0]).is_loopback
+
+    @property
+    def page(self) -> str:
+        """Return the address of the status page, without a slash at its end; empty without one."""
+        return self.public_url.rstrip("/") if self.listen else ""
 
     @model_validator(mode="after")
     def _protected(self) -> Self:

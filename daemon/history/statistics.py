@@ -34,6 +34,21 @@ _TOTALS = """
     WHERE r.started_at > ? AND s.status = 'done' AND s.name NOT IN ('check', 'measure', 'report')
     GROUP BY s.name ORDER BY s.name
 """
+_LAST_RUNS = """
+    SELECT id, job, database, state, reason, steps_left, started_at, finished_at FROM run
+    WHERE id IN (SELECT max(id) FROM run GROUP BY job, database) ORDER BY job, database
+"""
+_LAST_FINDINGS = """
+    SELECT * FROM finding
+    WHERE run IN (SELECT max(id) FROM run WHERE state NOT IN ('running', 'skipped')
+                  GROUP BY job, scope, database)
+"""
+_DONE_STEPS = """
+    SELECT r.id AS run, r.database, s.name, s.object, s.status, s.reason, s.rows, s.bytes,
+           s.seconds, s.finished_at
+    FROM run r JOIN step s ON s.run = r.id
+    WHERE r.job = ? ORDER BY r.id DESC, s.ordinal LIMIT ?
+"""
 _MEMORIES = """
     SELECT database, evidence FROM object_memory WHERE job = ? AND object = ? ORDER BY database
 """
@@ -109,8 +124,23 @@ def load_undone(transaction: Transaction, since: datetime) -> list[Row]:
     return transaction.rows(_LEFT, (to_text(since), MOST_UNDONE))
 
 
+def load_last_runs(transaction: Transaction) -> list[Row]:
+    """Return the last run of each job in each place, running ones included."""
+    return transaction.rows(_LAST_RUNS)
+
+
+def load_last_findings(transaction: Transaction) -> list[Row]:
+    """Return the findings of the last run of each job in each place."""
+    return transaction.rows(_LAST_FINDINGS)
+
+
+def load_done_steps(transaction: Transaction, job: str, limit: int) -> list[Row]:
+    """Return the newest steps of a job."""
+    return transaction.rows(_DONE_STEPS, (job, limit))
+
+
 def load_memories(transaction: Transaction, job: str, name: str) -> list[Row]:
-    """Return what each database remembers of an object of a job, as JSON."""
+    """Return the memory of an object of a job in each database, as JSON."""
     return transaction.rows(_MEMORIES, (job, name))
 
 

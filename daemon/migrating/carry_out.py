@@ -27,8 +27,10 @@ from daemon.migrating.views import (
     wait_for_end,
 )
 from daemon.runs.result import RunState
-from daemon.runs.runner import FENCE_SECONDS, Runner
+from daemon.runs.runner import FENCE_SECONDS, FinishedRun, Runner
+from daemon.scheduling.tasks import tasks_of
 from domain.cause import Cause
+from domain.task import Task
 from execution.errors import first_line
 from execution.progress import NoProgress
 from execution.window import open_window
@@ -95,6 +97,7 @@ class CarryOut:
             "rollback": self._rollback,
             "cancel": self._cancel,
             "approve": self._approve,
+            "run": self._run_job,
         }
 
     def use(self, context: Context) -> None:
@@ -184,7 +187,7 @@ class CarryOut:
         context = self._context
         with self._guard:
             self._cancelled.discard(row["id"])
-        if row["action"] != "plan":
+        if row["action"] not in {"plan", "run"}:
             copy_if_possible(context, row["database"])
         try:
             with context.store.transaction() as transaction:
@@ -228,6 +231,18 @@ class CarryOut:
         )
         return {"gate": found.name}
 
+    def _run_job(self, asked: _Asked) -> Mapping[str, Any]:
+        """Run a job now, in one database or wherever it is wanted; return the numbers of the runs.
+
+        Raises RefusedError if the service ends.
+        """
+        only = asked.row["database"] or None
+        tasks = list(tasks_of(self._context, [asked.row["subject"]], only=only))
+        ended = [self._ran_task(asked.row["id"], task) for task in tasks]
+        failed = [one for one in ended if one.state is not RunState.FINISHED]
+        error = f"{failed[0].job} {failed[0].database}: {failed[0].reason}" if failed else ""
+        return {"runs": [one.number for one in ended], "error": error}
+
     def _run(self, asked: _Asked, wish: Wish) -> Mapping[str, Any]:
         """Run a wish as a run of its own. Raises RefusedError if another is at work."""
         context, database = self._context, asked.row["database"]
@@ -243,7 +258,14 @@ class CarryOut:
             changing.release()
 
     def _ran(self, request: str, database: str, shown: Preview) -> Mapping[str, Any]:
-        """Run a plan with a runner that others may stop; return its end."""
+        """Run a plan; return its end."""
+        ran = self._ran_task(request, migration_task(database, shown.request))
+        error = "" if ran.state is RunState.FINISHED else ran.reason or ran.state.value
+        code = _code(ran.cause) if ran.cause else ran.state.value
+        return {"state": ran.state.value, "number": ran.number, "error": error, "code": code}
+
+    def _ran_task(self, request: str, task: Task) -> FinishedRun:
+        """Run a task with a runner that others may stop. Raises RefusedError before its start."""
         runner = Runner(
             self._context, NoProgress(), FENCE_SECONDS, threading.Event(), self._watchdog
         )
@@ -252,13 +274,10 @@ class CarryOut:
                 raise RefusedError("cancelled", "it was stopped before it began")
             self._runners[request] = runner
         try:
-            ran = runner.run(migration_task(database, shown.request), open_window(None))
+            return runner.run(task, open_window(None))
         finally:
             with self._guard:
                 del self._runners[request]
-        error = "" if ran.state is RunState.FINISHED else ran.reason or ran.state.value
-        code = _code(ran.cause) if ran.cause else ran.state.value
-        return {"state": ran.state.value, "number": ran.number, "error": error, "code": code}
 
 
 def _log_crash(ended: Future[None]) -> None:

@@ -34,7 +34,7 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One alert: what is wrong with which object, since when, and the cure."""
+    """One alert: the fault, its object, its age, and the cure."""
 
     severity: Severity
     label: str
@@ -47,7 +47,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A day of a job in a calendar; `text` says in words what its colour shows."""
+    """A day of a job in a calendar; `text` says the meaning of its colour."""
 
     state: Literal["none", "good", "left", "failed", "skipped"]
     text: str

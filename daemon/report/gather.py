@@ -79,7 +79,7 @@ def gather(
         migrations=_migrations(transaction),
         versions=list(_versions(transaction, now)),
         sereno_version=version("sereno"),
-        page=config.web.public_url,
+        page=config.web.page,
     )
 
 

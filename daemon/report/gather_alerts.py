@@ -55,7 +55,7 @@ def figures(transaction: Transaction, since: datetime) -> AlertFigures:
 
 
 def title_of(kind: str, headers: Headers) -> str:
-    """Return what a kind of alert says, in English."""
+    """Return the title of a kind of alert, in English."""
     header = headers.get(kind)
     return header.title if header is not None else kind.replace("_", " ").capitalize()
 

@@ -1,4 +1,4 @@
-"""A report as a document in one language: what each section says. Pure."""
+"""A report as a document in one language. Pure."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from alerts import alert_store, outbox
 from alerts.alert import Message, Reason
 from daemon.context import Context
-from daemon.history import history, recording, web_requests
+from daemon.history import audit, history, ignored, recording, web_requests
 from daemon.runs.judging import (
     RunRecord,
     judge_logins,
@@ -60,6 +60,8 @@ class Recorder:
                 alert_store.purge(transaction, verdict.purge_before)
                 history.purge(transaction, verdict.purge_before)
                 web_requests.purge(transaction, verdict.purge_before)
+                audit.purge(transaction, verdict.purge_before)
+                ignored.purge(transaction, verdict.purge_before.date())
         self._steps += len(ended)
 
     def reached(self) -> None:

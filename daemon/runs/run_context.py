@@ -2,13 +2,14 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from daemon.config.jobs import MODELS
 from daemon.config.model import Config, GovernorLimits
 from daemon.context import Context
-from daemon.history import history, pause
+from daemon.history import history, ignored, pause
+from daemon.history.ignored import with_ignored
 from daemon.runs.sessions import Sessions
 from daemon.runs.workers import Workers
 from domain.task import Task
@@ -19,6 +20,7 @@ from execution.window import Window
 from jobs.job import JobInputs, Settings
 from postgres.catalog.progress import blocks_done, waiters_behind
 from postgres.session import MAINTAIN, Session
+from store.store import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,11 @@ class RunContext:
         opened = workers.session(MAINTAIN) if workers is not None else None
         with self.context.store.reading() as transaction:
             memory = history.load_memory(transaction, job.name, task.database)
+            now = self.context.clock()
+            told_not = ignored.load_active(transaction, now.date())
         return JobInputs(
             options=config.job(task.job),
-            settings=job_settings(config),
+            settings=job_settings(config, told_not),
             checks=self.context.checks,
             scope=task.scope,
             database=task.database,
@@ -47,7 +51,7 @@ class RunContext:
             or self.sessions.is_cluster_representative(opened),
             memory=memory,
             open=lambda name: self.sessions.open(name, job, read_only=True),
-            now=self.context.clock(),
+            now=now,
             request=task.request,
             instance=self.context.store.instance(),
         )
@@ -89,14 +93,17 @@ class RunContext:
         )
 
 
-def job_settings(config: Config) -> Settings:
-    """Return the parts of the configuration that jobs may read."""
+def job_settings(config: Config, ignored_rows: Sequence[Row] = ()) -> Settings:
+    """Return the parts of the configuration that jobs may read.
+
+    The rows are the ignored findings that people have added.
+    """
     return Settings(
         databases=tuple(config.databases),
         state_folder=config.daemon.state.parent,
         free_disk=config.governor.free_disk,
         pace=config.governor.pace,
-        checks=config.checks,
+        checks=with_ignored(config.checks, ignored_rows),
         jobs={name: config.job(name) for name in MODELS},
         tenants={name: one.tenant for name, one in config.databases.items() if one.tenant},
     )

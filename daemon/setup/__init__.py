@@ -1,1 +1,1 @@
-"""The first set-up: from what a server holds to a proposed configuration."""
+"""The first set-up: from a survey of a server to a proposed configuration."""

@@ -1,4 +1,4 @@
-"""The address for the logins of a new sereno, from what the server says of itself. Pure."""
+"""The address for the logins of a new sereno, from the settings of the server. Pure."""
 
 import ipaddress
 from collections.abc import Iterator

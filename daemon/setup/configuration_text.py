@@ -1,4 +1,4 @@
-"""The configuration that `sereno init` writes: only what differs from the default, with reasons.
+"""The configuration that `sereno init` writes: the differences from the default, with reasons.
 
 Pure. What would delete or archive rows is a comment, until a person takes the comment signs away.
 """
@@ -142,7 +142,7 @@ def _domain(database: str, one: DataLogin, places: Places) -> Iterator[str]:
 
 
 def _server_notes(findings: Findings) -> Iterator[str]:
-    """Yield what concerns several databases: how logins get in, and missing extensions."""
+    """Yield notes about several databases: the method of the logins, and missing extensions."""
     yield from _method_note(findings)
     missing: dict[str, list[str]] = {}
     for database in findings.databases:

@@ -7,10 +7,20 @@ from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from daemon.monitoring.metrics import registry_of, render
-from daemon.web import migrations, page
+from daemon.web import (
+    alert_api,
+    alert_pages,
+    migrations,
+    page,
+    sign_in,
+    state_api,
+    state_pages,
+)
 from daemon.web.guard import Guard, require
 from daemon.web.parts import Parts
 from daemon.web.problems import add_handlers
+from daemon.web.sessions import Sessions
+from store.store import StoreError
 
 
 def build_app(parts: Parts) -> Any:  # noqa: ANN401 - an ASGI application
@@ -23,11 +33,15 @@ def build_app(parts: Parts) -> Any:  # noqa: ANN401 - an ASGI application
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.sessions = Sessions(parts.context.store, parts.context.config.web)
     add_handlers(app)
     _add_monitoring(app, parts)
     app.include_router(migrations.router(parts))
     app.include_router(migrations.router(parts), prefix="/api/v1", include_in_schema=False)
-    app.include_router(page.router(parts))
+    app.include_router(alert_api.router(parts), prefix="/api/v1")
+    app.include_router(state_api.router(parts), prefix="/api/v1")
+    for pages in (page, sign_in, alert_pages, state_pages):
+        app.include_router(pages.router(parts))
     return Guard(app, parts.context.config.web)
 
 
@@ -45,7 +59,21 @@ def _add_monitoring(app: FastAPI, parts: Parts) -> None:
         require(parts.context.config.web, request, "read")
         return app.openapi()
 
+    @app.get("/readyz", include_in_schema=False)
+    def readyz() -> Response:
+        wrong = parts.problem() or _store_problem(parts)
+        return PlainTextResponse(f"{wrong or 'ready'}\n", 503 if wrong else 200)
+
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:  # never behind the threads of other requests
         wrong = parts.problem()
         return PlainTextResponse(f"{wrong or 'well'}\n", 503 if wrong else 200)
+
+
+def _store_problem(parts: Parts) -> str:
+    """Return why the state file cannot be read; empty if it can."""
+    try:
+        parts.context.store.instance()
+    except StoreError as error:
+        return str(error)
+    return ""

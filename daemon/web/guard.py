@@ -14,14 +14,15 @@ from daemon.config.values import split_address
 from daemon.config.web import Right, Web
 from daemon.principals import has_right, principal_of_token
 from daemon.web.problems import CONTENT_TYPE, ProblemError
+from daemon.web.sessions import COOKIE, Session, Sessions
 
 MOST_BODY_BYTES = 65_536
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
 READER = "local"
 """The name of an anonymous reader on the loopback interface."""
 _POLICY = (
-    b"default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; "
-    b"base-uri 'none'; form-action 'none'"
+    b"default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; "
+    b"connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
 _HEADERS = (
     (b"content-security-policy", _POLICY),
@@ -51,7 +52,9 @@ class Guard:
 
         async def send_headed(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS]
+                own = {name.lower() for name, _ in message["headers"]}
+                added = [one for one in _HEADERS if one[0] not in own]
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
         named = _HOST.fullmatch(host)
@@ -110,7 +113,7 @@ def require(web: Web, request: Request, right: Right) -> str:
     Without a principal, reading is open on a loopback interface that no proxy stands in front of.
     """
     token = _token(request)
-    name = principal_of_token(web, token) if token else None
+    name = principal_of_token(web, token) if token else _known_otherwise(web, request)
     if name is not None:
         if not has_right(web, name, right):
             raise ProblemError(403, "forbidden", f"{name} lacks the right {right}", [right])
@@ -130,6 +133,31 @@ def principal_with(web: Web, right: Right) -> Any:  # noqa: ANN401 - of FastAPI
         return require(web, request, right)
 
     return Depends(known)
+
+
+def session_of(request: Request) -> Session | None:
+    """Return the session of the cookie of a request; None if there is none, or it has ended."""
+    sessions: Sessions = request.app.state.sessions
+    cookie = request.cookies.get(COOKIE)
+    return sessions.read(cookie) if cookie else None
+
+
+def proxied(web: Web, request: Request) -> str | None:
+    """Return the principal that a listed proxy names; None from any other address."""
+    name = request.headers.get(web.proxy_header)
+    address = request.client.host if request.client else ""
+    return name if name in web.principals and address in web.proxies else None
+
+
+def _known_otherwise(web: Web, request: Request) -> str | None:
+    """Return the principal of a cookie, or of a proxy's header, for a request that only reads.
+
+    Both are sent by a browser whatever page asks: what changes anything needs a form's token.
+    """
+    if request.method not in {"GET", "HEAD"}:
+        return None
+    session = session_of(request)
+    return session.principal if session is not None else proxied(web, request)
 
 
 def _token(request: Request) -> str:

@@ -1,0 +1,93 @@
+"""Alerts and silences as JSON objects, for the command line and the HTTP interface."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from alerts import alert_store, outbox, silences
+from alerts.alert import Alert
+from alerts.message import from_json, value_text
+from domain.redaction import redact
+
+if TYPE_CHECKING:
+    from alerts.policy import Silence
+    from daemon.context import Context
+
+MOST_EVENTS = 50
+MOST_MESSAGES = 200
+
+
+def alert_row(alert: Alert, suppressed_by: str = "") -> dict[str, Any]:
+    """Return an alert as a JSON object; instants are UTC."""
+    return {
+        "alert": alert.id,
+        "severity": alert.severity.value,
+        "state": alert.state.value,
+        "kind": alert.kind,
+        "database": alert.database,
+        "object": redact(alert.object or alert.task),
+        "summary": redact(alert.summary),
+        "opened": f"{alert.opened_at:%Y-%m-%dT%H:%M:%SZ}",
+        "seen": alert.occurrences,
+        "acknowledged_by": redact(alert.acknowledged_by),
+        "suppressed_by": suppressed_by or alert.suppressed_by,
+        "fingerprint": alert.fingerprint,
+    }
+
+
+def alert_details(context: "Context", number: int) -> dict[str, Any] | None:
+    """Return the alert, the latest events and notifications first; None if it does not exist."""
+    now = context.clock()
+    with context.store.reading() as transaction:
+        alert = alert_store.load_alert(transaction, number)
+        if alert is None:
+            return None
+        active = silences.active(transaction, now)
+        events = alert_store.load_events(transaction, number, MOST_EVENTS)
+        messages = outbox.load_of_alert(transaction, number, MOST_MESSAGES)
+    suppressed_by = alert.suppressed_by or context.policy.silenced(alert, active, now)
+    return {
+        **alert_row(alert, suppressed_by),
+        "remedy": redact(alert.remedy),
+        "evidence": {
+            redact(str(name)): redact(value_text(value)) for name, value in alert.evidence.items()
+        },
+        "times_fired": alert.generation,
+        "flapping": alert.flapping,
+        "channels": list(context.policy.channels(alert)),
+        "events": [
+            {**event, "summary": redact(event["summary"]), "who": redact(event["who"])}
+            for event in events
+        ],
+        "messages": [
+            {
+                "channel": row["channel"],
+                "reason": row["reason"],
+                "state": row["state"],
+                "at": row["sent_at"] or row["created_at"],
+                "answer": row["receipt"] or row["last_error"],
+                "title": from_json(row["message"]).title,
+            }
+            for row in messages
+        ],
+    }
+
+
+def silence_row(silence: "Silence") -> dict[str, Any]:
+    """Return a silence, or a maintenance window (number 0), as a JSON object."""
+    return {
+        "silence": silence.id,
+        "matches": silence_text(silence),
+        "until": f"{silence.ends_at:%Y-%m-%dT%H:%M:%SZ}",
+        "author": silence.author,
+        "reason": silence.reason,
+    }
+
+
+def silence_text(silence: "Silence") -> str:
+    """Return what a silence matches."""
+    given = silence.matcher.given()
+    return ", ".join(f"{name} {_listed(value)}" for name, value in given.items()) or "all alerts"
+
+
+def _listed(value: str | Sequence[str]) -> str:
+    return (value if isinstance(value, str) else ", ".join(value)) or "none"
