@@ -10,16 +10,18 @@ from store.store import Transaction
 from store.timestamps import to_text
 
 _EVENTS = """
-    SELECT sum(reason IN ('opened', 'reopened')) AS opened,
+    SELECT sum(reason IN ('opened', 'reopened', 'flapping')) AS opened,
            count(DISTINCT CASE WHEN reason = 'acknowledged' THEN alert END) AS acknowledged,
            sum(reason = 'resolved') AS resolved
     FROM event WHERE occurred_at > ?
 """
 _ACKNOWLEDGED = """
-    SELECT 86400.0 * (julianday(min(e.occurred_at)) - julianday(a.fired_at)) AS seconds
-    FROM event e JOIN alert a ON a.id = e.alert
-    WHERE e.reason = 'acknowledged' AND e.occurred_at > ? AND a.fired_at IS NOT NULL
-    GROUP BY a.id HAVING seconds >= 0
+    SELECT 86400.0 * (julianday(e.occurred_at) - julianday(
+             (SELECT max(o.occurred_at) FROM event o
+              WHERE o.alert = e.alert AND o.id < e.id
+                AND o.reason IN ('opened', 'reopened', 'flapping', 'severity_raised',
+                                 'unmuted')))) AS seconds
+    FROM event e WHERE e.reason = 'acknowledged' AND e.occurred_at > ? AND seconds IS NOT NULL
 """
 _MESSAGES = """
     SELECT sum(state = 'sent' AND sent_at > :since) AS sent,
@@ -43,7 +45,7 @@ class Figures:
     acknowledged: int
     resolved: int
     median_seconds: float | None
-    """Median time from the first message to the acknowledgement; None without one."""
+    """Median time from the last message that asked for one to each acknowledgement."""
     sent: int
     dead: int
     waiting: int

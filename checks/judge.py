@@ -36,6 +36,8 @@ def judge(
             str(row["object"]),
         )
         evidence = {name: value for name, value in row.items() if name not in _OWN}
+        if _shows_value(header):
+            evidence["value"] = row.get("value")
         found.append(
             Finding(
                 identity,
@@ -47,6 +49,12 @@ def judge(
             )
         )
     return tuple(found)
+
+
+def _shows_value(header: Header) -> bool:
+    """Return whether a text of a header shows the value, which other languages need then."""
+    texts = (header.summary, header.remedy, *header.es.values())
+    return any("{value}" in text for text in texts)
 
 
 def is_incomplete(rows: Sequence[Row]) -> bool:

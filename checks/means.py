@@ -16,6 +16,7 @@ LEAST_CALLS = 100
 LEAST_SHARE = 0.01
 """A statement with less of the time of all is not worth a look."""
 MOST_SHOWN = 10
+SEEN = "seen"
 LOOK = "look"
 """The key of the calls and time of the heaviest statements between the last two looks."""
 COLUMNS = frozenset({"now", "usual", "share"})
@@ -53,28 +54,42 @@ def compare_means(
             }
             found.append({**row, "value": mean / base, **texts})
         known[name] = _followed(row, before, mean, now)
-    return found, _with_heaviest(known, seen, grown)
+    return found, _with_looks(known, seen, earlier, now)
 
 
-def _with_heaviest(
+def _with_looks(
     known: Mapping[str, Known],
     seen: Mapping[str, Row],
-    grown: Mapping[str, tuple[float, float]],
+    earlier: Mapping[str, Known],
+    now: datetime,
 ) -> Mapping[str, Known]:
-    """Return the known counters; the statements with most time since the last look carry it.
+    """Return the known counters, each with its last look; the heaviest ones carry their growth.
 
-    The health report shows them.
+    The health report shows them. A look within the hour changes nothing of it.
     """
-    kept = {name: {**one} for name, one in known.items()}
-    for one in kept.values():
-        one.pop(LOOK, None)
-    heaviest = sorted(grown, key=lambda name: -grown[name][1])[:MOST_SHOWN]
-    for name in heaviest:
-        calls, milliseconds = grown[name]
-        if calls > 0 and milliseconds > 0:
-            query = str(seen[name].get("query") or "")
-            kept[name][LOOK] = {"calls": calls, "ms": milliseconds, "query": query}
+    kept = {
+        name: {**{key: one[key] for key in one if key != LOOK}, **_look(seen[name], earlier, now)}
+        for name, one in known.items()
+    }
+    spent = {name: one[LOOK]["ms"] for name, one in kept.items() if LOOK in one}
+    for name in sorted(spent, key=lambda name: -spent[name])[MOST_SHOWN:]:
+        del kept[name][LOOK]
     return kept
+
+
+def _look(row: Row, earlier: Mapping[str, Known], now: datetime) -> Known:
+    """Return the counters of this look, and their growth since the last one, if there is any."""
+    before = earlier.get(str(row["object"]), {})
+    last = before.get(SEEN)
+    if last is not None and now - datetime.fromisoformat(last["at"]) < SHORTEST:
+        return {key: before[key] for key in (SEEN, LOOK) if key in before}
+    counters = {"calls": _number(row["calls"]), "total": _number(row["value"])}
+    found: dict[str, Any] = {SEEN: {**counters, "at": now.isoformat()}}
+    calls, spent = (counters[key] - last[key] if last else 0.0 for key in counters)
+    if calls > 0 and spent > 0:
+        query, usual = str(row.get("query") or ""), before.get("mean")
+        found[LOOK] = {"calls": calls, "ms": spent, "query": query, "usual": usual}
+    return found
 
 
 def _growth(row: Row, before: Known | None, now: datetime) -> tuple[float, float]:

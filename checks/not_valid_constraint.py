@@ -53,6 +53,7 @@ def _row(constraint: Mapping[str, Any], broken: int | None) -> Row:
     advice = {None: "its rows could not be counted", 0: "no row breaks it: validate it"}.get(
         broken, f"broken by {broken} row{'s' if broken != 1 else ''}"
     )
+    spanish = {None: "sus filas no se pudieron contar", 0: "ninguna fila la incumple: validarla"}
     owner = Relation(constraint["schema"], constraint["table"])
     kind = "DOMAIN" if constraint["domain"] else "TABLE"
     name = quote_identifier(constraint["name"])
@@ -60,7 +61,8 @@ def _row(constraint: Mapping[str, Any], broken: int | None) -> Row:
         "object": constraint_label(owner, constraint["name"]),
         "value": broken,
         "severity": "high" if broken else "warning",
-        "summary": f"constraint {name} of {owner} is NOT VALID; {advice}",
+        "advice": advice,
+        "advice_es": spanish.get(broken, f"la incumplen {broken} fila{'s' * (broken != 1)}"),
         "table": str(owner),
         "constraint": name,
         "cure": f"ALTER {kind} {owner} VALIDATE CONSTRAINT {name};",
@@ -71,10 +73,11 @@ CHECK = ModuleCheck(
     Header(
         name="not_valid_constraint",
         title="A constraint is NOT VALID: it holds for new rows only",
+        summary="constraint {constraint} of {table} is NOT VALID; {advice}",
         remedy="correct the rows, then {cure}",
         es={
             "title": "Una restricción es NOT VALID: solo vale para filas nuevas",
-            "summary": "la restricción {constraint} de {table} es NOT VALID",
+            "summary": "la restricción {constraint} de {table} es NOT VALID; {advice_es}",
             "remedy": "corregir las filas y luego {cure}",
         },
         source="PostgreSQL manual, ALTER TABLE, NOT VALID",

@@ -6,25 +6,31 @@ user of that name, as `su postgres -c psql` would.
 
 import os
 import pwd
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
 from postgres.session import UnreachableError, connect_reason
 
 Administrator = psycopg.Connection[dict[str, Any]]
 
-_PEER = re.compile(r'Peer authentication failed for user "([^"]+)"')
 CONNECT_SECONDS = "10"
+SETTINGS = {
+    # the client's settings are stronger than those that an owner has set for the database
+    "search_path": "pg_catalog,pg_temp",
+    "row_security": "off",
+}
 
 
 def open_admin_session(conninfo: str, name: str, **overrides: str) -> Administrator:
-    """Open a plain connection. Raises UnreachableError, which begins with `name`."""
+    """Open a plain connection that looks names up in the catalog alone.
+
+    Raises UnreachableError, which begins with `name`.
+    """
     try:
         return _connect(conninfo, overrides)
     except psycopg.OperationalError as error:
@@ -33,7 +39,7 @@ def open_admin_session(conninfo: str, name: str, **overrides: str) -> Administra
         raise UnreachableError(
             f'{name}: not a connection string (like "host=/run/postgresql dbname=coop")'
         ) from None
-    user = _system_user(reason)
+    user = _system_user(conninfo)
     if user is None:
         raise UnreachableError(f"{name}: {reason}")
     try:
@@ -44,21 +50,26 @@ def open_admin_session(conninfo: str, name: str, **overrides: str) -> Administra
 
 
 def _connect(conninfo: str, overrides: dict[str, str]) -> Administrator:
+    wanted = {"connect_timeout": CONNECT_SECONDS, "client_encoding": "UTF8"} | overrides
+    given = str(conninfo_to_dict(conninfo).get("options") or "")
+    flags = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
     return psycopg.connect(
-        make_conninfo(conninfo, **{"connect_timeout": CONNECT_SECONDS} | overrides),
+        make_conninfo(conninfo, **wanted, options=f"{given} {flags}".strip()),
         application_name="sereno/install",
         row_factory=dict_row,
         autocommit=True,
     )
 
 
-def _system_user(reason: str) -> pwd.struct_passwd | None:
-    """Return the system's user of a refused role; None unless root may become that user."""
-    refused = _PEER.search(reason)
-    if refused is None or os.geteuid() != 0:
+def _system_user(conninfo: str) -> pwd.struct_passwd | None:
+    """Return the system's user of the connection's name; None unless root asks a local socket."""
+    parts = conninfo_to_dict(conninfo)
+    host = str(parts.get("host") or os.environ.get("PGHOST") or "/")
+    user = str(parts.get("user") or os.environ.get("PGUSER") or "")
+    if os.geteuid() != 0 or not host.startswith("/") or user in {"", "root"}:
         return None
     try:
-        return pwd.getpwnam(refused[1])
+        return pwd.getpwnam(user)
     except KeyError:
         return None
 

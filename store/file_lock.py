@@ -21,6 +21,27 @@ def match_folder_owner(path: Path) -> None:
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
+def write_new(path: Path, text: str, mode: int) -> None:
+    """Write a file that does not exist; made by root it belongs to the owner of its folder.
+
+    Raises OSError. No link is followed, and owner and mode are set on the open file.
+    """
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path.name, flags, mode, dir_fd=folder)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            owner = os.fstat(folder)
+            if os.geteuid() == 0:
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        os.close(folder)
+
+
 def _had(descriptor: int, deadline: float) -> bool:
     while True:
         try:

@@ -2,7 +2,7 @@
 -- summary = "the last partition ends at {ends}, and there is {rest}"
 -- remedy  = "{cure}"
 -- es.title   = "Las particiones de una tabla se acaban pronto"
--- es.summary = "la última partición termina en {ends}"
+-- es.summary = "la última partición termina en {ends}, y hay {rest_es}"
 -- es.remedy  = "{cure}"
 -- option.days = { default = 7, help = "days ahead that the partitions have to reach, and at least one partition" }
 -- source  = "PostgreSQL manual, 5.11; only RANGE over one column of time, whose last two partitions are in use"
@@ -29,6 +29,8 @@ SELECT format('%I.%I', n.nspname, c.relname) AS object,
        to_char(l.ends, 'YYYY-MM-DD HH24:MI') AS ends,
        CASE WHEN p.partdefid <> 0 THEN 'a default partition, which would take the new rows'
             ELSE 'no default partition: new rows will be refused' END AS rest,
+       CASE WHEN p.partdefid <> 0 THEN 'una partición por defecto, que recibiría las filas nuevas'
+            ELSE 'ninguna por defecto: las filas nuevas se rechazarán' END AS rest_es,
        (SELECT string_agg(format('CREATE TABLE %I.%I PARTITION OF %I.%I FOR VALUES FROM (%L) TO (%L);', n.nspname,
                                  left(c.relname, 40) || to_char(l.ends + k * l.step, '_YYYYMMDDHH24'), n.nspname,
                                  c.relname, l.ends + k * l.step, l.ends + (k + 1) * l.step), ' ' ORDER BY k)

@@ -1,17 +1,19 @@
 """`sereno init`: proposes a configuration for a server, and prepares its databases."""
 
-import os
 import socket
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.init_questions import Given, ask_all
+from daemon.cli.init_questions import Given, ask_databases, ask_rest, confirm
+from daemon.cli.init_survey import Survey, address_of_logins, survey
 from daemon.cli.options import ConfigOption, JsonOption, config_path, fail, print_json
 from daemon.exit_codes import Exit
+from store.file_lock import write_new
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,14 +21,11 @@ if TYPE_CHECKING:
     from daemon.context import Context
     from daemon.setup.answers import Answers
     from daemon.setup.configuration_text import Findings, Places
-    from daemon.setup.logins import DatabaseLogins
-    from postgres.catalog.survey import Server, SurveyedDatabase
 
 LOCAL = "host=/run/postgresql user=postgres dbname=postgres"
 USUAL_FOLDER = Path("/etc/sereno")
 STATE_FOLDER = Path("/var/lib/sereno")
-PATTERN_OF_PREFIX = r"[a-z_][a-z0-9_]{0,30}"
-OLDEST = 140000
+PATTERN_OF_PREFIX = r"(?!pg)[a-z_][a-z0-9_]{0,15}"
 
 
 AdminOption = Annotated[
@@ -70,24 +69,27 @@ def init(
 ) -> None:
     """Read a server, write a configuration for it, and create schema and logins.
 
-    Asks at most five questions. Deletes and archives nothing: such entries are proposals in
-    comments. Exits with 3 if pg_hba.conf lets no login in with a password.
+    Asks at most five questions, and shows the changes before making them. Deletes and archives
+    nothing: such entries are proposals in comments. Exits with 3 if pg_hba.conf lets no login in
+    with a password.
     """
     path = config_path(config).absolute()
     _require_new(path, prefix, print_only=print_only)
-    server, found = _survey(admin)
+    ask = not (yes or print_only or as_json)
+    found = survey(admin, databases)
     given = Given(databases, alerts, smtp, timezone, archive)
-    answers = ask_all(
-        given, server, found, _state_folder(path), ask=not (yes or print_only or as_json)
-    )
-    chosen = [one for one in found if one.name in answers.databases]
+    names = ask_databases(given, found.databases, ask=ask)
     places = _places(path)
-    findings = _findings(admin, server, chosen, answers, prefix)
+    findings = _findings(found, names, prefix)
     _require_free_logins(findings, places, print_only=print_only)
+    answers = ask_rest(given, found.server, names, _state_folder(path), ask=ask)
+    findings = replace(findings, answers=answers)
     text = _valid_text(findings, places)
     if print_only:
         _print(text, as_json=as_json)
         return
+    if ask:
+        confirm(_changes(path, findings))
     _write_files(path, text, answers, places)
     _prepare(path, findings, admin, as_json=as_json)
 
@@ -96,45 +98,16 @@ def _require_new(path: Path, prefix: str, *, print_only: bool) -> None:
     import re
 
     if not re.fullmatch(PATTERN_OF_PREFIX, prefix):
-        fail(f"--prefix {prefix!r}: must be a-z 0-9 _, at most 31 characters", Exit.CANNOT)
+        fail(
+            f"--prefix {prefix!r}: must be a-z 0-9 _, at most 16 characters, not beginning with pg",
+            Exit.CANNOT,
+        )
     if path.exists() and not print_only:
         fail(
             f"{path} exists, and init writes a new one: nothing was changed\n"
             "  move it away, or give --config ANOTHER, or --print to see the proposal",
             Exit.CANNOT,
         )
-
-
-def _survey(admin: str) -> tuple["Server", Sequence["SurveyedDatabase"]]:
-    """Read the server and every database of it; exit with 2 if that is not possible."""
-    import psycopg
-
-    from daemon.cli.install import admin_hint
-    from postgres.administrator import open_admin_session
-    from postgres.catalog.survey import read_database, read_server
-    from postgres.session import UnreachableError
-
-    try:
-        with open_admin_session(admin, "--admin") as connection:
-            server = read_server(connection)
-        _require_usable(server)
-        found = []
-        for name in server.databases:
-            typer.echo(f"reading {name} …", err=True)
-            with open_admin_session(admin, name, dbname=name) as connection:
-                found.append(read_database(connection))
-    except UnreachableError as error:
-        fail(f"{error}\n  {admin_hint(str(error), admin)}", Exit.CANNOT)
-    except psycopg.Error as error:
-        fail(f"--admin: {error.diag.message_primary or error}; nothing was changed", Exit.CANNOT)
-    return server, sorted(found, key=lambda one: (-one.bytes, one.name))
-
-
-def _require_usable(server: "Server") -> None:
-    if server.version < OLDEST:
-        fail(f"--admin: PostgreSQL {server.version_text}; sereno needs 14 or newer", Exit.CANNOT)
-    if server.standby:
-        fail("--admin: the server is a standby; give its primary", Exit.CANNOT)
 
 
 def _state_folder(path: Path) -> Path:
@@ -150,56 +123,47 @@ def _places(path: Path) -> "Places":
     return Places(str(path.parent / "state.db"), str(path.parent))
 
 
-def _findings(
-    admin: str,
-    server: "Server",
-    chosen: Sequence["SurveyedDatabase"],
-    answers: "Answers",
-    prefix: str,
-) -> "Findings":
+def _findings(found: Survey, names: Sequence[str], prefix: str) -> "Findings":
     """Choose logins and their address; exit with 3 if pg_hba.conf has no line for them."""
     import time
 
-    from psycopg.conninfo import conninfo_to_dict
-
+    from daemon.setup.answers import Answers, Receivers
     from daemon.setup.configuration_text import Findings
     from daemon.setup.host import log_files
     from daemon.setup.logins import plan_logins
 
+    chosen = [one for one in found.databases if one.name in names]
     logins = plan_logins(chosen, prefix)
-    host = str(conninfo_to_dict(admin).get("host") or os.environ.get("PGHOST") or "")
-    address, method = _address(server, host, logins)
+    owners = [name for one in chosen for name, is_super in one.owners.items() if not is_super]
+    address, method = address_of_logins(found, logins, owners)
+    reached = found.reached
+    by_socket = reached.host.startswith("/")
     return Findings(
-        server=server,
+        server=found.server,
         databases=chosen,
         logins=logins,
-        answers=answers,
+        answers=Answers(names, Receivers(), "", "UTC", ""),
         host=address,
+        port=found.server.port if by_socket else reached.port,
+        options=reached.options,
         method=method,
         name=socket.gethostname()[:63] or "sereno",
         now=time.time(),
-        log_files=list(log_files(server, host)),
+        left_out=[one.name for one in found.databases if one.name not in names],
+        log_files=list(log_files(found.server, reached)),
     )
 
 
-def _address(
-    server: "Server", host: str, logins: "Mapping[str, DatabaseLogins]"
-) -> tuple[str, str]:
-    """Return the address of the logins, and the method of its rule; exit with 3 without one."""
-    from daemon.setup.addresses import choose_address, groups, missing_line
-    from postgres.catalog.hba import Logins
-
-    users = {login.user for one in logins.values() for login in one.all_logins()}
-    wanted = Logins(list(logins), sorted(users), groups(server))
-    address = choose_address(server, host, wanted)
-    if address is None:
-        fail(
-            "pg_hba.conf lets none of the logins in with a password. Add this line above the line "
-            "that refuses them, then SELECT pg_reload_conf(), and run init again:\n"
-            f"  {missing_line(server, host, wanted)}",
-            Exit.WINDOW,
-        )
-    return address[0].host, address[1]
+def _changes(path: Path, findings: "Findings") -> list[str]:
+    """Return what is made, for a person to agree to."""
+    roles = sorted({one.user for all_ in findings.logins.values() for one in all_.all_logins()})
+    return [
+        "This will make:",
+        f"  {path}, and password files for {', '.join(roles)}",
+        f"  in {', '.join(findings.logins)}: the schema sereno, the extension amcheck, and",
+        f"  the roles {', '.join(roles)} with their rights",
+        "  (the SQL: answer n, then init --print > F and sereno install NAME --print --config F)",
+    ]
 
 
 def _require_free_logins(findings: "Findings", places: "Places", *, print_only: bool) -> None:
@@ -224,7 +188,7 @@ def _secret_path(places: "Places", name: str) -> Path:
 
 def _valid_text(findings: "Findings", places: "Places") -> str:
     """Return the configuration; it is loaded once, so that it is written only if it is valid."""
-    from daemon.config.load import load_config
+    from daemon.config.load import ConfigError, load_config
     from daemon.registry import JOB_NAMES
     from daemon.setup.configuration_text import configuration_text
 
@@ -232,7 +196,13 @@ def _valid_text(findings: "Findings", places: "Places") -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.toml"
         path.write_text(text, "utf-8")
-        load_config(path, JOB_NAMES)
+        try:
+            load_config(path, JOB_NAMES)
+        except ConfigError as error:
+            told = str(error).partition("\n")[2] or str(error)
+            fail(
+                f"the proposed configuration is not valid; nothing was changed\n{told}", Exit.CANNOT
+            )
     return text
 
 
@@ -246,9 +216,7 @@ def _print(text: str, *, as_json: bool) -> None:
 
 def _write_files(path: Path, text: str, answers: "Answers", places: "Places") -> None:
     """Make the folders, the secret of Slack and the configuration; none that exists is touched."""
-    from store.file_lock import match_folder_owner
-
-    files = {path: (text, 0o644)}
+    files = {path: (text, 0o640)}
     if answers.receivers.slack:
         secret = _secret_path(places, "slack-url")
         files = {secret: (answers.receivers.slack + "\n", 0o600), **files}
@@ -261,10 +229,7 @@ def _write_files(path: Path, text: str, answers: "Answers", places: "Places") ->
             if not folder.exists():
                 folder.mkdir(mode=mode, parents=True)
         for file, (content, mode) in files.items():
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            with os.fdopen(os.open(file, flags, mode), "w", encoding="utf-8") as opened:
-                opened.write(content)
-            match_folder_owner(file)
+            write_new(file, content, mode)
     except OSError as error:
         fail(f"{error.filename or path}: {error.strerror}", Exit.CANNOT)
     typer.echo(f"{path}: written", err=True)
@@ -277,60 +242,87 @@ def _prepare(path: Path, findings: "Findings", admin: str, *, as_json: bool) -> 
     from daemon.config.notes import configuration_notes
 
     with open_context(path) as context:
-        refused = _install(context, findings, admin)
+        failed, refused = _install(context, findings, admin)
         notes = list(configuration_notes(context.config))
     if as_json:
-        print_json({"configuration": path.read_text("utf-8"), "done": True, "refused": refused})
-        raise typer.Exit(Exit.FOUND if refused else Exit.FINE)
+        print_json(
+            {"configuration": path.read_text("utf-8"), "done": not failed, "refused": refused}
+        )
+        raise typer.Exit(_code(failed, refused))
     for note in notes:
         typer.echo(f"note: {note}", err=True)
-    if refused:
-        _tell_refused(refused)
+    _tell_refused(refused)
+    if failed or refused:
+        _show_failed(path, failed)
+        raise typer.Exit(_code(failed, refused))
     try:
         plan(jobs=None, config=path, database=None, window=None, steps=False, sql=False)
     finally:
         _show_next(path)
 
 
-def _tell_refused(refused: dict[str, dict[str, str]]) -> NoReturn:
-    lines = [
-        f"  {database}: {user}: {reason}"
-        for database, users in refused.items()
-        for user, reason in users.items()
-    ]
-    fail("the server does not let these logins in yet:\n" + "\n".join(lines), Exit.FOUND)
+def _code(failed: "Sequence[str]", refused: "Mapping[str, Mapping[str, str]]") -> Exit:
+    if failed:
+        return Exit.CANNOT
+    return Exit.FOUND if refused else Exit.FINE
 
 
-def _install(context: "Context", findings: "Findings", admin: str) -> dict[str, dict[str, str]]:
-    """Install in each database; return the refused logins with their reasons, by database."""
+def _show_failed(path: Path, failed: "Sequence[str]") -> None:
+    """Print a command for each database that could not be prepared."""
+    option = _option(path)
+    for name in failed:
+        typer.echo(f"when that is mended: sereno install {name} --admin …{option}", err=True)
+    typer.echo(f"then: sereno plan{option}", err=True)
+
+
+def _tell_refused(refused: "Mapping[str, Mapping[str, str]]") -> None:
+    if refused:
+        typer.echo("the server does not let these logins in yet:", err=True)
+    for database, users in refused.items():
+        for user, reason in users.items():
+            typer.echo(f"  {database}: {user}: {reason}", err=True)
+
+
+def _install(
+    context: "Context", findings: "Findings", admin: str
+) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """Install in each database; return those that failed, and the refused logins by database.
+
+    A failure in one database keeps none of the others from being prepared.
+    """
     from psycopg.conninfo import make_conninfo
 
     from daemon.cli.install import install_database
 
-    refused = {}
+    failed: list[str] = []
+    refused: dict[str, dict[str, str]] = {}
     for one in findings.databases:
+        logins = findings.logins[one.name]
         if one.prepared:
             typer.echo(
                 f"note: {one.name} has a schema sereno already; where another sereno works there, "
                 "deleting is refused until `sereno trust`",
                 err=True,
             )
-    for server_name, logins in findings.logins.items():
         try:
-            done = install_database(context, logins.name, make_conninfo(admin, dbname=server_name))
+            done = install_database(context, logins.name, make_conninfo(admin, dbname=one.name))
         except typer.Exit:
-            typer.echo(f"then: sereno install {logins.name} --admin …; sereno plan", err=True)
-            raise
+            failed.append(logins.name)
+            continue
         users = ", ".join(login.user for login in logins.all_logins())
         typer.echo(f"{logins.name}: schema sereno, {users}: ready", err=True)
         if done.refused:
             refused[logins.name] = dict(done.refused)
-    return refused
+    return failed, refused
+
+
+def _option(path: Path) -> str:
+    return "" if path == USUAL_FOLDER / "config.toml" else f" --config {path}"
 
 
 def _show_next(path: Path) -> None:
     """Print the next three commands."""
-    option = "" if path == USUAL_FOLDER / "config.toml" else f" --config {path}"
+    option = _option(path)
     typer.echo(
         f"""
 Written: {path}. Next:

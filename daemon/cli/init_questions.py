@@ -29,31 +29,34 @@ class Given:
     archive: str | None
 
 
-def ask_all(
-    given: Given,
-    server: "Server",
-    found: Sequence["SurveyedDatabase"],
-    state_folder: Path,
-    *,
-    ask: bool,
-) -> "Answers":
-    """Return the answers: from the options, else by asking, else the defaults."""
-    from daemon.config.values import parse_timezone
-    from daemon.setup.answers import Answers, parse_folder, parse_names
-    from daemon.setup.host import host_timezone
+def ask_databases(given: Given, found: Sequence["SurveyedDatabase"], *, ask: bool) -> Sequence[str]:
+    """Return the names of the databases to maintain; by default those that have tables."""
+    from daemon.setup.answers import parse_names
 
     known = [one.name for one in found]
-    usual = ", ".join(one.name for one in found if one.tables) or "all"
-    zone = host_timezone() or _known_zone(server.timezone)
+    usual = [one.name for one in found if one.tables] or known
     if ask:
         _list_databases(found)
-    databases = _answer(
-        "Databases to maintain (names, or all)",
-        ("--databases", given.databases, usual),
-        lambda text: parse_names(text, known),
-        ask=ask,
-    )
+    shown = ", ".join(usual)
+
+    def parse(text: str) -> Sequence[str]:
+        # a name may hold a comma: the default is a list, not its text
+        return usual if text == shown else parse_names(text, known)
+
+    question = "Databases to maintain (names, or all)"
+    return _answer(question, ("--databases", given.databases, shown), parse, ask=ask)
+
+
+def ask_rest(
+    given: Given, server: "Server", chosen: Sequence[str], state_folder: Path, *, ask: bool
+) -> "Answers":
+    """Return all answers: from the options, else by asking, else the defaults."""
+    from daemon.config.values import parse_timezone
+    from daemon.setup.answers import Answers, parse_folder
+    from daemon.setup.host import host_timezone
+
     receivers, smtp = _ask_receivers(given, ask=ask)
+    zone = host_timezone() or _known_zone(server.timezone)
     zones = ("--timezone", given.timezone, zone)
     timezone = _answer("Time zone of the nightly schedule", zones, parse_timezone, ask=ask)
     folder = _answer(
@@ -62,7 +65,19 @@ def ask_all(
         parse_folder,
         ask=ask,
     )
-    return Answers(databases, receivers, smtp, timezone, folder)
+    return Answers(chosen, receivers, smtp, timezone, folder)
+
+
+def confirm(lines: Sequence[str]) -> None:
+    """Show the changes and ask whether to go on; exit with 2 if not."""
+    for line in lines:
+        typer.echo(line, err=True)
+    try:
+        goes_on = typer.confirm("Go on?", default=True, err=True)
+    except typer.Abort:
+        goes_on = False
+    if not goes_on:
+        fail("stopped; nothing was changed", Exit.CANNOT)
 
 
 def _ask_receivers(given: Given, *, ask: bool) -> tuple["Receivers", str]:
@@ -102,7 +117,7 @@ def _answer(
 
 
 def _no_answer(question: str) -> NoReturn:
-    fail(f"no answer to {question!r}; give --yes to take the defaults", Exit.CANNOT)
+    fail(f"stopped at {question!r}; nothing was changed (--yes asks nothing)", Exit.CANNOT)
 
 
 def _list_databases(found: Sequence["SurveyedDatabase"]) -> None:

@@ -80,10 +80,12 @@ def install_database(
     from postgres.fencing import install
     from postgres.session import UnreachableError
 
-    conninfo = admin or _request(context, database, with_passwords=False).target.conninfo
+    configured = _request(context, database, with_passwords=False)
+    conninfo = _administrator(admin, configured)
     try:
         with open_admin_session(conninfo, database) as connection:
             request = _prepared_request(context, database, print_only=print_only)
+            identifier = install.system_identifier(connection)
             commands = list(install.install_statements(connection, request))
             shortcomings = list(install.shortcomings(connection, request))
             if not print_only:
@@ -92,7 +94,7 @@ def install_database(
         fail(f"{database}: {error}", Exit.CANNOT)
     except UnreachableError as error:
         fail(f"{error}\n  {admin_hint(str(error), admin or '')}", Exit.CANNOT)
-    refused = {} if print_only else _refused_logins(request.target)
+    refused = {} if print_only else _refused_logins(request.target, identifier)
     statements = list(map(install.printable_statements, commands))
     return Installed(request.target, statements, shortcomings, refused)
 
@@ -131,7 +133,7 @@ def _make_password_files(context: "Context", database: str) -> None:
     """Make the password files that the logins name and that do not exist, with mode 0600."""
     import secrets
 
-    from store.file_lock import match_folder_owner
+    from store.file_lock import write_new
 
     for login in context.config.databases[database].all_logins():
         path = login.password.path() if login.password is not None else None
@@ -141,12 +143,9 @@ def _make_password_files(context: "Context", database: str) -> None:
             _note_short_password(login)
             continue
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            write_new(path, secrets.token_urlsafe(24) + "\n", 0o600)
         except OSError as error:
             fail(f"{path}: the password file cannot be made: {error.strerror}", Exit.CANNOT)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(secrets.token_urlsafe(24) + "\n")
-        match_folder_owner(path)
         typer.echo(f"{path}: made, with a new password for {login.user}", err=True)
 
 
@@ -178,15 +177,39 @@ def _note_short_password(login: "Login") -> None:
         )
 
 
-def _refused_logins(target: "Target") -> dict[str, str]:
-    """Log in once as each login; return the reason, with its cure, of each that is refused."""
+def _administrator(admin: str | None, configured: "InstallRequest") -> str:
+    """Return the conninfo of the administrator, in the database of the configuration.
+
+    `postgres` is where administrators connect for no database in particular; any other name that
+    differs is refused later.
+    """
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    if not admin:
+        return configured.target.conninfo
+    try:
+        named = conninfo_to_dict(admin).get("dbname")
+    except ProgrammingError:
+        return admin  # connecting says so
+    return make_conninfo(admin, dbname=configured.database) if named == "postgres" else admin
+
+
+def _refused_logins(target: "Target", identifier: str | None) -> dict[str, str]:
+    """Log in once as each login; return the reason, with its cure, of each that is refused.
+
+    One that reaches another server than the administrator's is refused too.
+    """
     from postgres.session import TargetError, open_session
 
     refused = {}
     for login, credentials in sorted(target.logins.items()):
         try:
-            with open_session(target, login, "install", read_only=True):
-                pass
+            with open_session(target, login, "install", read_only=True) as session:
+                if identifier not in {None, session.facts.system_identifier}:
+                    refused[credentials.user] = (
+                        f"databases.{target.name}.dsn leads to another server than --admin"
+                    )
         except TargetError as error:
             refused[credentials.user] = str(error)
     return refused

@@ -1,5 +1,6 @@
 """`sereno report`: the health report, from the store alone."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from daemon.context import Context
     from daemon.report.language import Tongue
     from daemon.report.report import Report
+
+
+NOT_SINCE = timedelta(hours=20)
 
 
 def report(
@@ -44,7 +48,10 @@ def report(
         spoken = _tongue(tongue, context)
         channels = _receivers(context) if send else {}
         with context.store.reading() as transaction:
-            found = gather(transaction, context.config, context.clock(), context.checks)
+            now = context.clock()
+            # a report that is read beside the weekly one covers the same time
+            age = timedelta() if send else NOT_SINCE
+            found = gather(transaction, context.config, now, context.checks, age=age)
         if out is not None:
             _write(found, spoken, out, as_json=as_json)
         for one in sorted(set(channels.values())):

@@ -10,7 +10,8 @@ MOST_WORKS = 12
 MOST_UNDONE = 30
 
 _LAST_REPORT = """
-    SELECT max(finished_at) AS at FROM run WHERE job = 'health_report' AND state = 'finished'
+    SELECT max(finished_at) AS at FROM run
+    WHERE job = 'health_report' AND state = 'finished' AND finished_at <= ?
 """
 _FIRST = "SELECT min(started_at) AS at FROM run"
 _RUNS = """
@@ -48,6 +49,11 @@ _DONE_STEPS = """
            s.seconds, s.finished_at
     FROM run r JOIN step s ON s.run = r.id
     WHERE r.job = ? ORDER BY r.id DESC, s.ordinal LIMIT ?
+"""
+_CLUSTERS = "SELECT database, system_identifier FROM target"
+_PROVEN = """
+    SELECT database, count(*) AS proven, min(last_success) AS oldest FROM object_memory
+    WHERE job = ? AND object <> 'proofs' GROUP BY database
 """
 _MEMORIES = """
     SELECT database, evidence FROM object_memory WHERE job = ? AND object = ? ORDER BY database
@@ -88,9 +94,9 @@ _FOUND = """
 """
 
 
-def last_report_at(transaction: Transaction) -> datetime | None:
-    """Return the time of the last health report."""
-    return _instant(transaction.row(_LAST_REPORT))
+def last_report_at(transaction: Transaction, until: datetime) -> datetime | None:
+    """Return the time of the last health report that ended until an instant."""
+    return _instant(transaction.row(_LAST_REPORT, (to_text(until),)))
 
 
 def first_run_at(transaction: Transaction) -> datetime | None:
@@ -137,6 +143,16 @@ def load_last_findings(transaction: Transaction) -> list[Row]:
 def load_done_steps(transaction: Transaction, job: str, limit: int) -> list[Row]:
     """Return the newest steps of a job."""
     return transaction.rows(_DONE_STEPS, (job, limit))
+
+
+def load_clusters(transaction: Transaction) -> dict[str, str]:
+    """Return the identifier of the server of each database."""
+    return {row["database"]: row["system_identifier"] for row in transaction.rows(_CLUSTERS)}
+
+
+def load_proven(transaction: Transaction, job: str) -> list[Row]:
+    """Return the number of objects that a job has proven in each database, and the oldest proof."""
+    return transaction.rows(_PROVEN, (job,))
 
 
 def load_memories(transaction: Transaction, job: str, name: str) -> list[Row]:

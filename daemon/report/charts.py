@@ -16,6 +16,7 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.dates import DateFormatter, date2num
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LinearLocator, PercentFormatter
 
 from domain.units import byte_unit, format_size
@@ -35,7 +36,10 @@ Series = Mapping[str, Sequence[Sequence[float]]]
 def main() -> None:
     """Draw the charts that have data."""
     asked = json.load(sys.stdin)
-    drawn = {"growth": growth(asked["sizes"], asked["tables"]), "disks": disks(asked["disks"])}
+    drawn = {
+        "growth": growth(asked["sizes"], asked["tables"]),
+        "disks": disks(asked["disks"], asked["trends"]),
+    }
     json.dump(
         {name: base64.b64encode(png).decode() for name, png in drawn.items() if png}, sys.stdout
     )
@@ -48,13 +52,13 @@ def growth(sizes: Series, tables: Sequence[tuple[str, float]]) -> bytes | None:
         return _bars(tables) if tables else None
     length, unit = byte_unit(max(value for points in shown.values() for _, value in points))
     figure, axes = _canvas()
-    for number, (name, points) in enumerate(shown.items()):
+    for number, points in enumerate(shown.values()):
         times, values = _times(points), [value / length for _, value in points]
-        axes.plot(times, values, color=_colour(number), linewidth=2, label=name)
+        axes.plot(times, values, color=_colour(number), linewidth=2)
         axes.fill_between(times, values, color=_colour(number), alpha=0.12)
     axes.set_ylim(bottom=0)
     axes.set_ylabel(unit, color=INK)
-    return _dated(figure, axes, len(shown))
+    return _dated(figure, axes, list(shown))
 
 
 def _bars(tables: Sequence[tuple[str, float]]) -> bytes:
@@ -72,39 +76,31 @@ def _bars(tables: Sequence[tuple[str, float]]) -> bytes:
     return _png(figure)
 
 
-def disks(shares: Series) -> bytes | None:
-    """Draw the used share of each mount, and its line into the coming weeks with its band."""
+def disks(shares: Series, trends: Mapping[str, tuple[float, float]]) -> bytes | None:
+    """Draw the used share of each mount, and its trend into the coming weeks with its band."""
     shown = _drawable(shares)
     if not shown:
         return None
     figure, axes = _canvas()
     for number, (name, points) in enumerate(shown.items()):
-        axes.plot(
-            _times(points), [value for _, value in points], color=_colour(number), linewidth=2,
-            label=name,
-        )  # fmt: skip
-        _forecast(axes, points, _colour(number))
+        shown_values = [value for _, value in points]
+        axes.plot(_times(points), shown_values, color=_colour(number), linewidth=2)
+        if name in trends:
+            _forecast(axes, points[-1], trends[name], _colour(number))
     axes.axhline(1.0, color=PALETTE[4], linewidth=1, linestyle=":")
     axes.set_ylim(0, 1.05)
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
-    return _dated(figure, axes, len(shown))
+    return _dated(figure, axes, list(shown))
 
 
-def _forecast(axes: Axes, points: Sequence[Sequence[float]], colour: str) -> None:
-    """Draw the fitted line and two standard errors of its slope, from the last value on."""
-    middle_x = sum(x for x, _ in points) / len(points)
-    middle_y = sum(y for _, y in points) / len(points)
-    spread = sum((x - middle_x) ** 2 for x, _ in points)
-    if not spread:
-        return
-    slope = sum((x - middle_x) * (y - middle_y) for x, y in points) / spread
-    rest = sum((y - middle_y - slope * (x - middle_x)) ** 2 for x, y in points)
-    error = 2 * (rest / max(len(points) - 2, 1) / spread) ** 0.5
+def _forecast(axes: Axes, last: Sequence[float], trend: Sequence[float], colour: str) -> None:
+    """Draw the slope from the last value on, and two standard errors of it."""
+    start, value = last
+    slope, error = trend
     ahead = FORECAST_DAYS * 86400.0
-    start, value = points[-1]
     times = _times([(start, 0), (start + ahead, 0)])
     axes.plot(times, [value, value + slope * ahead], color=colour, linewidth=1.2, linestyle="--")
-    low, high = value + (slope - error) * ahead, value + (slope + error) * ahead
+    low, high = value + (slope - 2 * error) * ahead, value + (slope + 2 * error) * ahead
     axes.fill_between(times, [value, low], [value, high], color=colour, alpha=0.15, linewidth=0)
 
 
@@ -129,7 +125,7 @@ def _canvas(height: float = HEIGHT_INCHES) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _dated(figure: Figure, axes: Axes, entries: int) -> bytes:
+def _dated(figure: Figure, axes: Axes, names: Sequence[str]) -> bytes:
     """Finish a chart over time: dates as year, month and day, and the legend below."""
     axes.margins(x=0.02)
     axes.xaxis.set_major_locator(LinearLocator(4))
@@ -137,9 +133,12 @@ def _dated(figure: Figure, axes: Axes, entries: int) -> bytes:
     first, *_, last = axes.get_xticklabels()
     first.set_horizontalalignment("left")
     last.set_horizontalalignment("right")
+    lines = [Line2D([], [], color=_colour(number), linewidth=2) for number in range(len(names))]
     figure.legend(
+        lines,
+        names,
         loc="outside lower left",
-        ncols=min(entries, 3),
+        ncols=min(len(names), 3),
         frameon=False,
         fontsize=8,
         labelcolor=INK,

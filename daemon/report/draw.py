@@ -34,6 +34,7 @@ def draw(report: Report, proceed: Callable[[], object] = lambda: None) -> dict[s
     asked = {
         "sizes": {name: _local(report, points) for name, points in report.sizes.items()},
         "disks": {name: _local(report, points) for name, points in report.disks.items()},
+        "trends": report.trends,
         "tables": [(table.what, table.now) for table in report.tables],
     }
     try:

@@ -45,11 +45,16 @@ _LEFT = frozenset({"window_ended", "throttled"})
 
 
 def gather(
-    transaction: Transaction, config: Config, now: datetime, checks: Mapping[str, Check]
+    transaction: Transaction,
+    config: Config,
+    now: datetime,
+    checks: Mapping[str, Check],
+    *,
+    age: timedelta = timedelta(),
 ) -> Report:
-    """Return the report since the last one, or since a week ago."""
+    """Return the report since the last one that is at least of an age, or since a week ago."""
     zone = ZoneInfo(config.daemon.timezone)
-    last = statistics.last_report_at(transaction)
+    last = statistics.last_report_at(transaction, now - age)
     since = last or max(
         now - USUAL, (statistics.first_run_at(transaction) or now) - timedelta(seconds=1)
     )
@@ -67,12 +72,6 @@ def gather(
         done=[Done(**row) for row in statistics.load_totals(transaction, since)],
         work=[_work(row) for row in statistics.load_works(transaction, since)],
         left=[_left(row) for row in statistics.load_undone(transaction, since)],
-        databases=gather_growth.databases(transaction, since),
-        tables=gather_growth.tables(transaction, since),
-        wal=gather_growth.wal(transaction, since),
-        mounts=gather_growth.mounts(transaction, now),
-        disks=gather_growth.disks(transaction, now),
-        sizes=gather_growth.sizes(transaction, now),
         next=list(_next(transaction, config, zone, now)),
         proofs=list(_proofs(transaction, now)),
         statements=_statements(transaction),
@@ -80,11 +79,28 @@ def gather(
         versions=list(_versions(transaction, now)),
         sereno_version=version("sereno"),
         page=config.web.page,
+        **_growth(transaction, since, now),
     )
 
 
+def _growth(transaction: Transaction, since: datetime, now: datetime) -> dict[str, Any]:
+    """Return the fields of a report about sizes."""
+    disks = gather_growth.disks(transaction, now)
+    clusters = statistics.load_clusters(transaction)
+    return {
+        "databases": gather_growth.databases(transaction, since),
+        "tables": gather_growth.tables(transaction, since),
+        "wal": gather_growth.wal(transaction, since, clusters),
+        "mounts": gather_growth.mounts(transaction, now),
+        "disks": disks,
+        "trends": gather_growth.trends(disks),
+        "sizes": gather_growth.sizes(transaction, now),
+    }
+
+
+INDEXES = "indexes and tables"
 _PROOFS = {
-    "indexes and tables": ("proofs_wanted", "proofs", "oldest_proof_days"),
+    INDEXES: ("proofs_wanted", "proofs", "oldest_proof_days"),
     "foreign keys": ("keys_wanted", "keys_proven", "oldest_key_days"),
 }
 """The measures of what was verified: all objects, verified ones, days of the oldest proof."""
@@ -112,15 +128,21 @@ def _tasks(runs: Sequence[Row]) -> Iterator[TaskSummary]:
 
 
 def nights(runs: Sequence[Row], zone: ZoneInfo) -> Mapping[str, Mapping[str, Night]]:
-    """Return the runs by job and local date, in the order of the jobs' names."""
+    """Return the last run of each place by job and local date, in the order of the jobs' names.
+
+    A run that failed and was repeated is cured.
+    """
     counted: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    last: dict[tuple[str, str, str], Row] = {}
     for run in runs:
         if run["job"] == _REPORT or run["state"] == "running":
             continue
         day = f"{from_text(run['started_at']).astimezone(zone):%Y-%m-%d}"
-        counts = counted[run["job"]][day]
+        counted[run["job"]][day]["seconds"] += run["seconds"]
+        last[run["job"], day, run["database"]] = run
+    for (job, day, _), run in last.items():
+        counts = counted[job][day]
         counts["runs"] += 1
-        counts["seconds"] += run["seconds"]
         counts[_outcome(run["state"])] += 1
         counts["steps"] += run["steps_left"]
     return {
@@ -170,6 +192,9 @@ def _left(row: Row) -> UndoneStep:
 
 def _proofs(transaction: Transaction, now: datetime) -> Iterator[Proofs]:
     """Yield the coverage of amcheck and of foreign keys in each database, as of their last run."""
+    proven_since = {
+        row["database"]: row for row in statistics.load_proven(transaction, "corruption_check")
+    }
     for noun, names in _PROOFS.items():
         latest: dict[str, dict[str, float]] = defaultdict(dict)
         for name in names:
@@ -177,6 +202,11 @@ def _proofs(transaction: Transaction, now: datetime) -> Iterator[Proofs]:
                 latest[row["database"]][name] = row["value"]
         for database, values in sorted(latest.items()):
             wanted, proven, days = (values.get(name, 0.0) for name in names)
+            since = proven_since.get(database)
+            # the count of a run is that of its beginning
+            if noun == INDEXES and since is not None and since["proven"] > proven:
+                proven = min(wanted, since["proven"])
+                days = max(days, (now - from_text(since["oldest"])) / timedelta(days=1))
             if wanted:
                 yield Proofs(redact(database), int(wanted), int(proven), days, noun)
 
@@ -231,20 +261,20 @@ def _statements(transaction: Transaction) -> Sequence[Statement]:
         for known in json.loads(row["evidence"]).get("means", {}).values():
             look = known.get(LOOK)
             if look:
-                found.append(_statement(row["database"], known, look))
+                found.append(_statement(row["database"], look))
     return sorted(found, key=lambda one: (-one.milliseconds, one.database, one.query))[
         :MOST_STATEMENTS
     ]
 
 
-def _statement(database: str, known: Mapping[str, Any], look: Mapping[str, Any]) -> Statement:
+def _statement(database: str, look: Mapping[str, Any]) -> Statement:
     return Statement(
         database=redact(database),
         query=redact(str(look["query"])),
         calls=float(look["calls"]),
         milliseconds=float(look["ms"]),
         mean=float(look["ms"]) / float(look["calls"]),
-        usual=known.get("mean"),
+        usual=look.get("usual"),
     )
 
 

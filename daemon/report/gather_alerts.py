@@ -15,7 +15,7 @@ from domain.finding import Severity
 from domain.redaction import redact
 from store.store import Transaction
 
-MOST_OVER = 50
+MOST_OVER = 1000
 
 Headers = Mapping[str, Header]
 
@@ -42,6 +42,7 @@ def resolved_alerts(
             object=redact(one.object or one.task),
             summary=redact(one.summary),
             ended=(one.resolved_at or one.last_seen_at).astimezone(zone),
+            severity=one.peak_severity,
             title=title_of(one.kind, headers),
             es=spanish(one, headers.get(one.kind)),
         )
@@ -64,13 +65,14 @@ def spanish(alert: Alert, header: Header | None) -> Texts | None:
     """Return the texts of a check's alert in Spanish; None if its header has none."""
     if header is None or not header.es:
         return None
-    row: Row = {**alert.evidence, "object": alert.object}
-    is_seen = bool(alert.remedy)
-    if is_seen:
-        row = {**row, "value": alert.evidence.get("value", 1)}
-    summary = summary_of(header, row, "es") if is_seen else alert.summary
-    remedy = remedy_of(header, row, "es") if is_seen else ""
     title = header.es.get("title", header.title)
+    summary, remedy = alert.summary, alert.remedy
+    # what the evidence does not give back in English would be wrong in Spanish too
+    row: Row = {"value": 1, **alert.evidence, "object": alert.object, "severity": "info"}
+    if header.summary and summary_of(header, row) == summary:
+        summary = summary_of(header, row, "es")
+    if remedy and remedy_of(header, row) == remedy:
+        remedy = remedy_of(header, row, "es")
     return Texts(redact(title), redact(summary), redact(remedy))
 
 
@@ -78,7 +80,8 @@ def _open_alert(
     alert: Alert, before: Severity | None, headers: Headers, times: tuple[datetime, ZoneInfo]
 ) -> OpenAlert:
     since, zone = times
-    is_new = alert.opened_at > since
+    began = alert.fired_at or alert.opened_at
+    is_new = began > since
     return OpenAlert(
         number=alert.id or 0,
         severity=alert.severity,
@@ -87,10 +90,11 @@ def _open_alert(
         object=redact(alert.object or alert.task),
         summary=redact(alert.summary),
         remedy=redact(alert.remedy),
-        since=alert.opened_at.astimezone(zone),
+        since=began.astimezone(zone),
         new=is_new,
         acknowledged_by=redact(alert.acknowledged_by),
         before=None if is_new else before,
         title=title_of(alert.kind, headers),
+        unchecked=alert.kind in headers and not alert.remedy and alert.severity is Severity.INFO,
         es=spanish(alert, headers.get(alert.kind)),
     )

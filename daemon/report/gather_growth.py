@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from daemon.history import statistics
@@ -36,16 +37,21 @@ def tables(transaction: Transaction, since: datetime) -> list[Growth]:
     return _growths(_series(transaction, "table_bytes", since), since)[:MOST_TABLES]
 
 
-def wal(transaction: Transaction, since: datetime) -> list[Growth]:
-    """Return the WAL written since the last report, by the database that was measured.
+def wal(transaction: Transaction, since: datetime, clusters: Mapping[str, str]) -> list[Growth]:
+    """Return the WAL that each server has written since the last report.
 
-    All databases of a server show the same WAL; the first one of equal values is kept.
+    All databases of a server show the same WAL: it is named by the first one, and `clusters` has
+    the server of each database.
     """
-    found: dict[float, Growth] = {}
+    found: dict[str, list[Growth]] = defaultdict(list)
     for one in _growths(_series(transaction, "wal_position", since), since):
         if one.measured > 1:
-            found.setdefault(one.now, one)
-    return list(found.values())[:MOST_DATABASES]
+            found[clusters.get(one.what, one.what)].append(one)
+    servers = [
+        replace(max(group, key=lambda one: one.change), what=min(one.what for one in group))
+        for group in found.values()
+    ]
+    return sorted(servers, key=lambda one: one.what)[:MOST_DATABASES]
 
 
 def mounts(transaction: Transaction, now: datetime) -> list[Growth]:
@@ -90,6 +96,12 @@ def _largest(series: Mapping[str, Points]) -> Mapping[str, Points]:
     """Return the series with the largest last values, as many as a chart shows."""
     largest = sorted(series, key=lambda name: (-series[name][-1][1], name))[:MOST_SERIES]
     return {redact(name): series[name] for name in largest}
+
+
+def trends(disks: Mapping[str, Points]) -> Mapping[str, tuple[float, float]]:
+    """Return the slope of each mount and its standard error, as the forecast has them."""
+    fitted = {name: _fit(points) for name, points in disks.items()}
+    return {name: fit for name, fit in fitted.items() if fit is not None}
 
 
 def sizes(transaction: Transaction, now: datetime) -> Mapping[str, Points]:

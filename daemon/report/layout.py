@@ -9,9 +9,10 @@ from daemon.report.language import Language
 from daemon.report.report import OpenAlert, Report, ResolvedAlert, Texts
 from domain.finding import Severity
 
-MOST_CARDS = 25
-MOST_INFORMATION = 10
-MOST_OVER = 20
+MOST_CARDS = 20
+MOST_INFORMATION = 8
+MOST_OVER = 15
+LONGEST = 300
 
 
 def document(report: Report, words: Language) -> Document:
@@ -108,17 +109,24 @@ def _needs_you(report: Report, words: Language) -> Iterator[Block]:
     if not report.needing_attention:
         yield Paragraph(words.text("Nothing."))
     informing = [one for one in report.alerts if one.severity == Severity.INFO]
-    if informing:
-        listed = [
-            f"{_texts(one, words).title}, {place(words, one.database, one.object)}: "
-            f"{_texts(one, words).summary}"
-            for one in informing[:MOST_INFORMATION]
-        ]
+    for one in informing[:MOST_INFORMATION]:
+        yield Paragraph(_information(one, words), soft=True)
+    if len(informing) > MOST_INFORMATION:
         more = len(informing) - MOST_INFORMATION
-        if more > 0:
-            listed.append(words.count("and {n} more", "and {n} more", more))
-        told = words.text("Information: {list}.", list="; ".join(listed))
-        yield Paragraph(told, soft=True)
+        yield Paragraph(words.count("and {n} more", "and {n} more", more), soft=True)
+
+
+def _information(one: OpenAlert, words: Language) -> str:
+    """Return an alert of severity info in one line."""
+    texts = _texts(one, words)
+    cure = f" → {_cut(texts.remedy)}" if texts.remedy else ""
+    where = place(words, one.database, one.object)
+    return f"{texts.title}: {_cut(where)}: {_cut(texts.summary)}{cure}"
+
+
+def _cut(text: str) -> str:
+    """Return a text that does not make a mail too large."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _card(one: OpenAlert, words: Language) -> Card:
@@ -138,16 +146,19 @@ def _card(one: OpenAlert, words: Language) -> Card:
         label=words.text(str(one.severity)),
         title=texts.title,
         note=" · ".join(parts),
-        place=place(words, one.database, one.object),
-        summary=texts.summary,
-        remedy=texts.remedy,
+        place=_cut(place(words, one.database, one.object)),
+        summary=_cut(texts.summary),
+        remedy=_cut(texts.remedy),
     )
 
 
 def _texts(one: OpenAlert, words: Language) -> Texts:
+    told = Texts(words.text(one.title or one.kind), one.summary, one.remedy)
     if words.name == "es" and one.es is not None:
-        return one.es
-    return Texts(words.text(one.title or one.kind), one.summary, one.remedy)
+        told = one.es
+    if not one.unchecked:
+        return told
+    return Texts(words.text("Could not be checked ({kind})", kind=one.kind), told.summary, "")
 
 
 def _changes(report: Report, words: Language) -> Iterator[Block]:
@@ -155,34 +166,44 @@ def _changes(report: Report, words: Language) -> Iterator[Block]:
         yield Paragraph(words.text("This is the first report; later ones show changes."))
         return
     needing = report.needing_attention
+    gone = [one for one in report.over if one.severity > Severity.INFO]
     yield Paragraph(
         words.text(
-            "{new} new, {still} still open, {worse} worse, {better} better, {gone} gone since "
-            "{when}.",
+            "New: {new} · still open: {still} · worse: {worse} · better: {better} · gone: {gone} "
+            "(since {when})",
             new=words.number(sum(one.new for one in needing)),
             still=words.number(sum(not one.new for one in needing)),
             worse=words.number(sum(one.worse for one in needing)),
-            better=words.number(sum(one.better for one in report.alerts)),
-            gone=words.number(len(report.over)),
+            better=words.number(sum(one.better for one in needing)),
+            gone=words.number(len(gone)),
             when=words.minute(report.since),
         )
     )
-    if report.over:
+    if gone:
         columns = Column(words.text("gone")), Column(words.text("object"), mono=True)
         yield Table(
             [*columns, Column(words.text("ended"))],
-            [_over(one, words) for one in report.over[:MOST_OVER]],
+            [_over(one, words) for one in gone[:MOST_OVER]],
         )
+    if len(gone) > MOST_OVER:
+        more = len(gone) - MOST_OVER
+        yield Paragraph(words.count("and {n} more", "and {n} more", more), soft=True)
 
 
 def _over(one: ResolvedAlert, words: Language) -> Sequence[str]:
     is_spanish = words.name == "es" and one.es is not None
     told = one.es.title if is_spanish and one.es else words.text(one.title or one.kind)
-    return told, place(words, one.database, one.object), words.minute(one.ended)
+    return told, _cut(place(words, one.database, one.object)), words.minute(one.ended)
+
+
+def _zone(report: Report) -> str:
+    """Return the name of the zone, like America/La_Paz; its abbreviation is often a number."""
+    key = getattr(report.until.tzinfo, "key", "")
+    return str(key) or report.until.tzname() or "UTC"
 
 
 def _footer(report: Report, words: Language) -> Iterator[str]:
-    yield words.text("Times in {zone}.", zone=report.until.tzname() or "UTC")
+    yield words.text("Times in {zone}.", zone=_zone(report))
     if report.figures.waiting:
         yield words.count(
             "{n} message is not delivered yet: sereno alerts outbox.",

@@ -20,7 +20,11 @@ from daemon.report.report import Growth, Night, Proofs, Report
 DAYS = 7
 MOST_UNFINISHED = 15
 MOST_PROOFS = 20
-LONGEST_QUERY = 90
+LONGEST_QUERY = 120
+LONGEST_TEXT = 160
+MOST_MOUNTS = 20
+MOST_TIMES = 400
+"""Due times in a week are not counted further."""
 
 
 def sections(report: Report, words: Language) -> Sequence[Section]:
@@ -60,7 +64,7 @@ def _nights(report: Report, words: Language) -> Iterator[Block]:
                 (
                     one.job,
                     " ".join(part for part in (one.database, one.object) if part),
-                    f"{words.text(one.status)}{f': {one.reason}' if one.reason else ''}",
+                    _with_reason(words.text(one.status), one.reason),
                 )
                 for one in report.left
             ],
@@ -100,7 +104,7 @@ def _unfinished(report: Report, words: Language) -> Iterator[Block]:
                 one.job,
                 one.database or words.text("host"),
                 f"{one.finished} {of} {one.runs}",
-                f"{words.text(one.last)}{f': {one.reason}' if one.reason else ''}",
+                _with_reason(words.text(one.last), one.reason),
             )
             for one in unfinished[:MOST_UNFINISHED]
         ],
@@ -108,6 +112,11 @@ def _unfinished(report: Report, words: Language) -> Iterator[Block]:
     if len(unfinished) > MOST_UNFINISHED:
         more = len(unfinished) - MOST_UNFINISHED
         yield Paragraph(words.count("and {n} more", "and {n} more", more), soft=True)
+
+
+def _with_reason(state: str, reason: str) -> str:
+    text = f"{state}: {reason}" if reason else state
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
 
 
 def _growth(report: Report, words: Language) -> Iterator[Block]:
@@ -118,7 +127,11 @@ def _growth(report: Report, words: Language) -> Iterator[Block]:
         yield Picture("growth", words.text("Sizes of the databases; the numbers are below"))
         yield _sizes(words.text("database"), report.databases, words)
     if report.tables:
-        yield _sizes(words.text("tables that grow fastest"), report.tables, words)
+        is_first = all(one.measured <= 1 for one in report.tables)
+        heading = (
+            words.text("largest tables") if is_first else words.text("tables that grow fastest")
+        )
+        yield _sizes(heading, report.tables, words)
     for one in report.wal:
         size = words.size(max(one.change, 0))
         told = words.text("WAL written by the server of {name}: {size}.", name=one.what, size=size)
@@ -132,7 +145,8 @@ def _growth(report: Report, words: Language) -> Iterator[Block]:
             Column("%", right=True),
             Column(words.text("full on")),
         )
-        yield Table(columns, [_mount(one, words) for one in report.mounts])
+        fullest = sorted(report.mounts, key=lambda one: -one.now / (one.capacity or one.now or 1))
+        yield Table(columns, [_mount(one, words) for one in fullest[:MOST_MOUNTS]])
 
 
 def _sizes(heading: str, sizes: Sequence[Growth], words: Language) -> Table:
@@ -195,7 +209,7 @@ def _proof(one: Proofs, words: Language) -> Sequence[str]:
     age = words.count("{n} day", "{n} days", days) if one.proven else ""
     of, noun = words.text("of"), words.text(one.noun)
     verified = f"{words.number(one.proven)} {of} {words.number(one.wanted)} {noun}"
-    return one.database, verified, f"{one.percent} %", age
+    return one.database, verified, words.percent(one.percent / 100), age
 
 
 def _done(report: Report, words: Language) -> Iterator[Block]:
@@ -319,7 +333,7 @@ def _alerts(report: Report, words: Language) -> Iterator[Block]:
     figures = report.figures
     yield Paragraph(
         words.text(
-            "{opened} opened, {acknowledged} acknowledged, {resolved} resolved.",
+            "Opened: {opened} · acknowledged: {acknowledged} · resolved: {resolved}",
             opened=words.number(figures.opened),
             acknowledged=words.number(figures.acknowledged),
             resolved=words.number(figures.resolved),
@@ -360,7 +374,7 @@ def _next(report: Report, words: Language) -> Iterator[Block]:
             (
                 one.schedule,
                 words.minute(one.due),
-                words.number(one.times),
+                words.number(one.times) + ("+" if one.times >= MOST_TIMES else ""),
                 words.span(one.usual_seconds) if one.usual_seconds else "",
                 words.span(one.window_seconds),
                 ", ".join(one.jobs),

@@ -37,6 +37,8 @@ class OpenAlert:
     before: Severity | None = None
     """Its severity at the last report; None for a new one."""
     title: str = ""
+    unchecked: bool = False
+    """Whether the object could not be checked: the title of the check does not hold then."""
     es: Texts | None = None
     """The same in Spanish, where the check has it."""
 
@@ -60,6 +62,8 @@ class ResolvedAlert:
     object: str
     summary: str
     ended: datetime
+    severity: Severity = Severity.WARNING
+    """The highest that it had."""
     title: str = ""
     es: Texts | None = None
 
@@ -259,6 +263,8 @@ class Report:
     """Values per database: seconds since the epoch, bytes."""
     disks: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     """The used share per mount: seconds since the epoch, share."""
+    trends: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """The slope of each mount, and its standard error, in shares a second; none without one."""
     page: str = ""
     """The address of the status page; empty without one."""
 

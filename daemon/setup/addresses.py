@@ -1,7 +1,8 @@
 """The address for the logins of a new sereno, from the settings of the server. Pure."""
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from postgres.catalog.hba import Address, Logins, address_for_passwords, password_line
 from postgres.catalog.survey import Server
@@ -10,47 +11,66 @@ _ANY = frozenset({"*", "0.0.0.0"})  # noqa: S104 - read, not listened on
 _GROUPS = frozenset({"pg_monitor", "pg_maintain"})
 
 
-def groups(server: Server) -> frozenset[str]:
-    """Return the roles that the login `maintain` becomes a member of."""
-    return _GROUPS & server.roles
+_MAINTAIN_ROLE_SINCE = 170000
 
 
-def addresses(server: Server, host: str) -> Iterator[Address]:
-    """Yield the addresses to try; `host` is that of the administrator's connection."""
-    if host and not host.startswith("/"):
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How the administrator has reached the server."""
+
+    host: str
+    """The host that libpq has connected to, or the folder of the socket."""
+    port: int
+    """The port of that connection, which a forward may have changed."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """The parameters of encryption that it was made with."""
+
+
+def groups(server: Server, maintain: str, owners: Iterable[str]) -> Mapping[str, frozenset[str]]:
+    """Return the roles that the login `maintain` becomes a member of; `data` joins none.
+
+    Before PostgreSQL 17 it joins the owners of the tables.
+    """
+    joined = _GROUPS & server.roles
+    if server.version < _MAINTAIN_ROLE_SINCE:
+        joined |= set(owners)
+    return {maintain: joined}
+
+
+def addresses(server: Server, reached: Reached) -> Iterator[Address]:
+    """Yield the addresses to try, in the order of preference."""
+    if not reached.host.startswith("/"):
         if server.client_address is not None:
-            yield Address(host, server.client_address)
+            yield Address(reached.host, server.client_address)
         return
     listens = {one.strip() for one in server.listen_addresses.split(",")}
     if listens & (_ANY | {"localhost", "127.0.0.1"}):
         yield Address("127.0.0.1", "127.0.0.1")
     if listens & {"*", "::", "localhost", "::1"}:
         yield Address("::1", "::1")
-    yield Address(host or "/run/postgresql", None)
+    yield Address(reached.host, None)
 
 
-def choose_address(server: Server, host: str, logins: Logins) -> tuple[Address, str] | None:
+def choose_address(server: Server, reached: Reached, logins: Logins) -> tuple[Address, str] | None:
     """Return the first address that takes a password of the logins, and the method of its rule.
 
     None if pg_hba.conf has no rule for it. Without a right to read the rules the first address is
     taken, with an empty method.
     """
-    found = list(addresses(server, host))
+    found = list(addresses(server, reached))
     if server.hba is None:
         return (found[0], "") if found else None
     return address_for_passwords(server.hba, found, logins, ssl=server.ssl)
 
 
-def missing_line(server: Server, host: str, logins: Logins) -> str:
+def missing_line(server: Server, reached: Reached, logins: Logins) -> str:
     """Return the line that pg_hba.conf needs for the first address."""
-    return password_line(next(addresses(server, host)), logins)
+    return password_line(next(addresses(server, reached)), logins)
 
 
-def is_local(host: str) -> bool:
-    """Return whether a host is this machine: a socket or a loopback address."""
-    if not host or host.startswith("/") or host == "localhost":
+def is_local(server: Server, reached: Reached) -> bool:
+    """Return whether the server runs on this machine, outside of any container."""
+    if reached.host.startswith("/"):
         return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    client = server.client_address
+    return client is not None and ipaddress.ip_address(client).is_loopback

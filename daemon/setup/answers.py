@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from alerts.channels.http import check_url
+
 SLACK = "https://hooks.slack.com/"
+SLACKS = (SLACK, "https://hooks.slack-gov.com/")
+LAST_PORT = 65_535
 _ADDRESS = re.compile(r"[^\s@<>\"(),:;\\\[\]]+@[^\s@<>\"(),:;\\\[\]]+")
 _SEPARATORS = re.compile(r"[,\s]+")
 
@@ -18,7 +22,7 @@ class Receivers:
     emails: Sequence[str] = ()
     slack: str = field(default="", repr=False)
     """URL of an incoming webhook of Slack; it is a secret."""
-    webhook: str = ""
+    webhook: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ def parse_receivers(text: str) -> Receivers:
         if _ADDRESS.fullmatch(part):
             emails.append(part)
             continue
-        kind = "slack" if part.startswith(SLACK) else "webhook"
+        kind = "slack" if part.startswith(SLACKS) else "webhook"
         if not _is_url(part):
             raise ValueError(
                 f"{part!r} is neither a mail address (guardia@example.org) nor a URL "
@@ -59,7 +63,8 @@ def parse_smtp(text: str) -> str:
     host, colon, port = text.strip().rpartition(":")
     if not colon:
         host, port = port, "25"
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", host) or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the last port
+    number = int(port) if re.fullmatch(r"[0-9]{1,5}", port) else 0
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", host) or not 0 < number <= LAST_PORT:
         raise ValueError(f"{text!r} is not a host or host:port, like smtp.example.org")
     return text.strip()
 
@@ -97,8 +102,10 @@ def is_local_mail(smtp: str) -> bool:
 
 
 def _is_url(text: str) -> bool:
+    """Return whether a text is a URL to which a webhook may be sent: https, without a password."""
     try:
+        check_url(text)
         parts = urlsplit(text)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and text.isprintable()
+        return bool(parts.hostname) and parts.username is None and text.isprintable()
     except ValueError:
         return False

@@ -30,11 +30,16 @@ class Findings:
     answers: Answers
     host: str
     """The address of the logins."""
+    port: int
+    options: Mapping[str, str]
+    """Further parameters of the connection, as those of encryption."""
     method: str
     """The method by which pg_hba.conf lets them in; empty if that could not be read."""
     name: str
     """The name of the new sereno."""
     now: float
+    left_out: Sequence[str] = ()
+    """Databases of the server that are not maintained."""
     log_files: Sequence[str] = ()
     """Comment lines about the server's log files."""
 
@@ -70,7 +75,7 @@ def configuration_text(findings: Findings, places: Places) -> str:
         lines += ["", *_database(database, findings, places)]
     lines += ["", _SCHEDULES, "", *_channels(findings.answers, places)]
     for database in findings.databases:
-        lines += _proposals(database, findings)
+        lines += _proposals(database, findings, places)
     lines += findings.log_files
     return "\n".join(lines) + "\n"
 
@@ -148,6 +153,9 @@ def _server_notes(findings: Findings) -> Iterator[str]:
     for database in findings.databases:
         for note in extension_notes(database, findings.server):
             missing.setdefault(note, []).append(quote_identifier(database.name))
+    if findings.left_out:
+        left_out = ", ".join(map(quote_identifier, findings.left_out))
+        yield from comment(f"Not maintained: {left_out}.")
     for note, names in missing.items():
         places = "in every database" if len(names) == len(findings.databases) else ", ".join(names)
         yield from comment(f"Missing ({places}): {note}.")
@@ -164,8 +172,9 @@ def _method_note(findings: Findings) -> Iterator[str]:
 
 
 def _dsn(database: str, findings: Findings) -> str:
-    port = None if findings.server.port == USUAL_PORT else findings.server.port
-    return make_conninfo("", host=findings.host, port=port, dbname=database)
+    port = None if findings.port == USUAL_PORT else findings.port
+    parts = {"host": findings.host, "port": port, "dbname": database}
+    return make_conninfo("", **parts, **findings.options)
 
 
 def _login(login: LoginName, places: Places) -> str:
@@ -217,7 +226,7 @@ def _email(answers: Answers) -> Iterator[str]:
     yield ""
 
 
-def _proposals(database: SurveyedDatabase, findings: Findings) -> Iterator[str]:
+def _proposals(database: SurveyedDatabase, findings: Findings, places: Places) -> Iterator[str]:
     made, refused, left_out = proposals(database, findings.now)
     name = findings.logins[database.name].name
     if made:
@@ -229,7 +238,7 @@ def _proposals(database: SurveyedDatabase, findings: Findings) -> Iterator[str]:
         )
     for one in made:
         yield "#"
-        yield from _proposal(one, name, findings.answers.archive)
+        yield from _proposal(one, findings.logins[database.name], findings.answers.archive, places)
     if left_out:
         yield from comment(f"And {left_out} smaller ones.")
     for reason in refused:
@@ -237,11 +246,13 @@ def _proposals(database: SurveyedDatabase, findings: Findings) -> Iterator[str]:
         yield from comment(f"No proposal: {reason}.")
 
 
-def _proposal(one: Proposal, database: str, archive: str) -> Iterator[str]:
+def _proposal(one: Proposal, logins: DatabaseLogins, archive: str, places: Places) -> Iterator[str]:
     age = "keep" if one.job == "log_cleanup" else "older_than"
     yield from comment(f"{one.reason}.")
     if one.partitions:
-        yield from comment(f"Whole partitions leave, which needs databases.{database}.owner.")
+        section, login = logins.owner_login(one.owner)
+        yield from comment(f"Whole partitions leave, which needs this line below [{section}]:")
+        yield f"#   owner = {_login(login, places)}"
     yield f"#[[jobs.{one.job}.tables]]"
     yield f"#table = {quote(str(one.table))}"
     yield f"#column = {quote(quote_identifier(one.column))}"
@@ -252,4 +263,4 @@ def _proposal(one: Proposal, database: str, archive: str) -> Iterator[str]:
         yield f"#to = {quote(f'file://{archive}')}"
     if one.partitions:
         yield f'#partitions = "{one.partitions}"'
-    yield f"#database = {quote(database)}"
+    yield f"#database = {quote(logins.name)}"

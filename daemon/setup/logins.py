@@ -12,7 +12,7 @@ from postgres.catalog.survey import SurveyedDatabase
 
 SUPERUSERS = "superusers"
 _UNSAFE = re.compile(r"[^a-z0-9_-]+")
-LONGEST_SLUG = 40
+LONGEST_SLUG = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,14 @@ class DatabaseLogins:
     """Its name in the configuration."""
     maintain: LoginName
     data: Sequence[DataLogin]
+
+    def owner_login(self, owner: str) -> tuple[str, LoginName]:
+        """Return the path of the login `owner` of a table's owner, and its names."""
+        one = next((one for one in self.data if owner in one.owners), self.data[0])
+        user = one.login.user.replace("_data", "_owner", 1)
+        secret = one.login.secret.replace("data", "owner", 1)
+        inside = f".domains.{one.domain}" if len(self.data) > 1 else ""
+        return f"databases.{self.name}{inside}", LoginName(user, secret)
 
     def all_logins(self) -> Sequence[LoginName]:
         """Return every login."""

@@ -38,7 +38,8 @@ _CREATED = re.compile(
     r"|^fecha(_de)?_(creacion|registro|alta|evento)$|^(created|creation)_.*$"
 )
 _CHANGING = re.compile(
-    r"updat|modif|chang|delet|expire|birth|valid|due|until|vence|actualiz|nacim|baja"
+    r"updat|modif|chang|delet|expir|birth|valid|due|until|end|last|next|start|plan"
+    r"|venc|vence|caduc|actualiz|nac|baja|fin|hasta|ultim|inicio|proxim"
 )
 _SHORT_TYPES = {
     "timestamp with time zone": "timestamptz",
@@ -60,6 +61,8 @@ class Proposal:
     partitions: str = ""
     """`drop` or `detach` for a table that is partitioned by the column."""
     children: Sequence[Relation] = ()
+    owner: str = ""
+    """The owner of the table."""
 
 
 def proposals(
@@ -83,8 +86,6 @@ def proposals(
 
 def extension_notes(database: SurveyedDatabase, server: Server) -> Iterator[str]:
     """Yield the extensions that checks use and that are not installed."""
-    if "amcheck" not in database.extensions:
-        yield "CREATE EXTENSION amcheck: lets corruption_check verify indexes and tables"
     if "pg_stat_statements" not in database.extensions:
         yield (
             "CREATE EXTENSION pg_stat_statements (and shared_preload_libraries): finds statements "
@@ -102,7 +103,7 @@ def describe(table: SurveyedTable, column: TimeColumn | None) -> str:
     if table.partitions:
         parts.append(f"{table.partitions} partitions")
     if column is not None:
-        index = "indexed " if column.indexed or column.partition_key else "no index on "
+        index = "indexed " if column.indexed else "no index on "
         kind = _SHORT_TYPES.get(column.type, column.type)
         parts.append(f"{index}{kind} {quote_identifier(column.name)}")
     referring = [str(one.table) for one in table.references]
@@ -113,19 +114,22 @@ def describe(table: SurveyedTable, column: TimeColumn | None) -> str:
 
 
 def age_column(columns: Sequence[TimeColumn]) -> TimeColumn | None:
-    """Return the column that most likely tells when a row was made; None if no one does."""
+    """Return the column that most likely tells when a row was made; None if no one does.
+
+    An index alone says nothing: a due date has one too.
+    """
 
     def points(column: TimeColumn) -> int:
-        name = column.name.lower().translate(_ACCENTS)
-        snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column.name).lower().translate(_ACCENTS)
-        named = bool(_CREATED.match(name) or _CREATED.match(snake))
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column.name).lower().translate(_ACCENTS)
+        is_made = bool(_CREATED.match(name)) or column.default_now or column.partition_key
+        if not is_made or _CHANGING.search(name):
+            return 0
         return (
             8 * column.partition_key
-            + 4 * named
+            + 4 * bool(_CREATED.match(name))
             + 3 * column.default_now
             + 2 * (column.indexed and column.not_null)
             + column.indexed
-            - 20 * bool(_CHANGING.search(name))
         )
 
     best = max(columns, key=points, default=None)
@@ -138,17 +142,17 @@ def words(name: str) -> frozenset[str]:
 
 
 def _job(table: SurveyedTable) -> Literal["log_cleanup", "archive"] | None:
-    """Return the job that would suit a table; None for a table that seems to hold its rows."""
+    """Return the job that would suit a table; None for a table that seems to hold its rows.
+
+    Rows that are changed later are not a log.
+    """
     named = words(table.table.name)
     lasting, expiring = (any(map(one.fullmatch, named)) for one in (_LASTING, _EXPIRING))
-    inserted_only = table.updated <= MOST_UPDATED * max(table.inserted, table.rows)
-    if lasting and table.bytes >= LEAST_BYTES:
-        return "archive"
-    if expiring and table.bytes >= LEAST_BYTES:
-        return "log_cleanup"
-    if inserted_only and table.bytes >= LEAST_BYTES_UNNAMED:
-        return "archive"
-    return None
+    if not table.seen or table.updated > MOST_UPDATED * max(table.inserted, table.rows):
+        return None
+    if table.bytes < (LEAST_BYTES if lasting or expiring else LEAST_BYTES_UNNAMED):
+        return None
+    return "log_cleanup" if expiring and not lasting else "archive"
 
 
 def _propose(
@@ -159,26 +163,41 @@ def _propose(
     facts = describe(table, column)
     if column is None:
         return f"{facts}; no column tells when a row was made"
-    if not (column.indexed or column.partition_key):
+    if not column.indexed:
         create = f"CREATE INDEX CONCURRENTLY ON {table.table} ({quote_identifier(column.name)})"
         return f"{facts}; first {create}"
-    deeper = [str(one.table) for one in table.references if one.referenced]
-    if deeper:
-        return f"{facts}; {deeper[0]} is referred to in turn"
-    if table.references:
-        job = "archive"
+    if wrong := _blocked(table):
+        return f"{facts}; {wrong}"
+    job = "archive" if table.references else job
+    if job == "archive" and not table.keyed:
+        return f"{facts}; the archive needs a unique key, so that a restore adds no row twice"
     age = KEEP if job == "log_cleanup" else ARCHIVE_AFTER
     share = column.share_before(now - age.total_seconds())
     older = f"; about {share:.0%} of its rows are older" if share else ""
+    effect = "Deletes these rows for good" if job == "log_cleanup" else "Moves them to files"
+    along = ", with the rows that refer to them" if table.references else ""
     return Proposal(
         job=job,
         table=table.table,
         column=column.name,
         days=age.days,
-        reason=f"{facts}{older}",
+        reason=f"{facts}{older}. {effect}{along}",
         partitions=_partitions(table, column, job),
         children=[one.table for one in table.references],
+        owner=table.owner,
     )
+
+
+def _blocked(table: SurveyedTable) -> str:
+    """Return why rows may not leave a table that others refer to; empty if they may."""
+    for one in table.references:
+        if one.referenced:
+            return f"{one.table} is referred to in turn"
+        if not one.cascades:
+            return f"rows of {one.table} would have to leave too (it has no ON DELETE CASCADE)"
+        if not one.keyed:
+            return f"{one.table} has no unique key, which the archive needs"
+    return ""
 
 
 def _partitions(table: SurveyedTable, column: TimeColumn, job: str) -> str:

@@ -25,6 +25,8 @@ _TABLES = read_statement("postgres.catalog", "survey_tables")
 _COLUMNS = read_statement("postgres.catalog", "survey_columns")
 _REFERENCES = read_statement("postgres.catalog", "survey_references")
 _HBA = read_statement("postgres.catalog", "survey_hba")
+_HBA_16 = read_statement("postgres.catalog", "survey_hba.pg16")
+_INCLUDES_SINCE = 160000
 _ROLES = sql.SQL("SELECT rolname::text AS name FROM pg_catalog.pg_roles")
 _EXTENSIONS = sql.SQL("SELECT extname::text AS name FROM pg_catalog.pg_extension")
 _INSTANCES = sql.SQL("SELECT pg_catalog.to_regclass('sereno.owner') IS NOT NULL AS prepared")
@@ -52,6 +54,7 @@ class Server:
     timezone: str
     logging_collector: bool
     log_directory: str | None
+    log_filename: str | None
     data_directory: str | None
     client_address: str | None
     databases: Sequence[str] = ()
@@ -91,6 +94,10 @@ class Reference:
     table: Relation
     referenced: bool
     """Whether other tables refer to it in turn."""
+    cascades: bool = False
+    """Whether its rows are deleted with the rows that they refer to (ON DELETE CASCADE)."""
+    keyed: bool = True
+    """Whether it has a unique key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,10 @@ class SurveyedTable:
     inserted: int
     updated: int
     partitioned: bool
+    keyed: bool = True
+    """Whether it has a unique key."""
+    seen: bool = True
+    """Whether its columns were read, as those of the largest tables are."""
     columns: Sequence[TimeColumn] = ()
     references: Sequence[Reference] = ()
 
@@ -144,10 +155,11 @@ def read_server(administrator: Administrator) -> Server:
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
     hba = None
     if row["superuser"]:
-        hba = [HbaRule(**rule) for rule in administrator.execute(_HBA)]
+        statement = _HBA_16 if row["version"] >= _INCLUDES_SINCE else _HBA
+        hba = [HbaRule(**rule) for rule in administrator.execute(statement)]
     return Server(
         **row,
-        databases=[one["name"] for one in administrator.execute(_DATABASES) if one["open"]],
+        databases=[one["name"] for one in administrator.execute(_DATABASES)],
         roles=frozenset(one["name"] for one in administrator.execute(_ROLES)),
         hba=hba,
     )
@@ -157,11 +169,12 @@ def read_database(administrator: Administrator) -> SurveyedDatabase:
     """Read the tables of the database that the administrator is connected to."""
     _prepare(administrator)
     rows = administrator.execute(_TABLES).fetchall()
-    details = _read_details(administrator, [row["oid"] for row in rows[:MOST_TABLES]])
+    seen = [row["oid"] for row in rows[:MOST_TABLES]]
+    details = _read_details(administrator, seen)
     prepared = administrator.execute(_INSTANCES).fetchone()
     return SurveyedDatabase(
         name=administrator.info.dbname,
-        tables=[_table(row, details) for row in rows],
+        tables=[_table(row, details, frozenset(seen)) for row in rows],
         extensions=frozenset(one["name"] for one in administrator.execute(_EXTENSIONS)),
         prepared=bool(prepared and prepared["prepared"]),
     )
@@ -177,16 +190,17 @@ def _read_details(administrator: Administrator, oids: Sequence[int]) -> _Details
     for row in administrator.execute(_COLUMNS, (list(oids),)):
         details.columns.setdefault(row.pop("oid"), []).append(TimeColumn(**row))
     for row in administrator.execute(_REFERENCES, (list(oids),)):
-        reference = Reference(Relation(row["schema"], row["name"]), row["referenced"])
-        details.references.setdefault(row["oid"], []).append(reference)
+        oid, relation = row.pop("oid"), Relation(row.pop("schema"), row.pop("name"))
+        details.references.setdefault(oid, []).append(Reference(relation, **row))
     return details
 
 
-def _table(row: dict[str, Any], details: _Details) -> SurveyedTable:
+def _table(row: dict[str, Any], details: _Details, seen: frozenset[int]) -> SurveyedTable:
     oid, relation = row.pop("oid"), Relation(row.pop("schema"), row.pop("name"))
     return SurveyedTable(
         table=relation,
         **row,
+        seen=oid in seen,
         columns=details.columns.get(oid, ()),
         references=details.references.get(oid, ()),
     )

@@ -89,6 +89,12 @@ _FILLED = sql.SQL(
     "first, last, columns"
 )
 """The columns that a batch may fill; time and order are set by the server alone."""
+_IDENTIFIER = sql.SQL(
+    """
+    SELECT (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) AS identifier
+    WHERE has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
+    """
+)
 _MAINTAIN_ROLE_SINCE = 170000
 _KEPT = frozenset({"pg_monitor", "pg_maintain"})
 
@@ -264,6 +270,12 @@ def shortcomings(administrator: Administrator, request: InstallRequest) -> Itera
             "other role may analyze or vacuum them; give them an owner of their own (ALTER TABLE "
             "… OWNER TO …), then install again"
         )
+
+
+def system_identifier(administrator: Administrator) -> str | None:
+    """Return the identifier of the server; None for a role that may not see it."""
+    row = administrator.execute(_IDENTIFIER).fetchone()
+    return row["identifier"] if row else None
 
 
 def install(administrator: Administrator, commands: Sequence[sql.Composed]) -> None:

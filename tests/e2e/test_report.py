@@ -48,7 +48,7 @@ def test_report_compares_findings_with_the_previous_report(house):
         f"health report of {first['title'].split()[3][:-1]}: orange",
     )
     text = second["letter"]["text"]
-    assert "1 new, 1 still open, 0 worse, 0 better, 1 gone since" in text
+    assert "New: 1 · still open: 1 · worse: 0 · better: 0 · gone: 1" in " ".join(text.split())
     assert "main public.gone" in text.partition("What changed")[2].partition("The nights")[0]
     assert "analyze main public.t" in " ".join(text.split())
     assert "This is the first report" in first["letter"]["text"]

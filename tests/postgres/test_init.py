@@ -1,10 +1,13 @@
 """`sereno init` on a real server: what it reads, writes and refuses."""
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -103,7 +106,7 @@ def test_print_changes_nothing(tmp_path, database, prefix):
 
 def test_questions_are_asked_again_after_a_wrong_answer(tmp_path, database, prefix):
     make_log(database)
-    answers = "\n".join(["nosuch", database.name, "guardia", "guardia@example.org", "", "Mars/Base", "America/La_Paz", "archive", str(tmp_path / "old")])  # fmt: skip
+    answers = "\n".join(["nosuch", database.name, "guardia", "guardia@example.org", "", "Mars/Base", "America/La_Paz", "archive", str(tmp_path / "old"), "y"])  # fmt: skip
     done = init(tmp_path, database, prefix, answers=answers + "\n")
     assert done.returncode == 0, done.stderr
     assert "there is no database 'nosuch'" in done.stderr
@@ -116,10 +119,128 @@ def test_questions_are_asked_again_after_a_wrong_answer(tmp_path, database, pref
     assert f'#to = "file://{tmp_path}/old"' in text
 
 
+def test_person_who_does_not_agree_changes_nothing(tmp_path, database, prefix):
+    done = init(tmp_path, database, prefix, "--databases", database.name, answers="\n\n\nn\n")
+    assert done.returncode == 2
+    assert f"in {database.name}: the schema sereno" in done.stderr
+    assert "stopped; nothing was changed" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_operators_of_an_owner_do_not_run_with_the_rights_of_the_administrator(
+    tmp_path, database, prefix
+):
+    """An owner sets the search_path of its database, and puts operators before the catalog's."""
+    role = f"{prefix}_mallory"
+    database.run(f"CREATE ROLE {role} CREATEROLE")
+    database.run("CREATE SCHEMA evil")
+    database.run(f"""
+        CREATE TABLE evil.ran (who text); GRANT ALL ON evil.ran TO PUBLIC; GRANT ALL ON SCHEMA evil TO PUBLIC;
+        CREATE FUNCTION evil.eq(a "char", b "char") RETURNS bool LANGUAGE plpgsql AS $f$
+        BEGIN INSERT INTO evil.ran VALUES (current_user); RETURN a OPERATOR(pg_catalog.=) b; END $f$;
+        CREATE OPERATOR evil.= (LEFTARG = "char", RIGHTARG = "char", FUNCTION = evil.eq);
+        CREATE FUNCTION evil.eq(a name, b name) RETURNS bool LANGUAGE plpgsql AS $f$
+        BEGIN INSERT INTO evil.ran VALUES (current_user); RETURN a OPERATOR(pg_catalog.=) b; END $f$;
+        CREATE OPERATOR evil.= (LEFTARG = name, RIGHTARG = name, FUNCTION = evil.eq);
+        ALTER DATABASE {database.name} SET search_path = evil, pg_catalog;
+    """)
+    done = init(tmp_path, database, prefix)
+    assert done.returncode == 0, done.stderr
+    assert database.rows("SELECT * FROM evil.ran") == []
+
+
+def test_port_is_that_of_the_connection(tmp_path, database, prefix):
+    """Through a forwarded port the server's own setting leads elsewhere."""
+    forward = Forward(database.cluster.port)
+    admin = f"host=127.0.0.1 port={forward.port} user=postgres dbname=postgres"
+    done = init(tmp_path, database, prefix, "--print", admin=admin)
+    forward.close()
+    assert done.returncode == 0, done.stderr
+    assert f'dsn = "host=127.0.0.1 port={forward.port} ' in done.stdout
+
+
+class Forward:
+    """A TCP port that is forwarded to another one of this machine."""
+
+    def __init__(self, port):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port, self.target, self.opened = self.listener.getsockname()[1], port, []
+        self.threads = [threading.Thread(target=self._serve, daemon=True)]
+        self.threads[0].start()
+
+    def _serve(self):
+        with suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                server = socket.create_connection(("127.0.0.1", self.target))
+                self.opened += [client, server]
+                for pair in ((client, server), (server, client)):
+                    self.threads.append(threading.Thread(target=self._pass_on, args=pair))
+                    self.threads[-1].start()
+
+    @staticmethod
+    def _pass_on(one, other):
+        with suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        with suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for one in self.threads:
+            one.join(10)
+        for one in self.opened:
+            one.close()
+
+
+def test_administrator_without_rights_is_told_before_anything_changes(tmp_path, database, prefix):
+    database.run(f"CREATE ROLE {prefix}_dba LOGIN CREATEROLE")
+    admin = database.dsn.replace("user=postgres", f"user={prefix}_dba")
+    done = init(tmp_path, database, prefix, admin=admin)
+    assert done.returncode == 2
+    assert "init needs a superuser" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_databases_that_cannot_be_read_are_left_out(tmp_path, make_database, server, prefix):
+    with make_database(server, f"{prefix} a,b") as database:
+        broken = f"{prefix}_broken"
+        database.run(f"CREATE DATABASE {broken}")
+        database.run(f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{broken}'")
+        database.run(f"CREATE DATABASE {prefix}_ascii ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0")  # fmt: skip
+        database.run("CREATE TABLE public.t (a int)")
+        try:
+            done = init(tmp_path, database, prefix, "--print", answers="", admin=server.dsn())
+            assert done.returncode == 0, done.stderr
+            assert f"dbname='{prefix} a,b'" in done.stdout
+            assert broken not in done.stdout
+            assert f"{prefix}_ascii" in done.stdout.partition("[databases.")[0], "it has no table"
+        finally:
+            database.run(f"UPDATE pg_database SET datconnlimit = -1 WHERE datname = '{broken}'")
+            database.run(f"DROP DATABASE {broken}")
+            database.run(f"DROP DATABASE {prefix}_ascii")
+
+
+def test_failure_in_one_database_keeps_no_other_from_being_prepared(
+    tmp_path, make_database, server, prefix
+):
+    with make_database(server) as bad, make_database(server) as good:
+        bad.run("CREATE SCHEMA sereno")
+        bad.run(f"CREATE ROLE {prefix}_planter")
+        bad.run(f"ALTER SCHEMA sereno OWNER TO {prefix}_planter")
+        names = ["--databases", f"{bad.name},{good.name}"]
+        done = init(tmp_path, bad, prefix, *names, "--yes", answers="", admin=server.dsn())
+        assert done.returncode == 2
+        assert good.value("SELECT count(*) FROM sereno.owner") == 1
+        assert f"when that is mended: sereno install {bad.name} --admin" in done.stderr
+
+
 def test_end_of_input_is_an_error_that_names_the_way_out(tmp_path, database, prefix):
     done = init(tmp_path, database, prefix, answers="")
     assert done.returncode == 2
-    assert "give --yes" in done.stderr
+    assert "nothing was changed (--yes asks nothing)" in done.stderr
     assert not list(tmp_path.iterdir())
 
 

@@ -12,7 +12,10 @@ LOCALHOST = Address("127.0.0.1", "127.0.0.1")
 IPV6 = Address("::1", "::1")
 SOCKET = Address("/run/postgresql", None)
 REMOTE = Address("db.example.org", "10.1.2.3")
-LOGINS = Logins(["coop"], ["sereno_data", "sereno_maintain"], frozenset({"pg_monitor"}))
+LOGINS = Logins(
+    ["coop"], ["sereno_data", "sereno_maintain"], {"sereno_maintain": frozenset({"pg_monitor"})}
+)
+MAINTAIN = Logins(["coop"], ["sereno_maintain"], {"sereno_maintain": frozenset({"pg_monitor"})})
 DEBIAN = [
     HbaRule("local", ["all"], ["postgres"], None, None, "peer"),
     HbaRule("local", ["all"], ["all"], None, None, "peer"),
@@ -52,7 +55,8 @@ def test_trust_is_taken_only_if_no_address_takes_passwords():
 @pytest.mark.parametrize(
     ("users", "matches"),
     [
-        (["+pg_monitor"], True),
+        (["+pg_monitor"], False),
+        (["+pg_monitor", "sereno_data"], True),
         (["+dba"], False),
         (["/^sereno_"], True),
         (["/["], False),
@@ -66,7 +70,13 @@ def test_users_by_name_group_and_pattern(users, matches):
 
 @pytest.mark.parametrize(
     ("databases", "matches"),
-    [(["coop"], True), (["sameuser"], False), (["replication"], False), (["/^co"], True)],
+    [
+        (["coop"], True),
+        (["sameuser"], False),
+        (["replication"], False),
+        (["/^co"], True),
+        (["samerole"], False),
+    ],
 )
 def test_databases_by_name_and_pattern(databases, matches):
     assert (chosen([rule(databases=databases)]) is not None) is matches
@@ -83,7 +93,39 @@ def test_networks_and_names():
     assert chosen([rule(address="10.0.0.0", netmask="255.255.0.0")], [REMOTE]) is None
     assert chosen([rule(address="fe80::", netmask="ffff::")], [REMOTE]) is None
     assert chosen([rule(address=".example.org")], [REMOTE]) is None
+    undecided = [rule(address="samenet", method="reject"), rule()]
+    assert chosen(undecided, [REMOTE]) is None, "only the server knows its networks"
+    assert chosen([rule(address="host.example.org", method="reject"), rule()], [REMOTE]) is None
     assert chosen([rule(address="samehost")], [LOCALHOST]) == (LOCALHOST, "md5")
+
+
+def test_groups_count_for_their_own_members():
+    assert chosen([rule(users=["+pg_monitor"])], logins=MAINTAIN) == (LOCALHOST, "md5")
+    owned = Logins(["coop"], ["m"], {"m": frozenset({"coop"})})
+    assert chosen([rule(databases=["samerole"])], logins=owned) == (LOCALHOST, "md5")
+
+
+def test_rules_without_gss_encryption_hold_for_every_tcp_connection():
+    assert chosen([rule("hostnogssenc", method="reject"), rule()]) is None
+    assert chosen([rule("hostnogssenc")]) == (LOCALHOST, "md5")
+    assert chosen([rule("hostgssenc"), rule(method="reject")]) is None
+
+
+def test_database_called_replication_or_all_is_not_a_keyword():
+    logins = Logins(["replication"], ["u"])
+    assert chosen([rule(databases=["replication"])], logins=logins) is None
+    assert password_line(SOCKET, Logins(["all"], ["u"])) == 'local "all" u scram-sha-256'
+
+
+def test_patterns_of_names_exist_from_16_on():
+    old = Logins(["coop"], ["sereno_data"], version=150000)
+    assert chosen([rule(users=["/^sereno_"])], logins=old) is None
+
+
+def test_rules_with_an_error_are_left_out():
+    wrong = HbaRule(None, None, None, None, None, None, "invalid authentication method")
+    assert chosen([wrong, rule()]) == (LOCALHOST, "md5")
+    assert chosen([], [LOCALHOST], Logins([], [])) is None
 
 
 def test_missing_line_names_hostile_databases_as_the_file_spells_them():

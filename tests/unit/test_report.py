@@ -167,7 +167,7 @@ def test_text_and_html_parts_have_same_content():
         "97 of 100",
         "daily",
         "PostgreSQL 18.6",
-        "5 opened, 2 acknowledged, 3 resolved.",
+        "Opened: 5 · acknowledged: 2 · resolved: 3",
         "Messages delivered: 9 of 10 (90%).",
     ):
         assert expected in text
@@ -247,13 +247,16 @@ def test_band_holds_the_day(used, total):
 
 
 def test_night_shows_the_worst_of_its_runs():
-    def run(state, job="vacuum", left=0):
-        return {"job": job, "state": state, "steps_left": left, "seconds": 60.0, "started_at": "2026-03-08T05:00:00.000000Z"}  # fmt: skip
+    def run(state, job="vacuum", left=0, database="a"):
+        return {"job": job, "state": state, "steps_left": left, "seconds": 60.0, "started_at": "2026-03-08T05:00:00.000000Z", "database": database}  # fmt: skip
 
-    rows = [run("finished"), run("window_ended", left=4), run("failed", "analyze"), run("running")]
+    rows = [
+        *(run("failed"), run("finished"), run("window_ended", left=4, database="b")),
+        *(run("failed", "analyze"), run("running")),
+    ]
     found = nights([*rows, run("finished", "health_report")], UTC)
     assert list(found) == ["analyze", "vacuum"]
-    assert found["vacuum"]["2026-03-08"] == Night(2, 1, 4, 0, 0, 120.0)
+    assert found["vacuum"]["2026-03-08"] == Night(2, 1, 4, 0, 0, 180.0)
     made = letter(report(nights=found), {}, EN)
     assert "4 left" in made.html
     assert ">failed<" in made.html
@@ -266,9 +269,9 @@ def test_worse_and_better_alerts_are_counted():
         open_alert(Severity.WARNING, new=False, before=Severity.WARNING),
     ]
     text = letter(report(alerts=alerts), {}, EN).text
-    assert "0 new, 3 still open, 1 worse, 1 better, 1 gone since" in text
+    assert "New: 0 · still open: 3 · worse: 1 · better: 1 · gone: 1" in " ".join(text.split())
     assert "worse, was warning" in text
-    assert "peor, era advertencia" in letter(report(alerts=alerts), {}, ES).text
+    assert "empeoró (antes advertencia)" in letter(report(alerts=alerts), {}, ES).text
 
 
 def test_spanish_report_has_spanish_words_numbers_and_dates():
@@ -360,3 +363,46 @@ def test_translations_keep_the_placeholders():
             assert set(re.findall(r"\{\w+\}", form)) == set(re.findall(r"\{\w+\}", message)), (
                 message
             )
+
+
+def test_html_stays_below_what_mail_readers_cut(monkeypatch):
+    long = "x " * 1000
+    alerts = [open_alert(Severity.HIGH, long) for _ in range(400)]
+    alerts += [open_alert(Severity.INFO, long) for _ in range(400)]
+    over = [ResolvedAlert("dead_tuples", long, long, long, UNTIL)] * 400
+    left = [UndoneStep("vacuum", "main", "public.t" * 8, "failed", long)] * 30
+    made = letter(report(alerts=alerts, over=over, left=left), {}, ES)
+    assert len(made.html.encode()) < 100_000
+    assert "380" in made.text
+
+
+def test_wal_is_told_once_for_each_server(monkeypatch):
+    from daemon.report import gather_growth
+
+    at = [f"2026-03-0{day}T05:00:00.000000Z" for day in (1, 8)]
+    rows = [
+        {"database": name, "object": "", "value": start + 100.0 * number, "taken_at": at[number]}
+        for name, start in (("a", 0.0), ("b", 3.0), ("other", 7.0))
+        for number in (0, 1)
+    ]
+    monkeypatch.setattr(gather_growth.statistics, "load_series", lambda *_: rows)
+    found = gather_growth.wal(None, UNTIL - timedelta(days=7), {"a": "1", "b": "1", "other": "2"})
+    assert [(one.what, one.change) for one in found] == [("a", 100.0), ("other", 100.0)]
+
+
+def test_spanish_texts_have_the_numbers_of_the_english_ones():
+    from checks.check import Header
+    from daemon.report.gather_alerts import spanish
+
+    class Found:
+        kind, object, remedy = "x", "public.t", "do 42"
+        summary, evidence = "42 for 3 days", {"days": 3, "value": 42}
+
+    header = Header("x", "title", summary="{value} for {days} days", remedy="do {value}",
+                    es={"title": "t", "summary": "{value} desde hace {days} días", "remedy": "haga {value}"})  # fmt: skip
+    texts = spanish(Found, header)
+    assert (texts.summary, texts.remedy) == ("42 desde hace 3 días", "haga 42")
+    Found.evidence = {"days": 3}
+    assert spanish(Found, header).summary == "42 for 3 days", "without the value it stays English"
+    Found.summary, Found.remedy = "its own words", "its own cure"
+    assert spanish(Found, Header("x", "t", es={"title": "t"})).summary == "its own words"

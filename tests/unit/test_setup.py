@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from daemon.config.load import load_config
 from daemon.registry import JOB_NAMES
+from daemon.setup.addresses import Reached
 from daemon.setup.answers import (  # fmt: skip
     Answers,
     Receivers,
@@ -29,7 +30,7 @@ NOW = 20_000 * DAY
 SERVER = Server(
     version=180000, version_text="18.6 (Debian)", standby=False, superuser=True, port=5432,
     listen_addresses="localhost", ssl=False, timezone="UTC", logging_collector=False,
-    log_directory="log", data_directory="/var/lib/postgresql/18/main", client_address=None,
+    log_directory="log", log_filename="postgresql-%Y-%m-%d_%H%M%S.log", data_directory="/var/lib/postgresql/18/main", client_address=None,
 )  # fmt: skip
 
 
@@ -51,7 +52,14 @@ def database(*tables, name="coop"):
 
 def text_of(*databases, receivers=None, **fields):
     answers = Answers([one.name for one in databases], receivers or Receivers(), "localhost", "UTC", "/srv/archive")  # fmt: skip
-    given = {"host": "127.0.0.1", "method": "scram-sha-256", "name": "host", "now": NOW}
+    given = {
+        "host": "127.0.0.1",
+        "port": 5432,
+        "options": {},
+        "method": "scram-sha-256",
+        "name": "host",
+        "now": NOW,
+    }
     findings = Findings(SERVER, databases, plan_logins(databases, "sereno"), answers, **given | fields)  # fmt: skip
     return configuration_text(findings, Places("", ""))
 
@@ -77,7 +85,7 @@ def test_reason_has_size_growth_index_and_references():
     (one,) = made(table())
     assert one.reason == (
         "public.audit_log: 80.0 MB, grows 102.4 kB a day, indexed timestamptz created_at; nothing "
-        "refers to it; about 67% of its rows are older"
+        "refers to it; about 67% of its rows are older. Moves them to files"
     )
     assert (one.job, one.days) == ("archive", 365)
 
@@ -99,13 +107,40 @@ def test_large_table_without_updates_is_proposed_and_an_updated_one_is_not():
 
 
 def test_referring_tables_go_along_unless_others_refer_to_them():
-    child = Reference(Relation("public", "detail"), referenced=False)
+    child = Reference(Relation("public", "detail"), referenced=False, cascades=True)
     (one,) = made(table("request_log", references=[child]))
     assert (one.job, one.children) == ("archive", [child.table])
-    deeper = Reference(Relation("public", "detail"), referenced=True)
+    assert one.reason.endswith("Moves them to files, with the rows that refer to them")
+    deeper = Reference(Relation("public", "detail"), referenced=True, cascades=True)
     found, refused, _ = proposals(database(table(references=[deeper])), NOW)
     assert not found
     assert "public.detail is referred to in turn" in refused[0]
+
+
+def test_rows_that_would_not_go_by_themselves_keep_a_table_from_being_proposed():
+    """Customers refer to their last login: an archive of logins would take the customers away."""
+    customer = Reference(Relation("public", "customer"), referenced=False, cascades=False)
+    found, refused, _ = proposals(database(table("login_event", references=[customer])), NOW)
+    assert not found
+    assert "rows of public.customer would have to leave too" in refused[0]
+
+
+@pytest.mark.parametrize("name", ["request_log", "patient_visits", "logins"])
+def test_table_whose_rows_change_is_no_log(name):
+    assert not made(table(name, updated=5000))
+
+
+def test_archive_needs_a_unique_key():
+    found, refused, _ = proposals(database(table(keyed=False)), NOW)
+    assert not found
+    assert "unique key" in refused[0]
+    child = Reference(Relation("public", "d"), referenced=False, cascades=True, keyed=False)
+    assert not made(table(references=[child]))
+
+
+def test_table_that_was_not_looked_into_is_not_told():
+    found, refused, _ = proposals(database(table(seen=False, columns=[])), NOW)
+    assert (found, refused) == ([], [])
 
 
 def test_table_without_index_or_age_column_is_told_and_not_proposed():
@@ -127,6 +162,10 @@ def test_age_column_is_that_of_creation():
     columns = [column("updated_at"), column("creado_en", default_now=False), column("fecha_nacimiento")]  # fmt: skip
     assert age_column(columns).name == "creado_en"
     assert age_column([column("expires_at"), column("deleted_at")]) is None
+    for name in ("fecha_vencimiento", "expiry", "expiration_date", "fecha_nac", "ends_at",
+                 "last_login", "ultimo_acceso", "birthday"):  # fmt: skip
+        assert age_column([column(name, default_now=False)]) is None, name
+    assert age_column([column("stamp", default_now=False)]) is None, "an index alone says nothing"
 
 
 def test_words_of_names():
@@ -194,7 +233,7 @@ def test_channels_and_routes_follow_the_answers(tmp_path):
     assert tomllib.loads(text)["channels"]["email"]["tls"] == "none"
 
 
-@pytest.mark.parametrize("text", ["guardia", "a@b c", "ftp://x/", "http://", "https://a/ https://b/", "a@b\nc:d@"])  # fmt: skip
+@pytest.mark.parametrize("text", ["guardia", "a@b c", "ftp://x/", "http://", "https://a/ https://b/", "a@b\nc:d@", "http://tickets.internal/x", "https://u:pw@host/x"])  # fmt: skip
 def test_wrong_receivers_are_refused(text):
     with pytest.raises(ValueError, match=r"neither|one URL"):
         parse_receivers(text)
@@ -210,7 +249,7 @@ def test_answers_are_parsed():
     for wrong in ("relative", "/", "", "/a\nb"):
         with pytest.raises(ValueError, match="absolute folder"):
             parse_folder(wrong)
-    for wrong in ("a b", "x:70000", "", "x:y"):
+    for wrong in ("a b", "x:70000", "", "x:y", "mail:0", "mail:٢٥"):
         with pytest.raises(ValueError, match="host"):
             parse_smtp(wrong)
     with pytest.raises(ValueError, match="there are: a, b"):
@@ -231,13 +270,20 @@ def test_log_files_of_the_server(tmp_path):
     from dataclasses import replace
 
     (tmp_path / "log").mkdir()
-    (tmp_path / "log/a.log").write_text("x" * 2048)
+    (tmp_path / "log/postgresql-2026.log").write_text("x" * 2048)
+    (tmp_path / "log/other.log").write_text("x" * 4096)
+    here, away = Reached("/run/postgresql", 5432), Reached("db.example.org", 5432)
     collecting = replace(SERVER, logging_collector=True, data_directory=str(tmp_path))
-    lines = "\n".join(log_files(collecting, "/run/postgresql"))
-    assert "1 files, 2.0 kB" in lines
-    assert f'#path = "{tmp_path}/log/*.log"' in lines
-    assert not list(log_files(collecting, "db.example.org"))
+    lines = " ".join("\n".join(log_files(collecting, here)).replace("\n# ", " ").split())
+    assert "1 of them, 2.0 kB" in lines
+    assert f'#path = "{tmp_path}/log/postgresql-*.*"' in lines
+    assert not list(log_files(collecting, away))
+    container = replace(collecting, client_address="172.17.0.1")
+    assert not list(log_files(container, Reached("127.0.0.1", 5432))), "its files are elsewhere"
+    for name in ("%Y.log", "*.log", "../x.log", None):
+        assert not list(log_files(replace(collecting, log_filename=name), here))
     rule = tmp_path / "rule"
     rule.write_text("")
-    assert f"{rule} rotates" in " ".join(log_files(SERVER, "", rule))
-    assert not list(log_files(SERVER, "", tmp_path / "none"))
+    told = " ".join(log_files(SERVER, here, rule)).replace(" # ", " ")
+    assert f"{rule} rotates" in told
+    assert not list(log_files(SERVER, here, tmp_path / "none"))

@@ -1,5 +1,5 @@
 -- The rules of pg_hba.conf in the order of the file, as the server has parsed them.
 SELECT type AS kind, database AS databases, user_name AS users, address, netmask,
-       auth_method AS method
+       auth_method AS method, error
 FROM pg_catalog.pg_hba_file_rules
-WHERE error IS NULL
+ORDER BY line_number

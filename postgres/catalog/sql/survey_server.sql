@@ -8,6 +8,8 @@ SELECT current_setting('server_version_num')::int AS version,
        current_setting('ssl') = 'on' AS ssl,
        current_setting('TimeZone') AS timezone,
        current_setting('logging_collector') = 'on' AS logging_collector,
-       current_setting('log_directory', true) AS log_directory,
-       current_setting('data_directory', true) AS data_directory,
+       -- rows that the login may not see are left out of the view
+       (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'log_directory') AS log_directory,
+       (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'log_filename') AS log_filename,
+       (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory') AS data_directory,
        pg_catalog.host(pg_catalog.inet_client_addr()) AS client_address

@@ -41,7 +41,10 @@ WITH RECURSIVE member AS (
 )
 SELECT n.nspname::text AS schema, c.relname::text AS name, o.rolname::text AS owner,
        o.rolsuper AS superuser, size.bytes, size.rows, size.partitions, size.inserted,
-       size.updated, c.oid::bigint AS oid, c.relkind = 'p' AS partitioned
+       size.updated, c.oid::bigint AS oid, c.relkind = 'p' AS partitioned,
+       EXISTS (SELECT FROM pg_catalog.pg_index i
+               WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
+                 AND i.indexprs IS NULL AND i.indimmediate) AS keyed
 FROM size
 JOIN pg_catalog.pg_class c ON c.oid = size.root
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
