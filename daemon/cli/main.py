@@ -14,6 +14,7 @@ from daemon.cli import (
     history,
     init,
     install,
+    metrics,
     migrate,
     migrate_gates,
     migrate_lint,
@@ -67,6 +68,7 @@ app.command("now")(now.now)
 app.command("check")(check.check)
 app.command("status")(status.status)
 app.command("history")(history.history)
+app.command("metrics")(metrics.metrics)
 app.command("report")(report.report)
 app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)

@@ -50,6 +50,18 @@ _DONE_STEPS = """
     FROM run r JOIN step s ON s.run = r.id
     WHERE r.job = ? ORDER BY r.id DESC, s.ordinal LIMIT ?
 """
+_PAUSED = """
+    SELECT r.job, s.paused_by AS reason, sum(s.paused_seconds) AS seconds
+    FROM step s JOIN run r ON r.id = s.run
+    WHERE s.paused_seconds > 0 AND s.paused_by <> '' GROUP BY r.job, s.paused_by ORDER BY 1, 2
+"""
+_LAST_DUE = """
+    SELECT r.schedule, min(r.started_at) AS began, max(r.finished_at) AS ended
+    FROM run r JOIN (SELECT schedule, max(nominal) AS nominal FROM run
+                     WHERE schedule IS NOT NULL AND nominal IS NOT NULL GROUP BY schedule) l
+      ON l.schedule = r.schedule AND l.nominal = r.nominal
+    GROUP BY r.schedule ORDER BY r.schedule
+"""
 _CLUSTERS = "SELECT database, system_identifier FROM target"
 _PROVEN = """
     SELECT database, count(*) AS proven, min(last_success) AS oldest FROM object_memory
@@ -143,6 +155,16 @@ def load_last_findings(transaction: Transaction) -> list[Row]:
 def load_done_steps(transaction: Transaction, job: str, limit: int) -> list[Row]:
     """Return the newest steps of a job."""
     return transaction.rows(_DONE_STEPS, (job, limit))
+
+
+def load_paused(transaction: Transaction) -> list[Row]:
+    """Return the seconds that the steps of each job were paused, by reason."""
+    return transaction.rows(_PAUSED)
+
+
+def load_last_due(transaction: Transaction) -> list[Row]:
+    """Return when the runs of the last due time of each schedule began and ended."""
+    return transaction.rows(_LAST_DUE)
 
 
 def load_clusters(transaction: Transaction) -> dict[str, str]:

@@ -5,6 +5,7 @@ The label is `task`; `job` is the scrape's own label.
 
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import timedelta
 from importlib.metadata import version
 from zoneinfo import ZoneInfo
 
@@ -29,6 +30,7 @@ from alerts.alert import State
 from daemon.context import Context
 from daemon.history import history, statistics
 from daemon.monitoring.migration_metrics import migration_metrics
+from daemon.monitoring.state_metrics import state_metrics
 from daemon.scheduling.tasks import tasks_of
 from daemon.scheduling.timetable import timings
 from domain.calendar import longest_gap
@@ -62,6 +64,7 @@ class StoreCollector(Collector):
                 *self._messages(transaction),
                 self._next(),
                 *migration_metrics(transaction),
+                *state_metrics(transaction, self._windows(), self._context.clock()),
             ]
         yield self._build
         yield from families
@@ -105,6 +108,10 @@ class StoreCollector(Collector):
             for task in tasks_of(self._context, schedule.jobs, Trigger(name)):
                 known = history.planned_since(transaction, task, str(schedule.cron))
                 yield (task.job, task.database), (seconds, (known or now).timestamp())
+
+    def _windows(self) -> dict[str, timedelta]:
+        timetable = self._context.config.timetable
+        return {name: schedule.window for name, schedule in timetable.items()}
 
     @property
     def _zone(self) -> ZoneInfo:
@@ -197,6 +204,13 @@ def registry_of(context: Context) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
+    registry.register(StoreCollector(context))
+    return registry
+
+
+def store_registry(context: Context) -> CollectorRegistry:
+    """Return the metrics of the store alone, for a file that other programs read."""
+    registry = CollectorRegistry(auto_describe=False)
     registry.register(StoreCollector(context))
     return registry
 

@@ -3,8 +3,9 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 
+from daemon.disk_forecast import Points, fit, full_between, full_on, series_by
 from daemon.history import statistics
 from daemon.report.report import Growth
 from domain.redaction import redact
@@ -18,13 +19,6 @@ BEFORE = timedelta(days=2)
 MOST_DATABASES = 20
 MOST_TABLES = 10
 MOST_SERIES = 6
-LEAST_FORECAST = timedelta(days=2)
-FARTHEST_FORECAST = timedelta(days=730)
-BAND_DEVIATIONS = 2.0
-LEAST_FOR_BAND = 3
-
-Points = Sequence[tuple[float, float]]
-"""Seconds since the epoch, and a value."""
 
 
 def databases(transaction: Transaction, since: datetime) -> list[Growth]:
@@ -60,7 +54,9 @@ def mounts(transaction: Transaction, now: datetime) -> list[Growth]:
         row["object"]: row["value"]
         for row in statistics.load_series(transaction, "disk_bytes", now - USUAL)
     }
-    used = _points(statistics.load_series(transaction, "disk_used_bytes", now - HISTORY), "object")
+    used = series_by(
+        statistics.load_series(transaction, "disk_used_bytes", now - HISTORY), "object"
+    )
     return [
         Growth(
             redact(mount),
@@ -83,7 +79,7 @@ def disks(transaction: Transaction, now: datetime) -> Mapping[str, Points]:
         if row["value"]
     }
     rows = statistics.load_series(transaction, "disk_used_bytes", now - HISTORY)
-    used = _points(rows, "object")
+    used = series_by(rows, "object")
     shares = {
         mount: [(at, value / totals[mount]) for at, value in points]
         for mount, points in used.items()
@@ -100,61 +96,14 @@ def _largest(series: Mapping[str, Points]) -> Mapping[str, Points]:
 
 def trends(disks: Mapping[str, Points]) -> Mapping[str, tuple[float, float]]:
     """Return the slope of each mount and its standard error, as the forecast has them."""
-    fitted = {name: _fit(points) for name, points in disks.items()}
-    return {name: fit for name, fit in fitted.items() if fit is not None}
+    fitted = {name: fit(points) for name, points in disks.items()}
+    return {name: one for name, one in fitted.items() if one is not None}
 
 
 def sizes(transaction: Transaction, now: datetime) -> Mapping[str, Points]:
     """Return the sizes of the largest databases over time."""
     rows = statistics.load_series(transaction, "database_bytes", now - HISTORY)
-    return _largest(_points(rows, "database"))
-
-
-def full_on(used: Points, total: float) -> date | None:
-    """Return the day on which a linear fit reaches the total; None beyond two years.
-
-    Needs values over at least two days.
-    """
-    fitted = _fit(used)
-    return _day(used, total, fitted[0]) if fitted else None
-
-
-def full_between(used: Points, total: float) -> tuple[date, date | None] | None:
-    """Return the earliest and latest day of the forecast: its slope, two standard errors apart.
-
-    The latest is None if the use may as well not grow. None without a forecast, or with fewer
-    than three values.
-    """
-    fitted = _fit(used)
-    if fitted is None or len(used) < LEAST_FOR_BAND or _day(used, total, fitted[0]) is None:
-        return None
-    slope, error = fitted
-    earliest = _day(used, total, slope + BAND_DEVIATIONS * error)
-    latest = _day(used, total, slope - BAND_DEVIATIONS * error)
-    return (earliest, latest) if earliest is not None else None
-
-
-def _fit(used: Points) -> tuple[float, float] | None:
-    """Return the slope of a line through the values, and its standard error."""
-    if not used or used[-1][0] - used[0][0] < LEAST_FORECAST.total_seconds():
-        return None
-    middle_x = sum(x for x, _ in used) / len(used)
-    middle_y = sum(y for _, y in used) / len(used)
-    spread = sum((x - middle_x) ** 2 for x, _ in used)
-    slope = sum((x - middle_x) * (y - middle_y) for x, y in used) / spread
-    rest = sum((y - middle_y - slope * (x - middle_x)) ** 2 for x, y in used)
-    freedom = max(len(used) - 2, 1)
-    return slope, float((rest / freedom / spread) ** 0.5)
-
-
-def _day(used: Points, total: float, slope: float) -> date | None:
-    """Return the day on which the last value reaches the total at a slope in bytes a second."""
-    if slope <= 0:
-        return None
-    left = max(0.0, (total - used[-1][1]) / slope)
-    if left > FARTHEST_FORECAST.total_seconds():
-        return None
-    return (datetime.fromtimestamp(used[-1][0], UTC) + timedelta(seconds=left)).date()
+    return _largest(series_by(rows, "database"))
 
 
 def _series(transaction: Transaction, name: str, since: datetime) -> list[Row]:
@@ -177,10 +126,3 @@ def _growths(rows: Sequence[Row], since: datetime) -> list[Growth]:
 def _before(series: Sequence[tuple[datetime, float]], since: datetime) -> float:
     earlier = [value for at, value in series if at <= since]
     return earlier[-1] if earlier else series[0][1]
-
-
-def _points(rows: Sequence[Row], key: str) -> dict[str, list[tuple[float, float]]]:
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for row in rows:
-        found[row[key]].append((from_text(row["taken_at"]).timestamp(), row["value"]))
-    return dict(found)

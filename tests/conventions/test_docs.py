@@ -38,6 +38,11 @@ def test_reference_page_is_current(generate):
     assert generate.REFERENCE_PAGE.read_text() == generate.reference(), "run `make reference`"
 
 
+def test_metrics_and_events_pages_are_current(generate):
+    assert generate.METRICS_PAGE.read_text() == generate.metrics(), "run `make reference`"
+    assert generate.EVENTS_PAGE.read_text() == generate.events(), "run `make reference`"
+
+
 def anchors(path):
     titles = re.findall(r"^#+ (.*)$", FENCE.sub("", path.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

@@ -1,5 +1,6 @@
 """The rehearsal of the reference migration, and each fault of its first version put back."""
 
+import re
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,9 +159,9 @@ def test_inactive_user_that_is_not_carried_is_found(stage):
     for name in ("prepare.sql", "cleanup.rollback.sql"):
         stage.edit(name, "UPDATE OF cooperativa_id, activo ON", "UPDATE OF cooperativa_id ON")
     found = stage.rehearse().problems
-    assert any("old application in data: principal_distinto_de_usuario" in one for one in found), (
-        found
-    )
+    # which phase's probe picks such a user first depends on chance
+    told = "the old application in (data|tighten): principal_distinto_de_usuario"
+    assert any(re.search(told, one) for one in found), found
 
 
 def test_rows_that_a_rollback_would_lose_are_found(stage):

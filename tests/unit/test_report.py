@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemon.disk_forecast import full_between, full_on
 from daemon.report.gather import nights
-from daemon.report.gather_growth import full_between, full_on
 from daemon.report.language import TONGUES, catalogue_messages, language
 from daemon.report.layout import sentence
 from daemon.report.render import letter, page

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -196,7 +197,7 @@ def test_key_that_takes_too_long_is_verified_in_parts(any_house, monkeypatch):
     assert {"public.c.k", "public.part.k"} <= set(open_keys(house))  # the parts are flapping
     house.sereno("now", "health_report")
     (page,) = (house.folder / "reports").glob("*.html")
-    assert "foreign keys verified" in page.read_text()
+    assert re.search(r"\d+ of \d+ foreign keys", page.read_text())
 
 
 def open_keys(house):

@@ -1,0 +1,128 @@
+"""Prometheus metrics of coverage, disks, transaction ids, pauses and windows.
+
+No label is a table.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from daemon.disk_forecast import full_on, series_by
+from daemon.history import statistics
+from store.store import Transaction
+from store.timestamps import from_text
+
+RECENT = timedelta(days=14)
+HISTORY = timedelta(days=84)
+IDS = 2**31
+_PROOFS = {
+    "indexes and tables": ("proofs_wanted", "proofs", "oldest_proof_days"),
+    "foreign keys": ("keys_wanted", "keys_proven", "oldest_key_days"),
+}
+_DAY_SECONDS = 86_400.0
+
+
+def state_metrics(
+    transaction: Transaction, windows: Mapping[str, timedelta], now: datetime
+) -> Iterator[Metric]:
+    """Yield the metrics; `windows` are those of the schedules."""
+    yield from _coverage(transaction, now)
+    yield from _disks(transaction, now)
+    yield _wraparound(transaction)
+    yield _paused(transaction)
+    yield _windows(transaction, windows)
+
+
+def _coverage(transaction: Transaction, now: datetime) -> Iterator[Metric]:
+    wanted = GaugeMetricFamily(
+        "sereno_coverage_objects",
+        "Objects that are to be verified.",
+        labels=("database", "objects"),
+    )
+    proven = GaugeMetricFamily(
+        "sereno_coverage_proven_objects",
+        "Objects that were verified.",
+        labels=("database", "objects"),
+    )
+    oldest = GaugeMetricFamily(
+        "sereno_coverage_oldest_proof_seconds",
+        "Age of the oldest proof.",
+        labels=("database", "objects"),
+    )
+    families = ((wanted, 1.0), (proven, 1.0), (oldest, _DAY_SECONDS))
+    for objects, names in _PROOFS.items():
+        for name, (family, factor) in zip(names, families, strict=True):
+            latest = {
+                row["database"]: row["value"]
+                for row in statistics.load_series(transaction, name, now - RECENT)
+            }
+            for database, value in sorted(latest.items()):
+                family.add_metric((database, objects), value * factor)
+    yield from (wanted, proven, oldest)
+
+
+def _disks(transaction: Transaction, now: datetime) -> Iterator[Metric]:
+    size = GaugeMetricFamily("sereno_disk_bytes", "Size of a mount.", labels=("mount",))
+    used = GaugeMetricFamily("sereno_disk_used_bytes", "Used bytes of a mount.", labels=("mount",))
+    full = GaugeMetricFamily(
+        "sereno_disk_full_timestamp_seconds",
+        "Day on which a mount is full at the pace of the last weeks; no series without a forecast.",
+        labels=("mount",),
+    )
+    totals = {
+        row["object"]: row["value"]
+        for row in statistics.load_series(transaction, "disk_bytes", now - RECENT)
+    }
+    rows = statistics.load_series(transaction, "disk_used_bytes", now - HISTORY)
+    for mount, points in sorted(series_by(rows, "object").items()):
+        if mount not in totals:
+            continue
+        size.add_metric((mount,), totals[mount])
+        used.add_metric((mount,), points[-1][1])
+        day = full_on(points, totals[mount])
+        if day is not None:
+            midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+            full.add_metric((mount,), midnight.timestamp())
+    yield from (size, used, full)
+
+
+def _wraparound(transaction: Transaction) -> Metric:
+    """Return the used share of the transaction ids, the highest of each server."""
+    family = GaugeMetricFamily(
+        "sereno_wraparound_ratio",
+        "Used share of the 2^31 transaction or multixact ids, the highest of a server.",
+        labels=("database",),
+    )
+    for row in statistics.load_memories(transaction, "integrity_check", "wraparound"):
+        levels = json.loads(row["evidence"]).get("levels", {})
+        highest = max((float(samples[-1][0]) for samples in levels.values() if samples), default=0)
+        if highest:
+            family.add_metric((row["database"],), highest / IDS)
+    return family
+
+
+def _paused(transaction: Transaction) -> Metric:
+    family = CounterMetricFamily(
+        "sereno_paused_seconds",
+        "Time that steps have waited, by the signals of the governor.",
+        labels=("task", "reason"),
+    )
+    for row in statistics.load_paused(transaction):
+        family.add_metric((row["job"], row["reason"]), row["seconds"])
+    return family
+
+
+def _windows(transaction: Transaction, windows: Mapping[str, timedelta]) -> Metric:
+    family = GaugeMetricFamily(
+        "sereno_schedule_window_used_ratio",
+        "Share of its window that the last due time of a schedule has used.",
+        labels=("schedule",),
+    )
+    for row in statistics.load_last_due(transaction):
+        window = windows.get(row["schedule"])
+        if window and row["ended"]:
+            spent = from_text(row["ended"]) - from_text(row["began"])
+            family.add_metric((row["schedule"],), spent / window)
+    return family
