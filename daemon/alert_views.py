@@ -1,11 +1,12 @@
 """Alerts and silences as JSON objects, for the command line and the HTTP interface."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alerts import alert_store, outbox, silences
 from alerts.alert import Alert
 from alerts.message import from_json, value_text
+from daemon.history import statistics
 from domain.redaction import redact
 
 if TYPE_CHECKING:
@@ -14,6 +15,25 @@ if TYPE_CHECKING:
 
 MOST_EVENTS = 50
 MOST_MESSAGES = 200
+
+
+def place_of(alert: Alert, clusters: Mapping[str, str]) -> str:
+    """Return the place of an alert: its database, its server by its first database, or the host.
+
+    `clusters` has the identifier of the server of each configured database.
+    """
+    server = server_of(alert, clusters)
+    return alert.database or (f"server of {server}" if server else "host")
+
+
+def server_of(alert: Alert, clusters: Mapping[str, str]) -> str:
+    """Return the first database of the server that an alert is about.
+
+    Empty for an alert about a database or the host, and where there is one server only.
+    """
+    if alert.database or not alert.cluster or len(set(clusters.values())) <= 1:
+        return ""
+    return min((name for name, one in clusters.items() if one == alert.cluster), default="")
 
 
 def alert_row(alert: Alert, suppressed_by: str = "") -> dict[str, Any]:
@@ -42,11 +62,13 @@ def alert_details(context: "Context", number: int) -> dict[str, Any] | None:
         if alert is None:
             return None
         active = silences.active(transaction, now)
+        clusters = statistics.load_clusters(transaction)
         events = alert_store.load_events(transaction, number, MOST_EVENTS)
         messages = outbox.load_of_alert(transaction, number, MOST_MESSAGES)
     suppressed_by = alert.suppressed_by or context.policy.silenced(alert, active, now)
     return {
         **alert_row(alert, suppressed_by),
+        "place": place_of(alert, clusters),
         "remedy": redact(alert.remedy),
         "evidence": {
             redact(str(name)): redact(value_text(value)) for name, value in alert.evidence.items()

@@ -11,7 +11,7 @@ FLAPPING = "yes: it ends after an hour and three looks without it"
 def print_alert_details(alert: dict[str, Any], zone: str) -> None:
     """Print the alert."""
     label = severity_label(Severity(alert["severity"])).strip()
-    place = alert["database"] or "host"
+    place = alert["place"]
     prose(f"alert {alert['alert']}: {label} {place}  {alert['kind']}  {alert['object']}")
     line(f"{alert['state']} since {local_minute(alert['opened'], zone)}", indent=2)
     prose(alert["summary"], indent=2)

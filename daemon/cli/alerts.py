@@ -110,17 +110,21 @@ def _suppressed(
 def _show_list(
     overview: "Overview", alerts: "Sequence[Alert]", suppressed: "Mapping[int, str]"
 ) -> None:
+    from daemon.alert_views import place_of
     from daemon.cli.alert_rows import print_alert
     from daemon.cli.output import line, local_minute, prose, zone_name
+    from daemon.history import statistics
     from domain.redaction import redact
 
     now, zone = overview.now(), overview.zone
+    with overview.store.reading() as transaction:
+        clusters = statistics.load_clusters(transaction)
     for alert in alerts:
         since = local_minute(alert.opened_at, zone, now)
         state = f"{alert.state.value} since {since}"
         if alert.resolved_at:
             state = f"resolved {local_minute(alert.resolved_at, zone, now)}"
-        print_alert(alert, state)
+        print_alert(alert, place_of(alert, clusters), state)
         prose(redact(alert.summary), indent=6)
         if reason := suppressed.get(alert.id or 0):
             prose(f"not notified: {reason}", indent=6)

@@ -94,7 +94,7 @@ class _State:
     def __init__(self, overview: "Overview") -> None:
         from alerts import alert_store, outbox
         from alerts.alert import State
-        from daemon.history import history, pause
+        from daemon.history import history, pause, statistics
         from domain.kinds import CHANNEL_UNDELIVERED
         from store.state_check import checked_at
 
@@ -105,6 +105,7 @@ class _State:
             self.waiting = outbox.count_waiting(transaction)
             self.paused = pause.paused(transaction, overview.now())
             self.checked_at = checked_at(transaction)
+            self.clusters = statistics.load_clusters(transaction)
         self.alerts = sorted(alerts, key=lambda alert: (-alert.severity.rank, alert.id or 0))
         self.firing = [alert for alert in self.alerts if alert.state is not State.PENDING]
         failing = {alert.object for alert in alerts if alert.kind == CHANNEL_UNDELIVERED.name}
@@ -186,6 +187,7 @@ class _State:
         return f"{paint(wording.overall.upper(), style)}: {text}"
 
     def _show_alerts(self) -> None:
+        from daemon.alert_views import place_of
         from daemon.cli.alert_rows import print_alert
         from daemon.cli.output import counted, line, local_minute
         from domain.finding import Severity
@@ -193,7 +195,7 @@ class _State:
         shown = [alert for alert in self.alerts if alert.severity >= Severity.HIGH][:MOST_ALERTS]
         for alert in shown:
             since = local_minute(alert.opened_at, self.overview.zone, self.overview.now())
-            print_alert(alert, f"since {since}", indent=2)
+            print_alert(alert, place_of(alert, self.clusters), f"since {since}", indent=2)
         others = len(self.alerts) - len(shown)
         if others:
             line(f"{counted(others, 'other alert')}: sereno alerts list", indent=2)

@@ -1,7 +1,7 @@
 """Gathers the alerts of the health report, with their texts in every language."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -10,6 +10,8 @@ from alerts.alert import Alert, State
 from alerts.alert_figures import load_figures, severities_at
 from checks.check import Header, Row
 from checks.judge import remedy_of, summary_of
+from daemon.alert_views import server_of
+from daemon.history import statistics
 from daemon.report.report import AlertFigures, OpenAlert, ResolvedAlert, Texts
 from domain.finding import Severity
 from domain.redaction import redact
@@ -27,7 +29,14 @@ def open_alerts(
     before = severities_at(transaction, since)
     notified = [one for one in alert_store.load_open(transaction) if one.state is not State.PENDING]
     ranked = sorted(notified, key=lambda one: (-one.severity.rank, one.opened_at, one.id or 0))
-    return [_open_alert(one, before.get(one.id or 0), headers, (since, zone)) for one in ranked]
+    clusters = statistics.load_clusters(transaction)
+    return [
+        replace(
+            _open_alert(one, before.get(one.id or 0), headers, (since, zone)),
+            server=redact(server_of(one, clusters)),
+        )
+        for one in ranked
+    ]
 
 
 def resolved_alerts(
@@ -35,6 +44,7 @@ def resolved_alerts(
 ) -> Sequence[ResolvedAlert]:
     """Return the alerts resolved since an instant, latest first."""
     ended = alert_store.load_resolved_since(transaction, since, MOST_OVER)
+    clusters = statistics.load_clusters(transaction)
     return [
         ResolvedAlert(
             kind=one.kind,
@@ -43,6 +53,7 @@ def resolved_alerts(
             summary=redact(one.summary),
             ended=(one.resolved_at or one.last_seen_at).astimezone(zone),
             severity=one.peak_severity,
+            server=redact(server_of(one, clusters)),
             title=title_of(one.kind, headers),
             es=spanish(one, headers.get(one.kind)),
         )

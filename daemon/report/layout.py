@@ -67,9 +67,11 @@ def sentence(report: Report, words: Language) -> str:
     )
 
 
-def place(words: Language, database: str, object_: str) -> str:
-    """Return a database and an object in one line."""
-    return " ".join(part for part in (database, object_) if part) or words.text("this host")
+def _where(one: OpenAlert | ResolvedAlert, words: Language) -> str:
+    """Return the database, or the server, and the object of an alert in one line."""
+    server = words.text("server of {name},", name=one.server) if one.server else ""
+    parts = (one.database or server, one.object)
+    return " ".join(part for part in parts if part) or words.text("this host")
 
 
 def _runs(report: Report, words: Language) -> str:
@@ -120,7 +122,7 @@ def _information(one: OpenAlert, words: Language) -> str:
     """Return an alert of severity info in one line."""
     texts = _texts(one, words)
     cure = f" → {_cut(texts.remedy)}" if texts.remedy else ""
-    where = place(words, one.database, one.object)
+    where = _where(one, words)
     return f"{texts.title}: {_cut(where)}: {_cut(texts.summary)}{cure}"
 
 
@@ -146,7 +148,7 @@ def _card(one: OpenAlert, words: Language) -> Card:
         label=words.text(str(one.severity)),
         title=texts.title,
         note=" · ".join(parts),
-        place=_cut(place(words, one.database, one.object)),
+        place=_cut(_where(one, words)),
         summary=_cut(texts.summary),
         remedy=_cut(texts.remedy),
     )
@@ -193,7 +195,7 @@ def _changes(report: Report, words: Language) -> Iterator[Block]:
 def _over(one: ResolvedAlert, words: Language) -> Sequence[str]:
     is_spanish = words.name == "es" and one.es is not None
     told = one.es.title if is_spanish and one.es else words.text(one.title or one.kind)
-    return told, _cut(place(words, one.database, one.object)), words.minute(one.ended)
+    return told, _cut(_where(one, words)), words.minute(one.ended)
 
 
 def _zone(report: Report) -> str:

@@ -34,6 +34,8 @@ class OpenAlert:
     since: datetime
     new: bool
     acknowledged_by: str = ""
+    server: str = ""
+    """The first database of the server that it is about, where there are several servers."""
     before: Severity | None = None
     """Its severity at the last report; None for a new one."""
     title: str = ""
@@ -64,6 +66,8 @@ class ResolvedAlert:
     ended: datetime
     severity: Severity = Severity.WARNING
     """The highest that it had."""
+    server: str = ""
+    """As that of an open one."""
     title: str = ""
     es: Texts | None = None
 

@@ -9,7 +9,8 @@ from fastapi.responses import RedirectResponse, Response
 
 from alerts import alert_store, silences
 from alerts.alert import Alert
-from daemon.alert_views import alert_details, alert_row, silence_row
+from daemon.alert_views import alert_details, alert_row, place_of, silence_row
+from daemon.history import statistics
 from daemon.web import alert_actions
 from daemon.web.html import SEE_OTHER, Form, form_with, page_router, render
 from daemon.web.parts import Parts
@@ -88,9 +89,11 @@ def list_values(parts: Parts, *, everything: bool) -> dict[str, Any]:
             else alert_store.load_open(transaction)
         )
         active = silences.active(transaction, now)
+        clusters = statistics.load_clusters(transaction)
     if not everything:
         found.sort(key=lambda one: (-one.severity.rank, one.id or 0))
-    rows = [_row(parts, one, active, now) for one in found[:MOST_LISTED]]
+    shown = found[:MOST_LISTED]
+    rows = [{**_row(parts, one, active, now), "place": place_of(one, clusters)} for one in shown]
     quiet = [{**silence_row(one), "ends": one.ends_at} for one in active]
     return {"alerts": rows, "silences": quiet}
 

@@ -55,3 +55,21 @@ def test_empty_store(store):
     with store.reading() as transaction:
         found = load_figures(transaction, SINCE)
     assert (found.opened, found.sent, found.median_seconds) == (0, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("database", "cluster", "clusters", "place"),
+    [
+        ("main", "1", {"main": "1", "other": "2"}, "main"),
+        ("", "1", {"main": "1", "also": "1", "other": "2"}, "server of also"),
+        ("", "1", {"main": "1"}, "host"),
+        ("", "", {"main": "1", "other": "2"}, "host"),
+        ("", "3", {"main": "1", "other": "2"}, "host"),
+    ],
+)
+def test_place_names_the_server_where_there_are_several(database, cluster, clusters, place):
+    from types import SimpleNamespace
+
+    from daemon.alert_views import place_of
+
+    assert place_of(SimpleNamespace(database=database, cluster=cluster), clusters) == place
