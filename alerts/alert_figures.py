@@ -41,14 +41,18 @@ _SEVERITIES = """
 class Figures:
     """Counts since an instant."""
 
-    opened: int
-    acknowledged: int
-    resolved: int
-    median_seconds: float | None
-    """Median time from the last message that asked for one to each acknowledgement."""
-    sent: int
-    dead: int
-    waiting: int
+    opened: int = 0
+    acknowledged: int = 0
+    resolved: int = 0
+    median_seconds: float | None = None
+    """Median time from the last message that asked for one to each acknowledgement.
+
+    None without one.
+    """
+    sent: int = 0
+    dead: int = 0
+    """Messages that no channel accepted."""
+    waiting: int = 0
     """Messages tried and not yet delivered."""
 
 

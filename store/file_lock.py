@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,20 @@ def write_new(path: Path, text: str, mode: int) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         os.close(folder)
+
+
+def replace_file(path: Path, text: str, mode: int) -> None:
+    """Replace a file in one step: a reader sees the old one or the new one. Raises OSError.
+
+    Owner and mode are those of `write_new`.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        write_new(beside, text, mode)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def _had(descriptor: int, deadline: float) -> bool:

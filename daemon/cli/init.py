@@ -155,7 +155,7 @@ def _findings(found: Survey, names: Sequence[str], prefix: str) -> "Findings":
 
 
 def _changes(path: Path, findings: "Findings") -> list[str]:
-    """Return what is made, for a person to agree to."""
+    """Return the changes as lines, for a person to agree to."""
     roles = sorted({one.user for all_ in findings.logins.values() for one in all_.all_logins()})
     return [
         "This will make:",

@@ -1,4 +1,4 @@
-"""What `sereno init` finds out: the server and its databases, and the address of the logins."""
+"""The survey of `sereno init`: the server and its databases, and the address of the logins."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

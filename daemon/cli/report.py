@@ -12,6 +12,7 @@ from daemon.exit_codes import Exit
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from alerts.alert import Message
     from daemon.context import Context
     from daemon.report.language import Tongue
     from daemon.report.report import Report
@@ -39,27 +40,37 @@ def report(
 ) -> None:
     """Print the health report; reads only the state file."""
     with open_context(config) as context:
-        from daemon.report.gather import gather
+        from daemon.report.draw import draw
         from daemon.report.language import language
+        from daemon.report.publication import save_page
         from daemon.report.render import letter
 
         if out is not None:
             _check_path(out)
         spoken = _tongue(tongue, context)
         channels = _receivers(context) if send else {}
-        with context.store.reading() as transaction:
-            now = context.clock()
-            # a report that is read beside the weekly one covers the same time
-            age = timedelta() if send else NOT_SINCE
-            found = gather(transaction, context.config, now, context.checks, age=age)
-        if out is not None:
-            _write(found, spoken, out, as_json=as_json)
-        for one in sorted(set(channels.values())):
-            _send(context, found, one, [name for name, its in channels.items() if its == one])
+        found = _gather(context, timedelta() if send else NOT_SINCE)
+        if out is not None or send:
+            images = draw(found)
+            if out is not None:
+                save_page(letter(found, images, language(spoken)), out)
+                typer.echo(str(out), err=as_json)
+            _send_all(context, found, images, channels)
         if as_json:
             print_json(_as_json(found, spoken))
         elif out is None and not send:
             typer.echo(letter(found, {}, language(spoken)).text, nl=False)
+
+
+def _gather(context: "Context", age: timedelta) -> "Report":
+    """Return the report since the last one of an age.
+
+    One that is read beside the weekly report covers the same time.
+    """
+    from daemon.report.gather import gather
+
+    with context.store.reading() as transaction:
+        return gather(transaction, context.config, context.clock(), context.checks, age=age)
 
 
 def _tongue(given: str | None, context: "Context") -> "Tongue":
@@ -72,13 +83,6 @@ def _tongue(given: str | None, context: "Context") -> "Tongue":
     if spoken is None:
         fail(f"--language {found!r}: there are {', '.join(TONGUES)}", Exit.CANNOT)
     return spoken
-
-
-def _write(found: "Report", tongue: "Tongue", out: Path, *, as_json: bool) -> None:
-    from daemon.report.publication import save_page, write_letter
-
-    save_page(write_letter(found, tongue), out)
-    typer.echo(str(out), err=as_json)
 
 
 def _as_json(found: "Report", tongue: "Tongue") -> dict[str, Any]:
@@ -109,12 +113,26 @@ def _receivers(context: "Context") -> "Mapping[str, Tongue]":
     return channels
 
 
-def _send(context: "Context", found: "Report", tongue: "Tongue", channels: "Sequence[str]") -> None:
-    """Send the report in a language to its channels; exit with 1 if one does not accept it."""
-    from daemon.cli.channel_test import send_and_wait
-    from daemon.report.publication import report_message, write_letter
+def _send_all(
+    context: "Context",
+    found: "Report",
+    images: "Mapping[str, str]",
+    channels: "Mapping[str, Tongue]",
+) -> None:
+    """Send the report to every channel in its language."""
+    from daemon.report.language import language
+    from daemon.report.publication import report_message
+    from daemon.report.render import letter
 
-    message = report_message(found, write_letter(found, tongue), tongue)
+    for tongue in sorted(set(channels.values())):
+        message = report_message(found, letter(found, images, language(tongue)), tongue)
+        _send(context, message, [name for name, its in channels.items() if its == tongue])
+
+
+def _send(context: "Context", message: "Message", channels: "Sequence[str]") -> None:
+    """Send the report to the channels of one language; exit with 1 if one does not accept it."""
+    from daemon.cli.channel_test import send_and_wait
+
     results = list(send_and_wait(context, message, channels))
     for result in results:
         typer.echo(result.text(), err=True)

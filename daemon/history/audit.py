@@ -1,4 +1,4 @@
-"""The statements of the audit log: who did what through the HTTP interface."""
+"""The statements of the audit log: the actions of principals through the HTTP interface."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -8,6 +8,12 @@ from store.timestamps import from_text, to_text
 MOST_WORKS = 12
 """The number of objects that a report names."""
 MOST_UNDONE = 30
+INDEXES, KEYS = "indexes and tables", "foreign keys"
+COVERAGE = {
+    INDEXES: {"wanted": "proofs_wanted", "proven": "proofs", "days": "oldest_proof_days"},
+    KEYS: {"wanted": "keys_wanted", "proven": "keys_proven", "days": "oldest_key_days"},
+}
+"""The measures of verified objects by kind of objects."""
 
 _LAST_REPORT = """
     SELECT max(finished_at) AS at FROM run
@@ -155,6 +161,23 @@ def load_last_findings(transaction: Transaction) -> list[Row]:
 def load_done_steps(transaction: Transaction, job: str, limit: int) -> list[Row]:
     """Return the newest steps of a job."""
     return transaction.rows(_DONE_STEPS, (job, limit))
+
+
+def load_coverage(
+    transaction: Transaction, since: datetime
+) -> dict[tuple[str, str], dict[str, float]]:
+    """Return the latest counts of verified objects by kind of objects and database.
+
+    `wanted` are all objects, `proven` the verified ones, `days` is the age of the oldest proof.
+    """
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for objects, names in COVERAGE.items():
+        latest: dict[str, dict[str, float]] = {}
+        for key, name in names.items():
+            for row in load_series(transaction, name, since):
+                latest.setdefault(row["database"], {})[key] = row["value"]
+        found |= {(objects, database): latest[database] for database in sorted(latest)}
+    return found
 
 
 def load_paused(transaction: Transaction) -> list[Row]:

@@ -17,10 +17,6 @@ from store.timestamps import from_text
 RECENT = timedelta(days=14)
 HISTORY = timedelta(days=84)
 IDS = 2**31
-_PROOFS = {
-    "indexes and tables": ("proofs_wanted", "proofs", "oldest_proof_days"),
-    "foreign keys": ("keys_wanted", "keys_proven", "oldest_key_days"),
-}
 _DAY_SECONDS = 86_400.0
 
 
@@ -51,15 +47,11 @@ def _coverage(transaction: Transaction, now: datetime) -> Iterator[Metric]:
         "Age of the oldest proof.",
         labels=("database", "objects"),
     )
-    families = ((wanted, 1.0), (proven, 1.0), (oldest, _DAY_SECONDS))
-    for objects, names in _PROOFS.items():
-        for name, (family, factor) in zip(names, families, strict=True):
-            latest = {
-                row["database"]: row["value"]
-                for row in statistics.load_series(transaction, name, now - RECENT)
-            }
-            for database, value in sorted(latest.items()):
-                family.add_metric((database, objects), value * factor)
+    families = {"wanted": (wanted, 1.0), "proven": (proven, 1.0), "days": (oldest, _DAY_SECONDS)}
+    for (objects, database), values in statistics.load_coverage(transaction, now - RECENT).items():
+        for key, value in values.items():
+            family, factor = families[key]
+            family.add_metric((database, objects), value * factor)
     yield from (wanted, proven, oldest)
 
 

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from alerts.alert_figures import load_figures
 from checks.check import Check
 from checks.means import LOOK
 from checks.registry import FROM_JOBS
@@ -32,7 +33,7 @@ from daemon.scheduling.timetable import Timing, timings
 from domain.redaction import redact
 from migrations.state import State
 from store.store import Row, Transaction
-from store.timestamps import from_text
+from store.timestamps import from_text, to_text
 
 USUAL = timedelta(days=7)
 DURATIONS = timedelta(days=28)
@@ -58,6 +59,7 @@ def gather(
     since = last or max(
         now - USUAL, (statistics.first_run_at(transaction) or now) - timedelta(seconds=1)
     )
+    runs = statistics.load_runs(transaction, min(since, now - DURATIONS))
     headers = FROM_JOBS | {name: check.header for name, check in checks.items()}
     return Report(
         instance=config.daemon.name,
@@ -66,13 +68,13 @@ def gather(
         first=last is None,
         alerts=gather_alerts.open_alerts(transaction, headers, since, zone),
         over=gather_alerts.resolved_alerts(transaction, headers, since, zone),
-        figures=gather_alerts.figures(transaction, since),
-        tasks=list(_tasks(statistics.load_runs(transaction, since))),
-        nights=nights(statistics.load_runs(transaction, now - USUAL), zone),
+        figures=load_figures(transaction, since),
+        tasks=list(_tasks(_began_after(runs, since))),
+        nights=nights(_began_after(runs, now - USUAL), zone),
         done=[Done(**row) for row in statistics.load_totals(transaction, since)],
         work=[_work(row) for row in statistics.load_works(transaction, since)],
         left=[_left(row) for row in statistics.load_undone(transaction, since)],
-        next=list(_next(transaction, config, zone, now)),
+        next=list(_next(config, _usual_seconds(_began_after(runs, now - DURATIONS)), now)),
         proofs=list(_proofs(transaction, now)),
         statements=_statements(transaction),
         migrations=_migrations(transaction),
@@ -96,14 +98,6 @@ def _growth(transaction: Transaction, since: datetime, now: datetime) -> dict[st
         "trends": gather_growth.trends(disks),
         "sizes": gather_growth.sizes(transaction, now),
     }
-
-
-INDEXES = "indexes and tables"
-_PROOFS = {
-    INDEXES: ("proofs_wanted", "proofs", "oldest_proof_days"),
-    "foreign keys": ("keys_wanted", "keys_proven", "oldest_key_days"),
-}
-"""The measures of what was verified: all objects, verified ones, days of the oldest proof."""
 
 
 def _tasks(runs: Sequence[Row]) -> Iterator[TaskSummary]:
@@ -191,31 +185,30 @@ def _left(row: Row) -> UndoneStep:
 
 
 def _proofs(transaction: Transaction, now: datetime) -> Iterator[Proofs]:
-    """Yield the coverage of amcheck and of foreign keys in each database, as of their last run."""
+    """Yield the coverage of amcheck and of foreign keys in each database."""
     proven_since = {
         row["database"]: row for row in statistics.load_proven(transaction, "corruption_check")
     }
-    for noun, names in _PROOFS.items():
-        latest: dict[str, dict[str, float]] = defaultdict(dict)
-        for name in names:
-            for row in statistics.load_series(transaction, name, now - USUAL):
-                latest[row["database"]][name] = row["value"]
-        for database, values in sorted(latest.items()):
-            wanted, proven, days = (values.get(name, 0.0) for name in names)
-            since = proven_since.get(database)
-            # the count of a run is that of its beginning
-            if noun == INDEXES and since is not None and since["proven"] > proven:
-                proven = min(wanted, since["proven"])
-                days = max(days, (now - from_text(since["oldest"])) / timedelta(days=1))
-            if wanted:
-                yield Proofs(redact(database), int(wanted), int(proven), days, noun)
+    found = statistics.load_coverage(transaction, now - USUAL)
+    for (objects, database), values in found.items():
+        wanted, proven, days = (values.get(key, 0.0) for key in ("wanted", "proven", "days"))
+        since = proven_since.get(database)
+        # the count of a run is that of its beginning
+        if objects == statistics.INDEXES and since is not None and since["proven"] > proven:
+            proven = min(wanted, since["proven"])
+            days = max(days, (now - from_text(since["oldest"])) / timedelta(days=1))
+        if wanted:
+            yield Proofs(redact(database), int(wanted), int(proven), days, objects)
 
 
-def _next(
-    transaction: Transaction, config: Config, zone: ZoneInfo, now: datetime
-) -> Iterator[NextDue]:
+def _began_after(runs: Sequence[Row], instant: datetime) -> Sequence[Row]:
+    at = to_text(instant)
+    return [run for run in runs if run["started_at"] > at]
+
+
+def _next(config: Config, usual: Mapping[str, float], now: datetime) -> Iterator[NextDue]:
     """Yield the next due time of each schedule, with the usual duration of its jobs."""
-    usual = _usual_seconds(statistics.load_runs(transaction, now - DURATIONS))
+    zone = ZoneInfo(config.daemon.timezone)
     for name, timing in timings(config).items():
         coming = _coming(timing, now)
         if not coming:

@@ -1,18 +1,18 @@
 """Gathers the alerts of the health report, with their texts in every language."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from alerts import alert_store
 from alerts.alert import Alert, State
-from alerts.alert_figures import load_figures, severities_at
+from alerts.alert_figures import severities_at
 from checks.check import Header, Row
 from checks.judge import remedy_of, summary_of
 from daemon.alert_views import server_of
 from daemon.history import statistics
-from daemon.report.report import AlertFigures, OpenAlert, ResolvedAlert, Texts
+from daemon.report.report import OpenAlert, ResolvedAlert, Texts
 from domain.finding import Severity
 from domain.redaction import redact
 from store.store import Transaction
@@ -59,11 +59,6 @@ def resolved_alerts(
         )
         for one in ended
     ]
-
-
-def figures(transaction: Transaction, since: datetime) -> AlertFigures:
-    """Return the counts of alerts and messages."""
-    return AlertFigures(**asdict(load_figures(transaction, since)))
 
 
 def title_of(kind: str, headers: Headers) -> str:

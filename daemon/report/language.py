@@ -5,7 +5,6 @@ of the catalogue (names, states of the server) stay as they are.
 """
 
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
@@ -105,14 +104,3 @@ def _catalogue(name: Tongue) -> NullTranslations:
     mofile.write_mo(binary, pofile.read_po(io.BytesIO(text)))
     binary.seek(0)
     return Translations(binary)
-
-
-def catalogue_messages(name: Tongue) -> Mapping[str, object]:
-    """Return the messages of a catalogue with their translations, for a test of completeness."""
-    text = (resources.files("daemon.report") / "locale" / f"{name}.po").read_bytes()
-    found = pofile.read_po(io.BytesIO(text))
-    return {
-        message.id if isinstance(message.id, str) else message.id[0]: message.string
-        for message in found
-        if message.id
-    }

@@ -1,8 +1,6 @@
 """Publishing of the health report: charts, letter, page, and notifications."""
 
-import os
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,32 +13,14 @@ from daemon.report.render import letter, page
 from daemon.report.report import Report
 from execution.control import StepControl
 from execution.step import Evidence, HostStep, Outcome, Status
-from store.file_lock import match_folder_owner
+from store.file_lock import match_folder_owner, replace_file
 
 LIMIT_SECONDS = 300.0
 
 
-def write_letter(
-    report: Report, tongue: Tongue, proceed: Callable[[], object] = lambda: None
-) -> Letter:
-    """Return the letter with its charts; `proceed` may end the drawing by raising."""
-    return letter(report, draw(report, proceed), language(tongue))
-
-
 def save_page(written: Letter, path: Path) -> None:
     """Write the page atomically; links are not followed. Raises OSError."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(
-        beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640
-    )
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(page(written))
-        match_folder_owner(beside)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    replace_file(path, page(written), 0o640)
 
 
 def report_message(report: Report, written: Letter, tongue: Tongue) -> Message:

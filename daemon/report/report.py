@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
+from alerts.alert_figures import Figures
 from alerts.wording import severity_wording
 from domain.finding import Severity
 
@@ -189,22 +190,6 @@ class Proofs:
 
 
 @dataclass(frozen=True, slots=True)
-class AlertFigures:
-    """Counts of the alerts and messages since the last report."""
-
-    opened: int = 0
-    acknowledged: int = 0
-    resolved: int = 0
-    median_seconds: float | None = None
-    """Median time from the first message to the acknowledgement; None without one."""
-    sent: int = 0
-    dead: int = 0
-    """Messages that no channel accepted."""
-    waiting: int = 0
-    """Messages tried and not yet delivered."""
-
-
-@dataclass(frozen=True, slots=True)
 class Statement:
     """A statement of pg_stat_statements between the last two looks."""
 
@@ -253,7 +238,7 @@ class Report:
     tables: Sequence[Growth]
     mounts: Sequence[Growth]
     next: Sequence[NextDue]
-    figures: AlertFigures = AlertFigures()
+    figures: Figures = field(default_factory=Figures)
     nights: Mapping[str, Mapping[str, Night]] = field(default_factory=dict)
     """By job and local date, for seven days."""
     done: Sequence[Done] = ()

@@ -16,7 +16,7 @@ _MAINTAIN_ROLE_SINCE = 170000
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """How the administrator has reached the server."""
+    """The connection by which the administrator reached the server."""
 
     host: str
     """The host that libpq has connected to, or the folder of the socket."""

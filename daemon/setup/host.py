@@ -1,4 +1,4 @@
-"""What `sereno init` reads of this machine: its time zone, and the log files of the server."""
+"""Facts about this machine for `sereno init`: its time zone, the log files of the server."""
 
 import re
 from collections.abc import Iterator

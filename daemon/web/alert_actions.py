@@ -1,4 +1,4 @@
-"""What people do about alerts through the HTTP interface, recorded in the audit log."""
+"""Actions on alerts through the HTTP interface, recorded in the audit log."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ def silence_alert(parts: Parts, number: int, quiet: Quiet, entry: MakeEntry) -> 
 
 
 def silence(parts: Parts, matcher: Matcher, quiet: Quiet, made: Entry) -> int:
-    """Silence what matches; return the number of the silence. Raises ProblemError 422."""
+    """Silence the matching alerts; return the number of the silence. Raises ProblemError 422."""
     context = parts.context
     if not quiet.reason:
         raise ProblemError(422, "invalid", "reason: say why", ["reason"])

@@ -23,7 +23,7 @@ class Acknowledge(BaseModel):
 
 
 class NewSilence(BaseModel):
-    """What is silenced (shell patterns), for how long, and why."""
+    """The alerts to silence (shell patterns), the duration, and the reason."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
     duration: str = Field(alias="for", max_length=50, examples=["2h"])

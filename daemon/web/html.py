@@ -50,7 +50,7 @@ class Form:
         return text
 
     def entry(self, action: str, subject: str, detail: str = "") -> Entry:
-        """Return the entry of the audit log for what the form does."""
+        """Return the entry of the audit log for the action of the form."""
         return Entry(self.principal, self.address, action, subject, detail)
 
 
@@ -129,7 +129,7 @@ def page_router(parts: Parts, path: str, show: Callable[[Request], Response]) ->
 def render(
     parts: Parts, request: Request, template: str, *, status: int = 200, **values: object
 ) -> Response:
-    """Return a page; every one knows its principal, the time zone and what is wrong."""
+    """Return a page with its principal, the time zone and the problems of the service."""
     web, zone = parts.context.config.web, ZoneInfo(parts.context.config.daemon.timezone)
     session = session_of(request) or _of_proxy(web, request)
     sessions: Sessions = request.app.state.sessions

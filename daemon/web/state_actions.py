@@ -1,4 +1,4 @@
-"""What people do about runs, pauses and findings, recorded in the audit log."""
+"""Actions on runs, pauses and findings, recorded in the audit log."""
 
 import json
 import uuid

@@ -80,7 +80,7 @@ def _add_reads(made: APIRouter, parts: Parts) -> None:
     def findings(
         severity: str = "", database: str = "", check: str = "", text: str = ""
     ) -> dict[str, Any]:
-        """Return the findings of the last run of each job in each place, and what is ignored."""
+        """Return the findings of the last run of each job in each place, and ignored objects."""
         wanted = {"severity": severity, "database": database, "kind": check, "text": text}
         found = state_values.finding_list(context, wanted)
         return {"findings": found, "ignored": state_values.ignored_values(context)}

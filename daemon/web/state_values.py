@@ -12,7 +12,7 @@ from daemon.runs.recovery import is_alive
 from daemon.scheduling.timetable import timings
 from daemon.web.migration_values import JOB, progress_values
 from domain.redaction import redact
-from store.store import Row, Transaction
+from store.store import Row
 from store.timestamps import from_text
 
 MOST_RUNS = 200
@@ -25,7 +25,7 @@ COVERAGE = timedelta(days=14)
 
 
 def overview_values(context: Context) -> dict[str, Any]:
-    """Return the grid of databases and jobs, what is at work, due times, the pause."""
+    """Return the grid of databases and jobs, the runs at work, due times, the pause."""
     now = context.clock()
     with context.store.reading() as transaction:
         last = statistics.load_last_runs(transaction)
@@ -207,43 +207,19 @@ def outbox_values(context: Context) -> list[dict[str, Any]]:
 
 def coverage_values(context: Context) -> list[dict[str, Any]]:
     """Return how much of each database was verified, the least first."""
-    found: dict[tuple[str, str], dict[str, float]] = {}
     with context.store.reading() as transaction:
-        for noun, names in _PROOFS.items():
-            for key, name in names.items():
-                _add_latest(transaction, found, (noun, key, name), context.clock())
+        found = statistics.load_coverage(transaction, context.clock() - COVERAGE)
     rows = [
-        {"database": database, "objects": noun, **values,
+        {"database": database, "objects": objects, **values,
          "share": values.get("proven", 0) / values["wanted"]}
-        for (database, noun), values in found.items()
+        for (objects, database), values in found.items()
         if values.get("wanted")
     ]  # fmt: skip
     return sorted(rows, key=lambda one: (one["share"], str(one["database"]), str(one["objects"])))
 
 
-_PROOFS = {
-    "indexes and tables": {
-        "wanted": "proofs_wanted",
-        "proven": "proofs",
-        "days": "oldest_proof_days",
-    },
-    "foreign keys": {"wanted": "keys_wanted", "proven": "keys_proven", "days": "oldest_key_days"},
-}
-
-
-def _add_latest(
-    transaction: Transaction,
-    found: dict[tuple[str, str], dict[str, float]],
-    what: tuple[str, str, str],
-    now: datetime,
-) -> None:
-    noun, key, name = what
-    for row in statistics.load_series(transaction, name, now - COVERAGE):
-        found.setdefault((row["database"], noun), {})[key] = row["value"]
-
-
 def archive_values(context: Context) -> list[Row]:
-    """Return what the job archive has moved, newest first, as its runs recorded it."""
+    """Return the work of the job archive, newest first, as its runs recorded it."""
     with context.store.reading() as transaction:
         rows = statistics.load_done_steps(transaction, "archive", MOST_ARCHIVED)
     return [

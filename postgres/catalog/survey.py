@@ -1,4 +1,4 @@
-"""What `sereno init` reads of a server: settings, databases, tables, time columns, references.
+"""The survey of a server for `sereno init`: settings, databases, tables, time columns, references.
 
 Only catalogs and statistics are read, never a table: planning a query on one may run code of its
 owner, with the rights of the administrator. No lock is waited for.

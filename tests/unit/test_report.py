@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alerts.alert_figures import Figures
 from daemon.disk_forecast import full_between, full_on
 from daemon.report.gather import nights
-from daemon.report.language import TONGUES, catalogue_messages, language
+from daemon.report.language import TONGUES, language
 from daemon.report.layout import sentence
 from daemon.report.render import letter, page
 from daemon.report.report import (
-    AlertFigures,
     Done,
     DoneWork,
     Growth,
@@ -61,7 +61,7 @@ def report(text="x", alerts=(), tasks=None, **changes):
         "proofs": [Proofs(text, 100, 97, 3.2)], "versions": [Version(text, "18.6")],
         "statements": [Statement(text, text, 1000, 60000, 60.0, 20.0)],
         "migrations": [MigrationState(text, "0001", text, "expand", "running", text)],
-        "figures": AlertFigures(5, 2, 3, 120.0, 9, 1, 2), **changes,
+        "figures": Figures(5, 2, 3, 120.0, 9, 1, 2), **changes,
     }  # fmt: skip
     return Report(**values)
 
@@ -295,7 +295,7 @@ def test_spanish_report_has_spanish_words_numbers_and_dates():
 EMPTY = {
     "alerts": (), "over": (), "tasks": (), "work": (), "done": (), "left": (), "databases": (), "tables": (), "mounts": (),
     "wal": (), "next": (), "nights": {}, "proofs": (), "versions": (), "statements": (), "migrations": (),
-    "figures": AlertFigures(), "since": UNTIL - timedelta(hours=1),
+    "figures": Figures(), "since": UNTIL - timedelta(hours=1),
 }  # fmt: skip
 
 
@@ -323,6 +323,22 @@ def test_text_fits_eighty_columns_but_for_statements():
 def test_same_report_gives_same_bytes():
     made = [letter(report(HOSTILE), {"growth": "AAAA"}, words).html for words in (EN, EN, ES, ES)]
     assert made[0] == made[1] != made[2] == made[3]
+
+
+def catalogue_messages(name):
+    """Return the messages of a catalogue with their translations."""
+    import io
+    from importlib import resources
+
+    from babel.messages import pofile
+
+    text = (resources.files("daemon.report") / "locale" / f"{name}.po").read_bytes()
+    found = pofile.read_po(io.BytesIO(text))
+    return {
+        message.id if isinstance(message.id, str) else message.id[0]: message.string
+        for message in found
+        if message.id
+    }
 
 
 def test_catalogue_is_complete():
