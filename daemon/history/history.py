@@ -86,12 +86,14 @@ _ENDS = """
     ORDER BY id
 """
 _SINCE = "SELECT value FROM instance WHERE name = ?"
+_ALL_PLANNED = "SELECT name, value FROM instance WHERE name >= 'planned ' AND name < 'planned!'"
 _KNOWN_SINCE = """
     INSERT INTO instance (name, value) VALUES (?, ?)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE value > excluded.value
 """
 _ENDED = "SELECT count(*) AS runs FROM run WHERE finished_at < ?"
 _FORGET = "DELETE FROM run WHERE finished_at < ?"
+_FORGET_ENDS = "DELETE FROM last_end WHERE finished_at < ?"
 _FORGET_RUN = "DELETE FROM run WHERE id = ?"
 _RUNS = "SELECT * FROM run ORDER BY id DESC LIMIT ?"
 _RUN = "SELECT * FROM run WHERE id = ?"
@@ -241,19 +243,25 @@ def remember_planned(transaction: Transaction, task: Task, cron: str, now: datet
 
     A future instant was recorded by a wrong clock and is replaced.
     """
-    transaction.execute(_KNOWN_SINCE, (_planned(task, cron), to_text(now)))
+    transaction.execute(_KNOWN_SINCE, (planned_name(task, cron), to_text(now)))
     return planned_since(transaction, task, cron) or now
 
 
 def planned_since(transaction: Transaction, task: Task, cron: str) -> datetime | None:
     """Return since when a task is planned with this cron line; None if unknown."""
-    row = transaction.row(_SINCE, (_planned(task, cron),))
+    row = transaction.row(_SINCE, (planned_name(task, cron),))
     if row:
         return from_text(row["value"])
     return None
 
 
-def _planned(task: Task, cron: str) -> str:
+def load_planned(transaction: Transaction) -> dict[str, datetime]:
+    """Return since when every task is planned, by `planned_name`."""
+    return {row["name"]: from_text(row["value"]) for row in transaction.rows(_ALL_PLANNED)}
+
+
+def planned_name(task: Task, cron: str) -> str:
+    """Return the name under which the store keeps since when a task is planned."""
     return f"planned {task.trigger.schedule} {cron} {task.job} {task.database}"
 
 
@@ -263,8 +271,9 @@ def count_ended(transaction: Transaction, before: datetime) -> int:
 
 
 def purge(transaction: Transaction, before: datetime) -> None:
-    """Delete them with their steps, findings and measures."""
+    """Delete them with their steps, findings and measures, and tasks without later runs."""
     transaction.execute(_FORGET, (to_text(before),))
+    transaction.execute(_FORGET_ENDS, (to_text(before),))
 
 
 def load_runs(transaction: Transaction, limit: int) -> list[Row]:

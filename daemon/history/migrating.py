@@ -62,7 +62,14 @@ _LATEST = """
     SELECT p.*, r.subject, r.database, r.request, r.state, r.started_at, r.process
     FROM run_progress p JOIN run r ON r.id = p.run
     WHERE (? = '' OR r.subject = ?) AND (? = '' OR r.database = ?) AND (? = '' OR r.request = ?)
-    ORDER BY r.id DESC LIMIT 1
+    ORDER BY p.run DESC LIMIT 1
+"""
+_LATEST_OF_ALL = """
+    SELECT r.subject, r.database, p.done, p.total
+    FROM run_progress p JOIN run r ON r.id = p.run
+    WHERE p.run IN (SELECT max(q.run) FROM run_progress q JOIN run s ON s.id = q.run
+                    WHERE s.job = ? GROUP BY s.subject, s.database)
+    ORDER BY r.subject, r.database
 """
 _OPEN = """
     SELECT p.*, r.subject, r.database, r.request, r.state, r.started_at, r.process
@@ -154,6 +161,11 @@ def latest_progress(
 ) -> Row | None:
     """Return the progress of the newest run of a migration, in a database, or of a request."""
     return transaction.row(_LATEST, (subject, subject, database, database, request, request))
+
+
+def latest_progress_of_all(transaction: Transaction, job: str) -> list[Row]:
+    """Return the rows done by the newest run of each migration in each database."""
+    return transaction.rows(_LATEST_OF_ALL, (job,))
 
 
 def load_totals(transaction: Transaction, job: str) -> Row:

@@ -56,17 +56,10 @@ _DONE_STEPS = """
     FROM run r JOIN step s ON s.run = r.id
     WHERE r.job = ? ORDER BY r.id DESC, s.ordinal LIMIT ?
 """
-_PAUSED = """
-    SELECT r.job, s.paused_by AS reason, sum(s.paused_seconds) AS seconds
-    FROM step s JOIN run r ON r.id = s.run
-    WHERE s.paused_seconds > 0 AND s.paused_by <> '' GROUP BY r.job, s.paused_by ORDER BY 1, 2
-"""
+_PAUSED = "SELECT job, reason, seconds FROM pause_total ORDER BY job, reason"
 _LAST_DUE = """
-    SELECT r.schedule, min(r.started_at) AS began, max(r.finished_at) AS ended
-    FROM run r JOIN (SELECT schedule, max(nominal) AS nominal FROM run
-                     WHERE schedule IS NOT NULL AND nominal IS NOT NULL GROUP BY schedule) l
-      ON l.schedule = r.schedule AND l.nominal = r.nominal
-    GROUP BY r.schedule ORDER BY r.schedule
+    SELECT min(started_at) AS began, max(finished_at) AS ended FROM run
+    WHERE schedule = ? AND nominal = (SELECT max(nominal) FROM run WHERE schedule = ?)
 """
 _CLUSTERS = "SELECT database, system_identifier FROM target"
 _PROVEN = """
@@ -89,26 +82,16 @@ _SERIES = """
     WHERE name = ? AND taken_at > ?
     ORDER BY taken_at
 """
-_LATEST = """
-    SELECT job, database, max(started_at) AS started,
-           max(CASE WHEN state = 'finished' THEN finished_at END) AS succeeded,
-           max(CASE WHEN state = 'running' THEN 1 ELSE 0 END) AS running
-    FROM run GROUP BY job, database ORDER BY job, database
+_LAST_MEASURES = "SELECT name, database, value FROM last_measure WHERE name = ? AND taken_at > ?"
+_LAST_ENDS = """
+    SELECT job, database, state, finished_at, succeeded_at FROM last_end ORDER BY job, database
 """
-_ENDED = """
-    SELECT job, database, state, count(*) AS runs, max(finished_at) AS at FROM run
-    WHERE state <> 'running' GROUP BY job, database, state ORDER BY job, database, state
-"""
-_DURATIONS = """
-    SELECT job, database, 86400.0 * (julianday(finished_at) - julianday(started_at)) AS seconds
-    FROM run
-    WHERE finished_at IS NOT NULL AND state <> 'skipped'
-"""
+_ENDED_RUNS = (
+    "SELECT job, state, at_most, runs, seconds FROM run_total ORDER BY job, state, at_most"
+)
 _FOUND = """
-    SELECT severity, count(*) AS findings FROM finding
-    WHERE run IN (SELECT max(id) FROM run WHERE state NOT IN ('running', 'skipped')
-                  GROUP BY job, scope, database)
-    GROUP BY severity
+    SELECT f.severity, count(*) AS findings FROM last_end e JOIN finding f ON f.run = e.run
+    GROUP BY f.severity
 """
 
 
@@ -174,7 +157,7 @@ def load_coverage(
     for objects, names in COVERAGE.items():
         latest: dict[str, dict[str, float]] = {}
         for key, name in names.items():
-            for row in load_series(transaction, name, since):
+            for row in transaction.rows(_LAST_MEASURES, (name, to_text(since))):
                 latest.setdefault(row["database"], {})[key] = row["value"]
         found |= {(objects, database): latest[database] for database in sorted(latest)}
     return found
@@ -185,9 +168,14 @@ def load_paused(transaction: Transaction) -> list[Row]:
     return transaction.rows(_PAUSED)
 
 
-def load_last_due(transaction: Transaction) -> list[Row]:
-    """Return when the runs of the last due time of each schedule began and ended."""
-    return transaction.rows(_LAST_DUE)
+def load_last_due(
+    transaction: Transaction, schedule: str
+) -> tuple[datetime, datetime | None] | None:
+    """Return when the runs of the last due time of a schedule began and ended; None without one."""
+    row = transaction.row(_LAST_DUE, (schedule, schedule))
+    if row is None or row["began"] is None:
+        return None
+    return from_text(row["began"]), row["ended"] and from_text(row["ended"])
 
 
 def load_clusters(transaction: Transaction) -> dict[str, str]:
@@ -210,19 +198,14 @@ def load_series(transaction: Transaction, name: str, since: datetime) -> list[Ro
     return transaction.rows(_SERIES, (name, to_text(since)))
 
 
-def load_latest(transaction: Transaction) -> list[Row]:
-    """Return last start, last success and running state of each task."""
-    return transaction.rows(_LATEST)
+def load_last_ends(transaction: Transaction) -> list[Row]:
+    """Return the last end of each task, skipped runs left out, and its last success."""
+    return transaction.rows(_LAST_ENDS)
 
 
-def load_ended(transaction: Transaction) -> list[Row]:
-    """Return the number and last end of runs by task and state."""
-    return transaction.rows(_ENDED)
-
-
-def load_durations(transaction: Transaction) -> list[Row]:
-    """Return the duration of each run in seconds."""
-    return transaction.rows(_DURATIONS)
+def load_ended_runs(transaction: Transaction) -> list[Row]:
+    """Return runs and seconds of each job by state and limit of duration, deleted runs included."""
+    return transaction.rows(_ENDED_RUNS)
 
 
 def count_findings(transaction: Transaction) -> dict[str, int]:

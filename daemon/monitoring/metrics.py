@@ -3,10 +3,11 @@
 The label is `task`; `job` is the scrape's own label.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from importlib.metadata import version
+from itertools import accumulate
 from zoneinfo import ZoneInfo
 
 from prometheus_client import (
@@ -31,15 +32,18 @@ from daemon.context import Context
 from daemon.history import history, statistics
 from daemon.monitoring.migration_metrics import migration_metrics
 from daemon.monitoring.state_metrics import state_metrics
+from daemon.runs.result import RunState
 from daemon.scheduling.tasks import tasks_of
 from daemon.scheduling.timetable import timings
 from domain.calendar import longest_gap
 from domain.finding import Severity
 from domain.task import Trigger
-from store.store import Transaction
+from store.store import Row, Transaction
 from store.timestamps import from_text
 
 BUCKETS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800)
+"""Those of the view ended_run of the store."""
+LAST_BUCKET = 2**31 - 1
 TASK = ("task", "database")
 MISSES = 2
 """A task is late after this many missed due times."""
@@ -59,7 +63,7 @@ class StoreCollector(Collector):
         with self._context.store.reading() as transaction:
             families = [
                 *self._tasks(transaction),
-                _durations(transaction),
+                *_runs(transaction),
                 *_alert_metrics(transaction),
                 *self._messages(transaction),
                 self._next(),
@@ -70,44 +74,45 @@ class StoreCollector(Collector):
         yield from families
 
     def _tasks(self, transaction: Transaction) -> Iterator[Metric]:
-        started = _gauge("sereno_task_last_start_timestamp_seconds", "Start of the last run.", TASK)
+        """Yield the states of tasks: two series for each one, since there may be thousands."""
+        ends = {
+            (row["job"], row["database"]): row for row in statistics.load_last_ends(transaction)
+        }
+        planned = self._planned(transaction)
         succeeded = _gauge(
             "sereno_task_last_success_timestamp_seconds",
             "End of the last finished run; 0 if there is none.",
             TASK,
         )
+        late = _gauge(
+            "sereno_task_late_timestamp_seconds",
+            "Time from which the task is late: two due times without a finished run.",
+            TASK,
+        )
+        for place in sorted(ends.keys() | planned.keys()):
+            at = _timestamp(ends[place]["succeeded_at"] if place in ends else None)
+            succeeded.add_metric(place, at)
+            if place in planned:
+                since, seconds = planned[place]
+                late.add_metric(place, (at or since) + seconds)
+        yield from (succeeded, late, _not_finished(ends))
         running = _gauge("sereno_task_running", "1 while a run is in progress.", TASK)
-        known = {(row["job"], row["database"]): row for row in statistics.load_latest(transaction)}
-        planned = dict(self._planned(transaction))
-        for place in sorted(known.keys() | planned.keys()):
-            row = known.get(place, {"started": None, "succeeded": None, "running": 0})
-            if row["started"]:
-                started.add_metric(place, _timestamp(row["started"]))
-            succeeded.add_metric(place, _timestamp(row["succeeded"]) if row["succeeded"] else 0)
-            running.add_metric(place, row["running"])
-        yield from (started, succeeded, running)
-        yield from _ended(transaction)
-        age = _gauge(
-            "sereno_task_max_age_seconds", "A last success older than this is too old.", TASK
-        )
-        since = _gauge(
-            "sereno_task_planned_timestamp_seconds", "Time since which the task is planned.", TASK
-        )
-        for place, (seconds, at) in sorted(planned.items()):
-            age.add_metric(place, seconds)
-            since.add_metric(place, at)
-        yield from (age, since)
+        for row in history.running_runs(transaction):
+            running.add_metric((row["job"], row["database"]), 1)
+        yield running
 
-    def _planned(
-        self, transaction: Transaction
-    ) -> Iterator[tuple[tuple[str, str], tuple[float, float]]]:
-        """Yield each planned task, its maximum age and start; the last of two schedules counts."""
+    def _planned(self, transaction: Transaction) -> dict[tuple[str, str], tuple[float, float]]:
+        """Return each planned task, its start and maximum age; the last of two schedules counts."""
         now = self._context.clock()
+        since = history.load_planned(transaction)
+        planned = {}
         for name, schedule in self._context.config.timetable.items():
             seconds = MISSES * longest_gap(schedule.cron, self._zone, now).total_seconds()
+            cron = str(schedule.cron)
             for task in tasks_of(self._context, schedule.jobs, Trigger(name)):
-                known = history.planned_since(transaction, task, str(schedule.cron))
-                yield (task.job, task.database), (seconds, (known or now).timestamp())
+                known = since.get(history.planned_name(task, cron), now)
+                planned[task.job, task.database] = (known.timestamp(), seconds)
+        return planned
 
     def _windows(self) -> dict[str, timedelta]:
         timetable = self._context.config.timetable
@@ -148,32 +153,42 @@ class StoreCollector(Collector):
         return due
 
 
-def _ended(transaction: Transaction) -> Iterator[Metric]:
-    labels = (*TASK, "state")
-    last = _gauge(
-        "sereno_task_last_run_timestamp_seconds", "End of the last run with this state.", labels
+def _not_finished(ends: Mapping[tuple[str, str], Row]) -> Metric:
+    family = _gauge(
+        "sereno_task_not_finished_timestamp_seconds",
+        "End of the last run if it did not finish; its state is failed, window_ended and so on.",
+        (*TASK, "state"),
     )
-    total = CounterMetricFamily(
-        "sereno_task_runs", "Number of runs with this state.", labels=labels
-    )
-    for row in statistics.load_ended(transaction):
-        place = (row["job"], row["database"], row["state"])
-        last.add_metric(place, _timestamp(row["at"]))
-        total.add_metric(place, row["runs"])
-    yield from (last, total)
-
-
-def _durations(transaction: Transaction) -> Metric:
-    family = HistogramMetricFamily("sereno_task_duration_seconds", "Duration of runs.", labels=TASK)
-    seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for row in statistics.load_durations(transaction):
-        seconds[row["job"], row["database"]].append(row["seconds"])
-    for place, values in sorted(seconds.items()):
-        buckets = [
-            (str(float(limit)), sum(value <= limit for value in values)) for limit in BUCKETS
-        ]
-        family.add_metric(place, [*buckets, ("+Inf", len(values))], sum(values))
+    for place, row in sorted(ends.items()):
+        if row["state"] != RunState.FINISHED:
+            family.add_metric((*place, row["state"]), _timestamp(row["finished_at"]))
     return family
+
+
+def _runs(transaction: Transaction) -> Iterator[Metric]:
+    """Yield the number of runs and their durations; of jobs, since the databases may be many."""
+    total = CounterMetricFamily(
+        "sereno_task_runs", "Number of runs with this state.", labels=("task", "state")
+    )
+    family = HistogramMetricFamily(
+        "sereno_task_duration_seconds", "Duration of runs.", labels=("task",)
+    )
+    states: Counter[tuple[str, str]] = Counter()
+    durations: dict[str, Counter[int]] = defaultdict(Counter)
+    seconds: Counter[str] = Counter()
+    for row in statistics.load_ended_runs(transaction):
+        job = row["job"]
+        states[job, row["state"]] += row["runs"]
+        if row["state"] != RunState.SKIPPED:
+            durations[job][row["at_most"]] += row["runs"]
+            seconds[job] += row["seconds"]
+    for place, runs in states.items():
+        total.add_metric(place, runs)
+    for job, counts in durations.items():
+        within = accumulate(counts[limit] for limit in (*BUCKETS, LAST_BUCKET))
+        limits = (*(str(float(limit)) for limit in BUCKETS), "+Inf")
+        family.add_metric((job,), list(zip(limits, within, strict=True)), seconds[job])
+    yield from (total, family)
 
 
 def _alert_metrics(transaction: Transaction) -> Iterator[Metric]:
@@ -195,7 +210,10 @@ def _gauge(name: str, text: str, labels: tuple[str, ...]) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, text, labels=labels)
 
 
-def _timestamp(text: str) -> float:
+def _timestamp(text: str | None) -> float:
+    """Return the seconds since 1970; 0 for none."""
+    if text is None:
+        return 0.0
     return from_text(text).timestamp()
 
 

@@ -76,10 +76,10 @@ def error_type(row: Row) -> str:
 def _progress(transaction: Transaction, states: Sequence[Row]) -> Iterator[Metric]:
     done = _gauge("sereno_migration_rows_done", "Rows of its batch file that are done.", PLACE)
     estimated = _gauge("sereno_migration_rows_estimated", "Rows of its table, estimated.", PLACE)
-    for state in states:
-        row = migrating.latest_progress(transaction, state["migration"], state["database"])
-        if row is not None and row["total"]:
-            place = (state["migration"], state["database"])
+    known = {(state["migration"], state["database"]) for state in states}
+    for row in migrating.latest_progress_of_all(transaction, JOB):
+        place = (row["subject"], row["database"])
+        if place in known and row["total"]:
             done.add_metric(place, row["done"])
             estimated.add_metric(place, row["total"])
     throttled = _counter("sereno_migration_throttled_seconds", "Time that runs have waited.", NAME)

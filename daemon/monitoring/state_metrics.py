@@ -12,7 +12,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from daemon.disk_forecast import full_on, series_by
 from daemon.history import statistics
 from store.store import Transaction
-from store.timestamps import from_text
 
 RECENT = timedelta(days=14)
 HISTORY = timedelta(days=84)
@@ -112,9 +111,8 @@ def _windows(transaction: Transaction, windows: Mapping[str, timedelta]) -> Metr
         "Share of its window that the last due time of a schedule has used.",
         labels=("schedule",),
     )
-    for row in statistics.load_last_due(transaction):
-        window = windows.get(row["schedule"])
-        if window and row["ended"]:
-            spent = from_text(row["ended"]) - from_text(row["began"])
-            family.add_metric((row["schedule"],), spent / window)
+    for schedule, window in windows.items():
+        due = statistics.load_last_due(transaction, schedule)
+        if due and due[1]:
+            family.add_metric((schedule,), (due[1] - due[0]) / window)
     return family

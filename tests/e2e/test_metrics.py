@@ -78,13 +78,11 @@ def is_listening(listen):
 def check_metrics_before_the_first_run(metrics):
     assert metrics["sereno_task_last_success_timestamp_seconds", "main", "vacuum"] == 0
     assert metrics["sereno_task_last_success_timestamp_seconds", "", "health_report"] == 0
-    assert metrics["sereno_task_max_age_seconds", "main", "analyze"] == 2 * 86400
-    assert metrics["sereno_task_max_age_seconds", "", "health_report"] == 14 * 86400
-    assert (
-        time.time() - 60
-        < metrics["sereno_task_planned_timestamp_seconds", "main", "vacuum"]
-        <= time.time()
-    )
+    late = "sereno_task_late_timestamp_seconds"
+    for place, days in ((("main", "analyze"), 2), (("", "health_report"), 14)):
+        since = metrics[late, *place] - days * 86400
+        assert time.time() - 60 < since <= time.time()
+    assert ("sereno_task_running", "main", "analyze") not in metrics
     assert metrics["sereno_notifications_total", "ticket", "sent"] == 0
     assert metrics["sereno_alerts_open", "high"] == 0
     assert 0 < metrics["sereno_schedule_next_timestamp_seconds", "daily"] - time.time() <= 86400
@@ -92,13 +90,13 @@ def check_metrics_before_the_first_run(metrics):
 
 def check_metrics_after_a_run(metrics, started):
     assert metrics["sereno_task_last_success_timestamp_seconds", "main", "analyze"] >= started - 1
-    assert (
-        metrics["sereno_task_last_run_timestamp_seconds", "main", "finished", "analyze"]
-        >= started - 1
+    late = metrics["sereno_task_late_timestamp_seconds", "main", "analyze"] - 2 * 86400
+    assert late == pytest.approx(
+        metrics["sereno_task_last_success_timestamp_seconds", "main", "analyze"]
     )
-    assert metrics["sereno_task_runs_total", "main", "finished", "analyze"] == 1
-    assert metrics["sereno_task_duration_seconds_bucket", "main", "60.0", "analyze"] == 1
-    assert metrics["sereno_task_duration_seconds_count", "main", "analyze"] == 1
+    assert metrics["sereno_task_runs_total", "finished", "analyze"] == 1
+    assert metrics["sereno_task_duration_seconds_bucket", "60.0", "analyze"] == 1
+    assert metrics["sereno_task_duration_seconds_count", "analyze"] == 1
     assert metrics["sereno_findings", "high"] == metrics["sereno_alerts_open", "high"] == 1
     assert metrics["sereno_notifications_total", "ticket", "sent"] == 1
     assert ("sereno_outbox_oldest_timestamp_seconds", "ticket") not in metrics

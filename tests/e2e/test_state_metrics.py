@@ -1,13 +1,24 @@
 """Metrics of coverage, disks, transaction ids, pauses and windows; the file for node_exporter."""
 
+import re
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import store
+from daemon.history import history
+from daemon.monitoring.metrics import BUCKETS
+from domain.task import Scope, Task
+from store.store import open_store
 from store.timestamps import to_text
 
 NOW = datetime.now(UTC)
+SCHEMA = "schema/0010_totals.sql"
+TOTAL = re.compile(r"_(total|sum|count|bucket)$")
 
 
 @pytest.fixture
@@ -29,7 +40,7 @@ def filled(house):
             began = NOW - timedelta(hours=5) + timedelta(minutes=minutes)
             transaction.execute(
                 "INSERT INTO run (job, scope, database, schedule, nominal, started_at, finished_at, state, process)"
-                " VALUES ('analyze', 'database', 'main', 'daily', '2026-01-01T02:00', ?, ?, 'finished', 1)",
+                " VALUES ('analyze', 'database', 'main', 'daily', '2026-01-01T02:00', ?, ?, 'running', 1)",
                 (to_text(began), to_text(began + timedelta(minutes=30))),
             )  # fmt: skip
         run = transaction.row("SELECT max(id) AS id FROM run")["id"]
@@ -39,6 +50,7 @@ def filled(house):
                 " VALUES (?, ?, 'analyze', 'public.t', 'done', 9, ?, 'replica lag', ?)",
                 (run, number, seconds, to_text(NOW)),
             )
+        transaction.execute("UPDATE run SET state = 'finished' WHERE state = 'running'")
         transaction.execute(
             "INSERT INTO object_memory (job, database, object, last_success, seconds, evidence) VALUES"
             " ('integrity_check', 'main', 'wraparound', ?, 1, ?)",
@@ -67,6 +79,60 @@ def test_values_are_those_of_the_store(filled):
     assert found["sereno_wraparound_ratio", "main"] == 0.5
     assert found["sereno_paused_seconds_total", "replica lag", "analyze"] == 12
     assert found["sereno_schedule_window_used_ratio", "daily"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_counts_do_not_fall_when_old_runs_are_deleted(filled):
+    kept = filled.context().store
+
+    def counts():
+        found = samples(filled.sereno_here("metrics").stdout)
+        return {key: value for key, value in found.items() if TOTAL.search(key[0])}
+
+    before = counts()
+    assert before["sereno_task_runs_total", "finished", "analyze"] == 2
+    assert before["sereno_task_duration_seconds_sum", "analyze"] == pytest.approx(3600)
+    assert before["sereno_paused_seconds_total", "replica lag", "analyze"] == 12
+    with kept.transaction() as transaction:
+        history.purge(transaction, NOW + timedelta(days=1))
+        assert history.load_runs(transaction, 9) == []
+    assert counts() == before
+
+
+def test_run_that_did_not_finish_has_its_state(filled):
+    with filled.context().store.transaction() as transaction:
+        for state in ("window_ended", "skipped"):
+            run = history.begin_run(transaction, Task("vacuum", Scope.DATABASE, "main"), NOW)
+            history.finish_run(transaction, run, (state, "", 3, None), NOW)
+    found = samples(filled.sereno_here("metrics").stdout)
+    name = "sereno_task_not_finished_timestamp_seconds"
+    assert found[name, "main", "window_ended", "vacuum"] == pytest.approx(NOW.timestamp())
+    assert [key for key in found if key[0] == name] == [(name, "main", "window_ended", "vacuum")]
+    assert found["sereno_task_runs_total", "skipped", "vacuum"] == 1
+    assert found["sereno_task_duration_seconds_count", "vacuum"] == 1
+
+
+def test_buckets_of_the_store_are_those_of_the_metrics():
+    found = re.findall(r"THEN (\d+)", (Path(store.__file__).parent / SCHEMA).read_text("utf-8"))
+    assert tuple(map(int, found)) == BUCKETS
+
+
+def test_totals_of_an_older_file_are_those_of_its_runs(filled):
+    """The schema fills its tables from the runs as the triggers would have."""
+    path = filled.context().store.path
+    tables = ("last_end", "run_total", "pause_total", "last_measure")
+    with closing(sqlite3.connect(path)) as connection:
+        kept = [connection.execute(f"SELECT * FROM {one}").fetchall() for one in tables]
+        for one in tables:
+            connection.execute(f"DROP TABLE {one}")
+        connection.executescript(
+            "DROP TRIGGER run_ends; DROP TRIGGER measure_taken; DROP VIEW ended_run;"
+            " DROP INDEX run_running; DROP INDEX run_schedule; PRAGMA user_version = 9"
+        )
+    open_store(path)
+    with closing(sqlite3.connect(path)) as connection:
+        again = [connection.execute(f"SELECT * FROM {one}").fetchall() for one in tables]
+    assert again == kept
+    assert all(kept)
 
 
 def test_no_label_is_a_table(filled):
