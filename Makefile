@@ -49,6 +49,9 @@ prove: $(READY)  ## the long proofs: kills, crashes, every time zone
 	$(RUN)python tests/prove/alert_kills.py
 	$(RUN)python tests/prove/alert_sequences.py
 	$(RUN)python tests/prove/mail_pictures.py
+	$(RUN)python -m tests.prove.mail_html
+	$(RUN)python -m tests.prove.interface_fuzz
+	$(RUN)python -m tests.prove.prometheus_rule
 	$(RUN)python -m tests.prove.service_faults
 	$(RUN)python -m tests.prove.planted_illnesses
 	$(RUN)python -m tests.prove.migration_kills
@@ -64,6 +67,7 @@ bench: $(READY)  ## ratios to the peers, measured in turns
 	$(RUN)python -m benchmarks.checks $(BENCH)
 	$(RUN)python -m benchmarks.alerting
 	$(RUN)python -m benchmarks.idle
+	$(RUN)python -m benchmarks.web $(BENCH)
 	$(RUN)python -m benchmarks.startup
 
 lint: $(READY)  ## format, lint, types, import contracts

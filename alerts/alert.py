@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from alerts.catalogue import Tongue, said
 from domain.finding import Severity
 from domain.units import format_local_minute
 
@@ -162,6 +163,12 @@ class Message:
     """The time zone of the times in its text; `occurred_at` itself is an instant."""
     url: str = ""
     """The address of the alert on the status page; empty without one."""
+    language: Tongue = "en"
+    """The language of its texts, that of its readers."""
+
+    def said(self, text: str, **values: str | int) -> str:
+        """Return a text of the program in the language of the message."""
+        return said(self.language, text, **values)
 
     def local_time(self, instant: datetime) -> str:
         """Return an instant to the minute in the zone of the message, with the zone."""

@@ -121,7 +121,7 @@ class Courier:
             alerts = alert_store.load_notified_on(transaction, name)
         try:
             if alerts:
-                channel.refresh([updated_message(alert, self.policy) for alert in alerts])
+                channel.refresh([updated_message(alert, self.policy, name) for alert in alerts])
         except DeliveryError as error:
             _log.warning("channel.not_refreshed", channel=name, reason=redact(str(error)))
 

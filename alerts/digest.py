@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -51,7 +51,11 @@ def same_message(messages: Sequence[Message]) -> Message:
         reason=leading.reason if leading else Reason.RESOLVED,
         kind="digest",
         type=types.pop() if len(types) == 1 else "MAINTENANCE_FAILURE",
-        title=f"{len(ordered)} alerts of {ordered[0].local_time(ordered[0].occurred_at)[:10]}",
+        title=ordered[0].said(
+            "{n} alerts of {day}",
+            n=len(ordered),
+            day=ordered[0].local_time(ordered[0].occurred_at)[:10],
+        ),
         summary=_counted(ordered),
         database="",
         object="",
@@ -61,6 +65,7 @@ def same_message(messages: Sequence[Message]) -> Message:
         lines=tuple(_line(one) for one in ordered),
         zone=ordered[0].zone,
         url=ordered[0].url.rpartition("/")[0],
+        language=ordered[0].language,
     )
 
 
@@ -72,7 +77,11 @@ def mark_late(message: Message, by: timedelta, why: str) -> Message:
     shown = f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"  # noqa: PLR2004 - two hours
     return replace(
         message,
-        details={"late": f"delayed by {shown}{f': {why}' if why else ''}", **message.details},
+        details={
+            message.said("late"): message.said("delayed by {time}", time=shown)
+            + (f": {why}" if why else ""),
+            **message.details,
+        },
     )
 
 
@@ -90,14 +99,14 @@ def _latest(messages: Sequence[Message]) -> Message:
         return last
     fired = last.local_time(first.occurred_at)[11:16]
     resolved = last.local_time(last.occurred_at)[11:]
-    times = f"fired {fired}, resolved {resolved}, before delivery"
-    return replace(last, details={"it": times, **last.details})
+    times = last.said("fired {start}, resolved {end}, before delivery", start=fired, end=resolved)
+    return replace(last, details={last.said("it"): times, **last.details})
 
 
 def _line(message: Message) -> Line:
-    note = message.details.get("it", "")
+    note = message.details.get(message.said("it"), "")
     if not note and message.acknowledged_by and not message.over:
-        note = f"acknowledged by {message.acknowledged_by}"
+        note = message.said("acknowledged by {person}", person=message.acknowledged_by)
     remedy = "" if message.over else message.remedy
     return Line(
         message.alert or 0,
@@ -110,8 +119,9 @@ def _line(message: Message) -> Line:
     )
 
 
-def _counted(messages: Iterable[Message]) -> str:
+def _counted(messages: Sequence[Message]) -> str:
     """Return the number of alerts per severity."""
     found = Counter("over" if message.over else message.severity.value for message in messages)
     order = [*(severity.value for severity in reversed(Severity)), "over"]
-    return ", ".join(f"{found[word]} {word}" for word in order if found[word])
+    said = messages[0].said
+    return ", ".join(f"{found[word]} {said(word)}" for word in order if found[word])

@@ -149,17 +149,17 @@ def _roots(
             row["alert"] for row in transaction.rows(_THREAD_ALERTS, (channel, thread))
         ]
         messages = [
-            updated_message(alert, policy)
+            updated_message(alert, policy, channel)
             for alert in alert_store.load_alerts(transaction, alerts_in_thread)
         ]
         yield thread, messages[0] if len(messages) == 1 else same_message(messages)
 
 
-def updated_message(alert: Alert, policy: Policy) -> Message:
+def updated_message(alert: Alert, policy: Policy, channel: str) -> Message:
     """Return the current message about an alert."""
     reason = Reason.RESOLVED if alert.state is State.RESOLVED else Reason.OPENED
     at = alert.resolved_at or alert.last_seen_at
-    return compose(Change(alert, reason), policy, at)
+    return compose(Change(alert, reason), policy, channel, at)
 
 
 def _edits(

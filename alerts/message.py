@@ -1,12 +1,14 @@
 """Messages: alerts as redacted text, and their JSON form in the outbox. Pure."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from alerts.alert import Alert, Change, Letter, Line, Message, Reason, State
+from alerts.catalogue import Tongue, said
 from domain.finding import Severity
 from domain.kinds import message_type
 from domain.redaction import redact
@@ -16,19 +18,24 @@ if TYPE_CHECKING:
     from alerts.policy import Policy
 
 MOST_DETAILS = 20
+_OTHER_LANGUAGE = "_es"
+"""Evidence whose name ends so is a part of a text in another language."""
 
 
-def compose(change: Change, policy: "Policy", now: datetime, run: int | None = None) -> Message:
-    """Return the message about a change; the title is constant during an alert's life."""
-    alert = change.alert
+def compose(
+    change: Change, policy: "Policy", channel: str, now: datetime, run: int | None = None
+) -> Message:
+    """Return the message about a change, in the language of a channel.
+
+    The title is constant during an alert's life.
+    """
+    alert, tongue = change.alert, policy.language_of(channel)
+    summary, remedy = policy.texts(alert, tongue)
 
     def clean(text: str) -> str:
         return redact(text, hide_addresses=policy.hide_addresses)
 
-    details = {
-        clean(str(name)): clean(value_text(value))
-        for name, value in list(alert.evidence.items())[:MOST_DETAILS]
-    }
+    details = {clean(name): clean(value) for name, value in _evidence(alert)}
     return Message(
         instance=policy.instance,
         severity=alert.severity,
@@ -36,10 +43,10 @@ def compose(change: Change, policy: "Policy", now: datetime, run: int | None = N
         kind=alert.kind,
         type=message_type(alert.kind),
         title=clean(title(alert)),
-        summary=clean(alert.summary),
+        summary=clean(summary),
         database=clean(alert.database),
         object=clean(alert.object),
-        remedy=clean(alert.remedy),
+        remedy=clean(remedy),
         occurred_at=now,
         task=alert.task,
         alert=alert.id,
@@ -47,11 +54,19 @@ def compose(change: Change, policy: "Policy", now: datetime, run: int | None = N
         generation=alert.generation,
         opened_at=alert.fired_at or alert.opened_at,
         acknowledged_by=clean(alert.acknowledged_by),
-        details=details | _seen(alert, policy.timezone) | _ended(change, run),
+        details=details | _seen(alert, policy.timezone, tongue) | _ended(change, run, tongue),
         action_required=alert.state is not State.RESOLVED and alert.severity >= Severity.HIGH,
         zone=policy.timezone,
+        language=tongue,
         url=f"{policy.page}/alerts/{alert.id}" if policy.page and alert.id else "",
     )
+
+
+def _evidence(alert: Alert) -> Iterator[tuple[str, str]]:
+    """Yield the evidence as text, the first values of many."""
+    for name, value in list(alert.evidence.items())[:MOST_DETAILS]:
+        if not str(name).endswith(_OTHER_LANGUAGE):
+            yield str(name), value_text(value)
 
 
 def title(alert: Alert) -> str:
@@ -62,20 +77,22 @@ def title(alert: Alert) -> str:
     return alert.kind
 
 
-def _seen(alert: Alert, zone: str) -> dict[str, str]:
+def _seen(alert: Alert, zone: str, tongue: Tongue) -> dict[str, str]:
     local = alert.opened_at.astimezone(ZoneInfo(zone))
-    details = {"first seen": f"{local:%Y-%m-%d %H:%M:%S %Z}"}
+    details = {said(tongue, "first seen"): f"{local:%Y-%m-%d %H:%M:%S %Z}"}
     if alert.occurrences > 1:
-        details["seen"] = f"{alert.occurrences} times"
+        details[said(tongue, "seen")] = said(tongue, "{n} times", n=alert.occurrences)
     if alert.flapping:
-        details["flapping"] = "flapping: notified again when it has been calm, or tomorrow"
+        details[said(tongue, "flapping")] = said(
+            tongue, "notified again when it has been calm, or tomorrow"
+        )
     return details
 
 
-def _ended(change: Change, run: int | None) -> dict[str, str]:
+def _ended(change: Change, run: int | None, tongue: Tongue) -> dict[str, str]:
     """Return the run that ended an alert."""
     if change.reason is Reason.RESOLVED and run is not None:
-        return {"ended by": f"run {run}: sereno history {run}"}
+        return {said(tongue, "ended by"): said(tongue, "run {n}: sereno history {n}", n=run)}
     return {}
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from alerts.alert import Alert
+from alerts.catalogue import Tongue
 from alerts.hours import Hours
 from alerts.rules import EscalationStep, Matcher, Route, Threshold
 from domain.finding import Severity
@@ -35,6 +36,10 @@ class Silence:
 
 def _no_windows(_now: datetime) -> tuple[Silence, ...]:
     return ()
+
+
+def _no_texts(_alert: Alert) -> tuple[str, str] | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,19 @@ class Policy:
     group_wait: timedelta = timedelta()
     group_interval: timedelta = timedelta()
     hide_addresses: bool = False
+    languages: Mapping[str, Tongue] = field(default_factory=dict)
+    """The language of each channel that has another one than English."""
+    spanish: Callable[[Alert], tuple[str, str] | None] = _no_texts
+    """Returns summary and remedy of an alert in Spanish; None if there are none."""
+
+    def language_of(self, channel: str) -> Tongue:
+        """Return the language of a channel."""
+        return self.languages.get(channel, "en")
+
+    def texts(self, alert: Alert, tongue: Tongue) -> tuple[str, str]:
+        """Return summary and remedy of an alert in a language, in English if it has no other."""
+        found = self.spanish(alert) if tongue == "es" else None
+        return found or (alert.summary, alert.remedy)
 
     def channels(self, alert: Alert) -> tuple[str, ...]:
         """Return the channels of an alert: by matching route, else by severity."""

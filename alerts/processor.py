@@ -106,7 +106,6 @@ class AlertProcessor:
             if change.reason not in NOTIFYING:
                 continue
             stored = replace(change, alert=replace(change.alert, id=number))
-            message = compose(stored, self.policy, self.now, self.run)
             for channel in change.channels:
                 if (
                     self.policy.channel_names is not None
@@ -115,6 +114,7 @@ class AlertProcessor:
                     continue
                 if change.reason is Reason.REPEATED and self._waits(stored.alert, number, channel):
                     continue
+                message = compose(stored, self.policy, channel, self.now, self.run)
                 enqueued.append(self._enqueue(stored.alert.fingerprint, message, channel))
         return enqueued
 
@@ -133,7 +133,7 @@ class AlertProcessor:
             known = fingerprint != change.alert.fingerprint or channel in self._notified(change)
             if known or copy.receipt is None:
                 continue
-            message = compose(change, self.policy, self.now, self.run)
+            message = compose(change, self.policy, channel, self.now, self.run)
             self._enqueue(fingerprint, message, channel)
 
     @staticmethod

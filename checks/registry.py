@@ -73,6 +73,11 @@ def load(folder: Path | None = None) -> Known:
     return known
 
 
+def headers_of(known: Mapping[str, Check]) -> Mapping[str, Header]:
+    """Return the header of each kind of finding, those of the jobs included."""
+    return FROM_JOBS | {name: check.header for name, check in known.items()}
+
+
 def broken_checks(known: Known) -> list[BrokenCheck]:
     """Return the users' files that cannot be used."""
     return [check for check in known.values() if isinstance(check, BrokenCheck)]

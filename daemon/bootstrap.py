@@ -3,13 +3,15 @@
 import getpass
 import os
 import socket
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from alerts.channels.channel import Sender
 from alerts.channels.registry import build
 from alerts.courier import now
-from checks.registry import load
+from checks.registry import headers_of, load
+from daemon.alert_texts import in_spanish
 from daemon.config.alert_policy import build_policy
 from daemon.config.model import Config, Database, Login, MigrateLogin
 from daemon.context import AlertContext, Context
@@ -23,7 +25,9 @@ from store.store import open_store
 
 def build_alert_context(config: Config) -> AlertContext:
     """Open the store and build the policy; no channel, check or job. Raises StoreError."""
-    return AlertContext(config, open_store(config.daemon.state), build_policy(config, now()), now)
+    headers = cache(lambda: headers_of(load()))
+    policy = build_policy(config, now(), in_spanish(headers))
+    return AlertContext(config, open_store(config.daemon.state), policy, now)
 
 
 def build_context(config: Config, *, with_checks: bool = True) -> Context:
@@ -34,12 +38,14 @@ def build_context(config: Config, *, with_checks: bool = True) -> Context:
     sender = Sender(config.daemon.name, _place())
     channels = {name: build(options, sender) for name, options in config.channels.items()}
     store = open_store(config.daemon.state)
+    checks = load(Path(config.daemon.checks)) if with_checks else {}
+    headers = headers_of(checks)
     return Context(
         config=config,
         store=store,
         jobs=build_jobs(config, store),
-        checks=load(Path(config.daemon.checks)) if with_checks else {},
-        policy=build_policy(config, now()),
+        checks=checks,
+        policy=build_policy(config, now(), in_spanish(lambda: headers)),
         channels=channels,
         target=lambda name: connection_target(config, name),
         clock=now,

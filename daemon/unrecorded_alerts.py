@@ -41,9 +41,9 @@ def unrecorded_messages(
     at_once = replace(policy, thresholds=())
     known = AlertState((), silences=tuple(silenced))
     (change,) = decide([finding], (), known, at_once, moment)
-    message = compose(change, policy, moment)
-    marked = replace(message, details={UNRECORDED: MARK, **message.details})
-    yield from ((channel, marked) for channel in change.channels)
+    for channel in change.channels:
+        message = compose(change, policy, channel, moment)
+        yield channel, replace(message, details={UNRECORDED: MARK, **message.details})
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,8 +85,8 @@ class ChannelOptions(BaseModel):
     type: str
     language: Literal["en", "es"] | None = Field(
         None,
-        description="Language of the health report for its readers; by default that of "
-        "[jobs.health_report].",
+        description="Language of alerts and of the health report for its readers; by default that "
+        "of [jobs.health_report].",
     )
 
     def warnings(self) -> Iterator[tuple[str, str]]:

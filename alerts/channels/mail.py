@@ -50,7 +50,7 @@ def compose(notification: Notification, sender: str, to: str, by: Sender) -> Ema
     mail.set_content(_plain(message, by.place))
     mail.add_alternative(_html(message, subject, by.place), subtype="html")
     if len(message.lines) > MOST_LINES:
-        listed = "\n".join(_listed(message.lines))
+        listed = "\n".join(_listed(message, message.lines))
         mail.add_attachment(listed, filename="alerts.txt", disposition="attachment")
     return mail
 
@@ -79,31 +79,34 @@ def _first_word(message: Message) -> str:
     """Return the severity, or that it is over, to sort mails by."""
     if message.letter is not None:
         return ""
-    return "[RESOLVED] " if message.over else f"[{message.severity.value.upper()}] "
+    word = "resolved" if message.over else message.severity.value
+    return f"[{message.said(word).upper()}] "
 
 
 def _headline(message: Message) -> str:
+    severity = message.said(message.severity.value).upper()
     if message.over:
-        return f"RESOLVED (was {message.severity.value.upper()})"
+        return message.said("RESOLVED (was {severity})", severity=severity)
     word = reason_wording(message.reason)
-    return f"{message.severity.value.upper()}{f': {word}' if word else ''}"
+    return f"{severity}{f': {message.said(word)}' if word else ''}"
 
 
 def _rows(message: Message, place: str) -> Iterator[tuple[str, str]]:
     """Yield the detail rows of both parts; `place` is where the command line of sereno is."""
-    yield "database", message.database
-    yield "object", message.object
+    said = message.said
+    yield said("database"), message.database
+    yield said("object"), message.object
     if message.acknowledged_by:
-        yield "acknowledged by", message.acknowledged_by
+        yield said("acknowledged by"), message.acknowledged_by
     yield from message.details.items()
-    yield "at", message.local_time(message.occurred_at)
-    where = f" (as {place})" if place else ""
+    yield said("at"), message.local_time(message.occurred_at)
+    where = f" ({said('as {place}', place=place)})" if place else ""
     if numbers := _acknowledgeable(message):
-        yield "acknowledge", f"sereno alerts ack {' '.join(map(str, numbers))}{where}"
+        yield said("acknowledge"), f"sereno alerts ack {' '.join(map(str, numbers))}{where}"
     if message.url:
-        yield "page", message.url
+        yield said("page"), message.url
     if message.lines:
-        yield "all alerts", f"sereno alerts list{where}"
+        yield said("all alerts"), f"sereno alerts list{where}"
 
 
 def _acknowledgeable(message: Message) -> list[int]:
@@ -113,24 +116,28 @@ def _acknowledgeable(message: Message) -> list[int]:
     return [message.alert] if message.alert is not None and not message.over else []
 
 
-def _listed(lines: Iterable[Line]) -> Iterator[str]:
+def _listed(message: Message, lines: Iterable[Line]) -> Iterator[str]:
+    said = message.said
     for line in lines:
         note = ""
         if line.note:
             note = f" ({line.note})"
         yield (
-            f"#{line.alert} {'over' if line.over else line.severity.value}: {line.title} - "
+            f"#{line.alert} {said('over' if line.over else line.severity.value)}: {line.title} - "
             f"{line.summary}{note}"
         )
         if line.remedy:
-            yield f"    remedy: {line.remedy}"
+            yield f"    {said('remedy')}: {line.remedy}"
 
 
 def _plain(message: Message, place: str) -> str:
-    remedy = [f"remedy: {message.remedy}"] if message.remedy and not message.over else []
-    lines = list(_listed(message.lines[:MOST_LINES]))
+    said, remedy = message.said, []
+    if message.remedy and not message.over:
+        remedy = [f"{said('remedy')}: {message.remedy}"]
+    lines = list(_listed(message, message.lines[:MOST_LINES]))
     if len(message.lines) > MOST_LINES:
-        lines.append(f"and {len(message.lines) - MOST_LINES} more; the attachment lists all")
+        more = len(message.lines) - MOST_LINES
+        lines.append(said("and {n} more: all of them stand in the attachment.", n=more))
     rows = [f"{name}: {value}" for name, value in _rows(message, place) if value]
     head = [f"{_headline(message)} - {message.title}", "", message.summary, ""]
     return "\n".join([*head, *remedy, *lines, *([""] if lines else []), *rows, ""])

@@ -78,29 +78,30 @@ def cut(text: str, length: int) -> str:
 def mark(message: Message) -> str:
     """Return the emoji and the word at the start of a message."""
     if message.over:
-        return f"{RESOLVED_MARK} resolved"
-    return f"{severity_wording(message.severity).mark} {message.severity.value}"
+        return f"{RESOLVED_MARK} {message.said('resolved')}"
+    severity = message.severity
+    return f"{severity_wording(severity).mark} {message.said(severity.value)}"
 
 
 def _single(message: Message) -> Iterator[Block]:
     words = "" if message.over else reason_wording(message.reason)
     why = ""
     if words:
-        why = f" {words}"
+        why = f" {message.said(words)}"
     head = f"{mark(message)} *{cut(escape(message.title), LONGEST_PART)}*{why}"
     yield _section(f"{head}\n{cut(escape(message.summary), LONGEST_PART - 200)}")
     if message.remedy and not message.over:
-        yield _section(f"*Remedy*\n{cut(escape(message.remedy), LONGEST_PART)}")
+        yield _section(f"*{message.said('Remedy')}*\n{cut(escape(message.remedy), LONGEST_PART)}")
     details = dict(message.details)
     if message.acknowledged_by and not message.over:
-        details = {"acknowledged by": message.acknowledged_by, **details}
+        details = {message.said("acknowledged by"): message.acknowledged_by, **details}
     fields = [_field(name, value) for name, value in details.items() if value][:MOST_FIELDS]
     if fields:
         yield {"type": "section", "fields": fields}
 
 
 def _digest(message: Message) -> Iterator[Block]:
-    late = message.details.get("late")
+    late = message.details.get(message.said("late"))
     yield _section(
         f"{mark(message)} *{escape(message.title)}*: {escape(message.summary)}"
         + (f"\n_{escape(late)}_" if late else "")
@@ -139,7 +140,8 @@ def _rest(message: Message, shown: int) -> str:
     """Name the alerts that did not fit, by kind and number."""
     kinds = Counter(line.title.partition(":")[0] for line in message.lines[shown:])
     counted = ", ".join(f"{number} {escape(kind)}" for kind, number in kinds.most_common(20))
-    return f"… and {len(message.lines) - shown} more: {counted}. All: sereno alerts list"
+    words = message.said("and {n} more: {kinds}.", n=len(message.lines) - shown, kinds=counted)
+    return f"… {words} sereno alerts list"
 
 
 def _button(message: Message) -> list[Block]:
@@ -147,9 +149,8 @@ def _button(message: Message) -> list[Block]:
     value = ",".join(str(number) for number in numbers[:MOST_NUMBERS] if number)
     if not value:
         return []
-    words = "Acknowledge"
-    if "," in value:
-        words = "Acknowledge all"
+    several = "," in value
+    words = message.said("Acknowledge all" if several else "Acknowledge")
     text = {"type": "plain_text", "text": words}
     return [
         {

@@ -184,6 +184,7 @@ def payload(notification: Notification) -> dict[str, Any]:
             "object": message.object,
             "remedy": message.remedy,
             "fingerprint": message.fingerprint,
+            "acknowledgedBy": message.acknowledged_by or None,
             "alert": message.alert,
             "generation": message.generation,
             "instance": message.instance,

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from alerts.alert import Message
+    from alerts.catalogue import Tongue
     from daemon.context import Context
-    from daemon.report.language import Tongue
     from daemon.report.report import Report
 
 
@@ -75,8 +75,8 @@ def _gather(context: "Context", age: timedelta) -> "Report":
 
 def _tongue(given: str | None, context: "Context") -> "Tongue":
     """Return the language: the given one, else the configured one; exit with 2 for another."""
+    from alerts.catalogue import TONGUES
     from daemon.report.health_report import NAME
-    from daemon.report.language import TONGUES
 
     found = given or context.config.job(NAME).language
     spoken = next((one for one in TONGUES if one == found), None)

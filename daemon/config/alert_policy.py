@@ -1,8 +1,11 @@
 """Builds the alert policy from the configuration. Pure."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from alerts.alert import Alert
+from alerts.catalogue import Tongue
 from alerts.hours import Hours
 from alerts.policy import Policy, Silence
 from alerts.rules import Maintenance
@@ -10,8 +13,10 @@ from daemon.config.model import Config
 from domain.calendar import latest, longest_gap
 from domain.finding import Severity
 
+SpanishTexts = Callable[[Alert], tuple[str, str] | None]
 
-def build_policy(config: Config, now: datetime) -> Policy:
+
+def build_policy(config: Config, now: datetime, spanish: SpanishTexts) -> Policy:
     """Return the policy; gaps between looks are measured from `now`."""
     alerts, escalation = config.alerts, config.escalation
     traits = {name: options.traits for name, options in config.channels.items()}
@@ -43,7 +48,15 @@ def build_policy(config: Config, now: datetime) -> Policy:
         group_wait=alerts.group_wait,
         group_interval=alerts.group_interval,
         hide_addresses=alerts.hide_addresses,
+        languages=channel_languages(config),
+        spanish=spanish,
     )
+
+
+def channel_languages(config: Config) -> dict[str, Tongue]:
+    """Return the language of each channel: its own, or that of the health report."""
+    usual = config.job("health_report").language
+    return {name: options.language or usual for name, options in config.channels.items()}
 
 
 def _window(one: Maintenance, zone: ZoneInfo, at: datetime) -> Silence | None:

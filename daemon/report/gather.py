@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from alerts.alert_figures import load_figures
 from checks.check import Check
 from checks.means import LOOK
-from checks.registry import FROM_JOBS
+from checks.registry import headers_of
 from daemon.config.model import Config
 from daemon.history import migrating, statistics
 from daemon.report import gather_alerts, gather_growth
@@ -60,7 +60,7 @@ def gather(
         now - USUAL, (statistics.first_run_at(transaction) or now) - timedelta(seconds=1)
     )
     runs = statistics.load_runs(transaction, min(since, now - DURATIONS))
-    headers = FROM_JOBS | {name: check.header for name, check in checks.items()}
+    headers = headers_of(checks)
     return Report(
         instance=config.daemon.name,
         since=since.astimezone(zone),

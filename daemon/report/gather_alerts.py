@@ -1,6 +1,6 @@
 """Gathers the alerts of the health report, with their texts in every language."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 from alerts import alert_store
 from alerts.alert import Alert, State
 from alerts.alert_figures import severities_at
-from checks.check import Header, Row
-from checks.judge import remedy_of, summary_of
+from checks.check import Header
+from daemon.alert_texts import Headers, spanish_texts
 from daemon.alert_views import server_of
 from daemon.history import statistics
 from daemon.report.report import OpenAlert, ResolvedAlert, Texts
@@ -18,8 +18,6 @@ from domain.redaction import redact
 from store.store import Transaction
 
 MOST_OVER = 1000
-
-Headers = Mapping[str, Header]
 
 
 def open_alerts(
@@ -69,17 +67,10 @@ def title_of(kind: str, headers: Headers) -> str:
 
 def spanish(alert: Alert, header: Header | None) -> Texts | None:
     """Return the texts of a check's alert in Spanish; None if its header has none."""
-    if header is None or not header.es:
+    texts = spanish_texts(alert, header)
+    if header is None or texts is None:
         return None
-    title = header.es.get("title", header.title)
-    summary, remedy = alert.summary, alert.remedy
-    # what the evidence does not give back in English would be wrong in Spanish too
-    row: Row = {"value": 1, **alert.evidence, "object": alert.object, "severity": "info"}
-    if header.summary and summary_of(header, row) == summary:
-        summary = summary_of(header, row, "es")
-    if remedy and remedy_of(header, row) == remedy:
-        remedy = remedy_of(header, row, "es")
-    return Texts(redact(title), redact(summary), redact(remedy))
+    return Texts(redact(header.es.get("title", header.title)), *map(redact, texts))
 
 
 def _open_alert(

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from alerts.catalogue import Tongue
+from daemon.config.alert_policy import channel_languages
 from daemon.config.jobs import HealthReport
 from daemon.config.model import Config
 from daemon.report.gather import gather
-from daemon.report.language import Tongue
 from daemon.report.publication import PublishReport
 from daemon.report.report import Report
 from domain.place import Place
@@ -66,8 +67,8 @@ def receivers(config: Config) -> tuple[str, ...]:
 
 def languages(config: Config) -> Mapping[str, Tongue]:
     """Return the language of each channel that receives the report."""
-    own: Tongue = config.job(NAME).language
-    return {name: config.channels[name].language or own for name in receivers(config)}
+    known = channel_languages(config)
+    return {name: known[name] for name in receivers(config)}
 
 
 def plan(seen: Observation) -> Sequence[Step]:

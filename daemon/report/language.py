@@ -1,24 +1,14 @@
-"""The languages of the report: gettext catalogues, and numbers and dates by Babel.
+"""The languages of the report: the texts of the catalogues, and numbers and dates by Babel."""
 
-A catalogue is `locale/<language>.po`; English is the language of the code. Other words than those
-of the catalogue (names, states of the server) stay as they are.
-"""
-
-import io
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
-from importlib import resources
-from typing import Literal
+from gettext import NullTranslations
 
 from babel import Locale, dates, numbers
-from babel.messages import mofile, pofile
-from babel.support import NullTranslations, Translations
 
+from alerts.catalogue import Tongue, catalogue
 from domain import units
-
-Tongue = Literal["en", "es"]
-TONGUES: tuple[Tongue, ...] = ("en", "es")
 
 
 @dataclass(frozen=True)
@@ -93,14 +83,4 @@ class Language:
 @cache
 def language(name: Tongue) -> Language:
     """Return a language by its name."""
-    return Language(name, Locale.parse(name), _catalogue(name))
-
-
-def _catalogue(name: Tongue) -> NullTranslations:
-    if name == "en":
-        return NullTranslations()
-    text = (resources.files("daemon.report") / "locale" / f"{name}.po").read_bytes()
-    binary = io.BytesIO()
-    mofile.write_mo(binary, pofile.read_po(io.BytesIO(text)))
-    binary.seek(0)
-    return Translations(binary)
+    return Language(name, Locale.parse(name), catalogue(name))

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from alerts.alert import Letter, Message, Reason
+from alerts.catalogue import Tongue
 from daemon.report.draw import draw
-from daemon.report.language import Tongue, language
+from daemon.report.language import language
 from daemon.report.layout import sentence, title
 from daemon.report.render import letter, page
 from daemon.report.report import Report

@@ -17,6 +17,7 @@ from daemon.web import (
     state_pages,
 )
 from daemon.web.guard import Guard, require
+from daemon.web.kept import KeptAnswers
 from daemon.web.parts import Parts
 from daemon.web.problems import add_handlers
 from daemon.web.sessions import Sessions
@@ -34,6 +35,7 @@ def build_app(parts: Parts) -> Any:  # noqa: ANN401 - an ASGI application
         redirect_slashes=False,
     )
     app.state.sessions = Sessions(parts.context.store, parts.context.config.web)
+    app.state.kept = KeptAnswers(parts.context.store)
     add_handlers(app)
     _add_monitoring(app, parts)
     app.include_router(migrations.router(parts))

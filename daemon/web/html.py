@@ -20,6 +20,7 @@ from daemon.config.web import Right, Web
 from daemon.history.audit import Entry
 from daemon.principals import has_right
 from daemon.web.guard import proxied, require, session_of
+from daemon.web.kept import KeptAnswers
 from daemon.web.parts import Parts
 from daemon.web.problems import ProblemError
 from daemon.web.sessions import Session, Sessions
@@ -111,16 +112,21 @@ def safe_path(text: str) -> str:
 
 def page_router(parts: Parts, path: str, show: Callable[[Request], Response]) -> Any:  # noqa: ANN401
     """Return a handler of a page: it asks to sign in where reading needs a principal."""
+    web = parts.context.config.web
 
     def handler(request: Request) -> Response:
         try:
-            require(parts.context.config.web, request, "read")
+            require(web, request, "read")
         except ProblemError as error:
             if error.status != UNAUTHENTICATED:
                 raise
             target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"{SIGN_IN}?next={quote(safe_path(target))}", SEE_OTHER)
-        return show(request)
+        session = session_of(request) or _of_proxy(web, request)
+        wanted = request.headers.get("if-none-match")
+        question = (request.url.path, request.url.query, session, wanted)
+        kept: KeptAnswers = request.app.state.kept
+        return kept.answer(question, lambda: show(request))
 
     handler.__name__ = path.strip("/").replace("/", "_") or "start"
     return handler

@@ -9,6 +9,7 @@ from aiosmtpd.smtp import AuthResult
 
 from alerts.alert import Letter, Reason
 from alerts.channels.channel import DeliveryError, Failure
+from alerts.courier import Courier
 from alerts.digest import same_message
 from alerts.message import from_json, to_json
 from daemon.demo.cluster import free_port
@@ -174,3 +175,77 @@ def test_email_connection_lost_at_quit_does_not_fail_the_delivery(notify):
     with smtp(ConnectionAbortedAtQuit()) as port:
         receipt = email_channel(port, tls="none").deliver(notify())
     assert receipt.accepted == ("a@example.org",)
+
+
+SPANISH = """
+[channels.mail]
+type = "email"
+host = "127.0.0.1"
+port = {port}
+tls = "none"
+to = ["a@example.org"]
+[channels.correo]
+type = "email"
+language = "es"
+host = "127.0.0.1"
+port = {port}
+tls = "none"
+to = ["b@example.org"]
+[routes]
+high = ["mail", "correo"]
+critical = ["mail", "correo"]
+"""
+
+
+def texts_of(house, postbox):
+    """Deliver what waits; return subject and text of each mail by its recipient."""
+    context = house.context()
+    courier = Courier(
+        context.store, context.channels, context.policy, context.clock, ignore_grouping=True
+    )
+    for channel in ("mail", "correo"):
+        while courier.deliver_one(channel):
+            pass
+    found, postbox.mails[:] = list(postbox.mails), []
+    return {
+        to: (mail["Subject"], mail.get_body(("plain",)).get_content(), mail.get_body(("html",)).get_content())
+        for mail, (to,), _ in found
+    }  # fmt: skip
+
+
+def test_alerts_are_in_the_language_of_their_channel(house):
+    postbox = Postbox()
+    house.with_logins = False
+    house.database.run("CREATE SEQUENCE public.uno MAXVALUE 100; SELECT setval('public.uno', 95)")
+    with smtp(postbox) as port:
+        house.extra = SPANISH.format(port=port)
+        house.run("integrity_check")
+        opened = texts_of(house, postbox)
+        house.database.run(
+            "CREATE SEQUENCE public.dos MAXVALUE 100; SELECT setval('public.dos', 95);"
+            "CREATE SEQUENCE public.tres MAXVALUE 100; SELECT setval('public.tres', 95)"
+        )
+        house.run("integrity_check")
+        several = texts_of(house, postbox)
+        house.database.run("DROP SEQUENCE public.uno, public.dos, public.tres")
+        house.run("integrity_check")
+        resolved = texts_of(house, postbox)
+    subject, text, html = opened["b@example.org"]
+    assert subject == "[ALTA] sereno test: sequence_exhaustion: main public.uno"
+    assert "95.0 % usado: en 95 de 100" in text
+    assert "remedio: ALTER SEQUENCE public.uno" in text
+    assert "visto por primera vez: " in text
+    assert "atender: sereno alerts ack " in text
+    assert "_es" not in text
+    assert '<html lang="es">' in html
+    assert "Qué hacer" in html
+    assert "95.0 % used: at 95 of 100" in opened["a@example.org"][1]
+    assert "first seen: " in opened["a@example.org"][1]
+    subject, text, _ = several["b@example.org"]
+    assert " 2 alertas del " in subject
+    assert "alta: sequence_exhaustion: main public.dos - 95.0 % usado" in text
+    assert " 2 alerts of " in several["a@example.org"][0]
+    subject, text, _ = resolved["b@example.org"]
+    assert subject.startswith("[RESUELTA] ")
+    assert "RESUELTA (era ALTA)" in text or "terminada: " in text
+    assert resolved["a@example.org"][0].startswith("[RESOLVED] ")

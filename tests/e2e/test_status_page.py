@@ -365,6 +365,16 @@ def test_unchanged_page_is_not_sent_again(page):
         assert 304 in again, "the minute in its foot may change once"
 
 
+def test_kept_answer_is_of_one_principal_and_ends_with_a_change(page):
+    with page.served() as browser:
+        number, ana = alert_number(page), page.signed_in()
+        for _ in range(2):
+            assert "Sign in to acknowledge" in browser.get(f"/alerts/{number}")[2]
+            assert "Sign in to acknowledge" not in ana.get(f"/alerts/{number}")[2]
+        assert ana.post(f"/alerts/{number}/acknowledge")[0] == 303
+        assert "acknowledged</b> by ana" in browser.get(f"/alerts/{number}")[2]
+
+
 def test_reading_changes_nothing(page):
     """A GET of every page leaves the state file as it is, but for the key of the cookies."""
     with page.served() as browser:

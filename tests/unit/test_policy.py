@@ -329,7 +329,7 @@ def test_hours_reject_invalid_text(text):
 def test_message_times_use_configured_time_zone():
     policy = Policy(ROUTES, instance="coop", timezone="America/La_Paz")
     (change,) = decide([finding()], (), AlertState(()), policy, START)
-    message = compose(change, policy, START)
+    message = compose(change, policy, "mail", START)
     assert message.local_time(START) == "2026-03-01 22:00 -04"
     assert message.details["first seen"] == "2026-03-01 22:00:00 -04"
     two = [message, replace(message, alert=2)]

@@ -1,17 +1,24 @@
 """Weekly health report: sentence, colour, both parts, escaping, disk forecast."""
 
+import ast
 import html.parser
 import math
+import re
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import alerts
+from alerts.alert import Reason
 from alerts.alert_figures import Figures
+from alerts.catalogue import TONGUES
+from alerts.wording import reason_wording
 from daemon.disk_forecast import full_between, full_on
 from daemon.report.gather import nights
-from daemon.report.language import TONGUES, language
+from daemon.report.language import language
 from daemon.report.layout import sentence
 from daemon.report.render import letter, page
 from daemon.report.report import (
@@ -332,7 +339,7 @@ def catalogue_messages(name):
 
     from babel.messages import pofile
 
-    text = (resources.files("daemon.report") / "locale" / f"{name}.po").read_bytes()
+    text = (resources.files("alerts") / "locale" / f"{name}.po").read_bytes()
     found = pofile.read_po(io.BytesIO(text))
     return {
         message.id if isinstance(message.id, str) else message.id[0]: message.string
@@ -341,10 +348,24 @@ def catalogue_messages(name):
     }
 
 
+def said_messages():
+    """Return the texts that the messages about alerts say in the language of their reader."""
+    folder = Path(alerts.__file__).parent
+    found = set(re.findall(r"said\('([^']+)'", (folder / "channels/alert.html").read_text("utf-8")))
+    for path in folder.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(call, ast.Call) and "said" in {getattr(call.func, "id", ""), getattr(call.func, "attr", "")}:  # fmt: skip
+                found |= {
+                    one.value
+                    for argument in call.args
+                    for one in ast.walk(argument)
+                    if isinstance(one, ast.Constant)
+                }
+    return found
+
+
 def test_catalogue_is_complete():
     """Every message of the layout, and every word that the program puts into it, is translated."""
-    from pathlib import Path
-
     from babel.messages.extract import extract_from_file
 
     from daemon.report import layout, layout_work
@@ -361,6 +382,7 @@ def test_catalogue_is_complete():
         wanted |= {one[1] if isinstance(one[1], str) else one[1][0] for one in found}
     wanted |= {one.value for one in (*Severity, *Status, *State)} | {"green", "yellow", "orange", "red"}  # fmt: skip
     wanted |= {"finished", "failed", "window_ended", "throttled", "interrupted", "skipped", "running"}  # fmt: skip
+    wanted |= said_messages() | {reason_wording(one) for one in Reason} - {""}
     names = KINDS.values() if hasattr(KINDS, "values") else KINDS
     kinds = {getattr(one, "name", one) for one in names}
     wanted |= {one.replace("_", " ").capitalize() for one in kinds}
@@ -371,8 +393,6 @@ def test_catalogue_is_complete():
 
 
 def test_translations_keep_the_placeholders():
-    import re
-
     for message, said in catalogue_messages("es").items():
         forms = said if isinstance(said, tuple) else (said,)
         for form in forms:
