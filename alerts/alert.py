@@ -191,8 +191,6 @@ class Notification:
     attempts: int = 0
     thread: str = ""
     """The channel's id of its first message about this alert."""
-    subject: str = ""
-    """The title of that first message."""
     recipients: tuple[str, ...] = ()
     """Recipients that have not accepted it yet; empty for all."""
     members: tuple[str, ...] = ()

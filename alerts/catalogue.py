@@ -28,6 +28,11 @@ def catalogue(tongue: Tongue) -> gettext.NullTranslations:
     return gettext.GNUTranslations(binary)
 
 
+def counted(tongue: Tongue, one: str, many: str, number: int) -> str:
+    """Return the form of a message for a number, which fills `{n}`."""
+    return catalogue(tongue).ngettext(one, many, number).format(n=number)
+
+
 def said(tongue: Tongue, message: str, **values: object) -> str:
     """Return a message in a language, with its values filled in."""
     found = catalogue(tongue).gettext(message)

@@ -122,7 +122,7 @@ def _send_by_fallback(
             if other != channel and not outbox.was_notified(transaction, alert, other):
                 # it may be about an earlier opening of the alert, or be only a correction
                 message = updated_message(alert, policy, other)
-                details = {message.said("not delivered by"): channel, **message.details}
+                details = {"not delivered by": channel, **message.details}
                 outbox.enqueue(
                     transaction, replace(message, details=details, occurred_at=now), other, now
                 )

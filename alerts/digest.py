@@ -7,11 +7,19 @@ from dataclasses import replace
 from datetime import timedelta
 
 from alerts.alert import OPENING, Line, Message, Reason
-from domain.finding import Severity
+from alerts.catalogue import counted
 
 LATE = timedelta(minutes=5)
 """A message sent this long after its time states the delay."""
 
+COUNTED = {
+    "critical": ("{n} critical", "{n} critical"),
+    "high": ("{n} high", "{n} high"),
+    "warning": ("{n} warning", "{n} warnings"),
+    "info": ("{n} info", "{n} info"),
+    "resolved": ("{n} resolved", "{n} resolved"),
+}
+"""How the alerts of a message are counted, the worst first."""
 _LOW = {Reason.ACKNOWLEDGED: 1, Reason.CHANGED: 2}
 
 
@@ -78,8 +86,7 @@ def mark_late(message: Message, by: timedelta, why: str) -> Message:
     return replace(
         message,
         details={
-            message.said("late"): message.said("delayed by {time}", time=shown)
-            + (f": {why}" if why else ""),
+            "late": message.said("delayed by {time}", time=shown) + (f": {why}" if why else ""),
             **message.details,
         },
     )
@@ -100,11 +107,11 @@ def _latest(messages: Sequence[Message]) -> Message:
     fired = last.local_time(first.occurred_at)[11:16]
     resolved = last.local_time(last.occurred_at)[11:]
     times = last.said("fired {start}, resolved {end}, before delivery", start=fired, end=resolved)
-    return replace(last, details={last.said("it"): times, **last.details})
+    return replace(last, details={"it": times, **last.details})
 
 
 def _line(message: Message) -> Line:
-    note = message.details.get(message.said("it"), "")
+    note = message.details.get("it", "")
     if not note and message.acknowledged_by and not message.over:
         note = message.said("acknowledged by {person}", person=message.acknowledged_by)
     remedy = "" if message.over else message.remedy
@@ -121,7 +128,8 @@ def _line(message: Message) -> Line:
 
 def _counted(messages: Sequence[Message]) -> str:
     """Return the number of alerts per severity."""
-    found = Counter("over" if message.over else message.severity.value for message in messages)
-    order = [*(severity.value for severity in reversed(Severity)), "over"]
-    said = messages[0].said
-    return ", ".join(f"{found[word]} {said(word)}" for word in order if found[word])
+    found = Counter("resolved" if one.over else one.severity.value for one in messages)
+    tongue = messages[0].language
+    return ", ".join(
+        counted(tongue, *forms, found[word]) for word, forms in COUNTED.items() if found[word]
+    )

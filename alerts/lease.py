@@ -97,7 +97,6 @@ def lease(
         created_at=min(from_text(row["created_at"]) for row in rows),
         attempts=max(row["attempts"] for row in rows) + 1,
         thread=thread,
-        subject=lead["subject"] if thread else "",
         recipients=tuple(json.loads(lead["recipients"])),
         members=tuple(members),
         again=bool(lead["bundle"]),

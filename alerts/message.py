@@ -1,14 +1,14 @@
 """Messages: alerts as redacted text, and their JSON form in the outbox. Pure."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from alerts.alert import Alert, Change, Letter, Line, Message, Reason, State
-from alerts.catalogue import Tongue, said
+from alerts.catalogue import TONGUES, Tongue, said
 from domain.finding import Severity
 from domain.kinds import message_type
 from domain.redaction import redact
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 MOST_DETAILS = 20
 _OTHER_LANGUAGE = "_es"
-"""Evidence whose name ends so is a part of a text in another language."""
+"""Evidence whose name ends so is the Spanish value of the one without it."""
+_PARTS = frozenset({"value", "cure", "command", "kind"})
+"""Evidence that is only a part of summaries and remedies."""
 
 
 def compose(
@@ -35,14 +37,14 @@ def compose(
     def clean(text: str) -> str:
         return redact(text, hide_addresses=policy.hide_addresses)
 
-    details = {clean(name): clean(value) for name, value in _evidence(alert)}
+    details = {clean(name): clean(value) for name, value in shown_evidence(alert, tongue)}
     return Message(
         instance=policy.instance,
         severity=alert.severity,
         reason=change.reason,
         kind=alert.kind,
         type=message_type(alert.kind),
-        title=clean(title(alert)),
+        title=clean(title(alert, policy.server_of(alert))),
         summary=clean(summary),
         database=clean(alert.database),
         object=clean(alert.object),
@@ -62,16 +64,30 @@ def compose(
     )
 
 
-def _evidence(alert: Alert) -> Iterator[tuple[str, str]]:
-    """Yield the evidence as text, the first values of many."""
-    for name, value in list(alert.evidence.items())[:MOST_DETAILS]:
-        if not str(name).endswith(_OTHER_LANGUAGE):
-            yield str(name), value_text(value)
+def shown_evidence(alert: Alert, tongue: Tongue = "en") -> Iterator[tuple[str, str]]:
+    """Yield the evidence for people as text, the first values of many.
+
+    Left out are what the summary or the remedy says already, and what only makes their texts.
+    """
+    names = [str(name) for name in alert.evidence if str(name) not in _PARTS]
+    plain = [one for one in names if not _is_translation(one, alert.evidence)]
+    for name in plain[:MOST_DETAILS]:
+        value = alert.evidence[name]
+        if tongue == "es":
+            value = alert.evidence.get(name + _OTHER_LANGUAGE, value)
+        text = value_text(value)
+        if value is not None and text not in {"", alert.remedy}:
+            yield name, text
 
 
-def title(alert: Alert) -> str:
-    """Return the title of an alert."""
-    place = " ".join(part for part in (alert.database, alert.object or alert.task) if part)
+def _is_translation(name: str, evidence: Mapping[str, Any]) -> bool:
+    return name.endswith(_OTHER_LANGUAGE) and name.removesuffix(_OTHER_LANGUAGE) in evidence
+
+
+def title(alert: Alert, server: str = "") -> str:
+    """Return the title of an alert; of several servers it names the one that it is about."""
+    where = alert.database or (f"server of {server}" if server else "")
+    place = " ".join(part for part in (where, alert.object or alert.task) if part)
     if place:
         return f"{alert.kind}: {place}"
     return alert.kind
@@ -79,20 +95,18 @@ def title(alert: Alert) -> str:
 
 def _seen(alert: Alert, zone: str, tongue: Tongue) -> dict[str, str]:
     local = alert.opened_at.astimezone(ZoneInfo(zone))
-    details = {said(tongue, "first seen"): f"{local:%Y-%m-%d %H:%M:%S %Z}"}
+    details = {"first seen": f"{local:%Y-%m-%d %H:%M:%S %Z}"}
     if alert.occurrences > 1:
-        details[said(tongue, "seen")] = said(tongue, "{n} times", n=alert.occurrences)
+        details["seen"] = said(tongue, "{n} times", n=alert.occurrences)
     if alert.flapping:
-        details[said(tongue, "flapping")] = said(
-            tongue, "notified again when it has been calm, or tomorrow"
-        )
+        details["flapping"] = said(tongue, "notified again when it has been calm, or tomorrow")
     return details
 
 
 def _ended(change: Change, run: int | None, tongue: Tongue) -> dict[str, str]:
     """Return the run that ended an alert."""
     if change.reason is Reason.RESOLVED and run is not None:
-        return {said(tongue, "ended by"): said(tongue, "run {n}: sereno history {n}", n=run)}
+        return {"ended by": said(tongue, "run {n}: sereno history {n}", n=run)}
     return {}
 
 
@@ -121,5 +135,7 @@ def from_json(text: str) -> Message:
     values["lines"] = tuple(
         Line(**{**line, "severity": Severity(line["severity"])}) for line in values.get("lines", ())
     )
+    if values.get("language") not in TONGUES:  # of a later version
+        values.pop("language", None)
     known = {field.name for field in fields(Message)}  # fields of a later version are ignored
     return Message(**{name: value for name, value in values.items() if name in known})

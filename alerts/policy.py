@@ -38,6 +38,10 @@ def _no_windows(_now: datetime) -> tuple[Silence, ...]:
     return ()
 
 
+def _no_server(_alert: Alert) -> str:
+    return ""
+
+
 def _no_texts(_alert: Alert) -> tuple[str, str] | None:
     return None
 
@@ -85,6 +89,8 @@ class Policy:
     hide_addresses: bool = False
     languages: Mapping[str, Tongue] = field(default_factory=dict)
     """The language of each channel that has another one than English."""
+    server_of: Callable[[Alert], str] = _no_server
+    """Returns the first database of an alert's server; empty where there is one server only."""
     spanish: Callable[[Alert], tuple[str, str] | None] = _no_texts
     """Returns summary and remedy of an alert in Spanish; None if there are none."""
 

@@ -1,6 +1,7 @@
-"""The texts of a check's alert in Spanish, from the header of the check."""
+"""The texts of alerts and findings in Spanish, from the header of their check."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from alerts.alert import Alert
 from checks.check import Header, Row
@@ -13,18 +14,21 @@ def in_spanish(headers: Callable[[], Headers]) -> Callable[[Alert], tuple[str, s
     """Return a function from an alert to its summary and remedy; None if its header has none."""
 
     def texts(alert: Alert) -> tuple[str, str] | None:
-        return spanish_texts(alert, headers().get(alert.kind))
+        header = headers().get(alert.kind)
+        return spanish_texts(header, alert.object, alert.evidence, (alert.summary, alert.remedy))
 
     return texts
 
 
-def spanish_texts(alert: Alert, header: Header | None) -> tuple[str, str] | None:
-    """Return summary and remedy of an alert in Spanish; None if its header has none."""
+def spanish_texts(
+    header: Header | None, name: str, evidence: Mapping[str, Any], english: tuple[str, str]
+) -> tuple[str, str] | None:
+    """Return summary and remedy about an object in Spanish; None if the header has none."""
     if header is None or not header.es:
         return None
-    summary, remedy = alert.summary, alert.remedy
+    summary, remedy = english
     # what the evidence does not give back in English would be wrong in Spanish too
-    row: Row = {"value": 1, **alert.evidence, "object": alert.object, "severity": "info"}
+    row: Row = {"value": 1, **evidence, "object": name, "severity": "info"}
     if header.summary and summary_of(header, row) == summary:
         summary = summary_of(header, row, "es")
     if remedy and remedy_of(header, row) == remedy:

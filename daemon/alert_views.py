@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from alerts import alert_store, outbox, silences
 from alerts.alert import Alert
-from alerts.message import from_json, value_text
+from alerts.catalogue import Tongue
+from alerts.message import from_json, shown_evidence
 from daemon.history import statistics
 from domain.redaction import redact
+from store.store import Row
 
 if TYPE_CHECKING:
     from alerts.policy import Silence
@@ -54,7 +56,7 @@ def alert_row(alert: Alert, suppressed_by: str = "") -> dict[str, Any]:
     }
 
 
-def alert_details(context: "Context", number: int) -> dict[str, Any] | None:
+def alert_details(context: "Context", number: int, tongue: Tongue = "en") -> dict[str, Any] | None:
     """Return the alert, the latest events and notifications first; None if it does not exist."""
     now = context.clock()
     with context.store.reading() as transaction:
@@ -66,31 +68,36 @@ def alert_details(context: "Context", number: int) -> dict[str, Any] | None:
         events = alert_store.load_events(transaction, number, MOST_EVENTS)
         messages = outbox.load_of_alert(transaction, number, MOST_MESSAGES)
     suppressed_by = alert.suppressed_by or context.policy.silenced(alert, active, now)
+    summary, remedy = context.policy.texts(alert, tongue)
+    until = alert.acknowledged_until if alert.acknowledged_by else None
     return {
         **alert_row(alert, suppressed_by),
         "place": place_of(alert, clusters),
-        "remedy": redact(alert.remedy),
-        "evidence": {
-            redact(str(name)): redact(value_text(value)) for name, value in alert.evidence.items()
-        },
+        "summary": redact(summary),
+        "remedy": redact(remedy),
+        "evidence": {redact(name): redact(value) for name, value in shown_evidence(alert, tongue)},
         "times_fired": alert.generation,
         "flapping": alert.flapping,
         "channels": list(context.policy.channels(alert)),
-        "events": [
-            {**event, "summary": redact(event["summary"]), "who": redact(event["who"])}
-            for event in events
-        ],
-        "messages": [
-            {
-                "channel": row["channel"],
-                "reason": row["reason"],
-                "state": row["state"],
-                "at": row["sent_at"] or row["created_at"],
-                "answer": row["receipt"] or row["last_error"],
-                "title": from_json(row["message"]).title,
-            }
-            for row in messages
-        ],
+        "acknowledged_until": until.isoformat() if until is not None else None,
+        "events": [_event(event, {alert.summary: summary}) for event in events],
+        "messages": [_message(row) for row in messages],
+    }
+
+
+def _event(event: Row, translated: Mapping[str, str]) -> dict[str, Any]:
+    summary = translated.get(event["summary"], event["summary"])
+    return {**event, "summary": redact(summary), "who": redact(event["who"])}
+
+
+def _message(row: Row) -> dict[str, Any]:
+    return {
+        "channel": row["channel"],
+        "reason": row["reason"],
+        "state": row["state"],
+        "at": row["sent_at"] or row["created_at"],
+        "answer": row["receipt"] or row["last_error"],
+        "title": from_json(row["message"]).title,
     }
 
 

@@ -3,31 +3,38 @@
 import getpass
 import os
 import socket
-from functools import cache
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from alerts.alert import Alert
 from alerts.channels.channel import Sender
 from alerts.channels.registry import build
 from alerts.courier import now
+from alerts.policy import Policy
 from checks.registry import headers_of, load
-from daemon.alert_texts import in_spanish
+from checks.sql_check import BadCheckError
+from daemon.alert_texts import Headers, in_spanish
+from daemon.alert_views import server_of
 from daemon.config.alert_policy import build_policy
 from daemon.config.model import Config, Database, Login, MigrateLogin
 from daemon.context import AlertContext, Context
+from daemon.history import statistics
 from daemon.registry import build_jobs
 from domain.secret import SecretError
 from postgres import session
 from postgres.identifiers import split_names
 from postgres.session import Target, TargetError
-from store.store import open_store
+from store.store import Store, open_store
 
 
 def build_alert_context(config: Config) -> AlertContext:
     """Open the store and build the policy; no channel, check or job. Raises StoreError."""
-    headers = cache(lambda: headers_of(load()))
-    policy = build_policy(config, now(), in_spanish(headers))
-    return AlertContext(config, open_store(config.daemon.state), policy, now)
+    store = open_store(config.daemon.state)
+    policy = _policy(config, store, cache(partial(_headers, config)))
+    return AlertContext(config, store, policy, now)
 
 
 def build_context(config: Config, *, with_checks: bool = True) -> Context:
@@ -39,17 +46,37 @@ def build_context(config: Config, *, with_checks: bool = True) -> Context:
     channels = {name: build(options, sender) for name, options in config.channels.items()}
     store = open_store(config.daemon.state)
     checks = load(Path(config.daemon.checks)) if with_checks else {}
-    headers = headers_of(checks)
+    headers = partial(headers_of, checks) if with_checks else partial(_headers, config)
     return Context(
         config=config,
         store=store,
         jobs=build_jobs(config, store),
         checks=checks,
-        policy=build_policy(config, now(), in_spanish(lambda: headers)),
+        policy=_policy(config, store, cache(headers)),
         channels=channels,
         target=lambda name: connection_target(config, name),
         clock=now,
     )
+
+
+def _policy(config: Config, store: Store, headers: Callable[[], Headers]) -> Policy:
+    """Return the policy with the texts of checks and the names of servers."""
+
+    def server(alert: Alert) -> str:
+        if alert.database or not alert.cluster:
+            return ""
+        with store.reading() as transaction:
+            return server_of(alert, statistics.load_clusters(transaction))
+
+    return replace(build_policy(config, now()), spanish=in_spanish(headers), server_of=server)
+
+
+def _headers(config: Config) -> Headers:
+    """Return the headers of all checks; without the operator's if they cannot be read."""
+    try:
+        return headers_of(load(Path(config.daemon.checks)))
+    except BadCheckError:
+        return headers_of(load())
 
 
 def _place() -> str:

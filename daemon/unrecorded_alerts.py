@@ -107,7 +107,6 @@ class UnrecordedAlerts:
                 context.clock(),
                 attempts=1,
                 thread=thread.remote,
-                subject=thread.subject,
                 members=(copy.id,),
                 again=tried,
             )

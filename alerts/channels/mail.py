@@ -19,16 +19,13 @@ if TYPE_CHECKING:
 
 MOST_LINES = 60
 """Some readers truncate a mail at about 100 kB; a longer list is attached."""
-MOST_NUMBERS = 20
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def compose(notification: Notification, sender: str, to: str, by: Sender) -> EmailMessage:
     """Return the mail; only the first word of its subject changes during an alert's life."""
     message, instance = notification.message, by.instance
-    subject = header(
-        f"{_first_word(message)}sereno {instance}: {notification.subject or message.title}"
-    )
+    subject = header(f"{_first_word(message)}sereno {instance}: {message.title}")
     mail = EmailMessage()
     mail["Subject"] = subject
     mail["From"] = header(sender)
@@ -98,7 +95,7 @@ def _rows(message: Message, place: str) -> Iterator[tuple[str, str]]:
     yield said("object"), message.object
     if message.acknowledged_by:
         yield said("acknowledged by"), message.acknowledged_by
-    yield from message.details.items()
+    yield from ((said(name), value) for name, value in message.details.items())
     yield said("at"), message.local_time(message.occurred_at)
     where = f" ({said('as {place}', place=place)})" if place else ""
     if numbers := _acknowledgeable(message):
@@ -112,7 +109,7 @@ def _rows(message: Message, place: str) -> Iterator[tuple[str, str]]:
 def _acknowledgeable(message: Message) -> list[int]:
     """Return the numbers of the alerts of a message that are open, the first ones of many."""
     if message.lines:
-        return [line.alert for line in message.lines if not line.over][:MOST_NUMBERS]
+        return [line.alert for line in message.lines if not line.over][:MOST_LINES]
     return [message.alert] if message.alert is not None and not message.over else []
 
 
@@ -122,10 +119,8 @@ def _listed(message: Message, lines: Iterable[Line]) -> Iterator[str]:
         note = ""
         if line.note:
             note = f" ({line.note})"
-        yield (
-            f"#{line.alert} {said('over' if line.over else line.severity.value)}: {line.title} - "
-            f"{line.summary}{note}"
-        )
+        state = said("resolved" if line.over else line.severity.value)
+        yield f"#{line.alert} {state}: {line.title} - {line.summary}{note}"
         if line.remedy:
             yield f"    {said('remedy')}: {line.remedy}"
 

@@ -94,14 +94,15 @@ def _single(message: Message) -> Iterator[Block]:
         yield _section(f"*{message.said('Remedy')}*\n{cut(escape(message.remedy), LONGEST_PART)}")
     details = dict(message.details)
     if message.acknowledged_by and not message.over:
-        details = {message.said("acknowledged by"): message.acknowledged_by, **details}
-    fields = [_field(name, value) for name, value in details.items() if value][:MOST_FIELDS]
+        details = {"acknowledged by": message.acknowledged_by, **details}
+    shown = [(message.said(name), value) for name, value in details.items() if value]
+    fields = [_field(name, value) for name, value in shown[:MOST_FIELDS]]
     if fields:
         yield {"type": "section", "fields": fields}
 
 
 def _digest(message: Message) -> Iterator[Block]:
-    late = message.details.get(message.said("late"))
+    late = message.details.get("late")
     yield _section(
         f"{mark(message)} *{escape(message.title)}*: {escape(message.summary)}"
         + (f"\n_{escape(late)}_" if late else "")
@@ -140,7 +141,7 @@ def _rest(message: Message, shown: int) -> str:
     """Name the alerts that did not fit, by kind and number."""
     kinds = Counter(line.title.partition(":")[0] for line in message.lines[shown:])
     counted = ", ".join(f"{number} {escape(kind)}" for kind, number in kinds.most_common(20))
-    words = message.said("and {n} more: {kinds}.", n=len(message.lines) - shown, kinds=counted)
+    words = message.said("and {n} more: {kinds}. All:", n=len(message.lines) - shown, kinds=counted)
     return f"… {words} sereno alerts list"
 
 

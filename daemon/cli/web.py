@@ -37,4 +37,4 @@ def token(
     typer.echo("Keep it in a password manager: it is not shown again. In config.toml:", err=True)
     typer.echo(f"[web.principals.{quoted}]", err=True)
     typer.echo(f'token_sha256 = "{digest}"', err=True)
-    typer.echo('may = ["read", "operate", "execute", "approve", "rollback"]', err=True)
+    typer.echo('may = ["read", "operate", "acknowledge"]', err=True)

@@ -1,10 +1,8 @@
 """Builds the alert policy from the configuration. Pure."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from alerts.alert import Alert
 from alerts.catalogue import Tongue
 from alerts.hours import Hours
 from alerts.policy import Policy, Silence
@@ -13,10 +11,8 @@ from daemon.config.model import Config
 from domain.calendar import latest, longest_gap
 from domain.finding import Severity
 
-SpanishTexts = Callable[[Alert], tuple[str, str] | None]
 
-
-def build_policy(config: Config, now: datetime, spanish: SpanishTexts) -> Policy:
+def build_policy(config: Config, now: datetime) -> Policy:
     """Return the policy; gaps between looks are measured from `now`."""
     alerts, escalation = config.alerts, config.escalation
     traits = {name: options.traits for name, options in config.channels.items()}
@@ -49,7 +45,6 @@ def build_policy(config: Config, now: datetime, spanish: SpanishTexts) -> Policy
         group_interval=alerts.group_interval,
         hide_addresses=alerts.hide_addresses,
         languages=channel_languages(config),
-        spanish=spanish,
     )
 
 

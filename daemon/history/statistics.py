@@ -46,8 +46,8 @@ _LAST_RUNS = """
     WHERE id IN (SELECT max(id) FROM run GROUP BY job, database) ORDER BY job, database
 """
 _LAST_FINDINGS = """
-    SELECT * FROM finding
-    WHERE run IN (SELECT max(id) FROM run WHERE state NOT IN ('running', 'skipped')
+    SELECT f.*, r.database AS place FROM finding f JOIN run r ON r.id = f.run
+    WHERE f.run IN (SELECT max(id) FROM run WHERE state NOT IN ('running', 'skipped')
                   GROUP BY job, scope, database)
 """
 _DONE_STEPS = """

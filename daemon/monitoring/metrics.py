@@ -45,6 +45,7 @@ BUCKETS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800)
 """Those of the view ended_run of the store."""
 LAST_BUCKET = 2**31 - 1
 TASK = ("task", "database")
+TASK_STATE = (*TASK, "state")
 MISSES = 2
 """A task is late after this many missed due times."""
 
@@ -97,21 +98,23 @@ class StoreCollector(Collector):
                 late.add_metric(place, (at or since) + seconds)
         yield from (succeeded, late, _not_finished(ends))
         running = _gauge("sereno_task_running", "1 while a run is in progress.", TASK)
-        for row in history.running_runs(transaction):
-            running.add_metric((row["job"], row["database"]), 1)
+        at_work = {(row["job"], row["database"]) for row in history.running_runs(transaction)}
+        for place in sorted(at_work):
+            running.add_metric(place, 1)
         yield running
 
     def _planned(self, transaction: Transaction) -> dict[tuple[str, str], tuple[float, float]]:
-        """Return each planned task, its start and maximum age; the last of two schedules counts."""
+        """Return each planned task, its start and maximum age; of two schedules the stricter."""
         now = self._context.clock()
         since = history.load_planned(transaction)
-        planned = {}
+        planned: dict[tuple[str, str], tuple[float, float]] = {}
         for name, schedule in self._context.config.timetable.items():
             seconds = MISSES * longest_gap(schedule.cron, self._zone, now).total_seconds()
             cron = str(schedule.cron)
             for task in tasks_of(self._context, schedule.jobs, Trigger(name)):
                 known = since.get(history.planned_name(task, cron), now)
-                planned[task.job, task.database] = (known.timestamp(), seconds)
+                place, found = (task.job, task.database), (known.timestamp(), seconds)
+                planned[place] = min(planned.get(place, found), found, key=sum)
         return planned
 
     def _windows(self) -> dict[str, timedelta]:
@@ -157,7 +160,7 @@ def _not_finished(ends: Mapping[tuple[str, str], Row]) -> Metric:
     family = _gauge(
         "sereno_task_not_finished_timestamp_seconds",
         "End of the last run if it did not finish; its state is failed, window_ended and so on.",
-        (*TASK, "state"),
+        TASK_STATE,
     )
     for place, row in sorted(ends.items()):
         if row["state"] != RunState.FINISHED:

@@ -43,12 +43,14 @@ def _coverage(transaction: Transaction, now: datetime) -> Iterator[Metric]:
     )
     oldest = GaugeMetricFamily(
         "sereno_coverage_oldest_proof_seconds",
-        "Age of the oldest proof.",
+        "Age of the oldest proof; no series without one.",
         labels=("database", "objects"),
     )
     families = {"wanted": (wanted, 1.0), "proven": (proven, 1.0), "days": (oldest, _DAY_SECONDS)}
     for (objects, database), values in statistics.load_coverage(transaction, now - RECENT).items():
         for key, value in values.items():
+            if key == "days" and not values.get("proven"):
+                continue  # nothing was proven, so there is no oldest proof
             family, factor = families[key]
             family.add_metric((database, objects), value * factor)
     yield from (wanted, proven, oldest)

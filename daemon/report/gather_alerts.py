@@ -67,7 +67,8 @@ def title_of(kind: str, headers: Headers) -> str:
 
 def spanish(alert: Alert, header: Header | None) -> Texts | None:
     """Return the texts of a check's alert in Spanish; None if its header has none."""
-    texts = spanish_texts(alert, header)
+    english = (alert.summary, alert.remedy)
+    texts = spanish_texts(header, alert.object, alert.evidence, english)
     if header is None or texts is None:
         return None
     return Texts(redact(header.es.get("title", header.title)), *map(redact, texts))

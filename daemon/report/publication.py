@@ -33,6 +33,7 @@ def report_message(report: Report, written: Letter, tongue: Tongue) -> Message:
         reason=Reason.REPORT,
         kind="health_report",
         type="HEALTH_REPORT",
+        language=tongue,
         title=title(report, words),
         summary=sentence(report, words),
         database="",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from daemon.config.jobs import MODELS
 from daemon.config.model import Config, GovernorLimits
 from daemon.context import Context
-from daemon.history import history, ignored, pause
+from daemon.history import history, ignored, pause, statistics
 from daemon.history.ignored import with_ignored
 from daemon.runs.sessions import Sessions
 from daemon.runs.workers import Workers
@@ -38,7 +38,12 @@ class RunContext:
         with self.context.store.reading() as transaction:
             memory = history.load_memory(transaction, job.name, task.database)
             now = self.context.clock()
-            told_not = ignored.load_active(transaction, now.date())
+            clusters = statistics.load_clusters(transaction)
+            told_not = [
+                row
+                for row in ignored.load_active(transaction, now.date())
+                if ignored.applies(row, task.database, clusters, self.context.checks)
+            ]
         return JobInputs(
             options=config.job(task.job),
             settings=job_settings(config, told_not),

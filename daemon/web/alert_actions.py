@@ -32,7 +32,7 @@ class Quiet:
 def number_of(text: str) -> int:
     """Return the number of an alert or a run. Raises ProblemError 404."""
     if not text.isascii() or not text.isdigit() or len(text) > LONGEST_NUMBER:
-        raise ProblemError(404, "not_found", f"there is no {text[:20]!r}")
+        raise ProblemError(404, "not_found", f"{text[:20]!r} is not a number")
     return int(text)
 
 

@@ -59,13 +59,13 @@ def _add_reads(made: APIRouter, parts: Parts) -> None:
     def alerts(request: Request, all: bool = False) -> dict[str, Any]:  # noqa: A002, FBT001, FBT002 - its name in the address
         """Return the open alerts, the worst first, and the silences in force."""
         require(web, request, "read")
-        return list_values(parts, everything=all)
+        return list_values(parts, "en", everything=all)
 
     @made.get("/alerts/{number}")
     def alert(request: Request, number: str) -> dict[str, Any]:
         """Return an alert with its events and notifications."""
         require(web, request, "read")
-        found: dict[str, Any] = one_values(parts, number)["one"]
+        found: dict[str, Any] = one_values(parts, number, "en")["one"]
         return found
 
 

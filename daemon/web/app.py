@@ -1,5 +1,6 @@
 """The application: guard, endpoints, metrics and health."""
 
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -17,6 +18,7 @@ from daemon.web import (
     state_pages,
 )
 from daemon.web.guard import Guard, require
+from daemon.web.html import problem_page
 from daemon.web.kept import KeptAnswers
 from daemon.web.parts import Parts
 from daemon.web.problems import add_handlers
@@ -36,7 +38,7 @@ def build_app(parts: Parts) -> Any:  # noqa: ANN401 - an ASGI application
     )
     app.state.sessions = Sessions(parts.context.store, parts.context.config.web)
     app.state.kept = KeptAnswers(parts.context.store)
-    add_handlers(app)
+    add_handlers(app, partial(problem_page, parts))
     _add_monitoring(app, parts)
     app.include_router(migrations.router(parts))
     app.include_router(migrations.router(parts), prefix="/api/v1", include_in_schema=False)

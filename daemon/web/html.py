@@ -5,16 +5,17 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, quote, urlsplit
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
+from alerts.catalogue import TONGUES, Tongue, said
 from alerts.wording import severity_colours
 from daemon.config.web import Right, Web
 from daemon.history.audit import Entry
@@ -30,9 +31,17 @@ from store.timestamps import from_text
 
 SIGN_IN = "/sign-in"
 MOST_FIELDS = 40
+LONGEST_LANGUAGES = 200
 _PATH = re.compile(r"/(?!/)[A-Za-z0-9/_.%=&?-]*")
+TOLD = {
+    "acknowledged": "Acknowledged; the channels are being notified.",
+    "silenced": "Silenced; a resolution is still notified.",
+    "resolved": "Resolved; the channels are being notified.",
+    "ignored": "Ignored from the next run on, in this place only.",
+}
+"""What the page says after a form, by `done` in its address."""
 SUCCESS, SEE_OTHER = 200, 303
-UNAUTHENTICATED, FORBIDDEN = 401, 403
+UNAUTHENTICATED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +119,36 @@ def safe_path(text: str) -> str:
     return text if _PATH.fullmatch(text) and "\\" not in text else "/"
 
 
+def tongue_of(request: Request) -> Tongue:
+    """Return the first language that a browser names, of those there are."""
+    for wanted in request.headers.get("accept-language", "")[:LONGEST_LANGUAGES].split(","):
+        name = wanted.strip().lower()[:2]
+        for tongue in TONGUES:
+            if name == tongue:
+                return tongue
+    return "en"
+
+
+def problem_page(parts: Parts, request: Request, error: ProblemError) -> Response:
+    """Return the page about an error, with a link to the page that sent the form.
+
+    Without a principal it is the way to the sign-in, and back.
+    """
+    back = safe_path(urlsplit(request.headers.get("referer", "")).path)
+    if error.status == UNAUTHENTICATED:
+        return RedirectResponse(f"{SIGN_IN}?next={quote(back)}", SEE_OTHER)
+    lost = error.status == NOT_FOUND
+    return render(
+        parts,
+        request,
+        "problem.html",
+        status=error.status,
+        detail=error.detail,
+        back=back,
+        lost=lost,
+    )
+
+
 def page_router(parts: Parts, path: str, show: Callable[[Request], Response]) -> Any:  # noqa: ANN401
     """Return a handler of a page: it asks to sign in where reading needs a principal."""
     web = parts.context.config.web
@@ -124,7 +163,7 @@ def page_router(parts: Parts, path: str, show: Callable[[Request], Response]) ->
             return RedirectResponse(f"{SIGN_IN}?next={quote(safe_path(target))}", SEE_OTHER)
         session = session_of(request) or _of_proxy(web, request)
         wanted = request.headers.get("if-none-match")
-        question = (request.url.path, request.url.query, session, wanted)
+        question = (request.url.path, request.url.query, session, tongue_of(request), wanted)
         kept: KeptAnswers = request.app.state.kept
         return kept.answer(question, lambda: show(request))
 
@@ -149,7 +188,10 @@ def render(
         found = from_text(instant) if isinstance(instant, str) else instant
         return f"{found.astimezone(zone):%Y-%m-%d %H:%M}"
 
+    tongue = tongue_of(request)
     common = {
+        "t": partial(said, tongue),
+        "language": tongue,
         "instance": parts.context.config.daemon.name,
         "principal": session.principal if session else "",
         "is_proxied": session is not None and session.nonce == "proxy",

@@ -9,7 +9,8 @@ from store.store import Store
 if TYPE_CHECKING:
     from fastapi.responses import Response
 
-MOST = 200
+MOST, LARGEST = 50, 262_144
+"""The number of answers, and the bytes of one."""
 
 
 class KeptAnswers:
@@ -28,7 +29,7 @@ class KeptAnswers:
             self._kept = (moment, answers)
         if question not in answers:
             made = make()
-            if len(answers) < MOST:
+            if len(answers) < MOST and len(made.body) <= LARGEST:
                 answers[question] = made
             return made
         return answers[question]

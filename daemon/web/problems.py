@@ -1,6 +1,6 @@
 """Errors as problem+json (RFC 9457), with a code for programs and the missing conditions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -33,27 +33,34 @@ def problem(error: ProblemError, headers: Mapping[str, str] | None = None) -> Re
     return JSONResponse(body, error.status, headers=headers, media_type=CONTENT_TYPE)
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Answer every error as problem+json; no traceback leaves the service."""
+def _is_of_browser(request: Request) -> bool:
+    accepted = request.headers.get("accept", "")
+    return "text/html" in accepted and not request.url.path.startswith("/api/")
+
+
+def add_handlers(app: FastAPI, page: Callable[[Request, ProblemError], Response]) -> None:
+    """Answer errors as problem+json, to a browser by a page; no traceback leaves the service."""
 
     @app.exception_handler(ProblemError)
-    def _known(_request: Request, error: ProblemError) -> Response:
+    def _known(request: Request, error: ProblemError) -> Response:
+        if _is_of_browser(request):
+            return page(request, error)
         unauthorized = {"WWW-Authenticate": 'Bearer realm="sereno"'}
         return problem(error, unauthorized if error.status == 401 else None)  # noqa: PLR2004
 
     @app.exception_handler(RequestValidationError)
-    def _invalid(_request: Request, error: RequestValidationError) -> Response:
+    def _invalid(request: Request, error: RequestValidationError) -> Response:
         found = error.errors()
         if any(one["type"] == "json_invalid" for one in found):
             return problem(ProblemError(400, "bad_json", "the body is not JSON"))
         named = [".".join(map(str, one["loc"][1:])) or str(one["loc"][0]) for one in found]
         told = [f"{name}: {one['msg']}" for name, one in zip(named, found, strict=True)]
-        return problem(ProblemError(422, "invalid", "; ".join(told)[:1000], named))
+        return _known(request, ProblemError(422, "invalid", "; ".join(told)[:1000], named))
 
     @app.exception_handler(HTTPException)
-    def _http(_request: Request, error: HTTPException) -> Response:
+    def _http(request: Request, error: HTTPException) -> Response:
         code = _CODES.get(error.status_code, "bad_request")
-        return problem(ProblemError(error.status_code, code, str(error.detail)))
+        return _known(request, ProblemError(error.status_code, code, str(error.detail)))
 
     @app.exception_handler(StoreError)
     def _store(_request: Request, error: StoreError) -> Response:

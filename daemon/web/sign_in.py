@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
+from alerts.catalogue import said
 from daemon.history import audit
 from daemon.history.audit import Entry
 from daemon.principals import principal_of_token
@@ -20,6 +21,7 @@ from daemon.web.html import (
     plain_form,
     render,
     safe_path,
+    tongue_of,
 )
 from daemon.web.parts import Parts
 from daemon.web.problems import ProblemError
@@ -98,7 +100,7 @@ def _signed_in(
     web, address = parts.context.config.web, address_of(request)
     target = safe_path(form.get("next", "/"))
     if seconds := failures.wait_seconds(address):
-        wrong = f"too many attempts; try again in {seconds} s"
+        wrong = said(tongue_of(request), "too many attempts; try again in {n} s", n=seconds)
         answer = render(parts, request, "sign_in.html", next=target, wrong=wrong, status=TOO_MANY)
         answer.headers["Retry-After"] = str(seconds)
         return answer
@@ -106,7 +108,7 @@ def _signed_in(
     if name is None:
         failures.add(address)
         _record(parts, Entry("", address, "sign-in failed"))
-        wrong = "this is nobody's token"
+        wrong = said(tongue_of(request), "this is nobody's token")
         return render(parts, request, "sign_in.html", next=target, wrong=wrong, status=FORBIDDEN)
     _record(parts, Entry(name, address, "signed in"))
     sessions: Sessions = request.app.state.sessions

@@ -49,18 +49,21 @@ def resume_work(parts: Parts, made: Entry) -> None:
         audit.record(transaction, made, parts.context.clock())
 
 
-def ignore_finding(parts: Parts, name: str, one: tuple[str, str, str], made: Entry) -> int:
-    """Ignore an object (text, last day, reason) of a check; return its number.
+def ignore_finding(parts: Parts, name: str, one: tuple[str, str, str, str], made: Entry) -> int:
+    """Ignore an object (text, last day, reason, database) of a check; return its number.
 
     Raises ProblemError 422.
     """
-    text, until, reason = one
+    text, until, reason, database = one
+    if database and database not in parts.context.config.databases:
+        raise ProblemError(422, "invalid", f"database: {database[:60]!r} is unknown", ["database"])
     if name not in parts.context.config.checks:
         raise ProblemError(422, "invalid", f"name: there is no check {name[:60]!r}", ["name"])
     now = parts.context.clock()
     entry = IgnoredObject(object=text or "", until=_day(until, now.date()), reason=reason or "")
     with parts.context.store.transaction() as transaction:
-        number = ignored.add(transaction, name, entry, made.principal, now)
+        finding = ignored.IgnoredFinding(name, entry, database)
+        number = ignored.add(transaction, finding, made.principal, now)
         audit.record(transaction, made, now)
     return number
 

@@ -40,6 +40,7 @@ class Ignore(BaseModel):
     model_config = ConfigDict(extra="forbid")
     check: str = Field(max_length=100)
     object: str = Field(min_length=1, max_length=1000)
+    database: str = Field("", max_length=100, description="Empty: in every database.")
     until: date
     reason: str = Field(min_length=1, max_length=500)
 
@@ -141,7 +142,7 @@ def _add_writes(made: APIRouter, parts: Parts) -> None:
         until, subject = body.until.isoformat(), f"{body.check} {body.object}"
         detail = f"until {until}: {body.reason}"
         entry = Entry(who, address_of(request), "ignored", subject, detail)
-        one = (body.object, until, body.reason)
+        one = (body.object, until, body.reason, body.database)
         return {"ignored": state_actions.ignore_finding(parts, body.check, one, entry)}
 
     @made.delete("/ignored/{number}")

@@ -1,16 +1,28 @@
 """The pages about runs, findings, the outbox, coverage, the archive, and their forms."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from alerts.catalogue import Tongue, counted
+from alerts.digest import COUNTED
 from daemon.config.model import Config
 from daemon.report.health_report import page_folder
 from daemon.web import state_actions, state_values
 from daemon.web.alert_actions import number_of
-from daemon.web.html import SEE_OTHER, Form, form_with, page_router, render, template_text
+from daemon.web.html import (
+    SEE_OTHER,
+    TOLD,
+    Form,
+    form_with,
+    page_router,
+    render,
+    template_text,
+    tongue_of,
+)
 from daemon.web.parts import Parts
 from daemon.web.problems import ProblemError
 from domain.secret import SHOWN
@@ -40,8 +52,9 @@ def _run_pages(parts: Parts) -> dict[str, Any]:
     def start(request: Request) -> Response:
         values = state_values.overview_values(context)
         wanted = sorted(name for name, job in context.jobs.items() if not job.on_request)
-        databases = list(context.config.databases)
-        return render(parts, request, "overview.html", **values, wanted=wanted, databases=databases)
+        values |= _open_alerts(values["alerts"], tongue_of(request))
+        values["databases"] = list(context.config.databases)
+        return render(parts, request, "overview.html", **values, wanted=wanted)
 
     def runs(request: Request) -> Response:
         job, database = (request.query_params.get(name, "") for name in ("job", "database"))
@@ -49,7 +62,8 @@ def _run_pages(parts: Parts) -> dict[str, Any]:
         return render(parts, request, "runs.html", runs=rows, job=job, database=database)
 
     def run(request: Request) -> Response:
-        found = state_values.run_values(context, number_of(request.path_params["number"]))
+        number = number_of(request.path_params["number"])
+        found = state_values.run_values(context, number, tongue_of(request))
         if found is None:
             raise ProblemError(404, "not_found", "there is no such run")
         return render(parts, request, "run.html", **found)
@@ -59,13 +73,27 @@ def _run_pages(parts: Parts) -> dict[str, Any]:
             name: request.query_params.get(name, "")[:200]
             for name in ("severity", "database", "kind", "text")
         }
-        found = state_values.finding_list(context, wanted)
+        found = state_values.finding_list(context, wanted, tongue_of(request))
         told_not = state_values.ignored_values(context)
+        told = TOLD.get(request.query_params.get("done", ""), "")
         return render(
-            parts, request, "findings.html", findings=found, wanted=wanted, ignored=told_not
+            parts,
+            request,
+            "findings.html",
+            findings=found,
+            wanted=wanted,
+            ignored=told_not,
+            told=told,
         )
 
     return {"/": start, "/runs": runs, "/runs/{number}": run, "/findings": findings}
+
+
+def _open_alerts(alerts: Mapping[str, int], tongue: Tongue) -> dict[str, str]:
+    """Return the numbers of open alerts as text, and the class of the worst."""
+    told = [one for one in COUNTED if alerts.get(one)]
+    texts = (counted(tongue, *COUNTED[one], alerts[one]) for one in told)
+    return {"open_alerts": ", ".join(texts), "worst": told[0] if told else "good"}
 
 
 def _other_pages(parts: Parts) -> dict[str, Any]:
@@ -127,8 +155,9 @@ def _add_forms(made: APIRouter, parts: Parts) -> None:
         if not text or not reason:
             raise ProblemError(422, "invalid", "object and reason are needed", ["object", "reason"])
         entry = form.entry("ignored", f"{name} {text}", f"until {until}: {reason}")
-        state_actions.ignore_finding(parts, name, (text, until, reason), entry)
-        return RedirectResponse("/findings", SEE_OTHER)
+        one = (text, until, reason, form.value("database"))
+        state_actions.ignore_finding(parts, name, one, entry)
+        return RedirectResponse("/findings?done=ignored", SEE_OTHER)
 
     @made.post("/ignored/{number}/end")
     def end_ignoring(number: int, form: Form = allowed) -> Response:

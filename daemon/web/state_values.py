@@ -1,10 +1,17 @@
 """The state of sereno as values, read from the store only: for the pages and the interface."""
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from alerts import outbox
+from alerts import alert_store, outbox
+from alerts.alert import State
+from alerts.catalogue import Tongue
+from checks.check import Header
+from checks.registry import headers_of
+from daemon.alert_texts import spanish_texts
 from daemon.config.model import Config
 from daemon.context import Context
 from daemon.history import audit, history, ignored, migrating, pause, statistics
@@ -12,7 +19,7 @@ from daemon.runs.recovery import is_alive
 from daemon.scheduling.timetable import timings
 from daemon.web.migration_values import JOB, progress_values
 from domain.redaction import redact
-from store.store import Row
+from store.store import Row, Transaction
 from store.timestamps import from_text
 
 MOST_RUNS = 200
@@ -38,6 +45,7 @@ def overview_values(context: Context) -> dict[str, Any]:
         moving = {row["run"]: row for row in migrating.open_progress(transaction, JOB)}
         paused = pause.paused(transaction, now)
         waiting = outbox.count_waiting(transaction)
+        alerts = _open_alerts(transaction)
     jobs = sorted({row["job"] for row in last})
     places = sorted({row["database"] for row in last} | set(context.config.databases))
     cells = {(row["database"], row["job"]): row for row in last}
@@ -53,7 +61,14 @@ def overview_values(context: Context) -> dict[str, Any]:
         if paused is None
         else {"until": paused.until, "reason": redact(paused.reason)},
         "outbox": waiting,
+        "alerts": alerts,
     }
+
+
+def _open_alerts(transaction: Transaction) -> Mapping[str, int]:
+    """Return the number of open alerts by severity; pending ones are left out."""
+    found = alert_store.load_open(transaction)
+    return Counter(one.severity.value for one in found if one.state is not State.PENDING)
 
 
 def _cell(row: Row | None, job: str) -> dict[str, Any]:
@@ -124,8 +139,9 @@ def run_list(context: Context, job: str, database: str) -> list[Row]:
     return kept[:MOST_RUNS]
 
 
-def run_values(context: Context, number: int) -> dict[str, Any] | None:
+def run_values(context: Context, number: int, tongue: Tongue = "en") -> dict[str, Any] | None:
     """Return a run with its steps and findings; None if it does not exist."""
+    headers = _headers(context, tongue)
     with context.store.reading() as transaction:
         run = history.load_run(transaction, number)
         if run is None:
@@ -139,15 +155,28 @@ def run_values(context: Context, number: int) -> dict[str, Any] | None:
             for step in steps[:MOST_STEPS]
         ],
         "stepsLeftOut": max(0, len(steps) - MOST_STEPS),
-        "findings": [_finding(row) for row in findings[:MOST_FINDINGS]],
+        "findings": [_finding(row, headers.get(row["kind"])) for row in findings[:MOST_FINDINGS]],
     }
 
 
-def finding_list(context: Context, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
+def finding_list(
+    context: Context, wanted: Mapping[str, str], tongue: Tongue = "en"
+) -> list[dict[str, Any]]:
     """Return the findings of the last run of each job and place, the worst first, filtered."""
+    headers = _headers(context, tongue)
     with context.store.reading() as transaction:
         rows = statistics.load_last_findings(transaction)
-    found = [_finding(row) for row in rows if _is_wanted(row, wanted)]
+    checks = context.config.checks.keys()
+    found = [
+        {
+            **_finding(row, headers.get(row["kind"])),
+            "place": row["place"],
+            "where": row["database"] or (f"server of {row['place']}" if row["place"] else "host"),
+            "can_be_ignored": row["kind"] in checks and bool(row["object"]),
+        }
+        for row in rows
+        if _is_wanted(row, wanted)
+    ]
     order = ("critical", "high", "warning", "info")
     found.sort(key=lambda one: (order.index(one["severity"]), one["kind"], one["object"]))
     return found[:MOST_FINDINGS]
@@ -160,15 +189,24 @@ def _is_wanted(row: Row, wanted: Mapping[str, str]) -> bool:
     )
 
 
-def _finding(row: Row) -> dict[str, Any]:
+def _headers(context: Context, tongue: Tongue) -> Mapping[str, Header]:
+    """Return the headers that have texts in a language other than English."""
+    return headers_of(context.checks) if tongue == "es" else {}
+
+
+def _finding(row: Row, header: Header | None = None) -> dict[str, Any]:
+    """Return a finding, in Spanish if a header is given that has its texts."""
+    english = (row["summary"], row["remedy"])
+    evidence = json.loads(row["evidence"]) if header is not None else {}
+    summary, remedy = spanish_texts(header, row["object"], evidence, english) or english
     return {
         "run": row["run"],
         "kind": row["kind"],
         "database": row["database"],
         "object": redact(row["object"]),
         "severity": row["severity"],
-        "summary": redact(row["summary"]),
-        "remedy": redact(row["remedy"]),
+        "summary": redact(summary),
+        "remedy": redact(remedy),
         "found_at": row["found_at"],
     }
 
@@ -179,8 +217,8 @@ def ignored_values(context: Context) -> list[dict[str, Any]]:
     with context.store.reading() as transaction:
         rows = ignored.load_active(transaction, today)
     configured = [
-        {"id": None, "name": name, "object": one.object, "until": one.until.isoformat(),
-         "reason": one.reason, "principal": "configuration"}
+        {"id": None, "name": name, "object": one.object, "database": "",
+         "until": one.until.isoformat(), "reason": one.reason, "principal": "configuration"}
         for name, options in sorted(context.config.checks.items())
         for one in options.ignore
         if one.until >= today

@@ -234,7 +234,7 @@ def test_alerts_are_in_the_language_of_their_channel(house):
     assert subject == "[ALTA] sereno test: sequence_exhaustion: main public.uno"
     assert "95.0 % usado: en 95 de 100" in text
     assert "remedio: ALTER SEQUENCE public.uno" in text
-    assert "visto por primera vez: " in text
+    assert "vista por primera vez: " in text
     assert "atender: sereno alerts ack " in text
     assert "_es" not in text
     assert '<html lang="es">' in html
@@ -247,5 +247,5 @@ def test_alerts_are_in_the_language_of_their_channel(house):
     assert " 2 alerts of " in several["a@example.org"][0]
     subject, text, _ = resolved["b@example.org"]
     assert subject.startswith("[RESUELTA] ")
-    assert "RESUELTA (era ALTA)" in text or "terminada: " in text
+    assert "RESUELTA (era ALTA)" in text or "resuelta: " in text
     assert resolved["a@example.org"][0].startswith("[RESOLVED] ")

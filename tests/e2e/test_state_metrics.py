@@ -125,7 +125,8 @@ def test_totals_of_an_older_file_are_those_of_its_runs(filled):
         for one in tables:
             connection.execute(f"DROP TABLE {one}")
         connection.executescript(
-            "DROP TRIGGER run_ends; DROP TRIGGER measure_taken; DROP VIEW ended_run;"
+            "DROP TRIGGER run_ends; DROP TRIGGER run_state; DROP TRIGGER measure_taken;"
+            "ALTER TABLE ignored DROP COLUMN database; DROP VIEW ended_run;"
             " DROP INDEX run_running; DROP INDEX run_schedule; PRAGMA user_version = 9"
         )
     open_store(path)

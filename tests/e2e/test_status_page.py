@@ -193,6 +193,44 @@ def test_every_page_answers_and_has_its_headers(page):
         assert browser.get("/readyz")[::2] == (503, "the scheduler has hung\n")
 
 
+def test_page_is_in_the_language_of_the_browser(page):
+    with page.served() as browser:
+        number = alert_number(page)
+        spanish = {"Accept_Language": "es-BO,es;q=0.9,en;q=0.8"}
+        for path, words in (
+            ("/", ("Resumen", "Últimos resultados", "terminada")),
+            (f"/alerts/{number}", ("Una secuencia está por agotarse", "abierta", "% usado", "Iniciar sesión")),
+            ("/alerts", ("gravedad", "% usado")),
+            ("/findings", ("Hallazgos", "% usado")),
+            ("/runs/1", ("Pasos", "% usado")),
+            ("/sign-in", ("Iniciar sesión",)),
+        ):  # fmt: skip
+            _, _, html = browser.get(path, **spanish)
+            assert '<html lang="es">' in html
+            assert [one for one in words if one not in html] == [], path
+            assert '<html lang="en">' in browser.get(path, Accept_Language="de, en")[2]
+        assert page.api("GET", f"/alerts/{number}")[1]["summary"].startswith("96.0 % used")
+
+
+def test_browser_gets_errors_as_pages(page):
+    page.add("hostile", "read", "acknowledge")
+    with page.served():
+        number, ana = alert_number(page), page.signed_in()
+        ana.get(f"/alerts/{number}")
+        wanted = {"Accept": "text/html", "Referer": f"http://127.0.0.1:{page.port}/alerts/{number}"}
+        status, headers, html = ana.post(
+            f"/alerts/{number}/silence", headers=wanted, for_="<b>soon", reason="x"
+        )
+        assert status == 422
+        assert headers["Content-Type"].startswith("text/html")
+        assert "&lt;b&gt;soon" in html
+        assert f'<a href="/alerts/{number}">Back</a>' in html
+        status, headers, html = ana.ask("GET", "/nosuch", Accept="text/html", Referer="//evil.example/x")  # fmt: skip
+        assert (status, headers["Content-Type"][:9]) == (404, "text/html")
+        assert "evil" not in html
+        assert ana.ask("GET", "/api/v1/nosuch", Accept="text/html")[1]["Content-Type"] == "application/problem+json"  # fmt: skip
+
+
 def test_form_without_its_token_changes_nothing(page):
     with page.served():
         number = alert_number(page)

@@ -112,7 +112,8 @@ def test_webhook_template_is_rendered_with_samples_at_load(endpoint):
     with pytest.raises(ValueError, match="by zero"):
         webhook_channel(endpoint(), body="{{ 1 // 0 }}")
     with pytest.raises(
-        ValueError, match="body: 'summary' is unknown \\(known: actionRequired, alert"
+        ValueError,
+        match="body: 'summary' is unknown \\(known: acknowledgedBy, actionRequired, alert",
     ):
         webhook_channel(endpoint(), body='{"text": {{ summary | tojson }}}')
 

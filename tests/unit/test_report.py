@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import Environment, nodes
 
 import alerts
+from alerts import alert, digest
 from alerts.alert import Reason
 from alerts.alert_figures import Figures
 from alerts.catalogue import TONGUES
@@ -364,6 +366,30 @@ def said_messages():
     return found
 
 
+def messages_of_pages():
+    """Return the texts of the status page, and the words that the program puts into them."""
+    from daemon.web import html
+
+    found = set(html.TOLD.values()) | set(alert.State) | set(Reason)
+    found |= {"pending", "leased", "sent", "dead", "open", "closed", "waived"}
+    found |= {"Overview", "Findings", "Alerts", "Outbox", "Coverage", "Archive", "Migrations", "Reports", "Configuration", "Audit"}  # fmt: skip
+    folder = Path(html.__file__).parent
+    for path in (folder / "templates").glob("*.html"):
+        for call in (
+            Environment(autoescape=True).parse(path.read_text("utf-8")).find_all(nodes.Call)
+        ):
+            if getattr(call.node, "name", "") == "t":
+                texts = {call.args[0], *call.args[0].find_all(nodes.Const)}
+                found |= {one.value for one in texts if isinstance(one, nodes.Const)}
+    for path in folder.glob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") in {"said", "Entry"}:
+                found |= {one.value for one in call.args if isinstance(one, ast.Constant)}
+            if isinstance(call, ast.Call) and "entry" in {getattr(call.func, "attr", ""), getattr(call.func, "id", "")}:  # fmt: skip
+                found |= {one.value for one in call.args[:1] if isinstance(one, ast.Constant)}
+    return found - {""}
+
+
 def test_catalogue_is_complete():
     """Every message of the layout, and every word that the program puts into it, is translated."""
     from babel.messages.extract import extract_from_file
@@ -382,7 +408,9 @@ def test_catalogue_is_complete():
         wanted |= {one[1] if isinstance(one[1], str) else one[1][0] for one in found}
     wanted |= {one.value for one in (*Severity, *Status, *State)} | {"green", "yellow", "orange", "red"}  # fmt: skip
     wanted |= {"finished", "failed", "window_ended", "throttled", "interrupted", "skipped", "running"}  # fmt: skip
-    wanted |= said_messages() | {reason_wording(one) for one in Reason} - {""}
+    wanted |= {one for one, _ in digest.COUNTED.values()}
+    wanted |= {"first seen", "seen", "flapping", "late", "it", "ended by", "not delivered by"}
+    wanted |= said_messages() | messages_of_pages() | {reason_wording(one) for one in Reason} - {""}
     names = KINDS.values() if hasattr(KINDS, "values") else KINDS
     kinds = {getattr(one, "name", one) for one in names}
     wanted |= {one.replace("_", " ").capitalize() for one in kinds}
