@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 from alerts import alert_store, outbox
 from alerts.alert import Message, Reason
+from alerts.catalogue import Tongue, said
 from alerts.channel_health import check_channels
 from alerts.processor import AlertProcessor
 from daemon.context import Context
@@ -86,7 +87,7 @@ def _stalled(context: Context, row: Row, now: datetime) -> Finding:
     return Finding(identity, Severity.HIGH, summary, remedy=remedy)
 
 
-def channel_test_message(context: Context) -> Message:
+def channel_test_message(context: Context, tongue: Tongue = "en") -> Message:
     """Return the message of a channel test."""
     return Message(
         instance=context.config.daemon.name,
@@ -94,8 +95,9 @@ def channel_test_message(context: Context) -> Message:
         reason=Reason.CHANNEL_TEST,
         kind="channel_test",
         type="CHANNEL_TEST",
-        title="channel test: nothing is wrong",
-        summary="This message tests the channel. No action is needed.",
+        language=tongue,
+        title=said(tongue, "channel test: nothing is wrong"),
+        summary=said(tongue, "This message tests the channel. No action is needed."),
         database="",
         object="",
         remedy="",
@@ -113,4 +115,5 @@ def _test_channels(context: Context, since: datetime) -> None:
     with context.store.transaction() as transaction:
         if (outbox.last_channel_test_at(transaction) or since) < due.instant:
             for channel in context.channels:
-                outbox.enqueue(transaction, channel_test_message(context), channel, now)
+                message = channel_test_message(context, context.policy.language_of(channel))
+                outbox.enqueue(transaction, message, channel, now)

@@ -174,9 +174,10 @@ def escape(text: str) -> str:
 
 def _lines(notification: Notification) -> Iterator[str]:
     message: Message = notification.message
-    state = (
-        "RESOLVED" if message.over else f"{message.severity.value.upper()} ({message.reason.value})"
-    )
+    said = message.said
+    state = said("resolved").upper()
+    if not message.over:
+        state = f"{said(message.severity.value).upper()} ({said(message.reason.value)})"
     yield f"{state}: {escape(message.summary)}"
     rows = {
         "database": message.database,
@@ -189,4 +190,4 @@ def _lines(notification: Notification) -> Iterator[str]:
         else f"sereno alerts ack {message.alert}",
         "message": notification.id,
     }
-    yield from (f"{escape(name)}: {escape(value)}" for name, value in rows.items() if value)
+    yield from (f"{escape(said(name))}: {escape(value)}" for name, value in rows.items() if value)

@@ -177,7 +177,7 @@ def _field(name: str, value: str) -> Mapping[str, Any]:
 
 def _footer(message: Message, note: str) -> str:
     at = message.local_time(message.occurred_at)
-    context = f"{message.instance} · {message.reason.value} · {at}"
+    context = f"{message.instance} · {message.said(message.reason.value)} · {at}"
     hand = ""
     if message.alert and not message.over:
         hand = f" · sereno alerts ack {message.alert}"

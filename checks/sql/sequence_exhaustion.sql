@@ -65,7 +65,7 @@ WITH RECURSIVE base (oid, type) AS (
 )
 SELECT object,
        round(share, 4)::float8 AS value,
-       round(share * 100, 1) AS percent, last_value AS last, round(last_number) AS most,
+       trunc(share * 100, 1) AS percent, last_value AS last, round(last_number) AS most,
        coalesce('(' || "table" || '.' || name || ')', '') AS place,
        CASE WHEN chosen AND rises THEN format('ALTER SEQUENCE %s NO MAXVALUE;', object)
             WHEN chosen THEN format('ALTER SEQUENCE %s NO MINVALUE;', object)

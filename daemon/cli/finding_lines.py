@@ -1,5 +1,6 @@
 """Findings as terminal lines: severity, place and object, then summary and remedy."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,9 @@ from daemon.cli.output import name_or_own_line, paint, prose, severity_label, ve
 from domain.finding import Severity
 
 SQL_WORDS = ("ALTER", "CREATE", "DELETE", "DROP", "GRANT", "REINDEX", "SELECT", "UPDATE", "VACUUM")
+
+_STATEMENT = re.compile(r"""(?:[^;"']|"(?:[^"]|"")*"|'(?:[^']|'')*')*;(?= )""")
+"""The first of several statements; a semicolon in a name or text does not end it."""
 
 
 def print_findings(findings: Sequence[Mapping[str, Any]], least: Severity = Severity.INFO) -> None:
@@ -36,8 +40,9 @@ def _print_remedy(remedy: str) -> None:
     if not remedy.startswith(SQL_WORDS):
         prose(remedy, indent=4, style="cyan")
         return
-    statement, _, rest = remedy.partition("; ")
-    verbatim(paint(f"{statement};" if rest else statement, "cyan"), indent=4)
+    found = _STATEMENT.match(remedy)
+    statement, rest = (found[0], remedy[found.end() :].strip()) if found else (remedy, "")
+    verbatim(paint(statement, "cyan"), indent=4)
     if rest:
         prose(rest, indent=4, style="cyan")
 

@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 from alerts.catalogue import Tongue, counted
 from alerts.digest import COUNTED
 from daemon.config.model import Config
+from daemon.context import Context
 from daemon.report.health_report import page_folder
 from daemon.web import state_actions, state_values
 from daemon.web.alert_actions import number_of
@@ -51,10 +52,9 @@ def _run_pages(parts: Parts) -> dict[str, Any]:
 
     def start(request: Request) -> Response:
         values = state_values.overview_values(context)
-        wanted = sorted(name for name, job in context.jobs.items() if not job.on_request)
         values |= _open_alerts(values["alerts"], tongue_of(request))
-        values["databases"] = list(context.config.databases)
-        return render(parts, request, "overview.html", **values, wanted=wanted)
+        values |= _choices(context)
+        return render(parts, request, "overview.html", **values)
 
     def runs(request: Request) -> Response:
         job, database = (request.query_params.get(name, "") for name in ("job", "database"))
@@ -87,6 +87,12 @@ def _run_pages(parts: Parts) -> dict[str, Any]:
         )
 
     return {"/": start, "/runs": runs, "/runs/{number}": run, "/findings": findings}
+
+
+def _choices(context: Context) -> dict[str, list[str]]:
+    """Return the jobs and databases to choose from."""
+    wanted = sorted(name for name, job in context.jobs.items() if not job.on_request)
+    return {"wanted": wanted, "databases": list(context.config.databases)}
 
 
 def _open_alerts(alerts: Mapping[str, int], tongue: Tongue) -> dict[str, str]:

@@ -246,6 +246,6 @@ def test_alerts_are_in_the_language_of_their_channel(house):
     assert "alta: sequence_exhaustion: main public.dos - 95.0 % usado" in text
     assert " 2 alerts of " in several["a@example.org"][0]
     subject, text, _ = resolved["b@example.org"]
-    assert subject.startswith("[RESUELTA] ")
+    assert subject == f"[RESUELTA] sereno test: 2 alertas del {subject[-10:]}"
     assert "RESUELTA (era ALTA)" in text or "resuelta: " in text
     assert resolved["a@example.org"][0].startswith("[RESOLVED] ")

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import store
-from daemon.history import history
+from daemon.history import history, statistics
 from daemon.monitoring.metrics import BUCKETS
 from domain.task import Scope, Task
 from store.store import open_store
@@ -98,6 +98,53 @@ def test_counts_do_not_fall_when_old_runs_are_deleted(filled):
     assert counts() == before
 
 
+def begin(transaction, job="vacuum"):
+    return history.begin_run(transaction, Task(job, Scope.DATABASE, "main"), NOW)
+
+
+def last_end(transaction, job="vacuum"):
+    (row,) = [one for one in statistics.load_last_ends(transaction) if one["job"] == job]
+    return row["state"], row["succeeded_at"]
+
+
+def test_run_that_finishes_after_it_was_taken_for_interrupted_counts_as_finished(filled):
+    with filled.context().store.transaction() as transaction:
+        run = begin(transaction)
+        history.mark_interrupted(transaction, run, "its process is gone", NOW)
+        assert last_end(transaction) == ("interrupted", None)
+        history.finish_run(transaction, run, ("finished", "", 0, None), NOW)
+        assert last_end(transaction) == ("finished", to_text(NOW))
+        runs = [one for one in statistics.load_ended_runs(transaction) if one["job"] == "vacuum"]
+        assert sum(one["runs"] for one in runs) == 1
+
+
+def test_end_of_an_older_run_does_not_hide_a_newer_one(filled):
+    with filled.context().store.transaction() as transaction:
+        older = begin(transaction)
+        transaction.execute("UPDATE run SET process = 1 WHERE id = ?", (older,))
+        newer = begin(transaction)
+        history.finish_run(transaction, newer, ("finished", "", 0, None), NOW)
+        history.mark_interrupted(transaction, older, "its process is gone", NOW)
+        assert last_end(transaction) == ("finished", to_text(NOW))
+
+
+def test_clock_that_was_set_back_takes_nothing_off_the_durations(filled):
+    with filled.context().store.transaction() as transaction:
+        run = begin(transaction)
+        history.finish_run(transaction, run, ("finished", "", 0, None), NOW - timedelta(hours=2))
+        (row,) = [one for one in statistics.load_ended_runs(transaction) if one["job"] == "vacuum"]
+        assert (row["runs"], row["seconds"]) == (1, 0)
+
+
+def test_two_runs_of_one_task_are_one_series(filled):
+    with filled.context().store.transaction() as transaction:
+        for _ in range(2):
+            run = begin(transaction)
+            transaction.execute("UPDATE run SET process = id WHERE id = ?", (run,))
+    text = filled.sereno_here("metrics").stdout
+    assert text.count('sereno_task_running{database="main",task="vacuum"}') == 1
+
+
 def test_run_that_did_not_finish_has_its_state(filled):
     with filled.context().store.transaction() as transaction:
         for state in ("window_ended", "skipped"):
@@ -120,6 +167,13 @@ def test_totals_of_an_older_file_are_those_of_its_runs(filled):
     """The schema fills its tables from the runs as the triggers would have."""
     path = filled.context().store.path
     tables = ("last_end", "run_total", "pause_total", "last_measure")
+    with filled.context().store.transaction() as transaction:
+        run = begin(transaction)
+        transaction.execute(
+            "INSERT INTO step (run, ordinal, name, object, status, paused_seconds, paused_by, finished_at)"
+            " VALUES (?, 1, 'vacuum', 'public.t', 'done', 12, 'replica lag', ?)",
+            (run, to_text(NOW)),
+        )  # fmt: skip
     with closing(sqlite3.connect(path)) as connection:
         kept = [connection.execute(f"SELECT * FROM {one}").fetchall() for one in tables]
         for one in tables:

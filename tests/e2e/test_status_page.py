@@ -6,11 +6,13 @@ import re
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import pytest
 
 from daemon.demo.cluster import free_port
+from daemon.history import ignored
 from daemon.principals import make_token
 
 
@@ -360,6 +362,48 @@ def test_ignored_finding_is_told_no_longer_until_its_day(page):
         page.house.run("integrity_check")
         found = page.api("GET", "/findings?check=sequence_exhaustion")[1]
         assert [one["object"] for one in found["findings"]] == ["public.nearly"]
+
+
+def test_finding_is_ignored_where_it_was_found_only():
+    checks = {"a": SimpleNamespace(header=SimpleNamespace(scope="database")), "b": SimpleNamespace(header=SimpleNamespace(scope="cluster"))}  # fmt: skip
+    clusters = {"main": "1", "second": "1", "other": "2"}
+    applies = lambda name, at, database: ignored.applies(  # noqa: E731
+        {"name": name, "database": at}, database, clusters, checks
+    )
+    assert [applies("a", "main", one) for one in clusters] == [True, False, False]
+    assert [applies("b", "main", one) for one in clusters] == [True, True, False]
+    assert all(applies(name, "", one) for name in "ab" for one in clusters)
+    assert not applies("b", "gone", "unmet")
+
+
+def test_all_open_alerts_are_acknowledged_by_one_form(page):
+    page.house.database.run(
+        "CREATE SEQUENCE public.next MAXVALUE 100; SELECT setval('public.next', 96)"
+    )
+    page.house.run("integrity_check")
+    with page.served() as browser:
+        open_ = page.api("GET", "/alerts")[1]["alerts"]
+        assert f"{len(open_)}" in "".join(re.findall(r"Open alerts: ([^<]+)", browser.get("/")[2]))
+        assert "/alerts/acknowledge" not in browser.get("/alerts")[2]
+        ana = page.signed_in()
+        numbers = " ".join(str(one["alert"]) for one in open_)
+        assert f'value="{numbers}"' in ana.get("/alerts")[2]
+        assert ana.post("/alerts/acknowledge", numbers=f"{numbers} 99 x", for_="8h")[0] == 303
+        assert {one["state"] for one in page.api("GET", "/alerts")[1]["alerts"]} == {"acknowledged"}
+        found = page.api("GET", f"/alerts/{open_[0]['alert']}")[1]
+        assert found["acknowledged_until"]
+
+
+def test_session_that_has_ended_leads_to_the_sign_in(page):
+    with page.served() as browser:
+        number = alert_number(page)
+        headers = {
+            "Accept": "text/html",
+            "Referer": f"http://127.0.0.1:{page.port}/alerts/{number}",
+        }
+        path = f"/alerts/{number}/acknowledge"
+        status, answer, _ = browser.post(path, token="x", headers=headers)  # noqa: S106
+        assert (status, answer["Location"]) == (303, f"/sign-in?next=/alerts/{number}")
 
 
 def test_configuration_in_force_shows_no_secret(page):

@@ -37,7 +37,7 @@ def main():
                 found = subprocess.run(
                     [uv, "tool", "run", "schemathesis", "run", f"{url}/api/v1/openapi.json", "--url", url,
                      "--header", f"Authorization: Bearer {made.tokens['ana']}", "--checks", "not_a_server_error"],
-                    check=False,
+                    check=False, cwd=place,
                 )  # fmt: skip
     sys.exit(found.returncode)
 

@@ -97,7 +97,8 @@ def write_pages(folder):
 def main():
     missing = [one for one in ("node", "npm", "java") if shutil.which(one) is None]
     if missing:
-        sys.exit(f"mail_html: skipped, {', '.join(missing)} is not installed")
+        print(f"mail_html: skipped, {', '.join(missing)} is not installed")
+        return
     set_up(quiet=True)
     with tempfile.TemporaryDirectory(prefix="sereno-html-") as scratch:
         folder = Path(scratch)

@@ -107,7 +107,8 @@ def main():
         or shutil.which("google-chrome")
     )
     if chromium is None:
-        sys.exit("emails: skipped, Chromium is not installed")
+        print("emails: skipped, Chromium is not installed")
+        return
     folder = Path(
         sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="sereno-mails-")
     ).absolute()

@@ -36,3 +36,14 @@ def test_command_with_hostile_file_names_is_printed_on_one_line_each(capsys):
     assert "\\x1b]0;title\\x07.log" in shown
     assert "\x1b" not in shown
     assert "\u202e" not in shown
+
+
+def test_statement_is_not_split_inside_a_name(capsys):
+    from daemon.cli.finding_lines import print_finding
+
+    finding = {"severity": "high", "database": "main", "kind": "k", "object": "o", "summary": "s"}
+    name = 'public."<b>x""; DROP--y"'
+    print_finding(finding | {"remedy": f"ALTER TABLE {name} SET LOGGED; or drop it"})
+    assert f"    ALTER TABLE {name} SET LOGGED;\n    or drop it\n" in capsys.readouterr().out
+    print_finding(finding | {"remedy": f"ALTER TABLE {name} SET LOGGED;"})
+    assert f"    ALTER TABLE {name} SET LOGGED;\n" in capsys.readouterr().out
