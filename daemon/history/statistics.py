@@ -82,7 +82,7 @@ _SERIES = """
     WHERE name = ? AND taken_at > ?
     ORDER BY taken_at
 """
-_LAST_MEASURES = "SELECT name, database, value FROM last_measure WHERE name = ? AND taken_at > ?"
+_LAST_MEASURES = "SELECT database, value FROM last_measure WHERE name = ? AND taken_at > ?"
 _LAST_ENDS = """
     SELECT job, database, state, finished_at, succeeded_at FROM last_end ORDER BY job, database
 """
@@ -157,10 +157,16 @@ def load_coverage(
     for objects, names in COVERAGE.items():
         latest: dict[str, dict[str, float]] = {}
         for key, name in names.items():
-            for row in transaction.rows(_LAST_MEASURES, (name, to_text(since))):
-                latest.setdefault(row["database"], {})[key] = row["value"]
+            for database, value in load_last_measures(transaction, name, since).items():
+                latest.setdefault(database, {})[key] = value
         found |= {(objects, database): latest[database] for database in sorted(latest)}
     return found
+
+
+def load_last_measures(transaction: Transaction, name: str, since: datetime) -> dict[str, float]:
+    """Return the latest value of a measure of each whole database."""
+    rows = transaction.rows(_LAST_MEASURES, (name, to_text(since)))
+    return {row["database"]: row["value"] for row in rows}
 
 
 def load_paused(transaction: Transaction) -> list[Row]:

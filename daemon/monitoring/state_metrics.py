@@ -3,7 +3,6 @@
 No label is a table.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -25,7 +24,7 @@ def state_metrics(
     """Yield the metrics; `windows` are those of the schedules."""
     yield from _coverage(transaction, now)
     yield from _disks(transaction, now)
-    yield _wraparound(transaction)
+    yield _wraparound(transaction, now)
     yield _paused(transaction)
     yield _windows(transaction, windows)
 
@@ -81,18 +80,21 @@ def _disks(transaction: Transaction, now: datetime) -> Iterator[Metric]:
     yield from (size, used, full)
 
 
-def _wraparound(transaction: Transaction) -> Metric:
-    """Return the used share of the transaction ids, the highest of each server."""
+def _wraparound(transaction: Transaction, now: datetime) -> Metric:
+    """Return the used share of the transaction ids of each server, by its first database."""
     family = GaugeMetricFamily(
         "sereno_wraparound_ratio",
         "Used share of the 2^31 transaction or multixact ids, the highest of a server.",
         labels=("database",),
     )
-    for row in statistics.load_memories(transaction, "integrity_check", "wraparound"):
-        levels = json.loads(row["evidence"]).get("levels", {})
-        highest = max((float(samples[-1][0]) for samples in levels.values() if samples), default=0)
-        if highest:
-            family.add_metric((row["database"],), highest / IDS)
+    clusters = statistics.load_clusters(transaction)
+    told = set()
+    used = statistics.load_last_measures(transaction, "ids_used", now - RECENT)
+    for database, value in sorted(used.items()):
+        server = clusters.get(database, database)
+        if server not in told:
+            family.add_metric((database,), value / IDS)
+            told.add(server)
     return family
 
 

@@ -1,10 +1,15 @@
--- The size of the database and of its 50 largest tables, the server's version, and its WAL position.
+-- The size of the database and of its 50 largest tables; of the server its version, its WAL position, and the
+-- age of its oldest transaction or multixact id.
 SELECT 'database_bytes' AS name, '' AS schema, '' AS relation,
        pg_catalog.pg_database_size(current_database()) AS value
 UNION ALL
 SELECT 'server_version', '', '', current_setting('server_version_num')::bigint
 UNION ALL
 SELECT 'wal_position', '', '', (pg_catalog.pg_current_wal_lsn() - '0/0')::bigint
+UNION ALL
+SELECT 'ids_used', '', '',
+       max(greatest(pg_catalog.age(datfrozenxid), pg_catalog.mxid_age(datminmxid)))::bigint
+FROM pg_catalog.pg_database
 UNION ALL
 SELECT 'table_bytes', nspname, relname, pg_catalog.pg_total_relation_size(oid)
 FROM (SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_class c

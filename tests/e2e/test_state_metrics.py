@@ -51,11 +51,16 @@ def filled(house):
                 (run, number, seconds, to_text(NOW)),
             )
         transaction.execute("UPDATE run SET state = 'finished' WHERE state = 'running'")
-        transaction.execute(
-            "INSERT INTO object_memory (job, database, object, last_success, seconds, evidence) VALUES"
-            " ('integrity_check', 'main', 'wraparound', ?, 1, ?)",
-            (to_text(NOW), '{"levels": {"main": [[100, "x"], [1073741824, "y"]], "other": [[5, "y"]]}}'),
-        )  # fmt: skip
+        for database in ("main", "second"):
+            transaction.execute(
+                "INSERT INTO measure VALUES (1, 'ids_used', ?, '', 1073741824, ?)",
+                (database, to_text(NOW)),
+            )
+            transaction.execute(
+                "INSERT INTO target (database, system_identifier, database_oid, timeline, first_seen)"
+                " VALUES (?, 'one', 1, 1, ?) ON CONFLICT DO UPDATE SET system_identifier = 'one'",
+                (database, to_text(NOW)),
+            )
     return house
 
 
@@ -77,6 +82,7 @@ def test_values_are_those_of_the_store(filled):
     full = found["sereno_disk_full_timestamp_seconds", "/data"]
     assert abs(full - (NOW + timedelta(days=10)).timestamp()) < 2 * 86400
     assert found["sereno_wraparound_ratio", "main"] == 0.5
+    assert ("sereno_wraparound_ratio", "second") not in found, "it is of the same server"
     assert found["sereno_paused_seconds_total", "replica lag", "analyze"] == 12
     assert found["sereno_schedule_window_used_ratio", "daily"] == pytest.approx(0.5, abs=0.01)
 
