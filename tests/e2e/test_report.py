@@ -219,25 +219,27 @@ def test_report_command_prints_writes_and_sends(house, endpoint, tmp_path):
     ticket = endpoint()
     house.with_logins = False
     house.extra = f'[channels.ticket]\ntype = "webhook"\nurl = "{ticket.url}/"\n'
-    house.sereno("now", "disk_check", "analyze", "--json")
-    shown = house.sereno("report").stdout
+    house.sereno_here("now", "disk_check", "analyze", "--json")
+    shown = house.sereno_here("report").stdout
     assert shown.startswith("GREEN: All is well: 3 runs, all finished")
     out = tmp_path / "page.html"
-    assert house.sereno("report", "--out", str(out)).stdout.strip() == str(out)
+    assert house.sereno_here("report", "--out", str(out)).stdout.strip() == str(out)
     assert "main" in out.read_text()
-    assert json.loads(house.sereno("report", "--json").stdout)["colour"] == "green"
-    refused = house.sereno("report", "--send", check=False)
+    assert json.loads(house.sereno_here("report", "--json").stdout)["colour"] == "green"
+    refused = house.sereno_here("report", "--send")
     assert (refused.returncode, "jobs.health_report.channels" in refused.stderr) == (2, True)
     house.extra += '[jobs.health_report]\nchannels = ["ticket"]\n'
-    sent = house.sereno("report", "--send")
+    sent = house.sereno_here("report", "--send")
     assert (sent.returncode, sent.stderr.strip()) == (0, "ticket: accepted: HTTP 200, ticket T-1")
     body = json.loads(ticket.requests[0]["body"])
     assert (body["type"], body["data"]["type"]) == ("report", "HEALTH_REPORT")
-    assert house.sereno("report", "--language", "es").stdout.startswith("VERDE: Todo está bien")
-    assert "there are en, es" in house.sereno("report", "--language", "fr", check=False).stderr
-    assert house.sereno("report", "--out", str(tmp_path), check=False).returncode == 2
-    assert house.sereno("report", "--out", str(tmp_path / "no" / "x"), check=False).returncode == 2
-    assert house.sereno("history", "--json").stdout.count('"job": "health_report"') == 0
+    assert house.sereno_here("report", "--language", "es").stdout.startswith(
+        "VERDE: Todo está bien"
+    )
+    assert "there are en, es" in house.sereno_here("report", "--language", "fr").stderr
+    assert house.sereno_here("report", "--out", str(tmp_path)).returncode == 2
+    assert house.sereno_here("report", "--out", str(tmp_path / "no" / "x")).returncode == 2
+    assert house.sereno_here("history", "--json").stdout.count('"job": "health_report"') == 0
     house.extra = house.extra.replace('channels = ["ticket"]', 'channels = ["tiket"]')
-    wrong = house.sereno("report", check=False)
+    wrong = house.sereno_here("report")
     assert (wrong.returncode, "did you mean 'ticket'" in wrong.stderr) == (78, True)

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import Phase as Part
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrations import state
@@ -106,11 +107,14 @@ def test_own_lexer_splits_the_same_as_the_grammar():
 PIECES = st.sampled_from([text for text, count in CASES if count == 1 and "--" not in text])
 
 
-@given(st.lists(PIECES, min_size=1, max_size=4))
-def test_joined_cases_are_split_the_same_by_both(pieces):
-    text = ";\n".join(piece.rstrip(";\n ") for piece in pieces)
-    parsed = parse({"t": text})["t"]
-    assert [one.text for one in parsed.statements] == own_split(text)
+@settings(max_examples=8, phases=[Part.generate])
+@given(st.lists(st.lists(PIECES, min_size=1, max_size=4), min_size=20, max_size=40))
+def test_joined_cases_are_split_the_same_by_both(files):
+    """Many files at a time, since each call of the parser is a process."""
+    texts = [";\n".join(piece.rstrip(";\n ") for piece in pieces) for pieces in files]
+    parsed = parse({str(number): text for number, text in enumerate(texts)})
+    for number, text in enumerate(texts):
+        assert [one.text for one in parsed[str(number)].statements] == own_split(text)
 
 
 def test_crash_of_the_parser_leaves_a_statement_unknown_and_the_others_known():
