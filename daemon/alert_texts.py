@@ -5,7 +5,7 @@ from typing import Any
 
 from alerts.alert import Alert
 from checks.check import Header, Row
-from checks.judge import remedy_of, summary_of
+from checks.judge import COLUMN, remedy_of, summary_of
 
 Headers = Mapping[str, Header]
 
@@ -29,8 +29,11 @@ def spanish_texts(
     summary, remedy = english
     # what the evidence does not give back in English would be wrong in Spanish too
     row: Row = {"value": 1, **evidence, "object": name, "severity": "info"}
+    own = header.es.get("summary", "")
     if header.summary and summary_of(header, row) == summary:
         summary = summary_of(header, row, "es")
+    elif not header.summary and own and set(COLUMN.findall(own)) <= row.keys():
+        summary = summary_of(header, row, "es")  # the English one is made by the check itself
     if remedy and remedy_of(header, row) == remedy:
         remedy = remedy_of(header, row, "es")
     return summary, remedy

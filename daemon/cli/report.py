@@ -119,22 +119,24 @@ def _send_all(
     images: "Mapping[str, str]",
     channels: "Mapping[str, Tongue]",
 ) -> None:
-    """Send the report to every channel in its language."""
+    """Send the report to every channel in its language; exit with 1 if one does not accept it."""
     from daemon.report.language import language
     from daemon.report.publication import report_message
     from daemon.report.render import letter
 
+    accepted = True
     for tongue in sorted(set(channels.values())):
         message = report_message(found, letter(found, images, language(tongue)), tongue)
-        _send(context, message, [name for name, its in channels.items() if its == tongue])
+        accepted &= _send(context, message, [one for one in channels if channels[one] == tongue])
+    if not accepted:
+        raise typer.Exit(Exit.FOUND)
 
 
-def _send(context: "Context", message: "Message", channels: "Sequence[str]") -> None:
-    """Send the report to the channels of one language; exit with 1 if one does not accept it."""
+def _send(context: "Context", message: "Message", channels: "Sequence[str]") -> bool:
+    """Send the report to the channels of one language; return whether each has accepted it."""
     from daemon.cli.channel_test import send_and_wait
 
     results = list(send_and_wait(context, message, channels))
     for result in results:
         typer.echo(result.text(), err=True)
-    if any(result.state != "sent" for result in results):
-        raise typer.Exit(Exit.FOUND)
+    return all(result.state == "sent" for result in results)

@@ -1,6 +1,6 @@
 """Statistics over the history, for the health report and the metrics."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from store.store import Row, Transaction
 from store.timestamps import from_text, to_text
@@ -160,6 +160,24 @@ def load_coverage(
             for database, value in load_last_measures(transaction, name, since).items():
                 latest.setdefault(database, {})[key] = value
         found |= {(objects, database): latest[database] for database in sorted(latest)}
+    return found
+
+
+def load_coverage_now(
+    transaction: Transaction, since: datetime, now: datetime
+) -> dict[tuple[str, str], dict[str, float]]:
+    """Return the same with the objects that the last run itself has verified.
+
+    The counts of a run are those of its beginning.
+    """
+    proven = {row["database"]: row for row in load_proven(transaction, "corruption_check")}
+    found = load_coverage(transaction, since)
+    for (objects, database), values in found.items():
+        kept = proven.get(database)
+        if objects == INDEXES and kept is not None and kept["proven"] > values.get("proven", 0.0):
+            age = (now - from_text(kept["oldest"])) / timedelta(days=1)
+            values["proven"] = min(values.get("wanted", 0.0), kept["proven"])
+            values["days"] = max(values.get("days", 0.0), age)
     return found
 
 

@@ -37,7 +37,7 @@ def _coverage(transaction: Transaction, now: datetime) -> Iterator[Metric]:
     )
     proven = GaugeMetricFamily(
         "sereno_coverage_proven_objects",
-        "Objects that were verified.",
+        "Objects that were verified, as of the beginning of the last run.",
         labels=("database", "objects"),
     )
     oldest = GaugeMetricFamily(

@@ -186,17 +186,9 @@ def _left(row: Row) -> UndoneStep:
 
 def _proofs(transaction: Transaction, now: datetime) -> Iterator[Proofs]:
     """Yield the coverage of amcheck and of foreign keys in each database."""
-    proven_since = {
-        row["database"]: row for row in statistics.load_proven(transaction, "corruption_check")
-    }
-    found = statistics.load_coverage(transaction, now - USUAL)
+    found = statistics.load_coverage_now(transaction, now - USUAL, now)
     for (objects, database), values in found.items():
         wanted, proven, days = (values.get(key, 0.0) for key in ("wanted", "proven", "days"))
-        since = proven_since.get(database)
-        # the count of a run is that of its beginning
-        if objects == statistics.INDEXES and since is not None and since["proven"] > proven:
-            proven = min(wanted, since["proven"])
-            days = max(days, (now - from_text(since["oldest"])) / timedelta(days=1))
         if wanted:
             yield Proofs(redact(database), int(wanted), int(proven), days, objects)
 

@@ -246,7 +246,8 @@ def outbox_values(context: Context) -> list[dict[str, Any]]:
 def coverage_values(context: Context) -> list[dict[str, Any]]:
     """Return how much of each database was verified, the least first."""
     with context.store.reading() as transaction:
-        found = statistics.load_coverage(transaction, context.clock() - COVERAGE)
+        now = context.clock()
+        found = statistics.load_coverage_now(transaction, now - COVERAGE, now)
     rows = [
         {"database": database, "objects": objects, **values,
          "share": values.get("proven", 0) / values["wanted"]}

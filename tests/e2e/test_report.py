@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from store.timestamps import to_text
+from tests.fixtures.notifications import respond_with
 
 PNG_SIGNATURE = b"\x89PNG"
 
@@ -103,6 +104,21 @@ def test_each_channel_gets_its_language(house):
     assert 'lang="es"' in sent["correo"]["letter"]["html"]
     (page,) = (house.folder / "reports").iterdir()
     assert 'lang="en"' in page.read_text()
+
+
+def test_report_goes_to_the_other_languages_when_one_channel_refuses(house, endpoint):
+    refusing, taking = endpoint(respond_with(400)), endpoint()
+    house.with_logins = False
+    house.extra = (
+        f'[channels.first]\ntype = "webhook"\nurl = "{refusing.url}/"\n'
+        f'[channels.segundo]\ntype = "webhook"\nlanguage = "es"\nurl = "{taking.url}/"\n'
+        '[jobs.health_report]\nchannels = ["first", "segundo"]\n'
+    )
+    sent = house.sereno_here("report", "--send")
+    assert sent.returncode == 1
+    assert "first: " in sent.stderr
+    assert "segundo: accepted" in sent.stderr
+    assert any("informe de salud" in one["body"].decode() for one in taking.requests)
 
 
 def test_report_of_four_hundred_databases_is_small_and_quick(house, tmp_path):

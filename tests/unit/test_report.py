@@ -18,6 +18,8 @@ from alerts.alert import Reason
 from alerts.alert_figures import Figures
 from alerts.catalogue import TONGUES
 from alerts.wording import reason_wording
+from checks import registry
+from daemon.alert_texts import spanish_texts
 from daemon.disk_forecast import full_between, full_on
 from daemon.report.gather import nights
 from daemon.report.language import language
@@ -306,6 +308,15 @@ EMPTY = {
     "wal": (), "next": (), "nights": {}, "proofs": (), "versions": (), "statements": (), "migrations": (),
     "figures": Figures(), "since": UNTIL - timedelta(hours=1),
 }  # fmt: skip
+
+
+def test_summary_that_a_check_makes_itself_is_translated_if_its_columns_are_known():
+    header = registry.load()["orphans"].header
+    english = ("7 rows of a without their row in b", "")
+    known = {"rows": 7, "child": "a", "parent": "b"}
+    assert spanish_texts(header, "a -> b", known, english)[0] == "7 filas de a sin su fila en b"
+    unseen = ("not checked: the table is missing", "")
+    assert spanish_texts(header, "a -> b", {}, unseen) == unseen
 
 
 def test_empty_sections_are_one_line():
