@@ -67,7 +67,7 @@ TASK_UNFINISHED = Kind(
 TASK_INTERRUPTED = Kind(
     "task_interrupted",
     "MAINTENANCE_FAILURE",
-    "The process died during a run; the run is retried.",
+    "The process died during a run, or the end of a run could not be recorded; it is retried.",
     "journalctl -u sereno shows how the process ended.",
     is_event=True,
 )

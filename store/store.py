@@ -8,6 +8,7 @@ lives for one transaction, so threads and processes share nothing but the file.
 import os
 import shutil
 import sqlite3
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -25,6 +26,10 @@ Row = dict[str, Any]
 Parameters = Sequence[Value] | Mapping[str, Value]
 
 BUSY_SECONDS = 15.0
+TURN_SECONDS = 120.0
+"""Threads of this process write in turns; another process waits for SQLite's lock alone."""
+_WRITERS: dict[Path, threading.Lock] = {}
+"""The turn of each state file that this process has open."""
 
 
 class StoreError(Exception):
@@ -100,7 +105,7 @@ class Store:
 
         Raises StoreError if the disk is full, the folder is read-only or the file is damaged.
         """
-        with _connected(self.path) as connection:
+        with _turn(self.path), _connected(self.path) as connection:
             connection.execute("BEGIN IMMEDIATE")
             transaction = Transaction(connection)
             yield transaction
@@ -215,6 +220,18 @@ def _examine(path: Path) -> None:
             raise StoreError(
                 f"{path}: an SQLite file, but not a state file of sereno; nothing was changed"
             )
+
+
+@contextmanager
+def _turn(path: Path) -> Iterator[None]:
+    """Wait for the turn to write: SQLite's own wait is a lottery among many threads."""
+    lock = _WRITERS.setdefault(path, threading.Lock())
+    if not lock.acquire(timeout=TURN_SECONDS):
+        raise StoreError(f"{path}: other threads have written for {TURN_SECONDS:.0f} s")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

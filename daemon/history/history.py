@@ -17,9 +17,10 @@ _BEGIN = """
                      subject, principal, request_reason, request, request_action)
     VALUES (?, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?)
 """
-_UNRECORDED = """
-    UPDATE run SET state = 'interrupted', reason = 'its end could not be recorded', finished_at = ?
+_OF_PROCESS = """
+    SELECT id FROM run
     WHERE job = ? AND database = ? AND schedule IS ? AND process = ? AND state = 'running'
+    ORDER BY id
 """
 _FINISH = """
     UPDATE run
@@ -119,14 +120,8 @@ class Server:
 
 
 def begin_run(transaction: Transaction, task: Task, now: datetime) -> int:
-    """Record the start of a run; return its number.
-
-    An earlier run of the task that this process could not finish is closed.
-    """
+    """Record the start of a run; return its number."""
     trigger = task.trigger
-    transaction.execute(
-        _UNRECORDED, (to_text(now), task.job, task.database, trigger.schedule, os.getpid())
-    )
     values = (
         task.job,
         task.scope,
@@ -138,6 +133,12 @@ def begin_run(transaction: Transaction, task: Task, now: datetime) -> int:
         *_asked(task),
     )
     return transaction.insert(_BEGIN, values)
+
+
+def runs_of_process(transaction: Transaction, task: Task) -> list[int]:
+    """Return the runs of a task that are recorded as running in this process."""
+    values = (task.job, task.database, task.trigger.schedule, os.getpid())
+    return [row["id"] for row in transaction.rows(_OF_PROCESS, values)]
 
 
 def _asked(task: Task) -> tuple[str, str, str, str, str]:

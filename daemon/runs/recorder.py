@@ -8,12 +8,14 @@ from daemon.context import Context
 from daemon.history import audit, history, ignored, recording, web_requests
 from daemon.runs.judging import (
     RunRecord,
+    judge_interrupted,
     judge_logins,
     judge_reached,
     judge_run,
     judge_unreachable,
 )
 from daemon.runs.login_check import CheckedLogin
+from daemon.runs.recovery import LIVE_RUNS
 from daemon.runs.result import RunResult, RunState
 from domain.finding import Severity
 from domain.kinds import MIGRATION_STATUS
@@ -28,7 +30,7 @@ _INCIDENTS = frozenset({"jira", "pagerduty", "alertmanager"})
 
 
 class Recorder:
-    """Records one run in the store."""
+    """Records one run in the store, and adds it to the live ones."""
 
     def __init__(self, context: Context, task: Task) -> None:
         self._context = context
@@ -39,7 +41,24 @@ class Recorder:
         self._unreachable = False
         self._steps = 0
         with context.store.transaction() as transaction:
+            self._close_unrecorded(transaction)
             self.number = history.begin_run(transaction, task, context.clock())
+            LIVE_RUNS.add(self.number)  # before another thread can see it
+
+    def _close_unrecorded(self, transaction: Transaction) -> None:
+        """Close earlier runs of the task that have ended and could not be recorded, by an alert."""
+        task, why = self._task, "its end could not be recorded"
+        lost = [
+            number
+            for number in history.runs_of_process(transaction, task)
+            if number not in LIVE_RUNS
+        ]
+        instance, now = self._context.config.daemon.name, self._context.clock()
+        for number in lost:
+            history.mark_interrupted(transaction, number, why, now)
+        if lost:
+            found = [judge_interrupted(instance, task, number, why) for number in lost]
+            self._context.processor(transaction).process(found, [])
 
     def steps(self, ended: Sequence[tuple[Step, Outcome]], place: Place) -> None:
         """Record some finished steps and process their verdicts."""

@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 from alerts import alert_store
 from alerts.heartbeat import Heartbeat
 from daemon.history import history
+from daemon.runs.recorder import Recorder
+from daemon.runs.recovery import LIVE_RUNS
 from daemon.runs.runner import Runner
 from daemon.scheduling.dispatcher import Dispatcher
 from daemon.scheduling.timer import CalendarTrigger
 from daemon.scheduling.timetable import Timing, jitter_share
 from domain.calendar import latest, parse_cron
+from domain.task import Scope, Task
 from execution.progress import NoProgress
 from store.timestamps import from_text
 
@@ -242,6 +245,40 @@ def test_run_that_cannot_be_recorded_is_retried_at_the_next_tick_only(make_house
     monkeypatch.undo()
     service.tick()
     assert [run["state"] for run in service.runs()] == ["finished"]
+
+
+def test_run_whose_end_could_not_be_recorded_is_an_alert_when_the_file_works_again(house):
+    house.with_logins = False
+    house.extra = '[channels.log]\ntype = "log"\n[routes]\nhigh = ["log"]\n'
+    context = house.context()
+    lost = Recorder(context, Task("analyze", Scope.DATABASE, "main")).number
+    LIVE_RUNS.discard(lost)  # it has ended
+    run = house.run("analyze", context=context)
+    assert run["state"] == "finished"
+    with context.store.reading() as transaction:
+        assert history.load_run(transaction, lost)["state"] == "interrupted"
+        rows = transaction.rows("SELECT kind, state, summary FROM alert")
+        told = [
+            row["reason"]
+            for row in transaction.rows("SELECT reason FROM notification ORDER BY rowid")
+        ]
+    assert [(row["kind"], row["state"]) for row in rows] == [("task_interrupted", "resolved")]
+    assert (
+        rows[0]["summary"] == f"run {lost}: its end could not be recorded; the run will be retried"
+    )
+    assert told == ["opened", "resolved"]
+
+
+def test_run_of_the_same_task_that_goes_on_is_left_alone(house):
+    context = house.context()
+    live = Recorder(context, Task("analyze", Scope.DATABASE, "main")).number
+    try:
+        LIVE_RUNS.discard(Recorder(context, Task("analyze", Scope.DATABASE, "main")).number)
+        with context.store.reading() as transaction:
+            assert history.load_run(transaction, live)["state"] == "running"
+            assert alert_store.load_open(transaction) == []
+    finally:
+        LIVE_RUNS.discard(live)
 
 
 def test_calendar_trigger_fires_once_a_day_and_once_after_a_suspend():

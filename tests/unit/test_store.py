@@ -4,6 +4,7 @@ import contextlib
 import os
 import sqlite3
 import stat
+import threading
 import time
 from pathlib import Path
 
@@ -31,6 +32,41 @@ def test_transaction_is_rolled_back_on_error(tmp_path):
         raise ZeroDivisionError
     with store.reading() as transaction:
         assert transaction.rows("SELECT * FROM pause") == []
+
+
+def test_threads_write_in_turns_however_long_one_takes(tmp_path, monkeypatch):
+    monkeypatch.setattr("store.store.BUSY_SECONDS", 0.1)
+    store = open_store(tmp_path / "state.db")
+    began, errors = threading.Barrier(9), []
+
+    def write(number):
+        began.wait()
+        try:
+            with store.transaction() as transaction:
+                transaction.execute("INSERT INTO instance VALUES (?, 'x')", (f"n{number}",))
+                time.sleep(0.05)
+        except StoreError as error:
+            errors.append(str(error))
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(9)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert errors == []
+    with store.reading() as transaction:
+        assert len(transaction.rows("SELECT 1 AS x FROM instance WHERE value = 'x'")) == 9
+
+
+def test_thread_that_gets_no_turn_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("store.store.TURN_SECONDS", 0.05)
+    store = open_store(tmp_path / "state.db")
+    with (
+        store.transaction(),
+        pytest.raises(StoreError, match="other threads have written"),
+        store.transaction(),
+    ):
+        pass
 
 
 def test_wakeup_between_read_and_wait_is_not_missed(tmp_path):
