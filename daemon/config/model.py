@@ -65,6 +65,12 @@ class Daemon(Model):
         Path("/etc/sereno/checks.d"),
         description="A folder with checks of your own, one SQL file each.",
     )
+    at_once: int = Field(
+        16,
+        ge=1,
+        le=32,
+        description="How many databases are worked on at once; the others wait for their turn.",
+    )
     listen: Listen = Field(
         "127.0.0.1:9188", description='Address of /metrics and /healthz; "" disables them.'
     )

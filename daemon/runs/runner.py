@@ -5,7 +5,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -62,6 +62,9 @@ NO_END = open_window(None)
 
 _log = structlog.get_logger("runner")
 
+Aside = Callable[[Callable[[], None]], AbstractContextManager[None]]
+"""Leaves the turn of a run to another; its argument tells the watchdog that the run lives."""
+
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
@@ -93,6 +96,8 @@ class Runner:
         self._sessions = Sessions(context, self.stop)
         self._run_context = RunContext(context, self._sessions, progress)
         self._at_work: dict[int, Task] = {}
+        self.aside: Aside = lambda _beat: nullcontext()
+        """Entered while a run waits for its server, so that another may work meanwhile."""
 
     def cancel(self) -> None:
         """End all runs: running statements are cancelled, finished steps stay recorded."""
@@ -152,7 +157,9 @@ class Runner:
                 _log.warning("run.retrying", run=recorder.number, seconds=wait, reason=str(error))
             except TargetError as error:
                 return RunResult(RunState.FAILED, str(error), cause=error.cause)
-            if self.stop.wait(wait):
+            with self.aside(partial(self._alive, recorder.number)):
+                self.stop.wait(wait)
+            if self.stop.is_set():
                 return _INTERRUPTED
 
     def _attempt(self, task: Task, window: Window, recorder: Recorder) -> RunResult:

@@ -1,4 +1,4 @@
-"""The dispatcher: starts the tasks that due times owe, one thread per place.
+"""The dispatcher: starts the tasks that due times owe, some places at once.
 
 A place is a database or the host; tasks in one place run one after the other. Tasks of the service
 (the report) run after all places of a schedule have finished.
@@ -6,9 +6,10 @@ A place is a database or the host; tasks in one place run one after the other. T
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -17,6 +18,7 @@ from daemon.context import Context
 from daemon.history import history
 from daemon.runs.result import RunState
 from daemon.runs.runner import Runner
+from daemon.scheduling.places import Places
 from daemon.scheduling.tasks import owed_tasks, tasks_of
 from daemon.scheduling.timetable import Timing, timings
 from domain.calendar import Due
@@ -47,7 +49,7 @@ class Dispatcher:
     ) -> None:
         """Dispatch unless `state_problem` returns a reason why the state file cannot be used."""
         self._heartbeat, self._state_problem = heartbeat, state_problem
-        self._queues: dict[str, ThreadPoolExecutor] = {}
+        self._places = Places(context.config.daemon.at_once)
         self._busy: dict[str, _Ending] = {}
         self._settled: dict[str, datetime] = {}
         self._pinged: dict[str, datetime] = {}
@@ -59,6 +61,8 @@ class Dispatcher:
         """Use a new context from now on; schedules in progress keep the old one."""
         with self._guard:
             self._context, self._runner = context, runner
+            self._places.limit(context.config.daemon.at_once)
+            runner.aside = self._places.aside
             self.timings: Mapping[str, Timing] = timings(context.config)
             self._settled.clear()
             now = context.clock()
@@ -106,8 +110,7 @@ class Dispatcher:
 
     def stop(self) -> None:
         """Start nothing more."""
-        for queue in list(self._queues.values()):
-            queue.shutdown(wait=False)  # queued tasks see the stop and end
+        self._places.stop()
 
     def _decide(self, name: str, due: Due, now: datetime) -> None:
         schedule = self._context.config.timetable[name]
@@ -166,21 +169,15 @@ class Dispatcher:
         ending = self._busy[name] = _Ending(self._context, self._runner, name, due, window)
         try:
             begun = [
-                self._queue(place).submit(self._work, ending, place_tasks)
+                self._places.submit(place, partial(self._work, ending, place_tasks))
                 for place, place_tasks in places.items()
             ]
             threading.Thread(
                 target=self._end, args=(begun, last, ending), name=f"end of {name}", daemon=True
             ).start()
-        except RuntimeError as error:  # no thread could be started, or the queues are closed
+        except RuntimeError as error:  # no thread could be started, or the service stops
             del self._busy[name]
             _log.critical("schedule.store_failed", schedule=name, error=str(error))
-
-    def _queue(self, place: str) -> ThreadPoolExecutor:
-        with self._guard:
-            if place not in self._queues:
-                self._queues[place] = ThreadPoolExecutor(1, thread_name_prefix=place)
-            return self._queues[place]
 
     def _work(self, ending: "_Ending", place_tasks: Sequence[Task]) -> None:
         """Run tasks of one place in order; a failing state file ends the list, which is retried."""
@@ -205,10 +202,11 @@ class Dispatcher:
                 if one.exception() is not None:
                     _log.critical("run.crashed", schedule=ending.name, error=repr(one.exception()))
             if last and not ending.runner.stop.is_set():
-                wait([self._queue(Scope.SERVICE.value).submit(self._work, ending, last)])
+                work = partial(self._work, ending, last)
+                wait([self._places.submit(Scope.SERVICE.value, work)])
             closed = self._close(ending)
         except (StoreError, RuntimeError) as error:
-            # RuntimeError: the queue is closed because the service stops
+            # RuntimeError: the service stops
             _log.critical("schedule.store_failed", schedule=ending.name, error=str(error))
         finally:
             with self._guard:

@@ -1,0 +1,139 @@
+"""Work in places: the limit, one at a time in each place, those that wait, and the stop."""
+
+import threading
+import time
+from collections import Counter
+from concurrent.futures import wait
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.scheduling.admission import admissible
+from daemon.scheduling.places import Places
+
+PLACES = st.lists(st.sampled_from("abcdefgh"), max_size=30)
+
+
+@given(PLACES, st.sets(st.sampled_from("abcdefgh")), st.integers(0, 8), st.integers(1, 8))
+def test_admitted_work_respects_the_limit_and_its_places(waiting, busy, working, at_once):
+    admitted = admissible(waiting, busy, working, at_once)
+    begun = [waiting[one] for one in admitted]
+    assert len(set(begun)) == len(begun), "one at a time in each place"
+    assert not set(begun) & busy
+    assert len(begun) <= max(0, at_once - working)
+    assert admitted == sorted(admitted)
+    left = [place for one, place in enumerate(waiting) if one not in admitted]
+    room = working + len(begun) < at_once
+    assert not room or all(place in busy or place in begun for place in left), "nobody waits for nothing"  # fmt: skip
+
+
+@given(PLACES, st.integers(1, 4))
+def test_all_work_is_done_within_the_limit_and_in_order(order, at_once):
+    places, guard, now, most, done = Places(at_once), threading.Lock(), Counter(), [0], []
+
+    def work(number, place):
+        with guard:
+            now[place] += 1
+            assert now[place] == 1
+            most[0] = max(most[0], sum(now.values()))
+        with guard:
+            now[place] -= 1
+            done.append((place, number))
+
+    ends = [places.submit(place, partial(work, n, place)) for n, place in enumerate(order)]
+    assert not wait(ends, 20).not_done
+    assert [one.exception() for one in ends] == [None] * len(order)
+    assert most[0] <= at_once
+    for place in set(order):
+        numbers = [number for one, number in done if one == place]
+        assert numbers == sorted(numbers)
+    places.stop()
+
+
+def test_work_that_waits_for_its_server_leaves_its_turn_and_takes_one_again(monkeypatch):
+    monkeypatch.setattr("daemon.scheduling.places.BEAT_SECONDS", 0.01)
+    places, server, said = Places(1), threading.Event(), []
+
+    def unreachable():
+        with places.aside(lambda: said.append("lives")):
+            assert server.wait(20)
+        said.append("reached")
+
+    def other():
+        said.append("other")
+        server.set()
+        while "lives" not in said:
+            time.sleep(0.01)
+
+    ends = [places.submit("down", unreachable), places.submit("up", other)]
+    assert not wait(ends, 20).not_done
+    assert [one.exception() for one in ends] == [None, None]
+    assert said[0] == "other"
+    assert said[-1] == "reached"
+    assert "lives" in said, "the watchdog hears of it while it waits for a turn"
+    places.stop()
+
+
+def test_work_that_comes_back_goes_before_work_that_has_not_begun():
+    places, order = Places(1), []
+    back, begun = threading.Event(), threading.Event()
+
+    def returning():
+        with places.aside(lambda: None):
+            assert begun.wait(20)
+            back.set()
+        order.append("returning")
+
+    def running():
+        begun.set()
+        assert back.wait(20)
+        deadline = time.monotonic() + 20
+        while not places._returning and time.monotonic() < deadline:
+            time.sleep(0.005)
+        order.append("running")
+
+    ends = [places.submit("a", returning), places.submit("b", running)]
+    ends += [places.submit(place, partial(order.append, place)) for place in "cde"]
+    assert not wait(ends, 20).not_done
+    assert order[:2] == ["running", "returning"]
+    places.stop()
+
+
+def test_failure_is_that_of_its_work_alone():
+    places = Places(2)
+    bad = places.submit("a", lambda: 1 / 0)
+    good = places.submit("a", lambda: None)
+    wait([bad, good], 20)
+    assert isinstance(bad.exception(), ZeroDivisionError)
+    assert good.exception() is None
+    places.stop()
+
+
+def test_stop_ends_what_waits_and_refuses_more():
+    places, began, go, ran = Places(1), threading.Event(), threading.Event(), []
+
+    def first():
+        began.set()
+        go.wait(20)
+        ran.append("first")
+
+    ends = [places.submit("a", first), places.submit("b", partial(ran.append, "second"))]
+    assert began.wait(20)
+    places.stop()
+    assert not wait(ends[1:], 20).not_done
+    with pytest.raises(RuntimeError):
+        places.submit("c", lambda: None)
+    go.set()
+    assert not wait(ends, 20).not_done
+    assert ran == ["first"]
+
+
+def test_higher_limit_lets_waiting_work_begin():
+    places, both = Places(1), threading.Barrier(2, timeout=20)
+    ends = [places.submit(place, both.wait) for place in "ab"]
+    places.limit(2)
+    assert not wait(ends, 20).not_done
+    assert [one.exception() for one in ends] == [None, None]
+    places.stop()
