@@ -1,9 +1,10 @@
 """`sereno now`: runs jobs at once, with progress bars, and prints their work and findings."""
 
 import signal
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,9 +21,9 @@ from daemon.cli.options import (
 from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
-    from daemon.cli.progress_bars import Bars
+    from daemon.cli.progress_bars import PlaceView
     from daemon.context import Context
-    from daemon.runs.runner import FinishedRun, Runner
+    from daemon.runs.runner import FinishedRun
     from domain.task import Task
     from execution.window import Window
     from store.store import Row
@@ -106,45 +107,37 @@ def run_tasks(
     *,
     as_json: bool,
 ) -> "list[FinishedRun]":
-    """Run tasks; Ctrl-C and SIGTERM stop them as in the service."""
+    """Run tasks, some places at once; Ctrl-C and SIGTERM stop them as in the service."""
     from rich.console import Console
 
     from daemon.cli.pause_lines import PauseLines
-    from daemon.cli.progress_bars import Bars
+    from daemon.cli.progress_bars import MOST_BARS, Bars, RunsBar
+    from daemon.cli.run_at_once import run_at_once
     from daemon.runs.runner import Runner
-    from execution.progress import NoProgress
 
-    console = Console(stderr=True)
-    bars = None if as_json or not console.is_terminal else Bars(console)
-    lines = NoProgress() if as_json else PauseLines()
-    runner = Runner(context, bars or lines, patience_seconds)
+    console, tasks, runners = Console(stderr=True), list(tasks), list[Runner]()
+    stop = threading.Event()
+
+    def make_runner(shown: "PlaceView") -> Runner:
+        runners.append(Runner(context, shown, patience_seconds, stop))
+        return runners[-1]
 
     def halt(_number: int, _frame: FrameType | None) -> None:
-        runner.cancel_in_background()
+        stop.set()
+        for runner in list(runners):
+            runner.cancel_in_background()
 
+    drawn: Bars | RunsBar | PauseLines = PauseLines(quiet=as_json)
+    if console.is_terminal and not as_json:
+        many = len({task.place for task in tasks}) > MOST_BARS
+        drawn = RunsBar(console, len(tasks)) if many else Bars(console)
     before = {number: signal.signal(number, halt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        if bars is None:
-            return list(_finished_runs(runner, tasks, window, None))
-        with bars:
-            return list(_finished_runs(runner, tasks, window, bars))
+        with drawn as view:
+            return run_at_once(context, tasks, window, view, make_runner)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _finished_runs(
-    runner: "Runner", tasks: "Iterable[Task]", window: "Window", bars: "Bars | None"
-) -> "Iterator[FinishedRun]":
-    for task in tasks:
-        if runner.stop.is_set():
-            return
-        if bars:
-            bars.run(task.job, task.database)
-        ran = runner.run(task, window)
-        if bars:
-            bars.finished(ran.state.value)
-        yield ran
 
 
 def deliver(context: "Context", *, as_json: bool) -> int | None:
@@ -232,7 +225,7 @@ class _Summary:
 
     def _where_steps_are(self) -> str:
         """Return how to see the steps: those of the only run, or of the runs that have any."""
-        numbers = [str(run["id"]) for run in self.runs if run["steps"]]
+        numbers = sorted(run["id"] for run in self.runs if run["steps"])
         if not numbers:
             return ""
         if len(numbers) == 1:

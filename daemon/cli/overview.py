@@ -34,7 +34,7 @@ SECTIONS = frozenset(
         *("channels", "routes", "repeat", "alerts", "escalation", "heartbeat", "migrations", "web"),
     }
 )
-DAEMON_KEYS = frozenset({"name", "timezone", "state", "keep", "checks", "listen"})
+DAEMON_KEYS = frozenset({"name", "timezone", "state", "keep", "checks", "at_once", "listen"})
 """The known keys; a test compares them with the models."""
 
 
