@@ -189,6 +189,7 @@ def test_checks_go_on_without_the_state_file_and_keep_the_ids_of_their_alerts(
             assert {one["details"]["unrecorded"] for one in data} == {MARK}
         wait(lambda: health(house.listen) == (200, "well\n"), what="the recovery")
         wait(lambda: len(ticket.requests) == 4, what="the resolved notification")
+        wait(lambda: len(_sent_ids(state)) == 4, what="its receipt")
     listed = query(house, "alerts", "list")
     assert sorted(one["kind"] for one in listed) == ["database_unreachable", "sequence_exhaustion"]
     ids = [one["headers"]["webhook-id"] for one in ticket.requests]
