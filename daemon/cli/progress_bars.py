@@ -47,7 +47,7 @@ class View(Protocol):
 
 
 class _Drawn:
-    """What is drawn while the body of a `with` runs, and removed at its end."""
+    """A drawing on the terminal, removed at the end of the body of a `with`."""
 
     _progress: Progress
 

@@ -6,39 +6,28 @@ send requests to every operation, with valid, invalid and missing values. Exits 
 
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from daemon.demo.cluster import Cluster, embedded_binaries
 from daemon.monitoring.log import set_up
 from tests.e2e.test_status_page import Page
-from tests.fixtures.house import House
-from tests.fixtures.servers import _database
+from tests.fixtures.proof import house_and_server
 
 
 def main():
     set_up(quiet=True)
-    with tempfile.TemporaryDirectory(prefix="sereno-fuzz-") as scratch:
-        place = Path(scratch)
-        place.chmod(0o755)
-        for name in ("server", "house"):
-            (place / name).mkdir(mode=0o755)
-        with (
-            Cluster(place / "server", embedded_binaries(), {}) as cluster,
-            _database(cluster) as database,
-        ):
-            database.run("CREATE SEQUENCE public.nearly MAXVALUE 100; SELECT setval('public.nearly', 96)")  # fmt: skip
-            made = Page(House(place / "house", database))
-            made.add("ana", "read", "operate", "acknowledge", "execute", "approve", "rollback")
-            made.house.run("integrity_check")
-            with made.served():
-                url = f"http://127.0.0.1:{made.port}"
-                uv = Path(sys.executable).with_name("uv")
-                found = subprocess.run(
-                    [uv, "tool", "run", "schemathesis", "run", f"{url}/api/v1/openapi.json", "--url", url,
-                     "--header", f"Authorization: Bearer {made.tokens['ana']}", "--checks", "not_a_server_error"],
-                    check=False, cwd=place,
-                )  # fmt: skip
+    with house_and_server() as (house, _server):
+        house.database.run("CREATE SEQUENCE public.nearly MAXVALUE 100; SELECT setval('public.nearly', 96)")  # fmt: skip
+        made = Page(house)
+        made.add("ana", "read", "operate", "acknowledge", "execute", "approve", "rollback")
+        made.house.run("integrity_check")
+        with made.served():
+            url = f"http://127.0.0.1:{made.port}"
+            uv = Path(sys.executable).with_name("uv")
+            found = subprocess.run(
+                [uv, "tool", "run", "schemathesis", "run", f"{url}/api/v1/openapi.json", "--url", url,
+                 "--header", f"Authorization: Bearer {made.tokens['ana']}", "--checks", "not_a_server_error"],
+                check=False, cwd=house.folder,
+            )  # fmt: skip
     sys.exit(found.returncode)
 
 

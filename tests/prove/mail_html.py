@@ -14,14 +14,12 @@ import tempfile
 from pathlib import Path
 
 from alerts.catalogue import TONGUES
-from daemon.demo.cluster import Cluster, embedded_binaries
 from daemon.monitoring.log import set_up
 from daemon.report.language import language
 from daemon.report.render import letter
 from domain.finding import Severity
 from tests.e2e.test_status_page import PAGES, Page
-from tests.fixtures.house import House
-from tests.fixtures.servers import _database
+from tests.fixtures.proof import house_and_server
 from tests.prove.mail_pictures import receive_emails
 from tests.unit.test_report import open_alert, report
 
@@ -71,26 +69,18 @@ def write_mails(folder):
 
 def write_pages(folder):
     """Write the status page as one sees it who may do everything; return the paths."""
-    with tempfile.TemporaryDirectory(prefix="sereno-html-") as scratch:
-        place = Path(scratch)
-        place.chmod(0o755)
-        for name in ("server", "house"):
-            (place / name).mkdir(mode=0o755)
-        with (
-            Cluster(place / "server", embedded_binaries(), {}) as cluster,
-            _database(cluster) as database,
-        ):
-            database.run("CREATE SEQUENCE public.nearly MAXVALUE 100; SELECT setval('public.nearly', 96)")  # fmt: skip
-            made = Page(House(place / "house", database))
-            made.add("ana", "read", "operate", "acknowledge", "execute", "approve", "rollback")
-            made.house.run("integrity_check")
-            made.house.run("disk_check")
-            with made.served():
-                browser = made.signed_in()
-                for number, path in enumerate((*PAGES, "/sign-in", "/runs/1", "/alerts/1")):
-                    status, _, html = browser.get(path)
-                    assert status == 200, path
-                    (folder / f"page-{number:02}{path.replace('/', '-')}.html").write_text(html)
+    with house_and_server() as (house, _server):
+        house.database.run("CREATE SEQUENCE public.nearly MAXVALUE 100; SELECT setval('public.nearly', 96)")  # fmt: skip
+        made = Page(house)
+        made.add("ana", "read", "operate", "acknowledge", "execute", "approve", "rollback")
+        made.house.run("integrity_check")
+        made.house.run("disk_check")
+        with made.served():
+            browser = made.signed_in()
+            for number, path in enumerate((*PAGES, "/sign-in", "/runs/1", "/alerts/1")):
+                status, _, html = browser.get(path)
+                assert status == 200, path
+                (folder / f"page-{number:02}{path.replace('/', '-')}.html").write_text(html)
     return sorted(folder.glob("page-*.html"))
 
 

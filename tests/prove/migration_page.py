@@ -16,9 +16,8 @@ import urllib.request
 from itertools import product
 from pathlib import Path
 
-from daemon.demo.cluster import Cluster, embedded_binaries, free_port
-from tests.fixtures.house import House
-from tests.fixtures.servers import _database
+from daemon.demo.cluster import free_port
+from tests.fixtures.proof import house_and_server
 from tests.postgres.migration_folder import PREPARE, Migrating
 
 WIDTHS = {"phone": 500, "desktop": 1100}
@@ -70,29 +69,20 @@ def main():
         sys.exit("chromium is not installed: apt-get install chromium")
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="sereno-page-"))
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="sereno-page-") as scratch:
-        place = Path(scratch)
-        place.chmod(0o755)
-        for name in ("server", "house"):
-            (place / name).mkdir(mode=0o755)
-        with (
-            Cluster(place / "server", embedded_binaries(), {}) as cluster,
-            _database(cluster) as database,
-        ):
-            house = House(place / "house", database)
-            port = free_port()
-            made = prepared(house)
-            house.extra += f'\n[web]\nlisten = "127.0.0.1:{port}"\n'
-            house.start("run")
-            apply = threading.Thread(target=made.migrate, args=("apply", Migrating.ID, "--yes"))
-            apply.start()
-            url = f"http://127.0.0.1:{port}/migrations"
-            wait_for_batches(url)
-            for (name, width), (scheme, flags) in product(WIDTHS.items(), SCHEMES.items()):
-                picture(url, folder / f"migrations-{name}-{scheme}.png", width, flags)
-            made.migrate("pause", Migrating.ID)
-            apply.join(60)
-            house.close()
+    with house_and_server() as (house, _server):
+        port = free_port()
+        made = prepared(house)
+        house.extra += f'\n[web]\nlisten = "127.0.0.1:{port}"\n'
+        house.start("run")
+        apply = threading.Thread(target=made.migrate, args=("apply", Migrating.ID, "--yes"))
+        apply.start()
+        url = f"http://127.0.0.1:{port}/migrations"
+        wait_for_batches(url)
+        for (name, width), (scheme, flags) in product(WIDTHS.items(), SCHEMES.items()):
+            picture(url, folder / f"migrations-{name}-{scheme}.png", width, flags)
+        made.migrate("pause", Migrating.ID)
+        apply.join(60)
+        house.close()
     print(f"migration_page: {len(WIDTHS) * len(SCHEMES)} screenshots in {folder}")
 
 

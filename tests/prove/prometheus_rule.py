@@ -11,15 +11,13 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from daemon.demo.cluster import Cluster, embedded_binaries, free_port
-from tests.fixtures.house import House
-from tests.fixtures.servers import _database
+from daemon.demo.cluster import free_port
+from tests.fixtures.proof import house_and_server
 
 ROOT = Path(__file__).parents[2]
 RULE = "SerenoTaskMissed"
@@ -81,28 +79,19 @@ def main():
     if shutil.which("prometheus") is None:
         print("prometheus_rule: skipped, prometheus is not installed")
         return
-    with tempfile.TemporaryDirectory(prefix="sereno-rules-") as scratch:
-        place = Path(scratch)
-        place.chmod(0o755)
-        for name in ("server", "house"):
-            (place / name).mkdir(mode=0o755)
-        with (
-            Cluster(place / "server", embedded_binaries(), {}) as cluster,
-            _database(cluster) as database,
-        ):
-            house = House(place / "house", database)
-            house.with_logins = False
-            house.listen = f"127.0.0.1:{free_port()}"
-            house.extra = EVERY_MINUTE
-            service = house.start("run")
-            prometheus = Prometheus(place, house.listen)
-            try:
-                follow(prometheus, cluster)
-            finally:
-                prometheus.process.kill()
-                service.terminate()
-                service.wait(30)
-                house.close()
+    with house_and_server() as (house, cluster):
+        house.with_logins = False
+        house.listen = f"127.0.0.1:{free_port()}"
+        house.extra = EVERY_MINUTE
+        service = house.start("run")
+        prometheus = Prometheus(house.folder, house.listen)
+        try:
+            follow(prometheus, cluster)
+        finally:
+            prometheus.process.kill()
+            service.terminate()
+            service.wait(30)
+            house.close()
 
 
 def follow(prometheus, cluster):
