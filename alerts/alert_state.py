@@ -20,4 +20,6 @@ class AlertState:
     """The last resolved alert by fingerprint."""
     silences: "tuple[Silence, ...]" = ()
     unreachable: frozenset[str] = frozenset()
-    """Databases whose server does not answer."""
+    """Databases that do not answer."""
+    down: frozenset[str] = frozenset()
+    """The addresses of servers that do not answer."""

@@ -10,7 +10,7 @@ from alerts.alert import Alert, Change, Reason, State, Thread
 from alerts.alert_state import AlertState
 from domain.coverage import Coverage
 from domain.finding import Severity
-from domain.kinds import DATABASE_UNREACHABLE
+from domain.kinds import DATABASE_UNREACHABLE, SERVER_UNREACHABLE
 from store.store import Row, Transaction
 from store.timestamps import from_text, to_text
 
@@ -39,8 +39,8 @@ _ENDED_BEFORE = """
     GROUP BY fingerprint
 """
 _LOST = """
-    SELECT database FROM alert
-    WHERE resolved_at IS NULL AND kind = ? AND state <> 'pending' AND passes = 0
+    SELECT kind, database, object FROM alert
+    WHERE resolved_at IS NULL AND kind IN (?, ?) AND state <> 'pending' AND passes = 0
 """
 _ALL = "SELECT * FROM alert ORDER BY id DESC LIMIT ?"
 _ENDED = (
@@ -180,15 +180,15 @@ def _known(
     notified: dict[int, list[str]] = defaultdict(list)
     for row in transaction.rows(_NOTIFIED, (json.dumps([alert.id for alert in alerts]),)):
         notified[row["alert"]].append(row["channel"])
-    unreachable = frozenset(
-        row["database"] for row in transaction.rows(_LOST, (DATABASE_UNREACHABLE.name,))
-    )
+    kinds = (DATABASE_UNREACHABLE.name, SERVER_UNREACHABLE.name)
+    lost = transaction.rows(_LOST, kinds)
     return AlertState(
         alerts,
         {number: tuple(names) for number, names in notified.items()},
         ended,
         (),
-        unreachable,
+        unreachable=frozenset(row["database"] for row in lost if row["kind"] == kinds[0]),
+        down=frozenset(row["object"] for row in lost if row["kind"] == kinds[1]),
     )
 
 

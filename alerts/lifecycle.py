@@ -9,7 +9,7 @@ from alerts.alert_state import AlertState
 from alerts.policy import DAY, Policy
 from domain.coverage import Coverage
 from domain.finding import Finding, Severity
-from domain.kinds import DATABASE_UNREACHABLE
+from domain.kinds import DATABASE_UNREACHABLE, SERVER_UNREACHABLE
 
 FLAPS = 3
 """An alert with this many transitions within a day is flapping."""
@@ -33,6 +33,9 @@ class _Evaluation:
 
     def quiet(self, alert: Alert) -> str:
         """Return the suppression of an alert."""
+        server = self.policy.servers.get(alert.database)
+        if server in self.known.down:
+            return f"inhibited: the server {server} is unreachable"
         if alert.kind != DATABASE_UNREACHABLE.name and alert.database in self.known.unreachable:
             return f"inhibited: the database {alert.database} is unreachable"
         return self.policy.silenced(alert, self.known.silences, self.now)
@@ -72,29 +75,27 @@ def decide(
         for area in coverage
         if area.includes(alert)
     ]
-    evaluation = _Evaluation(
-        replace(
-            known, unreachable=_unreachable(known, found.values(), [alert for alert, _ in gone])
-        ),
-        policy,
-        now,
-    )
-    over = {alert.fingerprint: _missed(alert, evaluation, final=final) for alert, final in gone}
+    over = [alert for alert, _ in gone]
+    evaluation = _Evaluation(_with_lost(known, found.values(), over), policy, now)
+    missed = {alert.fingerprint: _missed(alert, evaluation, final=final) for alert, final in gone}
     return (
         *(_found(one, opened.get(key), evaluation) for key, one in found.items()),
-        *over.values(),
+        *missed.values(),
     )
 
 
-def _unreachable(
-    known: AlertState, found: Iterable[Finding], gone: Sequence[Alert]
-) -> frozenset[str]:
-    """Return the databases that are unreachable after this look."""
-    lost = {
-        finding.identity.database for finding in found if finding.kind == DATABASE_UNREACHABLE.name
-    }
-    back = {alert.database for alert in gone if alert.kind == DATABASE_UNREACHABLE.name}
-    return (known.unreachable - back) | lost
+def _with_lost(known: AlertState, found: Collection[Finding], gone: Sequence[Alert]) -> AlertState:
+    """Return the state with the databases and servers that are unreachable after this look."""
+    databases, servers = DATABASE_UNREACHABLE.name, SERVER_UNREACHABLE.name
+    lost = {one.identity.database for one in found if one.kind == databases}
+    back = {alert.database for alert in gone if alert.kind == databases}
+    down = {one.identity.object for one in found if one.kind == servers}
+    up = {alert.object for alert in gone if alert.kind == servers}
+    return replace(
+        known,
+        unreachable=(known.unreachable - back) | lost,
+        down=(known.down - up) | down,
+    )
 
 
 def review(known: AlertState, policy: Policy, now: datetime) -> Iterator[Change]:

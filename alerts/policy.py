@@ -66,6 +66,8 @@ class Policy:
     thresholds: tuple[Threshold, ...] = ()
     tags: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The tags of each database."""
+    servers: Mapping[str, str] = field(default_factory=dict)
+    """The address of the server of each database that shares it with another."""
     periods: Mapping[str, timedelta] = field(default_factory=dict)
     """The longest interval between the looks of each job."""
     reopen: timedelta = timedelta(hours=36)

@@ -9,9 +9,10 @@ from dataclasses import replace
 import psycopg
 import structlog
 
+from daemon.config.servers import addresses
 from daemon.context import Context
 from daemon.runs import dry_run
-from daemon.runs.judging import judge_unreachable
+from daemon.runs.reaching import judge_unreachable
 from daemon.scheduling.tasks import tasks_of
 from domain.finding import Finding
 from domain.task import Task
@@ -21,6 +22,7 @@ from store.store import EmptyStore, StoreError
 
 EVERY_SECONDS = 60.0
 AT_ONCE = 16
+"""Servers looked at side by side, each in one session."""
 
 _log = structlog.get_logger("outage")
 
@@ -60,22 +62,31 @@ def read_findings(context: Context) -> Iterator[Finding]:
     jobs = [name for name in context.jobs if context.jobs[name].read_only and name in scheduled]
     names = {name for name, check in context.checks.items() if check.header.cost == "cheap"}
     without_state = replace(context, store=EmptyStore(context.store.path))
+    servers = addresses(context.config)
+    tasks: dict[str, list[Task]] = {}
+    for task in tasks_of(without_state, jobs):
+        tasks.setdefault(servers.get(task.database, ""), []).append(task)
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="outage check") as pool:
-        begun = [
-            pool.submit(_findings_of, without_state, task, names)
-            for task in tasks_of(without_state, jobs)
-        ]
+        begun = [pool.submit(_findings_of, without_state, some, names) for some in tasks.values()]
         for one in as_completed(begun):
             yield from one.result()
 
 
-def _findings_of(context: Context, task: Task, names: Collection[str]) -> Sequence[Finding]:
+def _findings_of(
+    context: Context, tasks: Sequence[Task], names: Collection[str]
+) -> Sequence[Finding]:
+    """Return the findings of a server's tasks; none of the others once it is down."""
     found: list[Finding] = []
-    try:
-        for _, _, verdict in dry_run.run_checks(context, task, names):
-            found += verdict.findings
-    except UnreachableError as error:
-        found += judge_unreachable(context.config.daemon.name, task.database, str(error)).findings
-    except (TargetError, psycopg.Error, OSError, StoreError) as error:
-        _log.error("check.failed", task=task.job, database=task.database, reason=first_line(error))
+    for task in tasks:
+        try:
+            for _, _, verdict in dry_run.run_checks(context, task, names):
+                found += verdict.findings
+        except UnreachableError as error:
+            found += judge_unreachable(context.config, task.database, error).findings
+            if error.of_server:
+                break
+        except (TargetError, psycopg.Error, OSError, StoreError) as error:
+            _log.error(
+                "check.failed", task=task.job, database=task.database, reason=first_line(error)
+            )
     return found

@@ -33,6 +33,15 @@ DATABASE_UNREACHABLE = Kind(
         "login."
     ),
 )
+SERVER_UNREACHABLE = Kind(
+    "server_unreachable",
+    "DATABASE_UNREACHABLE",
+    (
+        "A server with several configured databases does not answer: one alert names them all. "
+        "Other findings of its databases are inhibited."
+    ),
+    "Start the server, or correct its address in the dsn of its databases.",
+)
 LOGIN_CHANGED = Kind(
     "login_changed",
     "SECURITY_FAILURE",
@@ -179,6 +188,7 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         DATABASE_UNREACHABLE,
+        SERVER_UNREACHABLE,
         LOGIN_CHANGED,
         TASK_FAILED,
         TASK_SKIPPED,

@@ -374,4 +374,5 @@ JOB = Job(
     judge=action_judge("archive"),
     wanted=wanted,
     deletes=True,
+    logins=("maintain", "data", "owner"),
 )

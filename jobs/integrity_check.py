@@ -239,4 +239,5 @@ JOB = Job(
     plan=plan,
     judge=judge,
     read_only=True,
+    logins=("maintain", "data"),
 )

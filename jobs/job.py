@@ -173,6 +173,8 @@ class Job:
     """Whether each step waits for the one before it, and nothing begins after one that failed."""
     on_request: bool = False
     """Whether it runs at a person's request only: no schedule may name it."""
+    logins: tuple[str, ...] = ("maintain",)
+    """The kinds of the logins that its sessions may use."""
     fence: Fence = coordinator_lock
     """The lock in the database that a run holds, with the patience in seconds."""
     recover: Recover | None = None

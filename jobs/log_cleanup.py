@@ -247,4 +247,5 @@ JOB = Job(
     judge=action_judge("log_cleanup"),
     wanted=wanted,
     deletes=True,
+    logins=("maintain", "data", "owner"),
 )

@@ -323,4 +323,5 @@ JOB = Job(
     plan=plan,
     judge=judge,
     lanes=lanes,
+    logins=("maintain", "owner"),
 )

@@ -1,10 +1,12 @@
-"""The cure of a refused connection, by its class. Pure.
+"""The class of a refused connection, and its cure.
 
 libpq gives no code for it, so its words decide; a message in another language gets no cure.
 """
 
 import re
 from dataclasses import dataclass
+
+from psycopg.pq import PGconn, Ping
 
 from postgres.identifiers import quote_identifier
 
@@ -19,6 +21,7 @@ class Attempt:
     database: str
 
 
+_FULL = re.compile("too many clients already|remaining connection slots are reserved")
 _IS_LOCAL = re.compile(r"on socket \"")
 _CURES = (
     (
@@ -77,3 +80,13 @@ def _line(reason: str, attempt: Attempt) -> str:
     found = re.search(r"for host \"([^\"]+)\"", reason)
     address = found[1] if found else "127.0.0.1"
     return f"host {names} {address}/{128 if ':' in address else 32} scram-sha-256"
+
+
+def is_down(conninfo: str, reason: str) -> bool:
+    """Return whether a server lets no session in: not there, starting, stopping, or full.
+
+    It is asked once more, within the limit of a connection, without logging in.
+    """
+    if _FULL.search(reason):
+        return True
+    return PGconn.ping(conninfo.encode()) in {Ping.REJECT, Ping.NO_RESPONSE}

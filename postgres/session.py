@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ExecStatus
 from psycopg.rows import dict_row
 
 from domain.cause import Cause
 from postgres import copy, cost_settings
-from postgres.connect_errors import Attempt, connect_cure
+from postgres.connect_errors import Attempt, connect_cure, is_down
 from postgres.identifiers import quote_identifier
 from postgres.session_settings import CLIENT, CONNECT_SECONDS, LOCK_TIMEOUT_MILLISECONDS, SERVER
 from postgres.statement_file import read_statement
@@ -36,6 +36,8 @@ class TargetError(Exception):
     """The server is not one that sereno may work on; the message has reason and cure."""
 
     cause = Cause.REFUSED
+    of_server = False
+    """Whether no database of the server can be reached."""
 
 
 class UnreachableError(TargetError):
@@ -359,7 +361,10 @@ def _refusal(
     target: Target, login: Login, overrides: Mapping[str, Any], error: psycopg.OperationalError
 ) -> TargetError:
     """Return why the server rejected the session: a setting unknown to it, or a pooler."""
+    of_server = is_down(make_conninfo(target.conninfo, **overrides), str(error))
     try:
+        if of_server:
+            raise error
         with psycopg.connect(target.conninfo, **overrides) as plain:
             if plain.info.server_version < OLDEST:
                 return _too_old(target.name, plain.info.server_version)
@@ -375,7 +380,9 @@ def _refusal(
     user = str(used.get("user") or "")
     attempt = Attempt(target.name, str(login), user, str(used.get("dbname") or user))
     cure = connect_cure(reason, attempt)
-    return UnreachableError(f"{target.name}: {reason}" + (f"; {cure}" if cure else ""))
+    refused = UnreachableError(f"{target.name}: {reason}" + (f"; {cure}" if cure else ""))
+    refused.of_server = of_server
+    return refused
 
 
 def connect_reason(error: psycopg.Error) -> str:

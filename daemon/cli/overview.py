@@ -45,7 +45,8 @@ class Overview:
     name: str
     zone: str
     store: Store
-    databases: tuple[str, ...]
+    databases: Mapping[str, str]
+    """The connection string of each database."""
     channels: tuple[str, ...]
     timings: Mapping[str, Timing]
     jobs: Mapping[str, tuple[str, ...]]
@@ -99,7 +100,7 @@ def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
         "name": name,
         "zone": zone,
         "state": Path(daemon.get("state", DEFAULT_STATE)),
-        "databases": tuple(values["databases"]),
+        "databases": {name: one.get("dsn", "") for name, one in values["databases"].items()},
         "channels": tuple(values.get("channels", {})),
         "timings": {key: _timing(name, zone, key, one) for key, one in schedules.items()},
         "jobs": {key: tuple(one["jobs"]) for key, one in schedules.items()},

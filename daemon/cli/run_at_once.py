@@ -8,6 +8,7 @@ from daemon.cli.progress_bars import PlaceView, View
 from daemon.context import Context
 from daemon.runs.runner import FinishedRun, Runner
 from daemon.scheduling.places import Places
+from daemon.scheduling.works import limits_of, read_servers, work_of
 from domain.task import Scope, Task
 from execution.window import Window
 
@@ -24,7 +25,8 @@ def run_at_once(
     Each place has a runner of its own. Returns the runs in the order of the tasks, without those
     that a stop has kept from beginning. Raises StoreError.
     """
-    places, ran = Places(context.config.daemon.at_once), dict[int, FinishedRun]()
+    servers, ran = read_servers(context), dict[int, FinishedRun]()
+    places = Places(limits_of(context, servers))
 
     def work(numbers: Sequence[int]) -> None:
         shown = view.place()
@@ -40,13 +42,21 @@ def run_at_once(
 
     try:
         for last in (False, True):
-            by_place: dict[str, list[int]] = {}
-            for number, task in enumerate(tasks):
-                if (task.scope is Scope.SERVICE) is last:
-                    by_place.setdefault(task.place, []).append(number)
-            ends = [places.submit(place, partial(work, some)) for place, some in by_place.items()]
+            chosen = [n for n, task in enumerate(tasks) if (task.scope is Scope.SERVICE) is last]
+            ends = []
+            for some in _by_place(tasks, chosen):
+                wanted = work_of(context, [tasks[number] for number in some], servers)
+                ends.append(places.submit(wanted, partial(work, some)))
             for one in wait(ends).done:
                 one.result()
     finally:
         places.stop()
     return [ran[number] for number in sorted(ran)]
+
+
+def _by_place(tasks: Sequence[Task], numbers: Sequence[int]) -> list[list[int]]:
+    """Return the numbers of tasks by place."""
+    places: dict[str, list[int]] = {}
+    for number in numbers:
+        places.setdefault(tasks[number].place, []).append(number)
+    return list(places.values())

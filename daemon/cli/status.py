@@ -21,7 +21,6 @@ MOST_RUNS = 200
 STALE_CHECK = timedelta(minutes=5)
 """A running service checks the state file several times a minute."""
 MOST_ALERTS = 5
-MOST_DATABASES = 4
 _RUN_KEYS = ("id", "job", "database", "state", "started_at", "finished_at", "reason")
 
 
@@ -144,6 +143,7 @@ class _State:
 
     def show(self) -> None:
         from daemon.cli.output import line, local_minute, zone_name
+        from daemon.cli.status_databases import databases_line
 
         line(f"{self.overview.name}   {self._overall()}")
         self._show_alerts()
@@ -156,7 +156,7 @@ class _State:
         line(f"service    {service}")
         if self.paused is not None:
             line(f"paused     {self._paused()}")
-        line(f"databases  {self._databases()}")
+        line(f"databases  {databases_line(self.overview, self.alerts, self.runs)}")
         for number, text in enumerate(self._last_schedules() or ["none yet"]):
             line(f"{'last runs' if number == 0 else '':<11}{text}")
         for number, due in enumerate(_due_times(self.overview, 1)):
@@ -199,25 +199,6 @@ class _State:
         others = len(self.alerts) - len(shown)
         if others:
             line(f"{counted(others, 'other alert')}: sereno alerts list", indent=2)
-
-    def _databases(self) -> str:
-        from daemon.cli.output import local_minute
-        from domain.kinds import DATABASE_UNREACHABLE
-
-        zone, now = self.overview.zone, self.overview.now()
-        lost = {a.database: a for a in self.alerts if a.kind == DATABASE_UNREACHABLE.name}
-        answering = [name for name in self.overview.databases if name not in lost]
-        asked = max((run["finished_at"] or "" for run in self.runs if run["database"]), default="")
-        parts = []
-        if answering:
-            last = "not asked yet"
-            if asked:
-                last = f"answered at {local_minute(asked, zone, now)}"
-            parts.append(f"{_some(answering)}: {last}")
-        for name, alert in lost.items():
-            since = local_minute(alert.opened_at, zone, now)
-            parts.append(f"{name}: NOT answering since {since}")
-        return "; ".join(parts)
 
     def _last_schedules(self) -> list[str]:
         """Return a line per schedule about its last due time, and one about runs by hand."""
@@ -266,9 +247,3 @@ class _State:
         if self.paused.reason:
             return f"{end} ({self.paused.reason})"
         return end
-
-
-def _some(names: Sequence[str]) -> str:
-    if len(names) <= MOST_DATABASES:
-        return ", ".join(names)
-    return f"{', '.join(names[:MOST_DATABASES])} and {len(names) - MOST_DATABASES} more"

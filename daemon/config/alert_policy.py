@@ -8,6 +8,7 @@ from alerts.hours import Hours
 from alerts.policy import Policy, Silence
 from alerts.rules import Maintenance
 from daemon.config.model import Config
+from daemon.config.servers import shared_servers
 from domain.calendar import latest, longest_gap
 from domain.finding import Severity
 
@@ -26,6 +27,7 @@ def build_policy(config: Config, now: datetime) -> Policy:
         rules=alerts.routes,
         thresholds=alerts.thresholds,
         tags={name: frozenset(database.tags) for name, database in config.databases.items()},
+        servers=shared_servers(config),
         periods=_periods(config, now),
         reopen=alerts.reopen,
         escalation_steps=tuple(sorted(escalation.steps, key=lambda step: step.after)),

@@ -151,6 +151,18 @@ class Database(Model):
         examples=['[["app", "audit"]]'],
     )
     tags: tuple[str, ...] = Field((), description="Tags that alert rules may match.")
+    at_once: int | None = Field(
+        None,
+        ge=2,
+        le=100,
+        description="How many sessions of runs may be in its server at once, those that hold "
+        "locks included; the smallest of the server's databases. By default 4, or what "
+        "jobs.vacuum.parallel needs. The looks every five minutes have one more.",
+        examples=["4"],
+    )
+    priority: int = Field(
+        0, ge=-100, le=100, description="Databases with a greater one begin first."
+    )
     allow_privileged_dml: bool = Field(
         default=False,
         description="Work on rows even with a login whose rights an owner's code could abuse.",

@@ -9,7 +9,6 @@ from domain.cause import Cause
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from domain.kinds import (
-    DATABASE_UNREACHABLE,
     INEFFECTIVE,
     LOGIN_CHANGED,
     MIGRATION_FAILED,
@@ -82,18 +81,6 @@ def _judge_requested(record: RunRecord, request: Request, result: RunResult) -> 
 def _refused(result: RunResult) -> bool:
     """Return whether nothing was begun: only the one that asked has to know."""
     return result.cause in {Cause.REFUSED, Cause.PLAN_CHANGED, Cause.GATE_CLOSED, Cause.BUSY}
-
-
-def judge_reached(database: str) -> Verdict:
-    """Return the coverage of a server that has answered."""
-    return Verdict(coverage=(Coverage(DATABASE_UNREACHABLE.name, database),))
-
-
-def judge_unreachable(instance: str, database: str, reason: str) -> Verdict:
-    """Return the finding that a server does not answer."""
-    identity = Identity(DATABASE_UNREACHABLE.name, instance, database=database)
-    remedy = f"correct what the message names; sereno check --database {database} tries again"
-    return Verdict((Finding(identity, Severity.CRITICAL, reason, remedy=remedy),))
 
 
 def judge_logins(instance: str, database: str, logins: Sequence[CheckedLogin]) -> Verdict:

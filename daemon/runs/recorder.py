@@ -10,11 +10,10 @@ from daemon.runs.judging import (
     RunRecord,
     judge_interrupted,
     judge_logins,
-    judge_reached,
     judge_run,
-    judge_unreachable,
 )
 from daemon.runs.login_check import CheckedLogin
+from daemon.runs.reaching import judge_reached, judge_unreachable
 from daemon.runs.recovery import LIVE_RUNS
 from daemon.runs.result import RunResult, RunState
 from domain.finding import Severity
@@ -23,6 +22,7 @@ from domain.place import Place
 from domain.task import Request, Task
 from execution.step import Outcome, Status, Step
 from jobs.job import Verdict, merge
+from postgres.session import UnreachableError
 from store.store import Transaction
 
 _INCIDENTS = frozenset({"jira", "pagerduty", "alertmanager"})
@@ -87,9 +87,9 @@ class Recorder:
         """Record that the server answered: its alert is resolved."""
         self._reached, self._unreachable = True, False
         with self._context.store.transaction() as transaction:
-            self._process(transaction, judge_reached(self._task.database))
+            self._process(transaction, judge_reached(self._context.config, self._task.database))
 
-    def unreachable(self, reason: str) -> bool:
+    def unreachable(self, error: UnreachableError) -> bool:
         """Open the alert that the server does not answer; return whether it applies.
 
         It does not if the server has answered before: then the connection was lost, or a login is
@@ -99,9 +99,8 @@ class Recorder:
             self._reached = False
             return False
         self._unreachable = True
-        instance = self._context.config.daemon.name
         with self._context.store.transaction() as transaction:
-            verdict = judge_unreachable(instance, self._task.database, reason)
+            verdict = judge_unreachable(self._context.config, self._task.database, error)
             self._process(transaction, verdict)
         return True
 

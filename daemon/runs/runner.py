@@ -15,10 +15,11 @@ import structlog
 from daemon.context import Context
 from daemon.history import requests
 from daemon.liveness import Watchdog
+from daemon.runs.lanes import lanes_of
 from daemon.runs.recorder import Recorder
 from daemon.runs.recovery import LIVE_RUNS
 from daemon.runs.result import RunResult, RunState, summarize
-from daemon.runs.run_context import RunContext, job_settings
+from daemon.runs.run_context import RunContext
 from daemon.runs.sessions import Sessions
 from daemon.runs.stored_progress import StoredProgress
 from daemon.runs.workers import Workers
@@ -31,7 +32,6 @@ from execution.executor import Executor, StepResult
 from execution.progress import Progress
 from execution.step import Status, Step
 from execution.window import Window, open_window
-from jobs.job import Job
 from postgres.fencing import advisory_locks, run_claims
 from postgres.fencing.run_claims import Claim, SettledClaim
 from postgres.session import (
@@ -148,7 +148,7 @@ class Runner:
             try:
                 return self._outcome_of_errors(partial(self._attempt, task, window, recorder))
             except UnreachableError as error:
-                silent = recorder.unreachable(str(error))
+                silent = recorder.unreachable(error)
                 refused = 0 if silent or isinstance(error, LostError) else refused + 1
                 wait = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
                 tries += 1
@@ -266,7 +266,7 @@ class Runner:
             if steps is None:
                 steps = job.plan(job.observe(self._run_context.job_inputs(task, workers)))
             if workers is not None:
-                lanes = workers.lanes(steps, self._lanes(job))
+                lanes = workers.lanes(steps, lanes_of(self._context.config, job))
             alive = partial(self._alive, recorder.number)
             terms = self._run_context.terms(window, coordinator, alive)
             if job.on_request:
@@ -299,10 +299,6 @@ class Runner:
     def _place(self, task: Task, coordinator: Session | None) -> Place:
         cluster = coordinator.facts.system_identifier if coordinator is not None else ""
         return Place(self._context.config.daemon.name, cluster, task.database)
-
-    def _lanes(self, job: Job) -> int:
-        config = self._context.config
-        return job.lanes(config.job(job.name), job_settings(config))
 
     def _outcome_of_errors(self, work: Callable[[], RunResult]) -> RunResult:
         """Turn exceptions into results. Raises UnreachableError and TargetError."""

@@ -8,6 +8,7 @@ from functools import cached_property
 import structlog
 from psycopg import sql
 
+from daemon.config.servers import session_limit
 from daemon.context import Context
 from daemon.runs.login_check import CheckedLogin, check_logins, read_login_settings
 from daemon.runs.sessions import Sessions
@@ -55,6 +56,7 @@ class Workers:
         self._deletes = self._job.deletes and coordinator is not None
         self._target = context.target(task.database)
         self._opened: dict[Login, Session] = {}
+        self._sessions_open = 0
         self._owners: dict[Login, TrustDomain] = {}
         self._settings = read_login_settings(coordinator, self._target) if coordinator else {}
 
@@ -69,13 +71,13 @@ class Workers:
     def lanes(self, steps: Sequence[Step], most: int) -> Mapping[Login, Sequence[Session]]:
         """Return sessions for the logins of the steps, at most `most` for each.
 
-        There are fewer if the server has no room for more.
+        There are fewer if the server, or `databases.<name>.at_once`, has no room for more.
         """
         wanted = Counter(login for step in steps for login in step.logins)
-        found: dict[Login, list[Session]] = {}
+        found = {login: [self.session(login)] for login in wanted}
+        limit = session_limit(self._context.config, self._task.database)
         for login, count in wanted.items():
-            found[login] = [self.session(login)]
-            while len(found[login]) < min(most, count):
+            while len(found[login]) < min(most, count) and 1 + self._sessions_open < limit:
                 try:
                     found[login].append(self._open(self._target.login(login)))
                 except UnreachableError as error:
@@ -199,6 +201,7 @@ class Workers:
         worker = self._stack.enter_context(
             self._sessions.open(self._task.database, self._job, login, read_only=read_only)
         )
+        self._sessions_open += 1
         self._sessions.verify_server(worker, remember=self._coordinator is not None)
         if self._coordinator is not None:
             if self._job.fence is advisory_locks.coordinator_lock:

@@ -18,9 +18,11 @@ from daemon.context import Context
 from daemon.history import history
 from daemon.runs.result import RunState
 from daemon.runs.runner import Runner
+from daemon.scheduling.admission import Limits, Work
 from daemon.scheduling.places import Places
 from daemon.scheduling.tasks import owed_tasks, tasks_of
 from daemon.scheduling.timetable import Timing, timings
+from daemon.scheduling.works import limits_of, read_servers, work_of
 from domain.calendar import Due
 from domain.cause import Cause
 from domain.coverage import Coverage
@@ -49,7 +51,7 @@ class Dispatcher:
     ) -> None:
         """Dispatch unless `state_problem` returns a reason why the state file cannot be used."""
         self._heartbeat, self._state_problem = heartbeat, state_problem
-        self._places = Places(context.config.daemon.at_once)
+        self._places = Places(Limits(context.config.daemon.at_once))
         self._busy: dict[str, _Ending] = {}
         self._settled: dict[str, datetime] = {}
         self._pinged: dict[str, datetime] = {}
@@ -61,7 +63,6 @@ class Dispatcher:
         """Use a new context from now on; schedules in progress keep the old one."""
         with self._guard:
             self._context, self._runner = context, runner
-            self._places.limit(context.config.daemon.at_once)
             runner.aside = self._places.aside
             self.timings: Mapping[str, Timing] = timings(context.config)
             self._settled.clear()
@@ -162,6 +163,7 @@ class Dispatcher:
         for task in owed_tasks(self._context, schedule.jobs, trigger):
             places.setdefault(task.place, []).append(task)
         last = places.pop(Scope.SERVICE.value, [])
+        works = self._works(list(places.values()))
         _log.info("schedule.due", schedule=name, nominal=trigger.minute(), places=list(places))
         if self._pinged.get(name) != due.nominal:
             self._pinged[name] = due.nominal
@@ -169,8 +171,8 @@ class Dispatcher:
         ending = self._busy[name] = _Ending(self._context, self._runner, name, due, window)
         try:
             begun = [
-                self._places.submit(place, partial(self._work, ending, place_tasks))
-                for place, place_tasks in places.items()
+                self._places.submit(work, partial(self._work, ending, place_tasks))
+                for work, place_tasks in works
             ]
             threading.Thread(
                 target=self._end, args=(begun, last, ending), name=f"end of {name}", daemon=True
@@ -178,6 +180,12 @@ class Dispatcher:
         except RuntimeError as error:  # no thread could be started, or the service stops
             del self._busy[name]
             _log.critical("schedule.store_failed", schedule=name, error=str(error))
+
+    def _works(self, places: Sequence[list[Task]]) -> list[tuple[Work, list[Task]]]:
+        """Return the work of each place; from now on the limits are those of its servers."""
+        servers = read_servers(self._context)
+        self._places.limit(limits_of(self._context, servers))
+        return [(work_of(self._context, tasks, servers), tasks) for tasks in places]
 
     def _work(self, ending: "_Ending", place_tasks: Sequence[Task]) -> None:
         """Run tasks of one place in order; a failing state file ends the list, which is retried."""
@@ -203,7 +211,7 @@ class Dispatcher:
                     _log.critical("run.crashed", schedule=ending.name, error=repr(one.exception()))
             if last and not ending.runner.stop.is_set():
                 work = partial(self._work, ending, last)
-                wait([self._places.submit(Scope.SERVICE.value, work)])
+                wait([self._places.submit(Work(Scope.SERVICE.value), work)])
             closed = self._close(ending)
         except (StoreError, RuntimeError) as error:
             # RuntimeError: the service stops

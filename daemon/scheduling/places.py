@@ -1,4 +1,4 @@
-"""Runs work in places: one at a time in each, and at most some at once, in one pool of threads."""
+"""Works run in places, within the limits of `daemon.scheduling.admission`, in one thread pool."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from daemon.scheduling.admission import admissible
+from daemon.scheduling.admission import Limits, Work, admissible
 
 THREADS = 48
 """More than may work at once, for those that wait for a server."""
@@ -17,31 +17,34 @@ BEAT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Turn:
-    place: str
-    work: Callable[[], None]
+    work: Work
+    do: Callable[[], None]
     ended: "Future[None]" = field(default_factory=Future)
 
 
 class Places:
-    """Begins work in the order in which it came, as far as its place and the limit allow."""
+    """Begins work in the order in which it came, as far as its place and the limits allow."""
 
-    def __init__(self, at_once: int) -> None:
-        self._at_once, self._stopped = at_once, False
-        self._aside = self._returning = 0
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._stopped = limits, False
         self._waiting: list[_Turn] = []
-        self._busy: set[str] = set()
+        self._begun: list[_Turn] = []
+        self._aside: list[_Turn] = []
+        self._returning: list[_Turn] = []
+        self._current = threading.local()
         self._changed = threading.Condition()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="place")
 
-    def limit(self, at_once: int) -> None:
-        """Use another limit from now on; what has begun goes on."""
+    def limit(self, limits: Limits) -> None:
+        """Use other limits from now on; what has begun goes on."""
         with self._changed:
-            self._at_once = at_once
+            self._limits = limits
             self._admit()
+            self._changed.notify_all()
 
-    def submit(self, place: str, work: Callable[[], None]) -> "Future[None]":
+    def submit(self, work: Work, do: Callable[[], None]) -> "Future[None]":
         """Return the end of some work. Raises RuntimeError after `stop`."""
-        turn = _Turn(place, work)
+        turn = _Turn(work, do)
         with self._changed:
             if self._stopped:
                 raise RuntimeError("nothing begins any more")
@@ -53,20 +56,22 @@ class Places:
     def aside(self, beat: Callable[[], object]) -> Iterator[None]:
         """Leave the turn of the calling work to another for the body, and wait for one after it.
 
-        `beat` tells the watchdog meanwhile that it lives.
+        `beat` tells the watchdog meanwhile that it lives. The work has no session in the body.
         """
+        turn: _Turn = self._current.turn
         with self._changed:
-            self._aside += 1
+            self._aside.append(turn)
             self._admit()
         try:
             yield
         finally:
             with self._changed:
-                self._returning += 1  # before what has not begun
-                while not self._changed.wait_for(self._has_room, BEAT_SECONDS):
+                self._returning.append(turn)  # before what has not begun
+                while not self._changed.wait_for(partial(self._may_return, turn), BEAT_SECONDS):
                     beat()
-                self._returning -= 1
-                self._aside -= 1
+                self._returning.remove(turn)
+                self._aside.remove(turn)
+                self._changed.notify_all()
 
     def stop(self) -> None:
         """Begin nothing more: what waits ends without having begun."""
@@ -78,28 +83,36 @@ class Places:
             self._changed.notify_all()
         self._pool.shutdown(wait=False)
 
-    def _has_room(self) -> bool:
-        return self._stopped or self._working < self._at_once
+    def _may_return(self, turn: _Turn) -> bool:
+        before = self._returning[: self._returning.index(turn)]
+        working = [*self._working(), *(one.work for one in before)]
+        return self._stopped or bool(admissible([turn.work], (), working, self._limits))
 
-    @property
-    def _working(self) -> int:
-        return len(self._busy) - self._aside
+    def _working(self) -> list[Work]:
+        return [turn.work for turn in self._begun if turn not in self._aside]
 
     def _admit(self) -> None:
-        room = THREADS - len(self._busy)
-        waiting = [turn.place for turn in self._waiting]
-        working = self._working + self._returning
-        chosen = admissible(waiting, self._busy, working, self._at_once)[:room]
-        turns = [self._waiting[position] for position in chosen]
+        room = THREADS - len(self._begun)
+        busy = {turn.work.place for turn in self._begun}
+        working = [*self._working(), *(turn.work for turn in self._returning)]
+        waiting = [turn.work for turn in self._waiting]
+        turns = [
+            self._waiting[position]
+            for position in admissible(waiting, busy, working, self._limits)[:room]
+        ]
         for turn in turns:
             self._waiting.remove(turn)
-            self._busy.add(turn.place)
+            self._begun.append(turn)
         for turn in turns:
-            self._pool.submit(turn.work).add_done_callback(partial(self._end, turn))
+            self._pool.submit(self._do, turn).add_done_callback(partial(self._end, turn))
+
+    def _do(self, turn: _Turn) -> None:
+        self._current.turn = turn
+        turn.do()
 
     def _end(self, turn: _Turn, ran: "Future[None]") -> None:
         with self._changed:
-            self._busy.discard(turn.place)
+            self._begun.remove(turn)
             if not self._stopped:
                 self._admit()
             self._changed.notify_all()

@@ -5,25 +5,28 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import psycopg
 import structlog
 
 from alerts import alert_store
+from daemon.config.servers import addresses, shared_servers
 from daemon.context import Context
 from daemon.history import pause
 from daemon.runs import dry_run
-from daemon.runs.judging import judge_reached, judge_unreachable
-from domain.kinds import DATABASE_UNREACHABLE
+from daemon.runs.reaching import judge_reached, judge_unreachable
+from domain.kinds import DATABASE_UNREACHABLE, SERVER_UNREACHABLE
 from domain.task import Scope, Task
 from execution.errors import first_line
 from jobs.job import Verdict
 from postgres.session import MAINTAIN, TargetError, open_session
-from store.store import StoreError
+from store.store import StoreError, Transaction
 
 ALL_SECONDS = 300.0
 """The interval at which every database is probed; those that do not answer are, each time."""
 AT_ONCE = 16
+"""Servers looked at side by side, each in one session."""
 
 _log = structlog.get_logger("probes")
 
@@ -31,7 +34,7 @@ _log = structlog.get_logger("probes")
 class Probes:
     """Looks at every database at an interval; nothing is recorded but the alerts.
 
-    A database that lets sereno not in twice in a row is an alert; the next look resolves it.
+    A database or server that does not answer twice in a row is an alert; the next look resolves it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,12 +53,10 @@ class Probes:
             return
         with context.store.reading() as transaction:
             paused = pause.paused(transaction, context.clock()) is not None
-            lost = {
-                alert.database
-                for alert in alert_store.load_open(transaction)
-                if alert.kind == DATABASE_UNREACHABLE.name
-            }
-        due = (lost if paused else lost | self._silent) - set(busy)
+            lost = _lost(transaction)
+        first = {one: name for name, one in reversed(shared_servers(context.config).items())}
+        again = lost if paused else lost | self._silent
+        due = {first.get(one, one) for one in again} - set(busy)
         looks = not paused and self._clock() - self._all_at >= ALL_SECONDS
         if looks:
             self._all_at = self._clock()
@@ -79,31 +80,46 @@ class Probes:
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="probe") as pool:
             host = Task("disk_check", Scope.HOST, "")
             looks_at_host = [pool.submit(look, context, host, watched)] if watched else []
-            list(
-                pool.map(lambda name: self._probe(context, name, watched, busy), sorted(databases))
-            )
+            probe = partial(self._probe_server, context, watched=watched, busy=busy)
+            list(pool.map(probe, _by_server(context, databases)))
             for one in looks_at_host:
                 self._record(context, "", one.result())
 
-    def _probe(
-        self, context: Context, database: str, watched: Collection[str], busy: Collection[str]
+    def _probe_server(
+        self,
+        context: Context,
+        databases: Sequence[str],
+        *,
+        watched: Collection[str],
+        busy: Collection[str],
     ) -> None:
-        verdicts = [judge_reached(database)]
-        try:
-            with open_session(context.target(database), MAINTAIN, "probe"):
-                self._silent.discard(database)
-            if watched:
-                task = Task("integrity_check", Scope.DATABASE, database)
-                verdicts += look(context, task, watched)
-        except TargetError as error:
-            if database in busy:
-                return
-            if database not in self._silent:
-                self._silent.add(database)
-                return
-            instance = context.config.daemon.name
-            verdicts = [judge_unreachable(instance, database, str(error))]
-        self._record(context, database, verdicts)
+        """Look at the databases of a server in turn; none of the others once it is down."""
+        shared = shared_servers(context.config)
+        for database in databases:
+            address = shared.get(database, database)
+            try:
+                verdicts = self._look(context, database, watched)
+            except TargetError as error:
+                silent = address if error.of_server else database
+                if database not in busy and silent in self._silent:
+                    verdicts = [judge_unreachable(context.config, database, error)]
+                    self._record(context, database, verdicts)
+                elif database not in busy:
+                    self._silent.add(silent)
+                if error.of_server:
+                    return
+            else:
+                self._silent -= {database, address}
+                self._record(context, database, verdicts)
+
+    @staticmethod
+    def _look(context: Context, database: str, watched: Collection[str]) -> list[Verdict]:
+        with open_session(context.target(database), MAINTAIN, "probe"):
+            reached = judge_reached(context.config, database)
+        if not watched:
+            return [reached]
+        task = Task("integrity_check", Scope.DATABASE, database)
+        return [reached, *look(context, task, watched)]
 
     @staticmethod
     def _record(context: Context, database: str, verdicts: Sequence[Verdict]) -> None:
@@ -135,9 +151,28 @@ def look(context: Context, task: Task, names: Collection[str]) -> list[Verdict]:
 
 def warn_unreachable(context: Context) -> None:
     """Log each database that cannot be worked in; no alert, since no run was due."""
-    for database in context.config.databases:
-        try:
-            with open_session(context.target(database), MAINTAIN, "probe"):
-                pass
-        except TargetError as error:
-            _log.warning("database.unreachable", database=database, reason=str(error))
+    for databases in _by_server(context, context.config.databases):
+        for database in databases:
+            try:
+                with open_session(context.target(database), MAINTAIN, "probe"):
+                    pass
+            except TargetError as error:
+                _log.warning("database.unreachable", database=database, reason=str(error))
+                if error.of_server:
+                    break
+
+
+def _lost(transaction: Transaction) -> set[str]:
+    """Return the databases, and the addresses of servers, whose alert is open."""
+    opened = alert_store.load_open(transaction)
+    databases = {alert.database for alert in opened if alert.kind == DATABASE_UNREACHABLE.name}
+    return databases | {alert.object for alert in opened if alert.kind == SERVER_UNREACHABLE.name}
+
+
+def _by_server(context: Context, databases: Collection[str]) -> list[list[str]]:
+    """Return the databases of each server."""
+    servers: dict[str, list[str]] = {}
+    for name, address in addresses(context.config).items():
+        if name in databases:
+            servers.setdefault(address, []).append(name)
+    return list(servers.values())

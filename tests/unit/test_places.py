@@ -10,28 +10,74 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.scheduling.admission import admissible
+from daemon.scheduling.admission import Limits, Work, admissible
 from daemon.scheduling.places import Places
 
 PLACES = st.lists(st.sampled_from("abcdefgh"), max_size=30)
 
 
-@given(PLACES, st.sets(st.sampled_from("abcdefgh")), st.integers(0, 8), st.integers(1, 8))
-def test_admitted_work_respects_the_limit_and_its_places(waiting, busy, working, at_once):
-    admitted = admissible(waiting, busy, working, at_once)
+WORKS = st.lists(
+    st.builds(
+        Work,
+        st.sampled_from("abcdefgh"),
+        st.sampled_from(["", "one", "two"]),
+        st.integers(0, 5),
+        st.integers(-1, 1),
+    ),
+    max_size=30,
+)
+
+
+@given(WORKS, WORKS, st.sets(st.sampled_from("abcdefgh")), st.integers(1, 8), st.integers(2, 5))
+def test_admitted_work_respects_every_limit(waiting, working, busy, at_once, sessions):
+    limits = Limits(at_once, {"one": sessions, "two": sessions})
+    admitted = admissible(waiting, busy, working, limits)
     begun = [waiting[one] for one in admitted]
-    assert len(set(begun)) == len(begun), "one at a time in each place"
-    assert not set(begun) & busy
-    assert len(begun) <= max(0, at_once - working)
-    assert admitted == sorted(admitted)
-    left = [place for one, place in enumerate(waiting) if one not in admitted]
-    room = working + len(begun) < at_once
-    assert not room or all(place in busy or place in begun for place in left), "nobody waits for nothing"  # fmt: skip
+    assert len({work.place for work in begun}) == len(begun), "one at a time in each place"
+    assert not {work.place for work in begun} & busy
+    assert len(begun) <= max(0, at_once - len(working))
+    assert [work.priority for work in begun] == sorted(
+        (work.priority for work in begun), reverse=True
+    )
+    for server in ("one", "two"):
+        before = sum(work.sessions for work in working if work.server == server)
+        some = [work.sessions for work in begun if work.server == server and work.sessions]
+        alone = not before and len(some) == 1
+        assert not some or alone or before + sum(some) <= sessions
+
+
+@given(WORKS, st.sets(st.sampled_from("abcdefgh")), st.integers(1, 8))
+def test_work_waits_only_for_its_place_its_server_or_a_turn(waiting, busy, at_once):
+    limits = Limits(at_once, {"one": 4, "two": 4})
+    admitted = admissible(waiting, busy, (), limits)
+    begun = [waiting[one] for one in admitted]
+    if len(begun) == at_once:
+        return
+    full = {
+        work.server
+        for work in waiting
+        if work.sessions
+        and work not in begun
+        and work.sessions + sum(b.sessions for b in begun if b.server == work.server) > 4
+    }
+    taken = busy | {work.place for work in begun}
+    assert all(
+        work.place in taken or work.server in full
+        for one, work in enumerate(waiting)
+        if one not in admitted
+    )
+
+
+def test_nothing_passes_work_of_the_same_server_that_needs_more_sessions():
+    waiting = [Work("wide", "one", 4), Work("narrow", "one", 1), Work("other", "two", 1)]
+    limits = Limits(8, {"one": 4, "two": 4})
+    assert admissible(waiting, (), [Work("now", "one", 1)], limits) == [2]
+    assert admissible([Work("widest", "one", 9), *waiting], (), (), limits) == [0, 3]
 
 
 @given(PLACES, st.integers(1, 4))
 def test_all_work_is_done_within_the_limit_and_in_order(order, at_once):
-    places, guard, now, most, done = Places(at_once), threading.Lock(), Counter(), [0], []
+    places, guard, now, most, done = Places(Limits(at_once)), threading.Lock(), Counter(), [0], []
 
     def work(number, place):
         with guard:
@@ -42,7 +88,7 @@ def test_all_work_is_done_within_the_limit_and_in_order(order, at_once):
             now[place] -= 1
             done.append((place, number))
 
-    ends = [places.submit(place, partial(work, n, place)) for n, place in enumerate(order)]
+    ends = [places.submit(Work(place), partial(work, n, place)) for n, place in enumerate(order)]
     assert not wait(ends, 20).not_done
     assert [one.exception() for one in ends] == [None] * len(order)
     assert most[0] <= at_once
@@ -54,7 +100,7 @@ def test_all_work_is_done_within_the_limit_and_in_order(order, at_once):
 
 def test_work_that_waits_for_its_server_leaves_its_turn_and_takes_one_again(monkeypatch):
     monkeypatch.setattr("daemon.scheduling.places.BEAT_SECONDS", 0.01)
-    places, server, said = Places(1), threading.Event(), []
+    places, server, said = Places(Limits(1)), threading.Event(), []
 
     def unreachable():
         with places.aside(lambda: said.append("lives")):
@@ -67,7 +113,7 @@ def test_work_that_waits_for_its_server_leaves_its_turn_and_takes_one_again(monk
         while "lives" not in said:
             time.sleep(0.01)
 
-    ends = [places.submit("down", unreachable), places.submit("up", other)]
+    ends = [places.submit(Work("down"), unreachable), places.submit(Work("up"), other)]
     assert not wait(ends, 20).not_done
     assert [one.exception() for one in ends] == [None, None]
     assert said[0] == "other"
@@ -77,7 +123,7 @@ def test_work_that_waits_for_its_server_leaves_its_turn_and_takes_one_again(monk
 
 
 def test_work_that_comes_back_goes_before_work_that_has_not_begun():
-    places, order = Places(1), []
+    places, order = Places(Limits(1)), []
     back, begun = threading.Event(), threading.Event()
 
     def returning():
@@ -94,17 +140,17 @@ def test_work_that_comes_back_goes_before_work_that_has_not_begun():
             time.sleep(0.005)
         order.append("running")
 
-    ends = [places.submit("a", returning), places.submit("b", running)]
-    ends += [places.submit(place, partial(order.append, place)) for place in "cde"]
+    ends = [places.submit(Work("a"), returning), places.submit(Work("b"), running)]
+    ends += [places.submit(Work(place), partial(order.append, place)) for place in "cde"]
     assert not wait(ends, 20).not_done
     assert order[:2] == ["running", "returning"]
     places.stop()
 
 
 def test_failure_is_that_of_its_work_alone():
-    places = Places(2)
-    bad = places.submit("a", lambda: 1 / 0)
-    good = places.submit("a", lambda: None)
+    places = Places(Limits(2))
+    bad = places.submit(Work("a"), lambda: 1 / 0)
+    good = places.submit(Work("a"), lambda: None)
     wait([bad, good], 20)
     assert isinstance(bad.exception(), ZeroDivisionError)
     assert good.exception() is None
@@ -112,28 +158,31 @@ def test_failure_is_that_of_its_work_alone():
 
 
 def test_stop_ends_what_waits_and_refuses_more():
-    places, began, go, ran = Places(1), threading.Event(), threading.Event(), []
+    places, began, go, ran = Places(Limits(1)), threading.Event(), threading.Event(), []
 
     def first():
         began.set()
         go.wait(20)
         ran.append("first")
 
-    ends = [places.submit("a", first), places.submit("b", partial(ran.append, "second"))]
+    ends = [
+        places.submit(Work("a"), first),
+        places.submit(Work("b"), partial(ran.append, "second")),
+    ]
     assert began.wait(20)
     places.stop()
     assert not wait(ends[1:], 20).not_done
     with pytest.raises(RuntimeError):
-        places.submit("c", lambda: None)
+        places.submit(Work("c"), lambda: None)
     go.set()
     assert not wait(ends, 20).not_done
     assert ran == ["first"]
 
 
 def test_higher_limit_lets_waiting_work_begin():
-    places, both = Places(1), threading.Barrier(2, timeout=20)
-    ends = [places.submit(place, both.wait) for place in "ab"]
-    places.limit(2)
+    places, both = Places(Limits(1)), threading.Barrier(2, timeout=20)
+    ends = [places.submit(Work(place), both.wait) for place in "ab"]
+    places.limit(Limits(2))
     assert not wait(ends, 20).not_done
     assert [one.exception() for one in ends] == [None, None]
     places.stop()

@@ -1,0 +1,31 @@
+"""The works of tasks: their place, server, sessions and priority; and the limits for them."""
+
+from collections.abc import Sequence
+
+from daemon.config.servers import server_keys, session_limits
+from daemon.context import Context
+from daemon.history import statistics
+from daemon.runs.lanes import sessions_of
+from daemon.scheduling.admission import Limits, Work
+from domain.task import Scope, Task
+
+
+def read_servers(context: Context) -> dict[str, str]:
+    """Return what tells the server of each database. Raises StoreError."""
+    with context.store.reading() as transaction:
+        return server_keys(context.config, statistics.load_clusters(transaction))
+
+
+def limits_of(context: Context, servers: dict[str, str]) -> Limits:
+    """Return the limits of the configuration."""
+    return Limits(context.config.daemon.at_once, session_limits(context.config, servers))
+
+
+def work_of(context: Context, tasks: Sequence[Task], servers: dict[str, str]) -> Work:
+    """Return the work of tasks in one place: as many sessions as the widest of them has."""
+    first, config = tasks[0], context.config
+    if first.scope is not Scope.DATABASE:
+        return Work(first.place)
+    name = first.database
+    sessions = max(sessions_of(config, context.jobs[task.job], name) for task in tasks)
+    return Work(first.place, servers[name], sessions, config.databases[name].priority)
