@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 from alerts.alert import Alert
 from domain.finding import Severity
 from domain.options import CronText, Duration, Model
+from domain.place import means
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Count = Annotated[int, Field(ge=1, le=1000)]
@@ -19,7 +20,7 @@ class Matcher(Model):
     """Selects alerts by shell patterns; fields that are not given match everything."""
 
     severity: tuple[Severity, ...] = ()
-    database: str = "*"
+    database: str = Field("*", description="Of a group its name, or its name and /*.")
     job: str = Field("*", description="The job that the alert is about.")
     check: str = Field(
         "*", description="The kind of the alert: the name of a check, or task_failed and the like."
@@ -30,13 +31,13 @@ class Matcher(Model):
     def matches(self, alert: Alert, tags: frozenset[str] = frozenset()) -> bool:
         """Return whether an alert matches; `tags` are those of its database."""
         pairs = (
-            (alert.database, self.database),
             (alert.task, self.job),
             (alert.kind, self.check),
             (alert.object, self.object),
         )
         return (
             (not self.severity or alert.severity in self.severity)
+            and (means(self.database, alert.database) or fnmatchcase(alert.database, self.database))
             and all(fnmatchcase(value, pattern) for value, pattern in pairs)
             and (not self.tag or self.tag in tags)
         )

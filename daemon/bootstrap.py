@@ -14,25 +14,28 @@ from alerts.channels.channel import Sender
 from alerts.channels.registry import build
 from alerts.courier import now
 from alerts.policy import Policy
-from checks.registry import headers_of, load
+from checks.registry import Known, headers_of, load
 from checks.sql_check import BadCheckError
 from daemon.alert_texts import Headers, in_spanish
 from daemon.alert_views import server_of
 from daemon.config.alert_policy import build_policy
+from daemon.config.groups import Found, groups_of, member_name, with_found
 from daemon.config.model import Config, Database, Login, MigrateLogin
 from daemon.context import AlertContext, Context
-from daemon.history import statistics
+from daemon.history import found_databases, statistics
 from daemon.registry import build_jobs
 from domain.secret import SecretError
 from postgres import session
 from postgres.identifiers import split_names
 from postgres.session import Target, TargetError
 from store.store import Store, open_store
+from store.timestamps import from_text
 
 
 def build_alert_context(config: Config) -> AlertContext:
     """Open the store and build the policy; no channel, check or job. Raises StoreError."""
     store = open_store(config.daemon.state)
+    config, _ = _with_found(config, store)
     policy = _policy(config, store, cache(partial(_headers, config)))
     return AlertContext(config, store, policy, now)
 
@@ -46,17 +49,56 @@ def build_context(config: Config, *, with_checks: bool = True) -> Context:
     channels = {name: build(options, sender) for name, options in config.channels.items()}
     store = open_store(config.daemon.state)
     checks = load(Path(config.daemon.checks)) if with_checks else {}
-    headers = partial(headers_of, checks) if with_checks else partial(_headers, config)
     return Context(
-        config=config,
+        **_of_databases(config, store, checks if with_checks else None),
         store=store,
-        jobs=build_jobs(config, store),
         checks=checks,
-        policy=_policy(config, store, cache(headers)),
         channels=channels,
-        target=lambda name: connection_target(config, name),
         clock=now,
     )
+
+
+def renewed(context: Context) -> Context:
+    """Return the context with the databases that exist now. Raises StoreError."""
+    return replace(context, **_of_databases(context.written, context.store, context.checks))
+
+
+def _of_databases(written: Config, store: Store, checks: Known | None) -> dict[str, Any]:
+    """Return the parts of a context that depend on which databases exist."""
+    config, missing = _with_found(written, store)
+    known = partial(_headers, config) if checks is None else partial(headers_of, checks)
+
+    def target(name: str) -> Target:
+        return connection_target(config if name in config.databases else written, name)
+
+    return {
+        "config": config,
+        "written": written,
+        "missing": missing,
+        "jobs": build_jobs(config, store),
+        "policy": _policy(config, store, cache(known)),
+        "target": target,
+    }
+
+
+def _with_found(config: Config, store: Store) -> tuple[Config, frozenset[str]]:
+    """Return the configuration with the databases of its groups, and those that are missing."""
+    if not groups_of(config):
+        return config, frozenset()
+    with store.reading() as transaction:
+        rows = found_databases.load_all(transaction)
+    there = [
+        Found(
+            row["origin"],
+            row["name"],
+            from_text(row["absent_at"]),
+            None if row["prepared"] is None else bool(row["prepared"]),
+        )
+        for row in rows
+        if not row["missing_since"]
+    ]
+    gone = (member_name(row["origin"], row["name"]) for row in rows if row["missing_since"])
+    return with_found(config, there), frozenset(gone)
 
 
 def _policy(config: Config, store: Store, headers: Callable[[], Headers]) -> Policy:

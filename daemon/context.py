@@ -60,6 +60,10 @@ class Context(AlertContext):
     channels: Mapping[str, Channel]
     target: Callable[[str], Target]
     """Returns the connection target of a database; its passwords are read at the call."""
+    written: Config
+    """The configuration as it is written, with its groups."""
+    missing: frozenset[str] = frozenset()
+    """Databases that were found once and are not there now."""
     rate_limits: dict[str, RateLimit] = field(default_factory=dict)
     """The measured rate limit of each channel."""
     unstored: dict[str, Callable[[], None]] = field(default_factory=dict)

@@ -41,7 +41,8 @@ def what_left(alerts: Iterable[Alert], context: Context) -> Iterator[tuple[Alert
 
 
 def _why_database(alert: Alert, context: Context) -> str:
-    if alert.database and alert.database not in context.config.databases:
+    known = context.config.databases.keys() | context.written.databases.keys() | context.missing
+    if alert.database and alert.database not in known:
         return f"databases.{alert.database} is not configured any more"
     return ""
 

@@ -5,16 +5,17 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import structlog
 
-from alerts.channels.channel import Listening
 from alerts.heartbeat import Heartbeat
 from daemon.check_files import CheckFiles, unusable_files
 from daemon.context import Context
+from daemon.discovery import look_for_databases
+from daemon.endpoints import COURIER_SECONDS, Endpoints
 from daemon.history import history
 from daemon.left_configuration import resolve_what_left
 from daemon.liveness import Watchdog
@@ -29,7 +30,6 @@ from daemon.monitoring.sd_notify import (
     watchdog_seconds,
 )
 from daemon.monitoring.self_check import self_check
-from daemon.monitoring.server import serve_metrics
 from daemon.periodic_alerts import run_periodic_alerts
 from daemon.runs.recovery import recover_interrupted_runs
 from daemon.runs.runner import FENCE_SECONDS, Runner
@@ -39,7 +39,7 @@ from daemon.scheduling.timer import BEAT_SECONDS, Timer
 from daemon.state_health import StateHealth
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
-from domain.kinds import CONFIGURATION_INVALID, METRICS_UNREACHABLE, PATCH_UNIT, SERVICE_FAILED
+from domain.kinds import CONFIGURATION_INVALID, PATCH_UNIT, SERVICE_FAILED
 from execution.progress import NoProgress
 from store.file_lock import exclusive_lock
 from store.store import StoreError
@@ -47,16 +47,14 @@ from store.store import StoreError
 TICK_SECONDS = 10.0
 SIGN_SECONDS = 60.0
 """A loop of the service that has not run for this long has hung."""
-COURIER_SECONDS = 300.0
-"""A delivery has limits of its own; a slow mail server with many recipients takes minutes."""
 PATIENCE_SECONDS = 3.0
 """Another process holds the service lock only for a moment."""
 START_SECONDS = 60.0
 """Under systemd a start waits longer, for example for a delivery by the command line."""
-FLUSH_SECONDS = 5.0
 STOP_SECONDS = 9.0
 PROBE_SECONDS = 60.0
 COPY_SECONDS = 300.0
+RENEW_SECONDS = 300.0
 EXTEND = "EXTEND_TIMEOUT_USEC=5000000"
 STEP_SECONDS = 2.0
 _ENDING = {signal.SIGTERM, signal.SIGINT}
@@ -72,24 +70,36 @@ class ReloadError(Exception):
 class Service:
     """The service of `sereno run`."""
 
-    def __init__(self, context: Context, read_again: Callable[[], Context]) -> None:
-        """Serve with a context; `read_again` returns a new one or raises ReloadError."""
+    def __init__(
+        self,
+        context: Context,
+        read_again: Callable[[], Context],
+        renewed: Callable[[Context], Context],
+    ) -> None:
+        """Serve with a context; `read_again` returns a new one or raises ReloadError.
+
+        `renewed` returns a context with the databases that exist now.
+        """
         # before any thread starts, since threads inherit it
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._context = context
-        self._read_again = read_again
+        self._read_again, self._renewed = read_again, renewed
         self._stop = threading.Event()
         self._watchdog = Watchdog()
         self._heartbeat = Heartbeat(self._audit)
         self._runner = self._made(context)
         self._health = StateHealth(context)
-        self._dispatcher = Dispatcher(context, self._runner, self._heartbeat, self._health.verify)
+        self._dispatcher = Dispatcher(
+            context, self._runner, self._heartbeat, self._health.verify, self._renew_databases
+        )
         self._carrier, self._copied_at = CarryOut(context, self._watchdog), 0.0
+        self._endpoints = Endpoints(self._carrier, self._watchdog, self._health, self._problem)
         self._chore = threading.Event()
         self._closed = False
         self._since = context.clock()
-        self._exits = ExitStack()
         self._probed_at = 0.0
+        self._changing = threading.Lock()
+        self._renewed_at = float("-inf")
         self._probes = Probes()
         self._audited_at = time.monotonic()
         self._offset = self._clock_offset()
@@ -115,7 +125,7 @@ class Service:
             resolve_what_left(self._context)
             schedule = Timer(lambda: self._watchdog.beat("the timer", 4 * BEAT_SECONDS))
             try:
-                self._open()
+                self._endpoints.open(self._context)
                 self._plan(schedule)
                 notify("READY=1", f"STATUS={self._status()}")
                 _log.info("service.started", schedules=list(self._dispatcher.timings))
@@ -145,61 +155,6 @@ class Service:
         """Return the runners of this configuration and of former ones that are still running."""
         return {self._runner, *self._dispatcher.busy.values(), *self._carrier.runners()}
 
-    def _open(self) -> None:
-        """Start delivering notifications and answering Prometheus."""
-        silence = threading.Event()
-        couriers = self._context.courier(self._health.has_unrecorded_alerts).start(
-            silence, lambda name: self._watchdog.beat(name, COURIER_SECONDS)
-        )
-        self._exits.callback(self._stop_couriers, silence, couriers)
-        for channel in self._context.channels.values():
-            ending = (
-                channel.listen(self._context.acknowledge_from_channel)
-                if isinstance(channel, Listening)
-                else None
-            )
-            if ending is not None:
-                self._exits.callback(ending)
-        listen = self._context.config.web.listen or self._context.config.daemon.listen
-        findings = []
-        if listen:
-            try:
-                self._exits.enter_context(self._served(listen))
-            except OSError as error:
-                findings = [self._metrics_unreachable(listen, error)]
-        self._context.process_findings(findings, [Coverage(METRICS_UNREACHABLE.name)])
-
-    def _served(self, listen: str) -> AbstractContextManager[None]:
-        """Return the server of an address: that of [web], or the small one."""
-        if not self._context.config.web.listen:
-            return serve_metrics(listen, self._context, self._problem)
-        from daemon.web.app import build_app  # 20 MB of memory
-        from daemon.web.http_server import serve
-        from daemon.web.parts import Parts
-
-        return serve(listen, build_app(Parts(self._context, self._carrier, self._problem)))
-
-    def _stop_couriers(
-        self, silence: threading.Event, couriers: Sequence[threading.Thread]
-    ) -> None:
-        silence.set()
-        self._context.store.wakeup.ring()
-        deadline = time.monotonic() + FLUSH_SECONDS
-        for courier in couriers:
-            courier.join(max(0.0, deadline - time.monotonic()))
-            self._watchdog.end(courier.name)
-
-    def _metrics_unreachable(self, listen: str, error: OSError) -> Finding:
-        """Return the finding about a listen address in use; it stops no other work."""
-        _log.error("metrics.failed", listen=listen, error=str(error))
-        identity = Identity(
-            METRICS_UNREACHABLE.name, self._context.config.daemon.name, object=listen
-        )
-        summary = f"no metrics on {listen}: {error.strerror or error}"
-        key = "web.listen" if self._context.config.web.listen else "daemon.listen"
-        remedy = f"free the address, or give another one in {key}; then restart sereno"
-        return Finding(identity, Severity.WARNING, summary, remedy=remedy)
-
     def _plan(self, schedule: Timer) -> None:
         for name, timing in self._dispatcher.timings.items():
             at = schedule.plan(name, timing, partial(self._dispatcher.look, name))
@@ -226,13 +181,11 @@ class Service:
                 ]
             )
         else:
-            self._exits.close()
+            self._endpoints.close()
             context.inherit_deliveries(self._context)
-            self._carrier.use(context)
-            self._context, self._runner = context, self._made(context)
+            with self._changing:
+                self._use(context)
             self._check_files = CheckFiles(Path(context.config.daemon.checks))
-            self._health.use(context)
-            self._dispatcher.use(context, self._runner)
             self._reopen()
             for name in before:
                 schedule.forget(name)
@@ -243,13 +196,33 @@ class Service:
             _log.info("service.reloaded", schedules=list(self._dispatcher.timings))
         notify("READY=1", f"STATUS={self._status()}")
 
+    def _use(self, context: Context) -> None:
+        """Use a context from now on; runs in progress keep the old one."""
+        self._carrier.use(context)
+        self._context, self._runner = context, self._made(context)
+        self._health.use(context)
+        self._dispatcher.use(context, self._runner)
+
+    def _renew_databases(self) -> None:
+        """Look which databases the groups have, and use them from now on."""
+        try:
+            look_for_databases(self._context)
+            with self._changing:
+                fresh = self._renewed(self._context)
+                before = (self._context.config.databases, self._context.missing)
+                if (fresh.config.databases, fresh.missing) != before:
+                    self._use(fresh)
+                    self._endpoints.use(fresh)
+        except StoreError as error:
+            _log.error("discovery.not_recorded", error=str(error))
+
     def _reopen(self) -> None:
         """Retry starting deliveries after a locked or full state file."""
         try:
-            self._open()
+            self._endpoints.open(self._context)
             self._closed = False
         except StoreError as error:
-            self._exits.close()
+            self._endpoints.close()
             self._closed = True
             _log.critical("service.delivery_unavailable", error=str(error))
 
@@ -288,6 +261,9 @@ class Service:
             self._reopen()
         run_periodic_alerts(self._context, self._since)
         self._follow_migrations()
+        if time.monotonic() - self._renewed_at >= RENEW_SECONDS:
+            self._renewed_at = time.monotonic()
+            threading.Thread(target=self._renew_databases, name="discovery", daemon=True).start()
         if time.monotonic() - self._probed_at >= PROBE_SECONDS:
             self._probed_at = time.monotonic()
             busy = {
@@ -390,7 +366,7 @@ class Service:
         self._dispatcher.stop()
         self._carrier.stop()
         self._heartbeat.stop()
-        self._exits.close()
+        self._endpoints.close()
 
 
 def _kill_process() -> None:

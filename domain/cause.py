@@ -23,6 +23,8 @@ class Cause(StrEnum):
     """A safety rule forbids it: wrong server, rights open to abuse, an entry that cannot work."""
     UNREACHABLE = "unreachable"
     """The server does not answer."""
+    NOT_INSTALLED = "not_installed"
+    """A found database lacks the schema sereno."""
     MISSED = "missed"
     """The due time passed while nothing could run it."""
     NO_ROOM = "no_room"

@@ -42,6 +42,25 @@ SERVER_UNREACHABLE = Kind(
     ),
     "Start the server, or correct its address in the dsn of its databases.",
 )
+DATABASE_MISSING = Kind(
+    "database_missing",
+    "DATABASE_UNREACHABLE",
+    (
+        "A database that `discover` had found was dropped or renamed, or lets nobody connect. Its "
+        "alerts end with this one, after retire_after."
+    ),
+    "Nothing if that is meant; else restore the database.",
+    is_event=True,
+)
+NOT_INSTALLED = Kind(
+    "not_installed",
+    "CONFIGURATION_FINDING",
+    (
+        "Databases that `discover` has found lack the schema sereno: they are checked and "
+        "maintained, and their rows are neither deleted nor archived."
+    ),
+    "sereno install --discover NAME --admin DSN; new databases of a prepared template have it.",
+)
 LOGIN_CHANGED = Kind(
     "login_changed",
     "SECURITY_FAILURE",
@@ -189,6 +208,8 @@ KINDS: dict[str, Kind] = {
     for kind in (
         DATABASE_UNREACHABLE,
         SERVER_UNREACHABLE,
+        DATABASE_MISSING,
+        NOT_INSTALLED,
         LOGIN_CHANGED,
         TASK_FAILED,
         TASK_SKIPPED,

@@ -1,6 +1,9 @@
-"""The place in which a check looks."""
+"""The place in which a check looks, and names of databases."""
 
 from dataclasses import dataclass
+
+SEPARATOR = "/"
+"""Between the name of a group and that of a database of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,3 +13,16 @@ class Place:
     instance: str = ""
     cluster: str = ""
     database: str = ""
+
+
+def means(name: str | None, database: str) -> bool:
+    """Return whether a name in the configuration means a database: by itself, or by its group.
+
+    None means every database.
+    """
+    return name is None or database == name or database.startswith(f"{name}{SEPARATOR}")
+
+
+def may_meet(one: str | None, other: str | None) -> bool:
+    """Return whether two names in the configuration may mean the same database."""
+    return one is None or other is None or means(one, other) or means(other, one)

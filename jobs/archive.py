@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from domain.cause import Cause
 from domain.options import Model, Retention
+from domain.place import may_meet, means
 from domain.task import Scope
 from domain.units import format_duration, format_size
 from execution.skipped import SkippedStep
@@ -112,7 +113,7 @@ class Options(Model):
         """Require the same keep and hold of entries that share files: a file expires as a whole."""
         for one, other in combinations(self.tables, 2):
             shared = {one.table, *one.children} & {other.table, *other.children}
-            apart = None not in {one.database, other.database} and one.database != other.database
+            apart = not may_meet(one.database, other.database)
             if (
                 shared
                 and not apart
@@ -158,7 +159,7 @@ def observe(inputs: JobInputs) -> Sequence[ObservedTable]:
     """Read the configured tables of this database and their destinations."""
     session = inputs.opened
     requests = [
-        request for request in inputs.options.tables if request.database in {None, inputs.database}
+        request for request in inputs.options.tables if means(request.database, inputs.database)
     ]
     good = not requests or (is_installed_table(session, ledger.TABLE) and has_ledger(session))
     missing = "" if good else NO_LEDGER.format(inputs.database)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from domain.place import means
 from domain.units import format_duration
 from jobs.job import JobInputs
 from postgres.identifiers import Relation
@@ -48,7 +49,7 @@ def archived_elsewhere(inputs: JobInputs, request: TableRequest, archived: Itera
     listed = {
         table: one.older_than
         for one in archived
-        if one.database in {None, inputs.database}
+        if means(one.database, inputs.database)
         for table in (one.table, *one.children)
         if table != request.table and request.age <= one.older_than
     }

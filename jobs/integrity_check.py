@@ -17,7 +17,7 @@ from domain.cause import Cause
 from domain.coverage import Coverage
 from domain.memory import Measure, Memory
 from domain.options import Model
-from domain.place import Place
+from domain.place import Place, means
 from domain.task import Scope
 from execution.skipped import SkippedStep
 from execution.step import Outcome, Status, Step
@@ -140,7 +140,7 @@ def _logins(inputs: JobInputs, check: Check) -> tuple[tuple[Login, ...], str, Ca
 
 def options_in(configured: CheckOptions, database: str, day: date) -> OptionValues:
     """Return the options of a check in a database on a day."""
-    pairs = tuple(one.pair for one in configured.pairs if one.database in {None, database})
+    pairs = tuple(one.pair for one in configured.pairs if means(one.database, database))
     values = configured.values_on(day)
     if configured.pairs:
         return {**values, "pairs": pairs}

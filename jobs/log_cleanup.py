@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from domain.cause import Cause
 from domain.options import Model, Retention, Size
+from domain.place import means
 from domain.task import Scope
 from domain.units import format_size
 from execution.skipped import SkippedStep
@@ -142,7 +143,7 @@ def observe(inputs: JobInputs) -> Observation:
         busy = open_files() | set(current_log_files(inputs)) if wanted.files else frozenset()
         folders = [_folder(files, busy) for files in wanted.files]
         return Observation(folders=folders)
-    listed = [request for request in wanted.tables if request.database in {None, inputs.database}]
+    listed = [request for request in wanted.tables if means(request.database, inputs.database)]
     return Observation([_source(inputs, request) for request in listed], instance=inputs.instance)
 
 

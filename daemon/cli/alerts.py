@@ -288,7 +288,7 @@ def _require_known(context: "Context", matcher: "Matcher") -> None:
     config = context.config
     for kind, name, known in (
         ("check or alert kind", matcher.check, {*context.checks, *KINDS}),
-        ("database", matcher.database, set(config.databases)),
+        ("database", matcher.database, {*config.databases, *context.written.databases}),
         ("job or schedule", matcher.job, {*JOB_NAMES, *config.timetable}),
     ):
         if name not in known and not set(name) & set("*?["):

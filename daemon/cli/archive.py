@@ -246,7 +246,9 @@ def _restored(
 
 
 def _databases(context: "Context", only: str | None) -> list[str]:
-    return [name for name in context.config.databases if only in {None, name}]
+    from domain.place import means
+
+    return [name for name in context.config.databases if means(only, name)]
 
 
 @contextmanager

@@ -8,8 +8,11 @@ from daemon.cli.options import fail, unknown_name
 from daemon.context import Context
 from daemon.exit_codes import Exit
 from domain.finding import Severity
+from domain.place import means
 from domain.units import parse_duration
 from execution.window import Window, open_window
+
+NO_TAGGED = "no database has all of these tags"
 
 
 def job_names(context: Context) -> list[str]:
@@ -30,6 +33,23 @@ def parse_jobs(context: Context, words: Sequence[str]) -> list[str]:
             known = [*jobs, *context.config.schedules]
             fail(unknown_name("job or schedule", word, known), Exit.CANNOT)
     return list(found)
+
+
+def chosen_databases(
+    context: Context, database: str | None, tags: Sequence[str] | None
+) -> frozenset[str] | None:
+    """Return the databases of --database and --tag; None for all. Exits with 2 for none."""
+    if database is None and not tags:
+        return None
+    wanted, databases = frozenset(tags or ()), context.config.databases
+    known = frozenset[str]().union(*(one.tags for one in databases.values()))
+    for tag in sorted(wanted - known):
+        fail(unknown_name("tag", tag, sorted(known)), Exit.CANNOT)
+    meant = {name: one for name, one in databases.items() if means(database, name)}
+    found = frozenset(name for name, one in meant.items() if wanted <= set(one.tags))
+    if not found:
+        fail(NO_TAGGED if wanted else f"no database of {database} is known", Exit.CANNOT)
+    return found
 
 
 def parse_window(text: str | None) -> Window:

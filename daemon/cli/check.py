@@ -15,6 +15,7 @@ from daemon.cli.options import (
     DatabaseOption,
     FailOnOption,
     JsonOption,
+    TagOption,
     fail,
     open_context,
     print_json,
@@ -62,6 +63,7 @@ def check(
     ] = None,
     config: ConfigOption = None,
     database: DatabaseOption = None,
+    tag: TagOption = None,
     fail_on: FailOnOption = "high",
     listed: Annotated[bool, typer.Option("--list", help="List the checks; run none.")] = False,
     explain: Annotated[
@@ -78,20 +80,27 @@ def check(
     """Run checks read-only; sends no alerts and records nothing."""
     if output is Output.NAGIOS:
         alone = not any((as_json, listed, explain, sql))
-        raise typer.Exit(_as_plugin(config, database, checks, alone=alone))
+        raise typer.Exit(_as_plugin(config, (database, tag), checks, alone=alone))
+    from daemon.cli.arguments import chosen_databases
+
     if as_json:
         output = Output.JSON
-    with open_context(config, database) as context:
+    with open_context(config, database, looks=True) as context:
         if sql:
             _print_queries(context, checks or ())
         elif listed or explain:
             _describe(context, checks or (), listed=listed, as_json=output is Output.JSON)
         else:
-            _check(context, checks or (), database, fail_on, output)
+            only = chosen_databases(context, database, tag)
+            _check(context, checks or (), only, fail_on, output)
 
 
 def _check(
-    context: "Context", checks: Sequence[str], only: str | None, fail_on: str, output: Output
+    context: "Context",
+    checks: Sequence[str],
+    only: Collection[str] | None,
+    fail_on: str,
+    output: Output,
 ) -> None:
     """Run the checks, print what they found, and exit accordingly."""
     from daemon.cli.arguments import parse_severity
@@ -108,7 +117,9 @@ def _check(
     raise typer.Exit(Exit.FOUND if reached else Exit.FINE)
 
 
-def _results(context: "Context", checks: Sequence[str], only: str | None) -> CheckResults:
+def _results(
+    context: "Context", checks: Sequence[str], only: Collection[str] | None
+) -> CheckResults:
     """Run the named checks, or all that are not excluded."""
     from checks.registry import broken_checks
 
@@ -126,16 +137,25 @@ def _results(context: "Context", checks: Sequence[str], only: str | None) -> Che
 
 
 def _as_plugin(
-    config: Path | None, only: str | None, checks: Sequence[str] | None, *, alone: bool
+    config: Path | None,
+    wanted: tuple[str | None, list[str] | None],
+    checks: Sequence[str] | None,
+    *,
+    alone: bool,
 ) -> int:
     """Run the checks as a Nagios plugin: what prevents it is UNKNOWN, on standard output."""
+    from daemon.cli.arguments import chosen_databases
     from daemon.cli.nagios_output import State, nagios_output
 
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), open_context(config, only) as context:
+        with (
+            contextlib.redirect_stderr(said),
+            open_context(config, wanted[0], looks=True) as context,
+        ):
             if not alone:
                 fail("--output nagios prints results; leave out the other option", Exit.CANNOT)
+            only = chosen_databases(context, *wanted)
             results = _results(context, checks or (), only)
     except typer.Exit:
         text, _ = nagios_output((), [said.getvalue().removeprefix("sereno: ")])
@@ -198,7 +218,9 @@ def _require_runnable(context: "Context", name: str) -> None:
         fail(f"no pair is declared for {name}; add [[checks.{name}]]", Exit.CANNOT)
 
 
-def run_checks(context: "Context", names: Sequence[str], only: str | None) -> CheckResults:
+def run_checks(
+    context: "Context", names: Sequence[str], only: Collection[str] | None
+) -> CheckResults:
     """Run the named checks in every database; cluster checks once per cluster."""
     import psycopg
 
@@ -222,9 +244,11 @@ def run_checks(context: "Context", names: Sequence[str], only: str | None) -> Ch
     return results
 
 
-def _add_missing(results: CheckResults, names: Sequence[str], only: str | None) -> None:
+def _add_missing(results: CheckResults, names: Sequence[str], only: Collection[str] | None) -> None:
     """Record the named checks that ran nowhere: failed if no check ran at all."""
-    where = f"in {only}" if only else "in any database"
+    from daemon.runs.reaching import some_of
+
+    where = f"in {some_of(sorted(only))}" if only else "in any database"
     texts = [f"{name}: does not run {where}" for name in names]
     if results.met:
         results.skipped += texts

@@ -75,7 +75,9 @@ def query_of(context: "Context", check: "Check") -> str:
     from jobs.integrity_check import options_in
     from postgres.session import MAINTAIN, TargetError, open_session
 
-    name = next(iter(context.config.databases))
+    name = next(iter(context.config.databases), None)
+    if name is None:
+        return "-- no database is known yet"
     options = options_in(context.config.checks[check.header.name], name, context.clock().date())
     if check.header.name in PAIRED or check.header.scope == "host":
         return check.question(None, options)

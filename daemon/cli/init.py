@@ -256,7 +256,7 @@ def _prepare(path: Path, findings: "Findings", admin: str, *, as_json: bool) -> 
         _show_failed(path, failed)
         raise typer.Exit(_code(failed, refused))
     try:
-        plan(jobs=None, config=path, database=None, window=None, steps=False, sql=False)
+        plan(jobs=None, config=path, database=None, tag=None, window=None, steps=False, sql=False)
     finally:
         _show_next(path)
 
@@ -292,7 +292,7 @@ def _install(
     """
     from psycopg.conninfo import make_conninfo
 
-    from daemon.cli.install import install_database
+    from daemon.cli.install_database import install_database
 
     failed: list[str] = []
     refused: dict[str, dict[str, str]] = {}

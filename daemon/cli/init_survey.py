@@ -38,7 +38,7 @@ def survey(admin: str, only: str | None) -> Survey:
     """
     import psycopg
 
-    from daemon.cli.install import admin_hint
+    from daemon.cli.install_database import admin_hint
     from postgres.administrator import open_admin_session
     from postgres.catalog.survey import read_server
     from postgres.session import UnreachableError

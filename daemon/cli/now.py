@@ -15,6 +15,7 @@ from daemon.cli.options import (
     DatabaseOption,
     FailOnOption,
     JsonOption,
+    TagOption,
     open_context,
     print_json,
 )
@@ -32,6 +33,10 @@ DELIVERY_SECONDS = 20.0
 LOCK_SECONDS = 3.0
 """A person learns soon that another sereno is working."""
 MOST_UNDONE = 5
+WindowOption = Annotated[
+    str | None,
+    typer.Option("--window", help='Begin no step after this time, like "30m".', show_default=False),
+]
 _PLURALS = {"database measured": "databases measured", "index": "indexes"}
 _NOUNS = {
     "analyze": "table",
@@ -51,12 +56,8 @@ def now(
     ],
     config: ConfigOption = None,
     database: DatabaseOption = None,
-    window: Annotated[
-        str | None,
-        typer.Option(
-            "--window", help='Begin no step after this time, like "30m".', show_default=False
-        ),
-    ] = None,
+    tag: TagOption = None,
+    window: WindowOption = None,
     steps: Annotated[bool, typer.Option("--steps", help="List every step.")] = False,
     fail_on: FailOnOption = "high",
     as_json: JsonOption = False,
@@ -66,15 +67,20 @@ def now(
     Exits with 1 if a run failed or a finding has the severity of --fail-on, with 75 if another
     sereno is working, with 3 if the window ended.
     """
-    with open_context(config, database) as context:
-        from daemon.cli.arguments import parse_jobs, parse_severity, parse_window
+    with open_context(config, database, looks=True) as context:
+        from daemon.cli.arguments import (
+            chosen_databases,
+            parse_jobs,
+            parse_severity,
+            parse_window,
+        )
         from daemon.scheduling.tasks import tasks_of
 
         least = parse_severity(fail_on)
         names = parse_jobs(context, jobs)
         began = time.monotonic()
         unusable = _unusable_files(context)
-        tasks = tasks_of(context, names, only=database)
+        tasks = tasks_of(context, names, only=chosen_databases(context, database, tag))
         ran = run_tasks(context, tasks, parse_window(window), as_json=as_json)
         waiting = deliver(context, as_json=as_json)
         summary = _Summary(context, ran, time.monotonic() - began)

@@ -34,7 +34,12 @@ ConfigOption = Annotated[
     ),
 ]
 DatabaseOption = Annotated[
-    str | None, typer.Option("--database", help="Only this database.", show_default=False)
+    str | None,
+    typer.Option("--database", help="Only this database, or this group.", show_default=False),
+]
+TagOption = Annotated[
+    list[str] | None,
+    typer.Option("--tag", help="Only databases with this tag.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 FailOnOption = Annotated[
@@ -63,8 +68,13 @@ def load_configuration(path: Path | None, *, with_checks: bool = True) -> "Confi
 
 
 @contextmanager
-def open_context(path: Path | None, database: str | None = None) -> Iterator["Context"]:
-    """Build the context; exit with 2 and one sentence if something prevents the command."""
+def open_context(
+    path: Path | None, database: str | None = None, *, looks: bool = False
+) -> Iterator["Context"]:
+    """Build the context; exit with 2 and one sentence if something prevents the command.
+
+    If it `looks`, the databases of groups are looked for first.
+    """
     import psycopg
 
     from daemon.bootstrap import build_context
@@ -73,14 +83,36 @@ def open_context(path: Path | None, database: str | None = None) -> Iterator["Co
     from store.store import StoreError
 
     config = load_configuration(path)
-    if database is not None and database not in config.databases:
+    if database is not None and not config.may_have(database):
         fail(unknown_name("database", database, config.databases), Exit.CANNOT)
     set_up(quiet=True)
     try:
         with closed_output_ends_well():
-            yield build_context(config)
+            context = build_context(config)
+            if looks:
+                context = _looked(context)
+            if database is not None:
+                _require_found(context, database)
+            yield context
     except (StoreError, TargetError, psycopg.Error, OSError, UnicodeError) as error:
         fail(plain_error(error), Exit.CANNOT)
+
+
+def _looked(context: "Context") -> "Context":
+    """Look for the databases of groups; a server that does not answer is told."""
+    from daemon.bootstrap import renewed
+    from daemon.discovery import look_for_databases
+
+    for error in look_for_databases(context).values():
+        typer.echo(f"sereno: {error}", err=True)
+    return renewed(context)
+
+
+def _require_found(context: "Context", database: str) -> None:
+    """Exit with 2 if a group has no such database."""
+    known = context.config.databases
+    if database not in known and database not in context.written.databases:
+        fail(unknown_name("database", database, known), Exit.CANNOT)
 
 
 @contextmanager

@@ -6,9 +6,9 @@ is left to the full load, which reports every mistake.
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from daemon.cli.options import (
 from daemon.exit_codes import Exit
 from daemon.scheduling.timetable import Timing, jitter_share
 from domain.calendar import parse_cron
+from domain.place import SEPARATOR, means
 from domain.units import parse_duration
 from store.store import Store, StoreError, open_store
 
@@ -45,13 +46,27 @@ class Overview:
     name: str
     zone: str
     store: Store
-    databases: Mapping[str, str]
-    """The connection string of each database."""
+    databases: Mapping[str, tuple[str, frozenset[str]]]
+    """The connection string and the tags of each database."""
     channels: tuple[str, ...]
     timings: Mapping[str, Timing]
     jobs: Mapping[str, tuple[str, ...]]
     """The jobs of each schedule."""
     has_maintenance: bool
+    restricted: bool = False
+    """Whether `databases` are only some."""
+
+    def only(self, database: str | None, tags: Collection[str]) -> "Overview":
+        """Return the overview of some databases; exit with 2 if there are none."""
+        found = {
+            name: one
+            for name, one in self.databases.items()
+            if means(database, name) and set(tags) <= one[1]
+        }
+        if not found:
+            chosen = " ".join([*([database] if database else []), *(f"tag {one}" for one in tags)])
+            fail(f"there is no database of {chosen}", Exit.CANNOT)
+        return replace(self, databases=found, restricted=True)
 
     def now(self) -> datetime:
         """Return the current time."""
@@ -69,7 +84,8 @@ def open_overview(path: Path | None) -> Iterator[Overview]:
         raise
     try:
         with closed_output_ends_well():
-            yield Overview(store=_existing_store(parts.pop("state")), **parts)
+            store = _existing_store(parts.pop("state"))
+            yield Overview(store=store, **{**parts, "databases": _found(store, values)})
     except (StoreError, OSError, UnicodeError) as error:
         fail(plain_error(error), Exit.CANNOT)
 
@@ -87,6 +103,28 @@ def _existing_store(path: Path) -> Store:
     return open_store(path)
 
 
+def _found(store: Store, values: Mapping[str, Any]) -> dict[str, tuple[str, frozenset[str]]]:
+    """Return connection string and tags of each database, those of groups too."""
+    from daemon.history import found_databases
+
+    found = {}
+    written = values["databases"]
+    for name, one in written.items():
+        if not one.get("discover"):
+            found[name] = _traits(one)
+    if len(found) < len(written):
+        with store.reading() as transaction:
+            rows = found_databases.load_all(transaction)
+        for row in rows:
+            if row["origin"] in written and not row["missing_since"]:
+                found[f"{row['origin']}{SEPARATOR}{row['name']}"] = _traits(written[row["origin"]])
+    return found
+
+
+def _traits(database: Mapping[str, Any]) -> tuple[str, frozenset[str]]:
+    return database.get("dsn", ""), frozenset(database.get("tags", ()))
+
+
 def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
     daemon = values.get("daemon", {})
     if not (values.keys() <= SECTIONS and daemon.keys() <= DAEMON_KEYS):
@@ -100,7 +138,7 @@ def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
         "name": name,
         "zone": zone,
         "state": Path(daemon.get("state", DEFAULT_STATE)),
-        "databases": {name: one.get("dsn", "") for name, one in values["databases"].items()},
+        "databases": {},
         "channels": tuple(values.get("channels", {})),
         "timings": {key: _timing(name, zone, key, one) for key, one in schedules.items()},
         "jobs": {key: tuple(one["jobs"]) for key, one in schedules.items()},

@@ -1,7 +1,7 @@
 """`sereno plan`: the steps that would run now, from read-only sessions."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ from daemon.cli.options import (
     ConfigOption,
     DatabaseOption,
     JsonOption,
+    TagOption,
     open_context,
     print_json,
 )
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 MOST_LINES = 2
 """Steps of one job in one database that are listed one by one; more are summarized."""
 MOST_NAMES = 6
+WindowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--window", help='Show the steps that fit a window like "30m".', show_default=False
+    ),
+]
 _WINDOW_NOTES = {"yes": "", "no": "not in this window", "tried": "duration unknown, is tried"}
 
 
@@ -87,12 +94,8 @@ def plan(
     ] = None,
     config: ConfigOption = None,
     database: DatabaseOption = None,
-    window: Annotated[
-        str | None,
-        typer.Option(
-            "--window", help='Show the steps that fit a window like "30m".', show_default=False
-        ),
-    ] = None,
+    tag: TagOption = None,
+    window: WindowOption = None,
     steps: Annotated[bool, typer.Option("--steps", help="List every step.")] = False,
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL of every step.")] = False,
     as_json: JsonOption = False,
@@ -101,14 +104,21 @@ def plan(
 
     Exits with 1 if steps are refused, with 2 if a database cannot be planned.
     """
-    with open_context(config, database) as context:
-        from daemon.cli.arguments import job_names, parse_jobs, parse_window
+    with open_context(config, database, looks=True) as context:
+        from daemon.cli.arguments import (
+            chosen_databases,
+            job_names,
+            parse_jobs,
+            parse_window,
+        )
         from daemon.cli.unmatched_patterns import unmatched_patterns
 
         names = parse_jobs(context, jobs or job_names(context))
         length = parse_window(window).length
-        planned = _plan(context, names, database, length)
-        planned.unmatched += unmatched_patterns(context, names, database)
+        only = chosen_databases(context, database, tag)
+        planned = _plan(context, names, only, length)
+        if only is None:
+            planned.unmatched += unmatched_patterns(context, names)
         if as_json:
             _print_json(planned)
         else:
@@ -119,7 +129,9 @@ def plan(
         raise typer.Exit(Exit.FOUND if refused else Exit.FINE)
 
 
-def _plan(context: "Context", names: Sequence[str], only: str | None, seconds: float) -> _Plan:
+def _plan(
+    context: "Context", names: Sequence[str], only: Collection[str] | None, seconds: float
+) -> _Plan:
     import psycopg
 
     from daemon.runs.dry_run import pause_reason, plan_task, task_refusal

@@ -1,16 +1,25 @@
 """`sereno report`: the health report, from the store alone."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import ConfigOption, JsonOption, fail, open_context, print_json
+from daemon.cli.options import (
+    ConfigOption,
+    DatabaseOption,
+    JsonOption,
+    TagOption,
+    fail,
+    open_context,
+    print_json,
+)
 from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from alerts.alert import Message
     from alerts.catalogue import Tongue
@@ -18,28 +27,33 @@ if TYPE_CHECKING:
     from daemon.report.report import Report
 
 
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="FILE", help="Write the page with its charts.", show_default=False
+    ),
+]
+LanguageOption = Annotated[
+    str | None,
+    typer.Option("--language", help="en or es; default as configured.", show_default=False),
+]
 NOT_SINCE = timedelta(hours=20)
 
 
 def report(
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="FILE", help="Write the page with its charts.", show_default=False
-        ),
-    ] = None,
+    out: OutOption = None,
     send: Annotated[
         bool, typer.Option("--send", help="Send it now to the channels of the weekly report.")
     ] = False,
-    tongue: Annotated[
-        str | None,
-        typer.Option("--language", help="en or es; default as configured.", show_default=False),
-    ] = None,
+    tongue: LanguageOption = None,
     config: ConfigOption = None,
+    database: DatabaseOption = None,
+    tag: TagOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the health report; reads only the state file."""
-    with open_context(config) as context:
+    with open_context(config, database) as context:
+        from daemon.cli.arguments import chosen_databases
         from daemon.report.draw import draw
         from daemon.report.language import language
         from daemon.report.publication import save_page
@@ -49,7 +63,11 @@ def report(
             _check_path(out)
         spoken = _tongue(tongue, context)
         channels = _receivers(context) if send else {}
-        found = _gather(context, timedelta() if send else NOT_SINCE)
+        only = chosen_databases(context, database, tag)
+        found = _gather(context, timedelta() if send else NOT_SINCE, only)
+        if only is not None:
+            about = ", ".join(filter(None, (database, *(tag or ()))))
+            found = replace(found, instance=f"{found.instance} ({about})")
         if out is not None or send:
             images = draw(found)
             if out is not None:
@@ -62,14 +80,19 @@ def report(
             typer.echo(letter(found, {}, language(spoken)).text, nl=False)
 
 
-def _gather(context: "Context", age: timedelta) -> "Report":
+def _gather(context: "Context", age: timedelta, only: "Collection[str] | None") -> "Report":
     """Return the report since the last one of an age.
 
     One that is read beside the weekly report covers the same time.
     """
+    from daemon.config.servers import addresses
+    from daemon.history.chosen_databases import show_only
     from daemon.report.gather import gather
 
     with context.store.reading() as transaction:
+        if only is not None:
+            known = addresses(context.config)
+            show_only(transaction, only, {known[name] for name in only})
         return gather(transaction, context.config, context.clock(), context.checks, age=age)
 
 

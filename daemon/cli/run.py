@@ -25,7 +25,7 @@ LAST_GOOD = "config.last-good.toml"
 
 def run(config: ConfigOption = None) -> None:
     """Run the service until SIGTERM; SIGHUP reloads the configuration."""
-    from daemon.bootstrap import build_context
+    from daemon.bootstrap import build_context, renewed
     from daemon.monitoring.log import set_up
     from daemon.service import Service
     from store.file_lock import LockHeldError
@@ -36,7 +36,7 @@ def run(config: ConfigOption = None) -> None:
     try:
         context = build_context(load_configuration(path))
         _keep_last_good(path, context)
-        Service(context, lambda: _reload(path, context)).run()
+        Service(context, lambda: _reload(path, context), renewed).run()
         sys.stdout.flush()
         os._exit(Exit.FINE)  # exit would wait for a thread that is opening a connection
     except LockHeldError as error:

@@ -9,7 +9,15 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from daemon.cli.options import ConfigOption, FailOnOption, JsonOption, fail, print_json
+from daemon.cli.options import (
+    ConfigOption,
+    DatabaseOption,
+    FailOnOption,
+    JsonOption,
+    TagOption,
+    fail,
+    print_json,
+)
 from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
@@ -30,6 +38,8 @@ def status(
     ] = False,
     fail_on: FailOnOption = "critical",
     config: ConfigOption = None,
+    database: DatabaseOption = None,
+    tag: TagOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show open alerts, the last runs, the next due times and undelivered notifications.
@@ -40,6 +50,8 @@ def status(
     from daemon.cli.overview import open_overview
 
     with open_overview(config) as overview:
+        if database is not None or tag:
+            overview = overview.only(database, tag or ())  # noqa: PLW2901 - the same, with less
         if upcoming:
             _print_next(overview, as_json=as_json)
             return
@@ -87,6 +99,12 @@ def _due_times(overview: "Overview", count: int) -> Iterator[dict[str, str]]:
             }
 
 
+def _addresses(dsns: Sequence[str]) -> set[str]:
+    from daemon.config.servers import address_of
+
+    return {address_of(dsn) for dsn in dsns}
+
+
 class _State:
     """The contents of the store that status shows."""
 
@@ -94,11 +112,15 @@ class _State:
         from alerts import alert_store, outbox
         from alerts.alert import State
         from daemon.history import history, pause, statistics
+        from daemon.history.chosen_databases import show_only
         from domain.kinds import CHANNEL_UNDELIVERED
         from store.state_check import checked_at
 
         self.overview = overview
         with overview.store.reading() as transaction:
+            if overview.restricted:
+                dsns = [dsn for dsn, _ in overview.databases.values()]
+                show_only(transaction, overview.databases, _addresses(dsns))
             alerts = alert_store.load_open(transaction)
             self.runs = history.load_runs(transaction, MOST_RUNS)
             self.waiting = outbox.count_waiting(transaction)

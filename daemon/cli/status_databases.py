@@ -47,7 +47,7 @@ def _databases_of(overview: "Overview", servers: Collection[str]) -> dict[str, s
         return {}
     from daemon.config.servers import address_of
 
-    found = {name: address_of(dsn) for name, dsn in overview.databases.items()}
+    found = {name: address_of(dsn) for name, (dsn, _) in overview.databases.items()}
     return {name: address for name, address in found.items() if address in servers}
 
 

@@ -22,6 +22,9 @@ def trust(
 ) -> None:
     """Accept the current server's identity and let this instance delete rows in it."""
     with open_context(config, database) as context:
+        if database not in context.config.databases:
+            _trust_group(context, database, yes=yes)
+            return
         from daemon.history import history
         from daemon.runs.sessions import newest_claimed_task
         from postgres.fencing.ownership import record_owner
@@ -46,6 +49,25 @@ def trust(
             _resolve_cluster_alerts(context, before.system_identifier)
         answer = {"database": database, "trusted": True}
         print_answer(f"{database}: trusted", answer, as_json=as_json)
+
+
+def _trust_group(context: "Context", group: str, *, yes: bool) -> None:
+    """Accept the server in which the databases of a group are looked for."""
+    from daemon.history import found_databases, history
+    from domain.place import means
+    from postgres.session import MAINTAIN, open_session
+
+    with open_session(context.target(group), MAINTAIN, "trust") as opened:
+        facts = opened.facts
+    if not yes:
+        typer.confirm(f"Look for databases in the cluster {facts.system_identifier}?", abort=True)
+    server = history.Server(facts.system_identifier, facts.database_oid, facts.timeline)
+    with context.store.transaction() as transaction:
+        history.remember_server(transaction, group, server, context.clock())
+        for name in context.config.databases:
+            if means(group, name):
+                found_databases.forget(transaction, name)
+    typer.echo(f"{group}: its server is trusted; its databases are looked for again")
 
 
 def _resolve_cluster_alerts(context: "Context", cluster: str) -> None:

@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from postgres.table_patterns import TablePattern
 
 
-def unmatched_patterns(context: "Context", jobs: Sequence[str], only: str | None) -> list[str]:
+def unmatched_patterns(context: "Context", jobs: Sequence[str]) -> list[str]:
     """Return a sentence per pattern of the jobs that matches no table.
 
-    Empty if a database is not asked or does not answer: a table may be there.
+    Empty if a database does not answer: a table may be there.
     """
     from postgres.session import TargetError
 
     patterns = list(_patterns(context, jobs))
-    if not patterns or only is not None:
+    if not patterns:
         return []
     tables: set[Relation] = set()
     for name in context.config.databases:

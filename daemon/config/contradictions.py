@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from daemon.config.model import Config
 from daemon.config.problem import Problem
+from domain.place import may_meet
 from domain.units import format_duration
 
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema", "pg_toast", "sereno"})
@@ -37,7 +38,7 @@ def contradictions(config: Config) -> Iterator[Problem]:
     yield from _scratch(config)
     for name, options in config.checks.items():
         for number, pair in enumerate(options.pairs):
-            if pair.database is not None and pair.database not in config.databases:
+            if pair.database is not None and not config.may_have(pair.database):
                 known = ", ".join(config.databases)
                 yield Problem(
                     f"checks.{name}[{number}].database",
@@ -140,6 +141,8 @@ def _system_tables(config: Config) -> Iterator[Problem]:
 def _one_database_twice(config: Config) -> Iterator[Problem]:
     seen: dict[tuple[str, ...], str] = {}
     for name, database in config.databases.items():
+        if database.discover:
+            continue
         parts = conninfo_to_dict(database.dsn)
         place = tuple(str(parts.get(key) or "") for key in _PLACE)
         if not parts.get("dbname"):
@@ -154,4 +157,4 @@ def _one_database_twice(config: Config) -> Iterator[Problem]:
 
 def _meet(one: Any, other: Any) -> bool:  # noqa: ANN401 - entries of two jobs
     """Return whether two entries may mean the same database."""
-    return None in {one.database, other.database} or one.database == other.database
+    return may_meet(one.database, other.database)

@@ -16,6 +16,7 @@ from daemon.config.check_options import check_options
 from daemon.config.contradictions import contradictions
 from daemon.config.model import Config
 from daemon.config.problem import Problem, problems_of
+from domain.place import SEPARATOR
 
 DEFAULT = Path("/etc/sereno/config.toml")
 
@@ -186,9 +187,14 @@ def _unknown(kind: str, names: object, known: object, path: str) -> Iterator[Pro
         return
     listed = names if isinstance(names, list) else [names]
     for number, name in enumerate(listed):
-        if not isinstance(name, str) or name not in there:
+        if not isinstance(name, str) or (name not in there and not _in_group(name, known)):
             place = f"{path}[{number}]" if isinstance(names, list) else path
             yield Problem(place, f"there is no {kind} {name!r}{_nearest(name, there)}")
+
+
+def _in_group(name: str, databases: object) -> bool:
+    """Return whether a name is that of a database that a group may find."""
+    return bool(_at(_at(databases, name.partition(SEPARATOR)[0]), "discover"))
 
 
 def _listed(values: object, section: str, key: str) -> Iterator[tuple[str, str, str]]:

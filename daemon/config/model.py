@@ -17,6 +17,7 @@ from daemon.config.migrations import MIGRATE, Migrations
 from daemon.config.values import Conninfo, Listen, TimeZone
 from daemon.config.web import Web
 from domain.options import AbsolutePath, Duration, Model, Retention, Size
+from domain.place import SEPARATOR, means
 from domain.secret import Secret
 from postgres.identifiers import split_names
 
@@ -151,6 +152,22 @@ class Database(Model):
         examples=['[["app", "audit"]]'],
     )
     tags: tuple[str, ...] = Field((), description="Tags that alert rules may match.")
+    discover: str = Field(
+        "",
+        description="A pattern of LIKE: the entry stands for every database of the server whose "
+        "name fits, each named ENTRY/DATABASE; the dsn is where to look for them.",
+        examples=['"coop_%"'],
+    )
+    exclude: tuple[str, ...] = Field(
+        (),
+        alias="except",
+        description="Patterns of databases that `discover` leaves out.",
+        examples=['["coop_test%"]'],
+    )
+    retire_after: Duration = Field(
+        timedelta(days=2),
+        description="A found database that is missing for this long is forgotten; its alerts end.",
+    )
     at_once: int | None = Field(
         None,
         ge=2,
@@ -179,6 +196,13 @@ class Database(Model):
             raise ValueError(f"{user!r} is used for two logins; each needs a role of its own")
         if self.maintain is None and any(self.all_logins()):
             raise ValueError("maintain is missing; it is needed beside the other logins")
+        return self
+
+    @model_validator(mode="after")
+    def _discovers(self) -> Self:
+        """Require that a single database has no option of a group."""
+        if not self.discover and self.model_fields_set & {"exclude", "retire_after"}:
+            raise ValueError("except and retire_after need discover")
         return self
 
     def all_logins(self) -> Iterator[Login]:
@@ -333,6 +357,11 @@ class Config(Model):
             if times is not None
         }
 
+    def may_have(self, database: str) -> bool:
+        """Return whether there is such a database or group, or a group that may find it."""
+        group = self.databases.get(database.partition(SEPARATOR)[0])
+        return database in self.databases or (group is not None and bool(group.discover))
+
     def has_pairs(self, check: str, database: str | None = None) -> bool:
         """Return whether a check has pairs in a database: declared, or made by a tenant's column.
 
@@ -345,7 +374,7 @@ class Config(Model):
         declared = [
             one
             for one in self.checks[check].pairs
-            if one.database is None or one.database in places
+            if any(means(one.database, place) for place in places)
         ]
         return bool(declared) or (check == SAME_TENANT and bool(tenants))
 

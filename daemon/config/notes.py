@@ -2,7 +2,7 @@
 
 import fnmatch
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -143,10 +143,17 @@ def _unmatched(config: Config) -> Iterator[str]:
                 ("job", rule.job, jobs),
                 ("check", rule.check, checks),
             ):
-                if pattern != "*" and not fnmatch.filter(known, pattern):
+                if pattern != "*" and not _matches(config, key, pattern, known):
                     yield f"{path}.{key}: {pattern!r} matches none of {', '.join(sorted(known))}"
             if rule.tag and rule.tag not in tags:
                 yield f"{path}.tag: no database has the tag {rule.tag!r}"
+
+
+def _matches(config: Config, key: str, pattern: str, known: Collection[str]) -> bool:
+    """Return whether a pattern matches something that is there, or that a group may find."""
+    if key == "database" and config.may_have(pattern):
+        return True
+    return bool(fnmatch.filter(known, pattern))
 
 
 def unusable_secret_files(config: Config) -> Iterator[str]:

@@ -30,6 +30,7 @@ from daemon.runs.result import RunState
 from daemon.runs.runner import FENCE_SECONDS, FinishedRun, Runner
 from daemon.scheduling.tasks import tasks_of
 from domain.cause import Cause
+from domain.place import means
 from domain.task import Task
 from execution.errors import first_line
 from execution.progress import NoProgress
@@ -236,7 +237,8 @@ class CarryOut:
 
         Raises RefusedError if the service ends.
         """
-        only = asked.row["database"] or None
+        wanted = asked.row["database"] or None
+        only = [name for name in self._context.config.databases if means(wanted, name)]
         tasks = list(tasks_of(self._context, [asked.row["subject"]], only=only))
         ended = [self._ran_task(asked.row["id"], task) for task in tasks]
         failed = [one for one in ended if one.state is not RunState.FINISHED]

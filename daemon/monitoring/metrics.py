@@ -4,7 +4,7 @@ The label is `task`; `job` is the scrape's own label.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from importlib.metadata import version
 from itertools import accumulate
@@ -53,11 +53,15 @@ MISSES = 2
 class StoreCollector(Collector):
     """Collects metrics from the store."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, read: Callable[[], Context]) -> None:
+        self._read = read
         self._build = InfoMetricFamily(
             "sereno_build", "The version of this sereno.", {"version": version("sereno")}
         )
+
+    @property
+    def _context(self) -> Context:
+        return self._read()
 
     def collect(self) -> Iterator[Metric]:
         """Read everything in one transaction. Raises StoreError."""
@@ -220,19 +224,19 @@ def _timestamp(text: str | None) -> float:
     return from_text(text).timestamp()
 
 
-def registry_of(context: Context) -> CollectorRegistry:
-    """Return the metrics of the process and of the store."""
+def registry_of(read: Callable[[], Context]) -> CollectorRegistry:
+    """Return the metrics of the process and of the store; `read` returns the context in force."""
     registry = CollectorRegistry(auto_describe=False)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
-    registry.register(StoreCollector(context))
+    registry.register(StoreCollector(read))
     return registry
 
 
 def store_registry(context: Context) -> CollectorRegistry:
     """Return the metrics of the store alone, for a file that other programs read."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(StoreCollector(context))
+    registry.register(StoreCollector(lambda: context))
     return registry
 
 

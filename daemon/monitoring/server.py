@@ -91,12 +91,16 @@ class _Handler(WSGIRequestHandler):
 
 
 @contextmanager
-def serve_metrics(listen: str, context: Context, problem: Callable[[], str]) -> Iterator[None]:
-    """Serve `/metrics` and `/healthz` for the body; `problem` returns a problem, or nothing.
+def serve_metrics(
+    listen: str, read: Callable[[], Context], problem: Callable[[], str]
+) -> Iterator[None]:
+    """Serve `/metrics` and `/healthz` for the body.
+
+    `read` returns the context in force, `problem` a problem, or nothing.
 
     Raises OSError if the address is unavailable.
     """
-    registry = registry_of(context)
+    registry = registry_of(read)
     server = _Server(split_address(listen))
     server.set_app(_application(lambda accept: render(registry, accept), problem))
     ended = threading.Event()

@@ -52,7 +52,7 @@ def judge_run(record: RunRecord, result: RunResult) -> Verdict:
     if result.state in {RunState.WINDOW_ENDED, RunState.THROTTLED}:
         summary = f"{result.state.value}: {result.reason}"
         findings.append(_finding(record, TASK_UNFINISHED, Severity.WARNING, summary))
-    if result.state is RunState.SKIPPED:
+    if result.state is RunState.SKIPPED and result.cause is not Cause.NOT_INSTALLED:
         findings.append(_finding(record, TASK_SKIPPED, Severity.WARNING, result.reason))
     if record.skipped:
         findings.append(_skipped_steps(record))

@@ -175,6 +175,9 @@ class Runner:
         with self._sessions.open(task.database, self._context.jobs[task.job]) as coordinator:
             self._sessions.verify_server(coordinator)
             recorder.reached()
+            if not self._sessions.is_prepared(coordinator) and self._context.jobs[task.job].deletes:
+                why = "the database is not installed: no row is deleted or archived there"
+                return RunResult(RunState.SKIPPED, why, cause=Cause.NOT_INSTALLED)
             if not self._context.jobs[task.job].read_only:
                 self._sessions.verify_history(coordinator)
             with self._context.jobs[task.job].fence(coordinator, patience, stopped):

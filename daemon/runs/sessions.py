@@ -10,11 +10,13 @@ from datetime import datetime
 import psycopg
 import structlog
 
+from daemon.config.groups import FoundDatabase
 from daemon.context import Context
-from daemon.history import history
+from daemon.history import found_databases, history
 from domain.task import Scope, Task, Trigger
 from jobs.job import Job
 from postgres.fencing import advisory_locks, run_claims
+from postgres.fencing.delete_permission import is_installed
 from postgres.session import MAINTAIN, Login, Session, TargetError, open_session
 
 CANCEL_SECONDS = 8.0
@@ -90,10 +92,25 @@ class Sessions:
         with self._context.store.reading() as transaction:
             known = history.known_server(transaction, name)
         if known is not None:
-            _require_same(name, server, known)
+            require_same(name, server, known)
         if remember and (known is None or server.timeline > known.timeline):
             with self._context.store.transaction() as transaction:
                 history.remember_server(transaction, name, server, self._context.clock())
+
+    def is_prepared(self, opened: Session) -> bool:
+        """Return whether a found database has the schema `sereno`, and remember it.
+
+        Any other database counts as prepared: a job that cannot work in it says why.
+        """
+        database = self._context.config.databases[opened.target.name]
+        if not isinstance(database, FoundDatabase):
+            return True
+        prepared = is_installed(opened)
+        if prepared is not database.prepared:
+            key = (database.group, opened.facts.database)
+            with self._context.store.transaction() as transaction:
+                found_databases.mark_prepared(transaction, key, prepared=prepared)
+        return prepared
 
     def verify_history(self, opened: Session) -> None:
         """Raise TargetError if this state file is an older copy: a run that it did is unknown."""
@@ -134,7 +151,7 @@ def newest_claimed_task(context: Context, opened: Session) -> Task | None:
     return Task(claim.job, Scope(claim.scope), opened.target.name, trigger)
 
 
-def _require_same(name: str, server: history.Server, known: history.Server) -> None:
+def require_same(name: str, server: history.Server, known: history.Server) -> None:
     """Raise TargetError for another server or database, and for a former primary."""
     cure = f"If this is intended: sereno trust {name}"
     identity = (server.system_identifier, server.database_oid)

@@ -20,7 +20,7 @@ from daemon.runs.result import RunState
 from daemon.runs.runner import Runner
 from daemon.scheduling.admission import Limits, Work
 from daemon.scheduling.places import Places
-from daemon.scheduling.tasks import owed_tasks, tasks_of
+from daemon.scheduling.tasks import known_since, owed_tasks, tasks_of
 from daemon.scheduling.timetable import Timing, timings
 from daemon.scheduling.works import limits_of, read_servers, work_of
 from domain.calendar import Due
@@ -48,9 +48,14 @@ class Dispatcher:
         runner: Runner,
         heartbeat: Heartbeat,
         state_problem: Callable[[], str] = lambda: "",
+        renew: Callable[[], None] = lambda: None,
     ) -> None:
-        """Dispatch unless `state_problem` returns a reason why the state file cannot be used."""
+        """Dispatch unless `state_problem` returns a reason why the state file cannot be used.
+
+        `renew` is called before a due time is decided: it looks which databases there are.
+        """
         self._heartbeat, self._state_problem = heartbeat, state_problem
+        self._renew = renew
         self._places = Places(Limits(context.config.daemon.at_once))
         self._busy: dict[str, _Ending] = {}
         self._settled: dict[str, datetime] = {}
@@ -71,7 +76,8 @@ class Dispatcher:
                 with context.store.transaction() as transaction:
                     for name, schedule in context.config.timetable.items():
                         for task in tasks_of(context, schedule.jobs, Trigger(name)):
-                            history.remember_planned(transaction, task, str(schedule.cron), now)
+                            since = known_since(context, task, now)
+                            history.remember_planned(transaction, task, str(schedule.cron), since)
             except StoreError as error:
                 _log.critical("schedule.store_failed", error=str(error))
 
@@ -87,27 +93,30 @@ class Dispatcher:
 
     def look(self, name: str) -> None:
         """Start what the last due time of a schedule still owes, unless it is in progress."""
+        if self._is_open(name) and not self._state_problem():
+            self._renew()
         with self._guard:
             now = self._context.clock()
             # the machine was suspended, or the clock was set
             if now - self._looked > LATE_AFTER or now < self._looked:
                 self._attended = now - LATE_AFTER
             self._looked = now
-            due = self.timings[name].latest(now) if name in self.timings else None
-            if (
-                due is None
-                or name in self._busy
-                or self._runner.stop.is_set()
-                or self._settled.get(name) == due.nominal
-            ):
-                return
-            if self._state_problem():
+            due = self._is_open(name)
+            if due is None or self._state_problem():
                 return
             try:
                 self._decide(name, due, now)
             except StoreError as error:
                 # nothing was recorded, so it is tried again at the next poll
                 _log.critical("schedule.store_failed", schedule=name, error=str(error))
+
+    def _is_open(self, name: str) -> Due | None:
+        """Return the last due time of a schedule that is neither in progress nor settled."""
+        now = self._context.clock()
+        due = self.timings[name].latest(now) if name in self.timings else None
+        if due is None or name in self._busy or self._runner.stop.is_set():
+            return None
+        return due if self._settled.get(name) != due.nominal else None
 
     def stop(self) -> None:
         """Start nothing more."""
@@ -147,7 +156,9 @@ class Dispatcher:
         now = self._context.clock()
         with self._context.store.transaction() as transaction:
             since = {
-                task: history.remember_planned(transaction, task, str(schedule.cron), now)
+                task: history.remember_planned(
+                    transaction, task, str(schedule.cron), known_since(self._context, task, now)
+                )
                 for task in planned
             }
             return any(

@@ -1,7 +1,9 @@
 """The tasks of a list of jobs, and those that a due time still owes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 
+from daemon.config.groups import FoundDatabase
 from daemon.context import Context
 from daemon.history import history
 from daemon.scheduling.turns import PastRun, in_turn
@@ -12,11 +14,15 @@ CHECK_JOBS = ("integrity_check", "disk_check")
 
 
 def tasks_of(
-    context: Context, jobs: Sequence[str], trigger: Trigger = NOW, only: str | None = None
+    context: Context,
+    jobs: Sequence[str],
+    trigger: Trigger = NOW,
+    only: Collection[str] | None = None,
 ) -> Iterator[Task]:
     """Yield the tasks of jobs in order, in every place where the configuration gives a job work.
 
-    `only` restricts the databases to one.
+    `only` restricts the databases. A found database without the schema `sereno` gets no task that
+    deletes.
     """
     for job in (context.jobs[name] for name in jobs):
         for scope in job.scopes:
@@ -25,9 +31,18 @@ def tasks_of(
             if scope is not Scope.DATABASE:
                 yield Task(job.name, scope, "", trigger)
                 continue
-            for database in context.config.databases:
-                if only in {None, database}:
+            for database, one in context.config.databases.items():
+                lacks = job.deletes and isinstance(one, FoundDatabase) and one.prepared is False
+                if (only is None or database in only) and not lacks:
                     yield Task(job.name, scope, database, trigger)
+
+
+def known_since(context: Context, task: Task, now: datetime) -> datetime:
+    """Return since when a task can be planned: now, or since a found database was not there yet."""
+    database = context.config.databases.get(task.database)
+    if isinstance(database, FoundDatabase) and database.since is not None:
+        return min(database.since, now)
+    return now
 
 
 def owed_tasks(context: Context, jobs: Sequence[str], trigger: Trigger) -> list[Task]:

@@ -50,7 +50,7 @@ def build_app(parts: Parts) -> Any:  # noqa: ANN401 - an ASGI application
 
 
 def _add_monitoring(app: FastAPI, parts: Parts) -> None:
-    registry = registry_of(parts.context)
+    registry = registry_of(lambda: parts.context)
 
     @app.get("/metrics", include_in_schema=False)
     def metrics(request: Request) -> Response:

@@ -7,11 +7,12 @@ from daemon.context import Context
 from daemon.migrating.carry_out import CarryOut
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Parts:
     """The context, the carrier of requests, and the health of the service."""
 
     context: Context
+    """Replaced when databases come or go."""
     carrier: CarryOut
     problem: Callable[[], str]
     """Returns why the service does not do its work; empty if it does."""

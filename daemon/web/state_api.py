@@ -54,7 +54,7 @@ def router(parts: Parts) -> APIRouter:
 
 
 def _add_reads(made: APIRouter, parts: Parts) -> None:
-    web, context = parts.context.config.web, parts.context
+    web = parts.context.config.web
 
     def reader(request: Request) -> str:
         return require(web, request, "read")
@@ -62,17 +62,17 @@ def _add_reads(made: APIRouter, parts: Parts) -> None:
     reads = [Depends(reader)]
 
     for path, (load, summary) in _SIMPLE.items():
-        made.get(path, dependencies=reads, summary=summary)(_handler(path, load, context))
+        made.get(path, dependencies=reads, summary=summary)(_handler(path, load, parts))
 
     @made.get("/runs", dependencies=reads)
     def runs(job: str = "", database: str = "") -> list[dict[str, Any]]:
         """Return the newest runs."""
-        return state_values.run_list(context, job, database)
+        return state_values.run_list(parts.context, job, database)
 
     @made.get("/runs/{number}", dependencies=reads)
     def run(number: str) -> dict[str, Any]:
         """Return a run with its steps and findings."""
-        found = state_values.run_values(context, number_of(number))
+        found = state_values.run_values(parts.context, number_of(number))
         if found is None:
             raise ProblemError(404, "not_found", f"there is no run {number[:20]}")
         return found
@@ -83,8 +83,8 @@ def _add_reads(made: APIRouter, parts: Parts) -> None:
     ) -> dict[str, Any]:
         """Return the findings of the last run of each job in each place, and ignored objects."""
         wanted = {"severity": severity, "database": database, "kind": check, "text": text}
-        found = state_values.finding_list(context, wanted)
-        return {"findings": found, "ignored": state_values.ignored_values(context)}
+        found = state_values.finding_list(parts.context, wanted)
+        return {"findings": found, "ignored": state_values.ignored_values(parts.context)}
 
 
 _SIMPLE: Mapping[str, tuple[Callable[[Context], Any], str]] = {
@@ -104,9 +104,9 @@ _SIMPLE: Mapping[str, tuple[Callable[[Context], Any], str]] = {
 }
 
 
-def _handler(path: str, load: Callable[[Context], Any], context: Context) -> Callable[[], Any]:
+def _handler(path: str, load: Callable[[Context], Any], parts: Parts) -> Callable[[], Any]:
     def handler() -> Any:  # noqa: ANN401 - JSON
-        return load(context)
+        return load(parts.context)
 
     handler.__name__ = path.strip("/")
     return handler

@@ -48,22 +48,20 @@ def router(parts: Parts) -> APIRouter:
 
 
 def _run_pages(parts: Parts) -> dict[str, Any]:
-    context = parts.context
-
     def start(request: Request) -> Response:
-        values = state_values.overview_values(context)
+        values = state_values.overview_values(parts.context)
         values |= _open_alerts(values["alerts"], tongue_of(request))
-        values |= _choices(context)
+        values |= _choices(parts.context)
         return render(parts, request, "overview.html", **values)
 
     def runs(request: Request) -> Response:
         job, database = (request.query_params.get(name, "") for name in ("job", "database"))
-        rows = state_values.run_list(context, job, database)
+        rows = state_values.run_list(parts.context, job, database)
         return render(parts, request, "runs.html", runs=rows, job=job, database=database)
 
     def run(request: Request) -> Response:
         number = number_of(request.path_params["number"])
-        found = state_values.run_values(context, number, tongue_of(request))
+        found = state_values.run_values(parts.context, number, tongue_of(request))
         if found is None:
             raise ProblemError(404, "not_found", "there is no such run")
         return render(parts, request, "run.html", **found)
@@ -73,8 +71,8 @@ def _run_pages(parts: Parts) -> dict[str, Any]:
             name: request.query_params.get(name, "")[:200]
             for name in ("severity", "database", "kind", "text")
         }
-        found = state_values.finding_list(context, wanted, tongue_of(request))
-        told_not = state_values.ignored_values(context)
+        found = state_values.finding_list(parts.context, wanted, tongue_of(request))
+        told_not = state_values.ignored_values(parts.context)
         told = TOLD.get(request.query_params.get("done", ""), "")
         return render(
             parts,
@@ -103,20 +101,18 @@ def _open_alerts(alerts: Mapping[str, int], tongue: Tongue) -> dict[str, str]:
 
 
 def _other_pages(parts: Parts) -> dict[str, Any]:
-    context = parts.context
-
     def reports(request: Request) -> Response:
-        return render(parts, request, "reports.html", reports=report_names(context.config))
+        return render(parts, request, "reports.html", reports=report_names(parts.context.config))
 
     def report(request: Request) -> Response:
-        return _report(context.config, request.path_params["name"])
+        return _report(parts.context.config, request.path_params["name"])
 
     def configuration(request: Request) -> Response:
-        return render(parts, request, "configuration.html", lines=in_force(context.config))
+        return render(parts, request, "configuration.html", lines=in_force(parts.context.config))
 
     def listed(template: str, name: str, load: Any) -> Any:  # noqa: ANN401 - handlers
         def show(request: Request) -> Response:
-            return render(parts, request, template, **{name: load(context)})
+            return render(parts, request, template, **{name: load(parts.context)})
 
         return show
 

@@ -11,6 +11,7 @@ from postgres.session import Session
 from postgres.statement_file import read_statement
 
 _OWNER = sql.SQL("SELECT instance_id, instance_name FROM sereno.owner")
+_INSTALLED = sql.SQL("SELECT to_regclass('sereno.owner') IS NOT NULL AS installed")
 _PLAIN = sql.SQL(
     """
     SELECT c.relkind = 'r' AND NOT c.relhasrules AS plain
@@ -34,6 +35,11 @@ def distrust_reason(session: Session, instance: str) -> str:
     """Return why this instance may change nothing in this database; empty if it may."""
     with session.transaction(read_only=True):
         return _foreign(session, instance)
+
+
+def is_installed(session: Session) -> bool:
+    """Return whether `sereno install` has prepared the database."""
+    return bool(session.rows(_INSTALLED)[0]["installed"])
 
 
 def _foreign(session: Session, instance: str) -> str:

@@ -199,7 +199,7 @@ def test_idle_connections_are_limited_in_number_and_in_total_time(house, wait, m
     listen = f"127.0.0.1:{free_port()}"
     host, _, port = listen.partition(":")
     threads = threading.active_count()
-    with module.serve_metrics(listen, house.context(), lambda: ""), contextlib.ExitStack() as stack:
+    with module.serve_metrics(listen, house.context, lambda: ""), contextlib.ExitStack() as stack:
         idle = [
             stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(200)
         ]
@@ -223,7 +223,7 @@ def test_slow_request_logs_no_traceback(house, wait, monkeypatch, capfd):
     listen = f"127.0.0.1:{free_port()}"
     host, _, port = listen.partition(":")
     threads = threading.active_count()
-    with module.serve_metrics(listen, house.context(), lambda: ""):
+    with module.serve_metrics(listen, house.context, lambda: ""):
         with socket.create_connection((host, int(port))) as slow:
             slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: ")
             wait(lambda: select.select([slow], [], [], 0)[0], what="the end of the connection")

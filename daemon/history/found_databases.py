@@ -1,0 +1,86 @@
+"""The statements that store which databases were found on the servers of groups."""
+
+from datetime import datetime
+
+from store.store import Row, Transaction
+from store.timestamps import from_text, to_text
+
+_ALL = """
+    SELECT origin, name, oid, absent_at, first_seen, missing_since, prepared FROM found_database
+    ORDER BY origin, name
+"""
+_ADD = """
+    INSERT INTO found_database (origin, name, oid, absent_at, first_seen) VALUES (?, ?, ?, ?, ?)
+"""
+_BACK = "UPDATE found_database SET missing_since = NULL WHERE origin = ? AND name = ?"
+_MISS = "UPDATE found_database SET missing_since = ? WHERE origin = ? AND name = ?"
+_PREPARE = "UPDATE found_database SET prepared = ? WHERE origin = ? AND name = ?"
+_REMOVE = "DELETE FROM found_database WHERE origin = ? AND name = ?"
+_LOOKED = "SELECT value FROM instance WHERE name = ?"
+_LOOK = """
+    INSERT INTO instance (name, value) VALUES (?, ?)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value
+"""
+_FORGET = (
+    "DELETE FROM target WHERE database = ?",
+    "DELETE FROM object_memory WHERE database = ?",
+    "DELETE FROM last_end WHERE database = ?",
+    "DELETE FROM last_measure WHERE database = ?",
+)
+_FORGET_PLANNED = """
+    DELETE FROM instance
+    WHERE name >= 'planned ' AND name < 'planned!' AND substr(name, -length(?)) = ?
+"""
+
+
+def load_all(transaction: Transaction) -> list[Row]:
+    """Return every found database, those too that are missing now."""
+    return transaction.rows(_ALL)
+
+
+def add(transaction: Transaction, key: tuple[str, str], oid: int, now: datetime) -> None:
+    """Record a new database; it was not there at the last look at its server."""
+    looked = transaction.row(_LOOKED, (_looked(key[0]),))
+    absent = min(looked["value"] if looked else to_text(now), to_text(now))
+    transaction.execute(_ADD, (*key, oid, absent, to_text(now)))
+
+
+def looked(transaction: Transaction, origin: str, now: datetime) -> None:
+    """Record that the databases of a group were looked for."""
+    transaction.execute(_LOOK, (_looked(origin), to_text(now)))
+
+
+def mark_missing(transaction: Transaction, key: tuple[str, str], now: datetime) -> None:
+    """Record that a database is not there."""
+    transaction.execute(_MISS, (to_text(now), *key))
+
+
+def mark_back(transaction: Transaction, key: tuple[str, str]) -> None:
+    """Record that a missing database is there again."""
+    transaction.execute(_BACK, key)
+
+
+def mark_prepared(transaction: Transaction, key: tuple[str, str], *, prepared: bool) -> None:
+    """Record whether a database has the schema `sereno`."""
+    transaction.execute(_PREPARE, (int(prepared), *key))
+
+
+def remove(transaction: Transaction, key: tuple[str, str]) -> None:
+    """Remove a database."""
+    transaction.execute(_REMOVE, key)
+
+
+def forget(transaction: Transaction, database: str) -> None:
+    """Forget what was learnt about a database that is no more; its runs and alerts stay."""
+    for statement in _FORGET:
+        transaction.execute(statement, (database,))
+    transaction.execute(_FORGET_PLANNED, (f" {database}", f" {database}"))
+
+
+def missing_since(row: Row) -> datetime | None:
+    """Return since when a database is missing; None if it is there."""
+    return from_text(row["missing_since"]) if row["missing_since"] else None
+
+
+def _looked(origin: str) -> str:
+    return f"looked {origin}"
