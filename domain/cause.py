@@ -25,6 +25,8 @@ class Cause(StrEnum):
     """The server does not answer."""
     NOT_INSTALLED = "not_installed"
     """A found database lacks the schema sereno."""
+    WAVE_STOPPED = "wave_stopped"
+    """Runs failed in the databases before."""
     MISSED = "missed"
     """The due time passed while nothing could run it."""
     NO_ROOM = "no_room"

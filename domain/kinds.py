@@ -106,6 +106,13 @@ TASK_MISSED = Kind(
     "Find out why sereno was down, then: sereno now SCHEDULE",
     is_event=True,
 )
+WAVE_STOPPED = Kind(
+    "wave_stopped",
+    "MAINTENANCE_FAILURE",
+    "A schedule did not go on to its next databases, since runs failed in those before.",
+    "sereno history shows the failed runs; when their cause is mended: sereno now SCHEDULE",
+    is_event=True,
+)
 INEFFECTIVE = Kind(
     "ineffective",
     "MAINTENANCE_FAILURE",
@@ -216,6 +223,7 @@ KINDS: dict[str, Kind] = {
         TASK_UNFINISHED,
         TASK_INTERRUPTED,
         TASK_MISSED,
+        WAVE_STOPPED,
         INEFFECTIVE,
         WINDOW_TOO_SMALL,
         DISK_UNSEEN,

@@ -31,7 +31,7 @@ from store.store import Store, StoreError, open_store
 DEFAULT_STATE = "/var/lib/sereno/state.db"
 SECTIONS = frozenset(
     {
-        *("daemon", "databases", "schedules", "governor", "jobs", "checks", "watch"),
+        *("daemon", "databases", "schedules", "fleet", "governor", "jobs", "checks", "watch"),
         *("channels", "routes", "repeat", "alerts", "escalation", "heartbeat", "migrations", "web"),
     }
 )

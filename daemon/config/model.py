@@ -12,6 +12,7 @@ from alerts.channels.channel import ChannelOptions
 from checks.options import CheckOptions
 from checks.registry import SAME_TENANT, TENANT_RLS
 from daemon.config.alerting import Alerting, Escalation
+from daemon.config.fleet import Fleet
 from daemon.config.jobs import MODELS, Jobs, Times
 from daemon.config.migrations import MIGRATE, Migrations
 from daemon.config.values import Conninfo, Listen, TimeZone
@@ -154,15 +155,13 @@ class Database(Model):
     tags: tuple[str, ...] = Field((), description="Tags that alert rules may match.")
     discover: str = Field(
         "",
-        description="A pattern of LIKE: the entry stands for every database of the server whose "
-        "name fits, each named ENTRY/DATABASE; the dsn is where to look for them.",
-        examples=['"coop_%"'],
+        description='A pattern of LIKE, such as "coop_%": the entry stands for every database of '
+        "the server whose name fits, each named ENTRY/DATABASE; the dsn is where to look.",
     )
     exclude: tuple[str, ...] = Field(
         (),
         alias="except",
-        description="Patterns of databases that `discover` leaves out.",
-        examples=['["coop_test%"]'],
+        description='Patterns of databases that `discover` leaves out, such as ["coop_test%"].',
     )
     retire_after: Duration = Field(
         timedelta(days=2),
@@ -175,7 +174,6 @@ class Database(Model):
         description="How many sessions of runs may be in its server at once, those that hold "
         "locks included; the smallest of the server's databases. By default 4, or what "
         "jobs.vacuum.parallel needs. The looks every five minutes have one more.",
-        examples=["4"],
     )
     priority: int = Field(
         0, ge=-100, le=100, description="Databases with a greater one begin first."
@@ -334,6 +332,7 @@ class Config(Model):
     daemon: Daemon = Daemon()
     databases: dict[Name, Database] = Field(min_length=1)
     schedules: dict[str, Schedule] = Field(default_factory=dict)
+    fleet: Fleet = Fleet()
     governor: GovernorLimits = GovernorLimits()
     jobs: Jobs = Jobs()
     checks: dict[str, CheckOptions] = Field(default_factory=dict)

@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from alerts.channels.registry import CHANNELS
 from checks.registry import PAIRED, load
-from daemon.config import alerting, jobs, migrations, model, web
+from daemon.config import alerting, fleet, jobs, migrations, model, web
 from domain.units import format_duration
 from postgres.identifiers import Columns, Relation
 
@@ -89,6 +89,7 @@ def _lines() -> Iterator[str]:
     yield from _section("databases.main.migrate", model.MigrateLogin)
     yield from _section("schedules.daily", model.Schedule)
     yield from _section("schedules.weekly", model.Schedule)
+    yield from _nested("fleet", fleet.Fleet)
     yield from _section("governor", model.GovernorLimits)
     for name, job_options in jobs.MODELS.items():
         yield from _nested(f"jobs.{name}", job_options)

@@ -86,6 +86,17 @@ _ENDS = """
                  GROUP BY job, scope, database)
     ORDER BY id
 """
+_WAVE = """
+    SELECT count(DISTINCT CASE WHEN state = 'failed' THEN database END) AS failed,
+           (SELECT count(*) FROM event e JOIN run r ON r.id = e.run
+            WHERE r.schedule = :schedule AND r.nominal = :nominal AND e.severity = 'critical'
+              AND e.reason IN ('opened', 'reopened')
+              AND r.database IN (SELECT value FROM json_each(:databases))) AS critical
+    FROM run
+    WHERE id IN (SELECT max(id) FROM run WHERE schedule = :schedule AND nominal = :nominal
+                 GROUP BY job, scope, database)
+      AND database IN (SELECT value FROM json_each(:databases))
+"""
 _SINCE = "SELECT value FROM instance WHERE name = ?"
 _ALL_PLANNED = "SELECT name, value FROM instance WHERE name >= 'planned ' AND name < 'planned!'"
 _KNOWN_SINCE = """
@@ -237,6 +248,15 @@ def final_states(transaction: Transaction, trigger: Trigger) -> list[tuple[str, 
     """Return the place and final state of each task of a due time."""
     rows = transaction.rows(_ENDS, (trigger.schedule, trigger.minute()))
     return [(f"{row['job']} {row['database']}".strip(), row["state"]) for row in rows]
+
+
+def count_failures(
+    transaction: Transaction, trigger: Trigger, databases: Sequence[str]
+) -> tuple[int, int]:
+    """Return how many databases have a failed run of a due time, and the critical alerts opened."""
+    values = {"schedule": trigger.schedule, "nominal": trigger.minute()}
+    row = transaction.rows(_WAVE, {**values, "databases": json.dumps(list(databases))})[0]
+    return row["failed"], row["critical"]
 
 
 def remember_planned(transaction: Transaction, task: Task, cron: str, now: datetime) -> datetime:

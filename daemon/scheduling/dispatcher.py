@@ -6,7 +6,7 @@ A place is a database or the host; tasks in one place run one after the other. T
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,20 +14,23 @@ from functools import partial
 import structlog
 
 from alerts.heartbeat import Heartbeat
+from daemon.config.model import Schedule
 from daemon.context import Context
 from daemon.history import history
+from daemon.runs.reaching import some_of
 from daemon.runs.result import RunState
 from daemon.runs.runner import Runner
 from daemon.scheduling.admission import Limits, Work
 from daemon.scheduling.places import Places
-from daemon.scheduling.tasks import known_since, owed_tasks, tasks_of
+from daemon.scheduling.tasks import by_priority, known_since, owed_tasks, record_unrun, tasks_of
 from daemon.scheduling.timetable import Timing, timings
+from daemon.scheduling.waves import WaveResult, failure_of, in_waves
 from daemon.scheduling.works import limits_of, read_servers, work_of
 from domain.calendar import Due
 from domain.cause import Cause
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
-from domain.kinds import TASK_MISSED
+from domain.kinds import TASK_MISSED, WAVE_STOPPED
 from domain.task import Scope, Task, Trigger
 from execution.window import Window, open_window
 from store.store import StoreError
@@ -37,6 +40,14 @@ LATE_AFTER = timedelta(minutes=2)
 _WRONG = {RunState.FAILED.value, RunState.SKIPPED.value}
 
 _log = structlog.get_logger("dispatcher")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wave:
+    """Databases, and the work that is owed in them."""
+
+    databases: Sequence[str]
+    works: list[tuple[Work, list[Task]]]
 
 
 class Dispatcher:
@@ -174,29 +185,39 @@ class Dispatcher:
         for task in owed_tasks(self._context, schedule.jobs, trigger):
             places.setdefault(task.place, []).append(task)
         last = places.pop(Scope.SERVICE.value, [])
-        works = self._works(list(places.values()))
+        waves = self._waves(schedule, trigger, places)
         _log.info("schedule.due", schedule=name, nominal=trigger.minute(), places=list(places))
         if self._pinged.get(name) != due.nominal:
             self._pinged[name] = due.nominal
             self._heartbeat.ping(schedule.heartbeat, "/start")
         ending = self._busy[name] = _Ending(self._context, self._runner, name, due, window)
         try:
-            begun = [
-                self._places.submit(work, partial(self._work, ending, place_tasks))
-                for work, place_tasks in works
-            ]
             threading.Thread(
-                target=self._end, args=(begun, last, ending), name=f"end of {name}", daemon=True
+                target=self._run, args=(waves, last, ending), name=f"run of {name}", daemon=True
             ).start()
-        except RuntimeError as error:  # no thread could be started, or the service stops
+        except RuntimeError as error:  # no thread could be started
             del self._busy[name]
             _log.critical("schedule.store_failed", schedule=name, error=str(error))
 
-    def _works(self, places: Sequence[list[Task]]) -> list[tuple[Work, list[Task]]]:
-        """Return the work of each place; from now on the limits are those of its servers."""
-        servers = read_servers(self._context)
-        self._places.limit(limits_of(self._context, servers))
-        return [(work_of(self._context, tasks, servers), tasks) for tasks in places]
+    def _waves(
+        self, schedule: Schedule, trigger: Trigger, places: Mapping[str, list[Task]]
+    ) -> list[_Wave]:
+        """Return the owed work in waves of all planned databases; the host is in the first one.
+
+        From now on the limits are those of the servers as they are known.
+        """
+        context = self._context
+        servers = read_servers(context)
+        self._places.limit(limits_of(context, servers))
+        planned = {task.database for task in tasks_of(context, schedule.jobs, trigger)} - {""}
+        names = [name for name in by_priority(context) if name in planned]
+        waves = [_Wave(one, []) for one in in_waves(names, context.config.fleet.waves)]
+        waves = waves or [_Wave([], [])]
+        wave_of = {name: wave for wave in waves for name in wave.databases}
+        for tasks in places.values():
+            wave = wave_of.get(tasks[0].database, waves[0])
+            wave.works.append((work_of(context, tasks, servers), tasks))
+        return waves
 
     def _work(self, ending: "_Ending", place_tasks: Sequence[Task]) -> None:
         """Run tasks of one place in order; a failing state file ends the list, which is retried."""
@@ -211,19 +232,15 @@ class Dispatcher:
                 )
                 return
 
-    def _end(
-        self, begun: "Sequence[Future[None]]", last: Sequence[Task], ending: "_Ending"
-    ) -> None:
-        """Run the service's tasks after all places, close the schedule, find the next due time."""
+    def _run(self, waves: Sequence[_Wave], last: Sequence[Task], ending: "_Ending") -> None:
+        """Run the waves, then the service's tasks; close the schedule, find the next due time."""
         closed = False
         try:
-            for one in wait(begun).done:
-                if one.exception() is not None:
-                    _log.critical("run.crashed", schedule=ending.name, error=repr(one.exception()))
+            stopped = self._run_waves(waves, ending)
             if last and not ending.runner.stop.is_set():
                 work = partial(self._work, ending, last)
                 wait([self._places.submit(Work(Scope.SERVICE.value), work)])
-            closed = self._close(ending)
+            closed = self._close(ending, stopped=stopped)
         except (StoreError, RuntimeError) as error:
             # RuntimeError: the service stops
             _log.critical("schedule.store_failed", schedule=ending.name, error=str(error))
@@ -233,19 +250,54 @@ class Dispatcher:
         if closed:  # otherwise it is tried again at the next poll
             self.look(ending.name)
 
-    def _close(self, ending: "_Ending") -> bool:
+    def _run_waves(self, waves: Sequence[_Wave], ending: "_Ending") -> bool:
+        """Run one wave after the other; return whether a wave's result has stopped the next."""
+        for number, wave in enumerate(waves, 1):
+            begun = [
+                self._places.submit(work, partial(self._work, ending, tasks))
+                for work, tasks in wave.works
+            ]
+            for one in wait(begun).done:
+                if one.exception() is not None:
+                    _log.critical("run.crashed", schedule=ending.name, error=repr(one.exception()))
+            if ending.runner.stop.is_set():
+                return False
+            why = self._failure(ending, wave.databases) if number < len(waves) else ""
+            if why:
+                self._stop_waves(ending, f"wave {number} of {len(waves)}: {why}")
+                return True
+        return False
+
+    def _failure(self, ending: "_Ending", databases: Sequence[str]) -> str:
+        """Return why nothing is begun after a wave; empty if the next one may."""
+        stop = ending.context.config.fleet.stop_wave_at
+        with ending.context.store.reading() as transaction:
+            failed, critical = history.count_failures(transaction, ending.trigger, databases)
+        return failure_of(WaveResult(len(databases), failed, critical), stop.failed, stop.critical)
+
+    def _stop_waves(self, ending: "_Ending", why: str) -> None:
+        """Record the tasks of the waves that are not begun, with an alert."""
+        context, name = ending.context, ending.name
+        _log.error("schedule.wave_stopped", schedule=name, reason=why)
+        identity = Identity(WAVE_STOPPED.name, context.config.daemon.name, task=name)
+        owed = owed_tasks(context, context.config.timetable[name].jobs, ending.trigger)
+        unrun = [task for task in owed if task.scope is Scope.DATABASE]
+        names = some_of(list(dict.fromkeys(task.database for task in unrun)))
+        summary = f"schedule {name} did not go on after {why}; not begun: {names or 'none'}"
+        finding = Finding(identity, Severity.HIGH, summary, remedy=f"sereno now {name}")
+        record_unrun(context, unrun, f"not begun: {why}", Cause.WAVE_STOPPED, finding)
+
+    def _close(self, ending: "_Ending", *, stopped: bool) -> bool:
         """Return whether every task is settled; then resolve its alert and ping the heartbeat."""
-        context, name, trigger = (
-            ending.context,
-            ending.name,
-            Trigger(ending.name, ending.due.nominal),
-        )
+        context, name, trigger = ending.context, ending.name, ending.trigger
         if ending.runner.stop.is_set() or owed_tasks(
             context, context.config.timetable[name].jobs, trigger
         ):
             return False
         with context.store.transaction() as transaction:
-            context.processor(transaction).process([], [Coverage(TASK_MISSED.name, task=name)])
+            over = [TASK_MISSED] if stopped else [TASK_MISSED, WAVE_STOPPED]
+            covered = [Coverage(kind.name, task=name) for kind in over]
+            context.processor(transaction).process([], covered)
             ends = history.final_states(transaction, trigger)
         wrong = [f"{place}: {state}" for place, state in ends if state in _WRONG]
         self._heartbeat.end(context.config.timetable[name].heartbeat, wrong)
@@ -260,18 +312,8 @@ class Dispatcher:
         identity = Identity(TASK_MISSED.name, self._context.config.daemon.name, task=name)
         summary = f"schedule {name} of {due.nominal:%Y-%m-%d %H:%M} did not run: {why}"
         finding = Finding(identity, Severity.HIGH, summary, remedy=f"sereno now {name}")
-        now = self._context.clock()
         unrun = owed_tasks(self._context, self._context.config.timetable[name].jobs, trigger)
-        with self._context.store.transaction() as transaction:
-            for task in unrun:
-                number = history.begin_run(transaction, task, now)
-                history.finish_run(
-                    transaction,
-                    number,
-                    (RunState.SKIPPED.value, f"missed: {why}", 0, Cause.MISSED),
-                    now,
-                )
-            self._context.processor(transaction).process([finding], [])
+        record_unrun(self._context, unrun, f"missed: {why}", Cause.MISSED, finding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,3 +325,7 @@ class _Ending:
     name: str
     due: Due
     window: Window
+
+    @property
+    def trigger(self) -> Trigger:
+        return Trigger(self.name, self.due.nominal)

@@ -1,14 +1,18 @@
 """The tasks of a list of jobs, and those that a due time still owes."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from daemon.config.groups import FoundDatabase
 from daemon.context import Context
 from daemon.history import history
+from daemon.runs.result import RunState
 from daemon.scheduling.turns import PastRun, in_turn
+from domain.cause import Cause
+from domain.finding import Finding
 from domain.task import NOW, Scope, Task, Trigger
 
+SKIPPED = RunState.SKIPPED.value
 CHECK_JOBS = ("integrity_check", "disk_check")
 """The jobs of checks that end within minutes; corruption_check is spread over nights."""
 
@@ -43,6 +47,24 @@ def known_since(context: Context, task: Task, now: datetime) -> datetime:
     if isinstance(database, FoundDatabase) and database.since is not None:
         return min(database.since, now)
     return now
+
+
+def by_priority(context: Context) -> list[str]:
+    """Return the databases, those with a greater priority first."""
+    databases = context.config.databases
+    return sorted(databases, key=lambda name: -databases[name].priority)
+
+
+def record_unrun(
+    context: Context, tasks: Iterable[Task], reason: str, cause: Cause, finding: Finding
+) -> None:
+    """Record tasks that are not run as skipped, and one alert for all."""
+    now = context.clock()
+    with context.store.transaction() as transaction:
+        for task in tasks:
+            number = history.begin_run(transaction, task, now)
+            history.finish_run(transaction, number, (SKIPPED, reason, 0, cause), now)
+        context.processor(transaction).process([finding], [])
 
 
 def owed_tasks(context: Context, jobs: Sequence[str], trigger: Trigger) -> list[Task]:

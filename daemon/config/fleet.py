@@ -1,0 +1,31 @@
+"""The options of many databases: the waves in which a schedule works on them."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from domain.options import Model
+
+WaveSize = Annotated[str, Field(pattern=r"^(\*|[1-9][0-9]{0,5}%?)$")]
+Part = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}%?$")]
+
+
+class StopWave(Model):
+    """The results of a wave after which the next one is not begun."""
+
+    failed: Part = Field(
+        "1", description='So many databases with a failed run, or such a share ("2%").'
+    )
+    critical: int = Field(1, ge=1, description="So many alerts opened as critical by its runs.")
+
+
+class Fleet(Model):
+    """How a schedule works on many databases."""
+
+    waves: tuple[WaveSize, ...] = Field(
+        (),
+        description="A schedule begins in so many databases, goes on in the next ones when these "
+        'have ended well, and so on, such as ["3", "5%", "*"]: numbers, shares, and * for the '
+        "rest. Databases with a greater priority go first.",
+    )
+    stop_wave_at: StopWave = StopWave()
