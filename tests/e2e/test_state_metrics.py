@@ -187,7 +187,8 @@ def test_totals_of_an_older_file_are_those_of_its_runs(filled):
         connection.executescript(
             "DROP TRIGGER run_ends; DROP TRIGGER run_state; DROP TRIGGER measure_taken;"
             "ALTER TABLE ignored DROP COLUMN database; DROP VIEW ended_run;"
-            " DROP INDEX run_running; DROP INDEX run_schedule; PRAGMA user_version = 9"
+            " DROP INDEX run_running; DROP INDEX run_schedule; DROP TABLE found_database;"
+            " PRAGMA user_version = 9"
         )
     open_store(path)
     with closing(sqlite3.connect(path)) as connection:
