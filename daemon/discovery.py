@@ -1,4 +1,4 @@
-"""Looks which databases of the configured groups exist, and records what is new or gone."""
+"""Asks servers for the databases of the configured groups; records new and missing ones."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +14,13 @@ from daemon.config.groups import groups_of, member_name
 from daemon.config.model import Database
 from daemon.context import Context
 from daemon.history import found_databases, history
-from daemon.runs.reaching import judge_unreachable, some_of
+from daemon.runs.reaching import judge_unreachable
 from daemon.runs.sessions import require_same
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from domain.kinds import DATABASE_MISSING, DATABASE_UNREACHABLE, NOT_INSTALLED
 from domain.place import SEPARATOR
+from domain.units import some_of
 from jobs.job import Verdict
 from postgres.session import MAINTAIN, TargetError, open_session
 from store.store import Row, Transaction
@@ -49,7 +50,7 @@ class _Seen:
 
 
 def look_for_databases(context: Context) -> dict[str, TargetError]:
-    """Ask the server of each group for its databases, and record what is new or gone.
+    """Ask the server of each group for its databases; record new and missing ones.
 
     A group whose server does not answer stays as it is; it is returned with the reason. Raises
     StoreError.
@@ -121,7 +122,7 @@ class _Look:
         """Alert that a group cannot be looked at, unless its known databases tell it already."""
         known = any(row["origin"] == group for row in self.rows)
         if seen.problem is not None and not (known and seen.problem.of_server):
-            self._process(judge_unreachable(self._context.config, group, seen.problem))
+            self._process(judge_unreachable(self._context.policy, group, seen.problem))
 
     def _configured_apart(self, system_identifier: str) -> set[int]:
         """Return the oids of databases of a server that are configured by themselves."""

@@ -1,4 +1,4 @@
-"""What a running service has open for others: couriers, channels that listen, the HTTP server."""
+"""The endpoints of a running service: couriers, channels that listen, the HTTP server."""
 
 import threading
 import time
@@ -77,7 +77,7 @@ class Endpoints:
             self._parts.context = context
 
     def close(self) -> None:
-        """Close everything; what is being delivered has some seconds."""
+        """Close everything; deliveries in progress have some seconds."""
         self._exits.close()
         self._parts = None
 

@@ -82,7 +82,7 @@ def _findings_of(
             for _, _, verdict in dry_run.run_checks(context, task, names):
                 found += verdict.findings
         except UnreachableError as error:
-            found += judge_unreachable(context.config, task.database, error).findings
+            found += judge_unreachable(context.policy, task.database, error).findings
             if error.of_server:
                 break
         except (TargetError, psycopg.Error, OSError, StoreError) as error:

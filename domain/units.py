@@ -1,6 +1,7 @@
 """Durations and sizes: parsed from text and printed for people. Pure."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -134,3 +135,10 @@ def format_seconds(seconds: float) -> str:
     if minutes:
         return f"{hours} h {minutes} min"
     return f"{hours} h"
+
+
+def some_of(names: Sequence[str], most: int = 5) -> str:
+    """Return some of the names as text, and how many more there are."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"

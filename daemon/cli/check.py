@@ -246,7 +246,7 @@ def run_checks(
 
 def _add_missing(results: CheckResults, names: Sequence[str], only: Collection[str] | None) -> None:
     """Record the named checks that ran nowhere: failed if no check ran at all."""
-    from daemon.runs.reaching import some_of
+    from domain.units import some_of
 
     where = f"in {some_of(sorted(only))}" if only else "in any database"
     texts = [f"{name}: does not run {where}" for name in names]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from daemon.cli.output import local_minute
 from domain.kinds import DATABASE_UNREACHABLE, SERVER_UNREACHABLE
+from domain.units import some_of
 
 if TYPE_CHECKING:
     from alerts.alert import Alert
@@ -21,11 +22,13 @@ def databases_line(overview: "Overview", alerts: "Sequence[Alert]", runs: "Seque
     on_them = _databases_of(overview, down)
     parts = []
     if answering := [name for name in overview.databases if name not in {*lost, *on_them}]:
-        parts.append(f"{_some(answering)}: {_last_answer(overview, runs)}")
+        parts.append(f"{some_of(answering, MOST_DATABASES)}: {_last_answer(overview, runs)}")
     parts += [f"{name}: {_silent(overview, alert)}" for name, alert in lost.items()]
     for address, alert in down.items():
         names = [name for name, one in on_them.items() if one == address]
-        parts.append(f"{_some(names)}: server {address} {_silent(overview, alert)}")
+        parts.append(
+            f"{some_of(names, MOST_DATABASES)}: server {address} {_silent(overview, alert)}"
+        )
     return "; ".join(parts)
 
 
@@ -49,9 +52,3 @@ def _databases_of(overview: "Overview", servers: Collection[str]) -> dict[str, s
 
     found = {name: address_of(dsn) for name, (dsn, _) in overview.databases.items()}
     return {name: address for name, address in found.items() if address in servers}
-
-
-def _some(names: Sequence[str]) -> str:
-    if len(names) <= MOST_DATABASES:
-        return ", ".join(names)
-    return f"{', '.join(names[:MOST_DATABASES])} and {len(names) - MOST_DATABASES} more"

@@ -20,7 +20,7 @@ class StopWave(Model):
 
 
 class Fleet(Model):
-    """How a schedule works on many databases."""
+    """Waves of the databases of a schedule."""
 
     waves: tuple[WaveSize, ...] = Field(
         (),

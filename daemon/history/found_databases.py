@@ -71,7 +71,7 @@ def remove(transaction: Transaction, key: tuple[str, str]) -> None:
 
 
 def forget(transaction: Transaction, database: str) -> None:
-    """Forget what was learnt about a database that is no more; its runs and alerts stay."""
+    """Forget the server, memory and last results of a database; its runs and alerts stay."""
     for statement in _FORGET:
         transaction.execute(statement, (database,))
     transaction.execute(_FORGET_PLANNED, (f" {database}", f" {database}"))

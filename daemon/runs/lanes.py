@@ -1,4 +1,4 @@
-"""How many sessions a run uses, within the limit of its server."""
+"""The number of sessions of a run, within the limit of its server."""
 
 from daemon.config.model import Config, Database
 from daemon.config.servers import session_limit

@@ -87,7 +87,7 @@ class Recorder:
         """Record that the server answered: its alert is resolved."""
         self._reached, self._unreachable = True, False
         with self._context.store.transaction() as transaction:
-            self._process(transaction, judge_reached(self._context.config, self._task.database))
+            self._process(transaction, judge_reached(self._context.policy, self._task.database))
 
     def unreachable(self, error: UnreachableError) -> bool:
         """Open the alert that the server does not answer; return whether it applies.
@@ -100,7 +100,7 @@ class Recorder:
             return False
         self._unreachable = True
         with self._context.store.transaction() as transaction:
-            verdict = judge_unreachable(self._context.config, self._task.database, error)
+            verdict = judge_unreachable(self._context.policy, self._task.database, error)
             self._process(transaction, verdict)
         return True
 

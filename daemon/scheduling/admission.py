@@ -19,7 +19,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many works, and how many sessions in each server, may be there at once."""
+    """The most works at once, and the most sessions at once in each server."""
 
     at_once: int
     sessions: Mapping[str, int] = field(default_factory=dict)

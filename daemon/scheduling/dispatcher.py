@@ -17,7 +17,6 @@ from alerts.heartbeat import Heartbeat
 from daemon.config.model import Schedule
 from daemon.context import Context
 from daemon.history import history
-from daemon.runs.reaching import some_of
 from daemon.runs.result import RunState
 from daemon.runs.runner import Runner
 from daemon.scheduling.admission import Limits, Work
@@ -32,6 +31,7 @@ from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from domain.kinds import TASK_MISSED, WAVE_STOPPED
 from domain.task import Scope, Task, Trigger
+from domain.units import some_of
 from execution.window import Window, open_window
 from store.store import StoreError
 

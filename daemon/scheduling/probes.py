@@ -11,7 +11,7 @@ import psycopg
 import structlog
 
 from alerts import alert_store
-from daemon.config.servers import addresses, shared_servers
+from daemon.config.servers import addresses
 from daemon.context import Context
 from daemon.history import pause
 from daemon.runs import dry_run
@@ -54,7 +54,7 @@ class Probes:
         with context.store.reading() as transaction:
             paused = pause.paused(transaction, context.clock()) is not None
             lost = _lost(transaction)
-        first = {one: name for name, one in reversed(shared_servers(context.config).items())}
+        first = {one: name for name, one in reversed(list(context.policy.servers.items()))}
         again = lost if paused else lost | self._silent
         due = {first.get(one, one) for one in again} - set(busy)
         looks = not paused and self._clock() - self._all_at >= ALL_SECONDS
@@ -94,7 +94,7 @@ class Probes:
         busy: Collection[str],
     ) -> None:
         """Look at the databases of a server in turn; none of the others once it is down."""
-        shared = shared_servers(context.config)
+        shared = context.policy.servers
         for database in databases:
             address = shared.get(database, database)
             try:
@@ -102,7 +102,7 @@ class Probes:
             except TargetError as error:
                 silent = address if error.of_server else database
                 if database not in busy and silent in self._silent:
-                    verdicts = [judge_unreachable(context.config, database, error)]
+                    verdicts = [judge_unreachable(context.policy, database, error)]
                     self._record(context, database, verdicts)
                 elif database not in busy:
                     self._silent.add(silent)
@@ -115,7 +115,7 @@ class Probes:
     @staticmethod
     def _look(context: Context, database: str, watched: Collection[str]) -> list[Verdict]:
         with open_session(context.target(database), MAINTAIN, "probe"):
-            reached = judge_reached(context.config, database)
+            reached = judge_reached(context.policy, database)
         if not watched:
             return [reached]
         task = Task("integrity_check", Scope.DATABASE, database)

@@ -35,8 +35,8 @@ def notified_kinds(context):
 
 def make_flapping(context):
     for _ in range(3):
-        record(context, judge_unreachable(context.config, "main", UnreachableError("no answer")))
-        record(context, judge_reached(context.config, "main"))
+        record(context, judge_unreachable(context.policy, "main", UnreachableError("no answer")))
+        record(context, judge_reached(context.policy, "main"))
     with context.store.reading() as transaction:
         (row,) = transaction.rows("SELECT state, flapping, passes FROM alert")
     assert (row["state"], row["flapping"]) == ("firing", 1)
@@ -50,9 +50,9 @@ def test_finding_is_notified_while_the_alert_of_an_answering_database_is_flappin
 
 def test_inhibited_finding_is_notified_as_soon_as_the_database_answers(context):
     make_flapping(context)
-    record(context, judge_unreachable(context.config, "main", UnreachableError("no answer")))
+    record(context, judge_unreachable(context.policy, "main", UnreachableError("no answer")))
     context.process_findings([broken_key(context)], [])
     assert "foreign_keys" not in notified_kinds(context)
-    record(context, judge_reached(context.config, "main"))
+    record(context, judge_reached(context.policy, "main"))
     run_periodic_alerts(context, context.clock())
     assert "foreign_keys" in notified_kinds(context)

@@ -51,13 +51,13 @@ def test_database_that_refuses_its_login_is_an_alert_of_its_own(house):
     context = house.context()
     error = unreachable(context, "gone")
     assert not error.of_server, "the server answers"
-    (found,) = judge_unreachable(context.config, "gone", error).findings
+    (found,) = judge_unreachable(context.policy, "gone", error).findings
     assert (found.kind, found.identity.database) == ("database_unreachable", "gone")
 
 
 def test_other_alerts_of_its_databases_are_inhibited_until_one_of_them_answers(away):
     error = unreachable(away, "one")
-    verdict = judge_unreachable(away.config, "one", error)
+    verdict = judge_unreachable(away.policy, "one", error)
     away.process_findings(verdict.findings, verdict.coverage)
     broken = [
         Finding(Identity("orphans", away.config.daemon.name, database=name), Severity.HIGH, "b")
@@ -68,7 +68,7 @@ def test_other_alerts_of_its_databases_are_inhibited_until_one_of_them_answers(a
         quiet = {a.database: a.suppressed_by for a in alert_store.load_open(transaction)}
     assert quiet["two"] == "inhibited: the server /nowhere:5432 is unreachable"
     assert quiet["main"] == ""
-    reached = judge_reached(away.config, "two")
+    reached = judge_reached(away.policy, "two")
     away.process_findings([broken[0]], reached.coverage)
     assert "server_unreachable" not in open_alerts(away)
     with away.store.reading() as transaction:
