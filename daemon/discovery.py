@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+import psycopg
 import structlog
 from psycopg import sql
 
@@ -21,6 +22,7 @@ from domain.finding import Finding, Identity, Severity
 from domain.kinds import DATABASE_MISSING, DATABASE_UNREACHABLE, NOT_INSTALLED
 from domain.place import SEPARATOR
 from domain.units import some_of
+from execution.errors import first_line
 from jobs.job import Verdict
 from postgres.session import MAINTAIN, TargetError, open_session
 from store.store import Row, Transaction
@@ -81,10 +83,16 @@ def _ask(context: Context, group: str) -> _Seen:
                 require_same(group, server, known)
             patterns = (database.discover, list(database.exclude))
             rows = opened.rows(_DATABASES, patterns)
-    except TargetError as error:
-        _log.warning("discovery.failed", group=group, reason=str(error))
-        return _Seen({}, problem=error)
+    except (TargetError, psycopg.Error) as error:
+        refused = error if isinstance(error, TargetError) else _failed(group, error)
+        _log.warning("discovery.failed", group=group, reason=str(refused))
+        return _Seen({}, problem=refused)
     return _Seen({row["name"]: row["oid"] for row in rows}, server)
+
+
+def _failed(group: str, error: psycopg.Error) -> TargetError:
+    """Return the error of a look whose query failed: a bad pattern, or a session that ended."""
+    return TargetError(f"{group}: its databases cannot be listed: {first_line(error)}")
 
 
 class _Look:

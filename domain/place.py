@@ -18,9 +18,11 @@ class Place:
 def means(name: str | None, database: str) -> bool:
     """Return whether a name in the configuration means a database: by itself, or by its group.
 
-    None means every database.
+    None means every database. A name with a separator is that of one database, not of a group.
     """
-    return name is None or database == name or database.startswith(f"{name}{SEPARATOR}")
+    if name is None or name == database:
+        return True
+    return SEPARATOR not in name and database.startswith(f"{name}{SEPARATOR}")
 
 
 def may_meet(one: str | None, other: str | None) -> bool:

@@ -1,6 +1,5 @@
 """`sereno install`: creates the schema sereno and the logins, or prints the SQL."""
 
-import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,6 @@ from daemon.exit_codes import Exit
 if TYPE_CHECKING:
     from postgres.session import Target
 
-NOTE_WIDTH = 79
 
 AdminOption = Annotated[
     str | None,
@@ -45,7 +43,7 @@ def install(
     as_json: JsonOption = False,
 ) -> None:
     """Create the schema sereno and the configured logins. May be run again."""
-    from daemon.cli.install_database import install_database
+    from daemon.cli.install_database import install_database, note
     from daemon.config.groups import groups_of
 
     if (database is None) == (group is None):
@@ -65,7 +63,7 @@ def install(
                 | notes
             )
             raise typer.Exit(Exit.FOUND if done.refused else Exit.FINE)
-        typer.echo("".join(f"{_note(one)}\n" for one in done.shortcomings), err=True, nl=False)
+        typer.echo("".join(f"{note(one)}\n" for one in done.shortcomings), err=True, nl=False)
         if print_only:
             typer.echo("\n".join(done.statements))
         else:
@@ -80,14 +78,3 @@ def _show_installed(target: "Target", refused: Mapping[str, str]) -> None:
         listed = "\n".join(f"  {user}: {reason}" for user, reason in refused.items())
         fail(f"{target.name}: the server does not let these logins in yet:\n{listed}", Exit.FOUND)
     typer.echo("next: sereno plan")
-
-
-def _note(shortcoming: str) -> str:
-    """Return a shortcoming as comment lines of the script."""
-    return textwrap.fill(
-        f"-- note: {shortcoming}",
-        NOTE_WIDTH,
-        subsequent_indent="--   ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

@@ -1,6 +1,7 @@
 """Installs in one database: its logins, the schema sereno, and a first log-in as each."""
 
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from postgres.session import Target
 
 SHORT_PASSWORD = 12
+NOTE_WIDTH = 79
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +193,14 @@ def _database_name(conninfo: str, user: str) -> str:
     from psycopg.conninfo import conninfo_to_dict
 
     return str(conninfo_to_dict(conninfo).get("dbname") or os.environ.get("PGDATABASE") or user)
+
+
+def note(shortcoming: str) -> str:
+    """Return a shortcoming as comment lines of the script."""
+    return textwrap.fill(
+        f"-- note: {shortcoming}",
+        NOTE_WIDTH,
+        subsequent_indent="--   ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from daemon.cli.install_database import install_database
+from daemon.cli.install_database import install_database, note
 from daemon.cli.options import print_json
 from daemon.cli.output import counted
 from daemon.exit_codes import Exit
@@ -29,12 +29,16 @@ def install_group(
             _tell(results[-1], f"{number}/{len(members)}")
     if as_json:
         print_json(results)
-    else:
+    elif not print_only:
         done = [one for one in results if one["done"]]
         typer.echo(f"{group}: {len(done)} of {counted(len(results), 'database')} prepared")
+    raise typer.Exit(_code(results))
+
+
+def _code(results: list[dict[str, Any]]) -> Exit:
     if any(one["failed"] for one in results):
-        raise typer.Exit(Exit.CANNOT)
-    raise typer.Exit(Exit.FOUND if any(one["refused"] for one in results) else Exit.FINE)
+        return Exit.CANNOT
+    return Exit.FOUND if any(one["refused"] for one in results) else Exit.FINE
 
 
 def _members(context: "Context") -> "dict[str, FoundDatabase]":
@@ -56,11 +60,15 @@ def _install(
     database = str(conninfo_to_dict(one.dsn)["dbname"])
     conninfo = make_conninfo(admin, dbname=database) if admin else None
     result: dict[str, Any] = {"database": name, "done": False, "failed": False, "refused": {}}
+    if print_only and not database.isprintable():
+        typer.echo(f"sereno: {name!r}: a script cannot connect to such a name", err=True)
+        return {**result, "failed": True}
     try:
         found = install_database(context, name, conninfo, print_only=print_only)
     except typer.Exit:
         return {**result, "failed": True}
-    result |= {"statements": found.statements, "notes": list(found.shortcomings)}
+    statements = [_connect(database), *found.statements] if print_only else found.statements
+    result |= {"statements": statements, "notes": list(found.shortcomings)}
     if print_only:
         return result
     with context.store.transaction() as transaction:
@@ -68,12 +76,20 @@ def _install(
     return {**result, "done": True, "refused": dict(found.refused)}
 
 
+def _connect(database: str) -> str:
+    """Return the command by which psql goes on in a database, whatever its printable name."""
+    from psycopg.conninfo import make_conninfo
+
+    place = make_conninfo(dbname=database).replace('"', '""')
+    return f'\\connect -reuse-previous=on "{place}"'
+
+
 def _tell(result: dict[str, Any], number: str) -> None:
     """Print one database as it ends; the statements, if they are only printed."""
     if result["failed"]:
         return  # said on standard error
     if not result["done"]:
-        typer.echo(f"-- {result['database']}\n" + "\n".join(result["statements"]))
+        typer.echo("\n".join([*map(note, result["notes"]), *result["statements"]]))
         return
     typer.echo(f"{number} {result['database']}: ready", err=True)
     for user, reason in result["refused"].items():

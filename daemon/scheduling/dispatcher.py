@@ -21,7 +21,7 @@ from daemon.runs.result import RunState
 from daemon.runs.runner import Runner
 from daemon.scheduling.admission import Limits, Work
 from daemon.scheduling.places import Places
-from daemon.scheduling.tasks import by_priority, known_since, owed_tasks, record_unrun, tasks_of
+from daemon.scheduling.tasks import known_since, owed_tasks, record_unrun, tasks_of
 from daemon.scheduling.timetable import Timing, timings
 from daemon.scheduling.waves import WaveResult, failure_of, in_waves
 from daemon.scheduling.works import limits_of, read_servers, work_of
@@ -209,14 +209,16 @@ class Dispatcher:
         context = self._context
         servers = read_servers(context)
         self._places.limit(limits_of(context, servers))
-        planned = {task.database for task in tasks_of(context, schedule.jobs, trigger)} - {""}
-        names = [name for name in by_priority(context) if name in planned]
+        planned = (task.database for task in tasks_of(context, schedule.jobs, trigger))
+        names = list(dict.fromkeys(filter(None, planned)))
         waves = [_Wave(one, []) for one in in_waves(names, context.config.fleet.waves)]
         waves = waves or [_Wave([], [])]
         wave_of = {name: wave for wave in waves for name in wave.databases}
         for tasks in places.values():
             wave = wave_of.get(tasks[0].database, waves[0])
             wave.works.append((work_of(context, tasks, servers), tasks))
+        for wave in waves:  # the first ones begin as they are submitted
+            wave.works.sort(key=lambda one: -one[0].priority)
         return waves
 
     def _work(self, ending: "_Ending", place_tasks: Sequence[Task]) -> None:

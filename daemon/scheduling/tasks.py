@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from daemon.config.groups import FoundDatabase
+from daemon.config.model import Database
 from daemon.context import Context
 from daemon.history import history
 from daemon.runs.result import RunState
@@ -25,8 +26,8 @@ def tasks_of(
 ) -> Iterator[Task]:
     """Yield the tasks of jobs in order, in every place where the configuration gives a job work.
 
-    `only` restricts the databases. A found database without the schema `sereno` gets no task that
-    deletes.
+    Databases with a greater priority come first; `only` restricts them. A found database without
+    the schema `sereno` gets no task that deletes.
     """
     for job in (context.jobs[name] for name in jobs):
         for scope in job.scopes:
@@ -35,10 +36,14 @@ def tasks_of(
             if scope is not Scope.DATABASE:
                 yield Task(job.name, scope, "", trigger)
                 continue
-            for database, one in context.config.databases.items():
+            for database, one in _by_priority(context):
                 lacks = job.deletes and isinstance(one, FoundDatabase) and one.prepared is False
                 if (only is None or database in only) and not lacks:
                     yield Task(job.name, scope, database, trigger)
+
+
+def _by_priority(context: Context) -> list[tuple[str, Database]]:
+    return sorted(context.config.databases.items(), key=lambda item: -item[1].priority)
 
 
 def known_since(context: Context, task: Task, now: datetime) -> datetime:
@@ -47,12 +52,6 @@ def known_since(context: Context, task: Task, now: datetime) -> datetime:
     if isinstance(database, FoundDatabase) and database.since is not None:
         return min(database.since, now)
     return now
-
-
-def by_priority(context: Context) -> list[str]:
-    """Return the databases, those with a greater priority first."""
-    databases = context.config.databases
-    return sorted(databases, key=lambda name: -databases[name].priority)
 
 
 def record_unrun(

@@ -19,6 +19,7 @@ from daemon.discovery import look_for_databases
 from daemon.runs.runner import Runner
 from daemon.scheduling.dispatcher import Dispatcher
 from domain.finding import Finding, Identity, Severity
+from domain.place import means
 from execution.progress import NoProgress
 
 HOSTILE = "co\"op %s ' $x; DROP é"
@@ -327,3 +328,48 @@ def test_every_table_with_a_database_is_restricted_or_known_not_to_be(house):
             " WHERE c.name = 'database'"
         )
     assert {row["name"] for row in rows} == left | set(chosen_databases._TABLES)
+
+
+def test_printed_script_connects_to_each_database_and_no_name_is_run_as_sql(prepared_group, house):
+    group = prepared_group
+    house.sereno("install", "main", "--admin", house.database.dsn)
+    group.create(HOSTILE)
+    group.create("x\nDROP TABLE important; --")
+    script = house.sereno(
+        "install", "--discover", "coop", "--print", "--admin", group.dsn, check=False
+    )
+    assert script.returncode == 2
+    assert "a script cannot connect to such a name" in script.stderr
+    assert "important" not in script.stdout
+    first, *_ = [line for line in script.stdout.splitlines() if not line.startswith("-- ")]
+    name = (group.prefix + HOSTILE).replace("'", "\\'").replace('"', '""')
+    assert first == f"""\\connect -reuse-previous=on "dbname='{name}'\""""
+
+
+def test_query_that_fails_is_the_problem_of_its_group_alone(group, house):
+    name = group.create()
+    dsn = json.dumps(group.dsn)
+    bad = f"[databases.bad]\ndsn = {dsn}\ndiscover = '%\\'\n"
+    group.configure(bad)
+    context = house.context()
+    (problem,) = look_for_databases(context).items()
+    assert problem[0] == "bad"
+    assert "its databases cannot be listed: LIKE pattern must not end with escape" in str(
+        problem[1]
+    )
+    assert name in renewed(context).config.databases
+
+
+@pytest.mark.parametrize(
+    ("name", "database", "meant"),
+    [
+        (None, "coop/a", True),
+        ("coop", "coop/a/b", True),
+        ("coop/a", "coop/a", True),
+        ("coop/a", "coop/a/b", False),
+        ("coop", "coop2/a", False),
+        ("coop/a", "coop", False),
+    ],
+)
+def test_name_means_a_database_or_the_group_that_found_it(name, database, meant):
+    assert means(name, database) is meant

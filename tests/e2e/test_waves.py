@@ -1,5 +1,6 @@
 """A schedule that goes on to its next databases only when the first ones have ended well."""
 
+import json
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -119,3 +120,13 @@ def test_restart_within_a_night_remembers_the_failing_wave(fleet):
     fleet.dispatcher = Dispatcher(fleet.context, fleet.runner, Heartbeat(list))
     again = fleet.night(27)
     assert [row["state"] for row in again] == ["failed", "skipped", "skipped", "skipped"]
+
+
+def test_database_with_the_greater_priority_begins_first(fleet, house):
+    house.path.write_text(house.path.read_text().replace('waves = ["1", "2"]', "waves = []"))
+    house.path.write_text(house.path.read_text().replace("[daemon]", "[daemon]\nat_once = 1"))
+    fleet = _Fleet(house, fleet.wait)
+    assert next(row["database"] for row in fleet.night(27)) == "c"
+    done = house.sereno("now", "analyze", "--json")
+    runs = sorted(json.loads(done.stdout), key=lambda run: run["id"])
+    assert runs[0]["database"] == "c"
