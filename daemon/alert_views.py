@@ -1,6 +1,7 @@
 """Alerts and silences as JSON objects, for the command line and the HTTP interface."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from alerts import alert_store, outbox, silences
@@ -38,6 +39,10 @@ def server_of(alert: Alert, clusters: Mapping[str, str]) -> str:
     return min((name for name, one in clusters.items() if one == alert.cluster), default="")
 
 
+def _utc(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
 def alert_row(alert: Alert, suppressed_by: str = "") -> dict[str, Any]:
     """Return an alert as a JSON object; instants are UTC."""
     return {
@@ -48,7 +53,8 @@ def alert_row(alert: Alert, suppressed_by: str = "") -> dict[str, Any]:
         "database": alert.database,
         "object": redact(alert.object or alert.task),
         "summary": redact(alert.summary),
-        "opened": f"{alert.opened_at:%Y-%m-%dT%H:%M:%SZ}",
+        "opened": _utc(alert.opened_at),
+        "resolved": _utc(alert.resolved_at) if alert.resolved_at else None,
         "seen": alert.occurrences,
         "acknowledged_by": redact(alert.acknowledged_by),
         "suppressed_by": suppressed_by or alert.suppressed_by,

@@ -3,7 +3,7 @@
 import getpass
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from daemon.config.model import Config, Database, Login, MigrateLogin
 from daemon.context import AlertContext, Context
 from daemon.history import found_databases, statistics
 from daemon.registry import build_jobs
+from domain.place import SEPARATOR
 from domain.secret import SecretError
 from postgres import session
 from postgres.identifiers import split_names
@@ -35,8 +36,10 @@ from store.timestamps import from_text
 def build_alert_context(config: Config) -> AlertContext:
     """Open the store and build the policy; no channel, check or job. Raises StoreError."""
     store = open_store(config.daemon.state)
-    config, _ = _with_found(config, store)
-    policy = _policy(config, store, cache(partial(_headers, config)))
+    written = config
+    config, missing = _with_found(written, store)
+    tagged = _tagged(written, config, missing)
+    policy = _policy(config, store, cache(partial(_headers, config)), tagged)
     return AlertContext(config, store, policy, now)
 
 
@@ -76,7 +79,7 @@ def _of_databases(written: Config, store: Store, checks: Known | None) -> dict[s
         "written": written,
         "missing": missing,
         "jobs": build_jobs(config, store),
-        "policy": _policy(config, store, cache(known)),
+        "policy": _policy(config, store, cache(known), _tagged(written, config, missing)),
         "target": target,
     }
 
@@ -97,11 +100,26 @@ def _with_found(config: Config, store: Store) -> tuple[Config, frozenset[str]]:
         for row in rows
         if not row["missing_since"]
     ]
-    gone = (member_name(row["origin"], row["name"]) for row in rows if row["missing_since"])
+    gone = (
+        member_name(row["origin"], row["name"])
+        for row in rows
+        if row["missing_since"] and row["origin"] in groups_of(config)
+    )
     return with_found(config, there), frozenset(gone)
 
 
-def _policy(config: Config, store: Store, headers: Callable[[], Headers]) -> Policy:
+def _tagged(written: Config, config: Config, missing: Iterable[str]) -> dict[str, Database]:
+    """Return the entries of all names that alerts may have: those that are not there now too."""
+    absent = {name: written.databases[name.partition(SEPARATOR)[0]] for name in missing}
+    return {**written.databases, **config.databases, **absent}
+
+
+def _policy(
+    config: Config,
+    store: Store,
+    headers: Callable[[], Headers],
+    tagged: Mapping[str, Database],
+) -> Policy:
     """Return the policy with the texts of checks and the names of servers."""
 
     def server(alert: Alert) -> str:
@@ -110,7 +128,9 @@ def _policy(config: Config, store: Store, headers: Callable[[], Headers]) -> Pol
         with store.reading() as transaction:
             return server_of(alert, statistics.load_clusters(transaction))
 
-    return replace(build_policy(config, now()), spanish=in_spanish(headers), server_of=server)
+    return replace(
+        build_policy(config, now(), tagged), spanish=in_spanish(headers), server_of=server
+    )
 
 
 def _headers(config: Config) -> Headers:

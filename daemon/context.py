@@ -64,6 +64,8 @@ class Context(AlertContext):
     """The configuration as it is written, with its groups."""
     missing: frozenset[str] = frozenset()
     """Databases that were found once and are not there now."""
+    unasked: Mapping[str, str] = field(default_factory=dict)
+    """The groups whose server this command could not ask, each with the reason."""
     rate_limits: dict[str, RateLimit] = field(default_factory=dict)
     """The measured rate limit of each channel."""
     unstored: dict[str, Callable[[], None]] = field(default_factory=dict)

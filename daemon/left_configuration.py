@@ -7,9 +7,16 @@ import structlog
 from alerts import alert_store
 from alerts.alert import Alert
 from checks.registry import FROM_JOBS, PAIRED, TENANT_RLS
+from daemon.config.groups import groups_of
 from daemon.context import Context
 from domain.coverage import Coverage
-from domain.kinds import KINDS
+from domain.kinds import (
+    DATABASE_UNREACHABLE,
+    GROUP_EMPTY,
+    KINDS,
+    NOT_INSTALLED,
+    SERVER_UNREACHABLE,
+)
 
 _log = structlog.get_logger("alerts")
 
@@ -36,14 +43,36 @@ def resolve_what_left(context: Context) -> None:
 def what_left(alerts: Iterable[Alert], context: Context) -> Iterator[tuple[Alert, str]]:
     """Yield the alerts that no configured look can find again, with the reason."""
     for alert in alerts:
-        if why := _why_database(alert, context) or _why_check(alert, context):
+        if why := _why(alert, context):
             yield alert, why
 
 
+def _why(alert: Alert, context: Context) -> str:
+    return (
+        _why_database(alert, context) or _why_server(alert, context) or _why_check(alert, context)
+    )
+
+
 def _why_database(alert: Alert, context: Context) -> str:
-    known = context.config.databases.keys() | context.written.databases.keys() | context.missing
-    if alert.database and alert.database not in known:
-        return f"databases.{alert.database} is not configured any more"
+    known = context.config.databases.keys() | context.missing
+    name = alert.database
+    if not name or name in known:
+        return ""
+    if name not in context.written.databases:
+        return f"databases.{name} is not configured any more"
+    if alert.kind != DATABASE_UNREACHABLE.name:
+        return f"databases.{name} stands for several databases now"
+    return ""
+
+
+def _why_server(alert: Alert, context: Context) -> str:
+    """Return why an alert about a group, or a server of several databases, has no object."""
+    groups = groups_of(context.written)
+    if alert.kind in {NOT_INSTALLED.name, GROUP_EMPTY.name} and alert.object not in groups:
+        return f"databases.{alert.object} is not configured any more"
+    shared = context.policy.servers.values()
+    if alert.kind == SERVER_UNREACHABLE.name and alert.object not in shared:
+        return f"at most one database is configured in the server {alert.object}"
     return ""
 
 

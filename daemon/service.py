@@ -14,11 +14,12 @@ import structlog
 from alerts.heartbeat import Heartbeat
 from daemon.check_files import CheckFiles, unusable_files
 from daemon.context import Context
-from daemon.discovery import look_for_databases
+from daemon.discovery import ask
 from daemon.endpoints import COURIER_SECONDS, Endpoints
 from daemon.history import history
 from daemon.left_configuration import resolve_what_left
 from daemon.liveness import Watchdog
+from daemon.membership import record_answers
 from daemon.migrating.carry_out import CarryOut
 from daemon.migrating.requests import migrating_databases
 from daemon.migrating.state_copy import copy_all_states
@@ -92,7 +93,8 @@ class Service:
         self._dispatcher = Dispatcher(
             context, self._runner, self._heartbeat, self._health.verify, self._renew_databases
         )
-        self._carrier, self._copied_at = CarryOut(context, self._watchdog), 0.0
+        self._carrier = CarryOut(context, self._watchdog, self._dispatcher.run_in_turn)
+        self._copied_at = 0.0
         self._endpoints = Endpoints(self._carrier, self._watchdog, self._health, self._problem)
         self._chore = threading.Event()
         self._closed = False
@@ -185,6 +187,7 @@ class Service:
             context.inherit_deliveries(self._context)
             with self._changing:
                 self._use(context)
+            self._renewed_at = float("-inf")
             self._check_files = CheckFiles(Path(context.config.daemon.checks))
             self._reopen()
             for name in before:
@@ -205,14 +208,19 @@ class Service:
 
     def _renew_databases(self) -> None:
         """Look which databases the groups have, and use them from now on."""
+        context = self._context
         try:
-            look_for_databases(self._context)
+            answers = ask(context)
             with self._changing:
+                if self._context.written is not context.written:
+                    return  # a reload has other groups; they are asked soon
+                record_answers(context, answers)
                 fresh = self._renewed(self._context)
                 before = (self._context.config.databases, self._context.missing)
                 if (fresh.config.databases, fresh.missing) != before:
                     self._use(fresh)
                     self._endpoints.use(fresh)
+                    resolve_what_left(fresh)
         except StoreError as error:
             _log.error("discovery.not_recorded", error=str(error))
 

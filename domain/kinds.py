@@ -52,6 +52,12 @@ DATABASE_MISSING = Kind(
     "Nothing if that is meant; else restore the database.",
     is_event=True,
 )
+GROUP_EMPTY = Kind(
+    "group_empty",
+    "CONFIGURATION_FINDING",
+    "No database of the server has a name that fits `discover`: the entry stands for none.",
+    "Correct databases.NAME.discover; _ and % are the wildcards of LIKE.",
+)
 NOT_INSTALLED = Kind(
     "not_installed",
     "CONFIGURATION_FINDING",
@@ -216,6 +222,7 @@ KINDS: dict[str, Kind] = {
         DATABASE_UNREACHABLE,
         SERVER_UNREACHABLE,
         DATABASE_MISSING,
+        GROUP_EMPTY,
         NOT_INSTALLED,
         LOGIN_CHANGED,
         TASK_FAILED,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from psycopg.pq import PGconn, Ping
 
+from domain.place import SEPARATOR
 from postgres.identifiers import quote_identifier
 
 
@@ -21,6 +22,7 @@ class Attempt:
     database: str
 
 
+_NO_DATABASE = r"database \".*\" does not exist"
 _FULL = re.compile("too many clients already|remaining connection slots are reserved")
 _IS_LOCAL = re.compile(r"on socket \"")
 _CURES = (
@@ -28,33 +30,33 @@ _CURES = (
         r"Peer authentication failed",
         (
             "add to pg_hba.conf, above the line that matched: {line}; then SELECT "
-            "pg_reload_conf(). Or connect by host=127.0.0.1 in databases.{target}.dsn"
+            "pg_reload_conf(). Or connect by host=127.0.0.1 in databases.{entry}.dsn"
         ),
     ),
     (r"no pg_hba\.conf entry", "add to pg_hba.conf: {line}; then SELECT pg_reload_conf()"),
     (
         r"password authentication failed",
         (
-            "is it that of databases.{target}.{login}? To set it on the server: sereno install "
+            "is it that of databases.{entry}.{login}? To set it on the server: sereno install "
             "{target} --admin DSN"
         ),
     ),
     (
         r"no password supplied",
-        'give databases.{target}.{login} its password, like {{ file = "…" }}',
+        'give databases.{entry}.{login} its password, like {{ file = "…" }}',
     ),
     (r"role \".*\" does not exist", "create it: sereno install {target} --admin DSN"),
-    (r"database \".*\" does not exist", "correct dbname in databases.{target}.dsn"),
+    (_NO_DATABASE, "correct dbname in databases.{entry}.dsn"),
     (
         r"Connection refused|No such file or directory",
-        "is the server running there? Else correct host and port in databases.{target}.dsn",
+        "is the server running there? Else correct host and port in databases.{entry}.dsn",
     ),
-    (r"could not translate host name", "correct host in databases.{target}.dsn"),
+    (r"could not translate host name", "correct host in databases.{entry}.dsn"),
     (
         r"timeout expired|Connection timed out|No route to host",
-        "is a firewall between? Else correct host and port in databases.{target}.dsn",
+        "is a firewall between? Else correct host and port in databases.{entry}.dsn",
     ),
-    (r"SSL|certificate", "correct sslmode and its files in databases.{target}.dsn"),
+    (r"SSL|certificate", "correct sslmode and its files in databases.{entry}.dsn"),
     (
         r"too many (connections|clients)|remaining connection slots",
         "raise max_connections, or the role's CONNECTION LIMIT",
@@ -67,9 +69,17 @@ def connect_cure(reason: str, attempt: Attempt) -> str:
     for pattern, cure in _CURES:
         if re.search(pattern, reason):
             return cure.format(
-                target=attempt.target, login=attempt.login, line=_line(reason, attempt)
+                target=attempt.target,
+                entry=attempt.target.partition(SEPARATOR)[0],
+                login=attempt.login,
+                line=_line(reason, attempt),
             )
     return ""
+
+
+def lacks_database(reason: str) -> bool:
+    """Return whether the server answered that it has no such database."""
+    return re.search(_NO_DATABASE, reason) is not None
 
 
 def _line(reason: str, attempt: Attempt) -> str:

@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 
 from domain.cause import Cause
 from postgres import copy, cost_settings
-from postgres.connect_errors import Attempt, connect_cure, is_down
+from postgres.connect_errors import Attempt, connect_cure, is_down, lacks_database
 from postgres.identifiers import quote_identifier
 from postgres.session_settings import CLIENT, CONNECT_SECONDS, LOCK_TIMEOUT_MILLISECONDS, SERVER
 from postgres.statement_file import read_statement
@@ -38,6 +38,8 @@ class TargetError(Exception):
     cause = Cause.REFUSED
     of_server = False
     """Whether no database of the server can be reached."""
+    lacks_database = False
+    """Whether the server answers and has no such database."""
 
 
 class UnreachableError(TargetError):
@@ -381,7 +383,7 @@ def _refusal(
     attempt = Attempt(target.name, str(login), user, str(used.get("dbname") or user))
     cure = connect_cure(reason, attempt)
     refused = UnreachableError(f"{target.name}: {reason}" + (f"; {cure}" if cure else ""))
-    refused.of_server = of_server
+    refused.of_server, refused.lacks_database = of_server, lacks_database(reason)
     return refused
 
 

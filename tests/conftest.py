@@ -2,6 +2,7 @@
 
 from hypothesis import settings
 
+from tests.fixtures.groups import group, prepared_group  # noqa: F401 - fixtures
 from tests.fixtures.house import any_house, house, make_house  # noqa: F401 - fixtures
 from tests.fixtures.network import endpoint, notify  # noqa: F401 - fixtures
 from tests.fixtures.servers import (  # noqa: F401 - fixtures

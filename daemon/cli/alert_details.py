@@ -13,7 +13,9 @@ def print_alert_details(alert: dict[str, Any], zone: str) -> None:
     label = severity_label(Severity(alert["severity"])).strip()
     place = alert["place"]
     prose(f"alert {alert['alert']}: {label} {place}  {alert['kind']}  {alert['object']}")
-    line(f"{alert['state']} since {local_minute(alert['opened'], zone)}", indent=2)
+    ended = f", resolved {local_minute(alert['resolved'], zone)}" if alert["resolved"] else ""
+    state = "opened" if ended else f"{alert['state']} since"
+    line(f"{state} {local_minute(alert['opened'], zone)}{ended}", indent=2)
     prose(alert["summary"], indent=2)
     fields = {
         "remedy": alert["remedy"],

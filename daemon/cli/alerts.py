@@ -10,6 +10,7 @@ from daemon.cli.command_group import CommandGroup
 from daemon.cli.options import (
     LARGEST,
     ConfigOption,
+    DatabaseOption,
     JsonOption,
     fail,
     open_alert_context,
@@ -66,15 +67,21 @@ SeverityOption = Annotated[
 def list_alerts(
     everything: Annotated[bool, typer.Option("--all", help="Include resolved alerts.")] = False,
     config: ConfigOption = None,
+    database: DatabaseOption = None,
+    tag: TagOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List open alerts, the highest severity first."""
     from alerts import alert_store
     from daemon.alert_views import alert_row
     from daemon.cli.overview import open_overview
+    from daemon.history.chosen_databases import show_only
 
-    with open_overview(config) as overview:
+    with open_overview(config) as whole:
+        overview = whole.only(database, tag or ()) if database or tag else whole
         with overview.store.reading() as transaction:
+            if overview.chosen is not None:
+                show_only(transaction, overview.chosen, overview.addresses())
             if everything:
                 alerts = alert_store.load_latest(transaction, MOST_LISTED)
             else:
@@ -286,9 +293,11 @@ def _require_known(context: "Context", matcher: "Matcher") -> None:
     from domain.kinds import KINDS
 
     config = context.config
+    tags = {tag for one in context.policy.tags.values() for tag in one}
     for kind, name, known in (
         ("check or alert kind", matcher.check, {*context.checks, *KINDS}),
         ("database", matcher.database, {*config.databases, *context.written.databases}),
+        ("tag", matcher.tag, tags),
         ("job or schedule", matcher.job, {*JOB_NAMES, *config.timetable}),
     ):
         if name not in known and not set(name) & set("*?["):

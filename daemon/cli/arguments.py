@@ -8,11 +8,9 @@ from daemon.cli.options import fail, unknown_name
 from daemon.context import Context
 from daemon.exit_codes import Exit
 from domain.finding import Severity
-from domain.place import means
+from domain.place import SEPARATOR, means
 from domain.units import parse_duration
 from execution.window import Window, open_window
-
-NO_TAGGED = "no database has all of these tags"
 
 
 def job_names(context: Context) -> list[str]:
@@ -38,18 +36,50 @@ def parse_jobs(context: Context, words: Sequence[str]) -> list[str]:
 def chosen_databases(
     context: Context, database: str | None, tags: Sequence[str] | None
 ) -> frozenset[str] | None:
-    """Return the databases of --database and --tag; None for all. Exits with 2 for none."""
+    """Return the databases of --database and --tag; None for all.
+
+    Exits with 2 for none, unless their group could not be asked, which is told later.
+    """
+    chosen = chosen_names(context, database, tags)
+    if chosen is None:
+        return None
+    found = chosen & context.config.databases.keys()
+    if not found and not context.unasked:
+        fail(f"no database {_words(database, tags)} is there", Exit.CANNOT)
+    return found
+
+
+def chosen_names(
+    context: Context, database: str | None, tags: Sequence[str] | None
+) -> frozenset[str] | None:
+    """Return the same, with groups and databases that are not there now, for what is recorded."""
     if database is None and not tags:
         return None
-    wanted, databases = frozenset(tags or ()), context.config.databases
-    known = frozenset[str]().union(*(one.tags for one in databases.values()))
-    for tag in sorted(wanted - known):
-        fail(unknown_name("tag", tag, sorted(known)), Exit.CANNOT)
-    meant = {name: one for name, one in databases.items() if means(database, name)}
-    found = frozenset(name for name, one in meant.items() if wanted <= set(one.tags))
+    wanted = frozenset(tags or ())
+    known = _tags(context)
+    every = frozenset[str]().union(*known.values())
+    for tag in sorted(wanted - every):
+        fail(unknown_name("tag", tag, sorted(every)), Exit.CANNOT)
+    found = frozenset(
+        name for name, one in known.items() if means(database, name) and wanted <= one
+    )
     if not found:
-        fail(NO_TAGGED if wanted else f"no database of {database} is known", Exit.CANNOT)
+        fail(f"there is no database {_words(database, tags)}", Exit.CANNOT)
     return found
+
+
+def _words(database: str | None, tags: Sequence[str] | None) -> str:
+    """Return the chosen databases as words."""
+    tagged = f"with the tag {' and '.join(tags)}" if tags else ""
+    return " ".join(filter(None, (f"of {database}" if database else "", tagged)))
+
+
+def _tags(context: Context) -> dict[str, frozenset[str]]:
+    """Return the tags of every name: databases, groups, and databases that are not there now."""
+    written = {name: frozenset(one.tags) for name, one in context.written.databases.items()}
+    here = {name: frozenset(one.tags) for name, one in context.config.databases.items()}
+    absent = {name: written[name.partition(SEPARATOR)[0]] for name in context.missing}
+    return written | here | absent
 
 
 def parse_window(text: str | None) -> Window:

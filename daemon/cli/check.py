@@ -85,7 +85,7 @@ def check(
 
     if as_json:
         output = Output.JSON
-    with open_context(config, database, looks=True) as context:
+    with open_context(config, database, tag, looks=True) as context:
         if sql:
             _print_queries(context, checks or ())
         elif listed or explain:
@@ -122,11 +122,13 @@ def _results(
 ) -> CheckResults:
     """Run the named checks, or all that are not excluded."""
     from checks.registry import broken_checks
+    from daemon.cli.unreachable import DISCOVER
 
     for name in checks:
         _require_runnable(context, name)
     excluded = set(context.config.job("integrity_check").exclude)
     results = run_checks(context, checks or sorted(set(context.checks) - excluded), only)
+    results.problems += [(DISCOVER, group, why) for group, why in context.unasked.items()]
     broken = broken_checks(context.checks)
     results.failed += [one.problem for one in broken if not checks or one.header.name in checks]
     unusable = {one.header.name for one in broken}
@@ -151,7 +153,7 @@ def _as_plugin(
     try:
         with (
             contextlib.redirect_stderr(said),
-            open_context(config, wanted[0], looks=True) as context,
+            open_context(config, *wanted, looks=True) as context,
         ):
             if not alone:
                 fail("--output nagios prints results; leave out the other option", Exit.CANNOT)

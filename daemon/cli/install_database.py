@@ -1,15 +1,16 @@
 """Installs in one database: its logins, the schema sereno, and a first log-in as each."""
 
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from daemon.cli.options import fail
 from daemon.exit_codes import Exit
+from domain.place import SEPARATOR
 
 if TYPE_CHECKING:
     from daemon.config.model import Login
@@ -33,21 +34,29 @@ class Installed:
 
 
 def install_database(
-    context: "Context", database: str, admin: str | None, *, print_only: bool = False
+    context: "Context",
+    database: str,
+    admin: str | None,
+    *,
+    print_only: bool = False,
+    told: set[Path] | None = None,
 ) -> Installed:
     """Install in one database, and log in once as each login; exit with 2 if that fails.
 
-    With `print_only` nothing is changed, and no login is tried.
+    With `print_only` nothing is changed, and no login is tried. A password file that is `told` is
+    not told again.
     """
     from postgres.administrator import open_admin_session
     from postgres.fencing import install
     from postgres.session import UnreachableError
 
     configured = _request(context, database, with_passwords=False)
-    conninfo = _administrator(admin, configured)
+    conninfo = administrator(admin, configured.target.conninfo, configured.database)
     try:
         with open_admin_session(conninfo, database) as connection:
-            request = _prepared_request(context, database, print_only=print_only)
+            request = _prepared_request(
+                context, database, set() if told is None else told, print_only=print_only
+            )
             identifier = install.system_identifier(connection)
             commands = list(install.install_statements(connection, request))
             shortcomings = list(install.shortcomings(connection, request))
@@ -56,21 +65,23 @@ def install_database(
     except install.InstallError as error:
         fail(f"{database}: {error}", Exit.CANNOT)
     except UnreachableError as error:
-        fail(f"{error}\n  {admin_hint(str(error), admin or '')}", Exit.CANNOT)
+        fail(f"{error}\n  {admin_hint(str(error), admin or '', database)}", Exit.CANNOT)
     refused = {} if print_only else _refused_logins(request.target, identifier)
     statements = list(map(install.printable_statements, commands))
     return Installed(request.target, statements, shortcomings, refused)
 
 
-def _prepared_request(context: "Context", database: str, *, print_only: bool) -> "InstallRequest":
+def _prepared_request(
+    context: "Context", database: str, told: set[Path], *, print_only: bool
+) -> "InstallRequest":
     """Return the request; the files of missing passwords are made first, unless it is printed."""
     if not print_only:
-        _make_password_files(context, database)
+        _make_password_files(context, database, told)
     return _request(context, database, with_passwords=not print_only)
 
 
-def admin_hint(reason: str, admin: str) -> str:
-    """Return what to do when the administrator cannot connect."""
+def admin_hint(reason: str, admin: str, what: str = "") -> str:
+    """Return what to do when the administrator cannot connect; `what` is to be installed."""
     if "database" in reason and "dbname" not in admin and "/" not in admin.partition("://")[2]:
         return "give the database in --admin, like dbname=coop"
     if "database" in reason and "does not exist" in reason:
@@ -79,10 +90,11 @@ def admin_hint(reason: str, admin: str) -> str:
         return "connect as a superuser that exists; on Debian as root: user=postgres in --admin"
     if admin:
         return "correct --admin"
-    return "install needs a role that may create roles: --admin DSN"
+    command = f"sereno install {what} " if what else ""
+    return f"install needs a role that may create roles: {command}--admin DSN"
 
 
-def _make_password_files(context: "Context", database: str) -> None:
+def _make_password_files(context: "Context", database: str, told: set[Path]) -> None:
     """Make the password files that the logins name and that do not exist, with mode 0600."""
     import secrets
 
@@ -90,8 +102,9 @@ def _make_password_files(context: "Context", database: str) -> None:
 
     for login in context.config.databases[database].all_logins():
         path = login.password.path() if login.password is not None else None
-        if path is None:
+        if path is None or path in told:
             continue
+        told.add(path)
         if path.exists():
             _note_short_password(login)
             continue
@@ -119,7 +132,7 @@ def _note_short_password(login: "Login") -> None:
         )
 
 
-def _administrator(admin: str | None, configured: "InstallRequest") -> str:
+def administrator(admin: str | None, configured: str, database: str) -> str:
     """Return the conninfo of the administrator, in the database of the configuration.
 
     `postgres` is where administrators connect for no database in particular; any other name that
@@ -129,12 +142,12 @@ def _administrator(admin: str | None, configured: "InstallRequest") -> str:
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
     if not admin:
-        return configured.target.conninfo
+        return configured
     try:
         named = conninfo_to_dict(admin).get("dbname")
     except ProgrammingError:
         return admin  # connecting says so
-    return make_conninfo(admin, dbname=configured.database) if named == "postgres" else admin
+    return make_conninfo(admin, dbname=database) if named == "postgres" else admin
 
 
 def _refused_logins(target: "Target", identifier: str | None) -> dict[str, str]:
@@ -159,13 +172,14 @@ def _refused_logins(target: "Target", identifier: str | None) -> dict[str, str]:
 
 def _request(context: "Context", database: str, *, with_passwords: bool) -> "InstallRequest":
     from daemon.bootstrap import connection_target
+    from daemon.config.servers import database_of
     from postgres.fencing.install import InstallRequest
     from postgres.session import MAINTAIN
 
     target = connection_target(context.config, database, with_passwords=with_passwords)
     if not any(login.kind == "data" for login in target.logins):
         fail(
-            f"databases.{database} needs logins; add for example:\n"
+            f"databases.{database.partition(SEPARATOR)[0]} needs logins; add for example:\n"
             '  maintain = { user = "sereno_maintain", password = { credential = "maintain" } }\n'
             '  data = { user = "sereno_data", password = { credential = "data" } }',
             Exit.CONFIG,
@@ -184,15 +198,8 @@ def _request(context: "Context", database: str, *, with_passwords: bool) -> "Ins
         [one.to.table for one in archived if one.to.table],
         context.store.instance(),
         context.config.daemon.name,
-        _database_name(target.conninfo, target.logins[MAINTAIN].user),
+        database_of(target.conninfo, target.logins[MAINTAIN].user),
     )
-
-
-def _database_name(conninfo: str, user: str) -> str:
-    """Return the database that a connection string names; libpq's default is the user's name."""
-    from psycopg.conninfo import conninfo_to_dict
-
-    return str(conninfo_to_dict(conninfo).get("dbname") or os.environ.get("PGDATABASE") or user)
 
 
 def note(shortcoming: str) -> str:

@@ -37,6 +37,8 @@ WindowOption = Annotated[
     str | None,
     typer.Option("--window", help='Begin no step after this time, like "30m".', show_default=False),
 ]
+_TOLD = {"database_unreachable", "server_unreachable", "database_missing"}
+"""Kinds of findings that the failed and skipped runs tell already."""
 _PLURALS = {"database measured": "databases measured", "index": "indexes"}
 _NOUNS = {
     "analyze": "table",
@@ -67,28 +69,33 @@ def now(
     Exits with 1 if a run failed or a finding has the severity of --fail-on, with 75 if another
     sereno is working, with 3 if the window ended.
     """
-    with open_context(config, database, looks=True) as context:
-        from daemon.cli.arguments import (
-            chosen_databases,
-            parse_jobs,
-            parse_severity,
-            parse_window,
-        )
-        from daemon.scheduling.tasks import tasks_of
+    with open_context(config, database, tag, looks=True) as context:
+        from daemon.cli import arguments
+        from daemon.scheduling.tasks import left_out, tasks_of
 
-        least = parse_severity(fail_on)
-        names = parse_jobs(context, jobs)
+        least = arguments.parse_severity(fail_on)
+        names = arguments.parse_jobs(context, jobs)
         began = time.monotonic()
         unusable = _unusable_files(context)
-        tasks = tasks_of(context, names, only=chosen_databases(context, database, tag))
-        ran = run_tasks(context, tasks, parse_window(window), as_json=as_json)
+        only = arguments.chosen_databases(context, database, tag)
+        tasks = tasks_of(context, names, only=only)
+        ran = run_tasks(context, tasks, arguments.parse_window(window), as_json=as_json)
         waiting = deliver(context, as_json=as_json)
         summary = _Summary(context, ran, time.monotonic() - began)
         if as_json:
             print_json(summary.as_json())
         else:
             summary.show(" ".join(jobs), waiting, steps=steps)
+            _note(left_out(context, names, only))
+        unusable = unusable or bool(context.unasked)
         raise typer.Exit(exit_code(ran, found=unusable or summary.has_finding(least)))
+
+
+def _note(texts: "Sequence[str]") -> None:
+    from daemon.cli.output import paint, prose
+
+    for text in texts:
+        prose(f"{paint('NOTE', 'bold yellow')}  {text}")
 
 
 def _unusable_files(context: "Context") -> bool:
@@ -181,7 +188,7 @@ class _Summary:
         from alerts import outbox
         from daemon.history import history
 
-        self._seconds = seconds
+        self._seconds, self._unasked = seconds, context.unasked
         self._zone = context.config.daemon.timezone
         self.runs: list[dict[str, Any]] = []
         with context.store.reading() as transaction:
@@ -210,18 +217,19 @@ class _Summary:
     def show(self, words: str, waiting: int | None, *, steps: bool) -> None:
         from daemon.cli.finding_lines import count_by_severity, print_findings
         from daemon.cli.output import prose
-        from daemon.cli.unreachable import next_step, print_unreachable
+        from daemon.cli.unreachable import DISCOVER, next_step, print_unreachable
         from domain.finding import Severity
 
         self._show_jobs(steps=steps)
         failed = [run for run in self.runs if run["state"] == "failed"]
         problems = [(run["job"], run["database"], run["reason"]) for run in failed]
+        problems += [(DISCOVER, group, reason) for group, reason in self._unasked.items()]
         print_unreachable(problems)
         self._show_states()
         if not steps:
             self._show_undone()
         named = [one for one in self.findings if one["kind"] != "task_failed"]
-        shown = [one for one in named if one["kind"] != "database_unreachable"]
+        shown = [one for one in named if one["kind"] not in _TOLD]
         print_findings(shown, Severity.WARNING)
         counts = count_by_severity(self.findings)
         prose(f"{self._finished()} Findings: {counts or 'none'}.")

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -69,11 +70,15 @@ def load_configuration(path: Path | None, *, with_checks: bool = True) -> "Confi
 
 @contextmanager
 def open_context(
-    path: Path | None, database: str | None = None, *, looks: bool = False
+    path: Path | None,
+    database: str | None = None,
+    tags: Collection[str] | None = (),
+    *,
+    looks: bool = False,
 ) -> Iterator["Context"]:
     """Build the context; exit with 2 and one sentence if something prevents the command.
 
-    If it `looks`, the databases of groups are looked for first.
+    If it `looks`, the databases of the chosen groups are looked for first.
     """
     import psycopg
 
@@ -90,7 +95,7 @@ def open_context(
         with closed_output_ends_well():
             context = build_context(config)
             if looks:
-                context = _looked(context)
+                context = _looked(context, database, tags or ())
             if database is not None:
                 _require_found(context, database)
             yield context
@@ -98,20 +103,27 @@ def open_context(
         fail(plain_error(error), Exit.CANNOT)
 
 
-def _looked(context: "Context") -> "Context":
-    """Look for the databases of groups; a server that does not answer is told."""
+def _looked(context: "Context", database: str | None, tags: Collection[str]) -> "Context":
+    """Look for the databases of the chosen groups."""
     from daemon.bootstrap import renewed
+    from daemon.config.groups import groups_of
     from daemon.discovery import look_for_databases
+    from domain.place import means
 
-    for error in look_for_databases(context).values():
-        typer.echo(f"sereno: {error}", err=True)
-    return renewed(context)
+    groups = [
+        name
+        for name, one in groups_of(context.written).items()
+        if (database is None or means(name, database)) and set(tags) <= set(one.tags)
+    ]
+    problems = look_for_databases(context, groups)
+    unasked = {name: str(error) for name, error in problems.items()}
+    return replace(renewed(context), unasked=unasked)
 
 
 def _require_found(context: "Context", database: str) -> None:
     """Exit with 2 if a group has no such database."""
     known = context.config.databases
-    if database not in known and database not in context.written.databases:
+    if database not in known.keys() | context.written.databases.keys() | context.missing:
         fail(unknown_name("database", database, known), Exit.CANNOT)
 
 

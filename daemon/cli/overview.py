@@ -8,7 +8,7 @@ is left to the full load, which reports every mistake.
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -53,20 +53,33 @@ class Overview:
     jobs: Mapping[str, tuple[str, ...]]
     """The jobs of each schedule."""
     has_maintenance: bool
-    restricted: bool = False
-    """Whether `databases` are only some."""
+    absent: Mapping[str, tuple[str, frozenset[str]]] = field(default_factory=dict)
+    """The same of groups, and of databases of groups that are not there now."""
+    chosen: frozenset[str] | None = None
+    """The names to show, those of `absent` too; None for all."""
 
     def only(self, database: str | None, tags: Collection[str]) -> "Overview":
         """Return the overview of some databases; exit with 2 if there are none."""
-        found = {
-            name: one
-            for name, one in self.databases.items()
-            if means(database, name) and set(tags) <= one[1]
-        }
-        if not found:
-            chosen = " ".join([*([database] if database else []), *(f"tag {one}" for one in tags)])
-            fail(f"there is no database of {chosen}", Exit.CANNOT)
-        return replace(self, databases=found, restricted=True)
+
+        def chosen(some: Mapping[str, tuple[str, frozenset[str]]]) -> dict[str, Any]:
+            return {
+                name: one
+                for name, one in some.items()
+                if means(database, name) and set(tags) <= one[1]
+            }
+
+        found, absent = chosen(self.databases), chosen(self.absent)
+        if not found and not absent:
+            words = [database or "", f"with tag {' and '.join(tags)}" if tags else ""]
+            fail(f"there is no database {' '.join(filter(None, words))}", Exit.CANNOT)
+        names = frozenset(found.keys() | absent.keys())
+        return replace(self, databases=found, absent=absent, chosen=names)
+
+    def addresses(self) -> set[str]:
+        """Return the addresses of the servers of the databases."""
+        from daemon.config.servers import address_of
+
+        return {address_of(dsn) for dsn, _ in (*self.databases.values(), *self.absent.values())}
 
     def now(self) -> datetime:
         """Return the current time."""
@@ -85,7 +98,7 @@ def open_overview(path: Path | None) -> Iterator[Overview]:
     try:
         with closed_output_ends_well():
             store = _existing_store(parts.pop("state"))
-            yield Overview(store=store, **{**parts, "databases": _found(store, values)})
+            yield Overview(store=store, **{**parts, **_found(store, values["databases"])})
     except (StoreError, OSError, UnicodeError) as error:
         fail(plain_error(error), Exit.CANNOT)
 
@@ -103,22 +116,22 @@ def _existing_store(path: Path) -> Store:
     return open_store(path)
 
 
-def _found(store: Store, values: Mapping[str, Any]) -> dict[str, tuple[str, frozenset[str]]]:
+def _found(store: Store, written: Mapping[str, Any]) -> dict[str, Any]:
     """Return connection string and tags of each database, those of groups too."""
     from daemon.history import found_databases
 
-    found = {}
-    written = values["databases"]
+    databases: dict[str, tuple[str, frozenset[str]]] = {}
+    absent: dict[str, tuple[str, frozenset[str]]] = {}
     for name, one in written.items():
-        if not one.get("discover"):
-            found[name] = _traits(one)
-    if len(found) < len(written):
+        (absent if one.get("discover") else databases)[name] = _traits(one)
+    if absent:
         with store.reading() as transaction:
             rows = found_databases.load_all(transaction)
         for row in rows:
-            if row["origin"] in written and not row["missing_since"]:
-                found[f"{row['origin']}{SEPARATOR}{row['name']}"] = _traits(written[row["origin"]])
-    return found
+            if row["origin"] in absent:
+                known = absent if row["missing_since"] else databases
+                known[f"{row['origin']}{SEPARATOR}{row['name']}"] = absent[row["origin"]]
+    return {"databases": databases, "absent": absent}
 
 
 def _traits(database: Mapping[str, Any]) -> tuple[str, frozenset[str]]:

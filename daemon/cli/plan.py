@@ -83,6 +83,8 @@ class _Plan:
     """Job, database and reason of each task that `sereno now` would refuse."""
     pauses: dict[str, str]
     """Why work would wait, by database; empty if it would not."""
+    left_out: list[str]
+    """Databases in which a job would do nothing, with the reason."""
     unmatched: list[str]
     """Patterns that match no table."""
 
@@ -104,7 +106,7 @@ def plan(
 
     Exits with 1 if steps are refused, with 2 if a database cannot be planned.
     """
-    with open_context(config, database, looks=True) as context:
+    with open_context(config, database, tag, looks=True) as context:
         from daemon.cli.arguments import (
             chosen_databases,
             job_names,
@@ -134,14 +136,16 @@ def _plan(
 ) -> _Plan:
     import psycopg
 
-    from daemon.runs.dry_run import pause_reason, plan_task, task_refusal
+    from daemon.cli.unreachable import DISCOVER
+    from daemon.runs.dry_run import plan_task
     from daemon.runs.run_context import job_settings
-    from daemon.scheduling.tasks import tasks_of
+    from daemon.scheduling.tasks import left_out, tasks_of
     from execution.errors import first_line
     from execution.schedule_preview import preview
     from postgres.session import TargetError
 
-    planned = _Plan([], [], [], {}, [])
+    problems = [(DISCOVER, group, reason) for group, reason in context.unasked.items()]
+    planned = _Plan([], problems, [], {}, left_out(context, names, only), [])
     used: dict[str, float] = defaultdict(float)
     settings = job_settings(context.config)
     for task in tasks_of(context, names, only=only):
@@ -150,14 +154,7 @@ def _plan(
         except (TargetError, psycopg.Error, OSError) as error:
             planned.problems.append((task.job, task.database, first_line(error)))
             continue
-        refusal = ""
-        try:
-            if task.database and task.database not in planned.pauses:
-                planned.pauses[task.database] = pause_reason(context, task.database)
-            if steps:
-                refusal = task_refusal(context, task)
-        except (TargetError, psycopg.Error, OSError) as error:
-            refusal = first_line(error)
+        refusal = _refusal(context, task, planned.pauses, has_steps=bool(steps))
         if refusal:
             planned.refusals.append((task.job, task.database, refusal))
         job = context.jobs[task.job]
@@ -169,6 +166,22 @@ def _plan(
             for step, placement in zip(steps, placements, strict=True)
         ]
     return planned
+
+
+def _refusal(context: "Context", task: "Task", pauses: dict[str, str], *, has_steps: bool) -> str:
+    """Return why a task would be refused; note why its database waits, the first time."""
+    import psycopg
+
+    from daemon.runs.dry_run import pause_reason, task_refusal
+    from execution.errors import first_line
+    from postgres.session import TargetError
+
+    try:
+        if task.database and task.database not in pauses:
+            pauses[task.database] = pause_reason(context, task.database)
+        return task_refusal(context, task) if has_steps else ""
+    except (TargetError, psycopg.Error, OSError) as error:
+        return first_line(error)
 
 
 def _entry(context: "Context", task: "Task", name: str) -> str:
@@ -189,6 +202,7 @@ def _print_json(planned: _Plan) -> None:
                 {"job": job, "database": name, "reason": reason}
                 for job, name, reason in planned.refusals
             ],
+            "left_out": planned.left_out,
             "unmatched": planned.unmatched,
             "pauses": {name: reason for name, reason in planned.pauses.items() if reason},
             "problems": [
@@ -226,7 +240,7 @@ def _print(
 def _print_notes(planned: _Plan) -> None:
     from daemon.cli.output import paint, prose
 
-    for text in planned.unmatched:
+    for text in (*planned.left_out, *planned.unmatched):
         prose(f"{paint('NOTE', 'bold yellow')}  {text}")
     for name, reason in planned.pauses.items():
         if reason:

@@ -19,7 +19,7 @@ from daemon.cli.options import (
 from daemon.exit_codes import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from alerts.alert import Message
     from alerts.catalogue import Tongue
@@ -53,7 +53,7 @@ def report(
 ) -> None:
     """Print the health report; reads only the state file."""
     with open_context(config, database) as context:
-        from daemon.cli.arguments import chosen_databases
+        from daemon.cli.arguments import chosen_names
         from daemon.report.draw import draw
         from daemon.report.language import language
         from daemon.report.publication import save_page
@@ -63,7 +63,7 @@ def report(
             _check_path(out)
         spoken = _tongue(tongue, context)
         channels = _receivers(context) if send else {}
-        only = chosen_databases(context, database, tag)
+        only = chosen_names(context, database, tag)
         found = _gather(context, timedelta() if send else NOT_SINCE, only)
         if only is not None:
             about = ", ".join(filter(None, (database, *(tag or ()))))
@@ -80,7 +80,7 @@ def report(
             typer.echo(letter(found, {}, language(spoken)).text, nl=False)
 
 
-def _gather(context: "Context", age: timedelta, only: "Collection[str] | None") -> "Report":
+def _gather(context: "Context", age: timedelta, only: "frozenset[str] | None") -> "Report":
     """Return the report since the last one of an age.
 
     One that is read beside the weekly report covers the same time.
@@ -88,11 +88,13 @@ def _gather(context: "Context", age: timedelta, only: "Collection[str] | None") 
     from daemon.config.servers import addresses
     from daemon.history.chosen_databases import show_only
     from daemon.report.gather import gather
+    from domain.place import SEPARATOR
 
     with context.store.reading() as transaction:
         if only is not None:
-            known = addresses(context.config)
-            show_only(transaction, only, {known[name] for name in only})
+            known = addresses(context.written) | addresses(context.config)
+            groups = {name.partition(SEPARATOR)[0] for name in only}
+            show_only(transaction, only, {known[name] for name in (only | groups) & known.keys()})
         return gather(transaction, context.config, context.clock(), context.checks, age=age)
 
 

@@ -25,8 +25,8 @@ def run_at_once(
     Each place has a runner of its own. Returns the runs in the order of the tasks, without those
     that a stop has kept from beginning. Raises StoreError.
     """
-    servers, ran = read_servers(context), dict[int, FinishedRun]()
-    places = Places(limits_of(context, servers))
+    ran = dict[int, FinishedRun]()
+    places = Places(limits_of(context, read_servers(context)))
 
     def work(numbers: Sequence[int]) -> None:
         shown = view.place()
@@ -45,7 +45,7 @@ def run_at_once(
             chosen = [n for n, task in enumerate(tasks) if (task.scope is Scope.SERVICE) is last]
             ends = []
             for some in _by_place(tasks, chosen):
-                wanted = work_of(context, [tasks[number] for number in some], servers)
+                wanted = work_of(context, [tasks[number] for number in some])
                 ends.append(places.submit(wanted, partial(work, some)))
             for one in wait(ends).done:
                 one.result()

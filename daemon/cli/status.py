@@ -99,12 +99,6 @@ def _due_times(overview: "Overview", count: int) -> Iterator[dict[str, str]]:
             }
 
 
-def _addresses(dsns: Sequence[str]) -> set[str]:
-    from daemon.config.servers import address_of
-
-    return {address_of(dsn) for dsn in dsns}
-
-
 class _State:
     """The contents of the store that status shows."""
 
@@ -118,9 +112,8 @@ class _State:
 
         self.overview = overview
         with overview.store.reading() as transaction:
-            if overview.restricted:
-                dsns = [dsn for dsn, _ in overview.databases.values()]
-                show_only(transaction, overview.databases, _addresses(dsns))
+            if overview.chosen is not None:
+                show_only(transaction, overview.chosen, overview.addresses())
             alerts = alert_store.load_open(transaction)
             self.runs = history.load_runs(transaction, MOST_RUNS)
             self.waiting = outbox.count_waiting(transaction)

@@ -20,15 +20,14 @@ def databases_line(overview: "Overview", alerts: "Sequence[Alert]", runs: "Seque
     lost = {alert.database: alert for alert in alerts if alert.kind == DATABASE_UNREACHABLE.name}
     down = {alert.object: alert for alert in alerts if alert.kind == SERVER_UNREACHABLE.name}
     on_them = _databases_of(overview, down)
-    parts = []
-    if answering := [name for name in overview.databases if name not in {*lost, *on_them}]:
-        parts.append(f"{some_of(answering, MOST_DATABASES)}: {_last_answer(overview, runs)}")
-    parts += [f"{name}: {_silent(overview, alert)}" for name, alert in lost.items()]
+    parts = [f"{name}: {_silent(overview, alert)}" for name, alert in lost.items()]
     for address, alert in down.items():
         names = [name for name, one in on_them.items() if one == address]
         parts.append(
             f"{some_of(names, MOST_DATABASES)}: server {address} {_silent(overview, alert)}"
         )
+    if answering := [name for name in overview.databases if name not in {*lost, *on_them}]:
+        parts.append(f"{some_of(answering, MOST_DATABASES)}: {_last_answer(overview, runs)}")
     return "; ".join(parts)
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from daemon.cli.output import counted, paint, prose
 
+DISCOVER = "discover"
+"""Stands for the name of a job where the databases of a group could not be looked for."""
 _NO_SERVER = re.compile(r"Connection refused|on socket .*No such file or directory", re.DOTALL)
 """What libpq says when no server listens; a missing password file is another matter."""
 

@@ -1,5 +1,6 @@
 """Builds the alert policy from the configuration. Pure."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -7,14 +8,19 @@ from alerts.catalogue import Tongue
 from alerts.hours import Hours
 from alerts.policy import Policy, Silence
 from alerts.rules import Maintenance
-from daemon.config.model import Config
+from daemon.config.model import Config, Database
 from daemon.config.servers import shared_servers
 from domain.calendar import latest, longest_gap
 from domain.finding import Severity
 
 
-def build_policy(config: Config, now: datetime) -> Policy:
-    """Return the policy; gaps between looks are measured from `now`."""
+def build_policy(
+    config: Config, now: datetime, tagged: Mapping[str, Database] | None = None
+) -> Policy:
+    """Return the policy; gaps between looks are measured from `now`.
+
+    `tagged` has further names with tags: groups, and databases that are not there now.
+    """
     alerts, escalation = config.alerts, config.escalation
     traits = {name: options.traits for name, options in config.channels.items()}
     zone = config.daemon.timezone
@@ -26,7 +32,7 @@ def build_policy(config: Config, now: datetime) -> Policy:
         page=config.web.page,
         rules=alerts.routes,
         thresholds=alerts.thresholds,
-        tags={name: frozenset(database.tags) for name, database in config.databases.items()},
+        tags=_tags(tagged or config.databases),
         servers=shared_servers(config),
         periods=_periods(config, now),
         reopen=alerts.reopen,
@@ -48,6 +54,10 @@ def build_policy(config: Config, now: datetime) -> Policy:
         hide_addresses=alerts.hide_addresses,
         languages=channel_languages(config),
     )
+
+
+def _tags(databases: Mapping[str, Database]) -> dict[str, frozenset[str]]:
+    return {name: frozenset(one.tags) for name, one in databases.items()}
 
 
 def channel_languages(config: Config) -> dict[str, Tongue]:

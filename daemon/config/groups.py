@@ -8,6 +8,7 @@ from typing import Any
 from psycopg.conninfo import make_conninfo
 
 from daemon.config.model import Config, Database
+from daemon.config.servers import address_of
 from domain.place import SEPARATOR
 
 
@@ -58,6 +59,23 @@ def with_found(config: Config, found: Iterable[Found]) -> Config:
         else:
             databases[name] = database
     return config.model_copy(update={"databases": databases})
+
+
+def one_per_server(config: Config) -> list[str]:
+    """Return the databases of a configuration, of those that were found only one of each server."""
+    apart = {
+        address_of(one.dsn)
+        for one in config.databases.values()
+        if not isinstance(one, FoundDatabase)
+    }
+    names = []
+    for name, one in config.databases.items():
+        if not isinstance(one, FoundDatabase):
+            names.append(name)
+        elif address_of(one.dsn) not in apart:
+            apart.add(address_of(one.dsn))
+            names.append(name)
+    return names
 
 
 def _members(group: Database, found: Sequence[Found]) -> Mapping[str, Database]:

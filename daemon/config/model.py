@@ -198,7 +198,9 @@ class Database(Model):
 
     @model_validator(mode="after")
     def _discovers(self) -> Self:
-        """Require that a single database has no option of a group."""
+        """Require a pattern, and that a single database has no option of a group."""
+        if not self.discover and "discover" in self.model_fields_set:
+            raise ValueError("discover is empty: leave it out, or give a pattern like coop_%")
         if not self.discover and self.model_fields_set & {"exclude", "retire_after"}:
             raise ValueError("except and retire_after need discover")
         return self

@@ -30,6 +30,7 @@ def configuration_notes(config: Config) -> Iterator[str]:
                 f"databases.{name}.dsn: contains a password; a file or credential of the logins "
                 "is safer"
             )
+        yield from _pattern(name, database.discover)
     for path, secret in _secrets(config, ""):
         if secret.file is None and (wrong := _unusable(secret)):
             yield f"{path}: {wrong}"
@@ -45,6 +46,14 @@ def configuration_notes(config: Config) -> Iterator[str]:
         yield "channels: none is configured; alerts are stored, and nobody is notified"
     yield from _alerting(config)
     yield from _channels(config)
+
+
+def _pattern(name: str, pattern: str) -> Iterator[str]:
+    """Yield what is unusual about a pattern of LIKE."""
+    if "*" in pattern:
+        yield f"databases.{name}.discover: * stands for itself; the wildcard is %"
+    elif pattern and not set("%_") & set(pattern):
+        yield f"databases.{name}.discover: without % or _ it fits one database alone"
 
 
 def _expired(config: Config) -> Iterator[str]:

@@ -27,6 +27,14 @@ def address_of(dsn: str) -> str:
     return f"{_LOOPBACK.get(host, host).lower()}:{port}"
 
 
+@lru_cache(maxsize=4096)
+def database_of(dsn: str, user: str = "") -> str:
+    """Return the name of the database of a connection string; libpq's default is the user's."""
+    parts = conninfo_to_dict(dsn)
+    named = parts.get("dbname") or os.environ.get("PGDATABASE")
+    return str(named or user or parts.get("user") or os.environ.get("PGUSER") or "")
+
+
 def addresses(config: "Config") -> dict[str, str]:
     """Return the address of the server of each database."""
     return {name: address_of(database.dsn) for name, database in config.databases.items()}

@@ -30,6 +30,8 @@ _ALERTS = """
              SELECT system_identifier FROM main.target
              WHERE database IN (SELECT name FROM chosen_database)))
        OR (kind = 'server_unreachable' AND object IN (SELECT name FROM chosen_address))
+       OR (kind IN ('not_installed', 'group_empty')
+           AND object IN (SELECT name FROM chosen_database))
 """
 _EVENTS = """
     CREATE TEMP VIEW event AS
@@ -42,8 +44,9 @@ def show_only(
 ) -> None:
     """Hide the rows of other databases from the following queries of a transaction.
 
-    The alerts of whole servers stay where a chosen database is on the server. `addresses` are
-    those of the chosen databases. Temporary views stand before the tables, for this connection.
+    The alerts of whole servers stay where a chosen database is on the server; those of a group
+    where its name is among the databases. `addresses` are those of the chosen databases. Temporary
+    views stand before the tables, for this connection.
     """
     for statement in _CHOSEN:
         transaction.execute(statement)

@@ -1,7 +1,10 @@
 """The statements that store which databases were found on the servers of groups."""
 
+from collections.abc import Collection
 from datetime import datetime
 
+from daemon.history import history
+from domain.place import SEPARATOR
 from store.store import Row, Transaction
 from store.timestamps import from_text, to_text
 
@@ -12,9 +15,15 @@ _ALL = """
 _ADD = """
     INSERT INTO found_database (origin, name, oid, absent_at, first_seen) VALUES (?, ?, ?, ?, ?)
 """
-_BACK = "UPDATE found_database SET missing_since = NULL WHERE origin = ? AND name = ?"
+_BACK = """
+    UPDATE found_database SET missing_since = NULL, absent_at = ? WHERE origin = ? AND name = ?
+"""
 _MISS = "UPDATE found_database SET missing_since = ? WHERE origin = ? AND name = ?"
 _PREPARE = "UPDATE found_database SET prepared = ? WHERE origin = ? AND name = ?"
+_PREPARED_NOW = """
+    UPDATE found_database SET prepared = 1, absent_at = ?
+    WHERE origin = ? AND name = ? AND prepared = 0
+"""
 _REMOVE = "DELETE FROM found_database WHERE origin = ? AND name = ?"
 _LOOKED = "SELECT value FROM instance WHERE name = ?"
 _LOOK = """
@@ -27,10 +36,7 @@ _FORGET = (
     "DELETE FROM last_end WHERE database = ?",
     "DELETE FROM last_measure WHERE database = ?",
 )
-_FORGET_PLANNED = """
-    DELETE FROM instance
-    WHERE name >= 'planned ' AND name < 'planned!' AND substr(name, -length(?)) = ?
-"""
+_FORGET_PLANNED = "DELETE FROM instance WHERE name = ?"
 
 
 def load_all(transaction: Transaction) -> list[Row]:
@@ -50,19 +56,39 @@ def looked(transaction: Transaction, origin: str, now: datetime) -> None:
     transaction.execute(_LOOK, (_looked(origin), to_text(now)))
 
 
+def looked_at(transaction: Transaction, origin: str) -> datetime | None:
+    """Return when the databases of a group were last recorded; None for never."""
+    row = transaction.row(_LOOKED, (_looked(origin),))
+    return from_text(row["value"]) if row else None
+
+
 def mark_missing(transaction: Transaction, key: tuple[str, str], now: datetime) -> None:
     """Record that a database is not there."""
     transaction.execute(_MISS, (to_text(now), *key))
 
 
-def mark_back(transaction: Transaction, key: tuple[str, str]) -> None:
-    """Record that a missing database is there again."""
-    transaction.execute(_BACK, key)
+def mark_back(transaction: Transaction, key: tuple[str, str], now: datetime) -> None:
+    """Record that a missing database is there again; until now it was not there."""
+    transaction.execute(_BACK, (to_text(now), *key))
 
 
-def mark_prepared(transaction: Transaction, key: tuple[str, str], *, prepared: bool) -> None:
-    """Record whether a database has the schema `sereno`."""
+def mark_prepared(
+    transaction: Transaction,
+    key: tuple[str, str],
+    now: datetime,
+    *,
+    prepared: bool,
+    deleting: Collection[str],
+) -> None:
+    """Record whether a database has the schema `sereno`.
+
+    The tasks of the jobs that delete can be planned there from now on, not since an earlier due
+    time.
+    """
+    if prepared:
+        transaction.execute(_PREPARED_NOW, (to_text(now), *key))
     transaction.execute(_PREPARE, (int(prepared), *key))
+    forget_planned(transaction, {f"{key[0]}{SEPARATOR}{key[1]}"}, deleting)
 
 
 def remove(transaction: Transaction, key: tuple[str, str]) -> None:
@@ -70,11 +96,24 @@ def remove(transaction: Transaction, key: tuple[str, str]) -> None:
     transaction.execute(_REMOVE, key)
 
 
-def forget(transaction: Transaction, database: str) -> None:
-    """Forget the server, memory and last results of a database; its runs and alerts stay."""
-    for statement in _FORGET:
-        transaction.execute(statement, (database,))
-    transaction.execute(_FORGET_PLANNED, (f" {database}", f" {database}"))
+def forget(transaction: Transaction, databases: Collection[str], jobs: Collection[str]) -> None:
+    """Forget the server, memory and last results of databases; their runs and alerts stay."""
+    if databases:
+        for statement in _FORGET:
+            transaction.execute_many(statement, [(name,) for name in databases])
+        forget_planned(transaction, databases, jobs)
+
+
+def forget_planned(
+    transaction: Transaction, databases: Collection[str], jobs: Collection[str]
+) -> None:
+    """Forget since when the tasks of jobs are planned in databases."""
+    names = [
+        name
+        for name in history.load_planned(transaction)
+        if any(name.partition(f" {job} ")[2] in databases for job in jobs)
+    ]
+    transaction.execute_many(_FORGET_PLANNED, [(name,) for name in names])
 
 
 def missing_since(row: Row) -> datetime | None:

@@ -54,6 +54,10 @@ CODES: Mapping[Cause, str] = {
 _log = structlog.get_logger("migrations")
 
 
+InTurn = Callable[[Task, str, Callable[[], None]], None]
+"""Runs a task of a named request as soon as the limits allow; returns after its end."""
+
+
 class RefusedError(Exception):
     """A request that cannot be carried out, with the code for its caller."""
 
@@ -82,8 +86,10 @@ class _Asked:
 class CarryOut:
     """Carries out the requests that the store has, each database by itself."""
 
-    def __init__(self, context: Context, watchdog: Watchdog) -> None:
-        self._context, self._watchdog = context, watchdog
+    def __init__(
+        self, context: Context, watchdog: Watchdog, in_turn: InTurn = lambda _task, _name, do: do()
+    ) -> None:
+        self._context, self._watchdog, self._in_turn = context, watchdog, in_turn
         self._pools: dict[str, ThreadPoolExecutor] = {}
         self._runners: dict[str, Runner] = {}
         self._guard = threading.Lock()
@@ -275,11 +281,20 @@ class CarryOut:
             if self._stopping or request in self._cancelled:
                 raise RefusedError("cancelled", "it was stopped before it began")
             self._runners[request] = runner
+        ended: list[FinishedRun] = []
+
+        def run() -> None:
+            if not runner.stop.is_set():
+                ended.append(runner.run(task, open_window(None)))
+
         try:
-            return runner.run(task, open_window(None))
+            self._in_turn(task, request, run)
         finally:
             with self._guard:
                 del self._runners[request]
+        if not ended:
+            raise RefusedError("cancelled", "it was stopped before it began")
+        return ended[0]
 
 
 def _log_crash(ended: Future[None]) -> None:

@@ -42,6 +42,10 @@ class RunRecord:
     """The severity of a run that failed."""
 
 
+_NO_FAULT = {Cause.NOT_INSTALLED, Cause.GONE}
+"""Causes of skipped runs that an alert of the database tells already."""
+
+
 def judge_run(record: RunRecord, result: RunResult) -> Verdict:
     """Return the findings of a run that has ended, and the alerts that it resolves."""
     if record.task.request is not None:
@@ -52,7 +56,7 @@ def judge_run(record: RunRecord, result: RunResult) -> Verdict:
     if result.state in {RunState.WINDOW_ENDED, RunState.THROTTLED}:
         summary = f"{result.state.value}: {result.reason}"
         findings.append(_finding(record, TASK_UNFINISHED, Severity.WARNING, summary))
-    if result.state is RunState.SKIPPED and result.cause is not Cause.NOT_INSTALLED:
+    if result.state is RunState.SKIPPED and result.cause not in _NO_FAULT:
         findings.append(_finding(record, TASK_SKIPPED, Severity.WARNING, result.reason))
     if record.skipped:
         findings.append(_skipped_steps(record))

@@ -3,7 +3,8 @@
 from alerts.policy import Policy
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
-from domain.kinds import DATABASE_UNREACHABLE, SERVER_UNREACHABLE
+from domain.kinds import DATABASE_MISSING, DATABASE_UNREACHABLE, SERVER_UNREACHABLE
+from domain.place import SEPARATOR
 from domain.units import some_of
 from jobs.job import Verdict
 from postgres.session import TargetError
@@ -20,9 +21,21 @@ def judge_reached(policy: Policy, database: str) -> Verdict:
     return Verdict(coverage=tuple(coverage))
 
 
+def judge_missing(policy: Policy, database: str, reason: str) -> Verdict:
+    """Return the finding that a database of a group is not there."""
+    identity = Identity(DATABASE_MISSING.name, policy.instance, database=database)
+    remedy = "nothing if that is meant; else restore the database"
+    return Verdict((Finding(identity, Severity.WARNING, reason, remedy=remedy),))
+
+
 def judge_unreachable(policy: Policy, database: str, error: TargetError) -> Verdict:
-    """Return the finding that a database does not answer, or the server that it shares."""
+    """Return the finding that a database does not answer, or the server that it shares.
+
+    One of a group that does not exist any more is missing: its server answers.
+    """
     servers, reason = policy.servers, str(error)
+    if error.lacks_database and SEPARATOR in database:
+        return judge_missing(policy, database, "it does not exist any more")
     remedy = f"correct what the message names; sereno check --database {database} tries again"
     address = servers.get(database) if error.of_server else None
     if address is None:

@@ -18,7 +18,7 @@ from daemon.runs.recovery import LIVE_RUNS
 from daemon.runs.result import RunResult, RunState
 from domain.finding import Severity
 from domain.kinds import MIGRATION_STATUS
-from domain.place import Place
+from domain.place import SEPARATOR, Place
 from domain.task import Request, Task
 from execution.step import Outcome, Status, Step
 from jobs.job import Verdict, merge
@@ -89,20 +89,31 @@ class Recorder:
         with self._context.store.transaction() as transaction:
             self._process(transaction, judge_reached(self._context.policy, self._task.database))
 
-    def unreachable(self, error: UnreachableError) -> bool:
-        """Open the alert that the server does not answer; return whether it applies.
+    def is_gone(self, error: UnreachableError) -> bool:
+        """Return whether the database was found once and is gone; the alert says so."""
+        if not (error.lacks_database and SEPARATOR in self._task.database):
+            return False
+        with self._context.store.transaction() as transaction:
+            verdict = judge_unreachable(self._context.policy, self._task.database, error)
+            self._process(transaction, verdict)
+        return True
 
-        It does not if the server has answered before: then the connection was lost, or a login is
-        bad.
+    def is_silent(self) -> bool:
+        """Return whether the server has not answered since it was reached last.
+
+        Otherwise the connection was lost, or a login is bad.
         """
         if self._reached:
             self._reached = False
             return False
         self._unreachable = True
+        return True
+
+    def unreachable(self, error: UnreachableError) -> None:
+        """Open the alert that the server does not answer."""
         with self._context.store.transaction() as transaction:
             verdict = judge_unreachable(self._context.policy, self._task.database, error)
             self._process(transaction, verdict)
-        return True
 
     def logins(self, checked: Sequence[CheckedLogin]) -> None:
         """Record how the logins of the run are after it."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from daemon.config.groups import one_per_server
 from daemon.config.jobs import MODELS
 from daemon.config.model import Config, GovernorLimits
 from daemon.context import Context
@@ -104,7 +105,7 @@ def job_settings(config: Config, ignored_rows: Sequence[Row] = ()) -> Settings:
     The rows are the ignored findings that people have added.
     """
     return Settings(
-        databases=tuple(config.databases),
+        databases=tuple(one_per_server(config)),
         state_folder=config.daemon.state.parent,
         free_disk=config.governor.free_disk,
         pace=config.governor.pace,

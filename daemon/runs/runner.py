@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 import psycopg
 import structlog
@@ -19,6 +20,7 @@ from daemon.runs.lanes import lanes_of
 from daemon.runs.recorder import Recorder
 from daemon.runs.recovery import LIVE_RUNS
 from daemon.runs.result import RunResult, RunState, summarize
+from daemon.runs.retries import Tries
 from daemon.runs.run_context import RunContext
 from daemon.runs.sessions import Sessions
 from daemon.runs.stored_progress import StoredProgress
@@ -48,10 +50,6 @@ from store.store import StoreError
 
 FENCE_SECONDS = 20.0
 """A dead predecessor's sessions have ended by then: keepalives take 11 s, a pending answer 15 s."""
-RETRY_SECONDS = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
-"""Delays between two attempts to reach a server."""
-MOST_REFUSED = 5
-"""After this many refusals of one login in a row, while another is accepted, the run fails."""
 MOST_ENDED_SESSIONS = 3
 """After this many ended sessions of a login, while the server went on, its steps are given up."""
 HUNG_SECONDS = 1800.0
@@ -62,8 +60,20 @@ NO_END = open_window(None)
 
 _log = structlog.get_logger("runner")
 
-Aside = Callable[[Callable[[], None]], AbstractContextManager[None]]
-"""Leaves the turn of a run to another; its argument tells the watchdog that the run lives."""
+
+class Aside(Protocol):
+    """Leaves the turn of a run to another."""
+
+    def __call__(self, beat: Callable[[], None], *, down: bool) -> AbstractContextManager[None]:
+        """Leave it for the body; `beat` tells the watchdog that the run lives meanwhile.
+
+        `down` tells that the whole server does not answer.
+        """
+
+
+def _stay(beat: Callable[[], None], *, down: bool) -> AbstractContextManager[None]:  # noqa: ARG001
+    """Keep the turn: there is no other."""
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +106,7 @@ class Runner:
         self._sessions = Sessions(context, self.stop)
         self._run_context = RunContext(context, self._sessions, progress)
         self._at_work: dict[int, Task] = {}
-        self.aside: Aside = lambda _beat: nullcontext()
+        self.aside: Aside = _stay
         """Entered while a run waits for its server, so that another may work meanwhile."""
 
     def cancel(self) -> None:
@@ -142,23 +152,19 @@ class Runner:
 
         A run started by a person fails at once.
         """
-        tries, refused = 0, 0
+        tries = Tries(task, window, recorder)
         while True:
             self._alive(recorder.number)
             try:
                 return self._outcome_of_errors(partial(self._attempt, task, window, recorder))
             except UnreachableError as error:
-                silent = recorder.unreachable(error)
-                refused = 0 if silent or isinstance(error, LostError) else refused + 1
-                wait = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
-                tries += 1
-                if task.trigger.schedule is None or window.left() <= wait or refused > MOST_REFUSED:
-                    return RunResult(RunState.FAILED, str(error), cause=Cause.UNREACHABLE)
-                _log.warning("run.retrying", run=recorder.number, seconds=wait, reason=str(error))
+                if (end := tries.end(error)) is not None:
+                    return end
+                down = error.of_server
             except TargetError as error:
                 return RunResult(RunState.FAILED, str(error), cause=error.cause)
-            with self.aside(partial(self._alive, recorder.number)):
-                self.stop.wait(wait)
+            with self.aside(partial(self._alive, recorder.number), down=down):
+                self.stop.wait(tries.wait)
             if self.stop.is_set():
                 return _INTERRUPTED
 

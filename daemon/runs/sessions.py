@@ -108,8 +108,7 @@ class Sessions:
         prepared = is_installed(opened)
         if prepared is not database.prepared:
             key = (database.group, opened.facts.database)
-            with self._context.store.transaction() as transaction:
-                found_databases.mark_prepared(transaction, key, prepared=prepared)
+            record_prepared(self._context, key, prepared=prepared)
         return prepared
 
     def verify_history(self, opened: Session) -> None:
@@ -137,6 +136,15 @@ class Sessions:
                 if known is not None and known.system_identifier == opened.facts.system_identifier:
                     return False
         return True
+
+
+def record_prepared(context: Context, key: tuple[str, str], *, prepared: bool) -> None:
+    """Record whether a database (group and name) has the schema `sereno`. Raises StoreError."""
+    deleting = [name for name, job in context.jobs.items() if job.deletes]
+    with context.store.transaction() as transaction:
+        found_databases.mark_prepared(
+            transaction, key, context.clock(), prepared=prepared, deleting=deleting
+        )
 
 
 def newest_claimed_task(context: Context, opened: Session) -> Task | None:

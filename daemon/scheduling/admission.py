@@ -11,7 +11,7 @@ class Work:
 
     place: str
     server: str = ""
-    """The server in which it has sessions; empty without one."""
+    """The address of the server in which it has sessions; empty without one."""
     sessions: int = 0
     priority: int = 0
     """The greater goes first."""
@@ -23,39 +23,56 @@ class Limits:
 
     at_once: int
     sessions: Mapping[str, int] = field(default_factory=dict)
+    """By the key of the server."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """The key of each address: two may lead to one server. It may change once a server is met."""
+
+    def key(self, work: Work) -> str:
+        """Return the key of the server of a work."""
+        return self.keys.get(work.server, work.server)
+
+    def renewed(self, other: "Limits") -> "Limits":
+        """Return newer limits; those of servers that they do not name stay for what runs there."""
+        sessions, keys = {**self.sessions, **other.sessions}, {**self.keys, **other.keys}
+        return Limits(other.at_once, sessions, keys)
 
 
 def admissible(
-    waiting: Sequence[Work], busy: Collection[str], working: Sequence[Work], limits: Limits
+    waiting: Sequence[Work],
+    busy: Collection[str],
+    working: Sequence[Work],
+    limits: Limits,
+    silent: Collection[str] = (),
 ) -> list[int]:
     """Return the positions of the waiting works that may begin, in the order to begin them.
 
     `busy` are the places that have begun; `working` are the works that count for the limits, since
     one that waits for its server leaves its turn to another. A work that needs more sessions than
     its server allows begins when the server has no other. Nothing passes an earlier work of the
-    same server that waits for sessions.
+    same server that waits for sessions, and nothing begins in a server whose address is `silent`.
     """
-    taken, full = set(busy), set[str]()
+    taken, full = set(busy), {limits.keys.get(one, one) for one in silent}
     used: Counter[str] = Counter()
     for one in working:
-        used[one.server] += one.sessions
+        used[limits.key(one)] += one.sessions
     admitted: list[int] = []
     for position in sorted(range(len(waiting)), key=lambda one: -waiting[one].priority):
         if len(working) + len(admitted) >= limits.at_once:
             break
         work = waiting[position]
-        if work.place in taken or work.server in full:
+        key = limits.key(work)
+        if work.place in taken or key in full:
             continue
-        if not _fits(work, used[work.server], limits):
-            full.add(work.server)
+        if not _fits(work, used[key], limits):
+            full.add(key)
             continue
         taken.add(work.place)
-        used[work.server] += work.sessions
+        used[key] += work.sessions
         admitted.append(position)
     return admitted
 
 
 def _fits(work: Work, used: int, limits: Limits) -> bool:
     """Return whether the server of a work has room for its sessions."""
-    limit = limits.sessions.get(work.server)
+    limit = limits.sessions.get(limits.key(work))
     return limit is None or not work.sessions or not used or used + work.sessions <= limit

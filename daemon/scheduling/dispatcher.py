@@ -7,7 +7,7 @@ A place is a database or the host; tasks in one place run one after the other. T
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -37,6 +37,8 @@ from store.store import StoreError
 
 LATE_AFTER = timedelta(minutes=2)
 """A schedule that begins later than this is caught up, not on time."""
+MOST_URGENT = 1000
+"""The priority of what somebody has asked for; those of databases end at 100."""
 _WRONG = {RunState.FAILED.value, RunState.SKIPPED.value}
 
 _log = structlog.get_logger("dispatcher")
@@ -84,6 +86,7 @@ class Dispatcher:
             self._settled.clear()
             now = context.clock()
             try:
+                self._places.limit(limits_of(context, read_servers(context)))
                 with context.store.transaction() as transaction:
                     for name, schedule in context.config.timetable.items():
                         for task in tasks_of(context, schedule.jobs, Trigger(name)):
@@ -128,6 +131,20 @@ class Dispatcher:
         if due is None or name in self._busy or self._runner.stop.is_set():
             return None
         return due if self._settled.get(name) != due.nominal else None
+
+    def run_in_turn(self, task: Task, name: str, do: Callable[[], None]) -> None:
+        """Run what somebody has asked for before what waits, as soon as the limits allow.
+
+        It does not wait for the work of its database: the run itself tells that it is busy. Nothing
+        is run once the service stops.
+        """
+        work = replace(
+            work_of(self._context, [task]), place=f"request {name}", priority=MOST_URGENT
+        )
+        try:
+            self._places.submit(work, do).result()
+        except RuntimeError:
+            _log.warning("request.not_begun", request=name, task=task.job)
 
     def stop(self) -> None:
         """Start nothing more."""
@@ -207,8 +224,7 @@ class Dispatcher:
         From now on the limits are those of the servers as they are known.
         """
         context = self._context
-        servers = read_servers(context)
-        self._places.limit(limits_of(context, servers))
+        self._places.limit(limits_of(context, read_servers(context)))
         planned = (task.database for task in tasks_of(context, schedule.jobs, trigger))
         names = list(dict.fromkeys(filter(None, planned)))
         waves = [_Wave(one, []) for one in in_waves(names, context.config.fleet.waves)]
@@ -216,7 +232,7 @@ class Dispatcher:
         wave_of = {name: wave for wave in waves for name in wave.databases}
         for tasks in places.values():
             wave = wave_of.get(tasks[0].database, waves[0])
-            wave.works.append((work_of(context, tasks, servers), tasks))
+            wave.works.append((work_of(context, tasks), tasks))
         for wave in waves:  # the first ones begin as they are submitted
             wave.works.sort(key=lambda one: -one[0].priority)
         return waves

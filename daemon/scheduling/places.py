@@ -29,7 +29,7 @@ class Places:
         self._limits, self._stopped = limits, False
         self._waiting: list[_Turn] = []
         self._begun: list[_Turn] = []
-        self._aside: list[_Turn] = []
+        self._aside: dict[_Turn, bool] = {}
         self._returning: list[_Turn] = []
         self._current = threading.local()
         self._changed = threading.Condition()
@@ -38,7 +38,7 @@ class Places:
     def limit(self, limits: Limits) -> None:
         """Use other limits from now on; what has begun goes on."""
         with self._changed:
-            self._limits = limits
+            self._limits = self._limits.renewed(limits)
             self._admit()
             self._changed.notify_all()
 
@@ -53,14 +53,15 @@ class Places:
         return turn.ended
 
     @contextmanager
-    def aside(self, beat: Callable[[], object]) -> Iterator[None]:
+    def aside(self, beat: Callable[[], object], *, down: bool) -> Iterator[None]:
         """Leave the turn of the calling work to another for the body, and wait for one after it.
 
-        `beat` tells the watchdog meanwhile that it lives. The work has no session in the body.
+        `beat` tells the watchdog meanwhile that it lives. The work has no session in the body. If
+        its whole server is `down`, nothing else begins there meanwhile.
         """
         turn: _Turn = self._current.turn
         with self._changed:
-            self._aside.append(turn)
+            self._aside[turn] = down
             self._admit()
         try:
             yield
@@ -70,7 +71,8 @@ class Places:
                 while not self._changed.wait_for(partial(self._may_return, turn), BEAT_SECONDS):
                     beat()
                 self._returning.remove(turn)
-                self._aside.remove(turn)
+                del self._aside[turn]
+                self._admit()
                 self._changed.notify_all()
 
     def stop(self) -> None:
@@ -91,15 +93,21 @@ class Places:
     def _working(self) -> list[Work]:
         return [turn.work for turn in self._begun if turn not in self._aside]
 
+    def _silent(self) -> set[str]:
+        """Return the addresses in which nothing begins now.
+
+        Those of servers that are down; of the others that refuse work only while threads are left.
+        """
+        few = len(self._aside) >= THREADS - self._limits.at_once
+        return {turn.work.server for turn, down in self._aside.items() if down or few} - {""}
+
     def _admit(self) -> None:
         room = THREADS - len(self._begun)
         busy = {turn.work.place for turn in self._begun}
         working = [*self._working(), *(turn.work for turn in self._returning)]
         waiting = [turn.work for turn in self._waiting]
-        turns = [
-            self._waiting[position]
-            for position in admissible(waiting, busy, working, self._limits)[:room]
-        ]
+        begins = admissible(waiting, busy, working, self._limits, self._silent())
+        turns = [self._waiting[position] for position in begins[:room]]
         for turn in turns:
             self._waiting.remove(turn)
             self._begun.append(turn)

@@ -12,6 +12,7 @@ from daemon.scheduling.turns import PastRun, in_turn
 from domain.cause import Cause
 from domain.finding import Finding
 from domain.task import NOW, Scope, Task, Trigger
+from domain.units import some_of
 
 SKIPPED = RunState.SKIPPED.value
 CHECK_JOBS = ("integrity_check", "disk_check")
@@ -40,6 +41,24 @@ def tasks_of(
                 lacks = job.deletes and isinstance(one, FoundDatabase) and one.prepared is False
                 if (only is None or database in only) and not lacks:
                     yield Task(job.name, scope, database, trigger)
+
+
+def left_out(
+    context: Context, jobs: Sequence[str], only: Collection[str] | None = None
+) -> list[str]:
+    """Return a sentence for each group with databases in which jobs that delete have no task."""
+    deleting = [name for name in jobs if context.jobs[name].deletes]
+    lacking: dict[str, list[str]] = {}
+    for name, one in context.config.databases.items():
+        lacks = isinstance(one, FoundDatabase) and one.prepared is False
+        if isinstance(one, FoundDatabase) and lacks and (only is None or name in only):
+            lacking.setdefault(one.group, []).append(name)
+    return [
+        f"{', '.join(deleting)}: not in {some_of(names)}, where sereno is not installed: "
+        f"sereno install --discover {group} --admin DSN"
+        for group, names in lacking.items()
+        if deleting
+    ]
 
 
 def _by_priority(context: Context) -> list[tuple[str, Database]]:

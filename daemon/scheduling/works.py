@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from daemon.config.servers import server_keys, session_limits
+from daemon.config.servers import address_of, addresses, server_keys, session_limits
 from daemon.context import Context
 from daemon.history import statistics
 from daemon.runs.lanes import sessions_of
@@ -18,14 +18,17 @@ def read_servers(context: Context) -> dict[str, str]:
 
 def limits_of(context: Context, servers: dict[str, str]) -> Limits:
     """Return the limits of the configuration."""
-    return Limits(context.config.daemon.at_once, session_limits(context.config, servers))
+    known = addresses(context.config)
+    keys = {known[name]: key for name, key in servers.items()}
+    return Limits(context.config.daemon.at_once, session_limits(context.config, servers), keys)
 
 
-def work_of(context: Context, tasks: Sequence[Task], servers: dict[str, str]) -> Work:
+def work_of(context: Context, tasks: Sequence[Task]) -> Work:
     """Return the work of tasks in one place: as many sessions as the widest of them has."""
     first, config = tasks[0], context.config
     if first.scope is not Scope.DATABASE:
         return Work(first.place)
     name = first.database
     sessions = max(sessions_of(config, context.jobs[task.job], name) for task in tasks)
-    return Work(first.place, servers[name], sessions, config.databases[name].priority)
+    database = config.databases[name]
+    return Work(first.place, address_of(database.dsn), sessions, database.priority)

@@ -11,6 +11,7 @@ from daemon.history.web_requests import WebRequest
 from daemon.web.alert_actions import end_of
 from daemon.web.parts import Parts
 from daemon.web.problems import ProblemError
+from domain.place import means
 
 MOST_IGNORED_DAYS = 366
 
@@ -23,7 +24,7 @@ def run_now(parts: Parts, job: str, database: str, made: Entry) -> str:
     context = parts.context
     if job not in context.jobs or context.jobs[job].on_request:
         raise ProblemError(422, "invalid", f"job: there is no job {job[:60]!r}", ["job"])
-    if database and database not in context.config.databases:
+    if database and not any(means(database, name) for name in context.config.databases):
         raise ProblemError(422, "invalid", f"database: unknown: {database[:60]!r}", ["database"])
     request = WebRequest(uuid.uuid4().hex, "run", database, job, made.principal, json.dumps({}), "")
     with context.store.transaction() as transaction:

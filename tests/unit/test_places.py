@@ -103,14 +103,15 @@ def test_work_that_waits_for_its_server_leaves_its_turn_and_takes_one_again(monk
     places, server, said = Places(Limits(1)), threading.Event(), []
 
     def unreachable():
-        with places.aside(lambda: said.append("lives")):
+        with places.aside(lambda: said.append("lives"), down=False):
             assert server.wait(20)
         said.append("reached")
 
     def other():
         said.append("other")
         server.set()
-        while "lives" not in said:
+        deadline = time.monotonic() + 20
+        while "lives" not in said and time.monotonic() < deadline:
             time.sleep(0.01)
 
     ends = [places.submit(Work("down"), unreachable), places.submit(Work("up"), other)]
@@ -122,12 +123,72 @@ def test_work_that_waits_for_its_server_leaves_its_turn_and_takes_one_again(monk
     places.stop()
 
 
+def _ran_beside_a_waiting_one(others, limits, *, down):
+    """Return which of the works run while another one waits for its server."""
+    places, server, aside = Places(limits), threading.Event(), threading.Event()
+
+    def waits():
+        with places.aside(lambda: None, down=down):
+            aside.set()
+            assert server.wait(20)
+
+    ends = [places.submit(Work("waits", "one:5432", 1), waits)]
+    assert aside.wait(20)
+    ends += [places.submit(one, lambda: None) for one in others]
+    with places._changed:
+        assert places._changed.wait_for(lambda: len(places._begun) == 1, 20)
+    waiting = {turn.work.place for turn in places._waiting}
+    server.set()
+    assert not wait(ends, 20).not_done
+    places.stop()
+    return {one.place for one in others} - waiting
+
+
+def test_nothing_more_begins_in_a_server_that_is_down_until_it_answers():
+    others = [Work(f"d{number}", "one:5432", 1) for number in range(60)]
+    others.append(Work("other", "two:5432", 1))
+    limits = Limits(4, {"one": 4}, {"one:5432": "one"})
+    assert _ran_beside_a_waiting_one(others, limits, down=True) == {"other"}
+
+
+def test_database_that_refuses_keeps_no_other_of_its_server_from_beginning():
+    others = [Work("same server", "one:5432", 1), Work("other", "two:5432", 1)]
+    assert _ran_beside_a_waiting_one(others, Limits(4), down=False) == {"same server", "other"}
+
+
+def test_limit_holds_when_the_key_of_a_server_changes_while_it_is_worked_in():
+    places, go, guard, now, most = (
+        Places(Limits(16, {"a:1": 2})),
+        threading.Event(),
+        threading.Lock(),
+        [0],
+        [0],
+    )
+
+    def work():
+        with guard:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        assert go.wait(20)
+        with guard:
+            now[0] -= 1
+
+    ends = [places.submit(Work(f"d{number}", "a:1", 1), work) for number in range(6)]
+    places.limit(Limits(16, {"71": 2}, {"a:1": "71"}))
+    ends += [places.submit(Work(f"e{number}", "a:1", 1), work) for number in range(6)]
+    places.limit(Limits(16))  # the server is not configured any more; its work goes on
+    go.set()
+    assert not wait(ends, 20).not_done
+    assert most == [2]
+    places.stop()
+
+
 def test_work_that_comes_back_goes_before_work_that_has_not_begun():
     places, order = Places(Limits(1)), []
     back, begun = threading.Event(), threading.Event()
 
     def returning():
-        with places.aside(lambda: None):
+        with places.aside(lambda: None, down=False):
             assert begun.wait(20)
             back.set()
         order.append("returning")
