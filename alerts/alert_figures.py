@@ -10,23 +10,25 @@ from store.store import Transaction
 from store.timestamps import to_text
 
 _EVENTS = """
-    SELECT sum(reason IN ('opened', 'reopened', 'flapping')) AS opened,
+    SELECT count(*) FILTER (WHERE reason IN ('opened', 'reopened', 'flapping')) AS opened,
            count(DISTINCT CASE WHEN reason = 'acknowledged' THEN alert END) AS acknowledged,
-           sum(reason = 'resolved') AS resolved
+           count(*) FILTER (WHERE reason = 'resolved') AS resolved
     FROM event WHERE occurred_at > ?
 """
 _ACKNOWLEDGED = """
-    SELECT 86400.0 * (julianday(e.occurred_at) - julianday(
-             (SELECT max(o.occurred_at) FROM event o
-              WHERE o.alert = e.alert AND o.id < e.id
-                AND o.reason IN ('opened', 'reopened', 'flapping', 'severity_raised',
-                                 'unmuted')))) AS seconds
-    FROM event e WHERE e.reason = 'acknowledged' AND e.occurred_at > ? AND seconds IS NOT NULL
+    SELECT 86400.0 * (julianday(at) - julianday(asked_at)) AS seconds
+    FROM (SELECT e.occurred_at AS at,
+                 (SELECT max(o.occurred_at) FROM event o
+                  WHERE o.alert = e.alert AND o.id < e.id
+                    AND o.reason IN ('opened', 'reopened', 'flapping', 'severity_raised',
+                                     'unmuted')) AS asked_at
+          FROM event e WHERE e.reason = 'acknowledged' AND e.occurred_at > ?) AS acknowledged
+    WHERE asked_at IS NOT NULL
 """
 _MESSAGES = """
-    SELECT sum(state = 'sent' AND sent_at > :since) AS sent,
-           sum(state = 'dead' AND created_at > :since) AS dead,
-           sum(state IN ('pending', 'leased') AND attempts > 0) AS waiting
+    SELECT count(*) FILTER (WHERE state = 'sent' AND sent_at > :since) AS sent,
+           count(*) FILTER (WHERE state = 'dead' AND created_at > :since) AS dead,
+           count(*) FILTER (WHERE state IN ('pending', 'leased') AND attempts > 0) AS waiting
     FROM notification
 """
 _SEVERITIES = """
@@ -59,13 +61,13 @@ class Figures:
 def load_figures(transaction: Transaction, since: datetime) -> Figures:
     """Return the counts since an instant."""
     at = to_text(since)
-    events = transaction.row(_EVENTS, (at,)) or {}
-    messages = transaction.row(_MESSAGES, {"since": at}) or {}
+    events = transaction.rows(_EVENTS, (at,))[0]
+    messages = transaction.rows(_MESSAGES, {"since": at})[0]
     times = [row["seconds"] for row in transaction.rows(_ACKNOWLEDGED, (at,))]
     return Figures(
-        **{name: events[name] or 0 for name in ("opened", "acknowledged", "resolved")},
+        **{name: events[name] for name in ("opened", "acknowledged", "resolved")},
         median_seconds=statistics.median(times) if times else None,
-        **{name: messages[name] or 0 for name in ("sent", "dead", "waiting")},
+        **{name: messages[name] for name in ("sent", "dead", "waiting")},
     )
 
 

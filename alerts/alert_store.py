@@ -18,13 +18,14 @@ _OPEN = "SELECT * FROM alert WHERE resolved_at IS NULL ORDER BY id"
 _CONCERNED = """
     SELECT * FROM alert WHERE resolved_at IS NULL
       AND (fingerprint IN (SELECT value FROM json_each(:fingerprints))
-           OR kind IN (SELECT value ->> 'kind' FROM json_each(:areas))
-              AND EXISTS (SELECT 1 FROM json_each(:areas) area
-                          WHERE kind = area.value ->> 'kind'
-                            AND database = coalesce(area.value ->> 'database', database)
-                            AND object = coalesce(area.value ->> 'object', object)
-                            AND task = coalesce(area.value ->> 'task', task)
-                            AND cluster = coalesce(area.value ->> 'cluster', cluster)))
+           OR kind IN (SELECT json_extract(value, '$.kind') FROM json_each(:areas))
+              AND EXISTS (
+                SELECT 1 FROM json_each(:areas) area
+                WHERE kind = json_extract(area.value, '$.kind')
+                  AND database = coalesce(json_extract(area.value, '$.database'), database)
+                  AND object = coalesce(json_extract(area.value, '$.object'), object)
+                  AND task = coalesce(json_extract(area.value, '$.task'), task)
+                  AND cluster = coalesce(json_extract(area.value, '$.cluster'), cluster)))
     ORDER BY id
 """
 _REVIEWED = """
@@ -34,9 +35,10 @@ _REVIEWED = """
     ORDER BY id
 """
 _ENDED_BEFORE = """
-    SELECT *, max(resolved_at) FROM alert
-    WHERE resolved_at IS NOT NULL AND fingerprint IN (SELECT value FROM json_each(?))
-    GROUP BY fingerprint
+    SELECT * FROM alert WHERE id IN (
+      SELECT max(id) FROM alert
+      WHERE resolved_at IS NOT NULL AND fingerprint IN (SELECT value FROM json_each(?))
+      GROUP BY fingerprint)
 """
 _LOST = """
     SELECT kind, database, object FROM alert
@@ -59,10 +61,14 @@ DELETE FROM alert WHERE resolved_at < ?
   AND NOT EXISTS (SELECT 1 FROM notification WHERE notification.alert = alert.id)
 """
 _ONE = "SELECT * FROM alert WHERE id = ?"
-_SEVERAL = "SELECT * FROM alert WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+_SEVERAL = """
+    SELECT * FROM alert
+    WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_each(?))
+    ORDER BY id
+"""
 _NOTIFIED = """
     SELECT DISTINCT n.alert, n.channel FROM notification n JOIN alert a ON a.id = n.alert
-    WHERE a.id IN (SELECT value FROM json_each(?)) AND n.generation = a.generation
+    WHERE a.id IN (SELECT CAST(value AS BIGINT) FROM json_each(?)) AND n.generation = a.generation
       AND (n.state <> 'dead' OR n.recipients <> '[]')
     ORDER BY n.alert, n.channel
 """
@@ -77,11 +83,11 @@ _TOLD = """
            a.state = 'acknowledged' AS acknowledged,
            coalesce(c.remote, '') AS remote, coalesce(c.subject, '') AS subject
     FROM alert a
-    CROSS JOIN notification n -- the left table first: there are few such alerts
-      ON n.alert = a.id AND n.generation = a.generation AND n.state = 'sent'
+    JOIN notification n -- by the left table, as + says to SQLite: there are few such alerts
+      ON n.alert = +a.id AND n.generation = a.generation AND n.state = 'sent'
     LEFT JOIN conversation c ON c.alert = a.id AND c.channel = n.channel
     WHERE (a.resolved_at IS NULL OR a.resolved_at > ?) AND a.severity = ?
-    GROUP BY a.id, n.channel
+    GROUP BY a.id, n.channel, c.remote, c.subject
     ORDER BY a.id DESC
     LIMIT ?
 """

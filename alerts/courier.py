@@ -100,7 +100,7 @@ class Courier:
 
     def _listen(self, stop: threading.Event) -> None:
         """Wake the workers when another process has committed."""
-        seen = (0, 0)
+        seen: object = None
         while not stop.wait(IDLE_SECONDS):
             with contextlib.suppress(StoreError):  # the workers log it
                 before, seen = seen, self.store.changed

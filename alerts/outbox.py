@@ -19,8 +19,8 @@ _INSERT = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)
 """
 _SEND_NOW = """
-    UPDATE notification SET not_before = min(not_before, ?)
-    WHERE alert = ? AND channel = ? AND state = 'pending'
+    UPDATE notification SET not_before = ?
+    WHERE alert = ? AND channel = ? AND state = 'pending' AND not_before > ?
 """
 _SENT = """
     UPDATE notification
@@ -32,7 +32,8 @@ _CONVERSATION = """
     INSERT INTO conversation (alert, channel, remote, subject)
     SELECT DISTINCT alert, channel, ?, ? FROM notification
     WHERE id IN (SELECT value FROM json_each(?)) AND alert IS NOT NULL
-    ON CONFLICT DO UPDATE SET remote = excluded.remote, subject = excluded.subject WHERE ?
+    ON CONFLICT (alert, channel) DO UPDATE
+    SET remote = excluded.remote, subject = excluded.subject WHERE ?
 """
 _PARTLY = """
     UPDATE notification SET recipients = ?, receipt = trim(receipt || '; ' || ?, '; '), remote = ?
@@ -111,7 +112,8 @@ _OF_ALERT = (
 )
 _OF_RUNS = """
     SELECT channel, count(*) AS notifications FROM notification
-    WHERE run IN (SELECT value FROM json_each(?)) GROUP BY channel ORDER BY channel
+    WHERE run IN (SELECT CAST(value AS BIGINT) FROM json_each(?))
+    GROUP BY channel ORDER BY channel
 """
 
 
@@ -173,7 +175,8 @@ def enqueue(
         ),
     )
     if message.severity is Severity.CRITICAL:  # messages that must arrive before it are sent now
-        transaction.execute(_SEND_NOW, (to_text(now), message.alert, channel))
+        at = to_text(now)
+        transaction.execute(_SEND_NOW, (at, message.alert, channel, at))
     transaction.ring()
     return number
 

@@ -28,7 +28,7 @@ from daemon.demo.cluster import free_port
 from daemon.monitoring.log import set_up
 from domain.finding import Finding, Identity, Severity
 from domain.secret import Secret
-from store.store import open_store
+from store.opening import open_store
 
 COUNT, RATE_LIMITED, BURST, ALERTMANAGER_SECONDS = 300, 30, 100, 45
 RECEIVER = """

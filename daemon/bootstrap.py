@@ -29,7 +29,8 @@ from domain.secret import SecretError
 from postgres import session
 from postgres.identifiers import split_names
 from postgres.session import Target, TargetError
-from store.store import Store, open_store
+from store.opening import open_store
+from store.store import Store
 from store.timestamps import from_text
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import structlog
@@ -18,7 +19,8 @@ from domain.finding import Finding
 from domain.task import Task
 from execution.errors import first_line
 from postgres.session import TargetError, UnreachableError
-from store.store import EmptyStore, StoreError
+from store.state_file import EmptyStore
+from store.store import StoreError
 
 EVERY_SECONDS = 60.0
 AT_ONCE = 16
@@ -61,7 +63,7 @@ def read_findings(context: Context) -> Iterator[Finding]:
     scheduled = {job for one in context.config.timetable.values() for job in one.jobs}
     jobs = [name for name in context.jobs if context.jobs[name].read_only and name in scheduled]
     names = {name for name, check in context.checks.items() if check.header.cost == "cheap"}
-    without_state = replace(context, store=EmptyStore(context.store.path))
+    without_state = replace(context, store=EmptyStore(Path("empty")))
     servers = addresses(context.config)
     tasks: dict[str, list[Task]] = {}
     for task in tasks_of(without_state, jobs):

@@ -42,7 +42,6 @@ from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from domain.kinds import CONFIGURATION_INVALID, PATCH_UNIT, SERVICE_FAILED
 from execution.progress import NoProgress
-from store.file_lock import exclusive_lock
 from store.store import StoreError
 
 TICK_SECONDS = 10.0
@@ -113,7 +112,7 @@ class Service:
         Raises LockHeldError if another service owns the state file, StoreError if it is unusable.
         """
         patience = START_SECONDS if under_systemd() else PATIENCE_SECONDS
-        with exclusive_lock(self._context.store.service_lock, patience):
+        with self._context.store.owned(patience):
             recover_interrupted_runs(self._context)
             self._carrier.recover()
             self._context.courier().take_over()

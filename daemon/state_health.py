@@ -40,7 +40,7 @@ class StateHealth:
     def use(self, context: Context) -> None:
         """Continue with a reloaded configuration."""
         with self._guard:
-            if context.store.path != self._context.store.path:
+            if context.store.name != self._context.store.name:
                 self._check = StateCheck(context.store)
             self._context = context
 

@@ -29,20 +29,21 @@ class StateCheck:
 
     def verify(self, now: datetime) -> None:
         """Write the next count durably. Raises StoreError with the reason."""
-        path = self._store.path
+        name = self._store.name
+        self._store.confirm_owned()
         with self._store.transaction() as transaction:
-            version = transaction.rows("PRAGMA user_version")[0]["user_version"]
+            version = transaction.version()
             known = schema_version()
             if version != known:
-                raise StoreError(f"{path}: its schema is {version}, not {known}: another file")
+                raise StoreError(f"{name}: its schema is {version}, not {known}: another file")
             row = transaction.row("SELECT value FROM instance WHERE name = 'id'")
             if row is None or row["value"] != self._instance:
-                raise StoreError(f"{path}: the state file of another instance was put in its place")
+                raise StoreError(f"{name}: the state of another instance was put in its place")
             found = transaction.row(_COUNT)
             count = int(found["value"]) if found else 0
             if count < self._count:
                 raise StoreError(
-                    f"{path}: an older copy was put in its place; restart sereno to go on with it"
+                    f"{name}: an older copy was put in its place; restart sereno to go on with it"
                 )
             transaction.execute(_SAVE, (str(count + 1), to_text(now)))
         self._count = count + 1

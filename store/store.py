@@ -1,69 +1,62 @@
-"""The state file: opened carefully, changed in short transactions.
+"""The state: what sereno has done, found and told, in a file or in a PostgreSQL database.
 
-SQLite with a rollback journal and `synchronous=EXTRA`: committed data survives a power cut, and the
-write-ahead-log bug of SQLite 3.7 to 3.51 (two writers, one checkpoint) cannot occur. A connection
-lives for one transaction, so threads and processes share nothing but the file.
+The same statements run on both. They are written for SQLite, with `?` or `:name` for parameters, in
+the forms that PostgreSQL knows too; `json_each`, `json_extract` and `julianday` are made there.
 """
 
-import os
-import shutil
-import sqlite3
-import threading
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from store.file_lock import match_folder_owner
 from store.wakeup import Wakeup
 
 Value = str | int | float | bytes | None
 Row = dict[str, Any]
 Parameters = Sequence[Value] | Mapping[str, Value]
 
-BUSY_SECONDS = 15.0
-TURN_SECONDS = 120.0
-"""Threads of this process write in turns; another process waits for SQLite's lock alone."""
-_WRITERS: dict[Path, threading.Lock] = {}
-"""The turn of each state file that this process has open."""
-
 
 class StoreError(Exception):
-    """The state file cannot be used; it has not been changed."""
+    """The state cannot be used; it has not been changed."""
 
 
-class Transaction:
+class Transaction(ABC):
     """The statements of one transaction: all are kept, or none."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    main: str
+    """The schema of the tables."""
+    temporary: str
+    """The schema of what is made for this transaction."""
+
+    def __init__(self) -> None:
         self.rang = False
 
     def ring(self) -> None:
         """Wake the waiting threads of this process when the transaction is committed."""
         self.rang = True
 
+    @abstractmethod
     def execute(self, statement: str, parameters: Parameters = ()) -> int:
         """Run a statement; return the number of rows changed."""
-        return self._connection.execute(statement, parameters).rowcount
 
+    @abstractmethod
     def execute_many(self, statement: str, parameters: Iterable[Parameters]) -> None:
         """Run a statement once per set of parameters."""
-        self._connection.executemany(statement, parameters)
 
+    @abstractmethod
     def insert(self, statement: str, parameters: Parameters = ()) -> int:
-        """Run an INSERT; return the new rowid."""
-        return self._connection.execute(statement, parameters).lastrowid or 0
+        """Run an INSERT; return the new id."""
 
+    @abstractmethod
     def rows(self, statement: str, parameters: Parameters = ()) -> list[Row]:
         """Run a query; return its rows."""
-        cursor = self._connection.execute(statement, parameters)
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, values, strict=True)) for values in cursor]
+
+    @abstractmethod
+    def version(self) -> int:
+        """Return the version of the schema."""
 
     def row(self, statement: str, parameters: Parameters = ()) -> Row | None:
         """Run a query; return its only row, or None."""
@@ -73,55 +66,50 @@ class Transaction:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
-    """The state file at `path`, of this program's schema version."""
+class Store(ABC):
+    """A state of this program's schema version."""
 
-    path: Path
-    wakeup: Wakeup = field(default_factory=Wakeup, repr=False, compare=False)
+    wakeup: Wakeup
     """Woken by each commit of this process that has news."""
 
     @property
-    def changed(self) -> tuple[int, int]:
-        """Return a value that changes with every commit of any process. Raises StoreError."""
-        try:
-            status = self.path.stat()
-        except OSError as error:
-            raise StoreError(f"{self.path}: {error.strerror}") from error
-        return status.st_mtime_ns, status.st_size
+    @abstractmethod
+    def name(self) -> str:
+        """Return where the state is, for people; without a secret."""
 
     @property
-    def service_lock(self) -> Path:
-        """Return the lock file that makes one process the owner of the outbox."""
-        return self.path.with_name(self.path.name + ".lock")
+    @abstractmethod
+    def changed(self) -> object:
+        """Return a value that changes with every commit of any process. Raises StoreError."""
 
+    @abstractmethod
+    def owned(self, patience_seconds: float = 0.0) -> AbstractContextManager[None]:
+        """Be the service of this state for the body: the owner of the outbox.
+
+        Raises LockHeldError, naming the holder, after the patience, and StoreError.
+        """
+
+    @abstractmethod
+    def confirm_owned(self) -> None:
+        """Raise StoreError if `owned` does not hold any more, and cannot be had again."""
+
+    @abstractmethod
     def job_lock(self, job: str) -> Path:
-        """Return the lock file that keeps a host job from running twice at once."""
-        return self.path.with_name(f"{self.path.name}.{job}.lock")
+        """Return the lock file that keeps a host job from running twice at once on this host."""
 
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[Transaction]:
         """Open a writing transaction; commit at the end, roll back on any exception.
 
-        Raises StoreError if the disk is full, the folder is read-only or the file is damaged.
+        No other one writes meanwhile. Raises StoreError.
         """
-        with _turn(self.path), _connected(self.path) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            transaction = Transaction(connection)
-            yield transaction
-            connection.execute("COMMIT")
-        if transaction.rang:
-            self.wakeup.ring()
 
-    @contextmanager
-    def reading(self) -> Iterator[Transaction]:
-        """Open a reading transaction: one consistent state of the file."""
-        with _connected(self.path) as connection:
-            connection.execute("BEGIN")
-            yield Transaction(connection)
+    @abstractmethod
+    def reading(self) -> AbstractContextManager[Transaction]:
+        """Open a reading transaction: one consistent state. Raises StoreError."""
 
     def instance(self) -> str:
-        """Return the id of this instance, created with the file."""
+        """Return the id of this instance, created with the state."""
         with self.reading() as transaction:
             row = transaction.row("SELECT value FROM instance WHERE name = 'id'")
         if row:
@@ -129,178 +117,14 @@ class Store:
         return ""
 
 
-class EmptyStore(Store):
-    """A store that is always empty and keeps nothing: for reading without the state file."""
-
-    __slots__ = ()
-
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """Open a transaction on a new database in memory, which ends with it."""
-        with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-            _migrate(connection, self.path)
-            yield Transaction(connection)
-
-    reading = transaction
-
-
 @cache
-def _migrations() -> list[str]:
-    folder = resources.files("store") / "schema"
-    files = sorted(
-        (file for file in folder.iterdir() if file.name.endswith(".sql")),
-        key=lambda file: file.name,
-    )
-    return [file.read_text("utf-8") for file in files]
+def schema_files(dialect: str) -> dict[int, str]:
+    """Return the schema files of a dialect by the version that each leads to."""
+    folder = resources.files("store") / "schema" / dialect
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
+    return {int(name.partition("_")[0]): (folder / name).read_text("utf-8") for name in names}
 
 
 def schema_version() -> int:
     """Return the schema version of this program."""
-    return len(_migrations())
-
-
-def open_store(path: Path) -> Store:
-    """Open the state file, or create it with mode 0600; upgrade an older schema after a copy.
-
-    Raises StoreError with the file unchanged: damaged, newer, not sereno's, or not readable.
-    """
-    if path.is_dir():
-        raise StoreError(f"{path}: is a folder; daemon.state names a file")
-    try:
-        if not path.exists():
-            path.touch(mode=0o600)
-            match_folder_owner(path)
-        _examine(path)
-        with closing(_connect(path)) as connection:
-            _migrate(connection, path)
-    except OSError as error:
-        cure = ""
-        if not path.parent.exists():
-            cure = f"; create the folder {path.parent}, or set daemon.state"
-        elif not path.exists():
-            cure = f"; no file can be made in {path.parent}: set daemon.state"
-        raise StoreError(f"{path}: cannot be opened: {error.strerror or error}{cure}") from error
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        # a damaged page may yield invalid UTF-8
-        if _is_of_another_user(path):
-            raise StoreError(_forbidden(path)) from error
-        cure = "Restore a copy, or move the file away to begin with an empty history"
-        raise StoreError(f"{path}: {error}; nothing was changed. {cure}") from error
-    return Store(path)
-
-
-def _examine(path: Path) -> None:
-    """Examine a file read-only; even switching the journal mode would change it.
-
-    A journal left by a killed process is rolled back first, since the file is incomplete without
-    it.
-    """
-    journal = path.with_name(f"{path.name}-journal")
-    mode = "ro"
-    if journal.exists() and journal.stat().st_size:
-        mode = "rw"
-    address = f"{path.absolute().as_uri()}?mode={mode}"
-    with closing(
-        sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
-    ) as connection:
-        # one snapshot for the three queries, since another process may be creating the schema
-        connection.execute("BEGIN")
-        version, known = _version(connection), schema_version()
-        if version < 0:
-            raise StoreError(
-                f"{path}: damaged (schema {version}); nothing was changed. Restore a copy"
-            )
-        if version > known:
-            newer = f"written by a newer sereno (schema {version}, this one supports {known})"
-            raise StoreError(f"{path}: {newer}; nothing was changed")
-        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise StoreError(f"{path}: damaged ({verdict}); nothing was changed. Restore a copy")
-        if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise StoreError(
-                f"{path}: an SQLite file, but not a state file of sereno; nothing was changed"
-            )
-
-
-@contextmanager
-def _turn(path: Path) -> Iterator[None]:
-    """Wait for the turn to write: SQLite's own wait is a lottery among many threads."""
-    lock = _WRITERS.setdefault(path, threading.Lock())
-    if not lock.acquire(timeout=TURN_SECONDS):
-        raise StoreError(f"{path}: other threads have written for {TURN_SECONDS:.0f} s")
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _connected(path: Path) -> Iterator[sqlite3.Connection]:
-    try:
-        with closing(_connect(path)) as connection:
-            yield connection
-    except sqlite3.IntegrityError:
-        raise
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        if _is_of_another_user(path):
-            raise StoreError(_forbidden(path)) from error
-        raise StoreError(f"{path}: {error}") from error
-
-
-def _is_of_another_user(path: Path) -> bool:
-    """Return whether this user may not use the file because it belongs to another."""
-    try:
-        mine = path.stat().st_uid == os.geteuid()
-    except OSError:
-        return False
-    return not mine and not os.access(path, os.R_OK | os.W_OK)
-
-
-def _forbidden(path: Path) -> str:
-    """Return that this user may not use the file, with the cure."""
-    owner = path.owner()
-    cure = f"run sereno as {owner}, or give the file to this user (chown)"
-    return f"{path}: no permission: it belongs to {owner}; {cure}"
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path.absolute().as_uri() + "?mode=rw", uri=True, timeout=BUSY_SECONDS, isolation_level=None
-    )
-    connection.execute("PRAGMA journal_mode = TRUNCATE")
-    connection.execute("PRAGMA synchronous = EXTRA")
-    connection.execute("PRAGMA foreign_keys = ON")
-    return connection
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    scripts = _migrations()
-    version = _version(connection)
-    if version == len(scripts):
-        return
-    if version:
-        shutil.copy2(path, path.with_name(f"{path.name}.schema{version}"))
-    # foreign keys off: a recreated table keeps the rows that refer to it
-    connection.execute("PRAGMA foreign_keys = OFF")
-    connection.execute("BEGIN EXCLUSIVE")
-    for number in range(_version(connection), len(scripts)):
-        for statement in _statements(scripts[number]):
-            connection.execute(statement)
-    connection.execute(
-        "INSERT OR IGNORE INTO instance (name, value) VALUES ('id', ?)", (uuid.uuid4().hex,)
-    )
-    connection.execute("COMMIT")
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Split a script where SQLite sees a complete statement; executescript would commit first."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
+    return max(schema_files("sqlite"))

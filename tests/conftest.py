@@ -16,6 +16,7 @@ from tests.fixtures.servers import (  # noqa: F401 - fixtures
     scratch,
     server,
 )
+from tests.fixtures.state import any_state, state_databases  # noqa: F401 - fixtures
 from tests.fixtures.values import control, few_attempts, table  # noqa: F401 - fixtures
 from tests.fixtures.waiting import wait  # noqa: F401 - fixtures
 

@@ -1,7 +1,7 @@
 """Delivery of waiting notifications by a command, unless the service is running."""
 
 from daemon.context import Context
-from store.file_lock import LockHeldError, exclusive_lock
+from store.file_lock import LockHeldError
 
 
 def deliver_pending(context: Context, seconds: float) -> int | None:
@@ -10,7 +10,7 @@ def deliver_pending(context: Context, seconds: float) -> int | None:
     None means that the service is running and delivers them itself.
     """
     try:
-        with exclusive_lock(context.store.service_lock):
+        with context.store.owned():
             return context.courier().drain(seconds)
     except LockHeldError:
         return None

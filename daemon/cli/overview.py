@@ -26,7 +26,8 @@ from daemon.scheduling.timetable import Timing, jitter_share
 from domain.calendar import parse_cron
 from domain.place import SEPARATOR, means
 from domain.units import parse_duration
-from store.store import Store, StoreError, open_store
+from store.opening import open_store
+from store.store import Store, StoreError
 
 DEFAULT_STATE = "/var/lib/sereno/state.db"
 SECTIONS = frozenset(

@@ -133,10 +133,10 @@ class _State:
         return self.service_running()
 
     def service_running(self) -> bool:
-        from store.file_lock import LockHeldError, exclusive_lock
+        from store.file_lock import LockHeldError
 
         try:
-            with exclusive_lock(self.overview.store.service_lock):
+            with self.overview.store.owned():
                 return False
         except LockHeldError:
             return True

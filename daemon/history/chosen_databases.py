@@ -20,14 +20,14 @@ _CHOSEN = (
 _CHOOSE = "INSERT INTO chosen_database (name) VALUES (?)"
 _ADDRESS = "INSERT INTO chosen_address (name) VALUES (?)"
 _VIEW = """
-    CREATE TEMP VIEW {0} AS
-    SELECT * FROM main.{0} WHERE database IN (SELECT name FROM chosen_database)
+    CREATE TEMP VIEW {name} AS
+    SELECT * FROM {main}.{name} WHERE database IN (SELECT name FROM chosen_database)
 """
 _ALERTS = """
-    CREATE TEMP VIEW alert AS SELECT * FROM main.alert
+    CREATE TEMP VIEW alert AS SELECT * FROM {main}.alert
     WHERE database IN (SELECT name FROM chosen_database)
        OR (database = '' AND cluster IN (
-             SELECT system_identifier FROM main.target
+             SELECT system_identifier FROM {main}.target
              WHERE database IN (SELECT name FROM chosen_database)))
        OR (kind = 'server_unreachable' AND object IN (SELECT name FROM chosen_address))
        OR (kind IN ('not_installed', 'group_empty')
@@ -35,7 +35,7 @@ _ALERTS = """
 """
 _EVENTS = """
     CREATE TEMP VIEW event AS
-    SELECT * FROM main.event WHERE alert IN (SELECT id FROM temp.alert)
+    SELECT * FROM {main}.event WHERE alert IN (SELECT id FROM {temporary}.alert)
 """
 
 
@@ -52,7 +52,8 @@ def show_only(
         transaction.execute(statement)
     for statement, names in ((_CHOOSE, databases), (_ADDRESS, addresses)):
         transaction.execute_many(statement, [(name,) for name in sorted(set(names))])
+    places = {"main": transaction.main, "temporary": transaction.temporary}
     for table in _TABLES:
-        transaction.execute(_VIEW.format(table))
-    transaction.execute(_ALERTS)
-    transaction.execute(_EVENTS)
+        transaction.execute(_VIEW.format(name=table, **places))
+    transaction.execute(_ALERTS.format(**places))
+    transaction.execute(_EVENTS.format(**places))

@@ -19,7 +19,8 @@ _BEGIN = """
 """
 _OF_PROCESS = """
     SELECT id FROM run
-    WHERE job = ? AND database = ? AND schedule IS ? AND process = ? AND state = 'running'
+    WHERE job = ? AND database = ? AND coalesce(schedule, '') = coalesce(?, '') AND process = ?
+      AND state = 'running'
     ORDER BY id
 """
 _FINISH = """
@@ -101,7 +102,8 @@ _SINCE = "SELECT value FROM instance WHERE name = ?"
 _ALL_PLANNED = "SELECT name, value FROM instance WHERE name >= 'planned ' AND name < 'planned!'"
 _KNOWN_SINCE = """
     INSERT INTO instance (name, value) VALUES (?, ?)
-    ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE value > excluded.value
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value
+    WHERE instance.value > excluded.value
 """
 _ENDED = "SELECT count(*) AS runs FROM run WHERE finished_at < ?"
 _FORGET = "DELETE FROM run WHERE finished_at < ?"

@@ -50,7 +50,8 @@ _RUNS = """
 _NEWEST = f"{_RUNS} ORDER BY r.id DESC LIMIT ?"
 _RUN = f"{_RUNS} AND (r.request = ? OR r.id = ?) ORDER BY r.id DESC LIMIT 1"
 _TOTALS = """
-    SELECT count(*) AS total, sum(state = 'finished') AS finished, sum(state = 'failed') AS failed,
+    SELECT count(*) AS total, count(*) FILTER (WHERE state = 'finished') AS finished,
+           count(*) FILTER (WHERE state = 'failed') AS failed,
            avg(CASE WHEN state = 'finished'
                THEN 86400.0 * (julianday(finished_at) - julianday(started_at)) END) AS seconds
     FROM run WHERE job = ? AND finished_at IS NOT NULL

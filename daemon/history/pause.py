@@ -7,8 +7,8 @@ from store.store import Transaction
 from store.timestamps import from_text, to_text
 
 _PAUSE = """
-    INSERT INTO pause (only, since, until, reason) VALUES (1, ?, ?, ?)
-    ON CONFLICT (only) DO UPDATE SET until = excluded.until, reason = excluded.reason
+    INSERT INTO pause ("only", since, until, reason) VALUES (1, ?, ?, ?)
+    ON CONFLICT ("only") DO UPDATE SET until = excluded.until, reason = excluded.reason
 """
 _PAUSED = "SELECT until, reason FROM pause WHERE until IS NULL OR until > ?"
 _RESUME = "DELETE FROM pause"

@@ -120,7 +120,7 @@ class Sessions:
             known = history.knows_run(transaction, task)
         if not known:
             raise TargetError(
-                f"{task.database}: {self._context.store.path} is an older copy: it does not know "
+                f"{task.database}: {self._context.store.name} is an older copy: it does not know "
                 f"the run of {task.job} of {task.trigger.minute()}, which it finished there. Stop "
                 f"sereno and put the newest copy back; or go on with this one: sereno trust "
                 f"{task.database}"

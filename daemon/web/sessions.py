@@ -21,7 +21,7 @@ LIFE_SECONDS = 12 * 3600
 LONGEST_COOKIE = 1000
 _KEY_BYTES = 32
 _KEY_NAME = "web_key"
-_ADD_KEY = "INSERT OR IGNORE INTO instance (name, value) VALUES (?, ?)"
+_ADD_KEY = "INSERT INTO instance (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING"
 _KEY = "SELECT value FROM instance WHERE name = ?"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from daemon.__main__ import PACKAGES
-from store.store import open_store
+from store.opening import open_store
 
 ROOT = Path(__file__).parents[2]
 MODULES = [path for folder in PACKAGES for path in sorted(ROOT.glob(f"{folder}/**/*.py"))]
@@ -63,7 +63,7 @@ def test_concatenated_statement_is_detected():
             "psycopg.connect",
             {"postgres/session.py", "postgres/administrator.py", "daemon/demo/night.py"},
         ),
-        ("sqlite3.connect", {"store/store.py"}),
+        ("sqlite3.connect", {"store/state_file.py"}),
     ],
 )
 def test_connect_call_is_used_only_in_its_modules(call, modules):

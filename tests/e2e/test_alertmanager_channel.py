@@ -18,7 +18,9 @@ from alerts.processor import AlertProcessor
 from daemon.demo.cluster import free_port
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
-from store.store import open_store
+from store.opening import open_store
+
+pytestmark = pytest.mark.usefixtures("any_state")
 
 PROGRAM = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 HOSTILE = 'public."<!channel> & <b>x</b> =cmd()"'

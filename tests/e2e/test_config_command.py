@@ -10,7 +10,7 @@ import pytest
 
 from daemon.cli.overview import DAEMON_KEYS, SECTIONS
 from daemon.config.model import Config, Daemon
-from store.store import open_store
+from store.opening import open_store
 from tests.fixtures.secrets import write_secret
 
 ROOT = Path(__file__).parents[2]

@@ -19,8 +19,10 @@ from alerts.rules import Route
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from domain.kinds import CHANNEL_UNDELIVERED
-from store.store import open_store
+from store.opening import open_store
 from tests.fixtures.notifications import Clock, Postbox, respond_with, smtp, with_email_channel
+
+pytestmark = pytest.mark.usefixtures("any_state")
 
 
 @pytest.fixture
@@ -358,32 +360,33 @@ def test_resolved_replaces_opened_still_pending_for_some_recipients(courier):
     ]
 
 
-def test_worker_survives_an_unavailable_state_file(courier, good, wait):
-    """The state file is moved away and back: the worker continues and delivers."""
+def test_worker_survives_an_unavailable_state(courier, good, wait, any_state, tmp_path):
+    """The state is taken away and given back: the worker continues and delivers."""
     stop = threading.Event()
     worker = threading.Thread(target=courier.work, args=("good", stop), daemon=True)
-    aside = courier.store.path.with_suffix(".aside")
     enqueue(courier, "good")
-    courier.store.path.rename(aside)
+    any_state.take_away(tmp_path / "state.db")
     worker.start()
     try:
         stop.wait(0.3)
         assert worker.is_alive()
-        aside.rename(courier.store.path)
-        wait(lambda: good.requests, 10, "the message")
+        any_state.give_back(tmp_path / "state.db")
+        wait(lambda: good.requests, 40, "the message")
     finally:
         stop.set()
         courier.store.wakeup.ring()
         worker.join()
 
 
-def test_notification_enqueued_by_another_process_is_delivered_promptly(courier, good, wait):
-    """One thread polls the state file for all workers."""
+def test_notification_enqueued_by_another_process_is_delivered_promptly(
+    courier, good, wait, tmp_path
+):
+    """One thread polls the state for all workers."""
     stop = threading.Event()
     workers = courier.start(stop)
     try:
         wait(lambda: courier.store.wakeup.times, 10, "the first poll of the file")
-        enqueue(replace(courier, store=open_store(courier.store.path)), "good")
+        enqueue(replace(courier, store=open_store(tmp_path / "state.db")), "good")
         wait(lambda: good.requests, 10, "the message")
     finally:
         stop.set()
@@ -420,23 +423,23 @@ def test_receipt_that_can_never_be_stored_does_not_block_its_channel(courier, go
     worker.join()
 
 
-def test_receipt_that_could_not_be_stored_is_stored_later(courier, good, wait):
+def test_receipt_that_could_not_be_stored_is_stored_later(courier, good, wait, any_state, tmp_path):
     """The message is not sent again."""
     enqueue(courier, "good")
-    path, stop = courier.store.path, threading.Event()
-    away = path.with_name("away")
+    stop, away = threading.Event(), threading.Event()
     accept = good.answer
 
-    def take_the_state_file_away(number, request):
-        path.rename(away)
+    def take_the_state_away(number, request):
+        any_state.take_away(tmp_path / "state.db")
+        away.set()
         return accept(number, request)
 
-    good.answer = take_the_state_file_away
+    good.answer = take_the_state_away
     worker = threading.Thread(target=courier.work, args=("good", stop), daemon=True)
     worker.start()
-    wait(lambda: away.exists() and courier.unstored, what="the receipt")
-    away.rename(path)
-    wait(lambda: not courier.unstored, what="the record")
+    wait(lambda: away.is_set() and courier.unstored, 40, what="the receipt")
+    any_state.give_back(tmp_path / "state.db")
+    wait(lambda: not courier.unstored, 40, what="the record")
     stop.set()
     courier.store.wakeup.ring()
     worker.join()

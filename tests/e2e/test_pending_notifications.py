@@ -17,8 +17,10 @@ from alerts.processor import Acknowledged, AlertProcessor
 from alerts.rules import EscalationStep, Matcher
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
-from store.store import open_store
+from store.opening import open_store
 from tests.fixtures.notifications import Postbox, smtp, with_email_channel
+
+pytestmark = pytest.mark.usefixtures("any_state")
 
 MINUTE = timedelta(minutes=1)
 

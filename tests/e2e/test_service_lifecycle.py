@@ -9,7 +9,7 @@ import pytest
 
 from alerts.channels.channel import DeliveryError, Failure
 from alerts.rate_limit import RateLimit
-from store.store import Store
+from store.state_file import FileStore
 from tests.e2e.service_process import alert_kinds, query, running_service
 
 
@@ -117,7 +117,7 @@ def test_startup_failure_is_reported_in_status_log_and_exit_code(house, systemd,
     house.context()
     state, code = house.folder / "state.db", 2
     if broken == "newer":
-        with Store(state).transaction() as transaction:
+        with FileStore(state).transaction() as transaction:
             transaction.execute("PRAGMA user_version = 999")
     elif broken == "folder":
         state.unlink()

@@ -14,10 +14,12 @@ from alerts.processor import AlertProcessor
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from domain.secret import Secret
-from store.store import open_store
+from store.opening import open_store
 from tests.faults.slack_stand_in import SlackStandIn
 from tests.fixtures.notifications import Clock
 from tests.fixtures.secrets import write_secret
+
+pytestmark = pytest.mark.usefixtures("any_state")
 
 
 class Alerting:

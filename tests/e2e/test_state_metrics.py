@@ -13,7 +13,7 @@ import store
 from daemon.history import history, statistics
 from daemon.monitoring.metrics import BUCKETS
 from domain.task import Scope, Task
-from store.store import open_store
+from store.opening import open_store
 from store.timestamps import to_text
 
 NOW = datetime.now(UTC)

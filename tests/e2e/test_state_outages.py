@@ -15,7 +15,6 @@ import pytest
 
 from daemon.demo.cluster import free_port
 from daemon.unrecorded_alerts import MARK
-from store.file_lock import exclusive_lock
 from store.state_check import StateCheck
 from tests.e2e.service_process import query, running_service, runs, schedule_now
 from tests.e2e.test_jira_channel import FakeJira
@@ -304,11 +303,11 @@ def test_status_exits_1_when_the_running_service_cannot_write(house):
     context = house.context()
     StateCheck(context.store).verify(context.clock() - timedelta(minutes=9))
     assert house.sereno("status").returncode == 0
-    with exclusive_lock(context.store.service_lock):
+    with context.store.owned():
         done = house.sereno("status")
     assert done.returncode == 1
     assert "RED: the state file cannot be written" in done.stdout
     assert "running, but CANNOT WRITE its state file since" in done.stdout
     StateCheck(context.store).verify(context.clock())
-    with exclusive_lock(context.store.service_lock):
+    with context.store.owned():
         assert house.sereno("status").returncode == 0

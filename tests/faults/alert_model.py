@@ -23,7 +23,7 @@ from alerts.rules import EscalationStep, Matcher, Threshold
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from domain.kinds import CHANNEL_UNDELIVERED, DATABASE_UNREACHABLE
-from store.store import open_store
+from store.opening import open_store
 
 START = datetime(2026, 3, 1, 2, tzinfo=UTC)
 ROUTES = {

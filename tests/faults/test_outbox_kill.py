@@ -16,7 +16,7 @@ from alerts.channels.channel import Sender
 from alerts.channels.webhook import Options, Webhook
 from alerts.courier import Courier
 from alerts.policy import Policy
-from store.store import open_store
+from store.opening import open_store
 
 ROOT = Path(__file__).parents[2]
 KILLS = 20
@@ -32,7 +32,7 @@ from alerts.policy import Policy
 from alerts.processor import AlertProcessor
 from domain.finding import Finding, Identity, Severity
 from daemon.monitoring.log import set_up
-from store.store import open_store
+from store.opening import open_store
 
 set_up(quiet=True)
 store = open_store(Path(sys.argv[1]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from store.file_lock import LockHeldError, exclusive_lock
-from store.store import open_store
+from store.opening import open_store
 
 ROOT = Path(__file__).parents[2]
 PAUSE = "INSERT INTO pause (only, since, reason) VALUES (1, 'x', 'y')"
@@ -34,7 +34,7 @@ def test_sigkill_inside_transaction_is_rolled_back(tmp_path):
 
 
 def test_concurrent_creation_yields_one_instance(tmp_path):
-    program = "import sys; from pathlib import Path; from store.store import open_store; print(open_store(Path(sys.argv[1])).instance())"
+    program = "import sys; from pathlib import Path; from store.opening import open_store; print(open_store(Path(sys.argv[1])).instance())"
     for round_ in range(5):
         command = [sys.executable, "-c", program, str(tmp_path / f"{round_}.db")]
         processes = [

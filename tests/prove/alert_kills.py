@@ -32,7 +32,8 @@ from daemon.monitoring.log import set_up
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from domain.secret import Secret
-from store.store import Store, open_store
+from store.opening import open_store
+from store.state_file import FileStore
 from tests.fixtures.secrets import write_secret
 
 KILLS, ALERTS = int(sys.argv[1]) if sys.argv[1:] else 1_000, 20
@@ -51,7 +52,7 @@ print(json.dumps([ids, posts, slack.broken]), flush=True)
 """
 
 
-class KillableStore(Store):
+class KillableStore(FileStore):
     """A store that kills its process at a commit if the kill point is reached."""
 
     __slots__ = ("kill_point",)

@@ -22,7 +22,7 @@ from alerts.processor import AlertProcessor
 from daemon.monitoring.log import set_up
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
-from store.store import open_store
+from store.opening import open_store
 from tests.fixtures.notifications import Postbox, smtp
 
 WIDTHS = {"phone": 390, "desktop": 900}

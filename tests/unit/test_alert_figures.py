@@ -6,7 +6,9 @@ import pytest
 
 from alerts.alert_figures import load_figures, severities_at
 from domain.finding import Severity
-from store.store import open_store
+from store.opening import open_store
+
+pytestmark = pytest.mark.usefixtures("any_state")
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_empty_store(store):
 
 
 @pytest.mark.parametrize(
-    ("database", "cluster", "clusters", "place"),
+    ("database", "cluster", "known", "place"),
     [
         ("main", "1", {"main": "1", "other": "2"}, "main"),
         ("", "1", {"main": "1", "also": "1", "other": "2"}, "server of also"),
@@ -67,9 +69,9 @@ def test_empty_store(store):
         ("", "3", {"main": "1", "other": "2"}, "host"),
     ],
 )
-def test_place_names_the_server_where_there_are_several(database, cluster, clusters, place):
+def test_place_names_the_server_where_there_are_several(database, cluster, known, place):
     from types import SimpleNamespace
 
     from daemon.alert_views import place_of
 
-    assert place_of(SimpleNamespace(database=database, cluster=cluster), clusters) == place
+    assert place_of(SimpleNamespace(database=database, cluster=cluster), known) == place

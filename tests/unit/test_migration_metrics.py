@@ -11,8 +11,10 @@ from daemon.history.migrating import MigrationRow
 from daemon.monitoring.migration_metrics import migration_metrics
 from domain.cause import Cause
 from domain.task import Request, Scope, Task
-from store.store import open_store
+from store.opening import open_store
 from store.timestamps import to_text
+
+pytestmark = pytest.mark.usefixtures("any_state")
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 GATES = [{"name": "begin.rung", "state": "waived"}, {"name": "cleanup.soak", "state": "closed"}]

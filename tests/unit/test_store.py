@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store.store import StoreError, open_store
+from store.opening import open_store
+from store.store import StoreError
 
 ROOT = Path(__file__).parents[2]
 PAUSE = "INSERT INTO pause (only, since, reason) VALUES (1, 'x', 'y')"
@@ -35,7 +36,7 @@ def test_transaction_is_rolled_back_on_error(tmp_path):
 
 
 def test_threads_write_in_turns_however_long_one_takes(tmp_path, monkeypatch):
-    monkeypatch.setattr("store.store.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("store.state_file.BUSY_SECONDS", 0.1)
     store = open_store(tmp_path / "state.db")
     began, errors = threading.Barrier(9), []
 
@@ -59,7 +60,7 @@ def test_threads_write_in_turns_however_long_one_takes(tmp_path, monkeypatch):
 
 
 def test_thread_that_gets_no_turn_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("store.store.TURN_SECONDS", 0.05)
+    monkeypatch.setattr("store.state_file.TURN_SECONDS", 0.05)
     store = open_store(tmp_path / "state.db")
     with (
         store.transaction(),
@@ -124,7 +125,7 @@ def test_newer_schema_is_rejected_unchanged(tmp_path):
 
 def test_older_schema_is_backed_up_and_migrated(tmp_path):
     path = tmp_path / "state.db"
-    first = (Path(__file__).parents[2] / "store/schema/0001_initial.sql").read_text()
+    first = (Path(__file__).parents[2] / "store/schema/sqlite/0001_initial.sql").read_text()
     with sqlite3.connect(path) as connection:
         connection.executescript(first)
         connection.execute("INSERT INTO instance VALUES ('id', 'old')")
@@ -198,7 +199,7 @@ def test_missing_folder_is_reported(tmp_path):
 def test_migration_preserves_alerts(tmp_path):
     """The alert table is rebuilt: rows, references to them and used ids are kept."""
     path = tmp_path / "state.db"
-    folder = Path(__file__).parents[2] / "store/schema"
+    folder = Path(__file__).parents[2] / "store/schema/sqlite"
     with sqlite3.connect(path) as connection:
         for name in ("0001_initial.sql", "0002_measures.sql"):
             connection.executescript((folder / name).read_text())
@@ -232,7 +233,7 @@ def test_migration_preserves_alerts(tmp_path):
 
 def test_migration_renames_kinds_and_reasons(tmp_path):
     path = tmp_path / "state.db"
-    folder = Path(__file__).parents[2] / "store/schema"
+    folder = Path(__file__).parents[2] / "store/schema/sqlite"
     at = "2026-03-01T02:00:00.000000Z"
     with sqlite3.connect(path) as connection:
         for file in sorted(folder.glob("000[1-4]*.sql")):

@@ -1,8 +1,8 @@
 """The progress of a requested run in the store."""
 
 import os
-import sqlite3
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import pytest
@@ -13,7 +13,9 @@ from daemon.runs.stored_progress import StoredProgress
 from domain.progress import LockTry, StepProgress
 from domain.task import Request, Scope, Task
 from execution.progress import NoProgress
-from store.store import open_store
+from store.opening import open_store
+
+pytestmark = pytest.mark.usefixtures("any_state")
 
 
 @pytest.fixture
@@ -76,17 +78,17 @@ def test_waits_and_tries_are_added_up(store, run):
     assert 0.15 < row["throttled_seconds"] < 5, "also the wait that the end of the step ends"
 
 
-def test_locked_state_file_holds_no_step_up(store, run):
+def test_locked_state_holds_no_step_up(store, run):
     """The steps report while they hold locks in the database."""
-    with sqlite3.connect(store.path, isolation_level=None) as other:
-        other.execute("BEGIN EXCLUSIVE")
+    with ExitStack() as other:
+        other.enter_context(store.transaction())
         with StoredProgress(store, lambda: datetime.now(UTC), run, NoProgress()) as progress:
             began = time.monotonic()
             for count in range(100):
                 progress.advance(1, StepProgress(count, 100, batch=1))
                 progress.locking(1, LockTry(100))
             assert time.monotonic() - began < 1
-            other.execute("COMMIT")
+            other.close()
     with store.reading() as transaction:
         assert migrating.latest_progress(transaction, "0001_x")["done"] == 99
 

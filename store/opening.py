@@ -1,0 +1,23 @@
+"""Opens the state at its place: a file, or a PostgreSQL database."""
+
+from pathlib import Path
+
+from store.store import Store
+
+URLS = ("postgresql://", "postgres://")
+"""How the place of a state in a database begins."""
+
+
+def open_store(place: Path | str, folder: Path | None = None) -> Store:
+    """Open the state, or create it; upgrade an older schema.
+
+    `folder` is where a state in a database has its local files. Raises StoreError with the state
+    unchanged: damaged, newer, not sereno's, or not reachable.
+    """
+    if isinstance(place, str):
+        from store.state_database import open_database  # psycopg_pool, which no file needs
+
+        return open_database(place, folder or Path.cwd())
+    from store.state_file import open_file
+
+    return open_file(place)

@@ -1,0 +1,353 @@
+"""The state in a PostgreSQL database, for a sereno on several machines.
+
+All tables are in the schema `sereno_state`. A writing transaction holds one advisory lock until its
+end, as SQLite lets one connection write: what reads, decides and writes sees nothing change
+meanwhile (PostgreSQL's manual, 13.3.5 Advisory Locks). A reading one is `REPEATABLE READ`.
+"""
+
+import atexit
+import os
+import re
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from store.file_lock import LockHeldError
+from store.store import (
+    Parameters,
+    Row,
+    Store,
+    StoreError,
+    Transaction,
+    Value,
+    schema_files,
+    schema_version,
+)
+from store.wakeup import Wakeup
+
+SCHEMA = "sereno_state"
+WRITING, OWNING = 1, 2
+"""The second keys of the advisory locks; the first is that of the schema's name."""
+CONNECT_SECONDS = 10.0
+TURN_SECONDS = 120.0
+MOST_SESSIONS = 12
+"""Sessions of one process in the database."""
+POLL_SECONDS = 0.5
+OLDEST = 140000
+SETTINGS = {
+    "connect_timeout": "5",
+    "client_encoding": "UTF8",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+    "target_session_attrs": "read-write",
+}
+OPTIONS = (
+    f"-c search_path={SCHEMA},pg_catalog -c lock_timeout=120s -c statement_timeout=120s "
+    "-c idle_in_transaction_session_timeout=120s -c client_min_messages=warning"
+)
+
+_TOKEN = re.compile(r"'(?:[^']|'')*'|--[^\n]*|\?|:([a-z_]\w*)|%")
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('sereno_state'), %s)"
+_TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext('sereno_state'), %s) AS had"
+_HOLDER = """
+    SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.objid = %s::bigint
+      AND l.classid = hashtext('sereno_state')::bigint & 4294967295
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+_VERSION = "SELECT version FROM schema_version"
+_THERE = "SELECT to_regclass('sereno_state.schema_version') IS NOT NULL AS there"
+
+
+class DatabaseTransaction(Transaction):
+    """A transaction in the database of the state."""
+
+    main, temporary = SCHEMA, "pg_temp"
+
+    def __init__(self, connection: psycopg.Connection[Row]) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def execute(self, statement: str, parameters: Parameters = ()) -> int:
+        """Run a statement; return the number of rows changed."""
+        return self._run(statement, parameters).rowcount
+
+    def execute_many(self, statement: str, parameters: Iterable[Parameters]) -> None:
+        """Run a statement once per set of parameters."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(_translated(statement), [_storable(one) for one in parameters])
+
+    def insert(self, statement: str, parameters: Parameters = ()) -> int:
+        """Run an INSERT; return the new id."""
+        row = self._run(f"{statement} RETURNING id", parameters).fetchone()
+        return int(row["id"]) if row else 0
+
+    def rows(self, statement: str, parameters: Parameters = ()) -> list[Row]:
+        """Run a query; return its rows."""
+        return self._run(statement, parameters).fetchall()
+
+    def version(self) -> int:
+        """Return the version of the schema."""
+        return int(self.rows(_VERSION)[0]["version"])
+
+    def _run(self, statement: str, parameters: Parameters) -> psycopg.Cursor[Row]:
+        return self._connection.execute(_translated(statement), _storable(parameters))
+
+
+@cache
+def _translated(statement: str) -> str:
+    """Return a statement with the placeholders of psycopg."""
+
+    def placeholder(found: re.Match[str]) -> str:
+        if found[0] == "?":
+            return "%s"
+        if found[1]:
+            return f"%({found[1]})s"
+        return found[0].replace("%", "%%")
+
+    return _TOKEN.sub(placeholder, statement)
+
+
+def _storable(parameters: Parameters) -> Any:  # noqa: ANN401 - what psycopg takes
+    """Return parameters without the character that PostgreSQL's text lacks."""
+    if isinstance(parameters, dict):
+        return {name: _without_nul(value) for name, value in parameters.items()}
+    return [_without_nul(value) for value in cast("Iterable[Value]", parameters)]
+
+
+def _without_nul(value: Value) -> Value:
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseStore(Store):
+    """The state in a database, of this program's schema version."""
+
+    address: str
+    """Of the server and the database, without a secret."""
+    folder: Path
+    """Of the locks of this host."""
+    pool: ConnectionPool[psycopg.Connection[Row]] = field(repr=False, compare=False)
+    wakeup: Wakeup = field(default_factory=Wakeup, repr=False, compare=False)
+    """Woken by each commit of this process that has news."""
+    turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """Threads of this process write in turns, so that those that wait hold no session."""
+    owner: "list[psycopg.Connection[Row]]" = field(default_factory=list, repr=False, compare=False)
+    """The session that holds the lock of the service, while it does."""
+
+    @property
+    def name(self) -> str:
+        """Return the address."""
+        return self.address
+
+    @property
+    def changed(self) -> object:
+        """Return a value that changes with every commit in the server. Raises StoreError."""
+        with self._session() as session:
+            return session.execute("SELECT pg_current_snapshot()::text AS now").fetchall()[0]["now"]
+
+    def job_lock(self, job: str) -> Path:
+        """Return the lock file that keeps a host job from running twice at once on this host."""
+        return self.folder / f"state.{job}.lock"
+
+    @contextmanager
+    def owned(self, patience_seconds: float = 0.0) -> Iterator[None]:
+        """Hold the lock of the service in a session of its own for the body.
+
+        Raises LockHeldError, naming the holder, after the patience, and StoreError.
+        """
+        deadline = time.monotonic() + patience_seconds
+        while (holder := self._own()) is not None:
+            if time.monotonic() >= deadline:
+                raise LockHeldError(f"{self.name}: in use by {holder}")
+            time.sleep(POLL_SECONDS)
+        try:
+            yield
+        finally:
+            session = self.owner.pop()
+            session.close()  # which ends the lock
+            self.pool.putconn(session)
+
+    def confirm_owned(self) -> None:
+        """Take the lock of the service again if its session has ended. Raises StoreError."""
+        if not self.owner:
+            return
+        try:
+            self.owner[0].execute("SELECT 1")
+        except psycopg.Error:
+            holder = self._own()
+            if holder is not None:
+                reason = f"{holder} is the service now; restart sereno"
+                raise StoreError(f"{self.name}: {reason}") from None
+            self.pool.putconn(self.owner.pop(0))
+
+    def _own(self) -> str | None:
+        """Take the lock of the service; return its holder if another one has it."""
+        with self._errors():
+            session = self.pool.getconn()
+            try:
+                if session.execute(_TRY_LOCK, (OWNING,)).fetchall()[0]["had"]:
+                    self.owner.append(session)
+                    return None
+                rows = session.execute(_HOLDER, (OWNING,)).fetchall()
+            finally:
+                if session not in self.owner:
+                    self.pool.putconn(session)
+        return str(rows[0]["application_name"]) if rows else "another sereno"
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Open a writing transaction; commit at the end, roll back on any exception.
+
+        No other one writes meanwhile. Raises StoreError.
+        """
+        if not self.turn.acquire(timeout=TURN_SECONDS):
+            raise StoreError(f"{self.name}: other threads have written for {TURN_SECONDS:.0f} s")
+        try:
+            with self._session() as session, session.transaction():
+                session.execute(_LOCK, (WRITING,))
+                transaction = DatabaseTransaction(session)
+                yield transaction
+        finally:
+            self.turn.release()
+        if transaction.rang:
+            self.wakeup.ring()
+
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        """Open a reading transaction: one consistent state. Raises StoreError."""
+        with self._session() as session, session.transaction(force_rollback=True):
+            session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            yield DatabaseTransaction(session)
+
+    @contextmanager
+    def _session(self) -> Iterator[psycopg.Connection[Row]]:
+        """Lend a session of the pool. Raises StoreError."""
+        with self._errors(), self.pool.connection() as session:
+            yield session
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raise StoreError for an error of the database, except for what a constraint refuses."""
+        try:
+            yield
+        except (psycopg.IntegrityError, psycopg.errors.RaiseException):
+            raise
+        except PoolTimeout:
+            raise StoreError(f"{self.name}: no session within {CONNECT_SECONDS:.0f} s") from None
+        except psycopg.Error as error:
+            raise StoreError(f"{self.name}: {_reason(error)}") from error
+
+
+def open_database(url: str, folder: Path) -> DatabaseStore:
+    """Open the state in a database, or create it; upgrade an older schema in one transaction.
+
+    `folder` has the locks of this host. Raises StoreError with the state unchanged: the server
+    does not answer, is too old or a standby, or the schema is newer or belongs to another.
+    """
+    name = display_name(url)
+    pool: ConnectionPool[psycopg.Connection[Row]] = ConnectionPool(
+        url,
+        kwargs={
+            **SETTINGS,
+            "options": OPTIONS,
+            "application_name": f"sereno on {socket.gethostname()}, process {os.getpid()}",
+            "row_factory": dict_row,
+            "autocommit": True,
+        },
+        min_size=1,
+        max_size=MOST_SESSIONS,
+        timeout=CONNECT_SECONDS,
+        check=ConnectionPool.check_connection,
+        configure=_configure,
+        open=False,
+        name="state",
+    )
+    try:
+        # one attempt with its own error: the pool would only say that time is over
+        with psycopg.Connection.connect(url, **SETTINGS, autocommit=True) as first:  # type: ignore[arg-type]
+            if first.info.server_version < OLDEST:
+                raise StoreError(f"{name}: PostgreSQL 14 or newer is needed")
+            _upgrade(first, name)
+    except (psycopg.Error, UnicodeError) as error:
+        raise StoreError(f"{name}: {_reason(error)}") from error
+    pool.open()
+    atexit.register(pool.close)
+    return DatabaseStore(name, folder, pool)
+
+
+def display_name(url: str) -> str:
+    """Return the place of a state without user and password. Raises StoreError."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        raise StoreError(f"daemon.state: {_reason(error)}") from None
+    host, port = parts.get("host") or "", parts.get("port")
+    address = f"{host}:{port}" if port else host
+    return f"postgresql://{address}/{parts.get('dbname') or ''}"
+
+
+def _configure(session: psycopg.Connection[Any]) -> None:
+    """Read sums of integers as integers, as SQLite gives them."""
+    session.adapters.register_loader("numeric", _Number)
+
+
+class _Number(psycopg.adapt.Loader):
+    """Loads `numeric` as int, or as float if it has a fraction."""
+
+    def load(self, data: Any) -> int | float:  # noqa: ANN401 - a buffer
+        """Return the number."""
+        text = bytes(data).decode()
+        return float(text) if "." in text or "N" in text else int(text)
+
+
+def _upgrade(session: psycopg.Connection[Any], name: str) -> None:
+    """Make or upgrade the schema in one transaction; one of this version is left alone."""
+    known = schema_version()
+    with session.transaction():
+        session.execute(_LOCK, (WRITING,))
+        version = 0
+        if session.execute(_THERE).fetchone()[0]:  # type: ignore[index]
+            session.execute(sql.SQL("SET LOCAL search_path = {}, pg_catalog").format(_schema()))
+            version = session.execute(_VERSION).fetchone()[0]  # type: ignore[index]
+        if version > known:
+            newer = f"written by a newer sereno (schema {version}, this one supports {known})"
+            raise StoreError(f"{name}: {newer}; nothing was changed")
+        if version == known:
+            return
+        if not version:
+            session.execute(sql.SQL("CREATE SCHEMA {}").format(_schema()))
+        session.execute(sql.SQL("SET LOCAL search_path = {}, pg_catalog").format(_schema()))
+        for number, script in schema_files("postgresql").items():
+            if number > version:
+                session.execute(script)
+        session.execute("UPDATE schema_version SET version = %s", (known,))
+        session.execute(
+            "INSERT INTO instance (name, value) VALUES ('id', %s) ON CONFLICT DO NOTHING",
+            (uuid.uuid4().hex,),
+        )
+
+
+def _schema() -> sql.Identifier:
+    return sql.Identifier(SCHEMA)
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error; libpq never includes the password."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
