@@ -36,7 +36,7 @@ from store.timestamps import from_text
 
 def build_alert_context(config: Config) -> AlertContext:
     """Open the store and build the policy; no channel, check or job. Raises StoreError."""
-    store = open_store(config.daemon.state)
+    store = open_store(config.daemon.state, config.daemon.local_folder)
     written = config
     config, missing = _with_found(written, store)
     tagged = _tagged(written, config, missing)
@@ -51,7 +51,7 @@ def build_context(config: Config, *, with_checks: bool = True) -> Context:
     """
     sender = Sender(config.daemon.name, _place())
     channels = {name: build(options, sender) for name, options in config.channels.items()}
-    store = open_store(config.daemon.state)
+    store = open_store(config.daemon.state, config.daemon.local_folder)
     checks = load(Path(config.daemon.checks)) if with_checks else {}
     return Context(
         **_of_databases(config, store, checks if with_checks else None),

@@ -65,7 +65,7 @@ def _place(row: Row) -> tuple[str, str]:
 
 
 def _is_alive(row: Row) -> bool:
-    return is_alive(row["run"], row["process"], from_text(row["started_at"]))
+    return is_alive(row["run"], row)
 
 
 def _is_stalled(row: Row, now: datetime) -> bool:

@@ -61,6 +61,9 @@ OPTIONS = (
     "-c idle_in_transaction_session_timeout=120s -c client_min_messages=warning"
 )
 
+_OPEN: "dict[tuple[str, Path], DatabaseStore]" = {}
+_OPENING = threading.Lock()
+
 _TOKEN = re.compile(r"'(?:[^']|'')*'|--[^\n]*|\?|:([a-z_]\w*)|%")
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('sereno_state'), %s)"
 _TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext('sereno_state'), %s) AS had"
@@ -254,12 +257,20 @@ class DatabaseStore(Store):
             raise StoreError(f"{self.name}: {_reason(error)}") from error
 
 
-def open_database(url: str, folder: Path) -> DatabaseStore:
+def open_database(url: str, folder: Path, *, create: bool = True) -> DatabaseStore:
     """Open the state in a database, or create it; upgrade an older schema in one transaction.
 
-    `folder` has the locks of this host. Raises StoreError with the state unchanged: the server
-    does not answer, is too old or a standby, or the schema is newer or belongs to another.
+    A process has one pool for it, also after a reload. `folder` has the locks of this host. Raises
+    StoreError with the state unchanged: the server does not answer, is too old or a standby, or
+    the schema is newer or belongs to another.
     """
+    with _OPENING:
+        if (url, folder) not in _OPEN:
+            _OPEN[url, folder] = _opened(url, folder, create=create)
+        return _OPEN[url, folder]
+
+
+def _opened(url: str, folder: Path, *, create: bool) -> DatabaseStore:
     name = display_name(url)
     pool: ConnectionPool[psycopg.Connection[Row]] = ConnectionPool(
         url,
@@ -283,7 +294,7 @@ def open_database(url: str, folder: Path) -> DatabaseStore:
         with psycopg.Connection.connect(url, **SETTINGS, autocommit=True) as first:  # type: ignore[arg-type]
             if first.info.server_version < OLDEST:
                 raise StoreError(f"{name}: PostgreSQL 14 or newer is needed")
-            _upgrade(first, name)
+            _upgrade(first, name, create=create)
     except (psycopg.Error, UnicodeError) as error:
         raise StoreError(f"{name}: {_reason(error)}") from error
     pool.open()
@@ -316,7 +327,7 @@ class _Number(psycopg.adapt.Loader):
         return float(text) if "." in text or "N" in text else int(text)
 
 
-def _upgrade(session: psycopg.Connection[Any], name: str) -> None:
+def _upgrade(session: psycopg.Connection[Any], name: str, *, create: bool) -> None:
     """Make or upgrade the schema in one transaction; one of this version is left alone."""
     known = schema_version()
     with session.transaction():
@@ -330,6 +341,9 @@ def _upgrade(session: psycopg.Connection[Any], name: str) -> None:
             raise StoreError(f"{name}: {newer}; nothing was changed")
         if version == known:
             return
+        if not version and not create:
+            cure = "sereno install, now and run create it"
+            raise StoreError(f"{name}: there is no state yet; {cure}")
         if not version:
             session.execute(sql.SQL("CREATE SCHEMA {}").format(_schema()))
         session.execute(sql.SQL("SET LOCAL search_path = {}, pg_catalog").format(_schema()))

@@ -300,7 +300,7 @@ def _require_known(context: "Context", matcher: "Matcher") -> None:
         ("tag", matcher.tag, tags),
         ("job or schedule", matcher.job, {*JOB_NAMES, *config.timetable}),
     ):
-        if name not in known and not set(name) & set("*?["):
+        if name and name not in known and not set(name) & set("*?["):
             fail(unknown_name(kind, name, sorted(known)), Exit.CANNOT)
 
 

@@ -30,13 +30,16 @@ from store.opening import open_store
 from store.store import Store, StoreError
 
 DEFAULT_STATE = "/var/lib/sereno/state.db"
+STATE_URLS = ("postgresql://", "postgres://")
 SECTIONS = frozenset(
     {
         *("daemon", "databases", "schedules", "fleet", "governor", "jobs", "checks", "watch"),
         *("channels", "routes", "repeat", "alerts", "escalation", "heartbeat", "migrations", "web"),
     }
 )
-DAEMON_KEYS = frozenset({"name", "timezone", "state", "keep", "checks", "at_once", "listen"})
+DAEMON_KEYS = frozenset(
+    {"name", "timezone", "state", "keep", "checks", "at_once", "listen", "folder"}
+)
 """The known keys; a test compares them with the models."""
 
 
@@ -104,8 +107,11 @@ def open_overview(path: Path | None) -> Iterator[Overview]:
         fail(plain_error(error), Exit.CANNOT)
 
 
-def _existing_store(path: Path) -> Store:
-    """Open the state file; a command that only looks never creates one. Raises StoreError."""
+def _existing_store(place: str) -> Store:
+    """Open the state; a command that only looks never creates one. Raises StoreError."""
+    if place.startswith(STATE_URLS):
+        return open_store(place, create=False)
+    path = Path(place)
     try:
         size = path.stat().st_size
     except FileNotFoundError:
@@ -151,7 +157,7 @@ def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "zone": zone,
-        "state": Path(daemon.get("state", DEFAULT_STATE)),
+        "state": daemon.get("state", DEFAULT_STATE),
         "databases": {},
         "channels": tuple(values.get("channels", {})),
         "timings": {key: _timing(name, zone, key, one) for key, one in schedules.items()},

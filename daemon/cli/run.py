@@ -85,7 +85,7 @@ def _keep_last_good(path: Path, context: "Context") -> None:
     """Copy the valid configuration for `alerts service-failed`; a failure is only logged."""
     import structlog
 
-    folder = os.environ.get("STATE_DIRECTORY") or context.config.daemon.state.parent
+    folder = os.environ.get("STATE_DIRECTORY") or context.config.daemon.local_folder
     kept = Path(folder) / LAST_GOOD
     fresh = kept.with_suffix(".new")
     try:

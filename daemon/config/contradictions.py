@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from importlib.util import find_spec
 from itertools import combinations
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
@@ -124,6 +124,8 @@ def _own_files_deleted(config: Config) -> Iterator[Problem]:
         for archive in archives:
             if archive in (rule.parent, *rule.parent.parents):
                 yield Problem(path, f"{rule.parent} is a folder of the archive {archive}")
+        if not isinstance(state, Path):
+            continue
         if rule.parent == PurePosixPath(state.parent) and fnmatch(state.name, rule.name):
             yield Problem(path, f"the pattern matches the state file {state}")
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -12,70 +11,21 @@ from alerts.channels.channel import ChannelOptions
 from checks.options import CheckOptions
 from checks.registry import SAME_TENANT, TENANT_RLS
 from daemon.config.alerting import Alerting, Escalation
+from daemon.config.daemon import Daemon
 from daemon.config.fleet import Fleet
 from daemon.config.jobs import MODELS, Jobs, Times
 from daemon.config.migrations import MIGRATE, Migrations
-from daemon.config.values import Conninfo, Listen, TimeZone
+from daemon.config.values import Conninfo
 from daemon.config.web import Web
-from domain.options import AbsolutePath, Duration, Model, Retention, Size
+from domain.options import AbsolutePath, Duration, Model, Size
 from domain.place import SEPARATOR, means
 from domain.secret import Secret
 from postgres.identifiers import split_names
 
 
-def _plain_name(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("must not contain line breaks or other control characters")
-    return text
-
-
 def _search_path(text: str) -> str:
     split_names(text)
     return text
-
-
-class Daemon(Model):
-    """The identity of this sereno, and its files."""
-
-    name: Annotated[str, AfterValidator(_plain_name)] = Field(
-        "sereno",
-        min_length=1,
-        max_length=63,
-        description=(
-            "Part of every alert's identity: instances with different names keep their tickets "
-            "apart."
-        ),
-    )
-    timezone: TimeZone = Field(
-        "UTC",
-        description=(
-            "The zone of the schedules, of times shown to people, and of columns without a time "
-            "zone."
-        ),
-    )
-    state: AbsolutePath = Field(
-        Path("/var/lib/sereno/state.db"), description="The state file: history, alerts and outbox."
-    )
-    keep: Retention = Field(
-        timedelta(days=400),
-        ge=timedelta(days=35),
-        description="How long runs, alerts, notifications and report pages are kept; the job "
-        "self_cleanup deletes "
-        "older ones.",
-    )
-    checks: AbsolutePath = Field(
-        Path("/etc/sereno/checks.d"),
-        description="A folder with checks of your own, one SQL file each.",
-    )
-    at_once: int = Field(
-        16,
-        ge=1,
-        le=32,
-        description="How many databases are worked on at once; the others wait for their turn.",
-    )
-    listen: Listen = Field(
-        "127.0.0.1:9188", description='Address of /metrics and /healthz; "" disables them.'
-    )
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]

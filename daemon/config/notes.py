@@ -11,12 +11,14 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel
 
 from checks import registry
-from daemon.config.model import Config, Daemon
+from daemon.config.daemon import Daemon
+from daemon.config.model import Config
+from daemon.config.servers import address_of, addresses
 from daemon.config.values import split_address
 from domain.calendar import longest_gap
 from domain.kinds import KINDS
 from domain.secret import Secret, SecretError
-from domain.units import format_duration
+from domain.units import format_duration, some_of
 
 _USUAL_CHECKS = "/etc/sereno/checks.d"
 
@@ -24,6 +26,7 @@ _USUAL_CHECKS = "/etc/sereno/checks.d"
 def configuration_notes(config: Config) -> Iterator[str]:
     """Yield a line per warning."""
     yield from _daemon(config.daemon)
+    yield from _coordinator(config)
     for name, database in config.databases.items():
         if conninfo_to_dict(database.dsn).get("password"):
             yield (
@@ -194,11 +197,27 @@ def _secrets(model: object, path: str) -> Iterator[tuple[str, Secret]]:
             yield from _secrets(value, f"{path}.{name}")
 
 
+def _coordinator(config: Config) -> Iterator[str]:
+    """Yield that the state is in a server that is maintained."""
+    if isinstance(config.daemon.state, Path):
+        return
+    state = address_of(config.daemon.state)
+    names = [name for name, address in addresses(config).items() if address == state]
+    if names:
+        yield (
+            f"daemon.state: it is in the server of {some_of(names)}: when that one is down, no run "
+            "begins anywhere, and its alert is not recorded"
+        )
+
+
 def _daemon(daemon: Daemon) -> Iterator[str]:
-    if not daemon.state.parent.is_dir():
-        yield f"daemon.state: the folder {daemon.state.parent} does not exist"
-    if daemon.state.is_dir():
-        yield f"daemon.state: {daemon.state} is a folder; give the path of a file"
+    state, folder = daemon.state, daemon.local_folder
+    if isinstance(state, Path) and not state.parent.is_dir():
+        yield f"daemon.state: the folder {state.parent} does not exist"
+    elif not folder.is_dir():
+        yield f"daemon.folder: the folder {folder} does not exist"
+    if isinstance(state, Path) and state.is_dir():
+        yield f"daemon.state: {state} is a folder; give the path of a file"
     if str(daemon.checks) != _USUAL_CHECKS and not daemon.checks.is_dir():
         what = "is not a folder" if daemon.checks.exists() else "does not exist"
         yield f"daemon.checks: the folder {daemon.checks} {what}"

@@ -1,11 +1,11 @@
 """The statements that store runs, steps, findings, measures and memory."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from daemon.history.worker import this_worker
 from domain.finding import Finding
 from domain.memory import Measure, Memory
 from domain.task import Task, Trigger
@@ -14,12 +14,12 @@ from store.timestamps import from_text, to_text
 
 _BEGIN = """
     INSERT INTO run (job, scope, database, schedule, nominal, started_at, state, process,
-                     subject, principal, request_reason, request, request_action)
-    VALUES (?, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?)
+                     worker, subject, principal, request_reason, request, request_action)
+    VALUES (?, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?)
 """
-_OF_PROCESS = """
+_OF_WORKER = """
     SELECT id FROM run
-    WHERE job = ? AND database = ? AND coalesce(schedule, '') = coalesce(?, '') AND process = ?
+    WHERE job = ? AND database = ? AND coalesce(schedule, '') = coalesce(?, '') AND worker = ?
       AND state = 'running'
     ORDER BY id
 """
@@ -42,7 +42,7 @@ _MEMORY = (
     "WHERE job = ? AND database = ?"
 )
 _RUNNING = """
-    SELECT id, job, scope, database, schedule, process, started_at, subject FROM run
+    SELECT id, job, scope, database, schedule, worker, started_at, subject FROM run
     WHERE state = 'running'
 """
 _LAST_RUNS = """
@@ -134,7 +134,7 @@ class Server:
 
 def begin_run(transaction: Transaction, task: Task, now: datetime) -> int:
     """Record the start of a run; return its number."""
-    trigger = task.trigger
+    trigger, worker = task.trigger, this_worker()
     values = (
         task.job,
         task.scope,
@@ -142,7 +142,8 @@ def begin_run(transaction: Transaction, task: Task, now: datetime) -> int:
         trigger.schedule,
         trigger.minute(),
         to_text(now),
-        os.getpid(),
+        worker.process,
+        str(worker),
         *_asked(task),
     )
     return transaction.insert(_BEGIN, values)
@@ -150,8 +151,8 @@ def begin_run(transaction: Transaction, task: Task, now: datetime) -> int:
 
 def runs_of_process(transaction: Transaction, task: Task) -> list[int]:
     """Return the runs of a task that are recorded as running in this process."""
-    values = (task.job, task.database, task.trigger.schedule, os.getpid())
-    return [row["id"] for row in transaction.rows(_OF_PROCESS, values)]
+    values = (task.job, task.database, task.trigger.schedule, str(this_worker()))
+    return [row["id"] for row in transaction.rows(_OF_WORKER, values)]
 
 
 def _asked(task: Task) -> tuple[str, str, str, str, str]:

@@ -41,7 +41,7 @@ _LIMITED = "SELECT keys FROM batch_limit WHERE database = ? AND migration = ?"
 _RUNS = """
     SELECT r.id, r.request, r.subject, r.database, r.state, r.reason, r.cause, r.principal,
            r.request_action AS action, r.request_reason AS asked, r.started_at,
-           r.finished_at, r.process, coalesce(p.step, '') AS step,
+           r.finished_at, r.process, r.worker, coalesce(p.step, '') AS step,
            86400.0 * (julianday(coalesce(r.finished_at, r.started_at)) - julianday(r.started_at))
              AS seconds
     FROM run r LEFT JOIN run_progress p ON p.run = r.id
@@ -60,7 +60,7 @@ _LEAVE = """
     DELETE FROM migration_state WHERE database NOT IN (SELECT value FROM json_each(?))
 """
 _LATEST = """
-    SELECT p.*, r.subject, r.database, r.request, r.state, r.started_at, r.process
+    SELECT p.*, r.subject, r.database, r.request, r.state, r.started_at, r.process, r.worker
     FROM run_progress p JOIN run r ON r.id = p.run
     WHERE (? = '' OR r.subject = ?) AND (? = '' OR r.database = ?) AND (? = '' OR r.request = ?)
     ORDER BY p.run DESC LIMIT 1
@@ -73,7 +73,7 @@ _LATEST_OF_ALL = """
     ORDER BY r.subject, r.database
 """
 _OPEN = """
-    SELECT p.*, r.subject, r.database, r.request, r.state, r.started_at, r.process
+    SELECT p.*, r.subject, r.database, r.request, r.state, r.started_at, r.process, r.worker
     FROM run_progress p JOIN run r ON r.id = p.run
     WHERE r.job = ? AND r.state = 'running' ORDER BY r.id
 """

@@ -11,7 +11,7 @@ _STOP = """
 """
 _STOPPED = "SELECT 1 AS one FROM stop_request WHERE run = ?"
 _RUNNING = """
-    SELECT id, database, subject, principal, started_at, process FROM run
+    SELECT id, database, subject, principal, started_at, process, worker FROM run
     WHERE job = ? AND state = 'running' AND (? = '' OR subject = ?) ORDER BY id
 """
 _EVIDENCE = """

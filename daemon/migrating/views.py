@@ -29,7 +29,6 @@ from migrations.steps.migration_step import MigrationError
 from migrations.steps.run_batches import estimated_rows
 from postgres.session import Session, TargetError
 from store.store import Row, Transaction
-from store.timestamps import from_text
 
 POLL_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 120.0
@@ -133,7 +132,7 @@ def _listed(
 
 
 def _is_alive(row: Row) -> bool:
-    return is_alive(row["id"], row["process"], from_text(row["started_at"]))
+    return is_alive(row["id"], row)
 
 
 def _is_at_work(context: Context, database: str, migration: str) -> bool:

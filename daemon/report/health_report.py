@@ -54,7 +54,7 @@ def job(config: Config, store: Store) -> Job:
 
 def page_folder(config: Config) -> Path:
     """Return the folder of the report pages."""
-    return config.job(NAME).folder or config.daemon.state.parent / "reports"
+    return config.job(NAME).folder or config.daemon.local_folder / "reports"
 
 
 def receivers(config: Config) -> tuple[str, ...]:

@@ -1,20 +1,19 @@
 """Recovery of runs that a dead process left as running."""
 
-import os
-import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from daemon.context import Context
 from daemon.history import history
+from daemon.history.worker import parse_worker, this_worker
 from daemon.runs.judging import judge_interrupted
 from domain.task import Request, Scope, Task
+from store.store import Row
 from store.timestamps import from_text
 
 LIVE_RUNS: set[int] = set()
 """The numbers of the runs of this process."""
-CLOCK_TOLERANCE = timedelta(minutes=10)
-"""The clock may have been set by this much since a run began."""
+ELSEWHERE = timedelta(days=1)
+"""A run of another host counts as at work for this long."""
 
 
 def recover_interrupted_runs(context: Context) -> None:
@@ -25,10 +24,10 @@ def recover_interrupted_runs(context: Context) -> None:
     now, instance = context.clock(), context.config.daemon.name
     with context.store.transaction() as transaction:
         for run in history.running_runs(transaction):
-            began = from_text(run["started_at"])
-            if run["schedule"] is None and is_alive(run["id"], run["process"], began):
+            if run["schedule"] is None and is_alive(run["id"], run, now):
                 continue
-            died = f"process {run['process']} exited without recording a result"
+            worker = parse_worker(run["worker"])
+            died = f"{worker.name if worker else 'its process'} exited without recording a result"
             history.mark_interrupted(transaction, run["id"], died, now)
             asked = Request(run["subject"], "", "", None) if run["subject"] else None
             task = Task(run["job"], Scope(run["scope"]), run["database"], request=asked)
@@ -36,22 +35,17 @@ def recover_interrupted_runs(context: Context) -> None:
             context.processor(transaction).process([finding])
 
 
-def is_alive(run: int, process: int, run_began: datetime) -> bool:
-    """Return whether the process of a run is at work on it.
+def is_alive(run: int, row: Row, now: datetime | None = None) -> bool:
+    """Return whether the worker of a run is at work on it.
 
-    It has to be older than its run: the kernel reuses the numbers.
+    What a worker of another host does cannot be seen; its run counts for a day.
     """
-    if process == os.getpid():
+    worker = parse_worker(row["worker"])
+    if worker is None:
+        return False
+    if worker == this_worker():
         return run in LIVE_RUNS
-    try:
-        status = Path(f"/proc/{process}/stat").read_text("utf-8", errors="replace")
-    except OSError:
-        return False
-    # proc(5): the fields after the name in parentheses; starttime is the 22nd of all
-    fields = status.rpartition(")")[2].split()
-    if fields[0] == "Z":  # it has ended, and its parent has not asked for it
-        return False
-    ticks = int(fields[19])
-    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    process_began = datetime.now(UTC) - timedelta(seconds=age)
-    return process_began <= run_began + CLOCK_TOLERANCE
+    running = worker.is_running()
+    if running is None:
+        return (now or datetime.now(UTC)) - from_text(row["started_at"]) < ELSEWHERE
+    return running

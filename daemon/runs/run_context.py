@@ -106,7 +106,7 @@ def job_settings(config: Config, ignored_rows: Sequence[Row] = ()) -> Settings:
     """
     return Settings(
         databases=tuple(one_per_server(config)),
-        state_folder=config.daemon.state.parent,
+        state_folder=config.daemon.local_folder,
         free_disk=config.governor.free_disk,
         pace=config.governor.pace,
         checks=with_ignored(config.checks, ignored_rows),

@@ -112,7 +112,7 @@ def run_values(row: Row) -> dict[str, Any]:
 def is_at_work(row: Row) -> bool:
     """Return whether the process of a run is alive."""
     number = row["run"] if "run" in row else row["id"]
-    return is_alive(number, row["process"], from_text(row["started_at"]))
+    return is_alive(number, row)
 
 
 def plan_run_values(row: Row) -> dict[str, Any]:

@@ -36,11 +36,7 @@ def overview_values(context: Context) -> dict[str, Any]:
     now = context.clock()
     with context.store.reading() as transaction:
         last = statistics.load_last_runs(transaction)
-        running = [
-            row
-            for row in history.running_runs(transaction)
-            if is_alive(row["id"], row["process"], from_text(row["started_at"]))
-        ]
+        running = [row for row in history.running_runs(transaction) if is_alive(row["id"], row)]
         usual = _usual(statistics.load_runs(transaction, now - USUAL))
         moving = {row["run"]: row for row in migrating.open_progress(transaction, JOB)}
         paused = pause.paused(transaction, now)

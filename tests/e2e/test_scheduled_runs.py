@@ -4,10 +4,12 @@ import json
 import signal
 import subprocess
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from daemon.history.worker import _worker as worker_of
 from daemon.runs.recovery import recover_interrupted_runs
 from store.timestamps import to_text
 from tests.e2e.service_process import DAILY_CRON, DAILY_JOBS, LA_PAZ
@@ -177,13 +179,14 @@ def wait_until_ready(house, wait):
 def test_second_service_exits_busy_and_run_of_a_killed_one_is_interrupted(house, wait):
     house.with_logins = False
     service = house.start("run")
+    worker = worker_of(service.pid)
     wait_until_ready(house, wait)
     second = house.sereno("run", check=False)
     assert (second.returncode, "another sereno owns" in second.stderr) == (75, True)
     service.kill()
     service.wait()
     service.stdout.close()
-    record_running(house.context(), service.pid, datetime.now(UTC))
+    record_running(house.context(), worker, datetime.now(UTC))
     with running(house):
         (run, *_) = wait(
             lambda: [run for run in runs(house) if run["state"] == "interrupted"],
@@ -192,22 +195,34 @@ def test_second_service_exits_busy_and_run_of_a_killed_one_is_interrupted(house,
         assert str(service.pid) in run["reason"]
 
 
-def record_running(context, process, began):
+def record_running(context, worker, began):
     with context.store.transaction() as transaction:
         transaction.execute(
-            "INSERT INTO run (job, scope, database, started_at, state, process)"
-            " VALUES ('analyze', 'database', 'main', ?, 'running', ?)",
-            (to_text(began), process),
+            "INSERT INTO run (job, scope, database, started_at, state, process, worker)"
+            " VALUES ('analyze', 'database', 'main', ?, 'running', 1, ?)",
+            (to_text(began), str(worker)),
         )
 
 
 @pytest.mark.parametrize(
-    ("age", "state"), [(timedelta(), "running"), (timedelta(days=30), "interrupted")]
+    ("changed", "age", "state"),
+    [
+        ({}, timedelta(), "running"),
+        ({}, timedelta(days=30), "running"),
+        ({"began": 7}, timedelta(), "interrupted"),
+        ({"boot": "an-earlier-one"}, timedelta(), "interrupted"),
+        ({"host": "elsewhere"}, timedelta(), "running"),
+        ({"host": "elsewhere"}, timedelta(days=2), "interrupted"),
+        (None, timedelta(), "interrupted"),
+    ],
 )
-def test_run_of_a_live_process_continues_unless_its_process_number_was_reused(house, age, state):
+def test_run_of_a_live_process_continues_unless_its_process_number_was_reused(
+    house, changed, age, state
+):
     context = house.context()
     with subprocess.Popen(["sleep", "600"]) as other:
-        record_running(context, other.pid, datetime.now(UTC) - age)
+        worker = "" if changed is None else replace(worker_of(other.pid), **changed)
+        record_running(context, worker, datetime.now(UTC) - age)
         recover_interrupted_runs(context)
         other.kill()
     with context.store.reading() as transaction:

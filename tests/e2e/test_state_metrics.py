@@ -17,7 +17,7 @@ from store.opening import open_store
 from store.timestamps import to_text
 
 NOW = datetime.now(UTC)
-SCHEMA = "schema/0010_totals.sql"
+SCHEMAS = ("schema/sqlite/0010_totals.sql", "schema/postgresql/0011_initial.sql")
 TOTAL = re.compile(r"_(total|sum|count|bucket)$")
 
 
@@ -127,7 +127,7 @@ def test_run_that_finishes_after_it_was_taken_for_interrupted_counts_as_finished
 def test_end_of_an_older_run_does_not_hide_a_newer_one(filled):
     with filled.context().store.transaction() as transaction:
         older = begin(transaction)
-        transaction.execute("UPDATE run SET process = 1 WHERE id = ?", (older,))
+        transaction.execute("UPDATE run SET worker = 'other' WHERE id = ?", (older,))
         newer = begin(transaction)
         history.finish_run(transaction, newer, ("finished", "", 0, None), NOW)
         history.mark_interrupted(transaction, older, "its process is gone", NOW)
@@ -146,7 +146,7 @@ def test_two_runs_of_one_task_are_one_series(filled):
     with filled.context().store.transaction() as transaction:
         for _ in range(2):
             run = begin(transaction)
-            transaction.execute("UPDATE run SET process = id WHERE id = ?", (run,))
+            transaction.execute("UPDATE run SET worker = id WHERE id = ?", (run,))
     text = filled.sereno_here("metrics").stdout
     assert text.count('sereno_task_running{database="main",task="vacuum"}') == 1
 
@@ -165,8 +165,12 @@ def test_run_that_did_not_finish_has_its_state(filled):
 
 
 def test_buckets_of_the_store_are_those_of_the_metrics():
-    found = re.findall(r"THEN (\d+)", (Path(store.__file__).parent / SCHEMA).read_text("utf-8"))
-    assert tuple(map(int, found)) == BUCKETS
+    for name in SCHEMAS:
+        view = (
+            (Path(store.__file__).parent / name).read_text("utf-8").partition("VIEW ended_run")[2]
+        )
+        found = re.findall(r"THEN (\d+)", view.partition(";")[0])
+        assert tuple(map(int, found)) == BUCKETS
 
 
 def test_totals_of_an_older_file_are_those_of_its_runs(filled):
@@ -188,6 +192,7 @@ def test_totals_of_an_older_file_are_those_of_its_runs(filled):
             "DROP TRIGGER run_ends; DROP TRIGGER run_state; DROP TRIGGER measure_taken;"
             "ALTER TABLE ignored DROP COLUMN database; DROP VIEW ended_run;"
             " DROP INDEX run_running; DROP INDEX run_schedule; DROP TABLE found_database;"
+            " ALTER TABLE run DROP COLUMN worker;"
             " PRAGMA user_version = 9"
         )
     open_store(path)

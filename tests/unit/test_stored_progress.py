@@ -1,6 +1,5 @@
 """The progress of a requested run in the store."""
 
-import os
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -8,12 +7,14 @@ from datetime import UTC, datetime
 import pytest
 
 from daemon.history import history, migrating
+from daemon.history.worker import this_worker
 from daemon.runs.recovery import LIVE_RUNS, is_alive
 from daemon.runs.stored_progress import StoredProgress
 from domain.progress import LockTry, StepProgress
 from domain.task import Request, Scope, Task
 from execution.progress import NoProgress
 from store.opening import open_store
+from store.timestamps import to_text
 
 pytestmark = pytest.mark.usefixtures("any_state")
 
@@ -95,9 +96,10 @@ def test_locked_state_holds_no_step_up(store, run):
 
 def test_run_of_this_process_is_alive_only_while_it_runs(run):
     """A service in a container has the same number after each start."""
-    assert not is_alive(run, os.getpid(), datetime.now(UTC))
+    row = {"worker": str(this_worker()), "started_at": to_text(datetime.now(UTC))}
+    assert not is_alive(run, row)
     LIVE_RUNS.add(run)
     try:
-        assert is_alive(run, os.getpid(), datetime.now(UTC))
+        assert is_alive(run, row)
     finally:
         LIVE_RUNS.discard(run)
