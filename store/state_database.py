@@ -6,6 +6,7 @@ meanwhile (PostgreSQL's manual, 13.3.5 Advisory Locks). A reading one is `REPEAT
 """
 
 import atexit
+import logging
 import os
 import re
 import socket
@@ -13,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -61,6 +62,8 @@ OPTIONS = (
     "-c idle_in_transaction_session_timeout=120s -c client_min_messages=warning"
 )
 
+logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # StoreError says what is wrong
+
 _OPEN: "dict[tuple[str, Path], DatabaseStore]" = {}
 _OPENING = threading.Lock()
 
@@ -74,6 +77,7 @@ _HOLDER = """
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 _VERSION = "SELECT version FROM schema_version"
+_UNFINISHED = "SELECT 1 FROM sereno_state.instance WHERE name = 'copied from'"
 _THERE = "SELECT to_regclass('sereno_state.schema_version') IS NOT NULL AS there"
 
 
@@ -93,7 +97,7 @@ class DatabaseTransaction(Transaction):
     def execute_many(self, statement: str, parameters: Iterable[Parameters]) -> None:
         """Run a statement once per set of parameters."""
         with self._connection.cursor() as cursor:
-            cursor.executemany(_translated(statement), [_storable(one) for one in parameters])
+            cursor.executemany(_translated(statement), [storable(one) for one in parameters])
 
     def insert(self, statement: str, parameters: Parameters = ()) -> int:
         """Run an INSERT; return the new id."""
@@ -109,7 +113,7 @@ class DatabaseTransaction(Transaction):
         return int(self.rows(_VERSION)[0]["version"])
 
     def _run(self, statement: str, parameters: Parameters) -> psycopg.Cursor[Row]:
-        return self._connection.execute(_translated(statement), _storable(parameters))
+        return self._connection.execute(_translated(statement), storable(parameters))
 
 
 @cache
@@ -126,7 +130,7 @@ def _translated(statement: str) -> str:
     return _TOKEN.sub(placeholder, statement)
 
 
-def _storable(parameters: Parameters) -> Any:  # noqa: ANN401 - what psycopg takes
+def storable(parameters: Parameters) -> Any:  # noqa: ANN401 - what psycopg takes
     """Return parameters without the character that PostgreSQL's text lacks."""
     if isinstance(parameters, dict):
         return {name: _without_nul(value) for name, value in parameters.items()}
@@ -183,7 +187,8 @@ class DatabaseStore(Store):
             yield
         finally:
             session = self.owner.pop()
-            session.close()  # which ends the lock
+            with suppress(psycopg.Error):  # a session that has ended holds no lock
+                session.execute("SELECT pg_advisory_unlock_all()")
             self.pool.putconn(session)
 
     def confirm_owned(self) -> None:
@@ -257,20 +262,22 @@ class DatabaseStore(Store):
             raise StoreError(f"{self.name}: {_reason(error)}") from error
 
 
-def open_database(url: str, folder: Path, *, create: bool = True) -> DatabaseStore:
+def open_database(
+    url: str, folder: Path, *, create: bool = True, unfinished: bool = False
+) -> DatabaseStore:
     """Open the state in a database, or create it; upgrade an older schema in one transaction.
 
     A process has one pool for it, also after a reload. `folder` has the locks of this host. Raises
-    StoreError with the state unchanged: the server does not answer, is too old or a standby, or
-    the schema is newer or belongs to another.
+    StoreError with the state unchanged: the server does not answer, is too old or a standby, the
+    schema is newer or belongs to another, or a copy is `unfinished`, unless that is wanted.
     """
     with _OPENING:
         if (url, folder) not in _OPEN:
-            _OPEN[url, folder] = _opened(url, folder, create=create)
+            _OPEN[url, folder] = _opened(url, folder, create=create, unfinished=unfinished)
         return _OPEN[url, folder]
 
 
-def _opened(url: str, folder: Path, *, create: bool) -> DatabaseStore:
+def _opened(url: str, folder: Path, *, create: bool, unfinished: bool = False) -> DatabaseStore:
     name = display_name(url)
     pool: ConnectionPool[psycopg.Connection[Row]] = ConnectionPool(
         url,
@@ -295,6 +302,9 @@ def _opened(url: str, folder: Path, *, create: bool) -> DatabaseStore:
             if first.info.server_version < OLDEST:
                 raise StoreError(f"{name}: PostgreSQL 14 or newer is needed")
             _upgrade(first, name, create=create)
+            if not unfinished and first.execute(_UNFINISHED).fetchone() is not None:
+                cure = "sereno state copy goes on with it"
+                raise StoreError(f"{name}: the copy of a state file was interrupted; {cure}")
     except (psycopg.Error, UnicodeError) as error:
         raise StoreError(f"{name}: {_reason(error)}") from error
     pool.open()

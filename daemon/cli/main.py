@@ -26,6 +26,7 @@ from daemon.cli import (
     plan,
     report,
     run,
+    state,
     status,
     trust,
     web,
@@ -81,4 +82,5 @@ migrate_operate.add_to(migrate.app)
 migrate_lint.add_to(migrate.app)
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(web.app, name="web")
+app.add_typer(state.app, name="state")
 app.add_typer(config.app, name="config")

@@ -56,7 +56,7 @@ def test_invalid_arguments_are_reported_without_a_traceback(house, arguments, co
 
 def test_history_lists_runs_and_shows_one_in_full(house):
     missing = house.sereno("history", check=False)
-    assert (missing.returncode, "there is no state file yet" in missing.stderr) == (2, True)
+    assert (missing.returncode, "there is no state" in missing.stderr) == (2, True)
     assert not (house.folder / "state.db").exists()
     house.context()
     assert house.sereno("history").stdout == "no run yet\n"
