@@ -31,7 +31,7 @@ def _state(value: object) -> object:
     except ProgrammingError as error:
         raise ValueError(f"is not the URL of a database: {str(error).strip()}") from None
     if parts.get("password"):
-        raise ValueError("contains a password: name a file with it, by ?passfile=/path")
+        raise ValueError("holds a password; let the parameter passfile name a file with it")
     if not parts.get("dbname"):
         raise ValueError("names no database: postgresql://HOST/NAME")
     return value

@@ -98,8 +98,8 @@ class StoreCollector(Collector):
             at = _timestamp(ends[place]["succeeded_at"] if place in ends else None)
             succeeded.add_metric(place, at)
             if place in planned:
-                since, seconds = planned[place]
-                late.add_metric(place, (at or since) + seconds)
+                limits = (max(at, since) + seconds for since, seconds in planned[place])
+                late.add_metric(place, min(limits))
         yield from (succeeded, late, _not_finished(ends))
         running = _gauge("sereno_task_running", "1 while a run is in progress.", TASK)
         at_work = {(row["job"], row["database"]) for row in history.running_runs(transaction)}
@@ -107,18 +107,20 @@ class StoreCollector(Collector):
             running.add_metric(place, 1)
         yield running
 
-    def _planned(self, transaction: Transaction) -> dict[tuple[str, str], tuple[float, float]]:
-        """Return each planned task, its start and maximum age; of two schedules the stricter."""
+    def _planned(
+        self, transaction: Transaction
+    ) -> dict[tuple[str, str], list[tuple[float, float]]]:
+        """Return since when each task is planned by each schedule, and its maximum age."""
         now = self._context.clock()
         since = history.load_planned(transaction)
-        planned: dict[tuple[str, str], tuple[float, float]] = {}
+        planned: dict[tuple[str, str], list[tuple[float, float]]] = {}
         for name, schedule in self._context.config.timetable.items():
             seconds = MISSES * longest_gap(schedule.cron, self._zone, now).total_seconds()
             cron = str(schedule.cron)
             for task in tasks_of(self._context, schedule.jobs, Trigger(name)):
                 known = since.get(history.planned_name(task, cron), now)
-                place, found = (task.job, task.database), (known.timestamp(), seconds)
-                planned[place] = min(planned.get(place, found), found, key=sum)
+                limits = planned.setdefault((task.job, task.database), [])
+                limits.append((known.timestamp(), seconds))
         return planned
 
     def _windows(self) -> dict[str, timedelta]:

@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import store
 from daemon.history import history, statistics
 from daemon.monitoring.metrics import BUCKETS
-from domain.task import Scope, Task
+from domain.task import Scope, Task, Trigger
 from store.opening import open_store
 from store.timestamps import to_text
 
@@ -219,3 +220,22 @@ def test_file_is_replaced_at_once_and_has_its_suffix(filled, tmp_path):
     wrong = filled.sereno_here("metrics", "--out", str(tmp_path / "x.txt"))
     assert wrong.returncode == 2
     assert ".prom" in wrong.stderr
+
+
+def test_task_of_two_schedules_is_late_by_the_first_limit_after_each_was_planned(filled):
+    """A daily schedule that is new does not make the success of last week late at once."""
+    house = filled
+    for name, cron in (("weekly", "0 3 * * 0"), ("nightly", "0 3 * * *")):
+        house.extra += f'[schedules.{name}]\ncron = "{cron}"\njobs = ["vacuum"]\n'
+    context, hour = house.context(), timedelta(hours=1)
+    now, task = context.clock(), Task("vacuum", Scope.DATABASE, "main")
+    with context.store.transaction() as transaction:
+        for name, since in (("nightly", now - hour), ("weekly", now - 2000 * hour)):
+            cron = str(context.config.timetable[name].cron)
+            planned = replace(task, trigger=Trigger(name))
+            history.remember_planned(transaction, planned, cron, since)
+        run = history.begin_run(transaction, task, now - 144 * hour)
+        history.finish_run(transaction, run, ("finished", "", 0, None), now - 144 * hour)
+    found = samples(house.sereno_here("metrics").stdout)
+    late = found["sereno_task_late_timestamp_seconds", "main", "vacuum"]
+    assert late == pytest.approx((now + 47 * hour).timestamp(), abs=3700)
