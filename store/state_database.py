@@ -294,6 +294,7 @@ def _opened(url: str, folder: Path, *, create: bool, unfinished: bool = False) -
         check=ConnectionPool.check_connection,
         configure=_configure,
         open=False,
+        num_workers=1,
         name="state",
     )
     try:

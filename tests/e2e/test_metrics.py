@@ -179,10 +179,10 @@ def test_metrics_return_503_when_the_state_file_is_unreadable(house, wait):
     with service(house, wait) as process:
         wait(lambda: first_check(store), what="the end of the start")
         state = house.folder / "state.db"
-        state.rename(house.folder / "aside.db")
+        house.states.take_away(state)
         status, text = get(house.listen, "/metrics")
-        (house.folder / "aside.db").rename(state)
-        assert (status, "state.db" in text) == (503, True)
+        house.states.give_back(state)
+        assert (status, store.name in text) == (503, True)
         assert get(house.listen, "/metrics")[0] == 200
     assert "Traceback" not in process.output
 
@@ -222,8 +222,9 @@ def test_slow_request_logs_no_traceback(house, wait, monkeypatch, capfd):
     monkeypatch.setattr(module, "TOTAL_SECONDS", 0.3)
     listen = f"127.0.0.1:{free_port()}"
     host, _, port = listen.partition(":")
+    context = house.context()
     threads = threading.active_count()
-    with module.serve_metrics(listen, house.context, lambda: ""):
+    with module.serve_metrics(listen, lambda: context, lambda: ""):
         with socket.create_connection((host, int(port))) as slow:
             slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: ")
             wait(lambda: select.select([slow], [], [], 0)[0], what="the end of the connection")

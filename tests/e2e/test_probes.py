@@ -77,10 +77,10 @@ def test_watched_checks_open_and_resolve_alerts_without_a_run(house, probing):
         assert transaction.rows("SELECT * FROM run") == []
 
 
-def test_state_file_that_cannot_be_read_during_a_look_does_not_end_the_probes(house, tmp_path):
+def test_state_that_cannot_be_read_during_a_look_does_not_end_the_probes(house):
     house.with_logins = False
     context = house.context()
-    context.store.path.rename(tmp_path / "away")
+    house.states.take_away(house.folder / "state.db")
     task = Task("integrity_check", Scope.DATABASE, "main")
     assert look(context, task, ["connections_near_limit"]) == []
 

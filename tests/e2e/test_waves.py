@@ -69,7 +69,9 @@ class _Fleet:
         """Have runs in a database fail: another server answers than before."""
         with self.context.store.transaction() as transaction:
             transaction.execute(
-                "INSERT OR REPLACE INTO target VALUES (?, '1', 1, '2026-01-01', 0)", (database,)
+                "INSERT INTO target VALUES (?, '1', 1, '2026-01-01', 0) ON CONFLICT (database)"
+                " DO UPDATE SET system_identifier = '1', database_oid = 1",
+                (database,),
             )
 
     def mend(self, database):
