@@ -92,9 +92,9 @@ def resolved_by_alert(notification):
 class AlertModel:
     """The state of the model; each event of a sequence is a method."""
 
-    def __init__(self, path):
+    def __init__(self, path, store=None):
         self.now = START
-        self.store = open_store(path)
+        self.store = store or open_store(path)
         self.channels = {
             name: FakeChannel(traits, RECIPIENTS.get(name, ("",)))
             for name, traits in CHANNELS.items()

@@ -17,14 +17,14 @@ from alerts.channels.webhook import Options, Webhook
 from alerts.courier import Courier
 from alerts.policy import Policy
 from store.opening import open_store
+from tests.fixtures.state import OPEN
 
 ROOT = Path(__file__).parents[2]
 KILLS = 20
 
 PROGRAM = """
-import sys, threading
+import threading
 from datetime import UTC, datetime
-from pathlib import Path
 from alerts.channels.channel import Sender
 from alerts.channels.webhook import Options, Webhook
 from alerts.courier import Courier
@@ -32,10 +32,8 @@ from alerts.policy import Policy
 from alerts.processor import AlertProcessor
 from domain.finding import Finding, Identity, Severity
 from daemon.monitoring.log import set_up
-from store.opening import open_store
 
 set_up(quiet=True)
-store = open_store(Path(sys.argv[1]))
 policy = Policy({Severity.HIGH: ("ticket",)}, instance="coop")
 courier = Courier(store, {"ticket": Webhook(Options(type="webhook", url=sys.argv[2]), Sender("coop"))}, policy)
 stop = threading.Event()
@@ -52,7 +50,7 @@ while True:
 """
 
 
-def test_sigkill_loses_no_notification_and_copies_share_id(tmp_path, endpoint):
+def test_sigkill_loses_no_notification_and_copies_share_id(tmp_path, endpoint, any_state):
     received, lock, kill_requested = Counter(), threading.Lock(), threading.Event()
     running = []
     random_source = random.Random(7)
@@ -71,7 +69,7 @@ def test_sigkill_loses_no_notification_and_copies_share_id(tmp_path, endpoint):
     state = tmp_path / "state.db"
     acknowledged = set()
     for number in range(KILLS):
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(state), receiver.url, str(number)], stdout=subprocess.PIPE, text=True, cwd=ROOT)  # fmt: skip
+        process = subprocess.Popen([sys.executable, "-c", OPEN + PROGRAM, any_state.place(state), receiver.url, str(number)], stdout=subprocess.PIPE, text=True, cwd=ROOT)  # fmt: skip
         running[:] = [process]
         for count, line in enumerate(process.stdout, 1):
             acknowledged.add(line.strip())

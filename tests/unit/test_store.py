@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from store.opening import open_store
 from store.store import StoreError
 
 ROOT = Path(__file__).parents[2]
-PAUSE = "INSERT INTO pause (only, since, reason) VALUES (1, 'x', 'y')"
+PAUSE = "INSERT INTO pause (\"only\", since, reason) VALUES (1, 'x', 'y')"
 
 
 def test_state_file_is_private_and_has_instance_id(tmp_path):
@@ -26,6 +27,7 @@ def test_state_file_is_private_and_has_instance_id(tmp_path):
     assert open_store(store.path).instance() == store.instance()
 
 
+@pytest.mark.usefixtures("any_state")
 def test_transaction_is_rolled_back_on_error(tmp_path):
     store = open_store(tmp_path / "state.db")
     with contextlib.suppress(ZeroDivisionError), store.transaction() as transaction:
@@ -70,6 +72,7 @@ def test_thread_that_gets_no_turn_is_told(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.usefixtures("any_state")
 def test_wakeup_between_read_and_wait_is_not_missed(tmp_path):
     store = open_store(tmp_path / "state.db")
     count_before = store.wakeup.times
@@ -84,6 +87,7 @@ def test_wakeup_between_read_and_wait_is_not_missed(tmp_path):
     assert store.wakeup.times == count_before + 1  # a rollback wakes nobody
 
 
+@pytest.mark.usefixtures("any_state")
 def test_event_cannot_be_updated(tmp_path):
     store = open_store(tmp_path / "state.db")
     with store.transaction() as transaction:
@@ -95,7 +99,7 @@ def test_event_cannot_be_updated(tmp_path):
             "INSERT INTO event (alert, reason, severity, summary, occurred_at) VALUES (1, 'opened', 'high', 's', 'x')"
         )
     with (
-        pytest.raises(sqlite3.IntegrityError, match="never changed"),
+        pytest.raises((sqlite3.IntegrityError, psycopg.Error), match="never changed"),
         store.transaction() as transaction,
     ):
         transaction.execute("UPDATE event SET summary = 'other'")
