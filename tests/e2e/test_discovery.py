@@ -238,6 +238,7 @@ def test_tags_and_groups_choose_databases_on_every_screen(group, house):
 def test_every_table_with_a_database_is_restricted_or_known_not_to_be(house):
     from daemon.history import chosen_databases
 
+    house.need_state_file()
     left = {"alert", "batch_limit", "ended_run", "finding", "ignored"}
     left |= {"migration_evidence", "web_request"}
     with house.context().store.reading() as transaction:

@@ -221,6 +221,7 @@ def test_manual_run_fails_at_once_after_lost_connection(house, wait):
 
 
 def test_older_copy_of_the_state_file_changes_nothing_until_it_is_trusted(house, tmp_path):
+    house.need_state_file()
     house.database.run("CREATE TABLE public.t (a int); INSERT INTO public.t VALUES (1)")
     house.install()
     assert Instance(house).run().ran.state == "finished"

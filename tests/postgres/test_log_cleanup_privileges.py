@@ -133,6 +133,7 @@ def test_view_in_place_of_owner_table_is_not_read(house):
 
 def test_database_of_another_instance_is_refused_until_trusted(log):
     """A staging clone has the same configuration and another state file."""
+    log.need_state_file()
     fill(log, 5)
     (log.folder / "state.db").unlink()
     run = log.run("log_cleanup")
