@@ -63,6 +63,14 @@ _SIGNALS = _ENDING | {signal.SIGHUP}
 _log = structlog.get_logger("service")
 
 
+def hold_signals() -> None:
+    """Keep the signals of the service from ending the process until it takes them.
+
+    Threads inherit it, those of a pool of sessions too: so it comes before the state is opened.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
 class ReloadError(Exception):
     """The configuration cannot be used; the message says why. The old one stays in force."""
 
@@ -80,8 +88,7 @@ class Service:
 
         `renewed` returns a context with the databases that exist now.
         """
-        # before any thread starts, since threads inherit it
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        hold_signals()
         self._context = context
         self._read_again, self._renewed = read_again, renewed
         self._stop = threading.Event()

@@ -27,12 +27,13 @@ def run(config: ConfigOption = None) -> None:
     """Run the service until SIGTERM; SIGHUP reloads the configuration."""
     from daemon.bootstrap import build_context, renewed
     from daemon.monitoring.log import set_up
-    from daemon.service import Service
+    from daemon.service import Service, hold_signals
     from store.file_lock import LockHeldError
     from store.store import StoreError
 
     set_up(sys.stdout)
     path = config_path(config)
+    hold_signals()
     try:
         context = build_context(load_configuration(path))
         _keep_last_good(path, context)

@@ -112,6 +112,7 @@ def test_reload_does_not_change_the_state_file(house, systemd):
 
 @pytest.mark.parametrize("broken", ["newer", "folder", "garbage", "configuration"])
 def test_startup_failure_is_reported_in_status_log_and_exit_code(house, systemd, broken):
+    house.need_state_file()
     path, receive = systemd
     house.with_logins = False
     house.context()

@@ -76,6 +76,7 @@ def fill(folder):
 
 def test_service_survives_a_full_disk_under_the_state_file(house, tmp_path, wait):
     """The disk is full when a run is due: the service logs it, and runs when there is space."""
+    house.need_state_file()
     with small_filesystem(tmp_path / "small") as small:
         cron = schedule_now(house, ["analyze"])
         path = house.write()

@@ -2,7 +2,9 @@
 
 import json
 import re
+import signal
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -147,6 +149,21 @@ def test_what_is_wrong_with_the_database_is_said(house, state_databases, server)
         connection.execute("CREATE SCHEMA sereno_state; CREATE TABLE sereno_state.other (a int)")
     with pytest.raises(StoreError, match="already exists"):
         _opened(url, house.folder, create=True)
+
+
+def test_no_thread_lets_a_signal_end_the_service(shared, wait):
+    """Those of the pool of the state neither; the main thread takes SIGHUP and SIGTERM by itself."""
+    house, _ = shared
+    with running_service(house) as service:
+        wait(lambda: health(house.listen)[0] == 200, what="the service")
+        for task in Path(f"/proc/{service.pid}/task").iterdir():
+            status = dict(
+                line.split(":\t", 1) for line in (task / "status").read_text().splitlines()
+            )
+            blocked = int(status["SigBlk"], 16)
+            waits = task.name == str(service.pid)  # in sigtimedwait they are not blocked
+            for one in (signal.SIGHUP, signal.SIGTERM):
+                assert waits or blocked >> (one - 1) & 1, status["Name"]
 
 
 def test_configuration_warns_of_a_state_in_a_maintained_server(shared):

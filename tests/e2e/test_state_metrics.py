@@ -59,7 +59,7 @@ def filled(house):
             )
             transaction.execute(
                 "INSERT INTO target (database, system_identifier, database_oid, timeline, first_seen)"
-                " VALUES (?, 'one', 1, 1, ?) ON CONFLICT DO UPDATE SET system_identifier = 'one'",
+                " VALUES (?, 'one', 1, 1, ?) ON CONFLICT (database) DO UPDATE SET system_identifier = 'one'",
                 (database, to_text(NOW)),
             )
     return house
@@ -176,6 +176,7 @@ def test_buckets_of_the_store_are_those_of_the_metrics():
 
 def test_totals_of_an_older_file_are_those_of_its_runs(filled):
     """The schema fills its tables from the runs as the triggers would have."""
+    filled.need_state_file()
     path = filled.context().store.path
     tables = ("last_end", "run_total", "pause_total", "last_measure")
     with filled.context().store.transaction() as transaction:

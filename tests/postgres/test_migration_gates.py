@@ -2,12 +2,14 @@
 
 import json
 import os
+from datetime import UTC, datetime
 
 import pytest
 from typer.testing import CliRunner
 
 from daemon.cli.main import app
 from daemon.demo.cluster import embedded_binaries
+from store.timestamps import to_text
 from tests.postgres.migration_folder import PREPARE, Migrating
 
 ID = Migrating.ID
@@ -225,8 +227,8 @@ def test_adopted_phase_opens_no_gate_and_is_not_signed(laddered, tmp_path):
         checksum = json.loads(laddered.migrate("plan", ID, "--json").stdout)["checksum"]
         transaction.execute(
             "INSERT INTO migration_evidence (migration, checksum, environment, ok, evidence, recorded_at)"
-            """ VALUES (?, ?, 'b', 1, '{"round_trips": ["prepare"]}', strftime('%Y-%m-%dT%H:%M:%f', 'now') || '000Z')""",
-            (ID, checksum),
+            """ VALUES (?, ?, 'b', 1, '{"round_trips": ["prepare"]}', ?)""",
+            (ID, checksum, to_text(datetime.now(UTC))),
         )
     signed = laddered.migrate("evidence", ID, "--sign")
     assert (signed.returncode, "is adopted here" in signed.stderr) == (2, True), signed.stdout
@@ -266,8 +268,8 @@ def test_embedded_rehearsal_takes_nothing_away(laddered):
         checksum = json.loads(laddered.migrate("plan", ID, "--json").stdout)["checksum"]
         transaction.execute(
             "INSERT INTO migration_evidence (migration, checksum, environment, ok, evidence, recorded_at)"
-            " VALUES (?, ?, 'b', 1, '{}', strftime('%Y-%m-%dT%H:%M:%f', 'now') || '000Z')",
-            (ID, checksum),
+            " VALUES (?, ?, 'b', 1, '{}', ?)",
+            (ID, checksum, to_text(datetime.now(UTC))),
         )
     assert laddered.migrate("rehearse", ID, "--embedded", "--seconds", "0").returncode == 0
     gates = json.loads(laddered.migrate("plan", ID, "--json").stdout)["gates"]
