@@ -6,6 +6,7 @@ So the same file runs under `psql -v warning=0.5 -f` (psql manual, SQL Interpola
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 Kind = Literal["text", "value", "literal", "identifier"]
@@ -36,8 +37,13 @@ class Token:
     text: str
 
 
-def tokens(query: str) -> Iterator[Token]:
+@lru_cache(maxsize=1024)
+def tokens(query: str) -> tuple[Token, ...]:
     """Split a query into text and variables; joined again they are the same query."""
+    return tuple(_split(query))
+
+
+def _split(query: str) -> Iterator[Token]:
     begin = position = 0
     while position < len(query):
         match = _TOKEN.match(query, position)

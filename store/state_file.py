@@ -116,7 +116,7 @@ class FileStore(Store):
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """Open a reading transaction: one consistent state of the file."""
-        with _connected(self.path) as connection:
+        with _connected(self.path, writes=False) as connection:
             connection.execute("BEGIN")
             yield FileTransaction(connection)
 
@@ -212,9 +212,9 @@ def _turn(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+def _connected(path: Path, *, writes: bool = True) -> Iterator[sqlite3.Connection]:
     try:
-        with closing(_connect(path)) as connection:
+        with closing(_connect(path, writes=writes)) as connection:
             yield connection
     except sqlite3.IntegrityError:
         raise
@@ -240,10 +240,12 @@ def _forbidden(path: Path) -> str:
     return f"{path}: no permission: it belongs to {owner}; {cure}"
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, *, writes: bool = True) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path.absolute().as_uri() + "?mode=rw", uri=True, timeout=BUSY_SECONDS, isolation_level=None
     )
+    if not writes:
+        return connection
     connection.execute("PRAGMA journal_mode = TRUNCATE")
     connection.execute("PRAGMA synchronous = EXTRA")
     connection.execute("PRAGMA foreign_keys = ON")

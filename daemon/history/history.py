@@ -100,6 +100,7 @@ _WAVE = """
 """
 _SINCE = "SELECT value FROM instance WHERE name = ?"
 _ALL_PLANNED = "SELECT name, value FROM instance WHERE name >= 'planned ' AND name < 'planned!'"
+_INSIDE = "SELECT database FROM target WHERE system_identifier = ?"
 _KNOWN_SINCE = """
     INSERT INTO instance (name, value) VALUES (?, ?)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value
@@ -331,6 +332,12 @@ def known_server(transaction: Transaction, database: str) -> Server | None:
     if row is None:
         return None
     return Server(row["system_identifier"], row["database_oid"], row["timeline"])
+
+
+def databases_of_server(transaction: Transaction, system_identifier: str) -> frozenset[str]:
+    """Return the databases that were met in a server."""
+    rows = transaction.rows(_INSIDE, (system_identifier,))
+    return frozenset(row["database"] for row in rows)
 
 
 def remember_server(transaction: Transaction, database: str, server: Server, now: datetime) -> None:

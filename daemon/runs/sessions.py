@@ -129,13 +129,13 @@ class Sessions:
     def is_cluster_representative(self, opened: Session) -> bool:
         """Return whether no earlier database of the configuration is in the same cluster."""
         with self._context.store.reading() as transaction:
-            for name in self._context.config.databases:
-                known = history.known_server(transaction, name)
-                if name == opened.target.name:
-                    return True
-                if known is not None and known.system_identifier == opened.facts.system_identifier:
-                    return False
-        return True
+            inside = history.databases_of_server(transaction, opened.facts.system_identifier)
+        first = next(
+            name
+            for name in self._context.config.databases
+            if name == opened.target.name or name in inside
+        )
+        return first == opened.target.name
 
 
 def record_prepared(context: Context, key: tuple[str, str], *, prepared: bool) -> None:
