@@ -7,7 +7,7 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 
 PACKAGES := daemon migrations jobs alerts checks retention execution postgres store domain
 
-.PHONY: help demo test check test-matrix coverage systemd-test prove bench lint format reference wheel clean
+.PHONY: help demo test check test-matrix test-state coverage systemd-test prove bench lint format reference wheel clean
 .DEFAULT_GOAL := test
 
 help:  ## this list
@@ -32,6 +32,9 @@ check: lint  ## lint, types, unit tests, tests of code and documentation
 
 test-matrix: $(READY)  ## every test, on every installed server from 14 on
 	SERENO_TEST_MATRIX=1 $(RUN)pytest --numprocesses 2 --dist loadgroup $(TESTS)
+
+test-state: $(READY)  ## the command line and the service, with their state in a database
+	SERENO_TEST_STATE=database $(RUN)pytest --numprocesses 3 --dist loadgroup --reruns 1 tests/e2e tests/postgres tests/faults
 
 coverage: $(READY)  ## branch coverage, subprocesses included
 	$(RUN)pytest --numprocesses 3 --dist loadgroup --cov --cov-report=term:skip-covered $(TESTS)
@@ -67,6 +70,7 @@ bench: $(READY)  ## ratios to the peers, measured in turns
 	$(RUN)python -m benchmarks.checks $(BENCH)
 	$(RUN)python -m benchmarks.alerting
 	$(RUN)python -m benchmarks.idle
+	$(RUN)python -m benchmarks.fleet
 	$(RUN)python -m benchmarks.web $(BENCH)
 	$(RUN)python -m benchmarks.startup
 

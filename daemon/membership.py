@@ -74,6 +74,7 @@ class _Record:
         self._findings: list[Finding] = []
         self._coverage: list[Coverage] = []
         self._retired: set[str] = set()
+        self._back: set[str] = set()
 
     def answer(self, group: str, answer: Answer | None) -> None:
         """Record the databases of a group; None if it was not asked."""
@@ -95,7 +96,7 @@ class _Record:
                 self._retire((group, name), left[name])
             else:
                 self._missing((group, name), known[name])
-        found_databases.looked(self._transaction, group, self._now)
+        found_databases.looked(self._transaction, group, answer.asked_at)
         history.remember_server(self._transaction, group, answer.server, self._now)
         self._coverage.append(Coverage(DATABASE_UNREACHABLE.name, group))
         self._tell_empty(group, found)
@@ -111,6 +112,7 @@ class _Record:
         """Forget what was retired, and process the alerts."""
         jobs = self._context.jobs
         found_databases.forget(self._transaction, self._retired, jobs)
+        found_databases.forget_planned(self._transaction, self._back, jobs)
         if self._findings or self._coverage:
             processor = self._context.processor(self._transaction)
             processor.process(self._findings, self._coverage)
@@ -136,7 +138,7 @@ class _Record:
         if known is not None and known["oid"] == oid:
             if known["missing_since"]:
                 found_databases.mark_back(self._transaction, key, self._now)
-                found_databases.forget_planned(self._transaction, {member}, self._context.jobs)
+                self._back.add(member)
                 _log.info("database.back", database=member)
             self._end(member, {DATABASE_MISSING.name})
             return

@@ -42,6 +42,7 @@ from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from domain.kinds import CONFIGURATION_INVALID, PATCH_UNIT, SERVICE_FAILED
 from execution.progress import NoProgress
+from store.file_lock import LockHeldError
 from store.store import StoreError
 
 TICK_SECONDS = 10.0
@@ -147,6 +148,8 @@ class Service:
         seconds = min(TICK_SECONDS, (watchdog_seconds() or SIGN_SECONDS) / 3)
         while True:
             self._tick(schedule)
+            if self._health.displaced:
+                raise LockHeldError(self._health.displaced)
             received = signal.sigtimedwait(_SIGNALS, seconds)
             if received is None:
                 if self._check_files.changed():

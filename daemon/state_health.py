@@ -14,7 +14,7 @@ from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
 from domain.kinds import STATE_UNUSABLE
 from store.state_check import StateCheck
-from store.store import StoreError
+from store.store import DisplacedError, StoreError
 
 MOST_THREADS = 1000
 """Open critical alerts and channels remembered for an outage."""
@@ -32,6 +32,8 @@ class StateHealth:
         self._outage_checks = OutageChecks(self._send_during_outage)
         self._finding: Finding | None = None
         self._guard = threading.Lock()
+        self.displaced = ""
+        """That another service owns the state; empty if not."""
         self.problem = ""
         """The reason why the file cannot be used; empty if it can."""
         with contextlib.suppress(StoreError):  # the first check says so
@@ -74,6 +76,8 @@ class StateHealth:
                 self._context.process_findings([], [outage])
                 self._finding = None
             self._remember_threads()
+        except DisplacedError as error:
+            self.problem = self.displaced = str(error)
         except StoreError as error:
             if not self.problem:
                 _log.critical("state.unusable", reason=str(error))

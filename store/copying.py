@@ -144,6 +144,7 @@ def _copy(source: FileStore, target: DatabaseStore, table: _Table, told: Told) -
         values=", ".join("?" for _ in table.columns),
     )
     while True:
+        target.confirm_owned()
         with source.reading() as transaction:
             rows = table.rows(transaction, after)
         if not rows and (copied or table.name != "last_measure"):

@@ -7,12 +7,9 @@ meanwhile (PostgreSQL's manual, 13.3.5 Advisory Locks). A reading one is `REPEAT
 
 import atexit
 import logging
-import os
 import re
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,64 +18,55 @@ from pathlib import Path
 from typing import Any, cast
 
 import psycopg
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from store.database_schema import (
+    LOCK,
+    OLDEST,
+    OWNING,
+    SCHEMA,
+    UNFINISHED,
+    VERSION,
+    WRITING,
+    configure,
+    connect,
+    display_name,
+    keywords,
+    reason,
+    upgrade,
+)
 from store.file_lock import LockHeldError
 from store.store import (
+    DisplacedError,
     Parameters,
     Row,
     Store,
     StoreError,
     Transaction,
     Value,
-    schema_files,
-    schema_version,
 )
 from store.wakeup import Wakeup
 
-SCHEMA = "sereno_state"
-WRITING, OWNING = 1, 2
-"""The second keys of the advisory locks; the first is that of the schema's name."""
 CONNECT_SECONDS = 10.0
+RETRY_SECONDS = 5.0
+"""The pool tries for so long by itself; after that whoever wants a session begins again."""
 TURN_SECONDS = 120.0
 MOST_SESSIONS = 12
 """Sessions of one process in the database."""
 POLL_SECONDS = 0.5
-OLDEST = 140000
-SETTINGS = {
-    "connect_timeout": "5",
-    "client_encoding": "UTF8",
-    "keepalives_idle": "5",
-    "keepalives_interval": "2",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "15000",
-    "target_session_attrs": "read-write",
-}
-OPTIONS = (
-    f"-c search_path={SCHEMA},pg_catalog -c lock_timeout=120s -c statement_timeout=120s "
-    "-c idle_in_transaction_session_timeout=120s -c client_min_messages=warning"
-)
-
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # StoreError says what is wrong
 
 _OPEN: "dict[tuple[str, Path], DatabaseStore]" = {}
 _OPENING = threading.Lock()
 
 _TOKEN = re.compile(r"'(?:[^']|'')*'|--[^\n]*|\?|:([a-z_]\w*)|%")
-_LOCK = "SELECT pg_advisory_xact_lock(hashtext('sereno_state'), %s)"
 _TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext('sereno_state'), %s) AS had"
 _HOLDER = """
-    SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+    SELECT a.application_name, a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.objid = %s::bigint
       AND l.classid = hashtext('sereno_state')::bigint & 4294967295
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-_VERSION = "SELECT version FROM schema_version"
-_UNFINISHED = "SELECT 1 FROM sereno_state.instance WHERE name = 'copied from'"
-_THERE = "SELECT to_regclass('sereno_state.schema_version') IS NOT NULL AS there"
 
 
 class DatabaseTransaction(Transaction):
@@ -110,7 +98,7 @@ class DatabaseTransaction(Transaction):
 
     def version(self) -> int:
         """Return the version of the schema."""
-        return int(self.rows(_VERSION)[0]["version"])
+        return int(self.rows(VERSION)[0]["version"])
 
     def _run(self, statement: str, parameters: Parameters) -> psycopg.Cursor[Row]:
         return self._connection.execute(_translated(statement), storable(parameters))
@@ -141,12 +129,21 @@ def _without_nul(value: Value) -> Value:
     return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
 
 
+@dataclass(slots=True)
+class _Failure:
+    """The last time that no session could be had."""
+
+    at: float = float("-inf")
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class DatabaseStore(Store):
     """The state in a database, of this program's schema version."""
 
     address: str
     """Of the server and the database, without a secret."""
+    url: str = field(repr=False)
     folder: Path
     """Of the locks of this host."""
     pool: ConnectionPool[psycopg.Connection[Row]] = field(repr=False, compare=False)
@@ -156,6 +153,7 @@ class DatabaseStore(Store):
     """Threads of this process write in turns, so that those that wait hold no session."""
     owner: "list[psycopg.Connection[Row]]" = field(default_factory=list, repr=False, compare=False)
     """The session that holds the lock of the service, while it does."""
+    failure: "_Failure" = field(default_factory=_Failure, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -198,21 +196,28 @@ class DatabaseStore(Store):
         try:
             self.owner[0].execute("SELECT 1")
         except psycopg.Error:
-            holder = self._own()
+            holder = self._own(self.owner[0].info.backend_pid)
             if holder is not None:
-                reason = f"{holder} is the service now; restart sereno"
-                raise StoreError(f"{self.name}: {reason}") from None
+                raise DisplacedError(f"{self.name}: {holder} is the service now") from None
             self.pool.putconn(self.owner.pop(0))
 
-    def _own(self) -> str | None:
-        """Take the lock of the service; return its holder if another one has it."""
+    def _own(self, former: int = 0) -> str | None:
+        """Take the lock of the service; return its holder if another one has it.
+
+        A former session of this process, which the server still has, is ended.
+        """
         with self._errors():
             session = self.pool.getconn()
             try:
-                if session.execute(_TRY_LOCK, (OWNING,)).fetchall()[0]["had"]:
+                if _try_own(session):
                     self.owner.append(session)
                     return None
                 rows = session.execute(_HOLDER, (OWNING,)).fetchall()
+                if former and rows and rows[0]["pid"] == former:
+                    session.execute("SELECT pg_terminate_backend(%s, 5000)", (former,))
+                    if _try_own(session):
+                        self.owner.append(session)
+                        return None
             finally:
                 if session not in self.owner:
                     self.pool.putconn(session)
@@ -224,11 +229,14 @@ class DatabaseStore(Store):
 
         No other one writes meanwhile. Raises StoreError.
         """
+        since = time.monotonic()
         if not self.turn.acquire(timeout=TURN_SECONDS):
             raise StoreError(f"{self.name}: other threads have written for {TURN_SECONDS:.0f} s")
         try:
+            if self.failure.at > since:  # those that have waited fail together, not in turn
+                raise StoreError(f"{self.name}: {self.failure.reason}")
             with self._session() as session, session.transaction():
-                session.execute(_LOCK, (WRITING,))
+                session.execute(LOCK, (WRITING,))
                 transaction = DatabaseTransaction(session)
                 yield transaction
         finally:
@@ -257,9 +265,19 @@ class DatabaseStore(Store):
         except (psycopg.IntegrityError, psycopg.errors.RaiseException):
             raise
         except PoolTimeout:
-            raise StoreError(f"{self.name}: no session within {CONNECT_SECONDS:.0f} s") from None
+            self.failure.reason = self._why()
+            self.failure.at = time.monotonic()
+            raise StoreError(f"{self.name}: {self.failure.reason}") from None
         except psycopg.Error as error:
-            raise StoreError(f"{self.name}: {_reason(error)}") from error
+            raise StoreError(f"{self.name}: {reason(error)}") from error
+
+    def _why(self) -> str:
+        """Return why the pool has no session: it does not say so itself."""
+        try:
+            connect(self.url).close()
+        except psycopg.Error as error:
+            return reason(error)
+        return f"no session within {CONNECT_SECONDS:.0f} s; all are in use"
 
 
 def open_database(
@@ -281,98 +299,32 @@ def _opened(url: str, folder: Path, *, create: bool, unfinished: bool = False) -
     name = display_name(url)
     pool: ConnectionPool[psycopg.Connection[Row]] = ConnectionPool(
         url,
-        kwargs={
-            **SETTINGS,
-            "options": OPTIONS,
-            "application_name": f"sereno on {socket.gethostname()}, process {os.getpid()}",
-            "row_factory": dict_row,
-            "autocommit": True,
-        },
+        kwargs=keywords(),
         min_size=1,
         max_size=MOST_SESSIONS,
         timeout=CONNECT_SECONDS,
+        reconnect_timeout=RETRY_SECONDS,
         check=ConnectionPool.check_connection,
-        configure=_configure,
+        configure=configure,
         open=False,
         num_workers=1,
         name="state",
     )
     try:
         # one attempt with its own error: the pool would only say that time is over
-        with psycopg.Connection.connect(url, **SETTINGS, autocommit=True) as first:  # type: ignore[arg-type]
+        with connect(url) as first:
             if first.info.server_version < OLDEST:
                 raise StoreError(f"{name}: PostgreSQL 14 or newer is needed")
-            _upgrade(first, name, create=create)
-            if not unfinished and first.execute(_UNFINISHED).fetchone() is not None:
+            upgrade(first, name, create=create)
+            if not unfinished and first.execute(UNFINISHED).fetchone() is not None:
                 cure = "sereno state copy goes on with it"
                 raise StoreError(f"{name}: the copy of a state file was interrupted; {cure}")
     except (psycopg.Error, UnicodeError) as error:
-        raise StoreError(f"{name}: {_reason(error)}") from error
+        raise StoreError(f"{name}: {reason(error)}") from error
     pool.open()
     atexit.register(pool.close)
-    return DatabaseStore(name, folder, pool)
+    return DatabaseStore(name, url, folder, pool)
 
 
-def display_name(url: str) -> str:
-    """Return the place of a state without user and password. Raises StoreError."""
-    try:
-        parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:
-        raise StoreError(f"daemon.state: {_reason(error)}") from None
-    host, port = parts.get("host") or "", parts.get("port")
-    address = f"{host}:{port}" if port else host
-    return f"postgresql://{address}/{parts.get('dbname') or ''}"
-
-
-def _configure(session: psycopg.Connection[Any]) -> None:
-    """Read sums of integers as integers, as SQLite gives them."""
-    session.adapters.register_loader("numeric", _Number)
-
-
-class _Number(psycopg.adapt.Loader):
-    """Loads `numeric` as int, or as float if it has a fraction."""
-
-    def load(self, data: Any) -> int | float:  # noqa: ANN401 - a buffer
-        """Return the number."""
-        text = bytes(data).decode()
-        return float(text) if "." in text or "N" in text else int(text)
-
-
-def _upgrade(session: psycopg.Connection[Any], name: str, *, create: bool) -> None:
-    """Make or upgrade the schema in one transaction; one of this version is left alone."""
-    known = schema_version()
-    with session.transaction():
-        session.execute(_LOCK, (WRITING,))
-        version = 0
-        if session.execute(_THERE).fetchone()[0]:  # type: ignore[index]
-            session.execute(sql.SQL("SET LOCAL search_path = {}, pg_catalog").format(_schema()))
-            version = session.execute(_VERSION).fetchone()[0]  # type: ignore[index]
-        if version > known:
-            newer = f"written by a newer sereno (schema {version}, this one supports {known})"
-            raise StoreError(f"{name}: {newer}; nothing was changed")
-        if version == known:
-            return
-        if not version and not create:
-            cure = "sereno install, now and run create it"
-            raise StoreError(f"{name}: there is no state yet; {cure}")
-        if not version:
-            session.execute(sql.SQL("CREATE SCHEMA {}").format(_schema()))
-        session.execute(sql.SQL("SET LOCAL search_path = {}, pg_catalog").format(_schema()))
-        for number, script in schema_files("postgresql").items():
-            if number > version:
-                session.execute(script)
-        session.execute("UPDATE schema_version SET version = %s", (known,))
-        session.execute(
-            "INSERT INTO instance (name, value) VALUES ('id', %s) ON CONFLICT DO NOTHING",
-            (uuid.uuid4().hex,),
-        )
-
-
-def _schema() -> sql.Identifier:
-    return sql.Identifier(SCHEMA)
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of an error; libpq never includes the password."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _try_own(session: psycopg.Connection[Row]) -> bool:
+    return bool(session.execute(_TRY_LOCK, (OWNING,)).fetchall()[0]["had"])

@@ -20,7 +20,14 @@ Parameters = Sequence[Value] | Mapping[str, Value]
 
 
 class StoreError(Exception):
-    """The state cannot be used; it has not been changed."""
+    """The state cannot be used; it has not been changed.
+
+    If a database is lost just as a transaction ends, its changes may have been kept.
+    """
+
+
+class DisplacedError(StoreError):
+    """Another service owns the state now; this one has to end."""
 
 
 class Transaction(ABC):
@@ -91,7 +98,10 @@ class Store(ABC):
 
     @abstractmethod
     def confirm_owned(self) -> None:
-        """Raise StoreError if `owned` does not hold any more, and cannot be had again."""
+        """Have `owned` again if it was lost.
+
+        Raises StoreError, and DisplacedError if another one has it.
+        """
 
     @abstractmethod
     def job_lock(self, job: str) -> Path:

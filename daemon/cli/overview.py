@@ -30,6 +30,7 @@ from store.opening import open_store
 from store.store import Store, StoreError
 
 DEFAULT_STATE = "/var/lib/sereno/state.db"
+DEFAULT_FOLDER = "/var/lib/sereno"
 STATE_URLS = ("postgresql://", "postgres://")
 SECTIONS = frozenset(
     {
@@ -101,16 +102,16 @@ def open_overview(path: Path | None) -> Iterator[Overview]:
         raise
     try:
         with closed_output_ends_well():
-            store = _existing_store(parts.pop("state"))
+            store = _existing_store(parts.pop("state"), parts.pop("folder"))
             yield Overview(store=store, **{**parts, **_found(store, values["databases"])})
     except (StoreError, OSError, UnicodeError) as error:
         fail(plain_error(error), Exit.CANNOT)
 
 
-def _existing_store(place: str) -> Store:
+def _existing_store(place: str, folder: Path) -> Store:
     """Open the state; a command that only looks never creates one. Raises StoreError."""
     if place.startswith(STATE_URLS):
-        return open_store(place, create=False)
+        return open_store(place, folder, create=False)
     path = Path(place)
     try:
         size = path.stat().st_size
@@ -158,6 +159,7 @@ def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
         "name": name,
         "zone": zone,
         "state": daemon.get("state", DEFAULT_STATE),
+        "folder": Path(daemon.get("folder", DEFAULT_FOLDER)),
         "databases": {},
         "channels": tuple(values.get("channels", {})),
         "timings": {key: _timing(name, zone, key, one) for key, one in schedules.items()},

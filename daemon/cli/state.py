@@ -43,13 +43,17 @@ def copy(
     The service has to be stopped. The file stays as it is. After an interruption the same command
     goes on where it was.
     """
-    from daemon.config.daemon import STATE_URLS
+    from daemon.config.daemon import STATE_URLS, parse_state
 
     place = load_configuration(config).daemon
     if not isinstance(place.state, Path):
         fail("daemon.state is a database already; it is copied from a file", Exit.CANNOT)
     if not to.startswith(STATE_URLS):
         fail(f"--to: {to!r} is not like postgresql://HOST/NAME", Exit.CANNOT)
+    try:
+        parse_state(to)
+    except ValueError as error:
+        fail(f"--to: {error}", Exit.CANNOT)
     if not place.state.exists():
         fail(f"{place.state}: there is no state file", Exit.CANNOT)
     with closed_output_ends_well():
@@ -65,6 +69,7 @@ def copy(
 
 def _copied(path: Path, url: str, folder: Path) -> dict[str, int]:
     """Copy with a line of progress; return the rows by table."""
+    import psycopg
     from rich.console import Console
 
     from store.copying import copy_state
@@ -82,5 +87,5 @@ def _copied(path: Path, url: str, folder: Path) -> dict[str, int]:
             )
     except LockHeldError as error:
         fail(f"stop the service first: {error}", Exit.BUSY)
-    except (StoreError, OSError) as error:
+    except (StoreError, psycopg.IntegrityError, OSError) as error:
         fail(plain_error(error), Exit.CANNOT)

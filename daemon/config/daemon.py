@@ -22,22 +22,24 @@ def _plain_name(text: str) -> str:
     return text
 
 
-def _state(value: object) -> object:
+def parse_state(value: object) -> object:
     """Parse the place of the state; a URL is kept as text. Raises ValueError."""
     if not isinstance(value, str) or not value.startswith(STATE_URLS):
         return TypeAdapter(AbsolutePath).validate_python(value)
     try:
         parts = conninfo_to_dict(value)
-    except ProgrammingError as error:
-        raise ValueError(f"is not the URL of a database: {str(error).strip()}") from None
-    if parts.get("password"):
+    except ProgrammingError:  # which would quote a part, perhaps a password
+        raise ValueError("is not a URL that libpq can read") from None
+    if parts.get("password") or parts.get("sslpassword"):
         raise ValueError("holds a password; let the parameter passfile name a file with it")
+    if not all(one.isdecimal() for one in str(parts.get("port") or "0").split(",")):
+        raise ValueError("has a port that is no number")
     if not parts.get("dbname"):
         raise ValueError("names no database: postgresql://HOST/NAME")
     return value
 
 
-State = Annotated[Path | str, BeforeValidator(_state)]
+State = Annotated[Path | str, BeforeValidator(parse_state)]
 
 
 class Daemon(Model):

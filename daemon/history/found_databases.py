@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from daemon.history import history
 from domain.place import SEPARATOR
 from store.store import Row, Transaction
 from store.timestamps import from_text, to_text
@@ -36,6 +35,7 @@ _FORGET = (
     "DELETE FROM last_end WHERE database = ?",
     "DELETE FROM last_measure WHERE database = ?",
 )
+_PLANNED = "SELECT name FROM instance WHERE name >= 'planned ' AND name < 'planned!'"
 _FORGET_PLANNED = "DELETE FROM instance WHERE name = ?"
 
 
@@ -51,13 +51,13 @@ def add(transaction: Transaction, key: tuple[str, str], oid: int, now: datetime)
     transaction.execute(_ADD, (*key, oid, absent, to_text(now)))
 
 
-def looked(transaction: Transaction, origin: str, now: datetime) -> None:
-    """Record that the databases of a group were looked for."""
-    transaction.execute(_LOOK, (_looked(origin), to_text(now)))
+def looked(transaction: Transaction, origin: str, asked_at: datetime) -> None:
+    """Record when the databases of a group were asked for."""
+    transaction.execute(_LOOK, (_looked(origin), to_text(asked_at)))
 
 
 def looked_at(transaction: Transaction, origin: str) -> datetime | None:
-    """Return when the databases of a group were last recorded; None for never."""
+    """Return when the recorded databases of a group were asked for; None for never."""
     row = transaction.row(_LOOKED, (_looked(origin),))
     return from_text(row["value"]) if row else None
 
@@ -108,12 +108,22 @@ def forget_planned(
     transaction: Transaction, databases: Collection[str], jobs: Collection[str]
 ) -> None:
     """Forget since when the tasks of jobs are planned in databases."""
-    names = [
-        name
-        for name in history.load_planned(transaction)
-        if any(name.partition(f" {job} ")[2] in databases for job in jobs)
-    ]
-    transaction.execute_many(_FORGET_PLANNED, [(name,) for name in names])
+    if databases:
+        names = [str(row["name"]) for row in transaction.rows(_PLANNED)]
+        ended = [(name,) for name in names if any(_is_of(name, job, databases) for job in jobs)]
+        transaction.execute_many(_FORGET_PLANNED, ended)
+
+
+def _is_of(name: str, job: str, databases: Collection[str]) -> bool:
+    """Return whether the name of a planned task ends with a job and one of the databases.
+
+    A schedule may be called like the job, and a database may have any name.
+    """
+    word, at = f" {job} ", -1
+    while (at := name.find(word, at + 1)) >= 0:
+        if name[at + len(word) :] in databases:
+            return True
+    return False
 
 
 def missing_since(row: Row) -> datetime | None:

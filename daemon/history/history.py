@@ -99,6 +99,10 @@ _WAVE = """
       AND database IN (SELECT value FROM json_each(:databases))
 """
 _SINCE = "SELECT value FROM instance WHERE name = ?"
+_SERVICE = """
+    INSERT INTO instance (name, value) VALUES ('service', ?)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value
+"""
 _ALL_PLANNED = "SELECT name, value FROM instance WHERE name >= 'planned ' AND name < 'planned!'"
 _INSIDE = "SELECT database FROM target WHERE system_identifier = ?"
 _KNOWN_SINCE = """
@@ -324,6 +328,13 @@ def load_findings(transaction: Transaction, number: int) -> list[Row]:
 def earlier_runs(transaction: Transaction, trigger: Trigger) -> list[Row]:
     """Return the runs of earlier due times of a schedule, at most 2,000, the latest first."""
     return transaction.rows(_EARLIER, (trigger.schedule, trigger.minute()))
+
+
+def replace_service(transaction: Transaction, worker: str) -> str:
+    """Record the worker that is the service now; return the former one, empty if unknown."""
+    row = transaction.row(_SINCE, ("service",))
+    transaction.execute(_SERVICE, (worker,))
+    return str(row["value"]) if row else ""
 
 
 def known_server(transaction: Transaction, database: str) -> Server | None:

@@ -19,12 +19,15 @@ ELSEWHERE = timedelta(days=1)
 def recover_interrupted_runs(context: Context) -> None:
     """Mark the runs of a dead process as interrupted, with an alert. Requires the service lock.
 
-    Runs of a live `sereno now` are left alone.
+    Runs of a live `sereno now` are left alone; those of the service before this one are over,
+    wherever it was, since it has lost the lock.
     """
     now, instance = context.clock(), context.config.daemon.name
     with context.store.transaction() as transaction:
+        former = history.replace_service(transaction, str(this_worker()))
         for run in history.running_runs(transaction):
-            if run["schedule"] is None and is_alive(run["id"], run, now):
+            is_former = run["worker"] == former and former != str(this_worker())
+            if run["schedule"] is None and not is_former and is_alive(run["id"], run, now):
                 continue
             worker = parse_worker(run["worker"])
             died = f"{worker.name if worker else 'its process'} exited without recording a result"

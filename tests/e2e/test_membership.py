@@ -5,12 +5,13 @@ import threading
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from psycopg.conninfo import make_conninfo
 
 from daemon.bootstrap import renewed
 from daemon.config.groups import one_per_server
 from daemon.discovery import ask, look_for_databases
-from daemon.history import history
+from daemon.history import found_databases, history
 from daemon.left_configuration import resolve_what_left
 from daemon.membership import record_answers
 from daemon.runs.runner import Runner
@@ -293,3 +294,15 @@ def test_alerts_are_listed_by_database_and_by_tag(group, house):
     silence = ("alerts", "silence", "--reason", "x", "--for", "1h", "--tag", "nix")
     refused = house.sereno(*silence, check=False)
     assert (refused.returncode, "there is no tag 'nix'" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("schedule", ["vacuum", "nightly vacuum", "nightly"])
+def test_planned_tasks_are_forgotten_whatever_the_name_of_their_schedule(house, schedule):
+    context, names = house.context(), ("coop/a", "coop/a vacuum b")
+    with context.store.transaction() as transaction:
+        for name in (*names, "coop/b"):
+            task = Task("vacuum", Scope.DATABASE, name, replace(NOW, schedule=schedule))
+            history.remember_planned(transaction, task, "0 3 * * *", context.clock())
+        found_databases.forget_planned(transaction, set(names), context.jobs)
+        (left,) = history.load_planned(transaction)
+    assert left.endswith(" vacuum coop/b")

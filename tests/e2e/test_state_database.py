@@ -3,16 +3,23 @@
 import json
 import re
 import signal
-from contextlib import contextmanager
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from daemon.demo.cluster import free_port
+from daemon.history import history
+from daemon.history.worker import this_worker
+from daemon.runs.recovery import recover_interrupted_runs
 from daemon.unrecorded_alerts import MARK
 from store.state_database import _opened
 from store.store import StoreError
+from store.timestamps import to_text
 from tests.e2e.service_process import (
     ANALYZING,
     SLOW_ANALYZE,
@@ -57,8 +64,16 @@ def changed(change, back):
     return outage
 
 
+def checks(house):
+    with psycopg.connect(house.state) as connection:
+        rows = connection.execute(
+            "SELECT value::int FROM sereno_state.instance WHERE name = 'checks'"
+        ).fetchall()
+    return rows[0][0] if rows else 0
+
+
 OUTAGES = {
-    "away": (away, "not currently accepting connections|no session within"),
+    "away": (away, "not currently accepting connections"),
     "older": (
         changed("UPDATE instance SET value = '0' WHERE name = 'checks'",
                 "UPDATE instance SET value = '1000000' WHERE name = 'checks'"),
@@ -87,6 +102,7 @@ def test_unusable_database_is_alerted_from_memory_and_recovers(shared, endpoint,
     house.write = lambda: path
     with running_service(house, **FAST) as service:
         wait(lambda: health(house.listen)[0] == 200, what="the service")
+        wait(lambda: checks(house) > 1, what="further checks")
         with outage(house, states):
             wait(lambda: health(house.listen)[0] == 503, 60, "the outage")
             wait(lambda: re.search(reason, health(house.listen)[1]), 60, "the reason")
@@ -156,14 +172,18 @@ def test_no_thread_lets_a_signal_end_the_service(shared, wait):
     house, _ = shared
     with running_service(house) as service:
         wait(lambda: health(house.listen)[0] == 200, what="the service")
-        for task in Path(f"/proc/{service.pid}/task").iterdir():
-            status = dict(
-                line.split(":\t", 1) for line in (task / "status").read_text().splitlines()
-            )
-            blocked = int(status["SigBlk"], 16)
-            waits = task.name == str(service.pid)  # in sigtimedwait they are not blocked
-            for one in (signal.SIGHUP, signal.SIGTERM):
-                assert waits or blocked >> (one - 1) & 1, status["Name"]
+        blocked = dict(_blocked_signals(service.pid))
+        assert len(blocked) > 3
+        del blocked[service.pid]  # in sigtimedwait they are not blocked
+        for one in (signal.SIGHUP, signal.SIGTERM):
+            assert all(mask >> (one - 1) & 1 for mask in blocked.values())
+
+
+def _blocked_signals(process):
+    for task in Path(f"/proc/{process}/task").iterdir():
+        with suppress(FileNotFoundError):  # the thread has ended
+            status = (task / "status").read_text()
+            yield int(task.name), int(re.search(r"SigBlk:\t(\w+)", status)[1], 16)
 
 
 def test_configuration_warns_of_a_state_in_a_maintained_server(shared):
@@ -190,3 +210,85 @@ def test_default_state_imports_no_pool(house):
         check=True,
     )
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("url", "wrong"),
+    [
+        ("postgresql://u:s3cret@h/d", "holds a password"),
+        ("postgresql://u@h/d?sslpassword=s3cret", "holds a password"),
+        ("postgresql://u:s3cret/x@h/d", "has a port that is no number"),
+        ("postgresql://u:s3%zzcret@h/d", "is not a URL that libpq can read"),
+        ("postgresql://u:s3cret@[::1]x/d", "is not a URL that libpq can read"),
+    ],
+)
+def test_no_secret_of_a_url_is_accepted_or_repeated(house, url, wrong):
+    from daemon.config.daemon import parse_state
+
+    with pytest.raises(ValueError, match=wrong) as caught:
+        parse_state(url)
+    assert "s3" not in str(caught.value)
+    told = house.sereno("state", "copy", "--to", url, check=False)
+    assert (told.returncode, "s3" in told.stderr) == (2, False), told.stderr
+
+
+def test_writers_fail_together_while_the_database_is_away_and_say_why(shared, wait):
+    house, states = shared
+    store = house.context().store
+    said, took = [], []
+
+    def write():
+        began = time.monotonic()
+        try:
+            with store.transaction():
+                pass
+        except StoreError as error:
+            said.append(str(error))
+        took.append(time.monotonic() - began)
+
+    with away(house, states):
+        threads = [threading.Thread(target=write) for _ in range(6)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join(60)
+        assert len(said) == 6
+        assert all("not currently accepting connections" in one for one in said), said
+        assert max(took) < 40, "they do not wait for each other's failure in turn"
+    write()
+    assert len(said) == 6, said
+
+
+def test_service_that_another_one_has_displaced_ends(shared, wait):
+    """Its session ended, and another process had the lock before it could take it again."""
+    house, states = shared
+    with running_service(house, WATCHDOG_USEC="15000000") as service:
+        wait(lambda: health(house.listen)[0] == 200, what="the service")
+        other = states.open(house.folder / PLACE)
+        with psycopg.connect(house.state, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+                " WHERE l.locktype = 'advisory' AND a.datname = current_database()"
+            )
+            with other.owned(10.0):
+                assert service.wait(60) == 75
+        assert "another sereno owns the state" in service.stdout.read()
+
+
+def test_requested_run_of_the_former_service_is_over_wherever_it_was(shared):
+    """A run by hand of another host counts as at work; one of the former service does not."""
+    house, _ = shared
+    context = house.context()
+    elsewhere = replace(this_worker(), host="elsewhere")
+    with context.store.transaction() as transaction:
+        history.replace_service(transaction, str(elsewhere))
+        for worker in (elsewhere, replace(elsewhere, process=7)):
+            transaction.execute(
+                "INSERT INTO run (job, scope, database, started_at, state, process, worker)"
+                " VALUES ('analyze', 'database', 'main', ?, 'running', 1, ?)",
+                (to_text(context.clock()), str(worker)),
+            )
+    recover_interrupted_runs(context)
+    with context.store.reading() as transaction:
+        rows = transaction.rows("SELECT state FROM run ORDER BY id")
+    assert [row["state"] for row in rows] == ["interrupted", "running"]

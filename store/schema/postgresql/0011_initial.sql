@@ -11,9 +11,10 @@ INSERT INTO schema_version (version) VALUES (11);
 CREATE FUNCTION json_each(list text) RETURNS TABLE (value text)
   LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
   AS $$ SELECT * FROM pg_catalog.jsonb_array_elements_text(list::jsonb) $$;
+-- A path is like '$.name'. Without STRICT the body becomes part of the query.
 CREATE FUNCTION json_extract(document text, path text) RETURNS text
-  LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-  AS $$ SELECT document::jsonb #>> pg_catalog.string_to_array(pg_catalog.substr(path, 3), '.') $$;
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  AS $$ SELECT document::jsonb ->> pg_catalog.substr(path, 3) $$;
 CREATE FUNCTION julianday(instant text) RETURNS double precision
   LANGUAGE sql STABLE STRICT PARALLEL SAFE
   AS $$ SELECT CASE WHEN instant <> '' THEN
