@@ -129,6 +129,15 @@ def _without_nul(value: Value) -> Value:
     return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
 
 
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """A session that holds the lock of the service."""
+
+    session: psycopg.Connection[Row]
+    process: int
+    """Of the server; libpq forgets it when the connection is lost."""
+
+
 @dataclass(slots=True)
 class _Failure:
     """The last time that no session could be had."""
@@ -151,8 +160,8 @@ class DatabaseStore(Store):
     """Woken by each commit of this process that has news."""
     turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     """Threads of this process write in turns, so that those that wait hold no session."""
-    owner: "list[psycopg.Connection[Row]]" = field(default_factory=list, repr=False, compare=False)
-    """The session that holds the lock of the service, while it does."""
+    owner: "list[_Owner]" = field(default_factory=list, repr=False, compare=False)
+    """What holds the lock of the service, while this process has it."""
     failure: "_Failure" = field(default_factory=_Failure, repr=False, compare=False)
 
     @property
@@ -184,7 +193,7 @@ class DatabaseStore(Store):
         try:
             yield
         finally:
-            session = self.owner.pop()
+            session = self.owner.pop().session
             with suppress(psycopg.Error):  # a session that has ended holds no lock
                 session.execute("SELECT pg_advisory_unlock_all()")
             self.pool.putconn(session)
@@ -194,12 +203,12 @@ class DatabaseStore(Store):
         if not self.owner:
             return
         try:
-            self.owner[0].execute("SELECT 1")
+            self.owner[0].session.execute("SELECT 1")
         except psycopg.Error:
-            holder = self._own(self.owner[0].info.backend_pid)
+            holder = self._own(self.owner[0].process)
             if holder is not None:
                 raise DisplacedError(f"{self.name}: {holder} is the service now") from None
-            self.pool.putconn(self.owner.pop(0))
+            self.pool.putconn(self.owner.pop(0).session)
 
     def _own(self, former: int = 0) -> str | None:
         """Take the lock of the service; return its holder if another one has it.
@@ -207,20 +216,21 @@ class DatabaseStore(Store):
         A former session of this process, which the server still has, is ended.
         """
         with self._errors():
-            session = self.pool.getconn()
+            session, had, rows = self.pool.getconn(), False, list[Row]()
             try:
-                if _try_own(session):
-                    self.owner.append(session)
-                    return None
-                rows = session.execute(_HOLDER, (OWNING,)).fetchall()
-                if former and rows and rows[0]["pid"] == former:
+                had = _try_own(session)
+                if not had:
+                    rows = session.execute(_HOLDER, (OWNING,)).fetchall()
+                if rows and rows[0]["pid"] == former:
                     session.execute("SELECT pg_terminate_backend(%s, 5000)", (former,))
-                    if _try_own(session):
-                        self.owner.append(session)
-                        return None
+                    had = _try_own(session)
             finally:
-                if session not in self.owner:
+                if had:
+                    self.owner.append(_Owner(session, session.info.backend_pid))
+                else:
                     self.pool.putconn(session)
+        if had:
+            return None
         return str(rows[0]["application_name"]) if rows else "another sereno"
 
     @contextmanager

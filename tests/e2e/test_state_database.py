@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from daemon.history import history
 from daemon.history.worker import this_worker
 from daemon.runs.recovery import recover_interrupted_runs
 from daemon.unrecorded_alerts import MARK
+from store.file_lock import LockHeldError
 from store.state_database import _opened
 from store.store import StoreError
 from store.timestamps import to_text
@@ -292,3 +294,57 @@ def test_requested_run_of_the_former_service_is_over_wherever_it_was(shared):
     with context.store.reading() as transaction:
         rows = transaction.rows("SELECT state FROM run ORDER BY id")
     assert [row["state"] for row in rows] == ["interrupted", "running"]
+
+
+class HalfOpen:
+    """Forwards connections to a socket; can close those of the client and keep the server's."""
+
+    def __init__(self, path):
+        self.path, self.pairs = path, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with suppress(OSError):
+            while True:
+                client = self.listener.accept()[0]
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(self.path)
+                self.pairs.append((client, server))
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._forward, args=pair, daemon=True).start()
+
+    def _forward(self, source, target):
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+
+    def cut(self):
+        for client, _ in self.pairs:
+            client.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self.listener.close()
+        for one in (one for pair in self.pairs for one in pair):
+            one.close()
+
+
+def test_lock_of_a_lost_session_that_the_server_still_has_is_taken_over(house, state_databases):
+    url = state_databases.url(house.folder / PLACE)
+    server = state_databases.server
+    proxy = HalfOpen(f"{server.socket}/.s.PGSQL.{server.port}")
+    port, name = proxy.listener.getsockname()[1], url.rpartition("/")[2]
+    store = _opened(f"postgresql://postgres@127.0.0.1:{port}/{name}", house.folder, create=True)
+    try:
+        with store.owned():
+            before = store.owner[0].process
+            proxy.cut()
+            store.confirm_owned()
+            assert store.owner[0].process != before
+            store.confirm_owned()
+            other = state_databases.open(house.folder / PLACE)
+            with pytest.raises(LockHeldError), other.owned():
+                pass
+    finally:
+        store.pool.close()
+        proxy.close()
