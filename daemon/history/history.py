@@ -57,13 +57,12 @@ _INTERRUPT = """
     WHERE id = ? AND state = 'running'
 """
 _DONE = """
-    SELECT 1 AS done FROM run
-    WHERE schedule = ? AND nominal = ? AND job = ? AND database = ?
-      AND state NOT IN ('running', 'interrupted')
+    SELECT DISTINCT job, database FROM run
+    WHERE schedule = ? AND nominal = ? AND state NOT IN ('running', 'interrupted')
 """
 _GONE_ON = """
-    SELECT 1 AS done FROM run
-    WHERE schedule = ? AND nominal >= ? AND job = ? AND database = ? AND state <> 'interrupted'
+    SELECT DISTINCT job, database FROM run
+    WHERE schedule = ? AND nominal >= ? AND state <> 'interrupted'
 """
 _EARLIER = """
     SELECT job, scope, database, nominal, state IN ('window_ended', 'throttled') AS unfinished,
@@ -235,16 +234,16 @@ def mark_interrupted(transaction: Transaction, run: int, reason: str, now: datet
     transaction.execute(_INTERRUPT, (reason, to_text(now), run))
 
 
-def is_settled(transaction: Transaction, task: Task) -> bool:
-    """Return whether a due run has ended other than by interruption."""
-    due = (task.trigger.schedule, task.trigger.minute(), task.job, task.database)
-    return transaction.row(_DONE, due) is not None
+def load_settled(transaction: Transaction, trigger: Trigger) -> set[tuple[str, str]]:
+    """Return job and database of the runs of a due time that ended other than by interruption."""
+    rows = transaction.rows(_DONE, (trigger.schedule, trigger.minute()))
+    return {(row["job"], row["database"]) for row in rows}
 
 
-def is_superseded(transaction: Transaction, task: Task) -> bool:
-    """Return whether a due run, or a later one in its place, is running or has ended."""
-    due = (task.trigger.schedule, task.trigger.minute(), task.job, task.database)
-    return transaction.row(_GONE_ON, due) is not None
+def load_superseded(transaction: Transaction, trigger: Trigger) -> set[tuple[str, str]]:
+    """Return job and database of runs, of a due time or a later one, that run or have ended."""
+    rows = transaction.rows(_GONE_ON, (trigger.schedule, trigger.minute()))
+    return {(row["job"], row["database"]) for row in rows}
 
 
 def has_begun(transaction: Transaction, trigger: Trigger) -> bool:
@@ -267,21 +266,22 @@ def count_failures(
     return row["failed"], row["critical"]
 
 
-def remember_planned(transaction: Transaction, task: Task, cron: str, now: datetime) -> datetime:
-    """Return since when a task is planned with this cron line, recording now if it is new.
+def remember_planned(
+    transaction: Transaction, cron: str, since: Mapping[Task, datetime]
+) -> dict[Task, datetime]:
+    """Return since when tasks are planned with this cron line, recording the given if it is new.
 
-    A future instant was recorded by a wrong clock and is replaced.
+    A later instant was recorded by a wrong clock and is replaced.
     """
-    transaction.execute(_KNOWN_SINCE, (planned_name(task, cron), to_text(now)))
-    return planned_since(transaction, task, cron) or now
-
-
-def planned_since(transaction: Transaction, task: Task, cron: str) -> datetime | None:
-    """Return since when a task is planned with this cron line; None if unknown."""
-    row = transaction.row(_SINCE, (planned_name(task, cron),))
-    if row:
-        return from_text(row["value"])
-    return None
+    known = load_planned(transaction)
+    found, new = dict[Task, datetime](), list[tuple[str, str]]()
+    for task, instant in since.items():
+        name = planned_name(task, cron)
+        found[task] = min(known.get(name, instant), instant)
+        if found[task] != known.get(name):
+            new.append((name, to_text(instant)))
+    transaction.execute_many(_KNOWN_SINCE, new)
+    return found
 
 
 def load_planned(transaction: Transaction) -> dict[str, datetime]:

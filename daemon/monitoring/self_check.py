@@ -33,14 +33,17 @@ def _runs(
     transaction: Transaction, context: Context, now: datetime, busy: Collection[str]
 ) -> Iterator[str]:
     """Yield tasks of the last closed window that have no run."""
+    planned = history.load_planned(transaction)
     for name, timing in timings(context.config).items():
         schedule = context.config.timetable[name]
         due = timing.latest(now - schedule.window - GRACE)
         if due is None or name in busy:
             continue
-        for task in tasks_of(context, schedule.jobs, Trigger(name, due.nominal)):
-            since = history.planned_since(transaction, task, str(schedule.cron))
-            if since is None or since > due.instant or history.is_superseded(transaction, task):
+        trigger = Trigger(name, due.nominal)
+        superseded = history.load_superseded(transaction, trigger)
+        for task in tasks_of(context, schedule.jobs, trigger):
+            since = planned.get(history.planned_name(task, str(schedule.cron)))
+            if since is None or since > due.instant or (task.job, task.database) in superseded:
                 continue
             place = ""
             if task.database:

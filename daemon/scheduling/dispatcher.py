@@ -89,9 +89,9 @@ class Dispatcher:
                 self._places.limit(limits_of(context, read_servers(context)))
                 with context.store.transaction() as transaction:
                     for name, schedule in context.config.timetable.items():
-                        for task in tasks_of(context, schedule.jobs, Trigger(name)):
-                            since = known_since(context, task, now)
-                            history.remember_planned(transaction, task, str(schedule.cron), since)
+                        tasks = tasks_of(context, schedule.jobs, Trigger(name))
+                        since = {task: known_since(context, task, now) for task in tasks}
+                        history.remember_planned(transaction, str(schedule.cron), since)
             except StoreError as error:
                 _log.critical("schedule.store_failed", error=str(error))
 
@@ -180,19 +180,16 @@ class Dispatcher:
     def _owed(self, name: str, due: Due) -> bool:
         """Return whether a due time owes a task that was planned by then."""
         schedule = self._context.config.timetable[name]
-        planned = list(tasks_of(self._context, schedule.jobs, Trigger(name, due.nominal)))
-        now = self._context.clock()
+        trigger, now = Trigger(name, due.nominal), self._context.clock()
+        tasks = tasks_of(self._context, schedule.jobs, trigger)
+        since = {task: known_since(self._context, task, now) for task in tasks}
         with self._context.store.transaction() as transaction:
-            since = {
-                task: history.remember_planned(
-                    transaction, task, str(schedule.cron), known_since(self._context, task, now)
-                )
-                for task in planned
-            }
-            return any(
-                due.instant >= since[task] and not history.is_settled(transaction, task)
-                for task in planned
-            )
+            planned = history.remember_planned(transaction, str(schedule.cron), since)
+            settled = history.load_settled(transaction, trigger)
+        return any(
+            due.instant >= instant and (task.job, task.database) not in settled
+            for task, instant in planned.items()
+        )
 
     def _begin(self, name: str, due: Due, left: timedelta) -> None:
         schedule = self._context.config.timetable[name]

@@ -91,10 +91,7 @@ def owed_tasks(context: Context, jobs: Sequence[str], trigger: Trigger) -> list[
     They are in the order of the configuration, but for those that had no turn the last time.
     """
     with context.store.reading() as transaction:
-        owed = [
-            task
-            for task in tasks_of(context, jobs, trigger)
-            if not history.is_settled(transaction, task)
-        ]
+        settled = history.load_settled(transaction, trigger)
         runs = [PastRun(**row) for row in history.earlier_runs(transaction, trigger)]
-    return in_turn(owed, runs)
+    tasks = tasks_of(context, jobs, trigger)
+    return in_turn((one for one in tasks if (one.job, one.database) not in settled), runs)

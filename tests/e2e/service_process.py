@@ -47,10 +47,9 @@ def mark_planned_long_ago(house):
     context = house.context()
     with context.store.transaction() as transaction:
         for name, schedule in context.config.timetable.items():
-            for task in tasks_of(context, schedule.jobs, Trigger(name)):
-                remember_planned(
-                    transaction, task, str(schedule.cron), datetime(2026, 1, 1, tzinfo=UTC)
-                )
+            tasks = tasks_of(context, schedule.jobs, Trigger(name))
+            since = dict.fromkeys(tasks, datetime(2026, 1, 1, tzinfo=UTC))
+            remember_planned(transaction, str(schedule.cron), since)
 
 
 def query(house, *arguments):

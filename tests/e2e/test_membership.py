@@ -263,7 +263,7 @@ def test_tasks_that_delete_are_planned_anew_once_a_database_is_prepared(group, h
     with context.store.transaction() as transaction:
         for job in tasks:
             task = Task(job, Scope.DATABASE, name, replace(NOW, schedule="daily"))
-            history.remember_planned(transaction, task, "0 2 * * *", context.clock())
+            history.remember_planned(transaction, "0 2 * * *", {task: context.clock()})
     record_prepared(context, key, prepared=False)
     record_prepared(at(context, 2), key, prepared=True)
     with context.store.reading() as transaction:
@@ -302,7 +302,7 @@ def test_planned_tasks_are_forgotten_whatever_the_name_of_their_schedule(house, 
     with context.store.transaction() as transaction:
         for name in (*names, "coop/b"):
             task = Task("vacuum", Scope.DATABASE, name, replace(NOW, schedule=schedule))
-            history.remember_planned(transaction, task, "0 3 * * *", context.clock())
+            history.remember_planned(transaction, "0 3 * * *", {task: context.clock()})
         found_databases.forget_planned(transaction, set(names), context.jobs)
         (left,) = history.load_planned(transaction)
     assert left.endswith(" vacuum coop/b")

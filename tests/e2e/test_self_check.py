@@ -22,7 +22,7 @@ def test_due_run_without_record_is_reported_unless_the_schedule_is_busy(house):
     long_ago = context.clock() - timedelta(days=9)
     with context.store.transaction() as transaction:
         history.remember_planned(
-            transaction, task, str(context.config.timetable["daily"].cron), long_ago
+            transaction, str(context.config.timetable["daily"].cron), {task: long_ago}
         )
     (problem,) = self_check(context)
     assert problem.startswith("analyze main of ")

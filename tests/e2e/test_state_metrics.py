@@ -234,7 +234,7 @@ def test_task_of_two_schedules_is_late_by_the_first_limit_after_each_was_planned
         for name, since in (("nightly", now - hour), ("weekly", now - 2000 * hour)):
             cron = str(context.config.timetable[name].cron)
             planned = replace(task, trigger=Trigger(name))
-            history.remember_planned(transaction, planned, cron, since)
+            history.remember_planned(transaction, cron, {planned: since})
         run = history.begin_run(transaction, task, now - 144 * hour)
         history.finish_run(transaction, run, ("finished", "", 0, None), now - 144 * hour)
     found = samples(house.sereno_here("metrics").stdout)
