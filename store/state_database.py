@@ -47,7 +47,7 @@ from store.store import (
 )
 from store.wakeup import Wakeup
 
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 5.0
 RETRY_SECONDS = 5.0
 """The pool tries for so long by itself; after that whoever wants a session begins again."""
 TURN_SECONDS = 120.0
