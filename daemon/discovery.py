@@ -12,7 +12,7 @@ from daemon.config.groups import groups_of
 from daemon.context import Context
 from daemon.history import history
 from daemon.membership import Answer, Listed, record_answers
-from daemon.runs.sessions import require_same
+from daemon.runs.sessions import require_same, server_in
 from execution.errors import first_line
 from postgres.session import MAINTAIN, TargetError, open_session
 
@@ -63,8 +63,7 @@ def _ask(context: Context, group: str) -> Answer:
         with context.store.reading() as transaction:
             known = history.known_server(transaction, group)
         with open_session(context.target(group), MAINTAIN, "discover", read_only=True) as opened:
-            facts = opened.facts
-            server = history.Server(facts.system_identifier, facts.database_oid, facts.timeline)
+            server = server_in(opened)
             if known is not None:
                 require_same(group, server, known)
             rows = opened.rows(DATABASES, (database.discover, list(database.exclude)))

@@ -109,7 +109,7 @@ class _Record:
                 self._retire((group, name), "its group is not configured any more")
 
     def process(self) -> None:
-        """Forget what was retired, and process the alerts."""
+        """Forget retired databases, and process the alerts."""
         jobs = self._context.jobs
         found_databases.forget(self._transaction, self._retired, jobs)
         found_databases.forget_planned(self._transaction, self._back, jobs)

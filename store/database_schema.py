@@ -81,13 +81,15 @@ class _Number(psycopg.adapt.Loader):
 
 
 def upgrade(session: psycopg.Connection[Any], name: str, *, create: bool) -> None:
-    """Make or upgrade the schema in one transaction; one of this version is left alone."""
+    """Make or upgrade the schema in one transaction; one of this version is left alone.
+
+    The session is one of `connect`, which finds the tables in the schema.
+    """
     known = schema_version()
     with session.transaction():
         session.execute(LOCK, (WRITING,))
         version = 0
         if session.execute(_THERE).fetchall()[0]["there"]:
-            session.execute(sql.SQL("SET LOCAL search_path = {}, pg_catalog").format(_schema()))
             version = session.execute(VERSION).fetchall()[0]["version"]
         if version > known:
             newer = f"written by a newer sereno (schema {version}, this one supports {known})"
@@ -98,8 +100,7 @@ def upgrade(session: psycopg.Connection[Any], name: str, *, create: bool) -> Non
             cure = "sereno install, now and run create it"
             raise StoreError(f"{name}: there is no state yet; {cure}")
         if not version:
-            session.execute(sql.SQL("CREATE SCHEMA {}").format(_schema()))
-        session.execute(sql.SQL("SET LOCAL search_path = {}, pg_catalog").format(_schema()))
+            session.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCHEMA)))
         for number, script in schema_files("postgresql").items():
             if number > version:
                 session.execute(script)
@@ -108,10 +109,6 @@ def upgrade(session: psycopg.Connection[Any], name: str, *, create: bool) -> Non
             "INSERT INTO instance (name, value) VALUES ('id', %s) ON CONFLICT DO NOTHING",
             (uuid.uuid4().hex,),
         )
-
-
-def _schema() -> sql.Identifier:
-    return sql.Identifier(SCHEMA)
 
 
 def reason(error: Exception) -> str:

@@ -4,6 +4,9 @@ from pathlib import Path
 
 from store.store import Store
 
+STATE_URLS = ("postgresql://", "postgres://")
+"""How the place of a state in a database begins."""
+
 
 def open_store(place: Path | str, folder: Path | None = None, *, create: bool = True) -> Store:
     """Open the state, or create it; upgrade an older schema.

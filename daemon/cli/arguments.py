@@ -8,7 +8,7 @@ from daemon.cli.options import fail, unknown_name
 from daemon.context import Context
 from daemon.exit_codes import Exit
 from domain.finding import Severity
-from domain.place import SEPARATOR, means
+from domain.place import means
 from domain.units import parse_duration
 from execution.window import Window, open_window
 
@@ -52,11 +52,11 @@ def chosen_databases(
 def chosen_names(
     context: Context, database: str | None, tags: Sequence[str] | None
 ) -> frozenset[str] | None:
-    """Return the same, with groups and databases that are not there now, for what is recorded."""
+    """Return databases, groups, and databases that are not there now; None for all."""
     if database is None and not tags:
         return None
     wanted = frozenset(tags or ())
-    known = _tags(context)
+    known = context.policy.tags
     every = frozenset[str]().union(*known.values())
     for tag in sorted(wanted - every):
         fail(unknown_name("tag", tag, sorted(every)), Exit.CANNOT)
@@ -72,14 +72,6 @@ def _words(database: str | None, tags: Sequence[str] | None) -> str:
     """Return the chosen databases as words."""
     tagged = f"with the tag {' and '.join(tags)}" if tags else ""
     return " ".join(filter(None, (f"of {database}" if database else "", tagged)))
-
-
-def _tags(context: Context) -> dict[str, frozenset[str]]:
-    """Return the tags of every name: databases, groups, and databases that are not there now."""
-    written = {name: frozenset(one.tags) for name, one in context.written.databases.items()}
-    here = {name: frozenset(one.tags) for name, one in context.config.databases.items()}
-    absent = {name: written[name.partition(SEPARATOR)[0]] for name in context.missing}
-    return written | here | absent
 
 
 def parse_window(text: str | None) -> Window:

@@ -26,12 +26,11 @@ from daemon.scheduling.timetable import Timing, jitter_share
 from domain.calendar import parse_cron
 from domain.place import SEPARATOR, means
 from domain.units import parse_duration
-from store.opening import open_store
+from store.opening import STATE_URLS, open_store
 from store.store import Store, StoreError
 
 DEFAULT_STATE = "/var/lib/sereno/state.db"
 DEFAULT_FOLDER = "/var/lib/sereno"
-STATE_URLS = ("postgresql://", "postgres://")
 SECTIONS = frozenset(
     {
         *("daemon", "databases", "schedules", "fleet", "governor", "jobs", "checks", "watch"),

@@ -8,7 +8,7 @@ from daemon.cli.progress_bars import PlaceView, View
 from daemon.context import Context
 from daemon.runs.runner import FinishedRun, Runner
 from daemon.scheduling.places import Places
-from daemon.scheduling.works import limits_of, read_servers, work_of
+from daemon.scheduling.works import read_limits, work_of
 from domain.task import Scope, Task
 from execution.window import Window
 
@@ -26,7 +26,7 @@ def run_at_once(
     that a stop has kept from beginning. Raises StoreError.
     """
     ran = dict[int, FinishedRun]()
-    places = Places(limits_of(context, read_servers(context)))
+    places = Places(read_limits(context))
 
     def work(numbers: Sequence[int]) -> None:
         shown = view.place()

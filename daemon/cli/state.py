@@ -43,7 +43,8 @@ def copy(
     The service has to be stopped. The file stays as it is. After an interruption the same command
     goes on where it was.
     """
-    from daemon.config.daemon import STATE_URLS, parse_state
+    from daemon.config.daemon import parse_state
+    from store.opening import STATE_URLS
 
     place = load_configuration(config).daemon
     if not isinstance(place.state, Path):

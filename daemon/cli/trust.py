@@ -64,13 +64,13 @@ def _accept(context: "Context", opened: "Session", *, beside: bool) -> None:
 def _remember(context: "Context", opened: "Session") -> None:
     """Remember the server of a database; the alerts of another one before it end."""
     from daemon.history import history
+    from daemon.runs.sessions import server_in
 
-    database, facts = opened.target.name, opened.facts
-    server = history.Server(facts.system_identifier, facts.database_oid, facts.timeline)
+    database, server = opened.target.name, server_in(opened)
     with context.store.transaction() as transaction:
         before = history.known_server(transaction, database)
         history.remember_server(transaction, database, server, context.clock())
-    if before is not None and before.system_identifier != facts.system_identifier:
+    if before is not None and before.system_identifier != server.system_identifier:
         _resolve_cluster_alerts(context, before.system_identifier)
 
 
@@ -80,17 +80,17 @@ def _trust_group(context: "Context", group: str, *, yes: bool, beside: bool, as_
     from daemon.cli.output import counted
     from daemon.discovery import look_for_databases
     from daemon.history import history
+    from daemon.runs.sessions import server_in
     from postgres.session import MAINTAIN, open_session
 
     with open_session(context.target(group), MAINTAIN, "trust") as opened:
-        facts = opened.facts
+        server = server_in(opened)
     if not as_json:
-        typer.echo(f"{group}: the cluster {facts.system_identifier}", err=True)
+        typer.echo(f"{group}: the cluster {server.system_identifier}", err=True)
     if not yes:
         name = context.config.daemon.name
         question = f"Let {name} delete expired rows in the databases of {group} there?"
         typer.confirm(question, abort=True)
-    server = history.Server(facts.system_identifier, facts.database_oid, facts.timeline)
     with context.store.transaction() as transaction:
         history.remember_server(transaction, group, server, context.clock())
     for error in look_for_databases(context, [group]).values():

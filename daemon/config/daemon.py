@@ -10,9 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
 from daemon.config.values import Listen, TimeZone
 from domain.options import AbsolutePath, Model, Retention
+from store.opening import STATE_URLS
 
-STATE_URLS = ("postgresql://", "postgres://")
-"""How the place of a state in a database begins."""
 USUAL_FOLDER = Path("/var/lib/sereno")
 
 

@@ -52,7 +52,7 @@ def configuration_notes(config: Config) -> Iterator[str]:
 
 
 def _pattern(name: str, pattern: str) -> Iterator[str]:
-    """Yield what is unusual about a pattern of LIKE."""
+    """Yield notes about a pattern of LIKE: a wildcard of another kind, or none."""
     if "*" in pattern:
         yield f"databases.{name}.discover: * stands for itself; the wildcard is %"
     elif pattern and not set("%_") & set(pattern):

@@ -76,7 +76,7 @@ _OF_CLAIM = """
     SELECT 1 AS one FROM run
     WHERE schedule = ? AND nominal = ? AND job = ? AND scope = ?
 """
-_ACCEPT = """
+_SAVE = """
     INSERT INTO instance (name, value) VALUES (?, ?)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value
 """
@@ -97,11 +97,7 @@ _WAVE = """
                  GROUP BY job, scope, database)
       AND database IN (SELECT value FROM json_each(:databases))
 """
-_SINCE = "SELECT value FROM instance WHERE name = ?"
-_SERVICE = """
-    INSERT INTO instance (name, value) VALUES ('service', ?)
-    ON CONFLICT (name) DO UPDATE SET value = excluded.value
-"""
+_VALUE = "SELECT value FROM instance WHERE name = ?"
 _ALL_PLANNED = "SELECT name, value FROM instance WHERE name >= 'planned ' AND name < 'planned!'"
 _INSIDE = "SELECT database FROM target WHERE system_identifier = ?"
 _KNOWN_SINCE = """
@@ -332,8 +328,8 @@ def earlier_runs(transaction: Transaction, trigger: Trigger) -> list[Row]:
 
 def replace_service(transaction: Transaction, worker: str) -> str:
     """Record the worker that is the service now; return the former one, empty if unknown."""
-    row = transaction.row(_SINCE, ("service",))
-    transaction.execute(_SERVICE, (worker,))
+    row = transaction.row(_VALUE, ("service",))
+    transaction.execute(_SAVE, ("service", worker))
     return str(row["value"]) if row else ""
 
 
@@ -366,13 +362,13 @@ def knows_run(transaction: Transaction, task: Task) -> bool:
     key = (trigger.schedule, trigger.minute(), task.job, task.scope.value)
     if transaction.row(_OF_CLAIM, key) is not None:
         return True
-    accepted = transaction.row(_SINCE, (_accepted(task.database),))
+    accepted = transaction.row(_VALUE, (_accepted(task.database),))
     return accepted is not None and accepted["value"] == _words(task)
 
 
 def accept_unknown_run(transaction: Transaction, task: Task) -> None:
     """Accept that this file does not know a run: an older copy of it was put in its place."""
-    transaction.execute(_ACCEPT, (_accepted(task.database), _words(task)))
+    transaction.execute(_SAVE, (_accepted(task.database), _words(task)))
 
 
 def _accepted(database: str) -> str:

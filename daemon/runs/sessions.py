@@ -87,8 +87,7 @@ class Sessions:
 
     def verify_server(self, opened: Session, *, remember: bool = True) -> None:
         """Raise TargetError unless the server is the remembered one; remember it the first time."""
-        facts, name = opened.facts, opened.target.name
-        server = history.Server(facts.system_identifier, facts.database_oid, facts.timeline)
+        server, name = server_in(opened), opened.target.name
         with self._context.store.reading() as transaction:
             known = history.known_server(transaction, name)
         if known is not None:
@@ -136,6 +135,12 @@ class Sessions:
             if name == opened.target.name or name in inside
         )
         return first == opened.target.name
+
+
+def server_in(opened: Session) -> history.Server:
+    """Return the server and the database that a session has met."""
+    facts = opened.facts
+    return history.Server(facts.system_identifier, facts.database_oid, facts.timeline)
 
 
 def record_prepared(context: Context, key: tuple[str, str], *, prepared: bool) -> None:

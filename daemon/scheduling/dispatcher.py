@@ -24,7 +24,7 @@ from daemon.scheduling.places import Places
 from daemon.scheduling.tasks import known_since, owed_tasks, record_unrun, tasks_of
 from daemon.scheduling.timetable import Timing, timings
 from daemon.scheduling.waves import WaveResult, failure_of, in_waves
-from daemon.scheduling.works import limits_of, read_servers, work_of
+from daemon.scheduling.works import read_limits, work_of
 from domain.calendar import Due
 from domain.cause import Cause
 from domain.coverage import Coverage
@@ -86,7 +86,7 @@ class Dispatcher:
             self._settled.clear()
             now = context.clock()
             try:
-                self._places.limit(limits_of(context, read_servers(context)))
+                self._places.limit(read_limits(context))
                 with context.store.transaction() as transaction:
                     for name, schedule in context.config.timetable.items():
                         tasks = tasks_of(context, schedule.jobs, Trigger(name))
@@ -221,7 +221,7 @@ class Dispatcher:
         From now on the limits are those of the servers as they are known.
         """
         context = self._context
-        self._places.limit(limits_of(context, read_servers(context)))
+        self._places.limit(read_limits(context))
         planned = (task.database for task in tasks_of(context, schedule.jobs, trigger))
         names = list(dict.fromkeys(filter(None, planned)))
         waves = [_Wave(one, []) for one in in_waves(names, context.config.fleet.waves)]

@@ -50,8 +50,9 @@ def left_out(
     deleting = [name for name in jobs if context.jobs[name].deletes]
     lacking: dict[str, list[str]] = {}
     for name, one in context.config.databases.items():
-        lacks = isinstance(one, FoundDatabase) and one.prepared is False
-        if isinstance(one, FoundDatabase) and lacks and (only is None or name in only):
+        if not isinstance(one, FoundDatabase) or one.prepared is not False:
+            continue
+        if only is None or name in only:
             lacking.setdefault(one.group, []).append(name)
     return [
         f"{', '.join(deleting)}: not in {some_of(names)}, where sereno is not installed: "

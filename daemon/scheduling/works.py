@@ -10,14 +10,13 @@ from daemon.scheduling.admission import Limits, Work
 from domain.task import Scope, Task
 
 
-def read_servers(context: Context) -> dict[str, str]:
-    """Return what tells the server of each database. Raises StoreError."""
+def read_limits(context: Context) -> Limits:
+    """Return the limits of the configuration, for the servers as they are known.
+
+    Raises StoreError.
+    """
     with context.store.reading() as transaction:
-        return server_keys(context.config, statistics.load_clusters(transaction))
-
-
-def limits_of(context: Context, servers: dict[str, str]) -> Limits:
-    """Return the limits of the configuration."""
+        servers = server_keys(context.config, statistics.load_clusters(transaction))
     known = addresses(context.config)
     keys = {known[name]: key for name, key in servers.items()}
     return Limits(context.config.daemon.at_once, session_limits(context.config, servers), keys)
