@@ -37,9 +37,14 @@ class Endpoints:
         watchdog: Watchdog,
         health: StateHealth,
         problem: Callable[[], str],
+        *,
+        delivers: bool = True,
     ) -> None:
-        """`problem` returns why the service does not do its work; empty if it does."""
-        self._carrier, self._watchdog = carrier, watchdog
+        """`problem` returns why the service does not do its work; empty if it does.
+
+        A worker that does not lead its fleet answers requests, but delivers nothing.
+        """
+        self._carrier, self._watchdog, self._delivers = carrier, watchdog, delivers
         self._health, self._problem = health, problem
         self._exits = ExitStack()
         self._context: Context
@@ -48,6 +53,19 @@ class Endpoints:
     def open(self, context: Context) -> None:
         """Start delivering notifications and answering requests. Raises StoreError."""
         self._context = context
+        if self._delivers:
+            self._deliver(context)
+        listen = context.config.web.listen or context.config.daemon.listen
+        findings = []
+        if listen:
+            try:
+                self._exits.enter_context(self._served(listen))
+            except OSError as error:
+                findings = [_metrics_unreachable(context, listen, error)]
+        if self._delivers:
+            context.process_findings(findings, [Coverage(METRICS_UNREACHABLE.name)])
+
+    def _deliver(self, context: Context) -> None:
         silence = threading.Event()
         couriers = context.courier(self._health.has_unrecorded_alerts).start(
             silence, lambda name: self._watchdog.beat(name, COURIER_SECONDS)
@@ -61,14 +79,6 @@ class Endpoints:
             )
             if ending is not None:
                 self._exits.callback(ending)
-        listen = context.config.web.listen or context.config.daemon.listen
-        findings = []
-        if listen:
-            try:
-                self._exits.enter_context(self._served(listen))
-            except OSError as error:
-                findings = [_metrics_unreachable(context, listen, error)]
-        context.process_findings(findings, [Coverage(METRICS_UNREACHABLE.name)])
 
     def use(self, context: Context) -> None:
         """Answer requests with other databases from now on; nothing is closed."""

@@ -57,6 +57,15 @@ def record_answers(context: Context, answers: Mapping[str, Answer]) -> None:
         record.process()
 
 
+def retire_missing(context: Context, member: str) -> None:
+    """Forget a database of a group that is missing, and end its alerts. Raises StoreError."""
+    group, _, name = member.partition(SEPARATOR)
+    with context.store.transaction() as transaction:
+        record = _Record(context, transaction)
+        record.retire((group, name), "sereno fleet retire")
+        record.process()
+
+
 class _Record:
     """The changes of one look at all groups."""
 
@@ -93,7 +102,7 @@ class _Record:
             self._found((group, name), oid, known.get(name))
         for name in known.keys() - found.keys():
             if name in left:
-                self._retire((group, name), left[name])
+                self.retire((group, name), left[name])
             else:
                 self._missing((group, name), known[name])
         found_databases.looked(self._transaction, group, answer.asked_at)
@@ -106,7 +115,7 @@ class _Record:
         """Retire the databases of groups that are not configured any more."""
         for group in self._rows.keys() - self._groups.keys():
             for name in self._rows[group]:
-                self._retire((group, name), "its group is not configured any more")
+                self.retire((group, name), "its group is not configured any more")
 
     def process(self) -> None:
         """Forget retired databases, and process the alerts."""
@@ -143,7 +152,7 @@ class _Record:
             self._end(member, {DATABASE_MISSING.name})
             return
         if known is not None:
-            self._retire(key, "it was created again")
+            self.retire(key, "it was created again")
         found_databases.add(self._transaction, key, oid, self._now)
         _log.info("database.found", database=member)
 
@@ -151,7 +160,7 @@ class _Record:
         since, member = found_databases.missing_since(row), member_name(*key)
         retire_after = self._groups[key[0]].retire_after
         if since is not None and self._now - since >= retire_after:
-            self._retire(key, "it does not exist any more")
+            self.retire(key, "it does not exist any more")
             return
         self._end(member, {DATABASE_UNREACHABLE.name})
         if since is None:
@@ -163,7 +172,7 @@ class _Record:
             verdict = judge_missing(policy, member, f"{why}; its alerts end on {until}")
             self._findings += verdict.findings
 
-    def _retire(self, key: tuple[str, str], why: str) -> None:
+    def retire(self, key: tuple[str, str], why: str) -> None:
         """Forget a database, and end its alerts."""
         member = member_name(*key)
         found_databases.remove(self._transaction, key)

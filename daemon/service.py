@@ -1,6 +1,5 @@
 """The service process: owns the state, recovers, serves, reloads and stops."""
 
-import os
 import signal
 import threading
 import time
@@ -32,9 +31,11 @@ from daemon.monitoring.sd_notify import (
 )
 from daemon.monitoring.self_check import self_check
 from daemon.periodic_alerts import run_periodic_alerts
+from daemon.process_signals import ENDING, SIGNALS, kill_process
 from daemon.runs.recovery import recover_interrupted_runs
 from daemon.runs.runner import FENCE_SECONDS, Runner
 from daemon.scheduling.dispatcher import Dispatcher
+from daemon.scheduling.hand_out import Membership
 from daemon.scheduling.probes import Probes, warn_unreachable
 from daemon.scheduling.timer import BEAT_SECONDS, Timer
 from daemon.state_health import StateHealth
@@ -58,18 +59,9 @@ COPY_SECONDS = 300.0
 RENEW_SECONDS = 300.0
 EXTEND = "EXTEND_TIMEOUT_USEC=5000000"
 STEP_SECONDS = 2.0
-_ENDING = {signal.SIGTERM, signal.SIGINT}
-_SIGNALS = _ENDING | {signal.SIGHUP}
+TIMER, CHORES, LOOP = "the timer", "the periodic work", "the main loop"
 
 _log = structlog.get_logger("service")
-
-
-def hold_signals() -> None:
-    """Keep the signals of the service from ending the process until it takes them.
-
-    Threads inherit it, those of a pool of sessions too: so it comes before the state is opened.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
 class ReloadError(Exception):
@@ -84,16 +76,17 @@ class Service:
         context: Context,
         read_again: Callable[[], Context],
         renewed: Callable[[Context], Context],
+        fleet: Membership | None = None,
     ) -> None:
         """Serve with a context; `read_again` returns a new one or raises ReloadError.
 
         `renewed` returns a context with the databases that exist now.
         """
-        hold_signals()
+        self._fleet = fleet
         self._context = context
         self._read_again, self._renewed = read_again, renewed
         self._stop = threading.Event()
-        self._watchdog = Watchdog()
+        self._watchdog = fleet.watchdog if fleet else Watchdog()
         self._heartbeat = Heartbeat(self._audit)
         self._runner = self._made(context)
         self._health = StateHealth(context)
@@ -121,42 +114,55 @@ class Service:
         """
         patience = START_SECONDS if under_systemd() else PATIENCE_SECONDS
         with self._context.store.owned(patience):
-            recover_interrupted_runs(self._context)
-            self._carrier.recover()
-            self._context.courier().take_over()
-            self._context.process_findings(
-                unusable_files(self._context),
-                [
-                    Coverage(CONFIGURATION_INVALID.name),
-                    Coverage(SERVICE_FAILED.name, apart=(PATCH_UNIT,)),
-                ],
-            )
-            resolve_what_left(self._context)
-            schedule = Timer(lambda: self._watchdog.beat("the timer", 4 * BEAT_SECONDS))
-            try:
-                self._endpoints.open(self._context)
-                self._plan(schedule)
-                notify("READY=1", f"STATUS={self._status()}")
-                _log.info("service.started", schedules=list(self._dispatcher.timings))
-                for work in (self._chores, partial(warn_unreachable, self._context)):
-                    threading.Thread(target=work, daemon=True).start()
-                self._serve(schedule)
-            finally:
-                self._end(schedule)
+            self.lead()
 
-    def _serve(self, schedule: Timer) -> None:
+    def lead(self) -> bool:
+        """Serve as the owner of the state until SIGTERM or SIGINT.
+
+        Return True if another worker of the fleet is to lead instead. Raises LockHeldError if
+        another service owns the state now, StoreError if it is unusable.
+        """
+        recover_interrupted_runs(self._context)
+        self._carrier.recover()
+        self._context.courier().take_over()
+        self._context.process_findings(
+            unusable_files(self._context),
+            [
+                Coverage(CONFIGURATION_INVALID.name),
+                Coverage(SERVICE_FAILED.name, apart=(PATCH_UNIT,)),
+            ],
+        )
+        resolve_what_left(self._context)
+        schedule = Timer(lambda: self._watchdog.beat(TIMER, 4 * BEAT_SECONDS))
+        try:
+            self._endpoints.open(self._context)
+            if self._fleet is not None:
+                self._dispatcher.hand_out_by(self._fleet.hand_out)
+                self._fleet.begin(self._context, self._dispatcher.renew_limits)
+            self._plan(schedule)
+            notify("READY=1", f"STATUS={self._status()}")
+            _log.info("service.started", schedules=list(self._dispatcher.timings))
+            for work in (self._chores, partial(warn_unreachable, self._context)):
+                threading.Thread(target=work, daemon=True).start()
+            return self._serve(schedule)
+        finally:
+            self._end(schedule)
+
+    def _serve(self, schedule: Timer) -> bool:
         seconds = min(TICK_SECONDS, (watchdog_seconds() or SIGN_SECONDS) / 3)
         while True:
             self._tick(schedule)
             if self._health.displaced:
                 raise LockHeldError(self._health.displaced)
-            received = signal.sigtimedwait(_SIGNALS, seconds)
+            if self._fleet is not None and self._fleet.resigns() and not self._runners_at_work():
+                return True
+            received = signal.sigtimedwait(SIGNALS, seconds)
             if received is None:
                 if self._check_files.changed():
                     self._reload(schedule)
                 continue
             if received.si_signo != signal.SIGHUP:
-                return
+                return False
             self._reload(schedule)
 
     def _made(self, context: Context) -> Runner:
@@ -214,6 +220,12 @@ class Service:
         self._context, self._runner = context, self._made(context)
         self._health.use(context)
         self._dispatcher.use(context, self._runner)
+        if self._fleet is not None:
+            self._fleet.use(context)
+
+    def _runners_at_work(self) -> bool:
+        """Return whether something runs in this process that only the service does."""
+        return any(runner.running() for runner in self._runners())
 
     def _renew_databases(self) -> None:
         """Look which databases the groups have, and use them from now on."""
@@ -245,7 +257,7 @@ class Service:
 
     def _tick(self, schedule: Timer) -> None:
         """Watch the clock and the threads; work that needs the state file is done elsewhere."""
-        self._watchdog.beat("the main loop", SIGN_SECONDS)
+        self._watchdog.beat(LOOP, SIGN_SECONDS)
         offset = self._clock_offset()
         if abs(offset - self._offset) > STEP_SECONDS:
             _log.warning("clock.stepped", seconds=round(offset - self._offset, 1))
@@ -262,7 +274,7 @@ class Service:
     def _chores(self) -> None:
         """After each tick: due schedules, periodic alerts, unreachable servers, heartbeat."""
         while not self._stop.is_set():
-            self._watchdog.beat("the periodic work", COURIER_SECONDS)
+            self._watchdog.beat(CHORES, COURIER_SECONDS)
             if not self._chore.wait(SIGN_SECONDS):
                 continue
             self._chore.clear()
@@ -351,11 +363,13 @@ class Service:
             thread.start()
         while self._is_busy(shutdown) and time.monotonic() < deadline:
             notify(EXTEND)
-            if signal.sigtimedwait(_ENDING, 0.1) is not None:
+            if signal.sigtimedwait(ENDING, 0.1) is not None:
                 _log.warning("service.cut_short", reason="a second signal")
-                _kill_process()
+                kill_process()
         if self._is_busy(shutdown):
             self._cut_short()
+        for name in (TIMER, CHORES, LOOP):  # the process may go on as a worker of the fleet
+            self._watchdog.end(name)
         _log.info("service.stopped")
 
     def _is_busy(self, shutdown: threading.Thread) -> bool:
@@ -384,10 +398,3 @@ class Service:
         self._carrier.stop()
         self._heartbeat.stop()
         self._endpoints.close()
-
-
-def _kill_process() -> None:
-    """End the process by the default action of SIGTERM."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -58,6 +58,12 @@ GROUP_EMPTY = Kind(
     "No database of the server has a name that fits `discover`: the entry stands for none.",
     "Correct databases.NAME.discover; _ and % are the wildcards of LIKE.",
 )
+WORKER_SILENT = Kind(
+    "worker_silent",
+    "SERVICE_FAILURE",
+    "A worker of the fleet gives no sign of life: its work is given to the others.",
+    "Look at its machine and its journal; if it is gone for good: sereno fleet drain NAME.",
+)
 NOT_INSTALLED = Kind(
     "not_installed",
     "CONFIGURATION_FINDING",
@@ -224,6 +230,7 @@ KINDS: dict[str, Kind] = {
         DATABASE_MISSING,
         GROUP_EMPTY,
         NOT_INSTALLED,
+        WORKER_SILENT,
         LOGIN_CHANGED,
         TASK_FAILED,
         TASK_SKIPPED,

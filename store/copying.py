@@ -36,6 +36,7 @@ TABLES = {
     "pause_total": ("job", "reason"),
     "last_measure": ("name", "database"),
     "found_database": ("origin", "name"),
+    "worker": ("name",),
     "instance": ("name",),
 }
 """The tables with the columns by which their rows are ordered, in the order of their references."""

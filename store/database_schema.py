@@ -13,6 +13,8 @@ from psycopg.rows import dict_row
 from store.store import Row, StoreError, schema_files, schema_version
 
 SCHEMA = "sereno_state"
+QUEUE_SCHEMA = "sereno_queue"
+"""Of the tables by which a fleet hands out work; it may be dropped while no worker runs."""
 WRITING, OWNING = 1, 2
 """The second keys of the advisory locks; the first is that of the schema's name."""
 OLDEST = 140000
@@ -26,12 +28,15 @@ SETTINGS = {
     "target_session_attrs": "read-write",
 }
 OPTIONS = (
-    f"-c search_path={SCHEMA},pg_catalog -c lock_timeout=120s -c statement_timeout=120s "
-    "-c idle_in_transaction_session_timeout=120s -c client_min_messages=warning "
+    f"-c search_path={SCHEMA},{QUEUE_SCHEMA},pg_catalog -c lock_timeout=120s "
+    "-c statement_timeout=120s -c idle_in_transaction_session_timeout=15s "
+    "-c client_min_messages=warning "
     "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 "
     "-c tcp_user_timeout=15000"
 )
-"""The server too notices a host that is gone, whose session holds the lock of the service."""
+"""The server too notices a host that is gone, whose session holds the lock of the service.
+
+A frozen process keeps others from writing for 15 s at most."""
 
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('sereno_state'), %s)"
 VERSION = "SELECT version FROM schema_version"

@@ -76,7 +76,7 @@ class DatabaseTransaction(Transaction):
 
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
         super().__init__()
-        self._connection = connection
+        self.connection = connection
 
     def execute(self, statement: str, parameters: Parameters = ()) -> int:
         """Run a statement; return the number of rows changed."""
@@ -84,7 +84,7 @@ class DatabaseTransaction(Transaction):
 
     def execute_many(self, statement: str, parameters: Iterable[Parameters]) -> None:
         """Run a statement once per set of parameters."""
-        with self._connection.cursor() as cursor:
+        with self.connection.cursor() as cursor:
             cursor.executemany(_translated(statement), [storable(one) for one in parameters])
 
     def insert(self, statement: str, parameters: Parameters = ()) -> int:
@@ -101,7 +101,7 @@ class DatabaseTransaction(Transaction):
         return int(self.rows(VERSION)[0]["version"])
 
     def _run(self, statement: str, parameters: Parameters) -> psycopg.Cursor[Row]:
-        return self._connection.execute(_translated(statement), storable(parameters))
+        return self.connection.execute(_translated(statement), storable(parameters))
 
 
 @cache
@@ -209,6 +209,15 @@ class DatabaseStore(Store):
             if holder is not None:
                 raise DisplacedError(f"{self.name}: {holder} is the service now") from None
             self.pool.putconn(self.owner.pop(0).session)
+
+    def displace(self) -> None:
+        """End the session that holds the lock of the service: its process is frozen.
+
+        Raises StoreError.
+        """
+        with self._session() as session:
+            for row in session.execute(_HOLDER, (OWNING,)).fetchall():
+                session.execute("SELECT pg_terminate_backend(%s, 5000)", (row["pid"],))
 
     def _own(self, former: int = 0) -> str | None:
         """Take the lock of the service; return its holder if another one has it.

@@ -11,6 +11,7 @@ from daemon.cli import (
     check,
     config,
     demo,
+    fleet,
     history,
     init,
     install,
@@ -83,4 +84,5 @@ migrate_lint.add_to(migrate.app)
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(web.app, name="web")
 app.add_typer(state.app, name="state")
+app.add_typer(fleet.app, name="fleet")
 app.add_typer(config.app, name="config")

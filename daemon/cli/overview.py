@@ -57,6 +57,8 @@ class Overview:
     jobs: Mapping[str, tuple[str, ...]]
     """The jobs of each schedule."""
     has_maintenance: bool
+    stalled_after: timedelta
+    """A worker without a sign of life for so long is silent."""
     absent: Mapping[str, tuple[str, frozenset[str]]] = field(default_factory=dict)
     """The same of groups, and of databases of groups that are not there now."""
     chosen: frozenset[str] | None = None
@@ -163,6 +165,7 @@ def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
         "channels": tuple(values.get("channels", {})),
         "timings": {key: _timing(name, zone, key, one) for key, one in schedules.items()},
         "jobs": {key: tuple(one["jobs"]) for key, one in schedules.items()},
+        "stalled_after": parse_duration(values.get("fleet", {}).get("stalled_after", "30s")),
         "has_maintenance": bool(values.get("alerts", {}).get("maintenance")),
     }
 

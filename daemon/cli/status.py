@@ -105,12 +105,13 @@ class _State:
     def __init__(self, overview: "Overview") -> None:
         from alerts import alert_store, outbox
         from alerts.alert import State
+        from daemon.cli.fleet_values import Fleet
         from daemon.history import history, pause, statistics
         from daemon.history.chosen_databases import show_only
         from domain.kinds import CHANNEL_UNDELIVERED
         from store.state_check import checked_at
 
-        self.overview = overview
+        self.overview, self.workers = overview, Fleet(overview)
         with overview.store.reading() as transaction:
             if overview.chosen is not None:
                 show_only(transaction, overview.chosen, overview.addresses())
@@ -148,6 +149,7 @@ class _State:
         return {
             "instance": self.overview.name,
             "service": self.service_running(),
+            "workers": [self.workers.row(one) for one in self.workers.workers],
             "paused": None if paused is None else {"until": paused.until, "reason": paused.reason},
             "next": list(_due_times(self.overview, 1)),
             "runs": [{key: run[key] for key in _RUN_KEYS} for run in self.runs[:UPCOMING]],
@@ -169,6 +171,8 @@ class _State:
             since = local_minute(self.checked_at, self.overview.zone, self.overview.now())
             service = f"running, but CANNOT WRITE its state file since {since}"
         line(f"service    {service}")
+        if self.workers.workers:
+            line(f"workers    {self.workers.text()}")
         if self.paused is not None:
             line(f"paused     {self._paused()}")
         line(f"databases  {databases_line(self.overview, self.alerts, self.runs)}")

@@ -328,8 +328,14 @@ def earlier_runs(transaction: Transaction, trigger: Trigger) -> list[Row]:
 
 def replace_service(transaction: Transaction, worker: str) -> str:
     """Record the worker that is the service now; return the former one, empty if unknown."""
-    row = transaction.row(_VALUE, ("service",))
+    former = load_service(transaction)
     transaction.execute(_SAVE, ("service", worker))
+    return former
+
+
+def load_service(transaction: Transaction) -> str:
+    """Return the worker that is or was the service; empty before the first."""
+    row = transaction.row(_VALUE, ("service",))
     return str(row["value"]) if row else ""
 
 

@@ -87,8 +87,15 @@ class CarryOut:
     """Carries out the requests that the store has, each database by itself."""
 
     def __init__(
-        self, context: Context, watchdog: Watchdog, in_turn: InTurn = lambda _task, _name, do: do()
+        self,
+        context: Context,
+        watchdog: Watchdog,
+        in_turn: InTurn = lambda _task, _name, do: do(),
+        *,
+        leads: bool = True,
     ) -> None:
+        """Carry out nothing unless this process `leads`: the leader of the fleet does."""
+        self._leads = leads
         self._context, self._watchdog, self._in_turn = context, watchdog, in_turn
         self._pools: dict[str, ThreadPoolExecutor] = {}
         self._runners: dict[str, Runner] = {}
@@ -130,6 +137,8 @@ class CarryOut:
 
     def look(self) -> None:
         """Begin the requests that wait. Raises StoreError."""
+        if not self._leads:
+            return
         with self._context.store.reading() as transaction:
             rows = web_requests.waiting(transaction)
         for row in rows:
@@ -146,7 +155,16 @@ class CarryOut:
                     pool.submit(self._carry_out, row).add_done_callback(_log_crash)
 
     def cancel(self, request: str) -> None:
-        """Stop a request that has not begun its run, or its run."""
+        """Stop a request that has not begun its run, or its run. Raises StoreError."""
+        if not self._leads:
+            with self._context.store.transaction() as transaction:
+                if web_requests.take(transaction, request):
+                    answer, why = (
+                        json.dumps({"code": "cancelled"}),
+                        "it was stopped before it began",
+                    )
+                    web_requests.end(transaction, request, answer, why, self._context.clock())
+            return
         with self._guard:
             runner = self._runners.get(request)
             if runner is None:

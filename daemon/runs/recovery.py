@@ -1,13 +1,14 @@
 """Recovery of runs that a dead process left as running."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from daemon.context import Context
-from daemon.history import history
+from daemon.history import fleet, history
 from daemon.history.worker import parse_worker, this_worker
 from daemon.runs.judging import judge_interrupted
 from domain.task import Request, Scope, Task
-from store.store import Row
+from store.store import Row, Transaction
 from store.timestamps import from_text
 
 LIVE_RUNS: set[int] = set()
@@ -22,20 +23,45 @@ def recover_interrupted_runs(context: Context) -> None:
     Runs of a live `sereno now` are left alone; those of the service before this one are over,
     wherever it was, since it has lost the lock.
     """
-    now, instance = context.clock(), context.config.daemon.name
+    now, here = context.clock(), str(this_worker())
     with context.store.transaction() as transaction:
-        former = history.replace_service(transaction, str(this_worker()))
+        former = history.replace_service(transaction, here)
+        workers = {one.process for one in fleet.load_workers(transaction)} - {here}
         for run in history.running_runs(transaction):
-            is_former = run["worker"] == former and former != str(this_worker())
+            if run["worker"] in workers:  # the leader of the fleet looks after them
+                continue
+            is_former = run["worker"] == former and former != here
             if run["schedule"] is None and not is_former and is_alive(run["id"], run, now):
                 continue
-            worker = parse_worker(run["worker"])
-            died = f"{worker.name if worker else 'its process'} exited without recording a result"
-            history.mark_interrupted(transaction, run["id"], died, now)
-            asked = Request(run["subject"], "", "", None) if run["subject"] else None
-            task = Task(run["job"], Scope(run["scope"]), run["database"], request=asked)
-            finding = judge_interrupted(instance, task, run["id"], died)
-            context.processor(transaction).process([finding])
+            _interrupt(context, transaction, run, "exited without recording a result")
+
+
+def interrupt_runs(
+    context: Context, transaction: Transaction, live: Collection[str], why: str
+) -> None:
+    """Mark the runs of schedules as interrupted, with an alert, that no live worker has."""
+    for run in history.running_runs(transaction):
+        if run["schedule"] is not None and run["worker"] not in live:
+            _interrupt(context, transaction, run, why)
+
+
+def close_unrecorded_runs(context: Context) -> None:
+    """Mark runs of this process as interrupted that have ended and could not be recorded."""
+    here = str(this_worker())
+    with context.store.transaction() as transaction:
+        for run in history.running_runs(transaction):
+            if run["worker"] == here and run["id"] not in LIVE_RUNS:
+                _interrupt(context, transaction, run, "could not record its end")
+
+
+def _interrupt(context: Context, transaction: Transaction, run: Row, why: str) -> None:
+    worker = parse_worker(run["worker"])
+    died = f"{worker.name if worker else 'its process'} {why}"
+    history.mark_interrupted(transaction, run["id"], died, context.clock())
+    asked = Request(run["subject"], "", "", None) if run["subject"] else None
+    task = Task(run["job"], Scope(run["scope"]), run["database"], request=asked)
+    finding = judge_interrupted(context.config.daemon.name, task, run["id"], died)
+    context.processor(transaction).process([finding])
 
 
 def is_alive(run: int, row: Row, now: datetime | None = None) -> bool:

@@ -1,5 +1,7 @@
 """The tries of a run to reach its server: how long it waits for the next, and when it gives up."""
 
+from math import inf
+
 import structlog
 
 from daemon.runs.recorder import Recorder
@@ -20,8 +22,11 @@ _log = structlog.get_logger("runner")
 class Tries:
     """The failed tries of one run."""
 
-    def __init__(self, task: Task, window: Window, recorder: Recorder) -> None:
+    def __init__(
+        self, task: Task, window: Window, recorder: Recorder, at_most: float = inf
+    ) -> None:
         self._task, self._window, self._recorder = task, window, recorder
+        self._at_most = at_most
         self._tries = self._refused = 0
 
     @property
@@ -48,5 +53,8 @@ class Tries:
             recorder.unreachable(error)
         if ends:
             return RunResult(RunState.FAILED, str(error), cause=Cause.UNREACHABLE)
+        if self._tries >= self._at_most:
+            why = f"the others go first: {error}"
+            return RunResult(RunState.INTERRUPTED, why, cause=Cause.UNREACHABLE)
         _log.warning("run.retrying", run=recorder.number, seconds=self.wait, reason=str(error))
         return None

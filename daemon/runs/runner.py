@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from typing import Protocol
 
 import psycopg
@@ -108,6 +109,8 @@ class Runner:
         self._at_work: dict[int, Task] = {}
         self.aside: Aside = _stay
         """Entered while a run waits for its server, so that another may work meanwhile."""
+        self.tries_at_most: float = inf
+        """After so many tries to reach its server a run ends as interrupted: it is still owed."""
 
     def cancel(self) -> None:
         """End all runs: running statements are cancelled, finished steps stay recorded."""
@@ -152,7 +155,7 @@ class Runner:
 
         A run started by a person fails at once.
         """
-        tries = Tries(task, window, recorder)
+        tries = Tries(task, window, recorder, self.tries_at_most)
         while True:
             self._alive(recorder.number)
             try:

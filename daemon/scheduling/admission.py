@@ -15,6 +15,8 @@ class Work:
     sessions: int = 0
     priority: int = 0
     """The greater goes first."""
+    counts: bool = True
+    """Whether it is one of those at once; its sessions count in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,9 @@ def admissible(
     for one in working:
         used[limits.key(one)] += one.sessions
     admitted: list[int] = []
+    room = limits.at_once - sum(one.counts for one in working)
     for position in sorted(range(len(waiting)), key=lambda one: -waiting[one].priority):
-        if len(working) + len(admitted) >= limits.at_once:
+        if len(admitted) >= room:
             break
         work = waiting[position]
         key = limits.key(work)

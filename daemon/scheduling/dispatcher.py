@@ -20,7 +20,8 @@ from daemon.history import history
 from daemon.runs.result import RunState
 from daemon.runs.runner import Runner
 from daemon.scheduling.admission import Limits, Work
-from daemon.scheduling.places import Places
+from daemon.scheduling.hand_out import HandOut
+from daemon.scheduling.places import MOST_URGENT, Do, Places
 from daemon.scheduling.tasks import known_since, owed_tasks, record_unrun, tasks_of
 from daemon.scheduling.timetable import Timing, timings
 from daemon.scheduling.waves import WaveResult, failure_of, in_waves
@@ -37,8 +38,6 @@ from store.store import StoreError
 
 LATE_AFTER = timedelta(minutes=2)
 """A schedule that begins later than this is caught up, not on time."""
-MOST_URGENT = 1000
-"""The priority of what somebody has asked for; those of databases end at 100."""
 _WRONG = {RunState.FAILED.value, RunState.SKIPPED.value}
 
 _log = structlog.get_logger("dispatcher")
@@ -63,12 +62,13 @@ class Dispatcher:
         state_problem: Callable[[], str] = lambda: "",
         renew: Callable[[], None] = lambda: None,
     ) -> None:
-        """Dispatch unless `state_problem` returns a reason why the state file cannot be used.
+        """Dispatch unless `state_problem` returns a reason why the state cannot be used.
 
         `renew` is called before a due time is decided: it looks which databases there are.
         """
         self._heartbeat, self._state_problem = heartbeat, state_problem
         self._renew = renew
+        self._hand_out: HandOut | None = None
         self._places = Places(Limits(context.config.daemon.at_once))
         self._busy: dict[str, _Ending] = {}
         self._settled: dict[str, datetime] = {}
@@ -86,7 +86,7 @@ class Dispatcher:
             self._settled.clear()
             now = context.clock()
             try:
-                self._places.limit(read_limits(context))
+                self.renew_limits()
                 with context.store.transaction() as transaction:
                     for name, schedule in context.config.timetable.items():
                         tasks = tasks_of(context, schedule.jobs, Trigger(name))
@@ -146,9 +146,41 @@ class Dispatcher:
         except RuntimeError:
             _log.warning("request.not_begun", request=name, task=task.job)
 
+    def hand_out_by(self, hand_out: HandOut) -> None:
+        """Let workers do the tasks of databases; count those that a former leader has handed out.
+
+        Raises StoreError.
+        """
+        self._hand_out = hand_out
+        for tasks, window, end in hand_out.adopt():
+            again = partial(hand_out.offer, tasks, window)
+            self._places.adopt(self._work_of(tasks), again, end)
+        self.renew_limits()
+
+    def renew_limits(self) -> None:
+        """Use the limits of the servers and workers as they are known now. Raises StoreError."""
+        limits = read_limits(self._context)
+        if self._hand_out is not None:
+            limits = replace(limits, at_once=self._hand_out.at_once)
+        self._places.limit(limits)
+
     def stop(self) -> None:
         """Start nothing more."""
         self._places.stop()
+        if self._hand_out is not None:
+            self._hand_out.close()
+
+    def _work_of(self, tasks: Sequence[Task]) -> Work:
+        """Return the work of tasks; one of a database that is not configured now only counts."""
+        if tasks[0].database and tasks[0].database not in self._context.config.databases:
+            return Work(tasks[0].place)
+        return work_of(self._context, tasks)
+
+    def _do(self, ending: "_Ending", tasks: Sequence[Task]) -> Do:
+        """Return the work on tasks of one place: here, or by a worker of the fleet."""
+        if self._hand_out is None or tasks[0].scope is not Scope.DATABASE:
+            return partial(self._work, ending, tasks)
+        return partial(self._hand_out.offer, tasks, ending.window)
 
     def _decide(self, name: str, due: Due, now: datetime) -> None:
         schedule = self._context.config.timetable[name]
@@ -221,7 +253,7 @@ class Dispatcher:
         From now on the limits are those of the servers as they are known.
         """
         context = self._context
-        self._places.limit(read_limits(context))
+        self.renew_limits()
         planned = (task.database for task in tasks_of(context, schedule.jobs, trigger))
         names = list(dict.fromkeys(filter(None, planned)))
         waves = [_Wave(one, []) for one in in_waves(names, context.config.fleet.waves)]
@@ -269,8 +301,7 @@ class Dispatcher:
         """Run one wave after the other; return whether a wave's result has stopped the next."""
         for number, wave in enumerate(waves, 1):
             begun = [
-                self._places.submit(work, partial(self._work, ending, tasks))
-                for work, tasks in wave.works
+                self._places.submit(work, self._do(ending, tasks)) for work, tasks in wave.works
             ]
             for one in wait(begun).done:
                 if one.exception() is not None:

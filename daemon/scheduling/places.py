@@ -1,10 +1,13 @@
-"""Works run in places, within the limits of `daemon.scheduling.admission`, in one thread pool."""
+"""Works run in places, within the limits of `daemon.scheduling.admission`.
+
+A work runs in a thread of one pool, or only begins there and is then done elsewhere.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from daemon.scheduling.admission import Limits, Work, admissible
@@ -13,12 +16,19 @@ THREADS = 48
 """More than may work at once, for those that wait for a server."""
 
 BEAT_SECONDS = 60.0
+MOST_URGENT = 1000
+"""The priority of what goes before all others; those of databases end at 100."""
+
+Elsewhere = Future[bool]
+"""The end of a work that is done elsewhere: True, or False if whoever did it is lost."""
+Do = Callable[[], "Elsewhere | None"]
+"""Does a work; or begins it elsewhere, and may then be called again if it is lost there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Turn:
     work: Work
-    do: Callable[[], None]
+    do: Do
     ended: "Future[None]" = field(default_factory=Future)
 
 
@@ -31,6 +41,8 @@ class Places:
         self._begun: list[_Turn] = []
         self._aside: dict[_Turn, bool] = {}
         self._returning: list[_Turn] = []
+        self._elsewhere: set[_Turn] = set()
+        self._lost: set[_Turn] = set()
         self._current = threading.local()
         self._changed = threading.Condition()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="place")
@@ -42,7 +54,7 @@ class Places:
             self._admit()
             self._changed.notify_all()
 
-    def submit(self, work: Work, do: Callable[[], None]) -> "Future[None]":
+    def submit(self, work: Work, do: Do) -> "Future[None]":
         """Return the end of some work. Raises RuntimeError after `stop`."""
         turn = _Turn(work, do)
         with self._changed:
@@ -51,6 +63,14 @@ class Places:
             self._waiting.append(turn)
             self._admit()
         return turn.ended
+
+    def adopt(self, work: Work, do: Do, elsewhere: Elsewhere) -> None:
+        """Count a work that was begun elsewhere before this began; `do` is called if it is lost."""
+        turn = _Turn(work, do)
+        with self._changed:
+            self._begun.append(turn)
+            self._elsewhere.add(turn)
+        elsewhere.add_done_callback(partial(self._end, turn))
 
     @contextmanager
     def aside(self, beat: Callable[[], object], *, down: bool) -> Iterator[None]:
@@ -79,9 +99,10 @@ class Places:
         """Begin nothing more: what waits ends without having begun."""
         with self._changed:
             self._stopped = True
-            for turn in self._waiting:
-                turn.ended.set_result(None)
+            waiting = list(self._waiting)
             self._waiting.clear()
+            for turn in waiting:
+                turn.ended.set_result(None)
             self._changed.notify_all()
         self._pool.shutdown(wait=False)
 
@@ -91,7 +112,11 @@ class Places:
         return self._stopped or bool(admissible([turn.work], (), working, self._limits))
 
     def _working(self) -> list[Work]:
-        return [turn.work for turn in self._begun if turn not in self._aside]
+        return [
+            replace(turn.work, counts=False) if turn in self._lost else turn.work
+            for turn in self._begun
+            if turn not in self._aside
+        ]
 
     def _silent(self) -> set[str]:
         """Return the addresses in which nothing begins now.
@@ -102,7 +127,7 @@ class Places:
         return {turn.work.server for turn, down in self._aside.items() if down or few} - {""}
 
     def _admit(self) -> None:
-        room = THREADS - len(self._begun)
+        room = THREADS - (len(self._begun) - len(self._elsewhere))
         busy = {turn.work.place for turn in self._begun}
         working = [*self._working(), *(turn.work for turn in self._returning)]
         waiting = [turn.work for turn in self._waiting]
@@ -114,18 +139,48 @@ class Places:
         for turn in turns:
             self._pool.submit(self._do, turn).add_done_callback(partial(self._end, turn))
 
-    def _do(self, turn: _Turn) -> None:
+    def _do(self, turn: _Turn) -> "Elsewhere | None":
         self._current.turn = turn
-        turn.do()
+        return turn.do()
 
-    def _end(self, turn: _Turn, ran: "Future[None]") -> None:
+    def _end(self, turn: _Turn, ran: "Future[Elsewhere | None] | Elsewhere") -> None:
+        problem = ran.exception()
+        result = None if problem is not None else ran.result()
+        if isinstance(result, Future):
+            with self._changed:
+                self._elsewhere.add(turn)
+                self._admit()
+            result.add_done_callback(partial(self._end, turn))
+            return
         with self._changed:
+            if result is False and not self._stopped:
+                self._do_again(turn)
+                return
             self._begun.remove(turn)
+            self._elsewhere.discard(turn)
+            self._lost.discard(turn)
             if not self._stopped:
                 self._admit()
             self._changed.notify_all()
-        problem = ran.exception()
         if problem is not None:
             turn.ended.set_exception(problem)
         else:
             turn.ended.set_result(None)
+
+    def _do_again(self, turn: _Turn) -> None:
+        """Begin a lost work again, in turn; whoever did it may still have its sessions.
+
+        What begins again waits in one session for the lock of the other; it takes more only when
+        the other has ended. Where the limit has no room for that session, it is not counted.
+        """
+        self._lost.add(turn)
+        limit = self._limits.sessions.get(self._limits.key(turn.work), turn.work.sessions + 1)
+        more = 1 if turn.work.sessions and limit > turn.work.sessions else 0
+        place = f"again {turn.work.place}"
+        again = replace(turn.work, place=place, sessions=more, priority=MOST_URGENT)
+        follower = _Turn(again, turn.do)
+        self._waiting.append(follower)
+        done: Elsewhere = Future()
+        follower.ended.add_done_callback(lambda _: done.set_result(True))
+        done.add_done_callback(partial(self._end, turn))
+        self._admit()

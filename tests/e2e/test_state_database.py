@@ -82,7 +82,7 @@ OUTAGES = {
         "an older copy",
     ),
     "newer": (
-        changed("UPDATE schema_version SET version = 99", "UPDATE schema_version SET version = 12"),
+        changed("UPDATE schema_version SET version = 99", "UPDATE schema_version SET version = 13"),
         "its schema is 99",
     ),
     "other": (

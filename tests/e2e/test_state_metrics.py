@@ -194,7 +194,7 @@ def test_totals_of_an_older_file_are_those_of_its_runs(filled):
             "DROP TRIGGER run_ends; DROP TRIGGER run_state; DROP TRIGGER measure_taken;"
             "ALTER TABLE ignored DROP COLUMN database; DROP VIEW ended_run;"
             " DROP INDEX run_running; DROP INDEX run_schedule; DROP TABLE found_database;"
-            " ALTER TABLE run DROP COLUMN worker;"
+            " ALTER TABLE run DROP COLUMN worker; DROP TABLE worker;"
             " PRAGMA user_version = 9"
         )
     open_store(path)

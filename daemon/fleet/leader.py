@@ -1,0 +1,215 @@
+"""The leader's part: offers errands, learns their ends, and gives those of lost workers again."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from datetime import timedelta
+
+import structlog
+
+from daemon.context import Context
+from daemon.fleet.errand import Errand, from_json
+from daemon.fleet.queue import Offers
+from daemon.history import fleet, history
+from daemon.history.fleet import FleetWorker
+from daemon.history.worker import this_worker
+from daemon.runs.recovery import interrupt_runs
+from daemon.scheduling.places import Elsewhere
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
+from domain.kinds import WORKER_SILENT
+from domain.task import Task
+from execution.window import Window, open_window
+from store.store import DisplacedError, StoreError, Transaction
+
+LOOK_SECONDS = 0.1
+IDLE_SECONDS = 1.0
+
+_log = structlog.get_logger("fleet")
+
+
+class Signs:
+    """The signs of life of the workers, timed by the clock of this process: theirs may differ."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._seen: dict[tuple[str, str], tuple[object, float]] = {}
+
+    def silent(self, workers: Sequence[FleetWorker], after: timedelta) -> set[str]:
+        """Return the names of the workers whose last sign has not changed for so long."""
+        now, seen = self._now(), self._seen
+        self._seen = {}
+        for one in workers:
+            key = (one.name, one.process)
+            former = seen.get(key)
+            same = former is not None and former[0] == one.seen_at
+            self._seen[key] = former if former is not None and same else (one.seen_at, now)
+        return {
+            name
+            for (name, process), (_, since) in self._seen.items()
+            if process and now - since >= after.total_seconds()
+        }
+
+
+class HandOut:
+    """Hands errands to the workers while this process leads."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._offers, self._signs = Offers(), Signs()
+        self._given: dict[int, Elsewhere] = {}
+        self._silent: set[str] | None = None
+        self._at_once = 0
+        self._guard = threading.Lock()
+        self._closed = threading.Event()
+
+    @property
+    def at_once(self) -> int:
+        """Return how many errands the workers take at once, all together."""
+        return self._at_once
+
+    def adopt(self) -> Iterator[tuple[list[Task], Window, Elsewhere]]:
+        """Yield the offers of a former leader, each with its end. Raises StoreError."""
+        self._count_workers(self._load())
+        with self._context.store.reading() as transaction:
+            offered = self._offers.open(transaction)
+        for number, values in offered.items():
+            errand, end = from_json(values), self._given.setdefault(number, Future())
+            left = (errand.ends_at - self._context.clock()).total_seconds()
+            yield list(errand.tasks), open_window(max(0.0, left), errand.window_seconds), end
+
+    def begin(self, context: Context, changed: Callable[[], None]) -> None:
+        """Learn ends and look after the workers from now on; `changed` when their number does."""
+        self._context = context
+        arguments = (changed,)
+        threading.Thread(target=self._look_on, args=arguments, name="errands", daemon=True).start()
+
+    def use(self, context: Context) -> None:
+        """Use another configuration from now on."""
+        self._context = context
+
+    def offer(self, tasks: Sequence[Task], window: Window) -> Elsewhere | None:
+        """Offer the tasks of a database to the workers; return their end.
+
+        None if the state cannot be used: they are still owed.
+        """
+        ends_at = self._context.clock() + timedelta(seconds=min(window.left(), window.length))
+        errand = Errand(tasks, ends_at, window.length)
+        end: Elsewhere = Future()
+        try:
+            with self._leading() as transaction:
+                number = self._offers.offer(transaction, errand.to_json())
+        except StoreError as error:
+            _log.error("errand.not_offered", database=errand.database, reason=str(error))
+            return None
+        with self._guard:
+            if not self._closed.is_set():
+                self._given[number] = end
+                return end
+        return None
+
+    def close(self) -> None:
+        """Leave the offers to the next leader; for this one they have ended."""
+        self._closed.set()
+        with self._guard:
+            given = list(self._given.values())
+            self._given.clear()
+        for end in given:
+            end.set_result(True)
+
+    @contextmanager
+    def _leading(self) -> Iterator[Transaction]:
+        """Open a transaction of the state. Raises DisplacedError if another process leads now."""
+        store = self._context.store
+        with store.transaction() as transaction:
+            if history.load_service(transaction) != str(this_worker()):
+                raise DisplacedError(f"{store.name}: another worker leads now")
+            yield transaction
+
+    def _load(self) -> list[FleetWorker]:
+        with self._context.store.reading() as transaction:
+            return fleet.load_workers(transaction)
+
+    def _look_on(self, changed: Callable[[], None]) -> None:
+        stalled_after = self._context.config.fleet.stalled_after
+        every = stalled_after.total_seconds() / 10
+        swept = float("-inf")
+        while not self._closed.wait(LOOK_SECONDS if self._given else IDLE_SECONDS):
+            try:
+                self._learn_ends()
+                if time.monotonic() - swept >= every:
+                    swept = time.monotonic()
+                    before = self._at_once
+                    self._sweep(stalled_after)
+                    if self._at_once != before:
+                        changed()
+            except DisplacedError:
+                return
+            except StoreError as error:
+                _log.warning("fleet.not_looked_at", reason=str(error))
+                self._closed.wait(IDLE_SECONDS)
+
+    def _learn_ends(self) -> None:
+        """End the offers that are in the queue no more."""
+        with self._guard:
+            given = dict(self._given)  # before the look: what is offered meanwhile is not in it
+        if not given:
+            return
+        with self._context.store.reading() as transaction:
+            offered = self._offers.open(transaction)
+        for number in given.keys() - offered.keys():
+            self._end(number, done=True)
+
+    def _end(self, number: int, *, done: bool) -> None:
+        with self._guard:
+            end = self._given.pop(number, None)
+        if end is not None:
+            end.set_result(done)
+
+    def _sweep(self, stalled_after: timedelta) -> None:
+        """Take back the errands of silent workers, end their runs, and tell about them."""
+        with self._leading() as transaction:
+            stalled = self._offers.stalled(transaction, stalled_after.total_seconds())
+            workers = fleet.load_workers(transaction)
+            silent = self._signs.silent(workers, stalled_after)
+            live = {one.process for one in workers if one.name not in silent}
+            why = "gives no sign of life any more"
+            interrupt_runs(self._context, transaction, live, why)
+            if silent != self._silent:
+                self._silent = silent
+                self._tell(transaction, workers)
+        for number in stalled:
+            try:
+                with self._leading() as transaction:
+                    self._offers.withdraw(transaction, number)
+            except StoreError:  # it has ended at this moment
+                continue
+            _log.warning("errand.stalled", errand=number)
+            self._end(number, done=False)
+        self._count_workers(workers)
+
+    def _count_workers(self, workers: Sequence[FleetWorker]) -> None:
+        silent = self._silent or set()
+        at_work = [one for one in workers if one.process and one.name not in silent]
+        self._at_once = sum(one.at_once for one in at_work if not one.draining)
+
+    def _tell(self, transaction: Transaction, workers: Sequence[FleetWorker]) -> None:
+        """Alert about the workers that are silent now; the others' alerts end."""
+        findings = []
+        for one in workers:
+            if one.name not in (self._silent or ()):
+                continue
+            identity = Identity(
+                WORKER_SILENT.name, self._context.config.daemon.name, object=one.name
+            )
+            process = one.worker
+            summary = (
+                f"worker {one.name} ({process.name if process else 'unknown'}) has given no sign "
+                "of life; its work is given to others"
+            )
+            remedy = f"look at its machine; if it is gone for good: sereno fleet drain {one.name}"
+            findings.append(Finding(identity, Severity.WARNING, summary, remedy=remedy))
+        covered = [Coverage(WORKER_SILENT.name)]
+        self._context.processor(transaction).process(findings, covered)
