@@ -25,8 +25,9 @@ _log = structlog.get_logger("state")
 class StateHealth:
     """Checks the state file, and alerts about it without it."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, context: Context, *, looks: bool = True) -> None:
+        """Check the state; with `looks` the cheap checks go on during an outage."""
+        self._context, self._looks = context, looks
         self._check = StateCheck(context.store)
         self._unrecorded = UnrecordedAlerts()
         self._outage_checks = OutageChecks(self._send_during_outage)
@@ -85,7 +86,8 @@ class StateHealth:
             self._finding = self._outage(self.problem)
             self._unrecorded.open()
             self._unrecorded.send(self._context, self._finding)
-            self._outage_checks.start(self._context)
+            if self._looks:
+                self._outage_checks.start(self._context)
 
     def _remember_threads(self) -> None:
         since = self._context.clock() - self._context.config.alerts.reopen

@@ -26,6 +26,7 @@ from store.store import DisplacedError, StoreError, Transaction
 
 LOOK_SECONDS = 0.1
 IDLE_SECONDS = 1.0
+RETRY_SECONDS = 2.0
 
 _log = structlog.get_logger("fleet")
 
@@ -93,21 +94,22 @@ class HandOut:
     def offer(self, tasks: Sequence[Task], window: Window) -> Elsewhere | None:
         """Offer the tasks of a database to the workers; return their end.
 
-        None if the state cannot be used: they are still owed.
+        While the state cannot be used it is tried again; None if this process stops to lead.
         """
         ends_at = self._context.clock() + timedelta(seconds=min(window.left(), window.length))
-        errand = Errand(tasks, ends_at, window.length)
-        end: Elsewhere = Future()
-        try:
-            with self._leading() as transaction:
-                number = self._offers.offer(transaction, errand.to_json())
-        except StoreError as error:
-            _log.error("errand.not_offered", database=errand.database, reason=str(error))
-            return None
-        with self._guard:
-            if not self._closed.is_set():
-                self._given[number] = end
-                return end
+        errand, end = Errand(tasks, ends_at, window.length), Elsewhere()
+        while not self._closed.is_set():
+            try:
+                with self._leading() as transaction:
+                    number = self._offers.offer(transaction, errand.to_json())
+            except StoreError as error:
+                _log.warning("errand.not_offered", database=errand.database, reason=str(error))
+                self._closed.wait(RETRY_SECONDS)
+                continue
+            with self._guard:
+                if not self._closed.is_set():
+                    self._given[number] = end
+                    return end
         return None
 
     def close(self) -> None:

@@ -32,6 +32,7 @@ from store.store import StoreError
 
 TRY_SECONDS = 2.0
 """How often a member tries to lead."""
+RENEW_SECONDS = 60.0
 STOP_SECONDS = 9.0
 
 _log = structlog.get_logger("fleet")
@@ -65,6 +66,7 @@ class Member:
         self._taker = Taker(self._store, options.worker_at_once, seconds)
         self._errands = Errands(context, renewed, self.watchdog)
         self._leader_signs = Signs()
+        self._renewed_at = float("-inf")
         self._hand_out = HandOut(context)
 
     def run(self) -> None:
@@ -100,6 +102,14 @@ class Member:
         self._context = context
         self._errands.use(context)
         self._hand_out.use(context)
+
+    def _renew(self) -> None:
+        """Use the databases that exist now; while the state cannot be read, those known before."""
+        with suppress(StoreError):
+            fresh = self._renewed(self._context)
+            before = (self._context.config.databases, self._context.missing)
+            if (fresh.config.databases, fresh.missing) != before:
+                self.use(fresh)
 
     def resigns(self) -> bool:
         """Return whether another worker is to lead: this one is drained."""
@@ -145,11 +155,15 @@ class Member:
     def _lead(self) -> bool:
         """Be the service; return whether the process goes on as a worker."""
         _log.info("fleet.leads", worker=self._name)
+        self._renew()
         self._hand_out = HandOut(self._context)
         try:
             return Service(self._context, self._read_again, self._renewed, self).lead()
         except LockHeldError as error:
             _log.warning("fleet.displaced", reason=str(error))
+            return True
+        except StoreError as error:
+            _log.warning("fleet.cannot_lead", reason=str(error))
             return True
         finally:
             self._hand_out.close()
@@ -182,10 +196,11 @@ class Member:
     def _follow(self) -> ExitStack | None:
         """Answer requests and watch the state until this member may lead; None to end."""
         while True:
-            with self._answering():
+            with self._answering() as endpoints:
                 owned, received = None, None
                 while received is None and owned is None:
                     self._tell_systemd()
+                    self._keep_up(endpoints)
                     owned = self._owned()
                     if owned is None:
                         received = signal.sigtimedwait(SIGNALS, TRY_SECONDS)
@@ -195,9 +210,9 @@ class Member:
                 return owned
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
+    def _answering(self) -> Iterator[Endpoints]:
         """Answer requests and watch the state for the body."""
-        health, over = StateHealth(self._context), threading.Event()
+        health, over = StateHealth(self._context, looks=False), threading.Event()
         carrier = CarryOut(self._context, self.watchdog, leads=False)
         endpoints = Endpoints(
             carrier,
@@ -209,10 +224,17 @@ class Member:
         threading.Thread(target=_watch_state, args=(health, over), daemon=True).start()
         try:
             endpoints.open(self._context)
-            yield
+            yield endpoints
         finally:
             over.set()
             endpoints.close()
+
+    def _keep_up(self, endpoints: Endpoints) -> None:
+        """Look now and then which databases the leader has found."""
+        if time.monotonic() - self._renewed_at >= RENEW_SECONDS:
+            self._renewed_at = time.monotonic()
+            self._renew()
+            endpoints.use(self._context)
 
     def _tell_systemd(self) -> None:
         wrong = self.watchdog.silent()

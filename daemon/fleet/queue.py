@@ -237,6 +237,7 @@ class _Manager(JobManager):
         super().__init__(connector)
         self._sign, self._may_take = sign, may_take
         self.fetching_since: float | None = None
+        self._unknown: set[int | None] = set()
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Fetch an errand, watched; None if there is none, or none can be had now."""
@@ -258,8 +259,20 @@ class _Manager(JobManager):
         try:
             await super().update_heartbeat(worker_id)
             await asyncio.to_thread(self._sign)
+            await self._give_back_unknown(worker_id)
         except (ConnectorException, StoreError) as error:
             _log.warning("queue.sign_failed", reason=str(error.__cause__ or error))
+
+    async def _give_back_unknown(self, worker_id: int) -> None:
+        """Give back errands of this worker that it does not know: a fetch lost its answer."""
+        known = {context.job.id for context in self.worker._running_jobs.values()}  # noqa: SLF001
+        held = await self.list_jobs_async(worker_id=worker_id, status=Status.DOING.value)
+        unknown = {job.id: job for job in held if job.id not in known}
+        for number, job in unknown.items():
+            if number in self._unknown:  # not one that is fetched at this moment
+                _log.warning("queue.errand_unknown", errand=number)
+                await self.retry_job(job)
+        self._unknown = set(unknown)
 
     async def list_jobs_to_abort_async(self, queue: str | None = None) -> list[int]:  # noqa: ARG002
         """Return nothing: no errand is aborted by the queue."""
