@@ -394,6 +394,9 @@ class Proof:
             said = {
                 json.dumps(_steady(json.loads(machine.says(*command)))) for machine in self.machines
             }
+            if len(said) > 1 and os.environ.get("KEEP"):
+                for number, text in enumerate(said):
+                    Path(os.environ["KEEP"], f"{command[0]}{number}.json").write_text(text)
             print(
                 f"  sereno {' '.join(command)}: {'the same from' if len(said) == 1 else 'DIFFERENT on'} {len(self.machines)} machines"
             )
@@ -410,7 +413,7 @@ class Proof:
 def _steady(values):
     """Return values without those that change by the second."""
     if isinstance(values, dict):
-        changing = {"seen_at", "generated_at", "made_at", "last_seen_at", "occurrences"}
+        changing = {"seen_at", "last_seen_at", "occurrences", "since", "until"}
         return {key: _steady(value) for key, value in values.items() if key not in changing}
     if isinstance(values, list):
         return [_steady(value) for value in values]
