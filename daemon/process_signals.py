@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Set
 
 ENDING = {signal.SIGTERM, signal.SIGINT}
 SIGNALS = ENDING | {signal.SIGHUP}
@@ -13,6 +14,15 @@ def hold_signals() -> None:
     Threads inherit it, those of a pool of sessions too: so it comes before the state is opened.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def received(signals: Set[signal.Signals], seconds: float) -> int | None:
+    """Wait for a signal; return None after so long.
+
+    `sigtimedwait` of a process that was stopped for longer returns a signal that nobody has sent.
+    """
+    found = signal.sigtimedwait(signals, seconds)
+    return found.si_signo if found is not None and found.si_signo in signals else None
 
 
 def kill_process() -> None:

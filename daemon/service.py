@@ -31,7 +31,7 @@ from daemon.monitoring.sd_notify import (
 )
 from daemon.monitoring.self_check import self_check
 from daemon.periodic_alerts import run_periodic_alerts
-from daemon.process_signals import ENDING, SIGNALS, kill_process
+from daemon.process_signals import ENDING, SIGNALS, kill_process, received
 from daemon.runs.recovery import recover_interrupted_runs
 from daemon.runs.runner import FENCE_SECONDS, Runner
 from daemon.scheduling.dispatcher import Dispatcher
@@ -156,12 +156,12 @@ class Service:
                 raise LockHeldError(self._health.displaced)
             if self._fleet is not None and self._fleet.resigns() and not self._runners_at_work():
                 return True
-            received = signal.sigtimedwait(SIGNALS, seconds)
-            if received is None:
+            number = received(SIGNALS, seconds)
+            if number is None:
                 if self._check_files.changed():
                     self._reload(schedule)
                 continue
-            if received.si_signo != signal.SIGHUP:
+            if number != signal.SIGHUP:
                 return False
             self._reload(schedule)
 
@@ -363,7 +363,7 @@ class Service:
             thread.start()
         while self._is_busy(shutdown) and time.monotonic() < deadline:
             notify(EXTEND)
-            if signal.sigtimedwait(ENDING, 0.1) is not None:
+            if received(ENDING, 0.1) is not None:
                 _log.warning("service.cut_short", reason="a second signal")
                 kill_process()
         if self._is_busy(shutdown):

@@ -37,11 +37,7 @@ class Fleet:
 
     def state_of(self, worker: FleetWorker) -> str:
         """Return the state of a worker in one word."""
-        if not worker.process:
-            return "stopped"
-        if self.now - worker.seen_at > self.overview.stalled_after:
-            return "silent"
-        return "drained" if worker.draining else "working"
+        return worker.state(self.now, self.overview.stalled_after)
 
     def leader(self) -> str:
         """Return the name of the leader; empty if there is none."""

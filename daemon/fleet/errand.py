@@ -7,8 +7,6 @@ from typing import Any
 
 from domain.task import Scope, Task, Trigger
 
-MINUTE = "%Y-%m-%dT%H:%M"
-
 
 @dataclass(frozen=True, slots=True)
 class Errand:
@@ -42,7 +40,7 @@ class Errand:
 
 def from_json(values: dict[str, Any]) -> Errand:
     """Return the errand of `to_json`."""
-    trigger = Trigger(values["schedule"], datetime.strptime(values["nominal"], MINUTE))  # noqa: DTZ007 - local minutes
+    trigger = Trigger(values["schedule"], datetime.fromisoformat(values["nominal"]))
     database = values["database"]
     tasks = [Task(job, Scope.DATABASE, database, trigger) for job in values["jobs"]]
     ends_at = datetime.fromisoformat(values["ends_at"])

@@ -22,7 +22,7 @@ from daemon.history.worker import this_worker
 from daemon.liveness import Watchdog
 from daemon.migrating.carry_out import CarryOut
 from daemon.monitoring.sd_notify import notify, notify_reloading
-from daemon.process_signals import SIGNALS
+from daemon.process_signals import SIGNALS, received
 from daemon.runs.recovery import close_unrecorded_runs
 from daemon.service import TICK_SECONDS, ReloadError, Service
 from daemon.state_health import StateHealth
@@ -197,14 +197,14 @@ class Member:
         """Answer requests and watch the state until this member may lead; None to end."""
         while True:
             with self._answering() as endpoints:
-                owned, received = None, None
-                while received is None and owned is None:
+                owned, number = None, None
+                while number is None and owned is None:
                     self._tell_systemd()
                     self._keep_up(endpoints)
                     owned = self._owned()
                     if owned is None:
-                        received = signal.sigtimedwait(SIGNALS, TRY_SECONDS)
-            if received is not None and received.si_signo == signal.SIGHUP:
+                        number = received(SIGNALS, TRY_SECONDS)
+            if number == signal.SIGHUP:
                 self._reload()
             else:
                 return owned

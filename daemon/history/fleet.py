@@ -1,7 +1,7 @@
 """The statements about the workers of a fleet."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from daemon.history.worker import Worker, parse_worker
 from store.store import Transaction
@@ -43,6 +43,14 @@ class FleetWorker:
     def worker(self) -> Worker | None:
         """Return its process; None for one that has stopped."""
         return parse_worker(self.process)
+
+    def state(self, now: datetime, stalled_after: timedelta) -> str:
+        """Return its state in one word: working, drained, silent or stopped."""
+        if not self.process:
+            return "stopped"
+        if now - self.seen_at > stalled_after:
+            return "silent"
+        return "drained" if self.draining else "working"
 
 
 def load_workers(transaction: Transaction) -> list[FleetWorker]:

@@ -73,7 +73,12 @@ class StoreCollector(Collector):
                 *self._messages(transaction),
                 self._next(),
                 *migration_metrics(transaction),
-                *state_metrics(transaction, self._windows(), self._context.clock()),
+                *state_metrics(
+                    transaction,
+                    self._windows(),
+                    self._context.config.fleet.stalled_after,
+                    self._context.clock(),
+                ),
             ]
         yield self._build
         yield from families

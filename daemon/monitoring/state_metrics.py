@@ -1,4 +1,4 @@
-"""Prometheus metrics of coverage, disks, transaction ids, pauses and windows.
+"""Prometheus metrics of workers, coverage, disks, transaction ids, pauses and windows.
 
 No label is a table.
 """
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from daemon.disk_forecast import full_on, series_by
-from daemon.history import statistics
+from daemon.history import fleet, statistics
 from store.store import Transaction
 
 RECENT = timedelta(days=14)
@@ -19,14 +19,34 @@ _DAY_SECONDS = 86_400.0
 
 
 def state_metrics(
-    transaction: Transaction, windows: Mapping[str, timedelta], now: datetime
+    transaction: Transaction,
+    windows: Mapping[str, timedelta],
+    stalled_after: timedelta,
+    now: datetime,
 ) -> Iterator[Metric]:
     """Yield the metrics; `windows` are those of the schedules."""
+    yield from _workers(transaction, stalled_after, now)
     yield from _coverage(transaction, now)
     yield from _disks(transaction, now)
     yield _wraparound(transaction, now)
     yield _paused(transaction)
     yield _windows(transaction, windows)
+
+
+def _workers(transaction: Transaction, stalled_after: timedelta, now: datetime) -> Iterator[Metric]:
+    up = GaugeMetricFamily(
+        "sereno_worker_up",
+        "Whether a worker of the fleet gives signs of life; no series without a fleet.",
+        labels=("worker",),
+    )
+    runs = GaugeMetricFamily(
+        "sereno_worker_runs", "Runs at work in a worker of the fleet.", labels=("worker",)
+    )
+    running = fleet.count_running(transaction)
+    for one in fleet.load_workers(transaction):
+        up.add_metric((one.name,), one.state(now, stalled_after) in {"working", "drained"})
+        runs.add_metric((one.name,), running.get(one.process, 0))
+    yield from (up, runs)
 
 
 def _coverage(transaction: Transaction, now: datetime) -> Iterator[Metric]:

@@ -14,13 +14,13 @@ from checks.registry import headers_of
 from daemon.alert_texts import spanish_texts
 from daemon.config.model import Config
 from daemon.context import Context
-from daemon.history import audit, history, ignored, migrating, pause, statistics
+from daemon.history import audit, fleet, history, ignored, migrating, pause, statistics
 from daemon.runs.recovery import is_alive
 from daemon.scheduling.timetable import timings
 from daemon.web.migration_values import JOB, progress_values
 from domain.redaction import redact
 from store.store import Row, Transaction
-from store.timestamps import from_text
+from store.timestamps import from_text, to_text
 
 MOST_RUNS = 200
 MOST_STEPS = 1000
@@ -42,6 +42,7 @@ def overview_values(context: Context) -> dict[str, Any]:
         paused = pause.paused(transaction, now)
         waiting = outbox.count_waiting(transaction)
         alerts = _open_alerts(transaction)
+        workers = _workers(transaction, context.config.fleet.stalled_after, now)
     jobs = sorted({row["job"] for row in last})
     places = sorted({row["database"] for row in last} | set(context.config.databases))
     cells = {(row["database"], row["job"]): row for row in last}
@@ -58,7 +59,25 @@ def overview_values(context: Context) -> dict[str, Any]:
         else {"until": paused.until, "reason": redact(paused.reason)},
         "outbox": waiting,
         "alerts": alerts,
+        "workers": workers,
     }
+
+
+def _workers(
+    transaction: Transaction, stalled_after: timedelta, now: datetime
+) -> list[dict[str, Any]]:
+    """Return the workers of the fleet, if there is one."""
+    running, leader = fleet.count_running(transaction), history.load_service(transaction)
+    return [
+        {
+            "name": one.name,
+            "state": one.state(now, stalled_after),
+            "leads": one.process == leader,
+            "runs": running.get(one.process, 0),
+            "seenAt": to_text(one.seen_at),
+        }
+        for one in fleet.load_workers(transaction)
+    ]
 
 
 def _open_alerts(transaction: Transaction) -> Mapping[str, int]:

@@ -27,8 +27,13 @@ def test_service_installed_by_readme_commands_is_active_when_ready(machine):
 
 
 def test_units_pass_verify_and_exposure_threshold(machine):
-    machine.run("systemd-analyze verify /etc/systemd/system/sereno.service /etc/systemd/system/sereno-failed@x.service /etc/systemd/system/sereno-check@main.service /etc/systemd/system/sereno-patch.service /etc/systemd/system/sereno-patch.timer")  # fmt: skip
-    for unit in ("sereno.service", "sereno-failed@x.service", "sereno-check@main.service"):
+    machine.run("systemd-analyze verify /etc/systemd/system/sereno.service /etc/systemd/system/sereno-failed@x.service /etc/systemd/system/sereno-check@main.service /etc/systemd/system/sereno-worker@w1.service /etc/systemd/system/sereno-patch.service /etc/systemd/system/sereno-patch.timer")  # fmt: skip
+    for unit in (
+        "sereno.service",
+        "sereno-failed@x.service",
+        "sereno-check@main.service",
+        "sereno-worker@w1.service",
+    ):
         exposure = machine.run(
             f"systemd-analyze security --no-pager --threshold=12 {unit}"
         ).stdout.splitlines()[-1]
