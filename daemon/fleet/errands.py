@@ -19,6 +19,7 @@ from execution.progress import NoProgress
 from execution.window import open_window
 from store.store import StoreError
 
+STATE_SECONDS = 10
 MOST_TRIES = 4
 """A server that has not answered by then leaves its place to others, for about half a minute."""
 
@@ -63,7 +64,7 @@ class Errands:
     def do(self, values: dict[str, Any]) -> None:
         """Run the tasks of an errand that no run has settled.
 
-        Raises GivenBackError if this process ends meanwhile.
+        Raises GivenBackError if this process ends meanwhile, or the state cannot be used.
         """
         errand = from_json(values)
         try:
@@ -78,6 +79,7 @@ class Errands:
                     raise GivenBackError
         except StoreError as error:
             _log.critical("run.unrecorded", database=errand.database, error=str(error))
+            raise GivenBackError(STATE_SECONDS) from None
 
     def _prepared(self, errand: Errand) -> tuple[Context, Runner]:
         """Return the context and the runner for an errand; a new database is looked up."""

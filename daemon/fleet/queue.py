@@ -29,13 +29,13 @@ from procrastinate.worker import Worker
 from psycopg import sql
 
 from postgres.session import is_lost
-from store.database_schema import LOCK, QUEUE_SCHEMA, WRITING, keywords
+from store.database_schema import LOCK, QUEUE_SCHEMA, WRITING, connect, keywords
 from store.state_database import DatabaseStore, DatabaseTransaction
 from store.store import StoreError, Transaction
 
 NAME = "sereno"
 FETCH_SECONDS = 60.0
-"""A fetch that has not ended by then hangs, as one may whose connection is half open."""
+"""A fetch that is not answered by then hangs, as one may whose connection is half open."""
 POLL_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 MOST_SESSIONS = 4
@@ -54,7 +54,11 @@ _log = structlog.get_logger("queue")
 
 
 class GivenBackError(Exception):
-    """The worker cannot go on with an errand; another one takes it at once."""
+    """The worker cannot go on with an errand now; it or another one takes it again later."""
+
+    def __init__(self, seconds: int = 0) -> None:
+        self.seconds = seconds
+        super().__init__(f"given back for {seconds} s")
 
 
 def prepare(store: DatabaseStore) -> None:
@@ -153,7 +157,7 @@ class Taker:
     ) -> None:
         """Call `do` with each errand in a thread, until `stop`; an unusable queue is tried again.
 
-        `do` raises GivenBackError if another worker has to go on with the errand. `sign` records
+        `do` raises GivenBackError if the errand has to be taken again. `sign` records
         the sign of life; it raises StoreError. Nothing is taken unless `may_take`.
         """
         while not self._stopped.is_set():
@@ -170,9 +174,19 @@ class Taker:
             self._worker.stop()  # type: ignore[no-untyped-call]
 
     def hangs(self) -> bool:
-        """Return whether a fetch has not ended for so long that it never will."""
-        since = self._manager.fetching_since if self._manager is not None else None
-        return since is not None and time.monotonic() - since > FETCH_SECONDS
+        """Return whether no fetch has been answered for long, though the database answers others.
+
+        Then its connections are half open: new ones would work.
+        """
+        since = self._manager.unanswered_since if self._manager is not None else None
+        if since is None or time.monotonic() - since < FETCH_SECONDS:
+            return False
+        try:
+            with connect(self._store.url) as session:
+                session.execute("SELECT 1")
+        except psycopg.Error:  # an outage, which ends by itself
+            return False
+        return True
 
     async def _serve(
         self,
@@ -219,8 +233,10 @@ class _Again(BaseRetryStrategy):
     """Only what was given back is taken again."""
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:  # noqa: ARG002
-        """Return that it is taken again at once."""
-        return RetryDecision() if isinstance(exception, GivenBackError) else None
+        """Return when it is taken again; None for never."""
+        if isinstance(exception, GivenBackError):
+            return RetryDecision(retry_in={"seconds": exception.seconds})
+        return None
 
 
 class _Manager(JobManager):
@@ -236,23 +252,23 @@ class _Manager(JobManager):
     ) -> None:
         super().__init__(connector)
         self._sign, self._may_take = sign, may_take
-        self.fetching_since: float | None = None
+        self.unanswered_since: float | None = None
         self._unknown: set[int | None] = set()
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Fetch an errand, watched; None if there is none, or none can be had now."""
         if not self._may_take():
             return None
-        self.fetching_since = time.monotonic()
+        self.unanswered_since = self.unanswered_since or time.monotonic()
         try:
-            return await super().fetch_job(queues, worker_id)
+            job = await super().fetch_job(queues, worker_id)
         except ConnectorException as error:
             _log.warning("queue.fetch_failed", reason=str(error.__cause__))
             if isinstance(error.__cause__, psycopg.errors.ForeignKeyViolation):  # counted as dead
                 self.worker.worker_id = await self.register_worker()
             return None
-        finally:
-            self.fetching_since = None
+        self.unanswered_since = None
+        return job
 
     async def update_heartbeat(self, worker_id: int) -> None:
         """Give a sign of life; one that cannot be given is not made up for."""

@@ -430,6 +430,8 @@ def main(databases=1000, kills=30, stops=10):
         try:
             return prove(proof, kills, stops)
         finally:
+            for address in (TARGETS, STATE):
+                subprocess.run(["ip", "addr", "del", f"{address}/32", "dev", "lo"], check=False)
             if os.environ.get("KEEP"):
                 subprocess.run(
                     ["cp", "-r", *[str(one.folder) for one in proof.machines], os.environ["KEEP"]],

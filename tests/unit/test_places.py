@@ -3,7 +3,8 @@
 import threading
 import time
 from collections import Counter
-from concurrent.futures import wait
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from functools import partial
 
 import pytest
@@ -89,7 +90,7 @@ def test_all_work_is_done_within_the_limit_and_in_order(order, at_once):
             done.append((place, number))
 
     ends = [places.submit(Work(place), partial(work, n, place)) for n, place in enumerate(order)]
-    assert not wait(ends, 20).not_done
+    assert not wait_for(ends, 20).not_done
     assert [one.exception() for one in ends] == [None] * len(order)
     assert most[0] <= at_once
     for place in set(order):
@@ -115,7 +116,7 @@ def test_work_that_waits_for_its_server_leaves_its_turn_and_takes_one_again(monk
             time.sleep(0.01)
 
     ends = [places.submit(Work("down"), unreachable), places.submit(Work("up"), other)]
-    assert not wait(ends, 20).not_done
+    assert not wait_for(ends, 20).not_done
     assert [one.exception() for one in ends] == [None, None]
     assert said[0] == "other"
     assert said[-1] == "reached"
@@ -139,7 +140,7 @@ def _ran_beside_a_waiting_one(others, limits, *, down):
         assert places._changed.wait_for(lambda: len(places._begun) == 1, 20)
     waiting = {turn.work.place for turn in places._waiting}
     server.set()
-    assert not wait(ends, 20).not_done
+    assert not wait_for(ends, 20).not_done
     places.stop()
     return {one.place for one in others} - waiting
 
@@ -178,7 +179,7 @@ def test_limit_holds_when_the_key_of_a_server_changes_while_it_is_worked_in():
     ends += [places.submit(Work(f"e{number}", "a:1", 1), work) for number in range(6)]
     places.limit(Limits(16))  # the server is not configured any more; its work goes on
     go.set()
-    assert not wait(ends, 20).not_done
+    assert not wait_for(ends, 20).not_done
     assert most == [2]
     places.stop()
 
@@ -203,7 +204,7 @@ def test_work_that_comes_back_goes_before_work_that_has_not_begun():
 
     ends = [places.submit(Work("a"), returning), places.submit(Work("b"), running)]
     ends += [places.submit(Work(place), partial(order.append, place)) for place in "cde"]
-    assert not wait(ends, 20).not_done
+    assert not wait_for(ends, 20).not_done
     assert order[:2] == ["running", "returning"]
     places.stop()
 
@@ -212,7 +213,7 @@ def test_failure_is_that_of_its_work_alone():
     places = Places(Limits(2))
     bad = places.submit(Work("a"), lambda: 1 / 0)
     good = places.submit(Work("a"), lambda: None)
-    wait([bad, good], 20)
+    wait_for([bad, good], 20)
     assert isinstance(bad.exception(), ZeroDivisionError)
     assert good.exception() is None
     places.stop()
@@ -232,11 +233,11 @@ def test_stop_ends_what_waits_and_refuses_more():
     ]
     assert began.wait(20)
     places.stop()
-    assert not wait(ends[1:], 20).not_done
+    assert not wait_for(ends[1:], 20).not_done
     with pytest.raises(RuntimeError):
         places.submit(Work("c"), lambda: None)
     go.set()
-    assert not wait(ends, 20).not_done
+    assert not wait_for(ends, 20).not_done
     assert ran == ["first"]
 
 
@@ -244,6 +245,78 @@ def test_higher_limit_lets_waiting_work_begin():
     places, both = Places(Limits(1)), threading.Barrier(2, timeout=20)
     ends = [places.submit(Work(place), both.wait) for place in "ab"]
     places.limit(Limits(2))
-    assert not wait(ends, 20).not_done
+    assert not wait_for(ends, 20).not_done
     assert [one.exception() for one in ends] == [None, None]
     places.stop()
+
+
+def _begun(places):
+    with places._changed:
+        return {turn.work.place for turn in places._begun}
+
+
+def test_lost_work_is_done_again_within_the_limit_of_its_server(wait):
+    places = Places(Limits(1, {"one": 3}))
+    done, ends = [], [Future(), Future(), Future()]
+
+    def begin(name):
+        done.append(name)
+        return ends[len(done) - 1]
+
+    lost = places.submit(Work("a", "one", 2), lambda: begin("a"))
+    other = places.submit(Work("b", "one", 1), lambda: begin("b"))
+    wait(lambda: done == ["a"])
+    ends[0].set_result(False)
+    wait(lambda: done == ["a", "a"], what="it is begun again before the other")
+    assert _begun(places) == {"a", "again a"}, "the sessions of both count"
+    ends[1].set_result(True)
+    lost.result(5)
+    wait(lambda: done == ["a", "a", "b"])
+    ends[2].set_result(True)
+    other.result(5)
+
+
+def test_work_that_is_lost_again_and_again_ends_once(wait):
+    places = Places(Limits(2, {"one": 2}))
+    ends = [Future() for _ in range(4)]
+    begun = []
+
+    def begin():
+        begun.append(1)
+        return ends[len(begun) - 1]
+
+    work = places.submit(Work("a", "one", 2), begin)
+    for number, end in enumerate(ends[:-1], 1):
+        wait(lambda count=number: len(begun) == count)
+        end.set_result(False)
+    wait(lambda: len(begun) == 4)
+    assert not work.done()
+    ends[-1].set_result(True)
+    work.result(5)
+    following = places.submit(Work("a", "one", 2), lambda: None)
+    following.result(5)
+
+
+def test_work_begun_elsewhere_counts_until_its_end(wait):
+    places, end, done = Places(Limits(1)), Future(), []
+    places.adopt(Work("a"), lambda: None, end)
+    same = places.submit(Work("a"), lambda: done.append("same"))
+    other = places.submit(Work("b"), lambda: done.append("other"))
+    assert _begun(places) == {"a"}
+    end.set_result(True)
+    wait_for({same, other}, 5)
+    assert sorted(done) == ["other", "same"]
+
+
+def test_work_elsewhere_holds_no_thread(wait):
+    places, ends = Places(Limits(1000)), []
+
+    def begin():
+        ends.append(Future())
+        return ends[-1]
+
+    works = [places.submit(Work(f"p{number}"), begin) for number in range(200)]
+    wait(lambda: len(ends) == 200)
+    for end in ends:
+        end.set_result(True)
+    assert all(one.result(5) is None for one in works)
