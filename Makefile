@@ -60,6 +60,7 @@ prove: $(READY)  ## the long proofs: kills, crashes, every time zone
 	$(RUN)python -m tests.prove.migration_kills
 	$(RUN)python -m tests.prove.migration_under_load
 	$(RUN)python -m tests.prove.migration_page
+	$(RUN)python -m tests.prove.fleet
 
 bench: $(READY)  ## ratios to the peers, measured in turns
 	$(RUN)python -m benchmarks.vacuum $(BENCH)
@@ -71,6 +72,7 @@ bench: $(READY)  ## ratios to the peers, measured in turns
 	$(RUN)python -m benchmarks.alerting
 	$(RUN)python -m benchmarks.idle
 	$(RUN)python -m benchmarks.fleet
+	$(RUN)python -m benchmarks.workers
 	$(RUN)python -m benchmarks.web $(BENCH)
 	$(RUN)python -m benchmarks.startup
 
