@@ -122,7 +122,7 @@ class Service:
         Return True if another worker of the fleet is to lead instead. Raises LockHeldError if
         another service owns the state now, StoreError if it is unusable.
         """
-        recover_interrupted_runs(self._context)
+        recover_interrupted_runs(self._context, leads=self._fleet is not None)
         self._carrier.recover()
         self._context.courier().take_over()
         self._context.process_findings(

@@ -62,6 +62,8 @@ class HandOut:
         self._offers, self._signs = Offers(), Signs()
         self._given: dict[int, Elsewhere] = {}
         self._silent: set[str] | None = None
+        self._tells_from = float("inf")
+        """Before that a worker that was silent for a former leader cannot be told from another."""
         self._at_once = 0
         self._guard = threading.Lock()
         self._closed = threading.Event()
@@ -137,6 +139,7 @@ class HandOut:
     def _look_on(self, changed: Callable[[], None]) -> None:
         stalled_after = self._context.config.fleet.stalled_after
         every = stalled_after.total_seconds() / 10
+        self._tells_from = time.monotonic() + stalled_after.total_seconds() + every
         swept = float("-inf")
         while not self._closed.wait(LOOK_SECONDS if self._given else IDLE_SECONDS):
             try:
@@ -179,7 +182,7 @@ class HandOut:
             live = {one.process for one in workers if one.name not in silent}
             why = "gives no sign of life any more"
             interrupt_runs(self._context, transaction, live, why)
-            if silent != self._silent:
+            if silent != self._silent and time.monotonic() >= self._tells_from:
                 self._silent = silent
                 self._tell(transaction, workers)
         for number in stalled:

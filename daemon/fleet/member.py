@@ -26,6 +26,9 @@ from daemon.process_signals import SIGNALS, received
 from daemon.runs.recovery import close_unrecorded_runs
 from daemon.service import TICK_SECONDS, ReloadError, Service
 from daemon.state_health import StateHealth
+from domain.coverage import Coverage
+from domain.finding import Finding, Identity, Severity
+from domain.kinds import CONFIGURATION_INVALID
 from store.file_lock import LockHeldError
 from store.state_database import DatabaseStore
 from store.store import StoreError
@@ -249,8 +252,20 @@ class Member:
         try:
             self.use(self._read_again())
             _log.info("service.reloaded", worker=self._name)
+            findings = []
         except ReloadError as error:
             _log.error("reload.refused", error=str(error))
+            findings = [self._refused(error)]
+        with suppress(StoreError):  # the log tells it
+            covered = [Coverage(CONFIGURATION_INVALID.name, object=self._name)]
+            self._context.process_findings(findings, covered)
+
+    def _refused(self, error: ReloadError) -> Finding:
+        name = self._context.config.daemon.name
+        identity = Identity(CONFIGURATION_INVALID.name, name, object=self._name)
+        summary = f"the old configuration stays in force on {self._name}: {error}"
+        remedy = f"sereno config check; then systemctl reload sereno-worker@{self._name}"
+        return Finding(identity, Severity.HIGH, summary, remedy=remedy)
 
     def _end(self, taking: threading.Thread) -> None:
         """Give back what is in progress, and leave the fleet."""

@@ -17,9 +17,10 @@ ELSEWHERE = timedelta(days=1)
 """A run of another host counts as at work for this long."""
 
 
-def recover_interrupted_runs(context: Context) -> None:
+def recover_interrupted_runs(context: Context, *, leads: bool = False) -> None:
     """Mark the runs of a dead process as interrupted, with an alert. Requires the service lock.
 
+    One that `leads` a fleet looks after those of its workers later, by their signs of life.
     Runs of a live `sereno now` are left alone; those of the service before this one are over,
     wherever it was, since it has lost the lock.
     """
@@ -28,7 +29,7 @@ def recover_interrupted_runs(context: Context) -> None:
         former = history.replace_service(transaction, here)
         workers = {one.process for one in fleet.load_workers(transaction)} - {here}
         for run in history.running_runs(transaction):
-            if run["worker"] in workers:  # the leader of the fleet looks after them
+            if leads and run["worker"] in workers:
                 continue
             is_former = run["worker"] == former and former != here
             if run["schedule"] is None and not is_former and is_alive(run["id"], run, now):

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,14 @@ import psycopg
 import pytest
 
 from daemon.history import fleet as statements
+from daemon.history import history
+from daemon.runs.result import RunState
+from daemon.runs.runner import Runner
+from domain.cause import Cause
+from domain.task import Scope, Task, Trigger
+from execution.progress import NoProgress
+from execution.window import open_window
+from postgres.session import MAINTAIN, Credentials, Target
 from store.opening import open_store
 from tests.e2e.service_process import ANALYZING, SLOW_ANALYZE, query, runs, schedule_now
 from tests.fixtures.groups import look, open_alerts
@@ -298,3 +307,48 @@ def test_signs_of_workers_are_recorded_on_both_states(any_state, tmp_path):
         statements.drain(transaction, "one", draining=False)
         statements.leave(transaction, "one", "")
         assert not statements.load_workers(transaction)
+
+
+def test_server_that_does_not_answer_leaves_its_place_and_is_still_owed(house):
+    context = house.context()
+    runner = Runner(replace(context, target=unreachable), NoProgress())
+    runner.tries_at_most = 2
+    task = Task("analyze", Scope.DATABASE, "main", Trigger("daily", datetime(2026, 11, 30, 2, 0)))  # noqa: DTZ001 - a local minute
+    ended = runner.run(task, open_window(600))
+    assert (ended.state, ended.cause) == (RunState.INTERRUPTED, Cause.UNREACHABLE)
+    assert ended.reason.startswith("the others go first")
+    with context.store.reading() as transaction:
+        assert not history.load_settled(transaction, task.trigger)
+    assert ("database_unreachable", "main") in open_alerts(context)
+
+
+def unreachable(name):
+    return Target(name, "host=127.0.0.1 port=1 dbname=x", {MAINTAIN: Credentials("x", None)}, "UTC")
+
+
+def test_reload_of_a_worker_that_follows(fleet, wait):
+    house, start = fleet
+    house.write()
+    one = start("one")
+    wait(lambda: leads(one), 20)
+    two = start("two")
+    wait(lambda: joined(two), 20)
+    house.extra += "worker_at_once = 99\n"
+    house.write()
+    two.process.send_signal(signal.SIGHUP)
+    wait(lambda: ("configuration_invalid", "") in open_alerts(house_context(house)), 20)
+    house.extra = f"[fleet]\n{STALLED}"
+    house.write()
+    two.process.send_signal(signal.SIGHUP)
+    wait(lambda: "service.reloaded" in two.events(), 20)
+    wait(lambda: not open_alerts(house.context()), 20)
+
+
+def house_context(house):
+    """Return a context of the house with a configuration that can be loaded."""
+    kept, house.extra = house.extra, ""
+    path, house.path = house.path, house.folder / "other.toml"
+    try:
+        return house.context()
+    finally:
+        house.extra, house.path = kept, path
