@@ -52,3 +52,12 @@ class CheckFiles:
             return False
         self._loaded = self._last
         return True
+
+
+def invalid_configuration(context: Context, error: Exception, worker: str = "") -> Finding:
+    """Return the finding that a reload was refused; in a fleet, by which worker."""
+    identity = Identity(CONFIGURATION_INVALID.name, context.config.daemon.name, object=worker)
+    where, unit = (f" in {worker}", f"sereno-worker@{worker}") if worker else ("", "sereno")
+    summary = f"the old configuration stays in force{where}: {error}"
+    remedy = f"sereno config check; then systemctl reload {unit}"
+    return Finding(identity, Severity.HIGH, summary, remedy=remedy)

@@ -11,11 +11,12 @@ from pathlib import Path
 import structlog
 
 from alerts.heartbeat import Heartbeat
-from daemon.check_files import CheckFiles, unusable_files
+from daemon.check_files import CheckFiles, invalid_configuration, unusable_files
 from daemon.context import Context
 from daemon.discovery import ask
 from daemon.endpoints import COURIER_SECONDS, Endpoints
 from daemon.history import history
+from daemon.leading import Membership
 from daemon.left_configuration import resolve_what_left
 from daemon.liveness import Watchdog
 from daemon.membership import record_answers
@@ -35,12 +36,11 @@ from daemon.process_signals import ENDING, SIGNALS, kill_process, received
 from daemon.runs.recovery import recover_interrupted_runs
 from daemon.runs.runner import FENCE_SECONDS, Runner
 from daemon.scheduling.dispatcher import Dispatcher
-from daemon.scheduling.hand_out import Membership
 from daemon.scheduling.probes import Probes, warn_unreachable
 from daemon.scheduling.timer import BEAT_SECONDS, Timer
 from daemon.state_health import StateHealth
 from domain.coverage import Coverage
-from domain.finding import Finding, Identity, Severity
+from domain.finding import Finding
 from domain.kinds import CONFIGURATION_INVALID, PATCH_UNIT, SERVICE_FAILED
 from execution.progress import NoProgress
 from store.file_lock import LockHeldError
@@ -83,13 +83,14 @@ class Service:
         `renewed` returns a context with the databases that exist now.
         """
         self._fleet = fleet
+        self._ends = fleet is None  # whether the process ends with the service
         self._context = context
         self._read_again, self._renewed = read_again, renewed
         self._stop = threading.Event()
         self._watchdog = fleet.watchdog if fleet else Watchdog()
         self._heartbeat = Heartbeat(self._audit)
         self._runner = self._made(context)
-        self._health = StateHealth(context)
+        self._health = fleet.health if fleet else StateHealth(context)
         self._dispatcher = Dispatcher(
             context, self._runner, self._heartbeat, self._health.verify, self._renew_databases
         )
@@ -122,23 +123,13 @@ class Service:
         Return True if another worker of the fleet is to lead instead. Raises LockHeldError if
         another service owns the state now, StoreError if it is unusable.
         """
-        recover_interrupted_runs(self._context, leads=self._fleet is not None)
-        self._carrier.recover()
-        self._context.courier().take_over()
-        self._context.process_findings(
-            unusable_files(self._context),
-            [
-                Coverage(CONFIGURATION_INVALID.name),
-                Coverage(SERVICE_FAILED.name, apart=(PATCH_UNIT,)),
-            ],
-        )
-        resolve_what_left(self._context)
-        schedule = Timer(lambda: self._watchdog.beat(TIMER, 4 * BEAT_SECONDS))
+        schedule = Timer(self._beat_timer)
         try:
+            self._recover()
             self._endpoints.open(self._context)
             if self._fleet is not None:
                 self._dispatcher.hand_out_by(self._fleet.hand_out)
-                self._fleet.begin(self._context, self._dispatcher.renew_limits)
+                self._fleet.begin(self._context, self._dispatcher)
             self._plan(schedule)
             notify("READY=1", f"STATUS={self._status()}")
             _log.info("service.started", schedules=list(self._dispatcher.timings))
@@ -148,12 +139,27 @@ class Service:
         finally:
             self._end(schedule)
 
+    def _recover(self) -> None:
+        """Take over what the service before this one has left. Raises StoreError."""
+        recover_interrupted_runs(self._context, leads=self._fleet is not None)
+        self._carrier.recover()
+        self._context.courier().take_over()
+        service_failed = Coverage(SERVICE_FAILED.name, apart=(PATCH_UNIT,))
+        covered = [Coverage(CONFIGURATION_INVALID.name), service_failed]
+        self._context.process_findings(unusable_files(self._context), covered)
+        resolve_what_left(self._context)
+
+    def _beat_timer(self) -> None:
+        if not self._stop.is_set():
+            self._watchdog.beat(TIMER, 4 * BEAT_SECONDS)
+
     def _serve(self, schedule: Timer) -> bool:
         seconds = min(TICK_SECONDS, (watchdog_seconds() or SIGN_SECONDS) / 3)
         while True:
             self._tick(schedule)
-            if self._health.displaced:
-                raise LockHeldError(self._health.displaced)
+            of_fleet = self._fleet.hand_out.displaced if self._fleet is not None else ""
+            if displaced := self._health.displaced or of_fleet:
+                raise LockHeldError(displaced)
             if self._fleet is not None and self._fleet.resigns() and not self._runners_at_work():
                 return True
             number = received(SIGNALS, seconds)
@@ -162,6 +168,7 @@ class Service:
                     self._reload(schedule)
                 continue
             if number != signal.SIGHUP:
+                self._ends = True
                 return False
             self._reload(schedule)
 
@@ -185,18 +192,7 @@ class Service:
             context = self._read_again()
         except ReloadError as error:
             _log.error("reload.refused", error=str(error))
-            identity = Identity(CONFIGURATION_INVALID.name, self._context.config.daemon.name)
-            remedy = "sereno config check; then systemctl reload sereno"
-            self._record(
-                [
-                    Finding(
-                        identity,
-                        Severity.HIGH,
-                        f"the old configuration stays in force: {error}",
-                        remedy=remedy,
-                    )
-                ]
-            )
+            self._record([invalid_configuration(self._context, error)])
         else:
             self._endpoints.close()
             context.inherit_deliveries(self._context)
@@ -352,7 +348,8 @@ class Service:
     def _end(self, schedule: Timer) -> None:
         """Cancel running statements, record their ends, and stop within ten seconds."""
         _log.info("service.stopping")
-        notify("STOPPING=1", "STATUS=stopping: cancelling running statements", EXTEND)
+        if self._ends:
+            notify("STOPPING=1", "STATUS=stopping: cancelling running statements", EXTEND)
         self._stop.set()
         deadline = time.monotonic() + STOP_SECONDS
         cancels = [
@@ -362,6 +359,9 @@ class Service:
         for thread in (*cancels, shutdown):
             thread.start()
         while self._is_busy(shutdown) and time.monotonic() < deadline:
+            if not self._ends:
+                time.sleep(0.1)
+                continue
             notify(EXTEND)
             if received(ENDING, 0.1) is not None:
                 _log.warning("service.cut_short", reason="a second signal")
@@ -393,8 +393,8 @@ class Service:
             _log.critical("run.unrecorded", runs=numbers, error=str(error))
 
     def _shut_down(self, schedule: Timer) -> None:
-        schedule.stop()
         self._dispatcher.stop()
         self._carrier.stop()
         self._heartbeat.stop()
         self._endpoints.close()
+        schedule.stop()  # waits for a look that is being done

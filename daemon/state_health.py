@@ -27,7 +27,7 @@ class StateHealth:
 
     def __init__(self, context: Context, *, looks: bool = True) -> None:
         """Check the state; with `looks` the cheap checks go on during an outage."""
-        self._context, self._looks = context, looks
+        self._context, self.looks = context, looks
         self._check = StateCheck(context.store)
         self._unrecorded = UnrecordedAlerts()
         self._outage_checks = OutageChecks(self._send_during_outage)
@@ -86,7 +86,7 @@ class StateHealth:
             self._finding = self._outage(self.problem)
             self._unrecorded.open()
             self._unrecorded.send(self._context, self._finding)
-            if self._looks:
+            if self.looks:
                 self._outage_checks.start(self._context)
 
     def _remember_threads(self) -> None:

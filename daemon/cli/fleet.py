@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from daemon.context import Context
 
 WAIT_SECONDS = 1.0
+IDLE_LOOKS = 3
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -158,11 +159,22 @@ def drain(
             return
         running = fleet.running[one.process]
         line(f"{worker} takes nothing more; {counted(running, 'run')} to end there")
-        while wait and running:
-            time.sleep(WAIT_SECONDS)
-            running = fleet.renewed().running[one.process]
         if wait:
+            _wait_until_idle(fleet, worker)
             line(f"{worker} has no work: its machine can be stopped")
+
+
+def _wait_until_idle(fleet: "Fleet", worker: str) -> None:
+    """Wait until a worker knows that it is drained, and has had no run for some seconds."""
+    known, idle = fleet.find(worker).seen_at, 0
+    signs = 0
+    while idle < IDLE_LOOKS:
+        time.sleep(WAIT_SECONDS)
+        one = fleet.renewed().find(worker)
+        signs += one.seen_at != known
+        known = one.seen_at
+        busy = one.process and (signs < 2 or fleet.renewed().running[one.process])  # noqa: PLR2004 - the first may have been under way
+        idle = 0 if busy else idle + 1
 
 
 @app.command()

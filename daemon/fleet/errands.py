@@ -19,7 +19,8 @@ from execution.progress import NoProgress
 from execution.window import open_window
 from store.store import StoreError
 
-STATE_SECONDS = 10
+STATE_SECONDS, SERVER_SECONDS = 10, 60
+"""An errand is given back for so long if the state or its server cannot be used."""
 MOST_TRIES = 4
 """A server that has not answered by then leaves its place to others, for about half a minute."""
 
@@ -64,7 +65,8 @@ class Errands:
     def do(self, values: dict[str, Any]) -> None:
         """Run the tasks of an errand that no run has settled.
 
-        Raises GivenBackError if this process ends meanwhile, or the state cannot be used.
+        Raises GivenBackError if this process ends meanwhile, or the state or the server of the
+        database cannot be used.
         """
         errand = from_json(values)
         try:
@@ -74,7 +76,8 @@ class Errands:
             for task in self._owed(context, errand):
                 ended = runner.run(task, window)
                 if ended.state is RunState.INTERRUPTED and ended.cause is Cause.UNREACHABLE:
-                    return
+                    self._forget_unbegun(context, ended.number)
+                    raise GivenBackError(SERVER_SECONDS)
                 if self.stop.is_set():
                     raise GivenBackError
         except StoreError as error:
@@ -85,10 +88,19 @@ class Errands:
         """Return the context and the runner for an errand; a new database is looked up."""
         if self.stop.is_set():
             raise GivenBackError
-        if errand.database not in self._context.config.databases:
-            self.use(self._renewed(self._context))
+        context = self._context
+        if errand.database not in context.config.databases:
+            fresh = self._renewed(context)
+            if self._context is context:  # not reloaded meanwhile
+                self.use(fresh)
         with self._guard:
             return self._context, self._runners[-1]
+
+    def _forget_unbegun(self, context: Context, number: int) -> None:
+        """Delete a run that has not reached its server: another one comes, again and again."""
+        with context.store.transaction() as transaction:
+            if not history.load_steps(transaction, number):
+                history.forget_run(transaction, number)
 
     def _owed(self, context: Context, errand: Errand) -> list[Task]:
         """Return the tasks that are owed and configured here. Raises StoreError."""

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,7 +15,9 @@ from daemon.fleet.queue import Offers
 from daemon.history import fleet, history
 from daemon.history.fleet import FleetWorker
 from daemon.history.worker import this_worker
+from daemon.liveness import Watchdog
 from daemon.runs.recovery import interrupt_runs
+from daemon.scheduling.hand_out import Admission
 from daemon.scheduling.places import Elsewhere
 from domain.coverage import Coverage
 from domain.finding import Finding, Identity, Severity
@@ -26,6 +28,8 @@ from store.store import DisplacedError, StoreError, Transaction
 
 LOOK_SECONDS = 0.1
 IDLE_SECONDS = 1.0
+HUNG_SECONDS = 300.0
+LOOK = "the look at errands"
 RETRY_SECONDS = 2.0
 
 _log = structlog.get_logger("fleet")
@@ -57,14 +61,17 @@ class Signs:
 class HandOut:
     """Hands errands to the workers while this process leads."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, context: Context, watchdog: Watchdog) -> None:
+        self._context, self._watchdog = context, watchdog
         self._offers, self._signs = Offers(), Signs()
         self._given: dict[int, Elsewhere] = {}
         self._silent: set[str] | None = None
         self._tells_from = float("inf")
         """Before that a worker that was silent for a former leader cannot be told from another."""
-        self._at_once = 0
+        self._holds_until = float("-inf")
+        self._at_once = self._applied = 0
+        self.displaced = ""
+        """That another worker leads now; empty if not."""
         self._guard = threading.Lock()
         self._closed = threading.Event()
 
@@ -75,18 +82,21 @@ class HandOut:
 
     def adopt(self) -> Iterator[tuple[list[Task], Window, Elsewhere]]:
         """Yield the offers of a former leader, each with its end. Raises StoreError."""
-        self._count_workers(self._load())
+        self._count_workers(self._load(), ())
+        self._applied = self._at_once
         with self._context.store.reading() as transaction:
             offered = self._offers.open(transaction)
         for number, values in offered.items():
-            errand, end = from_json(values), self._given.setdefault(number, Future())
+            errand, end = from_json(values.errand), self._given.setdefault(number, Future())
             left = (errand.ends_at - self._context.clock()).total_seconds()
             yield list(errand.tasks), open_window(max(0.0, left), errand.window_seconds), end
 
-    def begin(self, context: Context, changed: Callable[[], None]) -> None:
-        """Learn ends and look after the workers from now on; `changed` when their number does."""
+    def begin(self, context: Context, admission: Admission) -> None:
+        """Learn ends and look after the workers from now on."""
         self._context = context
-        arguments = (changed,)
+        arguments = (admission,)
+        stalled_after = context.config.fleet.stalled_after
+        self._tells_from = time.monotonic() + 1.2 * stalled_after.total_seconds()
         threading.Thread(target=self._look_on, args=arguments, name="errands", daemon=True).start()
 
     def use(self, context: Context) -> None:
@@ -136,36 +146,46 @@ class HandOut:
         with self._context.store.reading() as transaction:
             return fleet.load_workers(transaction)
 
-    def _look_on(self, changed: Callable[[], None]) -> None:
-        stalled_after = self._context.config.fleet.stalled_after
-        every = stalled_after.total_seconds() / 10
-        self._tells_from = time.monotonic() + stalled_after.total_seconds() + every
-        swept = float("-inf")
+    def _look_on(self, admission: Admission) -> None:
+        options = self._context.config.fleet
+        every, swept = options.stalled_after.total_seconds() / 10, float("-inf")
         while not self._closed.wait(LOOK_SECONDS if self._given else IDLE_SECONDS):
+            self._watchdog.beat(LOOK, HUNG_SECONDS)
             try:
-                self._learn_ends()
+                self._learn_ends(admission)
                 if time.monotonic() - swept >= every:
                     swept = time.monotonic()
-                    before = self._at_once
-                    self._sweep(stalled_after)
-                    if self._at_once != before:
-                        changed()
-            except DisplacedError:
-                return
+                    self._sweep(options.stalled_after)
+                    if self._at_once != self._applied:
+                        admission.renew_limits()
+                        self._applied = self._at_once
+            except DisplacedError as error:
+                self.displaced = str(error)
+                break
             except StoreError as error:
                 _log.warning("fleet.not_looked_at", reason=str(error))
+                self._hold(options.stalled_after)
                 self._closed.wait(IDLE_SECONDS)
+        self._watchdog.end(LOOK)
 
-    def _learn_ends(self) -> None:
-        """End the offers that are in the queue no more."""
+    def _hold(self, span: timedelta) -> None:
+        """Count nobody as silent for a while: after an outage no worker could give a sign."""
+        self._signs = Signs()
+        self._holds_until = time.monotonic() + span.total_seconds()
+
+    def _learn_ends(self, admission: Admission) -> None:
+        """End the offers that are in the queue no more; those put off leave their places."""
         with self._guard:
             given = dict(self._given)  # before the look: what is offered meanwhile is not in it
         if not given:
             return
         with self._context.store.reading() as transaction:
             offered = self._offers.open(transaction)
-        for number in given.keys() - offered.keys():
-            self._end(number, done=True)
+        for number, end in given.items():
+            if number not in offered:
+                self._end(number, done=True)
+            else:
+                admission.put_off(end, offered[number].put_off)
 
     def _end(self, number: int, *, done: bool) -> None:
         with self._guard:
@@ -176,35 +196,52 @@ class HandOut:
     def _sweep(self, stalled_after: timedelta) -> None:
         """Take back the errands of silent workers, end their runs, and tell about them."""
         with self._leading() as transaction:
-            stalled = self._offers.stalled(transaction, stalled_after.total_seconds())
             workers = fleet.load_workers(transaction)
+            if self._is_after_outage(workers, stalled_after):
+                self._hold(stalled_after)
+            holds = time.monotonic() < self._holds_until
             silent = self._signs.silent(workers, stalled_after)
-            live = {one.process for one in workers if one.name not in silent}
-            why = "gives no sign of life any more"
-            interrupt_runs(self._context, transaction, live, why)
-            if silent != self._silent and time.monotonic() >= self._tells_from:
-                self._silent = silent
-                self._tell(transaction, workers)
+            stalled = []
+            if not holds:
+                stalled = self._offers.stalled(transaction, stalled_after.total_seconds())
+                live = {one.process for one in workers if one.name not in silent}
+                why = "gives no sign of life any more"
+                interrupt_runs(self._context, transaction, live, why)
+            tells = not holds and silent != self._silent and time.monotonic() >= self._tells_from
+            if tells:
+                self._tell(transaction, workers, silent)
+        if tells:
+            self._silent = silent
         for number in stalled:
-            try:
-                with self._leading() as transaction:
-                    self._offers.withdraw(transaction, number)
-            except StoreError:  # it has ended at this moment
-                continue
-            _log.warning("errand.stalled", errand=number)
-            self._end(number, done=False)
-        self._count_workers(workers)
+            self._take_back(number)
+        self._count_workers(workers, silent)
 
-    def _count_workers(self, workers: Sequence[FleetWorker]) -> None:
-        silent = self._silent or set()
+    def _is_after_outage(self, workers: Sequence[FleetWorker], stalled_after: timedelta) -> bool:
+        """Return whether not even this process could give a sign of life lately."""
+        here, now = str(this_worker()), self._context.clock()
+        signs = [one.seen_at for one in workers if one.process == here]
+        return not signs or now - signs[0] > stalled_after / 2
+
+    def _take_back(self, number: int) -> None:
+        try:
+            with self._leading() as transaction:
+                self._offers.withdraw(transaction, number)
+        except StoreError:  # it has ended at this moment; or another look takes it back
+            return
+        _log.warning("errand.stalled", errand=number)
+        self._end(number, done=False)
+
+    def _count_workers(self, workers: Sequence[FleetWorker], silent: Collection[str]) -> None:
         at_work = [one for one in workers if one.process and one.name not in silent]
         self._at_once = sum(one.at_once for one in at_work if not one.draining)
 
-    def _tell(self, transaction: Transaction, workers: Sequence[FleetWorker]) -> None:
+    def _tell(
+        self, transaction: Transaction, workers: Sequence[FleetWorker], silent: Collection[str]
+    ) -> None:
         """Alert about the workers that are silent now; the others' alerts end."""
         findings = []
         for one in workers:
-            if one.name not in (self._silent or ()):
+            if one.name not in silent:
                 continue
             identity = Identity(
                 WORKER_SILENT.name, self._context.config.daemon.name, object=one.name

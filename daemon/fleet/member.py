@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 import structlog
 
+from daemon.check_files import invalid_configuration
 from daemon.context import Context
 from daemon.endpoints import Endpoints
 from daemon.exit_codes import Exit
@@ -17,17 +18,16 @@ from daemon.fleet.errands import Errands
 from daemon.fleet.leader import HandOut, Signs
 from daemon.fleet.queue import Taker, prepare
 from daemon.history import fleet, history
-from daemon.history.fleet import FleetWorker
 from daemon.history.worker import this_worker
 from daemon.liveness import Watchdog
 from daemon.migrating.carry_out import CarryOut
 from daemon.monitoring.sd_notify import notify, notify_reloading
 from daemon.process_signals import SIGNALS, received
 from daemon.runs.recovery import close_unrecorded_runs
+from daemon.scheduling.hand_out import Admission
 from daemon.service import TICK_SECONDS, ReloadError, Service
 from daemon.state_health import StateHealth
 from domain.coverage import Coverage
-from domain.finding import Finding, Identity, Severity
 from domain.kinds import CONFIGURATION_INVALID
 from store.file_lock import LockHeldError
 from store.state_database import DatabaseStore
@@ -68,9 +68,10 @@ class Member:
         seconds = options.stalled_after.total_seconds() / 5
         self._taker = Taker(self._store, options.worker_at_once, seconds)
         self._errands = Errands(context, renewed, self.watchdog)
-        self._leader_signs = Signs()
+        self._health = StateHealth(context, looks=False)
+        self._leader_signs, self._signs = Signs(), Signs()
         self._renewed_at = float("-inf")
-        self._hand_out = HandOut(context)
+        self._hand_out = HandOut(context, self.watchdog)
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT.
@@ -84,10 +85,12 @@ class Member:
         threading.Thread(target=self._watch_queue, name="queue watch", daemon=True).start()
         _log.info("fleet.joined", worker=self._name)
         try:
-            while (owned := self._follow()) is not None:
+            seconds = 0.0
+            while (owned := self._follow(seconds)) is not None:
                 with owned:
                     if not self._lead():
                         return
+                seconds = TRY_SECONDS  # leading may have failed at once
         finally:
             self._end(taking)
 
@@ -96,13 +99,19 @@ class Member:
         """Return the way to the workers while this member leads."""
         return self._hand_out
 
-    def begin(self, context: Context, changed: Callable[[], None]) -> None:
+    @property
+    def health(self) -> StateHealth:
+        """Return the health of the state, as this process knows it."""
+        return self._health
+
+    def begin(self, context: Context, admission: Admission) -> None:
         """Look after the workers from now on, as their leader."""
-        self._hand_out.begin(context, changed)
+        self._hand_out.begin(context, admission)
 
     def use(self, context: Context) -> None:
         """Use another configuration from now on; runs in progress keep the old one."""
         self._context = context
+        self._health.use(context)
         self._errands.use(context)
         self._hand_out.use(context)
 
@@ -141,7 +150,9 @@ class Member:
             fleet.sign(transaction, self._name, process, self._about, self._context.clock())
             workers = fleet.load_workers(transaction)
         self._draining = any(one.draining for one in workers if one.name == self._name)
-        self._alone = not any(_takes_over(one, self._name) for one in workers)
+        silent = self._signs.silent(workers, self._stalled_after)
+        others = [one for one in workers if one.name not in {self._name, *silent}]
+        self._alone = not any(one.process and not one.draining for one in others)
         close_unrecorded_runs(self._context)
 
     def _take(self) -> None:
@@ -159,7 +170,8 @@ class Member:
         """Be the service; return whether the process goes on as a worker."""
         _log.info("fleet.leads", worker=self._name)
         self._renew()
-        self._hand_out = HandOut(self._context)
+        self._hand_out = HandOut(self._context, self.watchdog)
+        self._health.displaced, self._health.looks = "", True
         try:
             return Service(self._context, self._read_again, self._renewed, self).lead()
         except LockHeldError as error:
@@ -169,6 +181,7 @@ class Member:
             _log.warning("fleet.cannot_lead", reason=str(error))
             return True
         finally:
+            self._health.looks = False
             self._hand_out.close()
 
     def _owned(self) -> ExitStack | None:
@@ -196,17 +209,21 @@ class Member:
                 _log.warning("fleet.leader_silent", worker=workers[0].name)
                 self._store.displace()
 
-    def _follow(self) -> ExitStack | None:
-        """Answer requests and watch the state until this member may lead; None to end."""
+    def _follow(self, seconds: float) -> ExitStack | None:
+        """Answer requests and watch the state until this member may lead; None to end.
+
+        The first try to lead comes after so many seconds.
+        """
         while True:
             with self._answering() as endpoints:
                 owned, number = None, None
                 while number is None and owned is None:
                     self._tell_systemd()
                     self._keep_up(endpoints)
-                    owned = self._owned()
-                    if owned is None:
-                        number = received(SIGNALS, TRY_SECONDS)
+                    number = received(SIGNALS, seconds)
+                    seconds = TRY_SECONDS
+                    if number is None:
+                        owned = self._owned()
             if number == signal.SIGHUP:
                 self._reload()
             else:
@@ -215,7 +232,7 @@ class Member:
     @contextmanager
     def _answering(self) -> Iterator[Endpoints]:
         """Answer requests and watch the state for the body."""
-        health, over = StateHealth(self._context, looks=False), threading.Event()
+        health, over = self._health, threading.Event()
         carrier = CarryOut(self._context, self.watchdog, leads=False)
         endpoints = Endpoints(
             carrier,
@@ -255,17 +272,10 @@ class Member:
             findings = []
         except ReloadError as error:
             _log.error("reload.refused", error=str(error))
-            findings = [self._refused(error)]
+            findings = [invalid_configuration(self._context, error, self._name)]
         with suppress(StoreError):  # the log tells it
             covered = [Coverage(CONFIGURATION_INVALID.name, object=self._name)]
             self._context.process_findings(findings, covered)
-
-    def _refused(self, error: ReloadError) -> Finding:
-        name = self._context.config.daemon.name
-        identity = Identity(CONFIGURATION_INVALID.name, name, object=self._name)
-        summary = f"the old configuration stays in force on {self._name}: {error}"
-        remedy = f"sereno config check; then systemctl reload sereno-worker@{self._name}"
-        return Finding(identity, Severity.HIGH, summary, remedy=remedy)
 
     def _end(self, taking: threading.Thread) -> None:
         """Give back what is in progress, and leave the fleet."""
@@ -284,7 +294,3 @@ def _watch_state(health: StateHealth, over: threading.Event) -> None:
     while not over.wait(TICK_SECONDS):
         with suppress(StoreError):
             health.verify()
-
-
-def _takes_over(worker: FleetWorker, name: str) -> bool:
-    return worker.name != name and bool(worker.process) and not worker.draining

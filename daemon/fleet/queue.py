@@ -10,8 +10,10 @@ import importlib.metadata
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, cast
@@ -27,6 +29,7 @@ from procrastinate.schema import SchemaManager
 from procrastinate.sql import queries
 from procrastinate.worker import Worker
 from psycopg import sql
+from psycopg_pool import PoolTimeout
 
 from postgres.session import is_lost
 from store.database_schema import LOCK, QUEUE_SCHEMA, WRITING, connect, keywords
@@ -47,9 +50,11 @@ _SAVE_VERSION = """
     INSERT INTO sereno_state.instance (name, value) VALUES ('queue version', %s)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value
 """
+_LAST = "SELECT last_value AS last FROM sereno_queue.procrastinate_jobs_id_seq"
+_GO_ON = "SELECT setval('sereno_queue.procrastinate_jobs_id_seq', %s, false)"
 _THERE = "SELECT to_regclass('sereno_queue.procrastinate_jobs') IS NOT NULL AS there"
 
-logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # our events say what is wrong
+logging.getLogger("procrastinate").setLevel(logging.ERROR)  # our events say the rest
 _log = structlog.get_logger("queue")
 
 
@@ -71,11 +76,13 @@ def prepare(store: DatabaseStore) -> None:
         there = session.execute(_THERE).fetchall()[0]["there"]
         if there and row is not None and _numbers(row["value"]) >= _numbers(installed):
             return
+        last = session.execute(_LAST).fetchall()[0]["last"] if there else 0
         schema = sql.Identifier(QUEUE_SCHEMA)
         session.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
         session.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
         session.execute(sql.SQL("SET LOCAL search_path TO {}, pg_catalog").format(schema))
         session.execute(SchemaManager.get_schema())
+        session.execute(_GO_ON, (last + 1,))  # a worker may still end one of the former numbers
         session.execute(_SAVE_VERSION, (installed,))
 
 
@@ -85,6 +92,23 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _session(transaction: Transaction) -> psycopg.Connection[Any]:
     return cast("DatabaseTransaction", transaction).connection
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except ConnectorException as error:
+        raise StoreError(f"the queue: {error.__cause__ or error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """An errand in the queue."""
+
+    errand: dict[str, Any]
+    put_off: bool
+    """A worker has given it back until later."""
 
 
 class Offers:
@@ -104,14 +128,21 @@ class Offers:
             task_name=NAME,
             task_kwargs={"errand": dict(errand)},
         )
-        offered = self._manager.defer_job(job, connection=_session(transaction))
+        with _store_errors():
+            offered = self._manager.defer_job(job, connection=_session(transaction))
         return int(offered.id or 0)
 
-    def open(self, transaction: Transaction) -> dict[int, dict[str, Any]]:
+    def open(self, transaction: Transaction) -> dict[int, Offered]:
         """Return the errands that wait or are worked on, by number."""
         names = ("id", "queue_name", "task_name", "status", "lock", "queueing_lock", "worker_id")
         rows = self._rows(transaction, "list_jobs", **dict.fromkeys(names))
-        return {row["id"]: row["args"]["errand"] for row in rows}
+        return {
+            row["id"]: Offered(
+                row["args"]["errand"],
+                put_off=row["status"] == Status.TODO.value and row["scheduled_at"] is not None,
+            )
+            for row in rows
+        }
 
     def stalled(self, transaction: Transaction, seconds: float) -> list[int]:
         """Return the errands of workers that have given no sign for so long."""
@@ -130,13 +161,10 @@ class Offers:
         self._rows(transaction, "finish_job", job_id=number, status=status, delete_job=True)
 
     def _rows(self, transaction: Transaction, name: str, **values: object) -> list[dict[str, Any]]:
-        session = _session(transaction)
-        try:
+        with _store_errors():
             return self._connector.execute_query_all_with_connection(
-                session, query=queries[name], **values
+                _session(transaction), query=queries[name], **values
             )
-        except ConnectorException as error:
-            raise StoreError(f"the queue: {error.__cause__ or error}") from error
 
 
 class Taker:
@@ -146,6 +174,7 @@ class Taker:
         """Take `at_once` errands, with a sign of life every `sign_seconds`."""
         self._store, self._at_once, self._sign_seconds = store, at_once, sign_seconds
         self._manager: _Manager | None = None
+        self._answers_since: float | None = None
         self._stopped = threading.Event()
         self._worker: Worker | None = None
 
@@ -174,17 +203,24 @@ class Taker:
             self._worker.stop()  # type: ignore[no-untyped-call]
 
     def hangs(self) -> bool:
-        """Return whether no fetch has been answered for long, though the database answers others.
+        """Return whether fetches or signs get no answer, though the database answers others.
 
-        Then its connections are half open: new ones would work.
+        Then the connections are half open: new ones would work.
         """
-        since = self._manager.unanswered_since if self._manager is not None else None
-        if since is None or time.monotonic() - since < FETCH_SECONDS:
+        now, manager = time.monotonic(), self._manager
+        since = None if manager is None else manager.silent_since(now, 4 * self._sign_seconds)
+        if since is None or now - since < FETCH_SECONDS or not self._answers():
+            self._answers_since = None
             return False
+        self._answers_since = self._answers_since or now
+        return now - self._answers_since >= FETCH_SECONDS / 2
+
+    def _answers(self) -> bool:
+        """Return whether the database answers a new connection; if not, it is an outage."""
         try:
             with connect(self._store.url) as session:
                 session.execute("SELECT 1")
-        except psycopg.Error:  # an outage, which ends by itself
+        except psycopg.Error:
             return False
         return True
 
@@ -204,6 +240,7 @@ class Taker:
             min_size=1,
             max_size=MOST_SESSIONS,
             timeout=FETCH_SECONDS / 2,
+            reconnect_timeout=RETRY_SECONDS,
             name="queue",
         )
         app = App(connector=connector)
@@ -235,7 +272,8 @@ class _Again(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:  # noqa: ARG002
         """Return when it is taken again; None for never."""
         if isinstance(exception, GivenBackError):
-            return RetryDecision(retry_in={"seconds": exception.seconds})
+            seconds = exception.seconds
+            return RetryDecision(retry_in={"seconds": seconds}) if seconds else RetryDecision()
         return None
 
 
@@ -252,23 +290,33 @@ class _Manager(JobManager):
     ) -> None:
         super().__init__(connector)
         self._sign, self._may_take = sign, may_take
-        self.unanswered_since: float | None = None
+        self._unanswered_since: float | None = None
+        self._signed_at = time.monotonic()
         self._unknown: set[int | None] = set()
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Fetch an errand, watched; None if there is none, or none can be had now."""
         if not self._may_take():
+            self._unanswered_since = None
             return None
-        self.unanswered_since = self.unanswered_since or time.monotonic()
+        self._unanswered_since = self._unanswered_since or time.monotonic()
         try:
             job = await super().fetch_job(queues, worker_id)
         except ConnectorException as error:
             _log.warning("queue.fetch_failed", reason=str(error.__cause__))
+            if not isinstance(error.__cause__, PoolTimeout):
+                self._unanswered_since = None  # an error is an answer
             if isinstance(error.__cause__, psycopg.errors.ForeignKeyViolation):  # counted as dead
                 self.worker.worker_id = await self.register_worker()
             return None
-        self.unanswered_since = None
+        self._unanswered_since = None
         return job
+
+    def silent_since(self, now: float, sign_seconds: float) -> float | None:
+        """Return since when no fetch was answered, or no sign of life was tried."""
+        if now - self._signed_at > sign_seconds:
+            return min(self._signed_at, self._unanswered_since or now)
+        return self._unanswered_since
 
     async def update_heartbeat(self, worker_id: int) -> None:
         """Give a sign of life; one that cannot be given is not made up for."""
@@ -278,6 +326,7 @@ class _Manager(JobManager):
             await self._give_back_unknown(worker_id)
         except (ConnectorException, StoreError) as error:
             _log.warning("queue.sign_failed", reason=str(error.__cause__ or error))
+        self._signed_at = time.monotonic()
 
     async def _give_back_unknown(self, worker_id: int) -> None:
         """Give back errands of this worker that it does not know: a fetch lost its answer."""

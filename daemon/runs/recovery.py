@@ -29,10 +29,13 @@ def recover_interrupted_runs(context: Context, *, leads: bool = False) -> None:
         former = history.replace_service(transaction, here)
         workers = {one.process for one in fleet.load_workers(transaction)} - {here}
         for run in history.running_runs(transaction):
-            if leads and run["worker"] in workers:
+            scheduled = run["schedule"] is not None
+            if scheduled and leads and run["worker"] in workers:
+                continue
+            if run["worker"] == here and run["id"] in LIVE_RUNS:
                 continue
             is_former = run["worker"] == former and former != here
-            if run["schedule"] is None and not is_former and is_alive(run["id"], run, now):
+            if not scheduled and not is_former and is_alive(run["id"], run, now):
                 continue
             _interrupt(context, transaction, run, "exited without recording a result")
 

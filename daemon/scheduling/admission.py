@@ -60,9 +60,9 @@ def admissible(
     admitted: list[int] = []
     room = limits.at_once - sum(one.counts for one in working)
     for position in sorted(range(len(waiting)), key=lambda one: -waiting[one].priority):
-        if len(admitted) >= room:
-            break
         work = waiting[position]
+        if work.counts and room <= 0:
+            continue
         key = limits.key(work)
         if work.place in taken or key in full:
             continue
@@ -71,6 +71,7 @@ def admissible(
             continue
         taken.add(work.place)
         used[key] += work.sessions
+        room -= work.counts
         admitted.append(position)
     return admitted
 

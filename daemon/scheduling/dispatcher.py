@@ -21,7 +21,7 @@ from daemon.runs.result import RunState
 from daemon.runs.runner import Runner
 from daemon.scheduling.admission import Limits, Work
 from daemon.scheduling.hand_out import HandOut
-from daemon.scheduling.places import MOST_URGENT, Do, Places
+from daemon.scheduling.places import MOST_URGENT, Do, Elsewhere, Places
 from daemon.scheduling.tasks import known_since, owed_tasks, record_unrun, tasks_of
 from daemon.scheduling.timetable import Timing, timings
 from daemon.scheduling.waves import WaveResult, failure_of, in_waves
@@ -138,9 +138,7 @@ class Dispatcher:
         It does not wait for the work of its database: the run itself tells that it is busy. Nothing
         is run once the service stops.
         """
-        work = replace(
-            work_of(self._context, [task]), place=f"request {name}", priority=MOST_URGENT
-        )
+        work = replace(self._work_of([task]), place=f"request {name}", priority=MOST_URGENT)
         try:
             self._places.submit(work, do).result()
         except RuntimeError:
@@ -157,6 +155,10 @@ class Dispatcher:
             self._places.adopt(self._work_of(tasks), again, end)
         self.renew_limits()
 
+    def put_off(self, end: Elsewhere, until_later: bool) -> None:  # noqa: FBT001
+        """Let a work whose server does not answer leave its place to others, or have it again."""
+        self._places.put_off(end, until_later)
+
     def renew_limits(self) -> None:
         """Use the limits of the servers and workers as they are known now. Raises StoreError."""
         limits = read_limits(self._context)
@@ -172,9 +174,13 @@ class Dispatcher:
 
     def _work_of(self, tasks: Sequence[Task]) -> Work:
         """Return the work of tasks; one of a database that is not configured now only counts."""
-        if tasks[0].database and tasks[0].database not in self._context.config.databases:
-            return Work(tasks[0].place)
-        return work_of(self._context, tasks)
+        first = tasks[0]
+        if first.database and first.database not in self._context.config.databases:
+            return Work(first.place)
+        work = work_of(self._context, tasks)
+        # in a fleet the number at once is that of the workers
+        here = first.request is not None or first.scope is not Scope.DATABASE
+        return replace(work, counts=not (here and self._hand_out is not None))
 
     def _do(self, ending: "_Ending", tasks: Sequence[Task]) -> Do:
         """Return the work on tasks of one place: here, or by a worker of the fleet."""
@@ -261,7 +267,7 @@ class Dispatcher:
         wave_of = {name: wave for wave in waves for name in wave.databases}
         for tasks in places.values():
             wave = wave_of.get(tasks[0].database, waves[0])
-            wave.works.append((work_of(context, tasks), tasks))
+            wave.works.append((self._work_of(tasks), tasks))
         for wave in waves:  # the first ones begin as they are submitted
             wave.works.sort(key=lambda one: -one[0].priority)
         return waves
@@ -286,7 +292,7 @@ class Dispatcher:
             stopped = self._run_waves(waves, ending)
             if last and not ending.runner.stop.is_set():
                 work = partial(self._work, ending, last)
-                wait([self._places.submit(Work(Scope.SERVICE.value), work)])
+                wait([self._places.submit(self._work_of(last), work)])
             closed = self._close(ending, stopped=stopped)
         except (StoreError, RuntimeError) as error:
             # RuntimeError: the service stops

@@ -1,10 +1,8 @@
 """The fleet as the service and its dispatcher see it: work is handed out, and may come back."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from daemon.context import Context
-from daemon.liveness import Watchdog
 from daemon.scheduling.places import Elsewhere
 from domain.task import Task
 from execution.window import Window
@@ -23,24 +21,19 @@ class HandOut(Protocol):
     def offer(self, tasks: Sequence[Task], window: Window) -> Elsewhere | None:
         """Hand out tasks of one database; return their end. None if that cannot be done now."""
 
+    @property
+    def displaced(self) -> str:
+        """Return that another process leads now; empty if not."""
+
     def close(self) -> None:
         """End all ends: another process goes on."""
 
 
-class Membership(Protocol):
-    """The place of a service in a fleet that it leads."""
+class Admission(Protocol):
+    """The limits of what may begin, and what counts for them."""
 
-    watchdog: Watchdog
+    def renew_limits(self) -> None:
+        """Use the limits of the servers and workers as they are now. Raises StoreError."""
 
-    @property
-    def hand_out(self) -> HandOut:
-        """Return the way to the workers."""
-
-    def begin(self, context: Context, changed: Callable[[], None]) -> None:
-        """Look after the workers from now on; `changed` is called when their number changes."""
-
-    def use(self, context: Context) -> None:
-        """Use another configuration from now on."""
-
-    def resigns(self) -> bool:
-        """Return whether another worker is to lead."""
+    def put_off(self, end: Elsewhere, until_later: bool) -> None:  # noqa: FBT001
+        """Let a work whose server does not answer leave its place to others, or have it again."""

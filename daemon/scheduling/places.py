@@ -41,7 +41,7 @@ class Places:
         self._begun: list[_Turn] = []
         self._aside: dict[_Turn, bool] = {}
         self._returning: list[_Turn] = []
-        self._elsewhere: set[_Turn] = set()
+        self._elsewhere: dict[_Turn, Elsewhere] = {}
         self._lost: set[_Turn] = set()
         self._current = threading.local()
         self._changed = threading.Condition()
@@ -69,8 +69,24 @@ class Places:
         turn = _Turn(work, do)
         with self._changed:
             self._begun.append(turn)
-            self._elsewhere.add(turn)
+            self._elsewhere[turn] = elsewhere
         elsewhere.add_done_callback(partial(self._end, turn))
+
+    def put_off(self, elsewhere: Elsewhere, until_later: bool) -> None:  # noqa: FBT001
+        """Let a work that was begun elsewhere leave its turn since its server is down, or not.
+
+        Nothing else begins in that server meanwhile, so it may come back without a turn.
+        """
+        with self._changed:
+            turns = [turn for turn, end in self._elsewhere.items() if end is elsewhere]
+            changed = [turn for turn in turns if (turn in self._aside) != until_later]
+            for turn in changed:
+                if until_later:
+                    self._aside[turn] = True
+                else:
+                    del self._aside[turn]
+            if changed:
+                self._admit()
 
     @contextmanager
     def aside(self, beat: Callable[[], object], *, down: bool) -> Iterator[None]:
@@ -123,7 +139,7 @@ class Places:
 
         Those of servers that are down; of the others that refuse work only while threads are left.
         """
-        few = len(self._aside) >= THREADS - self._limits.at_once
+        few = len(self._aside.keys() - self._elsewhere.keys()) >= THREADS - self._limits.at_once
         return {turn.work.server for turn, down in self._aside.items() if down or few} - {""}
 
     def _admit(self) -> None:
@@ -148,7 +164,7 @@ class Places:
         result = None if problem is not None else ran.result()
         if isinstance(result, Future):
             with self._changed:
-                self._elsewhere.add(turn)
+                self._elsewhere[turn] = result
                 self._admit()
             result.add_done_callback(partial(self._end, turn))
             return
@@ -157,7 +173,8 @@ class Places:
                 self._do_again(turn)
                 return
             self._begun.remove(turn)
-            self._elsewhere.discard(turn)
+            self._elsewhere.pop(turn, None)
+            self._aside.pop(turn, None)
             self._lost.discard(turn)
             if not self._stopped:
                 self._admit()
@@ -174,6 +191,7 @@ class Places:
         the other has ended. Where the limit has no room for that session, it is not counted.
         """
         self._lost.add(turn)
+        self._aside.pop(turn, None)
         limit = self._limits.sessions.get(self._limits.key(turn.work), turn.work.sessions + 1)
         more = 1 if turn.work.sessions and limit > turn.work.sessions else 0
         place = f"again {turn.work.place}"
