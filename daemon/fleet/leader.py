@@ -185,7 +185,7 @@ class HandOut:
             if number not in offered:
                 self._end(number, done=True)
             else:
-                admission.put_off(end, offered[number].put_off)
+                admission.put_off(end, until_later=offered[number].put_off)
 
     def _end(self, number: int, *, done: bool) -> None:
         with self._guard:

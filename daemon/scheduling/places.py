@@ -72,7 +72,7 @@ class Places:
             self._elsewhere[turn] = elsewhere
         elsewhere.add_done_callback(partial(self._end, turn))
 
-    def put_off(self, elsewhere: Elsewhere, until_later: bool) -> None:  # noqa: FBT001
+    def put_off(self, elsewhere: Elsewhere, *, until_later: bool) -> None:
         """Let a work that was begun elsewhere leave its turn since its server is down, or not.
 
         Nothing else begins in that server meanwhile, so it may come back without a turn.

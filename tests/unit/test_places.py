@@ -320,3 +320,32 @@ def test_work_elsewhere_holds_no_thread(wait):
     for end in ends:
         end.set_result(True)
     assert all(one.result(5) is None for one in works)
+
+
+def test_work_put_off_elsewhere_leaves_its_turn_but_keeps_its_server(wait):
+    places, end, done = Places(Limits(1, {"down": 4})), Future(), []
+    off = places.submit(Work("a", "down", 2), lambda: end)
+    wait(lambda: _begun(places) == {"a"})
+    same = places.submit(Work("b", "down", 2), lambda: done.append("b"))
+    other = places.submit(Work("c", "up", 2), lambda: done.append("c"))
+    wait(lambda: places._elsewhere)
+    places.put_off(end, until_later=True)
+    other.result(5)
+    assert done == ["c"], "nothing begins in a server that is down"
+    places.put_off(end, until_later=True)
+    places.put_off(end, until_later=False)
+    assert not same.done()
+    end.set_result(True)
+    off.result(5)
+    same.result(5)
+    assert done == ["c", "b"]
+
+
+def test_local_work_of_a_fleet_without_workers_begins():
+    places = Places(Limits(0))
+    places.submit(Work("host", counts=False), lambda: None).result(5)
+    waits = places.submit(Work("a"), lambda: None)
+    places.submit(Work("host", counts=False), lambda: None).result(5)
+    assert not waits.done()
+    places.stop()
+    waits.result(5)
