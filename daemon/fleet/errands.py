@@ -77,7 +77,7 @@ class Errands:
                 ended = runner.run(task, window)
                 if ended.state is RunState.INTERRUPTED and ended.cause is Cause.UNREACHABLE:
                     self._forget_unbegun(context, ended.number)
-                    raise GivenBackError(SERVER_SECONDS)
+                    raise GivenBackError(SERVER_SECONDS, down=ended.down)
                 if self.stop.is_set():
                     raise GivenBackError
         except StoreError as error:

@@ -185,7 +185,8 @@ class HandOut:
             if number not in offered:
                 self._end(number, done=True)
             else:
-                admission.put_off(end, until_later=offered[number].put_off)
+                one = offered[number]
+                admission.put_off(end, until_later=one.put_off, down=one.down)
 
     def _end(self, number: int, *, done: bool) -> None:
         with self._guard:

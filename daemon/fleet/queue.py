@@ -42,6 +42,8 @@ FETCH_SECONDS = 60.0
 POLL_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 MOST_SESSIONS = 4
+LATER, DOWN = -1, -2
+"""The priorities of what is put off, where its server answers and where it does not."""
 KEPT_SECONDS = 86_400.0
 """Workers that have died are removed from the queue after so long."""
 
@@ -61,8 +63,9 @@ _log = structlog.get_logger("queue")
 class GivenBackError(Exception):
     """The worker cannot go on with an errand now; it or another one takes it again later."""
 
-    def __init__(self, seconds: int = 0) -> None:
-        self.seconds = seconds
+    def __init__(self, seconds: int = 0, *, down: bool = False) -> None:
+        """Give it back for some seconds; `down` tells that its whole server does not answer."""
+        self.seconds, self.down = seconds, down
         super().__init__(f"given back for {seconds} s")
 
 
@@ -109,6 +112,8 @@ class Offered:
     errand: dict[str, Any]
     put_off: bool
     """A worker has given it back until later."""
+    down: bool
+    """Because its whole server does not answer."""
 
 
 class Offers:
@@ -139,7 +144,8 @@ class Offers:
         return {
             row["id"]: Offered(
                 row["args"]["errand"],
-                put_off=row["status"] == Status.TODO.value and row["scheduled_at"] is not None,
+                put_off=row["status"] == Status.TODO.value and row["priority"] in {LATER, DOWN},
+                down=row["priority"] == DOWN,
             )
             for row in rows
         }
@@ -272,8 +278,10 @@ class _Again(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:  # noqa: ARG002
         """Return when it is taken again; None for never."""
         if isinstance(exception, GivenBackError):
-            seconds = exception.seconds
-            return RetryDecision(retry_in={"seconds": seconds}) if seconds else RetryDecision()
+            if not exception.seconds:
+                return RetryDecision()
+            later = DOWN if exception.down else LATER
+            return RetryDecision(retry_in={"seconds": exception.seconds}, priority=later)
         return None
 
 

@@ -29,6 +29,8 @@ class RunResult:
     reason: str = ""
     left: int = 0
     cause: Cause | None = None
+    down: bool = False
+    """Whether the whole server does not answer."""
 
 
 _BY_STOP = (

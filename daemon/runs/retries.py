@@ -55,6 +55,8 @@ class Tries:
             return RunResult(RunState.FAILED, str(error), cause=Cause.UNREACHABLE)
         if self._tries >= self._at_most:
             why = f"the others go first: {error}"
-            return RunResult(RunState.INTERRUPTED, why, cause=Cause.UNREACHABLE)
+            return RunResult(
+                RunState.INTERRUPTED, why, cause=Cause.UNREACHABLE, down=error.of_server
+            )
         _log.warning("run.retrying", run=recorder.number, seconds=self.wait, reason=str(error))
         return None

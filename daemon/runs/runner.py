@@ -87,6 +87,8 @@ class FinishedRun:
     state: RunState
     reason: str
     cause: Cause | None = None
+    down: bool = False
+    """Whether the whole server did not answer."""
 
 
 class Runner:
@@ -148,7 +150,9 @@ class Runner:
             self._watchdog.end(_sign(number))
         recorder.finish(end)
         log.info("run.finished", state=end.state.value, reason=end.reason, steps_left=end.left)
-        return FinishedRun(number, task.job, task.database, end.state, end.reason, end.cause)
+        return FinishedRun(
+            number, task.job, task.database, end.state, end.reason, end.cause, end.down
+        )
 
     def _persist(self, task: Task, window: Window, recorder: Recorder) -> RunResult:
         """Retry an unreachable server throughout the window.

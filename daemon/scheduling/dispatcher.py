@@ -155,9 +155,9 @@ class Dispatcher:
             self._places.adopt(self._work_of(tasks), again, end)
         self.renew_limits()
 
-    def put_off(self, end: Elsewhere, *, until_later: bool) -> None:
-        """Let a work whose server does not answer leave its place to others, or have it again."""
-        self._places.put_off(end, until_later=until_later)
+    def put_off(self, end: Elsewhere, *, until_later: bool, down: bool) -> None:
+        """Let a work leave its place to others until later, or have it again."""
+        self._places.put_off(end, until_later=until_later, down=down)
 
     def renew_limits(self) -> None:
         """Use the limits of the servers and workers as they are known now. Raises StoreError."""

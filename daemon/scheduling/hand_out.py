@@ -35,5 +35,8 @@ class Admission(Protocol):
     def renew_limits(self) -> None:
         """Use the limits of the servers and workers as they are now. Raises StoreError."""
 
-    def put_off(self, end: Elsewhere, *, until_later: bool) -> None:
-        """Let a work whose server does not answer leave its place to others, or have it again."""
+    def put_off(self, end: Elsewhere, *, until_later: bool, down: bool) -> None:
+        """Let a work leave its place to others until later, or have it again.
+
+        Nothing else begins in a server that is `down`.
+        """

@@ -72,17 +72,18 @@ class Places:
             self._elsewhere[turn] = elsewhere
         elsewhere.add_done_callback(partial(self._end, turn))
 
-    def put_off(self, elsewhere: Elsewhere, *, until_later: bool) -> None:
-        """Let a work that was begun elsewhere leave its turn since its server is down, or not.
+    def put_off(self, elsewhere: Elsewhere, *, until_later: bool, down: bool) -> None:
+        """Let a work that was begun elsewhere leave its turn until later, or have it again.
 
-        Nothing else begins in that server meanwhile, so it may come back without a turn.
+        If its whole server is `down`, nothing else begins there meanwhile. It comes back without a
+        turn.
         """
         with self._changed:
             turns = [turn for turn, end in self._elsewhere.items() if end is elsewhere]
             changed = [turn for turn in turns if (turn in self._aside) != until_later]
             for turn in changed:
                 if until_later:
-                    self._aside[turn] = True
+                    self._aside[turn] = down
                 else:
                     del self._aside[turn]
             if changed:

@@ -399,7 +399,7 @@ class Limits:
     def renew_limits(self):
         pass
 
-    def put_off(self, end, *, until_later):
+    def put_off(self, end, *, until_later, down):
         pass
 
 

@@ -63,6 +63,26 @@ def test_given_back_errand_is_taken_again(state, wait):
         wait(lambda: len(tries) == 3 and not waiting(state), 20)
 
 
+def test_errand_put_off_tells_why_and_goes_after_others(state, wait):
+    tries = []
+
+    def do(errand):
+        tries.append(errand["a"])
+        if len(tries) == 1:
+            raise GivenBackError(60, down=True)
+        if len(tries) == 2:
+            raise GivenBackError(60)
+
+    with taking(state, do, at_once=1):
+        off = [offer(state, {"a": 1})]
+        wait(lambda: tries and waiting(state)[off[0]].put_off, 20)
+        off.append(offer(state, {"a": 2}))
+        wait(lambda: len(tries) == 2 and waiting(state)[off[1]].put_off, 20)
+        offer(state, {"a": 3})
+        wait(lambda: len(tries) == 3, 20)
+        assert [waiting(state)[number].down for number in off] == [True, False]
+
+
 def test_failing_errand_is_not_tried_again(state, wait):
     tries = []
 
