@@ -427,3 +427,18 @@ def test_new_leader_leaves_its_own_runs_alone(house):
     with context.store.reading() as transaction:
         states = {one["id"]: one["state"] for one in history.load_runs(transaction, 5)}
     assert states == {live: "running", dead: "interrupted"}
+
+
+def test_database_that_does_not_answer_leaves_its_place_to_others(fleet, wait):
+    house, start = fleet
+    house.extra = (
+        f"[fleet]\n{STALLED}worker_at_once = 1\n"
+        '[databases.down]\ndsn = "host=127.0.0.1 port=1 dbname=x user=x"\npriority = 9\n'
+    )
+    schedule_now(house, ["analyze"])
+    one = start("one")
+    wait(lambda: runs(house, database="down"), 30, "it goes first")
+    wait(lambda: runs(house) and runs(house)[0]["state"] == "finished", 60)
+    assert runs(house, database="down") == [], "a try that reached nothing is no run"
+    assert ("database_unreachable", "down") in open_alerts(house.context())
+    assert one.stop() == 0
