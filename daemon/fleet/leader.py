@@ -124,6 +124,12 @@ class HandOut:
                     return end
         return None
 
+    def hold(self) -> None:
+        """Count nobody as silent for a while: in an outage of the state no sign could be given."""
+        self._signs = Signs()
+        stalled_after = self._context.config.fleet.stalled_after.total_seconds()
+        self._holds_until = time.monotonic() + stalled_after
+
     def close(self) -> None:
         """Leave the offers to the next leader; for this one they have ended."""
         self._closed.set()
@@ -164,14 +170,9 @@ class HandOut:
                 break
             except StoreError as error:
                 _log.warning("fleet.not_looked_at", reason=str(error))
-                self._hold(options.stalled_after)
+                self.hold()
                 self._closed.wait(IDLE_SECONDS)
         self._watchdog.end(LOOK)
-
-    def _hold(self, span: timedelta) -> None:
-        """Count nobody as silent for a while: after an outage no worker could give a sign."""
-        self._signs = Signs()
-        self._holds_until = time.monotonic() + span.total_seconds()
 
     def _learn_ends(self, admission: Admission) -> None:
         """End the offers that are in the queue no more; those put off leave their places."""
@@ -199,7 +200,7 @@ class HandOut:
         with self._leading() as transaction:
             workers = fleet.load_workers(transaction)
             if self._is_after_outage(workers, stalled_after):
-                self._hold(stalled_after)
+                self.hold()
             holds = time.monotonic() < self._holds_until
             silent = self._signs.silent(workers, stalled_after)
             stalled = []

@@ -70,7 +70,7 @@ class Member:
         self._errands = Errands(context, renewed, self.watchdog)
         self._health = StateHealth(context, looks=False)
         self._leader_signs, self._signs = Signs(), Signs()
-        self._renewed_at = float("-inf")
+        self._renewed_at = self._out_at = float("-inf")
         self._hand_out = HandOut(context, self.watchdog)
 
     def run(self) -> None:
@@ -171,6 +171,8 @@ class Member:
         _log.info("fleet.leads", worker=self._name)
         self._renew()
         self._hand_out = HandOut(self._context, self.watchdog)
+        if time.monotonic() - self._out_at < self._stalled_after.total_seconds():
+            self._hand_out.hold()
         self._health.displaced, self._health.looks = "", True
         try:
             return Service(self._context, self._read_again, self._renewed, self).lead()
@@ -190,24 +192,26 @@ class Member:
         try:
             if self.resigns():
                 return None
-            stack.enter_context(self._store.owned())
-        except LockHeldError:
-            self._displace_frozen_leader()
+            try:
+                stack.enter_context(self._store.owned())
+            except LockHeldError:
+                self._displace_frozen_leader()
+            else:
+                return stack
         except StoreError as error:
             _log.warning("fleet.cannot_lead", reason=str(error))
-        else:
-            return stack
+            self._leader_signs = Signs()  # in an outage nobody can give a sign
+            self._out_at = time.monotonic()
         return None
 
     def _displace_frozen_leader(self) -> None:
-        """End the leadership of a process that gives no sign of life."""
-        with suppress(StoreError):
-            with self._store.reading() as transaction:
-                leader = history.load_service(transaction)
-                workers = [one for one in fleet.load_workers(transaction) if one.process == leader]
-            if self._leader_signs.silent(workers, self._stalled_after):
-                _log.warning("fleet.leader_silent", worker=workers[0].name)
-                self._store.displace()
+        """End the leadership of a process that gives no sign of life. Raises StoreError."""
+        with self._store.reading() as transaction:
+            leader = history.load_service(transaction)
+            workers = [one for one in fleet.load_workers(transaction) if one.process == leader]
+        if self._leader_signs.silent(workers, self._stalled_after):
+            _log.warning("fleet.leader_silent", worker=workers[0].name)
+            self._store.displace()
 
     def _follow(self, seconds: float) -> ExitStack | None:
         """Answer requests and watch the state until this member may lead; None to end.

@@ -39,6 +39,8 @@ from store.store import StoreError, Transaction
 NAME = "sereno"
 FETCH_SECONDS = 60.0
 """A fetch that is not answered by then hangs, as one may whose connection is half open."""
+SESSION_SECONDS = 5.0
+"""So long a session is waited for; the pool tries again only for the next one who asks."""
 POLL_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 MOST_SESSIONS = 4
@@ -245,7 +247,7 @@ class Taker:
             kwargs=options,
             min_size=1,
             max_size=MOST_SESSIONS,
-            timeout=FETCH_SECONDS / 2,
+            timeout=SESSION_SECONDS,
             reconnect_timeout=RETRY_SECONDS,
             name="queue",
         )
