@@ -7,6 +7,8 @@ from daemon.history.worker import Worker, parse_worker
 from store.store import Transaction
 from store.timestamps import from_text, to_text
 
+WORKER_STATES = ("working", "drained", "silent", "stopped")
+
 _ALL = "SELECT * FROM worker ORDER BY name"
 _SIGN = """
     INSERT INTO worker (name, process, version, at_once, began_at, seen_at)
@@ -45,12 +47,13 @@ class FleetWorker:
         return parse_worker(self.process)
 
     def state(self, now: datetime, stalled_after: timedelta) -> str:
-        """Return its state in one word: working, drained, silent or stopped."""
+        """Return its state, one of WORKER_STATES."""
+        working, drained, silent, stopped = WORKER_STATES
         if not self.process:
-            return "stopped"
+            return stopped
         if now - self.seen_at > stalled_after:
-            return "silent"
-        return "drained" if self.draining else "working"
+            return silent
+        return drained if self.draining else working
 
 
 def load_workers(transaction: Transaction) -> list[FleetWorker]:

@@ -134,7 +134,7 @@ def test_work_of_a_killed_worker_is_taken_up(fleet, wait):
     assert leads(two)
     assert "gives no sign of life" in runs(house)[1]["reason"]
     assert workers(house)["one"]["state"] == "silent"
-    assert "worker_silent" in {kind for kind, _ in open_alerts(house.context())}
+    wait(lambda: "worker_silent" in {kind for kind, _ in open_alerts(house.context())}, 30)
     assert "removed from the list" in house.sereno("fleet", "drain", "one").stdout
     wait(lambda: "worker_silent" not in {kind for kind, _ in open_alerts(house.context())}, 20)
 

@@ -21,6 +21,7 @@ from alerts.wording import reason_wording
 from checks import registry
 from daemon.alert_texts import spanish_texts
 from daemon.disk_forecast import full_between, full_on
+from daemon.history.fleet import WORKER_STATES
 from daemon.report.gather import nights
 from daemon.report.language import language
 from daemon.report.layout import sentence
@@ -419,7 +420,7 @@ def test_catalogue_is_complete():
         wanted |= {one[1] if isinstance(one[1], str) else one[1][0] for one in found}
     wanted |= {one.value for one in (*Severity, *Status, *State)} | {"green", "yellow", "orange", "red"}  # fmt: skip
     wanted |= {"finished", "failed", "window_ended", "throttled", "interrupted", "skipped", "running"}  # fmt: skip
-    wanted |= {one for one, _ in digest.COUNTED.values()}
+    wanted |= {one for one, _ in digest.COUNTED.values()} | set(WORKER_STATES)
     wanted |= {"channel test: nothing is wrong", "This message tests the channel. No action is needed."}  # fmt: skip
     wanted |= {"first seen", "seen", "flapping", "late", "it", "ended by", "not delivered by"}
     wanted |= said_messages() | messages_of_pages() | {reason_wording(one) for one in Reason} - {""}
