@@ -339,10 +339,16 @@ def _opened(url: str, folder: Path, *, create: bool, unfinished: bool = False) -
                 cure = "sereno state copy goes on with it"
                 raise StoreError(f"{name}: the copy of a state file was interrupted; {cure}")
     except (psycopg.Error, UnicodeError) as error:
-        raise StoreError(f"{name}: {reason(error)}") from error
+        raise StoreError(f"{name}: {reason(error)}; {_cure(error)}") from error
     pool.open()
     atexit.register(pool.close)
     return DatabaseStore(name, url, folder, pool)
+
+
+def _cure(error: Exception) -> str:
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return "let the role of daemon.state own the database (docs/operations.md)"
+    return "start the server, or correct daemon.state"
 
 
 def _try_own(session: psycopg.Connection[Row]) -> bool:

@@ -17,7 +17,6 @@ from daemon.cli.options import (
     fail,
     open_context,
     print_json,
-    unknown_name,
 )
 from daemon.exit_codes import Exit
 from domain.place import SEPARATOR
@@ -40,23 +39,29 @@ WorkerArgument = Annotated[str, typer.Argument(metavar="WORKER", show_default=Fa
 
 @app.command()
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show who leads, how much is worked on, and what is not there."""
+    """Show who leads, how much is worked on, and what is not there.
+
+    Exits with 1 if none leads, or a worker gives no sign of life. How many databases of one
+    server are worked on at once is limited by its sessions (databases.NAME.at_once).
+    """
     from daemon.cli.output import counted, line
 
     with _opened(config) as fleet:
+        code = Exit.FINE if fleet.is_well() else Exit.FOUND
         if as_json:
             print_json(fleet.summary())
-            return
+            raise typer.Exit(code)
         taking = [one for one in fleet.workers if fleet.state_of(one) == "working"]
         at_once = sum(one.at_once for one in taking)
         leader = fleet.leader()
-        line(f"fleet      {counted(len(taking), 'worker')}, {at_once} databases at once")
+        line(f"fleet      {counted(len(taking), 'worker')} for {at_once} databases at once")
         line(f"leader     {leader or 'none (sereno run --worker)'}")
         for text in fleet.others():
             line(f"           {text}")
         line(f"running    {fleet.running_text()}")
         line(f"databases  {fleet.databases_text()}")
         line(f"state      {fleet.overview.store.name}")
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -155,7 +160,7 @@ def drain(
         with fleet.overview.store.transaction() as transaction:
             statements.drain(transaction, worker, draining=not undo)
         if undo:
-            line(f"{worker} takes work again")
+            line(f"{worker} takes work again" if one.draining else f"{worker} was not drained")
             return
         running = fleet.running[one.process]
         line(f"{worker} takes nothing more; {counted(running, 'run')} to end there")
@@ -184,12 +189,12 @@ def retire(
 ) -> None:
     """Forget a database of a group that does not exist any more, now instead of later.
 
-    Its alerts end; its runs stay in the history.
+    Its server is asked first. Its alerts end; its runs stay in the history.
     """
     from daemon.cli.output import line
     from daemon.membership import retire_missing
 
-    with open_context(config) as context:
+    with open_context(config, looks=True) as context:
         _refuse_present(context, database)
         retire_missing(context, database)
         line(f"{database} is retired: its alerts have ended")
@@ -205,7 +210,10 @@ def _refuse_present(context: "Context", database: str) -> None:
         if found:
             cure = f"leave it out by databases.{group}.except"
         fail(f"{database} is there: to do nothing in it, {cure}", Exit.CANNOT)
-    fail(unknown_name("missing database", database, sorted(context.missing)), Exit.CANNOT)
+    missing = ", ".join(sorted(context.missing)) or "none"
+    fail(
+        f"{database} is not a database of a group that is missing (missing: {missing})", Exit.CANNOT
+    )
 
 
 @contextmanager

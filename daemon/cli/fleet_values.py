@@ -39,6 +39,16 @@ class Fleet:
         """Return the state of a worker in one word."""
         return worker.state(self.now, self.overview.stalled_after)
 
+    def differs(self, worker: FleetWorker) -> bool:
+        """Return whether a worker has another configuration than the leader."""
+        leading = [one.digest for one in self.workers if one.process == self._service]
+        return bool(worker.process and leading and worker.digest != leading[0])
+
+    def is_well(self) -> bool:
+        """Return whether one leads, and all workers give signs of life."""
+        states = {one.name: self.state_of(one) for one in self.workers}
+        return "silent" not in states.values() and (not states or bool(self.leader()))
+
     def leader(self) -> str:
         """Return the name of the leader; empty if there is none."""
         names = (one.name for one in self.workers if one.process == self._service)
@@ -59,8 +69,12 @@ class Fleet:
                 found.append(
                     f"{one.name} gives no sign of life since {ago(self.now - one.seen_at)}"
                 )
-            elif state != "working":
-                found.append(f"{one.name} is {state}")
+            elif state == "stopped":
+                found.append(f"{one.name} is drained and stopped")
+            elif state == "drained":
+                found.append(f"{one.name} is drained")
+            if self.differs(one):
+                found.append(f"{one.name} has another configuration than the leader")
         return found
 
     def running_text(self) -> str:
@@ -97,6 +111,8 @@ class Fleet:
             "running": self.running[worker.process],
             "at_once": worker.at_once,
             "host": worker.worker.host if worker.worker else "",
+            "process": worker.worker.process if worker.worker else None,
+            "differs": self.differs(worker),
             "version": worker.version,
             "began_at": worker.began_at.isoformat(),
             "seen_at": worker.seen_at.isoformat(),

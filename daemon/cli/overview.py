@@ -29,6 +29,7 @@ from domain.units import parse_duration
 from store.opening import STATE_URLS, open_store
 from store.store import Store, StoreError
 
+SHORTEST_STALL = timedelta(seconds=10)
 DEFAULT_STATE = "/var/lib/sereno/state.db"
 DEFAULT_FOLDER = "/var/lib/sereno"
 SECTIONS = frozenset(
@@ -165,7 +166,9 @@ def _parts(values: Mapping[str, Any]) -> dict[str, Any]:
         "channels": tuple(values.get("channels", {})),
         "timings": {key: _timing(name, zone, key, one) for key, one in schedules.items()},
         "jobs": {key: tuple(one["jobs"]) for key, one in schedules.items()},
-        "stalled_after": parse_duration(values.get("fleet", {}).get("stalled_after", "30s")),
+        "stalled_after": max(
+            parse_duration(values.get("fleet", {}).get("stalled_after", "30s")), SHORTEST_STALL
+        ),
         "has_maintenance": bool(values.get("alerts", {}).get("maintenance")),
     }
 

@@ -63,7 +63,7 @@ def run(
     path = config_path(config)
     hold_signals()
     with _failures():
-        context = build_context(_loaded(path))
+        context = build_context(_loaded(path, worker=worker))
         _keep_last_good(path, context)
         read_again = partial(_reload, path, context)
         if worker:
@@ -88,12 +88,16 @@ def _failures() -> Iterator[None]:
         _end(plain_error(error), Exit.CANNOT)
 
 
-def _loaded(path: Path) -> "Config":
+def _loaded(path: Path, *, worker: bool) -> "Config":
     try:
-        return load_configuration(path)
+        loaded = load_configuration(path)
     except typer.Exit as ended:
         sentence = f"the configuration {path} is not valid (sereno config check)"
         _end(sentence, Exit(ended.exit_code))
+    if worker and isinstance(loaded.daemon.state, Path):
+        cure = 'daemon.state = "postgresql://HOST/NAME"'
+        _end(f"--worker: several machines need their state in a database: {cure}", Exit.CONFIG)
+    return loaded
 
 
 def _check_name(name: str | None, *, worker: bool) -> None:
@@ -117,9 +121,6 @@ def _work(context: "Context", name: str, read_again: "Callable[[], Context]") ->
     """Be a worker until SIGTERM."""
     from daemon.bootstrap import renewed
 
-    if isinstance(context.config.daemon.state, Path):
-        cure = 'daemon.state = "postgresql://HOST/NAME"'
-        _end(f"--worker: several machines need their state in a database: {cure}", Exit.CONFIG)
     try:
         from daemon.fleet.member import Member, NameTakenError
     except ModuleNotFoundError as error:

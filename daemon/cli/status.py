@@ -159,18 +159,12 @@ class _State:
         }
 
     def show(self) -> None:
-        from daemon.cli.output import line, local_minute, zone_name
+        from daemon.cli.output import line, zone_name
         from daemon.cli.status_databases import databases_line
 
         line(f"{self.overview.name}   {self._overall()}")
         self._show_alerts()
-        service = "NOT running (sereno run, or systemctl start sereno)"
-        if self.service_running():
-            service = "running"
-        if self.unwritable() and self.checked_at:
-            since = local_minute(self.checked_at, self.overview.zone, self.overview.now())
-            service = f"running, but CANNOT WRITE its state file since {since}"
-        line(f"service    {service}")
+        line(f"service    {self._service()}")
         if self.workers.workers:
             line(f"workers    {self.workers.text()}")
         if self.paused is not None:
@@ -185,6 +179,18 @@ class _State:
         if self.alerts:
             following = f"Next: sereno alerts show {self.alerts[0].id}   "
         line(f"{following}(times: {zone_name(self.overview.zone)})")
+
+    def _service(self) -> str:
+        from daemon.cli.output import local_minute
+
+        if self.unwritable() and self.checked_at:
+            since = local_minute(self.checked_at, self.overview.zone, self.overview.now())
+            return f"running, but CANNOT WRITE its state file since {since}"
+        if self.service_running():
+            return "running"
+        if self.workers.workers:
+            return "NOT running (systemctl start sereno-worker@NAME on each machine)"
+        return "NOT running (sereno run, or systemctl start sereno)"
 
     def _overall(self) -> str:
         from alerts.wording import severity_wording

@@ -207,8 +207,8 @@ class HandOut:
             if not holds:
                 stalled = self._offers.stalled(transaction, stalled_after.total_seconds())
                 live = {one.process for one in workers if one.name not in silent}
-                why = "gives no sign of life any more"
-                interrupt_runs(self._context, transaction, live, why)
+                names = {one.process: one.name for one in workers}
+                interrupt_runs(self._context, transaction, live, names)
             tells = not holds and silent != self._silent and time.monotonic() >= self._tells_from
             if tells:
                 self._tell(transaction, workers, silent)

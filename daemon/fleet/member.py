@@ -11,6 +11,7 @@ from importlib.metadata import version
 import structlog
 
 from daemon.check_files import invalid_configuration
+from daemon.config.digest import digest_of
 from daemon.context import Context
 from daemon.endpoints import Endpoints
 from daemon.exit_codes import Exit
@@ -61,7 +62,7 @@ class Member:
         self.watchdog = Watchdog()
         self._draining = self._alone = False
         options = context.config.fleet
-        self._about = (version("sereno"), options.worker_at_once)
+        self._about = (version("sereno"), options.worker_at_once, digest_of(context.written))
         self._stalled_after = options.stalled_after
         assert isinstance(context.store, DatabaseStore)  # noqa: S101 - the command line has looked
         self._store = context.store
@@ -111,6 +112,7 @@ class Member:
     def use(self, context: Context) -> None:
         """Use another configuration from now on; runs in progress keep the old one."""
         self._context = context
+        self._about = (*self._about[:2], digest_of(context.written))
         self._health.use(context)
         self._errands.use(context)
         self._hand_out.use(context)
@@ -149,7 +151,10 @@ class Member:
         with self._store.transaction() as transaction:
             fleet.sign(transaction, self._name, process, self._about, self._context.clock())
             workers = fleet.load_workers(transaction)
-        self._draining = any(one.draining for one in workers if one.name == self._name)
+        draining = any(one.draining for one in workers if one.name == self._name)
+        if draining != self._draining:
+            self._draining = draining
+            _log.info("fleet.drained" if draining else "fleet.undrained", worker=self._name)
         silent = self._signs.silent(workers, self._stalled_after)
         others = [one for one in workers if one.name not in {self._name, *silent}]
         self._alone = not any(one.process and not one.draining for one in others)
@@ -178,11 +183,13 @@ class Member:
             return Service(self._context, self._read_again, self._renewed, self).lead()
         except LockHeldError as error:
             _log.warning("fleet.displaced", reason=str(error))
+            self._health.problem = ""  # the state can be used: it is another one's
             return True
         except StoreError as error:
             _log.warning("fleet.cannot_lead", reason=str(error))
             return True
         finally:
+            _log.info("fleet.leads_no_more", worker=self._name)
             self._health.looks = False
             self._hand_out.close()
 

@@ -146,7 +146,7 @@ class Offers:
         return {
             row["id"]: Offered(
                 row["args"]["errand"],
-                put_off=row["status"] == Status.TODO.value and row["priority"] in {LATER, DOWN},
+                put_off=row["status"] == "todo" and row["priority"] in {LATER, DOWN},
                 down=row["priority"] == DOWN,
             )
             for row in rows

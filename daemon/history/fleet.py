@@ -11,11 +11,11 @@ WORKER_STATES = ("working", "drained", "silent", "stopped")
 
 _ALL = "SELECT * FROM worker ORDER BY name"
 _SIGN = """
-    INSERT INTO worker (name, process, version, at_once, began_at, seen_at)
-    VALUES (?, ?, ?, ?, ?, ?)
+    INSERT INTO worker (name, process, version, at_once, digest, began_at, seen_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (name) DO UPDATE
     SET process = excluded.process, version = excluded.version, at_once = excluded.at_once,
-        seen_at = excluded.seen_at,
+        digest = excluded.digest, seen_at = excluded.seen_at,
         began_at = CASE WHEN worker.process = excluded.process THEN worker.began_at
                    ELSE excluded.began_at END
 """
@@ -37,6 +37,8 @@ class FleetWorker:
     """As `str` of a Worker; empty for one that has stopped while it was drained."""
     version: str
     at_once: int
+    digest: str
+    """Of its configuration, without the parts of its machine."""
     began_at: datetime
     seen_at: datetime
     draining: bool
@@ -64,6 +66,7 @@ def load_workers(transaction: Transaction) -> list[FleetWorker]:
             row["process"],
             row["version"],
             row["at_once"],
+            row["digest"],
             from_text(row["began_at"]),
             from_text(row["seen_at"]),
             bool(row["draining"]),
@@ -73,16 +76,19 @@ def load_workers(transaction: Transaction) -> list[FleetWorker]:
 
 
 def sign(
-    transaction: Transaction, name: str, process: str, about: tuple[str, int], now: datetime
+    transaction: Transaction, name: str, process: str, about: tuple[str, int, str], now: datetime
 ) -> None:
-    """Record a sign of life of a worker; `about` is its version and how much it takes at once."""
-    version, at_once = about
-    transaction.execute(_SIGN, (name, process, version, at_once, to_text(now), to_text(now)))
+    """Record a sign of life of a worker.
+
+    `about` is its version, how much it takes at once, and the digest of its configuration.
+    """
+    transaction.execute(_SIGN, (name, process, *about, to_text(now), to_text(now)))
 
 
 def drain(transaction: Transaction, name: str, *, draining: bool) -> None:
-    """Let a worker take nothing more, or take work again."""
+    """Let a worker take nothing more, or take work again; one that has stopped is forgotten."""
     transaction.execute(_DRAIN, (int(draining), name))
+    transaction.execute(_FORGET, (name,))
 
 
 def leave(transaction: Transaction, name: str, process: str) -> None:

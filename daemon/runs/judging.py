@@ -116,7 +116,7 @@ def judge_interrupted(instance: str, task: Task, number: int, reason: str) -> Fi
         return Finding(identity, Severity.CRITICAL, summary, remedy=remedy)
     identity = Identity(TASK_INTERRUPTED.name, instance, database=task.database, task=task.job)
     summary = f"run {number}: {reason}; the run will be retried"
-    remedy = f"sereno history {number}; journalctl -u sereno"
+    remedy = f"sereno history {number}; journalctl -u 'sereno*'"
     return Finding(identity, Severity.HIGH, summary, remedy=remedy)
 
 

@@ -1,6 +1,6 @@
 """Recovery of runs that a dead process left as running."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from daemon.context import Context
@@ -41,12 +41,17 @@ def recover_interrupted_runs(context: Context, *, leads: bool = False) -> None:
 
 
 def interrupt_runs(
-    context: Context, transaction: Transaction, live: Collection[str], why: str
+    context: Context, transaction: Transaction, live: Collection[str], names: Mapping[str, str]
 ) -> None:
-    """Mark the runs of schedules as interrupted, with an alert, that no live worker has."""
+    """Mark the runs of schedules as interrupted, with an alert, that no live worker has.
+
+    `names` are those of workers in the fleet, by process.
+    """
     for run in history.running_runs(transaction):
         if run["schedule"] is not None and run["worker"] not in live:
-            _interrupt(context, transaction, run, why)
+            name = f" (worker {names[run['worker']]})" if run["worker"] in names else ""
+            why = f"{name} gives no sign of life any more"
+            _interrupt(context, transaction, run, why.strip())
 
 
 def close_unrecorded_runs(context: Context) -> None:

@@ -219,7 +219,26 @@ def test_drained_worker_that_stopped_is_remembered(fleet, wait):
     house.sereno("fleet", "drain", "one")
     assert one.stop() == 0
     assert workers(house)["one"]["state"] == "stopped", "it is drained when it starts again"
+    told = house.sereno("fleet", "status", check=False)
+    assert (told.returncode, "one is drained and stopped" in told.stdout) == (0, True)
     assert "takes work again" in house.sereno("fleet", "drain", "one", "--undo").stdout
+    assert "one" not in workers(house)
+    assert "was not drained" in house.sereno("fleet", "drain", "two", "--undo").stdout
+
+
+def test_worker_with_another_configuration_is_told(fleet, wait):
+    house, start = fleet
+    house.write()
+    one = start("one")
+    wait(lambda: leads(one), 20)
+    assert "another configuration" not in house.sereno("fleet", "status").stdout
+    house.extra += '[schedules.other]\ncron = "0 5 * * *"\njobs = ["analyze"]\n'
+    house.write()
+    two = start("two")
+    wait(lambda: joined(two), 20)
+    status = house.sereno("fleet", "status").stdout
+    assert "two has another configuration than the leader" in status
+    assert [one["differs"] for one in workers(house).values()] == [False, True]
 
 
 def test_run_beside_workers_and_wrong_options_are_refused(fleet, wait):
@@ -245,6 +264,7 @@ def test_run_beside_workers_and_wrong_options_are_refused(fleet, wait):
     house.state = None
     code, told = refused("--worker")
     assert (code, "postgresql://HOST/NAME" in told) == (78, True)
+    assert not (house.folder / "state.db").exists(), "nothing is made before it is refused"
 
 
 def test_every_worker_tells_the_same(fleet, wait):
@@ -311,6 +331,10 @@ def test_missing_database_is_retired_by_hand(house, group):
     context = look(house.context())
     there = house.sereno("fleet", "retire", name, check=False)
     assert (there.returncode, "is there" in there.stderr) == (2, True)
+    other = group.create("dropped_now")
+    look(context)
+    group.drop("dropped_now")
+    assert "is retired" in house.sereno("fleet", "retire", other).stdout, "its server is asked"
     group.drop("gone")
     look(context)
     assert ("database_missing", name) in open_alerts(house.context())
@@ -320,7 +344,7 @@ def test_missing_database_is_retired_by_hand(house, group):
     assert not [one for one in query(house, "fleet", "databases") if one["name"] == name]
     assert ("database_missing", name) not in open_alerts(house.context())
     again = house.sereno("fleet", "retire", name, check=False)
-    assert again.returncode == 2
+    assert (again.returncode, "(missing: none)" in again.stderr) == (2, True)
 
 
 def test_fleet_without_workers_is_told_plainly(house):
@@ -334,9 +358,9 @@ def test_signs_of_workers_are_recorded_on_both_states(any_state, tmp_path):
     store = open_store(tmp_path / "state.db")
     now = datetime(2026, 11, 30, tzinfo=UTC)
     with store.transaction() as transaction:
-        statements.sign(transaction, "one", "p 1", ("1.0", 8), now)
+        statements.sign(transaction, "one", "p 1", ("1.0", 8, "a"), now)
         statements.drain(transaction, "one", draining=True)
-        statements.sign(transaction, "one", "p 2", ("1.1", 4), now + timedelta(seconds=9))
+        statements.sign(transaction, "one", "p 2", ("1.1", 4, "b"), now + timedelta(seconds=9))
         (one,) = statements.load_workers(transaction)
         assert (one.draining, one.at_once, one.began_at) == (True, 4, now + timedelta(seconds=9))
         statements.leave(transaction, "one", "p 1")
@@ -344,7 +368,6 @@ def test_signs_of_workers_are_recorded_on_both_states(any_state, tmp_path):
         statements.leave(transaction, "one", "p 2")
         assert statements.load_workers(transaction)[0].state(now, timedelta(1)) == "stopped"
         statements.drain(transaction, "one", draining=False)
-        statements.leave(transaction, "one", "")
         assert not statements.load_workers(transaction)
 
 

@@ -35,7 +35,7 @@ def test_errand_survives_the_queue(errand):
 
 
 def worker(name, seen_at, process="p"):
-    return FleetWorker(name, process, "1", 8, NOW, seen_at, draining=False)
+    return FleetWorker(name, process, "1", 8, "", NOW, seen_at, draining=False)
 
 
 def test_silence_is_timed_by_the_own_clock():

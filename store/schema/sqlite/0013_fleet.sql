@@ -5,6 +5,7 @@ CREATE TABLE worker (
   process  TEXT NOT NULL,
   version  TEXT NOT NULL,
   at_once  INTEGER NOT NULL,
+  digest   TEXT NOT NULL,
   began_at TEXT NOT NULL,
   seen_at  TEXT NOT NULL,
   draining INTEGER NOT NULL DEFAULT 0
