@@ -74,12 +74,13 @@ SESSIONS = """
     SELECT count(*) FILTER (WHERE a.query LIKE '%%advisory_lock%%' OR a.datid IN (SELECT database FROM locks)) AS ours,
            count(*) AS every,
            (SELECT count(*) FROM locks l JOIN locks w USING (database)
-            WHERE l.objid = 1 AND w.objid = 2 AND w.mode = 'ShareLock' AND w.client_addr <> l.client_addr) AS overlaps
+            WHERE l.objid = 2 AND w.objid = 2 AND l.mode = 'ShareLock' AND w.mode = 'ShareLock'
+              AND w.client_addr < l.client_addr) AS overlaps
     FROM pg_stat_activity a
     WHERE a.application_name LIKE 'sereno/%%' AND a.application_name !~ 'probe|discover'
 """
-"""The sessions of runs; those and the looks of a leader that is cut off; and the databases in which
-one worker works beside another one's lock."""
+"""The sessions of runs; those and the looks of a leader that is cut off; and the pairs of sessions
+of two workers that work in one database."""
 
 
 def ip(*arguments):
@@ -337,13 +338,13 @@ class Proof:
         later, seconds = defaultdict(list), defaultdict(list)
         for run in runs:
             later[run["job"], run["database"]].append(run)
-        states = {run["id"]: run["state"] for run in runs}
+        done = {(run["job"], run["database"]) for run in runs if run["state"] == "finished"}
         for kind, at, cut in self.faults:
             for run in cut:
                 again = [one for one in later[run["job"], run["database"]] if one["id"] > run["id"]]
                 if again:
                     seconds[kind].append((from_text(again[0]["started_at"]) - at).total_seconds())
-                elif states[run["id"]] != "finished":
+                elif (run["job"], run["database"]) not in done:
                     seconds[kind].append(float("inf"))
         return seconds
 
