@@ -17,6 +17,8 @@ class Work:
     """The greater goes first."""
     counts: bool = True
     """Whether it is one of those at once; its sessions count in any case."""
+    again: bool = False
+    """Whether it takes the place of a lost one, whose sessions may be there still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,16 @@ def admissible(
 
     `busy` are the places that have begun; `working` are the works that count for the limits, since
     one that waits for its server leaves its turn to another. A work that needs more sessions than
-    its server allows begins when the server has no other. Nothing passes an earlier work of the
-    same server that waits for sessions, and nothing begins in a server whose address is `silent`.
+    its server allows begins when the server has no other, and one that is done `again` when it has
+    no other but lost ones: where those had all sessions, none could ever begin. Nothing passes an
+    earlier work of the same server that waits for sessions, and nothing begins in a server whose
+    address is `silent`.
     """
     taken, full = set(busy), {limits.keys.get(one, one) for one in silent}
-    used: Counter[str] = Counter()
+    used, lively = Counter[str](), Counter[str]()
     for one in working:
         used[limits.key(one)] += one.sessions
+        lively[limits.key(one)] += one.sessions if one.counts else 0
     admitted: list[int] = []
     room = limits.at_once - sum(one.counts for one in working)
     for position in sorted(range(len(waiting)), key=lambda one: -waiting[one].priority):
@@ -66,11 +71,12 @@ def admissible(
         key = limits.key(work)
         if work.place in taken or key in full:
             continue
-        if not _fits(work, used[key], limits):
+        if not (_fits(work, used[key], limits) or (work.again and not lively[key])):
             full.add(key)
             continue
         taken.add(work.place)
         used[key] += work.sessions
+        lively[key] += work.sessions
         room -= work.counts
         admitted.append(position)
     return admitted

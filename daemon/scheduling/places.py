@@ -189,15 +189,13 @@ class Places:
         """Begin a lost work again, in turn; whoever did it may still have its sessions.
 
         What begins again waits in one session for the lock of the other; it takes more only when
-        the other has ended. Where the limit has no room for that session, it is not counted.
+        the other has ended.
         """
         self._lost.add(turn)
         self._aside.pop(turn, None)
-        limit = self._limits.sessions.get(self._limits.key(turn.work), turn.work.sessions + 1)
-        more = 1 if turn.work.sessions and limit > turn.work.sessions else 0
-        place = f"again {turn.work.place}"
-        again = replace(turn.work, place=place, sessions=more, priority=MOST_URGENT)
-        follower = _Turn(again, turn.do)
+        place, sessions = f"again {turn.work.place}", min(1, turn.work.sessions)
+        work = replace(turn.work, place=place, sessions=sessions, priority=MOST_URGENT, again=True)
+        follower = _Turn(work, turn.do)
         self._waiting.append(follower)
         done: Elsewhere = Future()
         follower.ended.add_done_callback(lambda _: done.set_result(True))

@@ -276,6 +276,26 @@ def test_lost_work_is_done_again_within_the_limit_of_its_server(wait):
     other.result(5)
 
 
+def test_lost_works_that_had_all_sessions_of_a_server_are_done_again_one_by_one(wait):
+    places, ends, begun = Places(Limits(9, {"one": 6})), {}, []
+
+    def begin(name):
+        begun.append(name)
+        ends[name, begun.count(name)] = Future()
+        return ends[name, begun.count(name)]
+
+    works = [places.submit(Work(name, "one", 3), partial(begin, name)) for name in "ab"]
+    wait(lambda: sorted(begun) == ["a", "b"])
+    for name in "ab":
+        ends[name, 1].set_result(False)
+    wait(lambda: len(begun) == 3)
+    assert len(_begun(places)) == 3, "one more session than the limit at the most"
+    ends[begun[2], 2].set_result(True)
+    wait(lambda: len(begun) == 4)
+    ends[begun[3], 2].set_result(True)
+    assert [one.result(5) for one in works] == [None, None]
+
+
 def test_work_that_is_lost_again_and_again_ends_once(wait):
     places = Places(Limits(2, {"one": 2}))
     ends = [Future() for _ in range(4)]
