@@ -61,7 +61,7 @@ def admissible(
     used, lively = Counter[str](), Counter[str]()
     for one in working:
         used[limits.key(one)] += one.sessions
-        lively[limits.key(one)] += one.sessions if one.counts else 0
+        lively[limits.key(one)] += one.sessions * one.counts
     admitted: list[int] = []
     room = limits.at_once - sum(one.counts for one in working)
     for position in sorted(range(len(waiting)), key=lambda one: -waiting[one].priority):
@@ -71,7 +71,7 @@ def admissible(
         key = limits.key(work)
         if work.place in taken or key in full:
             continue
-        if not (_fits(work, used[key], limits) or (work.again and not lively[key])):
+        if not _fits(work, used[key], lively[key], limits):
             full.add(key)
             continue
         taken.add(work.place)
@@ -82,7 +82,9 @@ def admissible(
     return admitted
 
 
-def _fits(work: Work, used: int, limits: Limits) -> bool:
-    """Return whether the server of a work has room for its sessions."""
+def _fits(work: Work, used: int, lively: int, limits: Limits) -> bool:
+    """Return whether the server of a work has room; `lively` sessions are not of lost works."""
     limit = limits.sessions.get(limits.key(work))
-    return limit is None or not work.sessions or not used or used + work.sessions <= limit
+    if limit is None or not work.sessions or used + work.sessions <= limit:
+        return True
+    return not (lively if work.again else used)
