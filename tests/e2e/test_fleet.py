@@ -93,8 +93,16 @@ def workers(house):
     return {one["name"]: one for one in query(house, "fleet", "workers")}
 
 
-def analyzing(house):
-    return bool(house.database.rows(ANALYZING))
+def one_at_work(house, start, wait):
+    """Start two workers of which the first leads and is within a long run; the next is short."""
+    house.database.run(SLOW_ANALYZE)
+    schedule_now(house, ["analyze"])
+    one = start("one")
+    wait(lambda: house.database.rows(ANALYZING), 30)
+    two = start("two")
+    wait(lambda: joined(two), 20)
+    house.database.run(FAST)
+    return one, two
 
 
 def test_workers_share_the_work_of_many_databases(fleet, group, wait):
@@ -122,13 +130,7 @@ def test_workers_share_the_work_of_many_databases(fleet, group, wait):
 
 def test_work_of_a_killed_worker_is_taken_up(fleet, wait):
     house, start = fleet
-    house.database.run(SLOW_ANALYZE)
-    schedule_now(house, ["analyze"])
-    one = start("one")
-    wait(lambda: analyzing(house), 30)
-    two = start("two")
-    wait(lambda: joined(two), 20)
-    house.database.run(FAST)
+    one, two = one_at_work(house, start, wait)
     one.process.kill()
     wait(lambda: [run["state"] for run in runs(house)] == ["finished", "interrupted"], 60)
     assert leads(two)
@@ -141,13 +143,7 @@ def test_work_of_a_killed_worker_is_taken_up(fleet, wait):
 
 def test_stopped_worker_gives_its_work_back_at_once(fleet, wait):
     house, start = fleet
-    house.database.run(SLOW_ANALYZE)
-    schedule_now(house, ["analyze"])
-    one = start("one")
-    wait(lambda: analyzing(house), 30)
-    two = start("two")
-    wait(lambda: joined(two), 20)
-    house.database.run(FAST)
+    one, _ = one_at_work(house, start, wait)
     stopped_at = datetime.now(UTC)
     assert one.stop() == 0
     wait(lambda: [run["state"] for run in runs(house)] == ["finished", "interrupted"], 30)
@@ -302,13 +298,7 @@ def test_workers_survive_an_outage_of_the_state(fleet, state_databases, wait):
     house, start = fleet
     if os.environ.get("SERENO_TEST_STATE"):
         state_databases = house.states
-    house.database.run(SLOW_ANALYZE)
-    schedule_now(house, ["analyze"])
-    one = start("one")
-    wait(lambda: analyzing(house), 30)
-    two = start("two")
-    wait(lambda: joined(two), 20)
-    house.database.run(FAST)
+    one, two = one_at_work(house, start, wait)
     state_databases.take_away(house.folder / "state.db")
     since = time.monotonic()
     wait(lambda: time.monotonic() - since > 14, 20, "longer than stalled_after")
