@@ -140,7 +140,7 @@ class Service:
             self._end(schedule)
 
     def _recover(self) -> None:
-        """Take over what the service before this one has left. Raises StoreError."""
+        """Take over from the service before this one. Raises StoreError."""
         recover_interrupted_runs(self._context, leads=self._fleet is not None)
         self._carrier.recover()
         self._context.courier().take_over()

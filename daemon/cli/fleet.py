@@ -175,10 +175,13 @@ def _wait_until_idle(fleet: "Fleet", worker: str) -> None:
     signs = 0
     while idle < IDLE_LOOKS:
         time.sleep(WAIT_SECONDS)
-        one = fleet.renewed().find(worker)
+        now = fleet.renewed()
+        one = now.find(worker)
+        if now.state_of(one) == "silent":
+            fail(f"{worker} gives no sign of life: its work is given to others", Exit.FOUND)
         signs += one.seen_at != known
         known = one.seen_at
-        busy = one.process and (signs < 2 or fleet.renewed().running[one.process])  # noqa: PLR2004 - the first may have been under way
+        busy = one.process and (signs < 2 or now.running[one.process])  # noqa: PLR2004 - the first may have been under way
         idle = 0 if busy else idle + 1
 
 

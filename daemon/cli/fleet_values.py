@@ -46,8 +46,8 @@ class Fleet:
 
     def is_well(self) -> bool:
         """Return whether one leads, and all workers give signs of life."""
-        states = {one.name: self.state_of(one) for one in self.workers}
-        return "silent" not in states.values() and (not states or bool(self.leader()))
+        states = {self.state_of(one) for one in self.workers}
+        return "silent" not in states and bool(self.leader())
 
     def leader(self) -> str:
         """Return the name of the leader; empty if there is none."""

@@ -29,6 +29,7 @@ from store.store import DisplacedError, StoreError, Transaction
 LOOK_SECONDS = 0.1
 IDLE_SECONDS = 1.0
 HUNG_SECONDS = 300.0
+TELL_SECONDS = 60.0
 LOOK = "the look at errands"
 RETRY_SECONDS = 2.0
 
@@ -66,9 +67,10 @@ class HandOut:
         self._offers, self._signs = Offers(), Signs()
         self._given: dict[int, Elsewhere] = {}
         self._silent: set[str] | None = None
-        self._tells_from = float("inf")
+        self._tells_from = float("-inf")
         """Before that a worker that was silent for a former leader cannot be told from another."""
         self._holds_until = float("-inf")
+        self._told_at = float("-inf")
         self._at_once = self._applied = 0
         self.displaced = ""
         """That another worker leads now; empty if not."""
@@ -96,7 +98,8 @@ class HandOut:
         self._context = context
         arguments = (admission,)
         stalled_after = context.config.fleet.stalled_after
-        self._tells_from = time.monotonic() + 1.2 * stalled_after.total_seconds()
+        tells_from = time.monotonic() + 1.2 * stalled_after.total_seconds()
+        self._tells_from = max(self._tells_from, tells_from)
         threading.Thread(target=self._look_on, args=arguments, name="errands", daemon=True).start()
 
     def use(self, context: Context) -> None:
@@ -129,6 +132,7 @@ class HandOut:
         self._signs = Signs()
         stalled_after = self._context.config.fleet.stalled_after.total_seconds()
         self._holds_until = time.monotonic() + stalled_after
+        self._tells_from = max(self._tells_from, time.monotonic() + 1.5 * stalled_after)
 
     def close(self) -> None:
         """Leave the offers to the next leader; for this one they have ended."""
@@ -209,20 +213,26 @@ class HandOut:
                 live = {one.process for one in workers if one.name not in silent}
                 names = {one.process: one.name for one in workers}
                 interrupt_runs(self._context, transaction, live, names)
-            tells = not holds and silent != self._silent and time.monotonic() >= self._tells_from
+            tells = not holds and self._tells_now(silent)
             if tells:
                 self._tell(transaction, workers, silent)
         if tells:
-            self._silent = silent
+            self._silent, self._told_at = silent, time.monotonic()
         for number in stalled:
             self._take_back(number)
         self._count_workers(workers, silent)
+
+    def _tells_now(self, silent: set[str]) -> bool:
+        """Return whether the alerts are to be processed: at a change, and once a minute."""
+        now = time.monotonic()
+        again = bool(silent) and now - self._told_at >= TELL_SECONDS
+        return now >= self._tells_from and (silent != self._silent or again)
 
     def _is_after_outage(self, workers: Sequence[FleetWorker], stalled_after: timedelta) -> bool:
         """Return whether not even this process could give a sign of life lately."""
         here, now = str(this_worker()), self._context.clock()
         signs = [one.seen_at for one in workers if one.process == here]
-        return not signs or now - signs[0] > stalled_after / 2
+        return not signs or now - signs[0] > stalled_after * 0.8
 
     def _take_back(self, number: int) -> None:
         try:
@@ -255,5 +265,5 @@ class HandOut:
             )
             remedy = f"look at its machine; if it is gone for good: sereno fleet drain {one.name}"
             findings.append(Finding(identity, Severity.WARNING, summary, remedy=remedy))
-        covered = [Coverage(WORKER_SILENT.name)]
+        covered = [Coverage(WORKER_SILENT.name, final=True)]
         self._context.processor(transaction).process(findings, covered)

@@ -144,6 +144,8 @@ class Member:
                         f"own: sereno run --worker --as NAME"
                     )
         self._sign()
+        covered = [Coverage(CONFIGURATION_INVALID.name, object=self._name)]
+        self._context.process_findings([], covered)
 
     def _sign(self) -> None:
         """Record a sign of life, and learn whether this worker is drained. Raises StoreError."""

@@ -41,6 +41,8 @@ FETCH_SECONDS = 60.0
 """A fetch that is not answered by then hangs, as one may whose connection is half open."""
 SESSION_SECONDS = 5.0
 """So long a session is waited for; the pool tries again only for the next one who asks."""
+WRITE_SECONDS = 300.0
+"""A sign of life waits so long at the most for others that write to the state."""
 POLL_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 MOST_SESSIONS = 4
@@ -216,7 +218,11 @@ class Taker:
         Then the connections are half open: new ones would work.
         """
         now, manager = time.monotonic(), self._manager
-        since = None if manager is None else manager.silent_since(now, 4 * self._sign_seconds)
+        since = (
+            None
+            if manager is None
+            else manager.silent_since(now, 4 * self._sign_seconds + WRITE_SECONDS)
+        )
         if since is None or now - since < FETCH_SECONDS or not self._answers():
             self._answers_since = None
             return False

@@ -53,7 +53,7 @@ class Tries:
             recorder.unreachable(error)
         if ends:
             return RunResult(RunState.FAILED, str(error), cause=Cause.UNREACHABLE)
-        if self._tries >= self._at_most:
+        if self._tries >= self._at_most and not self._refused:
             why = f"the others go first: {error}"
             return RunResult(
                 RunState.INTERRUPTED, why, cause=Cause.UNREACHABLE, down=error.of_server

@@ -17,6 +17,8 @@ class Work:
     """The greater goes first."""
     counts: bool = True
     """Whether it is one of those at once; its sessions count in any case."""
+    lost: bool = False
+    """Whether its worker is lost."""
     again: bool = False
     """Whether it takes the place of a lost one, whose sessions may be there still."""
 
@@ -61,7 +63,7 @@ def admissible(
     used, lively = Counter[str](), Counter[str]()
     for one in working:
         used[limits.key(one)] += one.sessions
-        lively[limits.key(one)] += one.sessions * one.counts
+        lively[limits.key(one)] += one.sessions * (not one.lost)
     admitted: list[int] = []
     room = limits.at_once - sum(one.counts for one in working)
     for position in sorted(range(len(waiting)), key=lambda one: -waiting[one].priority):

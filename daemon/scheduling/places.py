@@ -130,7 +130,7 @@ class Places:
 
     def _working(self) -> list[Work]:
         return [
-            replace(turn.work, counts=False) if turn in self._lost else turn.work
+            replace(turn.work, counts=False, lost=True) if turn in self._lost else turn.work
             for turn in self._begun
             if turn not in self._aside
         ]
@@ -140,8 +140,10 @@ class Places:
 
         Those of servers that are down; of the others that refuse work only while threads are left.
         """
-        few = len(self._aside.keys() - self._elsewhere.keys()) >= THREADS - self._limits.at_once
-        return {turn.work.server for turn, down in self._aside.items() if down or few} - {""}
+        here = self._aside.keys() - self._elsewhere.keys()
+        few = len(here) >= max(1, THREADS - self._limits.at_once)
+        silent = {turn for turn, down in self._aside.items() if down or (few and turn in here)}
+        return {turn.work.server for turn in silent} - {""}
 
     def _admit(self) -> None:
         room = THREADS - (len(self._begun) - len(self._elsewhere))
