@@ -195,6 +195,7 @@ def test_configuration_warns_of_a_state_in_a_maintained_server(shared):
 
 
 def test_default_state_imports_no_pool(house):
+    house.need_state_file()
     import subprocess
     import sys
 

@@ -25,6 +25,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 @pytest.fixture
 def filled(house, state_databases):
     """Return a house with a long history, the store, and the URL of an empty database."""
+    house.need_state_file()
     context = house.context()
     with context.store.transaction() as transaction:
         for number in range(3000):
