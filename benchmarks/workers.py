@@ -90,7 +90,7 @@ def due_now(cluster: Cluster, state_server: Cluster, folder: Path, number: int) 
 
 
 def by_workers(cluster: Cluster, state_server: Cluster, folder: Path, number: int) -> Process:
-    """Let workers do what is due; return their figures."""
+    """Let workers do the due tasks; return their figures."""
     config = due_now(cluster, state_server, folder, number)
     count, found, before = 0, Process(), resource.getrusage(resource.RUSAGE_CHILDREN)
     with psycopg.connect(cluster.dsn()) as connection:

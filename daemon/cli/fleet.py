@@ -39,7 +39,7 @@ WorkerArgument = Annotated[str, typer.Argument(metavar="WORKER", show_default=Fa
 
 @app.command()
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show who leads, how much is worked on, and what is not there.
+    """Show the leader, the number of runs at work, and missing workers and databases.
 
     Exits with 1 if none leads, or a worker gives no sign of life. How many databases of one
     server are worked on at once is limited by its sessions (databases.NAME.at_once).

@@ -66,9 +66,7 @@ class Fleet:
         for one in self.workers:
             state = self.state_of(one)
             if state == "silent":
-                found.append(
-                    f"{one.name} gives no sign of life since {ago(self.now - one.seen_at)}"
-                )
+                found.append(f"{one.name} gives no sign of life for {ago(self.now - one.seen_at)}")
             elif state == "stopped":
                 found.append(f"{one.name} is drained and stopped")
             elif state == "drained":

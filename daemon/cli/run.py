@@ -137,8 +137,8 @@ def _refuse_beside_workers(context: "Context") -> None:
 
     with context.store.reading() as transaction:
         workers = fleet.load_workers(transaction)
-    since = context.clock() - context.config.fleet.stalled_after
-    names = [one.name for one in workers if one.process and one.seen_at >= since]
+    now, stalled_after = context.clock(), context.config.fleet.stalled_after
+    names = [one.name for one in workers if one.is_up(now, stalled_after)]
     if names:
         cure = "run this one as a worker too (sereno run --worker), or stop them"
         _end(f"workers share this state ({', '.join(names)}): {cure}", Exit.BUSY)

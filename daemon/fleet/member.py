@@ -196,7 +196,7 @@ class Member:
             self._hand_out.close()
 
     def _owned(self) -> ExitStack | None:
-        """Own the state if nobody does; leave it by closing what is returned."""
+        """Own the state if nobody does, until the returned stack is closed."""
         stack = ExitStack()
         try:
             if self.resigns():
@@ -291,7 +291,7 @@ class Member:
             self._context.process_findings(findings, covered)
 
     def _end(self, taking: threading.Thread) -> None:
-        """Give back what is in progress, and leave the fleet."""
+        """Give errands in progress back, and leave the fleet."""
         _log.info("fleet.stopping", worker=self._name)
         deadline = time.monotonic() + STOP_SECONDS
         threading.Thread(target=self._errands.cancel, daemon=True).start()

@@ -281,7 +281,7 @@ class Taker:
 
 
 class _Again(BaseRetryStrategy):
-    """Only what was given back is taken again."""
+    """Takes given back errands again, and no others."""
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:  # noqa: ARG002
         """Return when it is taken again; None for never."""

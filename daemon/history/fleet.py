@@ -57,6 +57,10 @@ class FleetWorker:
             return silent
         return drained if self.draining else working
 
+    def is_up(self, now: datetime, stalled_after: timedelta) -> bool:
+        """Return whether it gives signs of life."""
+        return self.state(now, stalled_after) in {"working", "drained"}
+
 
 def load_workers(transaction: Transaction) -> list[FleetWorker]:
     """Return the workers by name."""

@@ -44,7 +44,7 @@ def _workers(transaction: Transaction, stalled_after: timedelta, now: datetime) 
     )
     running = fleet.count_running(transaction)
     for one in fleet.load_workers(transaction):
-        up.add_metric((one.name,), one.state(now, stalled_after) in {"working", "drained"})
+        up.add_metric((one.name,), one.is_up(now, stalled_after))
         runs.add_metric((one.name,), running.get(one.process, 0))
     yield from (up, runs)
 

@@ -30,7 +30,7 @@ class HandOut(Protocol):
 
 
 class Admission(Protocol):
-    """The limits of what may begin, and what counts for them."""
+    """The limits for beginning work, and the work that counts for them."""
 
     def renew_limits(self) -> None:
         """Use the limits of the servers and workers as they are now. Raises StoreError."""

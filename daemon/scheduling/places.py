@@ -188,7 +188,7 @@ class Places:
             turn.ended.set_result(None)
 
     def _do_again(self, turn: _Turn) -> None:
-        """Begin a lost work again, in turn; whoever did it may still have its sessions.
+        """Begin a lost work again, in turn; its former worker may still have sessions.
 
         What begins again waits in one session for the lock of the other; it takes more only when
         the other has ended.
