@@ -93,6 +93,15 @@ def workers(house):
     return {one["name"]: one for one in query(house, "fleet", "workers")}
 
 
+def leader_and_follower(house, start, wait):
+    house.write()
+    one = start("one")
+    wait(lambda: leads(one), 20)
+    two = start("two")
+    wait(lambda: joined(two), 20)
+    return one, two
+
+
 def one_at_work(house, start, wait):
     """Start two workers of which the first leads and is within a long run; the next is short."""
     house.database.run(SLOW_ANALYZE)
@@ -154,11 +163,7 @@ def test_stopped_worker_gives_its_work_back_at_once(fleet, wait):
 
 def test_frozen_leader_is_replaced_and_follows_afterwards(fleet, wait):
     house, start = fleet
-    house.write()
-    one = start("one")
-    wait(lambda: leads(one), 20)
-    two = start("two")
-    wait(lambda: joined(two), 20)
+    one, two = leader_and_follower(house, start, wait)
     one.process.send_signal(signal.SIGSTOP)
     wait(lambda: leads(two), 60)
     one.process.send_signal(signal.SIGCONT)
@@ -380,11 +385,7 @@ def unreachable(name):
 
 def test_reload_of_a_worker_that_follows(fleet, wait):
     house, start = fleet
-    house.write()
-    one = start("one")
-    wait(lambda: leads(one), 20)
-    two = start("two")
-    wait(lambda: joined(two), 20)
+    _, two = leader_and_follower(house, start, wait)
     house.extra += "worker_at_once = 99\n"
     house.write()
     two.process.send_signal(signal.SIGHUP)
