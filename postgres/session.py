@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 
 from domain.cause import Cause
 from postgres import copy, cost_settings
+from postgres.closing import close_and_wait
 from postgres.connect_errors import Attempt, connect_cure, is_down, lacks_database
 from postgres.identifiers import quote_identifier
 from postgres.session_settings import CLIENT, CONNECT_SECONDS, LOCK_TIMEOUT_MILLISECONDS, SERVER
@@ -252,8 +253,8 @@ class Session:
             self._undisturbed = False
 
     def close(self) -> None:
-        """Close the session; the server releases its locks."""
-        self._connection.close()
+        """Close the session; the server has ended it then, and released its locks."""
+        close_and_wait(self._connection)
 
     def answers(self) -> bool:
         """Return whether the server still answers in this session."""

@@ -1,8 +1,11 @@
 """Database sessions: settings, errors, and refused servers."""
 
+import os
 import shutil
+import signal
 import subprocess
 import textwrap
+import time
 from pathlib import Path
 
 import psycopg
@@ -46,6 +49,24 @@ def test_session_settings_on_each_server(any_database):
         assert (settings["row_security"], settings["TimeZone"]) == ("off", "America/La_Paz")
         assert settings["jit"] == "off"
         assert opened.facts.system_identifier.isdigit()
+
+
+def test_closed_session_has_ended_in_the_server(any_database):
+    for _ in range(30):
+        with open_session(target(any_database), MAINTAIN, "x") as opened:
+            pid = opened.facts.pid
+        assert not any_database.rows("SELECT 1 FROM pg_stat_activity WHERE pid = %s", pid)
+
+
+def test_process_of_the_server_that_does_not_end_is_not_waited_for(database):
+    with open_session(target(database), MAINTAIN, "x") as opened:
+        pid, began = opened.facts.pid, time.monotonic()
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        assert time.monotonic() - began < 10
+        assert database.rows("SELECT 1 FROM pg_stat_activity WHERE pid = %s", pid)
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def test_statement_timeout_is_never_zero(database):

@@ -81,6 +81,13 @@ SESSIONS = """
 """
 """The sessions of runs; those and the looks of a leader that is cut off; and the pairs of sessions
 of two workers that work in one database."""
+EACH = """
+    SELECT clock_timestamp()::time(1)::text AS at, client_addr::text AS worker, application_name AS application,
+           datname AS database, usename AS login, (clock_timestamp() - backend_start)::text AS age, state,
+           left(query, 60) AS query
+    FROM pg_stat_activity WHERE application_name LIKE 'sereno/%' AND application_name !~ 'probe|discover'
+    ORDER BY datname, backend_start
+"""
 
 
 def ip(*arguments):
@@ -150,6 +157,7 @@ class Monitor(threading.Thread):
         super().__init__(daemon=True)
         self.connection = psycopg.connect(cluster.dsn(), autocommit=True, row_factory=dict_row)
         self.samples = self.most = self.every = self.overlaps = 0
+        self.worst = []
         self.stopped = threading.Event()
 
     def run(self):
@@ -157,6 +165,8 @@ class Monitor(threading.Thread):
         while not self.stopped.wait(SAMPLE_SECONDS):
             row = self.connection.execute(SESSIONS, key).fetchone()
             self.samples += 1
+            if row["ours"] > max(self.most, LIMIT):
+                self.worst = self.connection.execute(EACH).fetchall()
             self.most = max(self.most, row["ours"])
             self.every = max(self.every, row["every"])
             self.overlaps += row["overlaps"]
@@ -374,6 +384,8 @@ class Proof:
             print(
                 f"  server {number}: at most {monitor.most} sessions of runs (limit {LIMIT}), {monitor.every} in all, {monitor.overlaps} overlaps in {monitor.samples} samples"
             )
+            for row in monitor.worst:
+                print(f"    {' | '.join(str(value) for value in row.values())}")
             right &= monitor.most <= LIMIT and not monitor.overlaps
         for kind, seconds in self.taken_up().items():
             median = statistics.median(seconds) if seconds else 0.0

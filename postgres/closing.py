@@ -1,0 +1,32 @@
+"""Closes a connection and waits for its end in the server."""
+
+import os
+import socket
+import time
+from contextlib import suppress
+
+import psycopg
+
+CLOSE_SECONDS = 1.0
+
+
+def close_and_wait(connection: "psycopg.Connection[object]") -> None:
+    """Close a connection; return when the server's process has ended, after a second at the latest.
+
+    libpq does not wait: on a busy server the process would still count among the sessions while
+    the next one is opened. Its end of the socket is closed last (manual, Frontend/Backend Protocol,
+    Termination).
+    """
+    try:
+        left = socket.socket(fileno=os.dup(connection.pgconn.socket))
+    except (psycopg.Error, OSError):  # it was lost
+        connection.close()
+        return
+    with left:
+        connection.close()
+        deadline = time.monotonic() + CLOSE_SECONDS
+        with suppress(OSError):
+            while (seconds := deadline - time.monotonic()) > 0:
+                left.settimeout(seconds)
+                if not left.recv(4096):
+                    break
