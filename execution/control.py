@@ -57,6 +57,8 @@ class RunLimits:
     batch_rows: int = 10_000
     patience_seconds: float = 3600.0
     """The longest pause of one step before the run ends as throttled."""
+    orders: Callable[[], governor.Sample] = governor.Sample
+    """Returns only what an operator has ordered; it pauses also what load does not pause."""
     read_progress: Callable[[], Mapping[int, StepProgress]] = dict
     """Returns the progress of statements in flight by backend pid."""
     waiters_behind: Callable[[], Mapping[int, str]] = dict

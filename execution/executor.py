@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import psycopg
 
-from execution import governor
 from execution.control import Halted, RunLimits, StepControl, Stop
 from execution.errors import GRACE_SECONDS, outcome_of, stop_reason
 from execution.step import DatabaseStep, HostStep, Outcome, Status, Step
@@ -249,7 +248,7 @@ class Executor:
         """Return the limits of one step: urgent and overrunning steps have no window."""
         terms = self._terms
         if step.unpaused:
-            terms = replace(terms, sample=lambda: governor.by_operator(self._terms.sample()))
+            terms = replace(terms, sample=terms.orders)
         elif step.urgent:
             terms = replace(terms, sample=lambda: replace(self._terms.sample(), migration=""))
         if ignores_window(step, terms.window.left()):

@@ -212,11 +212,6 @@ def cancel_reason(sample: Sample, limits: Limits) -> str | None:
     )
 
 
-def by_operator(sample: Sample) -> Sample:
-    """Return only what an operator has ordered: `sereno pause` and the flag file."""
-    return Sample(flag_file=sample.flag_file, paused=sample.paused)
-
-
 def read_sample(session: Session, query: str = "") -> Sample:
     """Read standbys, archiver, slots, sessions, backups and local disk; run the user's query.
 

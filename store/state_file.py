@@ -1,10 +1,11 @@
 """The state file: opened carefully, changed in short transactions.
 
 SQLite with a rollback journal and `synchronous=EXTRA`: committed data survives a power cut, and the
-write-ahead-log bug of SQLite 3.7 to 3.51 (two writers, one checkpoint) cannot occur. A connection
-lives for one transaction, so threads and processes share nothing but the file.
+write-ahead-log bug of SQLite 3.7 to 3.51 (two writers, one checkpoint) cannot occur. One thread
+uses a connection at a time, for one transaction.
 """
 
+import atexit
 import os
 import shutil
 import sqlite3
@@ -13,9 +14,11 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from store.file_lock import exclusive_lock, match_folder_owner
+from store.kept_connections import KeptConnections
 from store.store import (
     Parameters,
     Row,
@@ -32,6 +35,8 @@ TURN_SECONDS = 120.0
 """Threads of this process write in turns; another process waits for SQLite's lock alone."""
 _WRITERS: dict[Path, threading.Lock] = {}
 """The turn of each state file that this process has open."""
+_KEPT = KeptConnections()
+atexit.register(_KEPT.close)
 
 
 class FileTransaction(Transaction):
@@ -119,6 +124,7 @@ class FileStore(Store):
         with _connected(self.path, writes=False) as connection:
             connection.execute("BEGIN")
             yield FileTransaction(connection)
+            connection.execute("ROLLBACK")  # temporary tables too
 
 
 class EmptyStore(FileStore):
@@ -214,7 +220,7 @@ def _turn(path: Path) -> Iterator[None]:
 @contextmanager
 def _connected(path: Path, *, writes: bool = True) -> Iterator[sqlite3.Connection]:
     try:
-        with closing(_connect(path, writes=writes)) as connection:
+        with _KEPT.lent(path, partial(_connect, path, writes=writes), writes=writes) as connection:
             yield connection
     except sqlite3.IntegrityError:
         raise
@@ -242,7 +248,11 @@ def _forbidden(path: Path) -> str:
 
 def _connect(path: Path, *, writes: bool = True) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        path.absolute().as_uri() + "?mode=rw", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+        path.absolute().as_uri() + "?mode=rw",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
     )
     if not writes:
         return connection

@@ -44,7 +44,8 @@ def run_checks(
             lanes = workers.lanes(steps, 1)
         place = Place(context.config.daemon.name, cluster, task.database)
         # a look changes nothing, so a pause of the work does not concern it
-        terms = replace(runtime.terms(open_window(None), None), sample=governor.Sample)
+        limits = runtime.terms(open_window(None), None)
+        terms = replace(limits, sample=governor.Sample, orders=governor.Sample)
         for batch in Executor(terms, lanes).run(steps):
             for step, outcome in batch:
                 yield step, outcome, job.judge(step, outcome, place)

@@ -28,6 +28,8 @@ class CheckedLogin:
 def read_login_settings(session: Session, target: Target) -> Mapping[str, str]:
     """Return the settings and the end of validity of the logins by user; empty for none."""
     users = [one.user for login, one in target.logins.items() if login.kind != "maintain"]
+    if not users:
+        return {}
     return {row["name"]: row["settings"] for row in session.rows(_SETTINGS, (users,))}
 
 

@@ -63,40 +63,49 @@ class RunContext:
         )
 
     def terms(
-        self, window: Window, coordinator: Session | None, beat: Callable[[], object] = lambda: None
+        self,
+        window: Window,
+        coordinator: Session | None,
+        beat: Callable[[], object] = lambda: None,
+        *,
+        counted: bool = True,
     ) -> RunLimits:
-        """Return the limits of the steps; the coordinator's session samples the server."""
+        """Return the limits of the steps; the coordinator's session samples the server.
+
+        `counted` are statements whose progress the server counts, like VACUUM.
+        """
         limits = self.context.config.governor
         return RunLimits(
             window=window,
             stop=self.sessions.stop,
             sample=_CachedSample(lambda: self._sample(coordinator)),
+            orders=_CachedSample(self._orders),
             limits=_limits(limits),
             speed=limits.pace,
             progress=self.progress,
             batch_seconds=limits.batch.total_seconds(),
             batch_rows=limits.batch_rows,
             patience_seconds=limits.patience.total_seconds(),
-            read_progress=lambda: blocks_done(coordinator) if coordinator is not None else {},
+            read_progress=lambda: blocks_done(coordinator) if counted and coordinator else {},
             waiters_behind=lambda: waiters_behind(coordinator) if coordinator is not None else {},
             look=coordinator.rows if coordinator is not None else None,
             beat=beat,
         )
 
     def _sample(self, coordinator: Session | None) -> governor.Sample:
+        """Read the signals of the server, and what an operator has ordered."""
+        orders = self._orders()
+        if coordinator is None:
+            return orders
+        seen = governor.read_sample(coordinator, self.context.config.governor.query)
+        return replace(seen, flag_file=orders.flag_file, paused=orders.paused)
+
+    def _orders(self) -> governor.Sample:
+        """Read what an operator has ordered: `sereno pause` and the flag file."""
         with self.context.store.reading() as transaction:
             paused = pause.paused(transaction, self.context.clock())
-        configured = self.context.config.governor
-        seen = (
-            governor.read_sample(coordinator, configured.query)
-            if coordinator is not None
-            else governor.Sample()
-        )
-        return replace(
-            seen,
-            flag_file=governor.present_flag_file(configured.flag_file),
-            paused=paused is not None,
-        )
+        flag_file = governor.present_flag_file(self.context.config.governor.flag_file)
+        return governor.Sample(flag_file=flag_file, paused=paused is not None)
 
 
 def job_settings(config: Config, ignored_rows: Sequence[Row] = ()) -> Settings:

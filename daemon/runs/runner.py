@@ -284,7 +284,7 @@ class Runner:
             if workers is not None:
                 lanes = workers.lanes(steps, lanes_of(self._context.config, job))
             alive = partial(self._alive, recorder.number)
-            terms = self._run_context.terms(window, coordinator, alive)
+            terms = self._run_context.terms(window, coordinator, alive, counted=not job.read_only)
             if job.on_request:
                 terms = self._requested(terms, recorder.number, stack)
             place = self._place(task, coordinator)

@@ -91,7 +91,7 @@ class Workers:
     def check_logins(self) -> list[CheckedLogin]:
         """Return how the logins used are now; call it after their sessions have been closed."""
         used = [login for login in self._opened if login.kind != "maintain"]
-        if self._coordinator is None:
+        if self._coordinator is None or not used:
             return []
         return check_logins(self._coordinator, self._target, used, self._settings)
 

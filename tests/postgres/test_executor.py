@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -130,3 +130,24 @@ def test_results_that_keep_coming_do_not_delay_the_look_at_waiting_sessions():
     assert sum(len(batch) for batch in running.run(steps)) == 200
     assert len(looks) >= 3
     assert looks[0] - began < 0.5 * (time.monotonic() - began)
+
+
+@pytest.mark.parametrize("unpaused", [False, True])
+def test_load_is_not_even_read_for_a_step_that_it_does_not_pause(unpaused):
+    looked, orders = [], []
+
+    def look():
+        looked.append("load")
+        return Sample()
+
+    def order():
+        orders.append("orders")
+        return Sample(paused=len(orders) == 1)
+
+    running = executor(1, orders=order)
+    running._terms = replace(running._terms, sample=look)
+    step = make_step("cheap", lambda control: None, unpaused=unpaused)
+    [[(_, outcome)]] = running.run([step])
+    assert outcome.status is Status.DONE
+    assert bool(looked) is not unpaused
+    assert list(outcome.paused) == (["sereno pause"] if unpaused else [])
