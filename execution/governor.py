@@ -5,17 +5,9 @@ work; from `critical` on it also cancels a statement in flight. A signal that ca
 unknown: it pauses and is named.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import psycopg
-from psycopg import sql
-
-from postgres.fencing.advisory_locks import CHANGES, LOCK_CLASS
-from postgres.session import Session
-from postgres.statement_file import read_statement
 
 UNLIMITED = float("inf")
 
@@ -169,29 +161,6 @@ SIGNALS: tuple[Signal, ...] = (
     user_query,
 )
 
-_SERVER = read_statement("execution", "server_signals").format(
-    lock_class=sql.Literal(LOCK_CLASS), changes=sql.Literal(CHANGES)
-)
-_BACKLOG = sql.SQL(
-    """
-        SELECT count(*)::int AS files
-        FROM pg_catalog.pg_ls_archive_statusdir()
-        WHERE name LIKE '%.ready'
-    """
-)
-_REPLICAS = sql.SQL(
-    """
-    SELECT coalesce(application_name, '') AS name,
-           extract(epoch FROM replay_lag)::float8 AS lag_seconds,
-           -- a receiver that replays nothing, like pg_receivewal, flushes whole segments only
-           pg_wal_lsn_diff(
-             pg_current_wal_lsn(), coalesce(replay_lsn, write_lsn, sent_lsn)
-           )::bigint AS lag_bytes
-    FROM pg_catalog.pg_stat_replication
-    WHERE state IS DISTINCT FROM 'backup'
-    """
-)
-
 
 def pressures(sample: Sample, limits: Limits) -> list[Pressure]:
     """Return the pressure of every signal."""
@@ -210,61 +179,6 @@ def cancel_reason(sample: Sample, limits: Limits) -> str | None:
     return next(
         (one.reason for one in pressures(sample, limits) if one.times >= limits.critical), None
     )
-
-
-def read_sample(session: Session, query: str = "") -> Sample:
-    """Read standbys, archiver, slots, sessions, backups and local disk; run the user's query.
-
-    A user query that fails is a reason to pause, with its error.
-    """
-    replicas = tuple(Replica(**row) for row in session.rows(_REPLICAS))
-    row = session.rows(_SERVER)[0]
-    return Sample(
-        replicas=replicas,
-        archive_backlog=_backlog(session, archives=row["archives"], sees=row["sees_archive"]),
-        slot_bytes=row["slot_bytes"],
-        free_disk=_free(row["folder"]),
-        active=row["active"],
-        backup=row["backup"],
-        migration=row["migration"],
-        query=_answer(session, query),
-    )
-
-
-def _backlog(session: Session, *, archives: bool, sees: bool) -> int | None:
-    """Return the number of WAL files to archive.
-
-    Its own query, since privileges are checked before CASE.
-    """
-    if not archives:
-        return 0
-    if sees:
-        return int(session.rows(_BACKLOG)[0]["files"])
-    return None
-
-
-def _answer(session: Session, query: str) -> str:
-    if not query:
-        return ""
-    try:
-        with session.transaction(read_only=True):
-            rows = session.rows(query.encode())
-    except psycopg.Error as error:
-        return f"governor.query fails: {error.diag.message_primary or 'no answer'}"
-    first = next(iter(rows[0].values()), None) if rows else None
-    if first:
-        return f"governor.query: {first}"
-    return ""
-
-
-def _free(folder: str | None) -> float | None:
-    try:
-        state = os.statvfs(folder) if folder else None
-    except OSError:
-        return None
-    if state and state.f_blocks:
-        return state.f_bavail / state.f_blocks
-    return None
 
 
 def present_flag_file(path: Path | None) -> Path | None:

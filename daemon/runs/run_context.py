@@ -17,6 +17,7 @@ from domain.task import Task
 from execution import governor
 from execution.control import SAMPLE_SECONDS, RunLimits
 from execution.progress import Progress
+from execution.server_signals import read_sample
 from execution.window import Window
 from jobs.job import JobInputs, Settings
 from postgres.catalog.progress import blocks_done, waiters_behind
@@ -97,7 +98,8 @@ class RunContext:
         orders = self._orders()
         if coordinator is None:
             return orders
-        seen = governor.read_sample(coordinator, self.context.config.governor.query)
+        signals = self.context.signals.read(coordinator)
+        seen = read_sample(coordinator, signals, self.context.config.governor.query)
         return replace(seen, flag_file=orders.flag_file, paused=orders.paused)
 
     def _orders(self) -> governor.Sample:

@@ -168,18 +168,23 @@ def test_rows_that_leave_pause_for_a_migration(house):
     """The clean-up of a table stops between two batches while a migration changes tables."""
     made = Migrating(house)
     from execution import governor
+    from execution.server_signals import read_sample, read_server
     from postgres.fencing.advisory_locks import changes_lock
     from postgres.session import MAINTAIN, MIGRATE, open_session
 
     target = house.context().target("main")
     with open_session(target, MAINTAIN, "probe") as maintain:
         limits = governor.Limits()
-        assert governor.pause_reason(governor.read_sample(maintain), limits) is None
+
+        def sample():
+            return read_sample(maintain, read_server(maintain))
+
+        assert governor.pause_reason(sample(), limits) is None
         with open_session(target, MIGRATE, "migrate") as migrate, changes_lock(migrate):
-            sample = governor.read_sample(maintain)
-            assert f"a migration, pid {migrate.facts.pid}" == governor.pause_reason(sample, limits)
-            assert governor.cancel_reason(sample, limits) is not None
+            seen = sample()
+            assert f"a migration, pid {migrate.facts.pid}" == governor.pause_reason(seen, limits)
+            assert governor.cancel_reason(seen, limits) is not None
             own = governor.Limits(migrations=False)
-            assert governor.pause_reason(sample, own) is None
-        assert governor.pause_reason(governor.read_sample(maintain), limits) is None
+            assert governor.pause_reason(seen, own) is None
+        assert governor.pause_reason(sample(), limits) is None
     assert made.login
