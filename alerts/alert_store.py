@@ -3,7 +3,6 @@
 import json
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
 from datetime import datetime
 
 from alerts.alert import Alert, Change, Reason, State, Thread
@@ -154,6 +153,7 @@ _EVENT = """
     INSERT INTO event (alert, run, reason, severity, summary, evidence, who, occurred_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
+_AREA = ("kind", "database", "object", "task", "cluster")
 _INSTANTS = ("next_repeat_at", "resolved_at", "fired_at", "acknowledged_until")
 
 
@@ -167,7 +167,7 @@ def load_affected(
 ) -> AlertState:
     """Return the open alerts that a look has found or may resolve."""
     found = json.dumps(list(fingerprints))
-    areas = json.dumps([asdict(area) for area in coverage])
+    areas = json.dumps([{name: getattr(area, name) for name in _AREA} for area in coverage])
     rows = transaction.rows(_CONCERNED, {"fingerprints": found, "areas": areas})
     ended = {row["fingerprint"]: _alert(row) for row in transaction.rows(_ENDED_BEFORE, (found,))}
     return _known(transaction, [_alert(row) for row in rows], ended)

@@ -14,7 +14,7 @@ from checks.registry import Known
 from daemon.config.model import Config
 from domain.coverage import Coverage
 from domain.finding import Finding
-from execution.server_signals import SharedSignals
+from execution.recent import RecentValues
 from jobs.job import Job
 from postgres.session import Target
 from store.store import Store, Transaction
@@ -67,8 +67,8 @@ class Context(AlertContext):
     """Databases that were found once and are not there now."""
     unasked: Mapping[str, str] = field(default_factory=dict)
     """The groups whose server this command could not ask, each with the reason."""
-    signals: SharedSignals = field(default_factory=SharedSignals)
-    """The signals of the servers, for all runs."""
+    recent: RecentValues = field(default_factory=RecentValues)
+    """What the runs of this process read once for all: the signals of a server, and orders."""
     rate_limits: dict[str, RateLimit] = field(default_factory=dict)
     """The measured rate limit of each channel."""
     unstored: dict[str, Callable[[], None]] = field(default_factory=dict)

@@ -4,10 +4,8 @@ Runs in many databases of a server share what is the same for all of them.
 """
 
 import os
-import threading
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -16,8 +14,6 @@ from execution.governor import Replica, Sample
 from postgres.fencing.advisory_locks import CHANGES, LOCK_CLASS
 from postgres.session import Session
 from postgres.statement_file import read_statement
-
-SHARED_SECONDS = 0.25
 
 _LOCK = {"lock_class": sql.Literal(LOCK_CLASS), "changes": sql.Literal(CHANGES)}
 _SERVER = read_statement("execution", "server_signals").format(**_LOCK)
@@ -56,36 +52,6 @@ class ServerSignals:
     """A running base backup."""
     occupied: frozenset[int]
     """The oids of the databases where a pg_dump runs, or somebody holds the lock of changes."""
-
-
-@dataclass(slots=True)
-class _Shared:
-    """The last signals of one server."""
-
-    guard: threading.Lock = field(default_factory=threading.Lock)
-    signals: ServerSignals | None = None
-    at: float = 0.0
-
-
-class SharedSignals:
-    """Reads the signals of each server for all runs of this process together.
-
-    Logins do not share them, since their rights differ.
-    """
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._servers: dict[tuple[str, str], _Shared] = {}
-
-    def read(self, session: Session) -> ServerSignals:
-        """Return signals that are at most a quarter of a second old. Raises psycopg.Error."""
-        key = (session.facts.system_identifier, session.facts.user)
-        with self._guard:
-            shared = self._servers.setdefault(key, _Shared())
-        with shared.guard:
-            if shared.signals is None or time.monotonic() - shared.at >= SHARED_SECONDS:
-                shared.signals, shared.at = read_server(session), time.monotonic()
-            return shared.signals
 
 
 def read_server(session: Session) -> ServerSignals:

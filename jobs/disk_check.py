@@ -70,7 +70,7 @@ def observe(inputs: JobInputs) -> Observation | None:
         return None
     folders = [Folder("state", str(inputs.settings.state_folder))]
     folders += [Folder("configured folder", str(path)) for path in inputs.options.folders]
-    for name in inputs.settings.databases:
+    for name in inputs.settings.databases():
         try:
             with inputs.open(name) as session:
                 folders += _of_server(name, session)

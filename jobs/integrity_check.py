@@ -95,7 +95,7 @@ def _options(inputs: JobInputs, name: str) -> OptionValues:
     if name == SAME_TENANT:
         return _with_tenant_keys(inputs, options)
     if name == TENANT_RLS:
-        declared = inputs.settings.tenants.get(inputs.database, "")
+        declared = inputs.settings.tenant(inputs.database)
         return {**options, "tenant": options["tenant"] or declared}
     return options
 
@@ -109,7 +109,7 @@ def _is_declared(name: str, options: OptionValues) -> bool:
 
 def _with_tenant_keys(inputs: JobInputs, options: OptionValues) -> OptionValues:
     """Add the pairs that the foreign keys of tables with the tenant's column make."""
-    tenant = inputs.settings.tenants.get(inputs.database)
+    tenant = inputs.settings.tenant(inputs.database)
     declared = options.get("pairs", ())
     if not tenant or not isinstance(declared, Sequence):
         return options

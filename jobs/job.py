@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,7 +28,8 @@ from postgres.session import Login, Session
 class Settings:
     """The parts of the configuration that a job may read besides its own options."""
 
-    databases: tuple[str, ...]
+    databases: Callable[[], Sequence[str]]
+    """Returns the databases; of those that were found, one of each server."""
     state_folder: Path
     free_disk: float
     """Share of a mount that has to stay free (governor.free_disk)."""
@@ -36,8 +37,8 @@ class Settings:
     checks: Mapping[str, CheckOptions]
     jobs: Mapping[str, Any]
     """The options of every job by name."""
-    tenants: Mapping[str, str] = field(default_factory=dict)
-    """The column that tells the tenant, of the databases that have one."""
+    tenant: Callable[[str], str]
+    """Returns the column of a database that tells the tenant; empty if it has none."""
 
 
 @dataclass(frozen=True, slots=True)

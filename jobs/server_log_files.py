@@ -25,7 +25,7 @@ _CURRENT = sql.SQL(
 
 def current_log_files(inputs: JobInputs) -> Iterator[Inode]:
     """Yield the inodes of the local current log files; an unreachable server is skipped."""
-    for name in inputs.settings.databases:
+    for name in inputs.settings.databases():
         try:
             with inputs.open(name) as session:
                 paths = [str(row["path"]) for row in session.rows(_CURRENT)]

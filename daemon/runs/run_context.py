@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from daemon.config.groups import one_per_server
 from daemon.config.jobs import MODELS
@@ -17,7 +18,7 @@ from domain.task import Task
 from execution import governor
 from execution.control import SAMPLE_SECONDS, RunLimits
 from execution.progress import Progress
-from execution.server_signals import read_sample
+from execution.server_signals import read_sample, read_server
 from execution.window import Window
 from jobs.job import JobInputs, Settings
 from postgres.catalog.progress import blocks_done, waiters_behind
@@ -80,7 +81,7 @@ class RunContext:
             window=window,
             stop=self.sessions.stop,
             sample=_CachedSample(lambda: self._sample(coordinator)),
-            orders=_CachedSample(self._orders),
+            orders=self._orders,
             limits=_limits(limits),
             speed=limits.pace,
             progress=self.progress,
@@ -98,12 +99,18 @@ class RunContext:
         orders = self._orders()
         if coordinator is None:
             return orders
-        signals = self.context.signals.read(coordinator)
+        facts = coordinator.facts
+        # logins do not share them, since their rights differ
+        key = ("signals", facts.system_identifier, facts.user)
+        signals = self.context.recent.get(key, partial(read_server, coordinator))
         seen = read_sample(coordinator, signals, self.context.config.governor.query)
         return replace(seen, flag_file=orders.flag_file, paused=orders.paused)
 
     def _orders(self) -> governor.Sample:
-        """Read what an operator has ordered: `sereno pause` and the flag file."""
+        """Return what an operator has ordered: `sereno pause` and the flag file."""
+        return self.context.recent.get("orders", self._read_orders)
+
+    def _read_orders(self) -> governor.Sample:
         with self.context.store.reading() as transaction:
             paused = pause.paused(transaction, self.context.clock())
         flag_file = governor.present_flag_file(self.context.config.governor.flag_file)
@@ -116,13 +123,13 @@ def job_settings(config: Config, ignored_rows: Sequence[Row] = ()) -> Settings:
     The rows are the ignored findings that people have added.
     """
     return Settings(
-        databases=tuple(one_per_server(config)),
+        databases=partial(one_per_server, config),
         state_folder=config.daemon.local_folder,
         free_disk=config.governor.free_disk,
         pace=config.governor.pace,
         checks=with_ignored(config.checks, ignored_rows),
         jobs={name: config.job(name) for name in MODELS},
-        tenants={name: one.tenant for name, one in config.databases.items() if one.tenant},
+        tenant=lambda name: config.databases[name].tenant if name in config.databases else "",
     )
 
 

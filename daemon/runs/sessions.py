@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 
 import psycopg
 import structlog
@@ -127,14 +128,19 @@ class Sessions:
 
     def is_cluster_representative(self, opened: Session) -> bool:
         """Return whether no earlier database of the configuration is in the same cluster."""
-        with self._context.store.reading() as transaction:
-            inside = history.databases_of_server(transaction, opened.facts.system_identifier)
+        server = opened.facts.system_identifier
+        inside = self._context.recent.get(("databases", server), partial(self._inside, server))
         first = next(
             name
             for name in self._context.config.databases
             if name == opened.target.name or name in inside
         )
         return first == opened.target.name
+
+    def _inside(self, server: str) -> frozenset[str]:
+        """Return the databases that were met in a cluster."""
+        with self._context.store.reading() as transaction:
+            return history.databases_of_server(transaction, server)
 
 
 def server_in(opened: Session) -> history.Server:

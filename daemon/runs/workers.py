@@ -11,7 +11,7 @@ from psycopg import sql
 from daemon.config.servers import session_limit
 from daemon.context import Context
 from daemon.runs.login_check import CheckedLogin, check_logins, read_login_settings
-from daemon.runs.sessions import Sessions
+from daemon.runs.sessions import Sessions, require_same, server_in
 from domain.task import Task
 from execution.step import Step
 from jobs.job import DomainSession
@@ -202,8 +202,10 @@ class Workers:
             self._sessions.open(self._task.database, self._job, login, read_only=read_only)
         )
         self._sessions_open += 1
-        self._sessions.verify_server(worker, remember=self._coordinator is not None)
-        if self._coordinator is not None:
+        if self._coordinator is None:
+            self._sessions.verify_server(worker, remember=False)
+        else:
+            require_same(self._task.database, server_in(worker), server_in(self._coordinator))
             if self._job.fence is advisory_locks.coordinator_lock:
                 advisory_locks.take_worker_lock(worker)
             # otherwise another process took over before this worker registered

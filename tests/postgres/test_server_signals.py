@@ -4,10 +4,14 @@ import threading
 from contextlib import ExitStack, contextmanager
 
 import psycopg
-import pytest
 
-from execution import server_signals
-from execution.server_signals import SharedSignals, read_sample, read_server
+from daemon.runs import run_context
+from daemon.runs.run_context import RunContext
+from daemon.runs.sessions import Sessions
+from execution import recent
+from execution.progress import NoProgress
+from execution.server_signals import read_sample, read_server
+from execution.window import open_window
 from postgres.session import MAINTAIN, Credentials, Target, open_session
 
 
@@ -18,72 +22,25 @@ def session_in(database, **changes):
         yield opened
 
 
-@pytest.fixture
-def reads(monkeypatch):
-    """Return the sessions in which the signals of a server are read."""
+def test_runs_in_databases_of_a_server_share_its_signals(house, make_database, server, monkeypatch):
     reads = []
 
     def counting(session):
         reads.append(session)
         return read_server(session)
 
-    monkeypatch.setattr(server_signals, "read_server", counting)
-    return reads
-
-
-def test_runs_in_databases_of_a_server_share_its_signals(server, make_database, reads, monkeypatch):
-    monkeypatch.setattr(server_signals, "SHARED_SECONDS", 3600)
-    shared, seen = SharedSignals(), []
+    monkeypatch.setattr(run_context, "read_server", counting)
+    monkeypatch.setattr(recent, "SHARED_SECONDS", 3600)
+    assert house.install().returncode == 0
+    context, login = house.context(), Credentials(house.maintain)
+    runs = RunContext(context, Sessions(context, threading.Event()), NoProgress())
     with ExitStack() as stack:
-        made = [stack.enter_context(make_database(server, f"shared_{n}")) for n in range(4)]
-        sessions = [stack.enter_context(session_in(one)) for one in made]
-        threads = [
-            threading.Thread(target=lambda one=one: seen.append(shared.read(one)))
-            for one in sessions
-        ]
-        for one in threads:
-            one.start()
-        for one in threads:
-            one.join()
-    assert len(reads) == 1
-    assert len(seen) == 4
-    assert all(one is seen[0] for one in seen)
-
-
-def test_signals_are_read_again_after_a_while(database, reads, monkeypatch):
-    monkeypatch.setattr(server_signals, "SHARED_SECONDS", 0)
-    shared = SharedSignals()
-    with session_in(database) as session:
-        shared.read(session)
-        shared.read(session)
-    assert len(reads) == 2
-
-
-def test_login_with_other_rights_reads_for_itself(database, reads, monkeypatch):
-    monkeypatch.setattr(server_signals, "SHARED_SECONDS", 3600)
-    database.run("DROP ROLE IF EXISTS signals_reader")
-    database.run("CREATE ROLE signals_reader LOGIN")
-    database.run("GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO signals_reader")
-    shared = SharedSignals()
-    try:
-        with (
-            session_in(database) as first,
-            session_in(database, logins={MAINTAIN: Credentials("signals_reader")}) as second,
-        ):
-            assert shared.read(first) is not shared.read(second)
-    finally:
-        database.run("DROP OWNED BY signals_reader; DROP ROLE signals_reader")
-    assert len(reads) == 2
-
-
-def test_read_that_fails_is_tried_by_the_next_run(database, reads):
-    shared = SharedSignals()
-    with session_in(database) as lost, session_in(database) as other:
-        database.run("SELECT pg_terminate_backend(%s, 5000)", lost.facts.pid)
-        with pytest.raises(psycopg.OperationalError):
-            shared.read(lost)
-        assert shared.read(other).active >= 0
-    assert len(reads) == 2
+        made = [stack.enter_context(make_database(server, f"shared_{n}")) for n in range(3)]
+        for session in [stack.enter_context(session_in(one)) for one in made]:
+            runs.terms(open_window(None), session).sample()
+        with session_in(house.database, logins={MAINTAIN: login}) as other:
+            runs.terms(open_window(None), other).sample()
+    assert [one.facts.user for one in reads] == ["postgres", house.maintain]
 
 
 def test_dump_pauses_work_in_its_own_database_only(any_server, make_database):
