@@ -68,7 +68,10 @@ class Context(AlertContext):
     unasked: Mapping[str, str] = field(default_factory=dict)
     """The groups whose server this command could not ask, each with the reason."""
     recent: RecentValues = field(default_factory=RecentValues)
-    """What the runs of this process read once for all: the signals of a server, and orders."""
+    """What the runs of this process share: signals of servers, orders, the databases of a server.
+
+    A context with another store needs its own.
+    """
     rate_limits: dict[str, RateLimit] = field(default_factory=dict)
     """The measured rate limit of each channel."""
     unstored: dict[str, Callable[[], None]] = field(default_factory=dict)

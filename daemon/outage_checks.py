@@ -18,6 +18,7 @@ from daemon.scheduling.tasks import tasks_of
 from domain.finding import Finding
 from domain.task import Task
 from execution.errors import first_line
+from execution.recent import RecentValues
 from postgres.session import TargetError, UnreachableError
 from store.state_file import EmptyStore
 from store.store import StoreError
@@ -63,7 +64,7 @@ def read_findings(context: Context) -> Iterator[Finding]:
     scheduled = {job for one in context.config.timetable.values() for job in one.jobs}
     jobs = [name for name in context.jobs if context.jobs[name].read_only and name in scheduled]
     names = {name for name, check in context.checks.items() if check.header.cost == "cheap"}
-    without_state = replace(context, store=EmptyStore(Path("empty")))
+    without_state = replace(context, store=EmptyStore(Path("empty")), recent=RecentValues())
     servers = addresses(context.config)
     tasks: dict[str, list[Task]] = {}
     for task in tasks_of(without_state, jobs):

@@ -53,12 +53,12 @@ class RunLimits:
     sample: Callable[[], governor.Sample]
     limits: governor.Limits
     progress: Progress
+    orders: Callable[[], governor.Sample]
+    """Returns only what an operator has ordered; it pauses also what load does not pause."""
     batch_seconds: float = 0.2
     batch_rows: int = 10_000
     patience_seconds: float = 3600.0
     """The longest pause of one step before the run ends as throttled."""
-    orders: Callable[[], governor.Sample] = governor.Sample
-    """Returns only what an operator has ordered; it pauses also what load does not pause."""
     read_progress: Callable[[], Mapping[int, StepProgress]] = dict
     """Returns the progress of statements in flight by backend pid."""
     waiters_behind: Callable[[], Mapping[int, str]] = dict

@@ -1,4 +1,4 @@
-"""Values that the threads of a process share for a moment, so that each is read once for all."""
+"""Values that the threads of a process share for a moment: one thread reads for all."""
 
 import threading
 import time
@@ -8,13 +8,27 @@ from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 SHARED_SECONDS = 0.25
+PATIENCE_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class _Slot:
     guard: threading.Lock = field(default_factory=threading.Lock)
     value: Any = None
-    at: float = float("-inf")
+    read_at: float = float("-inf")
+    failed_at: float = float("-inf")
+
+    def current(self, asked_at: float, read: Callable[[], T]) -> T:
+        """Return the value, or read it anew if it is old; the caller holds the guard."""
+        began = time.monotonic()
+        if self.read_at < asked_at and began - self.read_at >= SHARED_SECONDS:
+            try:
+                self.value = read()
+            except BaseException:
+                self.failed_at = time.monotonic()
+                raise
+            self.read_at = began
+        return cast("T", self.value)
 
 
 class RecentValues:
@@ -25,14 +39,18 @@ class RecentValues:
         self._slots: dict[Hashable, _Slot] = {}
 
     def get(self, key: Hashable, read: Callable[[], T]) -> T:
-        """Return the value of a key, at most a quarter of a second old.
+        """Return the value of a key, at most SHARED_SECONDS old when this is called.
 
-        One thread reads it anew while the others wait. Raises what `read` raises; then the next
-        thread tries.
+        One thread reads it anew while the others wait. They read by themselves if that fails or
+        takes longer than PATIENCE_SECONDS. Raises what `read` raises.
         """
         with self._guard:
             slot = self._slots.setdefault(key, _Slot())
-        with slot.guard:
-            if time.monotonic() - slot.at >= SHARED_SECONDS:
-                slot.value, slot.at = read(), time.monotonic()
-            return cast("T", slot.value)
+        asked_at = time.monotonic()
+        if slot.guard.acquire(timeout=PATIENCE_SECONDS):
+            try:
+                if slot.failed_at < asked_at:
+                    return slot.current(asked_at, read)
+            finally:
+                slot.guard.release()
+        return read()

@@ -29,7 +29,7 @@ class Settings:
     """The parts of the configuration that a job may read besides its own options."""
 
     databases: Callable[[], Sequence[str]]
-    """Returns the databases; of those that were found, one of each server."""
+    """Returns the configured databases, and one found database of each further server."""
     state_folder: Path
     free_disk: float
     """Share of a mount that has to stay free (governor.free_disk)."""

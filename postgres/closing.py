@@ -11,15 +11,15 @@ CLOSE_SECONDS = 1.0
 
 
 def close_and_wait(connection: "psycopg.Connection[object]") -> None:
-    """Close a connection; return when the server's process has ended, after a second at the latest.
+    """Close a connection and wait up to a second until the server's process has ended.
 
     libpq does not wait: on a busy server the process would still count among the sessions while
-    the next one is opened. Its end of the socket is closed last (manual, Frontend/Backend Protocol,
-    Termination).
+    the next one is opened. The socket tells: the server closes it when the process exits (manual,
+    Frontend/Backend Protocol, Termination).
     """
     try:
         left = socket.socket(fileno=os.dup(connection.pgconn.socket))
-    except (psycopg.Error, OSError):  # it was lost
+    except (psycopg.Error, OSError):  # lost, or no descriptor is free
         connection.close()
         return
     with left:

@@ -253,7 +253,7 @@ class Session:
             self._undisturbed = False
 
     def close(self) -> None:
-        """Close the session; the server has ended it then, and released its locks."""
+        """Close the session, and wait up to a second for its end in the server."""
         close_and_wait(self._connection)
 
     def answers(self) -> bool:

@@ -27,7 +27,7 @@ class _Kept:
 
 
 class KeptConnections:
-    """The connections that are kept; the ones used last are found first."""
+    """The connections that are kept; of too many the one that was used first is closed."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()

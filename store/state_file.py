@@ -124,7 +124,7 @@ class FileStore(Store):
         with _connected(self.path, writes=False) as connection:
             connection.execute("BEGIN")
             yield FileTransaction(connection)
-            connection.execute("ROLLBACK")  # temporary tables too
+            connection.execute("ROLLBACK")  # drops temporary tables too
 
 
 class EmptyStore(FileStore):

@@ -117,6 +117,10 @@ class HandOut:
             try:
                 with self._leading() as transaction:
                     number = self._offers.offer(transaction, errand.to_json())
+            except DisplacedError as error:
+                self.displaced = str(error)
+                self._closed.wait()
+                return None
             except StoreError as error:
                 _log.warning("errand.not_offered", database=errand.database, reason=str(error))
                 self._closed.wait(RETRY_SECONDS)

@@ -9,6 +9,7 @@ from functools import partial
 from daemon.config.groups import one_per_server
 from daemon.config.jobs import MODELS
 from daemon.config.model import Config, GovernorLimits
+from daemon.config.servers import address_of
 from daemon.context import Context
 from daemon.history import history, ignored, pause, statistics
 from daemon.history.ignored import with_ignored
@@ -74,7 +75,8 @@ class RunContext:
     ) -> RunLimits:
         """Return the limits of the steps; the coordinator's session samples the server.
 
-        `counted` are statements whose progress the server counts, like VACUUM.
+        `counted` says whether the steps may have VACUUM, ANALYZE or index builds, whose progress
+        the server tells.
         """
         limits = self.context.config.governor
         return RunLimits(
@@ -99,9 +101,9 @@ class RunContext:
         orders = self._orders()
         if coordinator is None:
             return orders
-        facts = coordinator.facts
-        # logins do not share them, since their rights differ
-        key = ("signals", facts.system_identifier, facts.user)
+        facts, address = coordinator.facts, address_of(coordinator.target.conninfo)
+        # a copy of a server has its identifier; logins have other rights
+        key = ("signals", address, facts.system_identifier, facts.timeline, facts.user)
         signals = self.context.recent.get(key, partial(read_server, coordinator))
         seen = read_sample(coordinator, signals, self.context.config.governor.query)
         return replace(seen, flag_file=orders.flag_file, paused=orders.paused)

@@ -11,7 +11,7 @@ from psycopg import sql
 from daemon.config.servers import session_limit
 from daemon.context import Context
 from daemon.runs.login_check import CheckedLogin, check_logins, read_login_settings
-from daemon.runs.sessions import Sessions, require_same, server_in
+from daemon.runs.sessions import Sessions, server_in
 from domain.task import Task
 from execution.step import Step
 from jobs.job import DomainSession
@@ -205,13 +205,19 @@ class Workers:
         if self._coordinator is None:
             self._sessions.verify_server(worker, remember=False)
         else:
-            require_same(self._task.database, server_in(worker), server_in(self._coordinator))
+            self._require_same_server(worker, self._coordinator)
             if self._job.fence is advisory_locks.coordinator_lock:
                 advisory_locks.take_worker_lock(worker)
             # otherwise another process took over before this worker registered
             advisory_locks.verify_coordinator_lock(self._coordinator)
             self._require_trusted(worker)
         return worker
+
+    def _require_same_server(self, worker: Session, coordinator: Session) -> None:
+        """Raise UnreachableError, so that the run is tried again, after a failover in between."""
+        if server_in(worker) != server_in(coordinator):
+            name = self._task.database
+            raise UnreachableError(f"{name}: another server answers than at the start of the run")
 
     def _require_trusted(self, worker: Session) -> None:
         """Raise TargetError if a job that deletes may not work in this database."""

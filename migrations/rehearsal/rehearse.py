@@ -83,6 +83,7 @@ class Stage:
             sample=governor.Sample,
             limits=governor.Limits(),
             progress=self.progress,
+            orders=governor.Sample,
             look=self.second.rows,
             speed="full",
         )

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -427,6 +428,25 @@ def test_leader_whose_place_another_took_notices_it(fleet, wait):
     hand_out.begin(context, Limits())
     wait(lambda: hand_out.displaced, 10)
     hand_out.close()
+
+
+def test_offer_of_a_displaced_leader_waits_for_its_end(fleet, wait):
+    house, _ = fleet
+    context = house.context()
+    prepare(context.store)
+    with context.store.transaction() as transaction:
+        history.replace_service(transaction, "another")
+    hand_out, ended = HandOut(context, Watchdog()), []
+    tasks = [Task("analyze", Scope.DATABASE, "main", Trigger())]
+    offering = threading.Thread(
+        target=lambda: ended.append(hand_out.offer(tasks, open_window(600)))
+    )
+    offering.start()
+    wait(lambda: hand_out.displaced, 10)
+    assert offering.is_alive()
+    hand_out.close()
+    offering.join(10)
+    assert ended == [None]
 
 
 def test_new_leader_leaves_its_own_runs_alone(house):

@@ -121,7 +121,7 @@ def test_analyze_that_only_warns_is_ineffective(house):
         postcondition=Analyzed(oid),
     )
     pace = StepControl(
-        RunLimits(open_window(None), threading.Event(), Sample, Limits(), NoProgress()), 60
+        RunLimits(open_window(None), threading.Event(), Sample, Limits(), NoProgress(), Sample), 60
     )
     target = Target("main", house.database.dsn, {MAINTAIN: Credentials(role)})
     with open_session(target, MAINTAIN, "x") as opened:

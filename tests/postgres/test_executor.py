@@ -31,9 +31,10 @@ class CallStep(HostStep):
         return self.do(control) or Outcome(Status.DONE)
 
 
-def executor(lanes, **terms):
+def executor(lanes, *, orders=Sample, **terms):
+    limits = (open_window(None), threading.Event(), Sample, Limits(), NoProgress(), orders)
     return Executor(
-        RunLimits(open_window(None), threading.Event(), Sample, Limits(), NoProgress(), **terms),
+        RunLimits(*limits, **terms),
         {MAINTAIN: [None] * lanes},
     )
 
@@ -86,6 +87,7 @@ def test_paused_step_ends_when_consumer_stops():
         lambda: Sample(paused=held.paused),
         Limits(),
         NoProgress(),
+        Sample,
         patience_seconds=60,
     )
     held.paused = False

@@ -134,7 +134,7 @@ def test_vacuum_that_only_warns_is_ineffective(house):
         postcondition=postcondition,
     )
     pace = StepControl(
-        RunLimits(open_window(None), threading.Event(), Sample, Limits(), NoProgress()), 60
+        RunLimits(open_window(None), threading.Event(), Sample, Limits(), NoProgress(), Sample), 60
     )
     with open_session(
         Target("main", house.database.dsn, {MAINTAIN: Credentials(role)}), MAINTAIN, "vacuum"

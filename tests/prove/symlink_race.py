@@ -51,7 +51,7 @@ def clean_by_descriptor(logs, number):
         compress_seconds=-1.0 if number % 2 else None,
     )
     control = StepControl(
-        RunLimits(open_window(None), threading.Event(), Sample, Limits(), NoProgress()), 60
+        RunLimits(open_window(None), threading.Event(), Sample, Limits(), NoProgress(), Sample), 60
     )
     if number % 2:
         CompressFiles(

@@ -57,6 +57,52 @@ def test_keys_are_apart_and_do_not_wait_for_each_other():
 
 
 @pytest.mark.usefixtures("long")
+def test_threads_that_waited_for_a_read_that_fails_read_at_once():
+    """Not one after the other, each with the timeout of what does not answer."""
+    values, begun, ready = RecentValues(), threading.Event(), threading.Event()
+    together, seen = threading.Barrier(4, timeout=10), []
+
+    def fail():
+        begun.set()
+        ready.wait(10)
+        raise OSError("gone")
+
+    def ask(read):
+        try:
+            seen.append(values.get("k", read))
+        except OSError as error:
+            seen.append(str(error))
+
+    first = threading.Thread(target=ask, args=(fail,))
+    first.start()
+    assert begun.wait(10)
+    others = [threading.Thread(target=ask, args=(together.wait,)) for _ in range(4)]
+    for one in others:
+        one.start()
+    ready.set()
+    for one in (first, *others):
+        one.join(10)
+    assert sorted(map(str, seen)) == ["0", "1", "2", "3", "gone"]
+
+
+@pytest.mark.usefixtures("long")
+def test_read_that_hangs_keeps_nobody_waiting(monkeypatch):
+    monkeypatch.setattr(recent, "PATIENCE_SECONDS", 0.1)
+    values, begun, ready = RecentValues(), threading.Event(), threading.Event()
+
+    def hang():
+        begun.set()
+        ready.wait(10)
+
+    hanging = threading.Thread(target=values.get, args=("k", hang))
+    hanging.start()
+    assert begun.wait(10)
+    assert values.get("k", lambda: "own") == "own"
+    ready.set()
+    hanging.join()
+
+
+@pytest.mark.usefixtures("long")
 def test_read_that_fails_is_tried_by_the_next():
     values = RecentValues()
 
