@@ -221,6 +221,7 @@ def test_drained_worker_that_stopped_is_remembered(fleet, wait):
     house.sereno("fleet", "drain", "one")
     assert one.stop() == 0
     assert workers(house)["one"]["state"] == "stopped", "it is drained when it starts again"
+    wait(lambda: leads(two), 20)
     told = house.sereno("fleet", "status", check=False)
     assert (told.returncode, "one is drained and stopped" in told.stdout) == (0, True)
     assert "takes work again" in house.sereno("fleet", "drain", "one", "--undo").stdout
