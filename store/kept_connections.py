@@ -32,6 +32,8 @@ class KeptConnections:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._kept: list[_Kept] = []
+        self._generation = 0
+        """Connections of an earlier one are not kept again."""
 
     @contextmanager
     def lent(
@@ -41,18 +43,19 @@ class KeptConnections:
 
         After an exception it is closed, which rolls its transaction back.
         """
-        file = _identity(path)
+        file, generation = _identity(path), self._generation
         connection = self._taken(path, file, writes=writes) or connect()
         try:
             yield connection
         except BaseException:
             connection.close()
             raise
-        self._keep(_Kept(connection, path, file, writes))
+        self._keep(_Kept(connection, path, file, writes), generation)
 
     def close(self) -> None:
-        """Close the connections that no transaction uses."""
+        """Close all connections; one that is lent is closed at the end of its transaction."""
         with self._guard:
+            self._generation += 1
             while self._kept:
                 self._kept.pop().connection.close()
 
@@ -71,8 +74,11 @@ class KeptConnections:
                     found = one.connection
         return found
 
-    def _keep(self, ended: _Kept) -> None:
+    def _keep(self, ended: _Kept, generation: int) -> None:
         with self._guard:
+            if generation != self._generation:
+                ended.connection.close()
+                return
             self._kept.append(ended)
             if len(self._kept) > MOST_KEPT:
                 self._kept.pop(0).connection.close()

@@ -31,6 +31,7 @@ class StateCheck:
         """Write the next count durably. Raises StoreError with the reason."""
         name = self._store.name
         self._store.confirm_owned()
+        self._store.reopen()
         with self._store.transaction() as transaction:
             version = transaction.version()
             known = schema_version()

@@ -175,6 +175,9 @@ class DatabaseStore(Store):
         with self._session() as session:
             return session.execute("SELECT pg_current_snapshot()::text AS now").fetchall()[0]["now"]
 
+    def reopen(self) -> None:
+        """Do nothing: the pool asks each session before it lends it."""
+
     def job_lock(self, job: str) -> Path:
         """Return the lock file that keeps a host job from running twice at once on this host."""
         return self.folder / f"state.{job}.lock"

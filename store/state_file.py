@@ -100,6 +100,10 @@ class FileStore(Store):
     def confirm_owned(self) -> None:
         """Do nothing: the kernel holds the lock as long as the process lives."""
 
+    def reopen(self) -> None:
+        """Close the kept connections: through them a file is written that may not be opened."""
+        _KEPT.close()
+
     def job_lock(self, job: str) -> Path:
         """Return the lock file that keeps a host job from running twice at once."""
         return self.path.with_name(f"{self.path.name}.{job}.lock")

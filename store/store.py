@@ -104,6 +104,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def reopen(self) -> None:
+        """Open the state anew for the next transaction: it may be out of reach by now."""
+
+    @abstractmethod
     def job_lock(self, job: str) -> Path:
         """Return the lock file that keeps a host job from running twice at once on this host."""
 

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import threading
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from store import kept_connections, state_file
 from store.kept_connections import KeptConnections
 from store.opening import open_store
+from store.state_check import StateCheck
 from store.store import StoreError
 
 SAVE = "INSERT INTO instance VALUES (?, ?)"
@@ -86,6 +88,26 @@ def test_connection_of_a_failed_transaction_is_not_used_again(tmp_path, opened):
         raise ZeroDivisionError
     values(store)
     assert len(opened) == 1
+
+
+def test_state_that_is_opened_anew_uses_no_connection_of_before(tmp_path, opened):
+    store = open_store(tmp_path / "state.db")
+    values(store)
+    opened.clear()
+    with store.reading() as transaction:
+        transaction.rows("SELECT * FROM instance")
+        store.reopen()
+    values(store)
+    assert len(opened) == 1
+
+
+def test_check_of_the_state_opens_the_file_anew(tmp_path, opened):
+    store = open_store(tmp_path / "state.db")
+    check = StateCheck(store)
+    check.verify(datetime.now(UTC))
+    opened.clear()
+    check.verify(datetime.now(UTC))
+    assert opened == [store.path]
 
 
 def test_temporary_tables_end_with_their_transaction(tmp_path):
