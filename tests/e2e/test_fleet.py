@@ -419,25 +419,26 @@ class Limits:
         pass
 
 
-def test_leader_whose_place_another_took_notices_it(fleet, wait):
+@pytest.fixture
+def displaced(fleet):
+    """Return the part of a leader whose place another took, and its context."""
     house, _ = fleet
     context = house.context()
     prepare(context.store)
     with context.store.transaction() as transaction:
         history.replace_service(transaction, "another")
-    hand_out = HandOut(context, Watchdog())
+    return HandOut(context, Watchdog()), context
+
+
+def test_leader_whose_place_another_took_notices_it(displaced, wait):
+    hand_out, context = displaced
     hand_out.begin(context, Limits())
     wait(lambda: hand_out.displaced, 10)
     hand_out.close()
 
 
-def test_offer_of_a_displaced_leader_waits_for_its_end(fleet, wait):
-    house, _ = fleet
-    context = house.context()
-    prepare(context.store)
-    with context.store.transaction() as transaction:
-        history.replace_service(transaction, "another")
-    hand_out, ended = HandOut(context, Watchdog()), []
+def test_offer_of_a_displaced_leader_waits_for_its_end(displaced, wait):
+    hand_out, ended = displaced[0], []
     tasks = [Task("analyze", Scope.DATABASE, "main", Trigger())]
     offering = threading.Thread(
         target=lambda: ended.append(hand_out.offer(tasks, open_window(600)))
